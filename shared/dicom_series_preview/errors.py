@@ -1,0 +1,175 @@
+"""Every error of the product.
+
+::
+
+    PreviewError
+    ├── RequestError                  a parameter is wrong
+    │   ├── SeriesNameError           the name of a series cannot be one
+    │   └── LimitError                more was asked for than a limit allows
+    ├── StorageError                  a storage root or an object of it
+    │   ├── ObjectNotFoundError       (a FileNotFoundError)
+    │   ├── AccessDeniedError         (a PermissionError)
+    │   ├── ObjectChangedError        another version than the one the index describes
+    │   └── StorageUnavailableError   throttled, timed out or broken, after every retry
+    ├── SeriesError                   a series as a whole
+    │   ├── SeriesNotFoundError
+    │   └── NoImageError              nothing in it can be shown
+    ├── ObjectError                   one object of a series
+    │   ├── NotDicomError
+    │   ├── HeaderError               DICOM, but its header is broken or cut off
+    │   └── DecodeError               its pixels cannot be decoded
+    │       └── UnsupportedTransferSyntaxError
+    └── OutputError                   a result cannot be written
+
+Each carries its facts as fields and builds its one-line message from them; callers look at the type
+and the fields, never at the text. No message holds a value read from a DICOM header other than UIDs.
+"""
+
+from __future__ import annotations
+
+
+class PreviewError(Exception):
+    """Anything this product refuses or fails to do, said in one line."""
+
+
+class RequestError(PreviewError):
+    """A parameter has a value it cannot have.
+
+    Attributes:
+        parameter: The parameter's name, in snake_case.
+        problem: What is wrong, with the valid range or an example.
+    """
+
+    def __init__(self, parameter: str, problem: str) -> None:
+        self.parameter = parameter
+        self.problem = problem
+        super().__init__(f"{parameter.replace('_', '-')}: {problem}")
+
+
+class SeriesNameError(RequestError):
+    """The name of a series is refused before any storage is touched."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("series", problem)
+
+
+class LimitError(RequestError):
+    """More was asked for than a limit allows."""
+
+
+class StorageError(PreviewError):
+    """A storage root, or one object of it, cannot be read or written.
+
+    Attributes:
+        url: The root or object, without credentials.
+        problem: What happened.
+    """
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url = url
+        self.problem = problem
+        super().__init__(f"{url}: {problem}")
+
+
+class ObjectNotFoundError(StorageError, FileNotFoundError):
+    """There is no such object."""
+
+    def __init__(self, url: str, problem: str = "not found") -> None:
+        super().__init__(url, problem)
+
+
+class AccessDeniedError(StorageError, PermissionError):
+    """The storage refuses the request: 401, 403, or a file system's permissions."""
+
+    def __init__(
+        self, url: str, problem: str = "access denied; check the credentials and permissions"
+    ) -> None:
+        super().__init__(url, problem)
+
+
+class ObjectChangedError(StorageError):
+    """The object is another version than the one that was asked for."""
+
+    def __init__(self, url: str, problem: str = "changed since it was indexed") -> None:
+        super().__init__(url, problem)
+
+
+class StorageUnavailableError(StorageError):
+    """Throttling, server errors, timeouts or broken connections outlasted every retry."""
+
+
+class SeriesError(PreviewError):
+    """A series as a whole cannot be shown.
+
+    Attributes:
+        series: The series' name.
+        root: The storage root it was looked for in.
+        problem: What is wrong.
+    """
+
+    def __init__(self, series: str, root: str, problem: str) -> None:
+        self.series = series
+        self.root = root
+        self.problem = problem
+        super().__init__(f"{series} in {root}: {problem}")
+
+
+class SeriesNotFoundError(SeriesError):
+    """No object lies under the series' name."""
+
+    def __init__(self, series: str, root: str, problem: str = "no such series") -> None:
+        super().__init__(series, root, problem)
+
+
+class NoImageError(SeriesError):
+    """The series holds nothing that can be shown."""
+
+
+class ObjectError(PreviewError):
+    """One object of a series cannot be used.
+
+    Attributes:
+        reason: Why, without the object's name: the caller knows which object it is, and says so.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class NotDicomError(ObjectError):
+    """The bytes are not a DICOM object."""
+
+
+class HeaderError(ObjectError):
+    """A DICOM object's header is broken or cut off."""
+
+
+class DecodeError(ObjectError):
+    """A frame's pixels cannot be decoded."""
+
+
+class UnsupportedTransferSyntaxError(DecodeError):
+    """No installed decoder reads the transfer syntax.
+
+    Attributes:
+        transfer_syntax_uid: The UID (PS3.6 Annex A).
+    """
+
+    def __init__(self, transfer_syntax_uid: str, reason: str) -> None:
+        self.transfer_syntax_uid = transfer_syntax_uid
+        super().__init__(reason)
+
+
+class OutputError(PreviewError):
+    """A result cannot be written.
+
+    Attributes:
+        path: Where it was to go.
+        problem: What happened.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")

@@ -1,0 +1,274 @@
+"""Which slices pile up, and in what order: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+
+SAME_LOCATION_MM = 0.01
+SAME_ORIENTATION = 1e-3
+
+# DICOM's axes run to the patient's left, back and head (PS3.3 C.7.6.2.1.1). Display runs from right to left,
+# from posterior to anterior and from superior to inferior: along x, against y and z.
+_AXES = "XYZ"
+_DISPLAY_DIRECTION = (1.0, -1.0, -1.0)
+# Acquisition, content and creation time order slices of one InstanceNumber; then the frames of one instance,
+# which share those, by trigger time and temporal position.
+_ACQUISITION_TIME = 2
+_ORDER_OF_TIMES = (_ACQUISITION_TIME, 3, 4, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """What is known of n slices before they are sorted. NaN stands for what is missing.
+
+    Attributes:
+        series_instance_uid: (n,) SeriesInstanceUID of each.
+        size: (n, 3) int: rows, columns, samples per pixel; 0 rows in an object without an image.
+        localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM.
+        orientation: (n, 6) ImageOrientationPatient: row cosines, then column cosines.
+        position: (n, 3) ImagePositionPatient, mm.
+        slice_location: (n,) SliceLocation, mm.
+        acquisition_number: (n,) AcquisitionNumber.
+        instance_number: (n,) InstanceNumber.
+        times: (n, 5) TriggerTime, TemporalPositionIdentifier, AcquisitionTime, ContentTime and
+            InstanceCreationTime, each in any unit.
+        file_name: (n,) the objects' names.
+        frame_number: (n,) 1-based frame numbers, 0 in an object without an image.
+    """
+
+    series_instance_uid: Sequence[str]
+    size: IntArray
+    localizer: NDArray[np.bool_]
+    orientation: FloatArray
+    position: FloatArray
+    slice_location: FloatArray
+    acquisition_number: FloatArray
+    instance_number: FloatArray
+    times: FloatArray
+    file_name: Sequence[str]
+    frame_number: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Slices sorted into stacks. All arrays are (n,) in display order, stack after stack.
+
+    Attributes:
+        order: Index of each among the slices as they were given.
+        stack: Number of its stack, -1 of an object without an image.
+        location: Index of its location in its stack, from first to last; -1 where it has none.
+        axis: `X`, `Y`, `Z`, or `I` where there is no position.
+        primary_position: Coordinate on that axis in mm, or InstanceNumber on `I`; NaN where missing.
+        time: What tells slices of one stack apart in time: the first of the times that varies in it; NaN
+            where none does.
+        notes: What a reader of the report should know of the order.
+    """
+
+    order: IntArray
+    stack: IntArray
+    location: IntArray
+    axis: Sequence[str]
+    primary_position: FloatArray
+    time: FloatArray
+    notes: tuple[str, ...]
+
+
+def arrange(slices: Slices) -> Arrangement:
+    """Sort slices into stacks, and each stack into display order."""
+    count = len(slices.file_name)
+    stacks = _stacks(slices)
+    imageless = np.flatnonzero(slices.size[:, 0] == 0)
+    order: list[IntArray] = []
+    stack_numbers = np.full(count, -1, dtype=np.int64)
+    location = np.full(count, -1, dtype=np.int64)
+    axis = np.full(count, "I", dtype="<U1")
+    primary = slices.instance_number.copy()
+    time = np.full(count, np.nan)
+    notes: list[str] = []
+    for number, members in enumerate(stacks):
+        piled = _sort_stack(slices, members)
+        order.append(piled.order)
+        stack_numbers[members] = number
+        location[piled.order] = piled.location
+        axis[members] = piled.axis
+        primary[members] = piled.primary[members]
+        time[members] = _varying_time(slices.times[members])
+        if piled.without_position:
+            notes.append(
+                f"stack {number}: {piled.without_position} of {len(members)} slices have no position "
+                "and come after those that have one"
+            )
+    order.append(imageless[np.lexsort((_ranks(slices.file_name)[imageless],))])
+    flat = np.concatenate(order) if order else np.empty(0, dtype=np.int64)
+    return Arrangement(
+        order=flat,
+        stack=stack_numbers[flat],
+        location=location[flat],
+        axis=axis[flat].tolist(),
+        primary_position=primary[flat],
+        time=time[flat],
+        notes=tuple(notes),
+    )
+
+
+def _ranks(names: Sequence[str]) -> IntArray:
+    """The place of each name in lexical order; equal names share one."""
+    return np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def _stacks(slices: Slices) -> list[IntArray]:
+    """The slices of each stack, the main one first.
+
+    Stack 0 is the largest that is no localizer; of equal ones the one that was acquired first.
+    """
+    keys: dict[tuple[object, ...], list[int]] = {}
+    for i in range(len(slices.file_name)):
+        if slices.size[i, 0]:
+            key = (slices.series_instance_uid[i], *slices.size[i].tolist(), bool(slices.localizer[i]))
+            keys.setdefault(key, []).append(i)
+    stacks = [part for members in keys.values() for part in _by_orientation(slices, np.array(members))]
+    names = _ranks(slices.file_name)
+
+    def rank(members: IntArray) -> tuple[bool, int, float, float, float, int]:
+        return (
+            bool(slices.localizer[members[0]]),
+            -len(members),
+            _least(slices.times[members, _ACQUISITION_TIME]),
+            _least(slices.acquisition_number[members]),
+            _least(slices.instance_number[members]),
+            int(names[members].min()),
+        )
+
+    return sorted(stacks, key=rank)
+
+
+def _least(values: FloatArray) -> float:
+    """The smallest that is no NaN, or infinity."""
+    known = values[~np.isnan(values)]
+    return float(known.min()) if known.size else float("inf")
+
+
+def _by_orientation(slices: Slices, members: IntArray) -> list[IntArray]:
+    """Split slices into groups of one orientation; those without one are a group of their own."""
+    groups = []
+    rest = members
+    while rest.size:
+        cosines = slices.orientation[rest]
+        first = cosines[0]
+        if np.isnan(first).any():
+            same = np.isnan(cosines).any(axis=1)
+        else:
+            same = (np.abs(cosines - first) <= SAME_ORIENTATION).all(axis=1)
+        groups.append(rest[same])
+        rest = rest[~same]
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Pile:
+    """One sorted stack; `order` and `location` in display order, `primary` by slice."""
+
+    order: IntArray
+    location: IntArray
+    axis: str
+    primary: FloatArray
+    without_position: int
+
+
+def _sort_stack(slices: Slices, members: IntArray) -> _Pile:
+    along, axis, primary = _coordinates(slices, members)
+    placed = ~np.isnan(along)
+    location = np.full(len(members), -1, dtype=np.int64)
+    location[placed] = _locations(along[placed])
+    # Slices without a position come last; among themselves and at one location the keys below decide.
+    leading = np.where(placed, location, np.iinfo(np.int64).max)
+    numbers = _missing_last(slices.instance_number[members])
+    times = [_missing_last(slices.times[members, column]) for column in _ORDER_OF_TIMES]
+    names = _ranks(slices.file_name)[members]
+    # lexsort takes its most telling key last.
+    order = np.lexsort((slices.frame_number[members], names, *reversed(times), numbers, leading))
+    return _Pile(
+        order=members[order],
+        location=location[order],
+        axis=axis,
+        primary=primary,
+        without_position=int((~placed).sum()) if placed.any() else 0,
+    )
+
+
+def _varying_time(times: FloatArray) -> FloatArray:
+    """The first column that varies, NaN everywhere where none does."""
+    for column in times.T:
+        known = column[~np.isnan(column)]
+        if known.size and known.min() < known.max():
+            varying: FloatArray = column
+            return varying
+    return np.full(len(times), np.nan)
+
+
+def _missing_last(values: FloatArray) -> FloatArray:
+    return np.where(np.isnan(values), np.inf, values)
+
+
+def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, FloatArray]:
+    """For each member how far along display order it lies, the axis, and for each slice its coordinate on it.
+
+    The first is NaN where a slice has no place; smaller comes first.
+    """
+    primary = np.full(len(slices.file_name), np.nan)
+    positions = slices.position[members]
+    placed = ~np.isnan(positions).any(axis=1)
+    if placed.any():
+        normal = _normal(slices.orientation[members[0]])
+        if normal is None:
+            spread = np.ptp(positions[placed], axis=0)
+            # Nothing spreads: axial is the usual case, and the axis names nothing then.
+            index = int(np.argmax(spread)) if spread.max() > SAME_LOCATION_MM else 2
+            along = _DISPLAY_DIRECTION[index] * positions[:, index]
+        else:
+            index = int(np.argmax(np.abs(normal)))
+            along = _DISPLAY_DIRECTION[index] * np.sign(normal[index]) * (positions @ normal)
+        along[~placed] = np.nan
+        primary[members] = positions[:, index]
+        return along, _AXES[index], primary
+    slice_locations = slices.slice_location[members]
+    if not np.isnan(slice_locations).all():
+        primary[members] = slice_locations
+        return -slice_locations, "Z", primary
+    primary[members] = slices.instance_number[members]
+    return np.full(len(members), np.nan), "I", primary
+
+
+def _normal(orientation: FloatArray) -> FloatArray | None:
+    """The slice normal (PS3.3 C.7.6.2.1.1), or None where the cosines span none."""
+    if np.isnan(orientation).any():
+        return None
+    normal: FloatArray = np.cross(orientation[:3], orientation[3:])
+    length = float(np.linalg.norm(normal))
+    if length < 1e-6:
+        return None
+    return normal / length
+
+
+def _locations(along: FloatArray) -> IntArray:
+    """Index of each coordinate's location in ascending order; those within 0.01 mm share one."""
+    order = np.argsort(along, kind="stable")
+    ascending = along[order]
+    location = np.empty(len(along), dtype=np.int64)
+    start, number = np.nan, -1
+    for rank, value in zip(order.tolist(), ascending.tolist(), strict=True):
+        if not value - start < SAME_LOCATION_MM:
+            start, number = value, number + 1
+        location[rank] = number
+    return location

@@ -1,0 +1,239 @@
+"""A complete header: its elements by value, its frames, and where their data lie."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.errors import HeaderError, NotDicomError
+from dicom_series_preview.headers.scan import Incomplete, PixelElement, RawElement, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicom_series_preview.headers.values import Converter, Item
+
+SOP_CLASS_UID = 0x00080016
+SOP_INSTANCE_UID = 0x00080018
+SHARED_FUNCTIONAL_GROUPS = 0x52009229
+PER_FRAME_FUNCTIONAL_GROUPS = 0x52009230
+
+_ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
+_BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
+_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
+_MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
+_MEDIA_STORAGE_SOP_CLASS = 0x00020002
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLocation:
+    """Where one frame's data lie in its object.
+
+    Attributes:
+        offset: First byte; of encapsulated data the frame's first fragment item.
+        length: Bytes; of encapsulated data the items' heads and what follows the last one may be among them.
+    """
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of one object.
+
+    Attributes:
+        transfer_syntax_uid: As declared, or as found where none is declared.
+        elements: Every element before the pixels by tag, file meta information included.
+        pixels: Where the pixels lie, or None in an object without.
+        length: How many bytes of the object it took.
+        object_size: The object's size in bytes.
+        number_of_frames: Frames that can be shown; 0 in an object without an image.
+        locations: Where each frame's data lie; empty where only the whole object tells: it is deflated, or
+            encapsulated without an offset table that holds.
+    """
+
+    transfer_syntax_uid: str
+    elements: Item = field(repr=False)
+    pixels: PixelElement | None
+    length: int
+    object_size: int
+    number_of_frames: int
+    locations: tuple[FrameLocation, ...] = field(repr=False)
+
+
+def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incomplete:
+    """Read a header from an object's first bytes.
+
+    Args:
+        data: The first bytes, or all of them.
+        size: The object's size in bytes; None where it is not known yet.
+        converter: Shared by the objects of a series, so that equal values are converted once.
+
+    Returns:
+        The header, or how many bytes it takes to get on.
+
+    Raises:
+        ObjectError: The object is not DICOM, broken or cut off.
+    """
+    scanned = scan(data, size)
+    if isinstance(scanned, Incomplete):
+        return scanned
+    storage_class = scanned.elements.get(_MEDIA_STORAGE_SOP_CLASS)
+    if storage_class is not None and storage_class.value.rstrip(b"\0 ") == _MEDIA_STORAGE_DIRECTORY:
+        raise NotDicomError("a DICOMDIR, no instance")
+    object_size = size if size is not None else len(data)
+    elements = converter.convert(scanned.elements)
+    frames, locations = 0, tuple[FrameLocation, ...]()
+    if scanned.pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
+        frames = _number_of_frames(elements, scanned.pixels, object_size)
+        if not scanned.deflated:
+            locations = _locate(elements, scanned.elements, scanned.pixels, frames, object_size)
+    return Header(
+        scanned.transfer_syntax_uid, elements, scanned.pixels, scanned.length, object_size, frames, locations
+    )
+
+
+def _count(elements: Item, tag: int, default: int = 0) -> int:
+    """A whole number, or the default where it is missing or none."""
+    element = elements.get(tag)
+    value: Any = element.first if element else None
+    return value if isinstance(value, int) and value > 0 else default
+
+
+def _frame_bits(elements: Item) -> int:
+    photometric = elements.get(_PHOTOMETRIC)
+    return native_frame_bits(
+        _count(elements, _ROWS) * _count(elements, _COLUMNS),
+        _count(elements, _SAMPLES, 1),
+        _count(elements, _BITS_ALLOCATED, 16),
+        str(photometric.first) if photometric is not None else "",
+    )
+
+
+def native_frame_bits(pixels: int, samples: int, bits_allocated: int, photometric: str) -> int:
+    """Bits of one native frame (PS3.5 8.1.1); frames of 1-bit pixels need not begin at a byte."""
+    # Two luminances share one pair of chrominances (PS3.3 C.7.6.3.1.2).
+    shared_chroma = photometric == "YBR_FULL_422" and samples == 3
+    return pixels * (2 if shared_chroma else samples) * bits_allocated
+
+
+def _number_of_frames(elements: Item, pixels: PixelElement, object_size: int) -> int:
+    """NumberOfFrames (0028,0008), or what the value's length says where that is missing or too large."""
+    declared = _count(elements, _FRAMES)
+    if pixels.length is None:
+        # Every frame has at least the 8 bytes of one item's head.
+        return min(declared or 1, max(1, (object_size - pixels.offset) // 8))
+    bits = _frame_bits(elements)
+    whole = pixels.length * 8 // bits if bits else 1
+    if not declared:
+        return whole if whole > 1 and (whole * bits + 7) // 8 in (pixels.length, pixels.length - 1) else 1
+    # The frame that the data break off in is kept: it is shown as what it is, cut off.
+    return min(declared, max(1, -(-pixels.length * 8 // bits) if bits else 1))
+
+
+def _locate(
+    elements: Item, raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
+) -> tuple[FrameLocation, ...]:
+    if pixels.length is not None:
+        bits = _frame_bits(elements)
+        starts = [i * bits // 8 for i in range(frames)]
+        ends = [((i + 1) * bits + 7) // 8 for i in range(frames)]
+        return tuple(
+            FrameLocation(pixels.offset + start, end - start) for start, end in zip(starts, ends, strict=True)
+        )
+    if frames == 1:
+        return (FrameLocation(pixels.first_fragment, max(0, object_size - pixels.first_fragment)),)
+    extended = _extended_offset_table(raw, pixels, frames)
+    if extended:
+        return extended
+    table = pixels.offset_table
+    increasing = all(a < b for a, b in pairwise(table))
+    if len(table) != frames or table[0] != 0 or not increasing:
+        return ()
+    first = pixels.first_fragment
+    ends = [*(first + offset for offset in table[1:]), object_size]
+    return tuple(
+        FrameLocation(first + offset, end - first - offset) for offset, end in zip(table, ends, strict=True)
+    )
+
+
+def _extended_offset_table(
+    raw: Mapping[int, RawElement], pixels: PixelElement, frames: int
+) -> tuple[FrameLocation, ...]:
+    """The extended offset table (PS3.3 C.7.6.3.1.8): one fragment a frame, 64-bit offsets and lengths."""
+    offsets, lengths = raw.get(_EXTENDED_OFFSETS), raw.get(_EXTENDED_LENGTHS)
+    if offsets is None or lengths is None or len(offsets.value) != 8 * frames:
+        return ()
+    if len(lengths.value) != len(offsets.value):
+        return ()
+    pairs = zip(
+        struct.unpack(f"<{frames}Q", offsets.value), struct.unpack(f"<{frames}Q", lengths.value), strict=True
+    )
+    return tuple(FrameLocation(pixels.first_fragment + offset, length + 8) for offset, length in pairs)
+
+
+def fragments(data: bytes, *, expect_items: bool = True) -> bytes:
+    """The codestream of one frame: its fragments without the items' heads (PS3.5 A.4).
+
+    Args:
+        data: From the frame's first item on; may reach beyond its last.
+        expect_items: Refuse data that does not begin with an item.
+
+    Raises:
+        HeaderError: An item is cut off, or none begins here.
+    """
+    parts = []
+    position = 0
+    while position + 8 <= len(data):
+        tag, length = data[position : position + 4], struct.unpack_from("<I", data, position + 4)[0]
+        if tag != b"\xfe\xff\x00\xe0":
+            if expect_items and position == 0:
+                raise HeaderError("broken: no item begins where the frame should")
+            break
+        end = position + 8 + length
+        if end > len(data):
+            raise HeaderError(
+                f"cut off: a fragment of {length} bytes, and {len(data) - position - 8} of them are there"
+            )
+        parts.append(data[position + 8 : end])
+        position = end
+    if not parts:
+        raise HeaderError("cut off: a frame without a fragment")
+    return b"".join(parts) if len(parts) > 1 else parts[0]
+
+
+def split_frames(data: bytes, pixels: PixelElement, frames: int) -> list[bytes]:
+    """The codestreams of all frames of an encapsulated object whose offset table does not hold.
+
+    Args:
+        data: The whole object.
+        pixels: Where its pixels lie.
+        frames: How many frames there are.
+
+    Raises:
+        HeaderError: The fragments cannot be told apart into frames.
+    """
+    parts = []
+    position = pixels.first_fragment
+    while data[position : position + 4] == b"\xfe\xff\x00\xe0" and position + 8 <= len(data):
+        end = position + 8 + struct.unpack_from("<I", data, position + 4)[0]
+        parts.append(data[position + 8 : end])
+        if end > len(data):
+            break
+        position = end
+    if len(parts) == frames:
+        return parts
+    starts = [i for i, part in enumerate(parts) if _begins_a_frame(part)]
+    if len(starts) != frames or not starts or starts[0] != 0:
+        raise HeaderError(
+            f"broken: {len(parts)} fragments for {frames} frames, and no offset table that holds"
+        )
+    return [b"".join(parts[a:b]) for a, b in zip(starts, [*starts[1:], len(parts)], strict=True)]
+
+
+def _begins_a_frame(fragment: bytes) -> bool:
+    """Whether a codestream begins here: JPEG and JPEG-LS (SOI), or JPEG 2000 (SOC)."""
+    return fragment.startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51"))

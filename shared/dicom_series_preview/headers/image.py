@@ -1,0 +1,135 @@
+"""What a frame's pixels are and mean: the values that decoding and contrast need, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class LookupTable:
+    """A modality, VOI or palette lookup table (PS3.3 C.11.1, C.11.2, C.7.6.3.1.5).
+
+    Attributes:
+        entries: Number of entries, 1..65536 (a descriptor's 0 has become 65536).
+        first_value: The input value that maps to entry 0; signed where the input is.
+        bits: Bits of each entry as the descriptor says, 8..16.
+        data: The entries' bytes as little-endian 16-bit words; 8-bit entries may be packed two a word.
+        explanation: LUTExplanation (0028,3003), or empty.
+    """
+
+    entries: int
+    first_value: int
+    bits: int
+    data: bytes = field(repr=False)
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The palette colour tables of an image (PS3.3 C.7.6.3.1.5, C.7.9).
+
+    Attributes:
+        red: Table of the red channel; green and blue alike.
+        green: See red.
+        blue: See red.
+        segmented: The data are segmented (PS3.3 C.7.9.2) and must be expanded.
+    """
+
+    red: LookupTable
+    green: LookupTable
+    blue: LookupTable
+    segmented: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window (PS3.3 C.11.2.1.2).
+
+    Attributes:
+        center: WindowCenter (0028,1050), in modality units.
+        width: WindowWidth (0028,1051), in modality units; may be <= 0 in real files.
+        explanation: WindowCenterWidthExplanation (0028,1055), or empty.
+    """
+
+    center: float
+    width: float
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelDescription:
+    """How a frame's stored values are laid out (PS3.3 C.7.6.3), the same for all frames of an instance.
+
+    Attributes:
+        transfer_syntax_uid: TransferSyntaxUID (0002,0010), corrected where the object is not as it declares.
+        rows: Rows (0028,0010).
+        columns: Columns (0028,0011).
+        samples_per_pixel: 1 for grey and palette, 3 for colour.
+        photometric_interpretation: PhotometricInterpretation (0028,0004), as stored.
+        bits_allocated: 1, 8, 12, 16, 32 or 64.
+        bits_stored: Bits of a stored value.
+        high_bit: Index of the most significant bit of a stored value.
+        pixel_representation: 0 unsigned, 1 two's complement.
+        planar_configuration: 0 by pixel, 1 by plane.
+        number_of_frames: Frames in the instance, at least 1.
+        pixel_keyword: `PixelData`, `FloatPixelData` or `DoubleFloatPixelData`.
+        palette: The palette tables, of an image that has them.
+        pixel_vr: VR of the pixel data element, `OB` or `OW`, or empty where it is not known. It matters for
+            8-bit samples in big endian only, which an OW element holds swapped in pairs (PS3.5 8.1.1).
+    """
+
+    transfer_syntax_uid: str
+    rows: int
+    columns: int
+    samples_per_pixel: int = 1
+    photometric_interpretation: str = "MONOCHROME2"
+    bits_allocated: int = 16
+    bits_stored: int = 16
+    high_bit: int = 15
+    pixel_representation: int = 0
+    planar_configuration: int = 0
+    number_of_frames: int = 1
+    pixel_keyword: str = "PixelData"
+    palette: Palette | None = None
+    pixel_vr: str = ""
+
+    @property
+    def native_frame_bits(self) -> int:
+        """Bits of one frame in a native (uncompressed) pixel data element.
+
+        Frames follow each other without padding, so that a 1-bit frame may begin inside a byte (PS3.5 8.1.1).
+        4:2:2 images hold two chroma samples for every two pixels (PS3.3 C.7.6.3.1.2).
+        """
+        samples = self.samples_per_pixel
+        if samples == 3 and self.photometric_interpretation in ("YBR_FULL_422", "YBR_PARTIAL_422"):
+            samples = 2
+        return self.rows * self.columns * samples * self.bits_allocated
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """What an instance says of turning one frame's stored values into display values.
+
+    Attributes:
+        rescale_slope: RescaleSlope (0028,1053), 1 where absent.
+        rescale_intercept: RescaleIntercept (0028,1052), 0 where absent.
+        modality_lut: ModalityLUTSequence's table; wins over slope and intercept.
+        windows: The windows in the file's order.
+        voi_luts: VOILUTSequence's tables in the file's order.
+        voi_lut_function: `LINEAR`, `LINEAR_EXACT` or `SIGMOID` (PS3.3 C.11.2.1.2-3).
+        pixel_padding_value: PixelPaddingValue (0028,0120), or its float or double twin (0028,0122/0123) for
+            float images: a stored value.
+        pixel_padding_range_limit: PixelPaddingRangeLimit (0028,0121), or its float or double twin
+            (0028,0124/0125): a stored value.
+        presentation_lut_shape: PresentationLUTShape (2050,0020), or empty.
+    """
+
+    rescale_slope: float = 1.0
+    rescale_intercept: float = 0.0
+    modality_lut: LookupTable | None = None
+    windows: tuple[Window, ...] = ()
+    voi_luts: tuple[LookupTable, ...] = ()
+    voi_lut_function: str = "LINEAR"
+    pixel_padding_value: float | None = None
+    pixel_padding_range_limit: float | None = None
+    presentation_lut_shape: str = ""

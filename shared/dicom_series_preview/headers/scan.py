@@ -1,0 +1,500 @@
+"""Where the elements of a DICOM object lie: its structure, walked byte by byte, no value interpreted.
+
+A header is complete only when the walk has reached a pixel data element, a tag beyond it, or the object's
+end. Anything else answers `Incomplete` with the least number of bytes that lets the walk go on, so that a
+value that was cut off can never pass for a value.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from dicom_series_preview.errors import HeaderError, NotDicomError
+
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+NUMBER_OF_FRAMES = 0x00280008
+TRANSFER_SYNTAX_UID = 0x00020010
+
+_LAST_PIXEL_TAG = 0x7FE00010
+_ITEM = 0xFFFEE000
+_ITEM_DELIMITER = 0xFFFEE00D
+_SEQUENCE_DELIMITER = 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+_PREAMBLE = 128
+
+# PS3.5 Table 7.1-1: these have two reserved bytes and a 32-bit length in explicit VR.
+_LONG_VRS = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+_SHORT_VRS = frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split(),
+)
+_VRS = _LONG_VRS | _SHORT_VRS
+_VR_NAMES = {vr: vr.decode() for vr in _VRS}
+
+
+@dataclass(frozen=True, slots=True)
+class RawElement:
+    """An element's bytes as they lie in the object.
+
+    Attributes:
+        tag: Group and element number as one integer.
+        vr: The VR as stored, or empty in implicit VR.
+        value: The value's bytes; of an undefined length without the delimiter at its end.
+        explicit: The data set that holds it is in explicit VR.
+        little: The data set that holds it is little endian.
+    """
+
+    tag: int
+    vr: str
+    value: bytes = field(repr=False)
+    explicit: bool
+    little: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PixelElement:
+    """Where an object's pixels lie.
+
+    Attributes:
+        keyword: `PixelData`, `FloatPixelData` or `DoubleFloatPixelData`.
+        offset: Byte offset of the value. In a deflated object it counts in the inflated data set.
+        length: Length of the value in bytes, or None where it is undefined: the value is encapsulated
+            (PS3.5 A.4).
+        offset_table: Encapsulated: the basic offset table, empty where the object has none.
+        first_fragment: Encapsulated: byte offset of the item that follows the basic offset table.
+    """
+
+    keyword: str
+    offset: int
+    length: int | None
+    offset_table: tuple[int, ...] = ()
+    first_fragment: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The structure of a complete header.
+
+    Attributes:
+        transfer_syntax_uid: As declared, or as found where the object declares none.
+        elements: Every element before the pixels, file meta information (group 0002) included.
+        pixels: Where the pixels lie, or None in an object without.
+        length: How many bytes of the object it took; what the next object of the series is likely to need.
+        deflated: The data set was deflated.
+    """
+
+    transfer_syntax_uid: str
+    elements: dict[int, RawElement] = field(repr=False)
+    pixels: PixelElement | None
+    length: int
+    deflated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """More bytes are needed.
+
+    Attributes:
+        at_least: The smallest number of bytes, from the object's first, with which the walk gets further.
+    """
+
+    at_least: int
+
+
+class _NeedMoreError(Exception):
+    """The walk has left the bytes there are; never leaves this module."""
+
+    def __init__(self, at_least: int) -> None:
+        self.at_least = at_least
+
+
+def scan(data: bytes, size: int | None, *, inflated_limit: int = 2**30) -> Scan | Incomplete:
+    """Walk an object's first bytes.
+
+    Args:
+        data: The object's first bytes, or all of them.
+        size: The object's size in bytes; None where it is not known yet.
+        inflated_limit: The most bytes a deflated data set may inflate to.
+
+    Returns:
+        The header's structure, or how many bytes it takes to get on.
+
+    Raises:
+        NotDicomError: The bytes are no DICOM object.
+        HeaderError: They are one, but broken or cut off; the reason says at which byte.
+    """
+    try:
+        return _scan(_Buffer(data, size), inflated_limit)
+    except _NeedMoreError as need:
+        return Incomplete(need.at_least)
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """The bytes at hand, and the knowledge of where the object ends.
+
+    Attributes:
+        data: The bytes.
+        size: The object's size, or None where it is unknown.
+    """
+
+    data: bytes
+    size: int | None
+
+    def need(self, end: int, at: int, what: str) -> None:
+        """Make sure that bytes up to `end` are there, or say which way they are not."""
+        if end <= len(self.data):
+            return
+        if self.size is not None and end > self.size:
+            raise HeaderError(
+                f"cut off: {what} at byte {at} reaches to byte {end}, and the object ends at byte {self.size}"
+            )
+        raise _NeedMoreError(end)
+
+    def at_end(self, position: int) -> bool:
+        """Whether the object ends here; up to 7 stray bytes cannot be an element and are padding."""
+        if self.size is None or position + 8 <= self.size:
+            return False
+        if len(self.data) < self.size:
+            raise _NeedMoreError(self.size)
+        return True
+
+
+def _scan(buffer: _Buffer, inflated_limit: int) -> Scan:
+    start = _data_set_start(buffer)
+    elements: dict[int, RawElement] = {}
+    position = _walk_meta(buffer, start, elements)
+    declared = _transfer_syntax(elements)
+    if declared == DEFLATED_LITTLE_ENDIAN:
+        return _scan_deflated(buffer, position, elements, inflated_limit)
+    if buffer.at_end(position):
+        if not elements or start == _PREAMBLE + 4:
+            raise NotDicomError("a DICOM prefix with no data set behind it")
+        return Scan(declared or EXPLICIT_LITTLE_ENDIAN, elements, None, position)
+    buffer.need(position + 8, position, "the first element")
+    little = _is_little(buffer, position, declared)
+    explicit = _looks_explicit(buffer.data, position)
+    pixels, length = _walk_data_set(buffer, position, elements, explicit=explicit, little=little)
+    if start == 0 and pixels is None and not ({0x00080016, 0x00080018} & elements.keys()):
+        raise NotDicomError("not DICOM: neither a DICM prefix nor an SOP class")
+    uid = declared or _found_syntax(explicit=explicit, little=little)
+    return Scan(uid, elements, pixels, length)
+
+
+def _found_syntax(*, explicit: bool, little: bool) -> str:
+    if not little:
+        return EXPLICIT_BIG_ENDIAN
+    return EXPLICIT_LITTLE_ENDIAN if explicit else IMPLICIT_LITTLE_ENDIAN
+
+
+def _transfer_syntax(elements: dict[int, RawElement]) -> str:
+    element = elements.get(TRANSFER_SYNTAX_UID)
+    return element.value.decode("ascii", "replace").strip("\0 ") if element else ""
+
+
+def _data_set_start(buffer: _Buffer) -> int:
+    """The offset of the first element: behind the preamble, or 0 where there is none."""
+    data = buffer.data
+    if buffer.size == 0:
+        raise NotDicomError("empty object")
+    if len(data) < _PREAMBLE + 4 and (buffer.size is None or buffer.size > len(data)):
+        raise _NeedMoreError(min(_PREAMBLE + 4, buffer.size or _PREAMBLE + 4))
+    if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
+        return _PREAMBLE + 4
+    if not _plausible_start(data):
+        raise NotDicomError(_what_it_is(data))
+    return 0
+
+
+def _plausible_start(data: bytes) -> bool:
+    """Whether a data set without preamble may begin here: group 0002 or 0008, then a VR or a sane length."""
+    if len(data) < 8:
+        return False
+    little_group, big_group = struct.unpack_from("<H", data)[0], struct.unpack_from(">H", data)[0]
+    if little_group not in (0x0002, 0x0008) and big_group not in (0x0002, 0x0008):
+        return False
+    return _looks_explicit(data, 0) or int(struct.unpack_from("<I", data, 4)[0]) < 2**16
+
+
+def _what_it_is(data: bytes) -> str:
+    """Name what is not DICOM, for the report."""
+    for magic, name in (
+        (b"\x1f\x8b", "gzip"),
+        (b"PK\x03\x04", "zip"),
+        (b"\x89PNG", "PNG"),
+        (b"\xff\xd8\xff", "JPEG"),
+        (b"%PDF", "PDF"),
+        (b"PAR1", "Parquet"),
+    ):
+        if data.startswith(magic):
+            return f"not DICOM: {name}"
+    head = data[:64]
+    if all(32 <= byte < 127 or byte in (9, 10, 13) for byte in head):
+        return "not DICOM: text"
+    return "not DICOM: no DICM prefix, and no data set without one"
+
+
+def _looks_explicit(data: bytes, position: int) -> bool:
+    """Whether the element here carries a VR; declared and actual encoding differ in real objects."""
+    return data[position + 4 : position + 6] in _VRS
+
+
+def _is_little(buffer: _Buffer, position: int, declared: str) -> bool:
+    """The byte order of the data set: group 0008, which comes first, tells better than the declaration."""
+    group = buffer.data[position : position + 2]
+    if group in (b"\x08\x00", b"\x00\x08"):
+        return group == b"\x08\x00"
+    return declared != EXPLICIT_BIG_ENDIAN
+
+
+def _walk_meta(buffer: _Buffer, position: int, elements: dict[int, RawElement]) -> int:
+    """Walk group 0002: always little endian, explicit VR by the standard, implicit in some real objects."""
+    explicit = True
+    first = True
+    while not buffer.at_end(position):
+        buffer.need(position + 8, position, "an element")
+        if buffer.data[position : position + 2] != b"\x02\x00":
+            break
+        if first:
+            explicit, first = _looks_explicit(buffer.data, position), False
+        element, position = _read_element(buffer, position, explicit=explicit, little=True)
+        elements[element.tag] = element
+    return position
+
+
+def _scan_deflated(
+    buffer: _Buffer, position: int, elements: dict[int, RawElement], inflated_limit: int
+) -> Scan:
+    """Inflate the data set (PS3.5 A.5) and walk it; it takes the whole object."""
+    inflated = inflate(_whole(buffer)[position:], inflated_limit)
+    inner = _Buffer(inflated, len(inflated))
+    inner.need(8, 0, "the first element")
+    pixels, _ = _walk_data_set(inner, 0, elements, explicit=_looks_explicit(inflated, 0), little=True)
+    return Scan(DEFLATED_LITTLE_ENDIAN, elements, pixels, len(buffer.data), deflated=True)
+
+
+def _whole(buffer: _Buffer) -> bytes:
+    """All of the object's bytes."""
+    if buffer.size is None or len(buffer.data) < buffer.size:
+        raise _NeedMoreError(buffer.size or 2 * len(buffer.data))
+    return buffer.data
+
+
+def inflate(data: bytes, limit: int) -> bytes:
+    """Inflate a raw deflate stream (PS3.5 A.5).
+
+    Raises:
+        HeaderError: It is broken, cut off, or inflates to more than `limit` bytes.
+    """
+    stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        inflated = stream.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise HeaderError(f"the deflated data set is broken: {error}") from error
+    if len(inflated) > limit:
+        raise HeaderError(f"its deflated data set inflates to more than {limit} bytes")
+    if not stream.eof:
+        raise HeaderError("cut off: the deflated data set has no end")
+    return inflated
+
+
+def data_set_of(data: bytes) -> bytes:
+    """The inflated data set of a whole deflated object, in which `PixelElement.offset` counts.
+
+    Raises:
+        HeaderError: The object is not what its index says.
+    """
+    buffer = _Buffer(data, len(data))
+    elements: dict[int, RawElement] = {}
+    try:
+        position = _walk_meta(buffer, _data_set_start(buffer), elements)
+    except _NeedMoreError as need:
+        raise HeaderError(f"cut off: {len(data)} bytes, at least {need.at_least} are needed") from need
+    return inflate(data[position:], 2**31)
+
+
+def _walk_data_set(
+    buffer: _Buffer, position: int, elements: dict[int, RawElement], *, explicit: bool, little: bool
+) -> tuple[PixelElement | None, int]:
+    """Walk the root data set up to the pixels; returns them, and the bytes it took."""
+    while not buffer.at_end(position):
+        buffer.need(position + 8, position, "an element")
+        tag = _tag(buffer.data, position, little=little)
+        if tag in PIXEL_KEYWORDS:
+            return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
+        if tag > _LAST_PIXEL_TAG or (tag == 0 and elements):
+            # Beyond the pixels, or padding with zeros behind the last element.
+            break
+        element, position = _read_element(buffer, position, explicit=explicit, little=little)
+        elements[tag] = element
+    return None, position
+
+
+def _tag(data: bytes, position: int, *, little: bool) -> int:
+    group, number = struct.unpack_from("<HH" if little else ">HH", data, position)
+    return int(group) << 16 | int(number)
+
+
+def _element_head(buffer: _Buffer, position: int, *, explicit: bool, little: bool) -> tuple[str, int, int]:
+    """VR (empty in implicit VR), length, and offset of the value."""
+    data = buffer.data
+    if explicit:
+        vr = data[position + 4 : position + 6]
+        if vr in _SHORT_VRS:
+            return (
+                _VR_NAMES[vr],
+                struct.unpack_from("<H" if little else ">H", data, position + 6)[0],
+                position + 8,
+            )
+        if vr in _LONG_VRS or (vr.isalpha() and vr.isupper()):
+            # A VR that the standard has added since has the long form (PS3.5 6.2.2).
+            buffer.need(position + 12, position, "an element")
+            length = struct.unpack_from("<I" if little else ">I", data, position + 8)[0]
+            return _VR_NAMES.get(vr, "UN"), length, position + 12
+    return "", struct.unpack_from("<I" if little else ">I", data, position + 4)[0], position + 8
+
+
+def _read_element(buffer: _Buffer, position: int, *, explicit: bool, little: bool) -> tuple[RawElement, int]:
+    """The element here, and the offset behind it."""
+    tag = _tag(buffer.data, position, little=little)
+    vr, length, start = _element_head(buffer, position, explicit=explicit, little=little)
+    if length == _UNDEFINED:
+        # UN of undefined length is implicit VR inside (PS3.5 6.2.2); the items say for themselves.
+        end, behind = _skip_items(buffer, start, little=little)
+    else:
+        end = behind = start + length
+        if end > len(buffer.data):
+            buffer.need(end, position, f"element {tag_text(tag)}")
+    return RawElement(tag, vr, buffer.data[start:end], explicit, little), behind
+
+
+def tag_text(tag: int) -> str:
+    """A tag as people write it: (0028,0010)."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def _skip_items(buffer: _Buffer, position: int, *, little: bool) -> tuple[int, int]:
+    """Walk the items of an undefined length: offset of the delimiter, and the offset behind it."""
+    while True:
+        buffer.need(position + 8, position, "an item")
+        tag = _tag(buffer.data, position, little=little)
+        length: int = struct.unpack_from("<I" if little else ">I", buffer.data, position + 4)[0]
+        if tag == _SEQUENCE_DELIMITER:
+            return position, position + 8
+        if tag != _ITEM:
+            _not_an_item(tag, position)
+        position += 8
+        if length == _UNDEFINED:
+            position = _skip_item(buffer, position, little=little)
+        else:
+            buffer.need(position + length, position - 8, "an item")
+            position += length
+
+
+def _not_an_item(tag: int, position: int) -> NoReturn:
+    raise HeaderError(f"broken: {tag_text(tag)} at byte {position} stands where an item must")
+
+
+def _skip_item(buffer: _Buffer, position: int, *, little: bool) -> int:
+    """Walk one item of undefined length; returns the offset behind its delimiter."""
+    explicit = None
+    while True:
+        buffer.need(position + 8, position, "an element")
+        tag = _tag(buffer.data, position, little=little)
+        if tag == _ITEM_DELIMITER:
+            return position + 8
+        if tag == _SEQUENCE_DELIMITER:
+            # An item that is not closed before its sequence is: the sequence's end serves both.
+            return position
+        if explicit is None:
+            explicit = _looks_explicit(buffer.data, position)
+        _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
+        if length == _UNDEFINED:
+            _, position = _skip_items(buffer, start, little=little)
+        else:
+            buffer.need(start + length, position, f"element {tag_text(tag)}")
+            position = start + length
+
+
+def read_items(element: RawElement) -> list[dict[int, RawElement]]:
+    """The items of a sequence's value, each its elements by tag.
+
+    Raises:
+        HeaderError: The value is no sequence of items.
+    """
+    buffer = _Buffer(element.value, len(element.value))
+    items = []
+    position = 0
+    while not buffer.at_end(position):
+        tag = _tag(buffer.data, position, little=element.little)
+        length: int = struct.unpack_from("<I" if element.little else ">I", buffer.data, position + 4)[0]
+        if tag == _SEQUENCE_DELIMITER:
+            break
+        if tag != _ITEM:
+            _not_an_item(tag, position)
+        position += 8
+        end = None if length == _UNDEFINED else position + length
+        if end is not None:
+            buffer.need(end, position - 8, "an item")
+        item, position = _read_item(buffer, position, end, little=element.little)
+        items.append(item)
+    return items
+
+
+def _read_item(
+    buffer: _Buffer, position: int, end: int | None, *, little: bool
+) -> tuple[dict[int, RawElement], int]:
+    """The elements of one item up to its end or its delimiter."""
+    item: dict[int, RawElement] = {}
+    explicit = None
+    while end is None or position + 8 <= end:
+        buffer.need(position + 8, position, "an element")
+        tag = _tag(buffer.data, position, little=little)
+        if tag == _ITEM_DELIMITER:
+            return item, position + 8
+        if tag == _SEQUENCE_DELIMITER:
+            return item, position
+        if explicit is None:
+            explicit = _looks_explicit(buffer.data, position)
+        element, position = _read_element(buffer, position, explicit=explicit, little=little)
+        item[tag] = element
+    return item, end if end is not None else position
+
+
+def _read_pixels(
+    buffer: _Buffer, position: int, *, explicit: bool, little: bool, elements: dict[int, RawElement]
+) -> tuple[PixelElement, int]:
+    """The pixel data element: where its value lies, and its basic offset table (PS3.5 A.4)."""
+    keyword = PIXEL_KEYWORDS[_tag(buffer.data, position, little=little)]
+    _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
+    if length != _UNDEFINED:
+        return PixelElement(keyword, start, length), start
+    if buffer.size is not None and start + 8 > buffer.size:
+        return PixelElement(keyword, start, None, (), start), start
+    buffer.need(start + 8, start, "the basic offset table")
+    tag = _tag(buffer.data, start, little=little)
+    table_length: int = struct.unpack_from("<I" if little else ">I", buffer.data, start + 4)[0]
+    if tag != _ITEM or table_length == _UNDEFINED:
+        return PixelElement(keyword, start, None, (), start), start + 8
+    first_fragment = start + 8 + table_length
+    if not table_length or not _is_multi_frame(elements):
+        return PixelElement(keyword, start, None, (), first_fragment), start + 8
+    if buffer.size is not None and first_fragment > buffer.size:
+        return PixelElement(keyword, start, None, (), start), start + 8
+    buffer.need(first_fragment, start, "the basic offset table")
+    table = struct.unpack_from(f"<{table_length // 4}I", buffer.data, start + 8)
+    return PixelElement(keyword, start, None, table, first_fragment), first_fragment
+
+
+def _is_multi_frame(elements: dict[int, RawElement]) -> bool:
+    element = elements.get(NUMBER_OF_FRAMES)
+    return element is not None and element.value.strip(b"\0 ") not in (b"", b"1")

@@ -1,0 +1,462 @@
+"""Bytes of an element -> its value.
+
+The value model is DICOM's own with nothing added: text, numbers, tags, bulk (by size and hash), and items.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import struct
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pydicom import DataElement, Dataset
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR, tag_for_keyword
+from pydicom.dataset import FileMetaDataset
+from pydicom.sequence import Sequence
+
+from dicom_series_preview.errors import HeaderError
+from dicom_series_preview.headers.scan import RawElement, read_items, tag_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+PIXEL_REPRESENTATION = 0x00280103
+
+# Lookup tables are what a picture needs of an object's bulk: they stay, the rest is known by size and hash.
+LOOKUP_TABLE_DATA = frozenset(
+    (0x00281201, 0x00281202, 0x00281203, 0x00281204, 0x00281221, 0x00281222, 0x00281223, 0x00283006)
+)
+_INLINE_BYTES = 1024
+_MAX_NESTING = 64
+
+_ONE_TEXT_VRS = frozenset(("LT", "ST", "UT", "UR"))
+_CHARSET_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+_TEXT_VRS = _ONE_TEXT_VRS | _CHARSET_VRS | {"AE", "AS", "CS", "DA", "DT", "TM", "UI"}
+_NUMBER_FORMATS = {
+    "US": "H",
+    "SS": "h",
+    "UL": "I",
+    "SL": "i",
+    "UV": "Q",
+    "SV": "q",
+    "FL": "f",
+    "FD": "d",
+}
+INTEGER_VRS = frozenset(("IS", "US", "SS", "UL", "SL", "UV", "SV"))
+REAL_VRS = frozenset(("DS", "FL", "FD"))
+BULK_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
+# An ISO 2022 character set holds up to one of these (PS3.5 6.1.2.5.3).
+_NAME_DELIMITERS = {ord(c) for c in "\\^="}
+_TEXT_DELIMITERS = {ord(c) for c in "\\\r\n\t\f"}
+_PERSON_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """A binary value: known by size and hash, kept only when it is short or a lookup table.
+
+    Attributes:
+        size: Bytes.
+        sha256: Hexadecimal digest of the bytes as stored.
+        data: The bytes, or None.
+    """
+
+    size: int
+    sha256: str
+    data: bytes | None = field(default=None, repr=False, compare=False)
+
+
+Item: TypeAlias = "dict[int, Element]"
+Value: TypeAlias = "tuple[str | int | float | None, ...] | tuple[Item, ...] | Bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element with its value.
+
+    Attributes:
+        tag: Group and element number as one integer.
+        vr: The VR (PS3.5 6.2); of an ambiguous one the one that applies.
+        value: Text, numbers or items as a tuple, empty where there is no value and None where one of several
+            is empty; or `Bulk`. A DS or IS that is no number stays the text it is.
+    """
+
+    tag: int
+    vr: str
+    value: Value
+
+    @property
+    def first(self) -> Any:  # noqa: ANN401 - the type follows from the VR
+        """The first value, or None."""
+        if isinstance(self.value, Bulk) or not self.value:
+            return None
+        return self.value[0]
+
+
+@dataclass(slots=True)
+class Converter:
+    """Converts raw elements, and converts no value twice that the previous object of the series had too.
+
+    Equal bytes give the very same `Element`, so that what is constant over a series is found by identity.
+
+    Attributes:
+        latest: By tag, the latest bytes and what they became.
+    """
+
+    latest: dict[tuple[int, str, bool], tuple[bytes, Element]] = field(default_factory=dict)
+    encodings_of: dict[bytes, list[str]] = field(default_factory=dict)
+
+    def convert(self, raw: Mapping[int, RawElement]) -> Item:
+        """All elements of a data set.
+
+        Raises:
+            HeaderError: A sequence is broken.
+        """
+        charset = raw.get(SPECIFIC_CHARACTER_SET)
+        encodings = self._encodings(charset.value if charset else b"")
+        signed = _is_signed(raw)
+        latest = self.latest
+        converted: Item = {}
+        for tag, element in raw.items():
+            key = (tag, element.vr, element.little)
+            known = latest.get(key)
+            if known is not None and known[0] == element.value:
+                converted[tag] = known[1]
+                continue
+            vr = element.vr if element.vr and element.vr != "UN" else _vr_of(tag, raw, element)
+            result = convert(element, _settle(vr, tag, signed=signed), encodings)
+            latest[key] = (element.value, result)
+            converted[tag] = result
+        return converted
+
+    def _encodings(self, value: bytes) -> list[str]:
+        encodings = self.encodings_of.get(value)
+        if encodings is None:
+            encodings = self.encodings_of[value] = _encodings(value)
+            # The same bytes mean something else in another character set.
+            self.latest.clear()
+        return encodings
+
+
+def _encodings(value: bytes) -> list[str]:
+    """Python's names of a SpecificCharacterSet (0008,0005)."""
+    names = [name.strip("\0 ") for name in value.decode("ascii", "replace").split("\\")]
+    with warnings.catch_warnings():
+        # pydicom warns of names it corrects or does not know; bad bytes become U+FFFD either way.
+        warnings.simplefilter("ignore")
+        try:
+            encodings: list[str] = convert_encodings(names)
+        except LookupError:
+            return ["iso8859"]
+    # Without a declaration the standard's default is ASCII (PS3.5 6.1.2.2); most such objects hold Latin-1.
+    return encodings
+
+
+def _is_signed(raw: Mapping[int, RawElement]) -> bool:
+    element = raw.get(PIXEL_REPRESENTATION)
+    return element is not None and element.value.strip(b"\0") != b""
+
+
+def _vr_of(tag: int, raw: Mapping[int, RawElement], element: RawElement) -> str:
+    """The dictionary's VR of an element that has none, or has UN."""
+    if tag & 0xFFFF == 0:
+        return "UL"
+    if tag >> 16 & 1:
+        number = tag & 0xFFFF
+        if 0x10 <= number <= 0xFF:
+            return "LO"
+        creator = private_creator(tag, {t: e.value for t, e in raw.items() if t >> 16 == tag >> 16})
+        try:
+            return str(private_dictionary_VR(tag, creator)) if creator else "UN"
+        except KeyError:
+            return "UN"
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return "SQ" if element.vr == "" and element.value[:4] == b"\xfe\xff\x00\xe0" else "UN"
+
+
+def private_creator(tag: int, group: Mapping[int, bytes]) -> str:
+    """The creator of a private element's block (PS3.5 7.8.1), or empty."""
+    if not tag >> 16 & 1 or tag & 0xFFFF < 0x1000:
+        return ""
+    value = group.get(tag & 0xFFFF0000 | (tag & 0xFF00) >> 8)
+    return value.decode("ascii", "replace").strip("\0 ") if value else ""
+
+
+def _settle(vr: str, tag: int, *, signed: bool) -> str:
+    """The one VR of those the dictionary offers for a tag (PS3.5 A.1, PS3.6 6)."""
+    if " or " not in vr:
+        return vr
+    if vr.startswith("US or SS"):
+        is_descriptor = 0x00281101 <= tag <= 0x00281103 or tag == 0x00283002
+        if tag == 0x00283006:
+            return "OW"
+        return "SS" if signed and not is_descriptor else "US"
+    return "OW"
+
+
+def convert(element: RawElement, vr: str, encodings: list[str], depth: int = 0) -> Element:
+    """One element's value.
+
+    Raises:
+        HeaderError: A sequence is broken, or nested beyond reason.
+    """
+    raw = element.value
+    if vr == "SQ":
+        return Element(element.tag, vr, _items(element, encodings, depth))
+    if vr in BULK_VRS or (vr not in _CONVERTERS and vr not in _TEXT_VRS):
+        keep = len(raw) <= _INLINE_BYTES or element.tag in LOOKUP_TABLE_DATA
+        if keep and not element.little and vr == "OW":
+            raw = _swapped(raw)
+        digest = hashlib.sha256(raw).hexdigest()
+        return Element(
+            element.tag, vr if vr in BULK_VRS else "UN", Bulk(len(raw), digest, raw if keep else None)
+        )
+    if not raw:
+        return Element(element.tag, vr, ())
+    if vr in _TEXT_VRS:
+        return Element(element.tag, vr, _text(raw, vr, encodings))
+    return Element(element.tag, vr, _CONVERTERS[vr](raw, element.little))
+
+
+def _swapped(raw: bytes) -> bytes:
+    """Big endian 16-bit words as little endian."""
+    even = raw[: len(raw) & ~1]
+    return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))
+
+
+def _items(element: RawElement, encodings: list[str], depth: int) -> tuple[Item, ...]:
+    if depth > _MAX_NESTING:
+        raise HeaderError(f"broken: sequences nested deeper than {_MAX_NESTING} in {tag_text(element.tag)}")
+    items = []
+    for raw in read_items(element):
+        charset = raw.get(SPECIFIC_CHARACTER_SET)
+        inner = _encodings(charset.value) if charset else encodings
+        signed = _is_signed(raw)
+        item: Item = {}
+        for tag, nested in raw.items():
+            vr = nested.vr if nested.vr and nested.vr != "UN" else _vr_of(tag, raw, nested)
+            item[tag] = convert(nested, _settle(vr, tag, signed=signed), inner, depth + 1)
+        items.append(item)
+    return tuple(items)
+
+
+def _text(raw: bytes, vr: str, encodings: list[str]) -> tuple[str | None, ...]:
+    if vr not in _CHARSET_VRS or (raw.isascii() and b"\x1b" not in raw):
+        text = raw.decode("iso8859-1")
+    else:
+        with warnings.catch_warnings():
+            # Bytes that the character set does not have become U+FFFD: bad text must not lose a row.
+            warnings.simplefilter("ignore")
+            text = decode_bytes(raw, encodings, _NAME_DELIMITERS if vr == "PN" else _TEXT_DELIMITERS)
+    text = text.rstrip("\0 ")
+    if vr in _ONE_TEXT_VRS:
+        return (text,) if text else ()
+    if "\\" not in text:
+        return (text,) if text else ()
+    return tuple(part.rstrip("\0 ") or None for part in text.split("\\"))
+
+
+def _decimals(raw: bytes, _little: bool) -> tuple[str | int | float | None, ...]:  # noqa: FBT001 - one signature
+    return tuple(_number(part, float) for part in _parts(raw))
+
+
+def _integers(raw: bytes, _little: bool) -> tuple[str | int | float | None, ...]:  # noqa: FBT001 - one signature
+    return tuple(_number(part, _integer) for part in _parts(raw))
+
+
+def _parts(raw: bytes) -> list[str]:
+    text = raw.decode("iso8859-1").strip("\0 ")
+    return [part.strip("\0 ") for part in text.split("\\")] if text else []
+
+
+def _number(text: str, kind: Callable[[str], float]) -> str | int | float | None:
+    """A DS or IS; what is no finite number ("1.#QNAN") stays text."""
+    if not text:
+        return None
+    try:
+        number = kind(text)
+    except (ValueError, OverflowError):
+        return text
+    return number if math.isfinite(number) else text
+
+
+def _integer(text: str) -> int:
+    """An IS; real files write 1.0 too."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+def _numbers(code: str) -> Callable[[bytes, bool], tuple[str | int | float | None, ...]]:
+    size = struct.calcsize(code)
+
+    def numbers(raw: bytes, little: bool) -> tuple[str | int | float | None, ...]:  # noqa: FBT001 - one signature
+        count = len(raw) // size
+        return struct.unpack_from(f"{'<' if little else '>'}{count}{code}", raw)
+
+    return numbers
+
+
+def _tags(raw: bytes, little: bool) -> tuple[str | int | float | None, ...]:  # noqa: FBT001 - one signature
+    words = struct.unpack_from(f"{'<' if little else '>'}{len(raw) // 4 * 2}H", raw)
+    return tuple(f"{words[i]:04X}{words[i + 1]:04X}" for i in range(0, len(words), 2))
+
+
+_CONVERTERS: dict[str, Callable[[bytes, bool], tuple[str | int | float | None, ...]]] = {
+    "DS": _decimals,
+    "IS": _integers,
+    "AT": _tags,
+    **{vr: _numbers(code) for vr, code in _NUMBER_FORMATS.items()},
+}
+
+
+def tag_key(tag: int) -> str:
+    """A tag as DICOM JSON's key: 00280010."""
+    return f"{tag:08X}"
+
+
+def to_json(item: Mapping[int, Element]) -> dict[str, Any]:
+    """A data set as DICOM JSON (PS3.18 Annex F).
+
+    Bulk that was not kept stands as a BulkDataURI of the form `urn:sha256:HASH?size=BYTES`.
+    """
+    return {tag_key(tag): element_to_json(element) for tag, element in sorted(item.items())}
+
+
+def element_to_json(element: Element) -> dict[str, Any]:
+    """One element as DICOM JSON."""
+    value = element.value
+    if isinstance(value, Bulk):
+        if not value.size:
+            return {"vr": element.vr}
+        if value.data is None:
+            return {"vr": element.vr, "BulkDataURI": f"urn:sha256:{value.sha256}?size={value.size}"}
+        return {"vr": element.vr, "InlineBinary": base64.b64encode(value.data).decode("ascii")}
+    if not value:
+        return {"vr": element.vr}
+    if element.vr == "SQ":
+        return {"vr": "SQ", "Value": [to_json(item) for item in value]}  # type: ignore[arg-type]
+    if element.vr == "PN":
+        return {"vr": "PN", "Value": [_name_to_json(name) for name in value]}  # type: ignore[arg-type]
+    if element.vr in REAL_VRS:
+        return {"vr": element.vr, "Value": [_real_to_json(number) for number in value]}  # type: ignore[arg-type]
+    return {"vr": element.vr, "Value": list(value)}
+
+
+def _real_to_json(number: float | str | None) -> float | str | None:
+    """JSON has no NaN and no infinity; they stand as the text PS3.18 F.2.3 allows."""
+    if isinstance(number, float) and not math.isfinite(number):
+        return str(number)
+    return number
+
+
+def _name_to_json(name: str | None) -> dict[str, str] | None:
+    if name is None:
+        return None
+    return {group: part for group, part in zip(_PERSON_NAME_GROUPS, name.split("="), strict=False) if part}
+
+
+def from_json(document: Mapping[str, Any]) -> Item:
+    """A data set from the DICOM JSON that `to_json` wrote."""
+    return {int(key, 16): element_from_json(int(key, 16), body) for key, body in document.items()}
+
+
+def element_from_json(tag: int, body: Mapping[str, Any]) -> Element:
+    """One element from its DICOM JSON."""
+    vr = body["vr"]
+    if vr in BULK_VRS:
+        return Element(tag, vr, _bulk_from_json(body))
+    values = body.get("Value", ())
+    if vr == "SQ":
+        return Element(tag, vr, tuple(from_json(item) for item in values))
+    if vr == "PN":
+        return Element(tag, vr, tuple(_name_from_json(name) for name in values))
+    if vr in ("FL", "FD"):
+        return Element(tag, vr, tuple(float(v) for v in values))
+    if vr == "DS":
+        return Element(tag, vr, tuple(float(v) if isinstance(v, int) else v for v in values))
+    return Element(tag, vr, tuple(values))
+
+
+def _bulk_from_json(body: Mapping[str, Any]) -> Bulk:
+    uri = body.get("BulkDataURI", "")
+    if uri:
+        digest, _, size = uri.removeprefix("urn:sha256:").partition("?size=")
+        return Bulk(int(size), digest)
+    data = base64.b64decode(body.get("InlineBinary", ""))
+    return Bulk(len(data), hashlib.sha256(data).hexdigest(), data)
+
+
+def _name_from_json(name: Mapping[str, str] | None) -> str | None:
+    if name is None:
+        return None
+    return "=".join(name.get(group, "") for group in _PERSON_NAME_GROUPS).rstrip("=")
+
+
+def keyword(tag: int) -> str:
+    """The keyword of a tag, or its `gggg,eeee` where the dictionary has none."""
+    return keyword_for_tag(tag) or f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
+
+
+def tag_of(name: str) -> int:
+    """The tag of a keyword.
+
+    Raises:
+        KeyError: There is no such keyword.
+    """
+    tag = tag_for_keyword(name)
+    if tag is None:
+        raise KeyError(name)
+    return int(tag)
+
+
+def to_dataset(item: Item) -> Dataset:
+    """A pydicom data set of the elements; group 0002 becomes its `file_meta`.
+
+    Bulk that was not kept is left out.
+    """
+    dataset, meta = Dataset(), FileMetaDataset()
+    for tag, element in sorted(item.items()):
+        if isinstance(element.value, Bulk) and element.value.data is None:
+            continue
+        (meta if tag >> 16 == 2 else dataset).add(_to_pydicom(element))
+    dataset.file_meta = meta
+    return dataset
+
+
+def _to_pydicom(element: Element) -> DataElement:
+    value: Any = element.value
+    if isinstance(value, Bulk):
+        value = value.data
+    elif element.vr == "SQ":
+        value = Sequence([_item_to_pydicom(item) for item in value])
+    elif element.vr == "AT":
+        value = [int(tag, 16) for tag in value]
+    else:
+        value = ["" if part is None else part for part in value]
+    if isinstance(value, list) and len(value) < 2:
+        value = value[0] if value else None
+    # What is no number in a DS or IS stays the text it is, which pydicom would refuse.
+    broken = element.vr in ("DS", "IS") and any(isinstance(part, str) and part for part in element.value)  # type: ignore[union-attr]
+    return DataElement(element.tag, "LO" if broken else element.vr, value, validation_mode=IGNORE)
+
+
+def _item_to_pydicom(item: Item) -> Dataset:
+    dataset = Dataset()
+    for _, element in sorted(item.items()):
+        if not (isinstance(element.value, Bulk) and element.value.data is None):
+            dataset.add(_to_pydicom(element))
+    return dataset

@@ -1,0 +1,23 @@
+"""The index of a series: one row a slice, and every header in it."""
+
+from dicom_series_preview.index.build import build
+from dicom_series_preview.index.collect import FIRST_RANGE_BYTES, HeaderReader, is_passed_over
+from dicom_series_preview.index.read import DamagedIndexError, Index, Slice
+from dicom_series_preview.index.records import Provenance, Record, Skipped, fingerprint
+from dicom_series_preview.index.schema import FIXED_COLUMNS, SCHEMA_VERSION
+
+__all__ = [
+    "FIRST_RANGE_BYTES",
+    "FIXED_COLUMNS",
+    "SCHEMA_VERSION",
+    "DamagedIndexError",
+    "HeaderReader",
+    "Index",
+    "Provenance",
+    "Record",
+    "Skipped",
+    "Slice",
+    "build",
+    "fingerprint",
+    "is_passed_over",
+]

@@ -1,0 +1,203 @@
+"""A listing -> records: every object's header, in waves of range requests."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.errors import (
+    AccessDeniedError,
+    HeaderError,
+    ObjectChangedError,
+    ObjectError,
+    ObjectNotFoundError,
+    StorageError,
+)
+from dicom_series_preview.headers import Converter, Header, Incomplete, parse
+from dicom_series_preview.index.records import Record, Skipped
+from dicom_series_preview.storage import ByteRange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dicom_series_preview.storage import Fetched, ObjectInfo, Storage
+
+FIRST_RANGE_BYTES = 5 * 1024
+_SLACK = 1.1
+_REMEMBERED = 31
+_MARGIN = 1024
+_SCOUT_BYTES = 64 * 1024
+_SCOUTS = 2
+_RESTARTS = 2
+
+_PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
+_PASSED_OVER_ENDINGS = (
+    *(".json", ".xml", ".txt", ".csv", ".tsv", ".parquet", ".zip", ".nii", ".nii.gz"),
+    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg"),
+)
+
+
+def is_passed_over(path: str) -> bool:
+    """Whether a name alone says that the object is no instance; in doubt the content decides."""
+    name = path.rpartition("/")[2].lower()
+    return name in _PASSED_OVER_NAMES or name.endswith(_PASSED_OVER_ENDINGS)
+
+
+@dataclass(slots=True)
+class LearnedRange:
+    """How much to ask for first: 5 KiB, and where headers of the series are longer a little more than those.
+
+    The median decides, so that one long header among many short ones costs that one object a second
+    request, and not all others its bytes.
+
+    Attributes:
+        lengths: The latest headers' lengths in bytes.
+    """
+
+    lengths: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+    def first_range(self) -> int:
+        """Bytes to ask for of an object of which nothing is known yet."""
+        if not self.lengths:
+            return FIRST_RANGE_BYTES
+        return max(FIRST_RANGE_BYTES, math.ceil(median(self.lengths) * _SLACK))
+
+    def next_end(self, have: int, at_least: int) -> int:
+        """Up to where to read on, when `have` bytes were not enough and `at_least` bytes are needed.
+
+        Nothing learned yet: far, for the one or two objects that find out for all others.
+        """
+        if not self.lengths:
+            return max(at_least + _MARGIN, _SCOUT_BYTES, 4 * have)
+        learned = self.first_range()
+        return learned if learned >= at_least else max(at_least + _MARGIN, 2 * have)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An object whose header is not complete yet.
+
+    Attributes:
+        info: The object.
+        data: Its first bytes.
+        version: The version they are of.
+        at_least: What the parser asked for.
+        restarts: How often it was begun anew because it changed.
+    """
+
+    info: ObjectInfo
+    data: bytes = b""
+    version: str = ""
+    at_least: int = 0
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class HeaderReader:
+    """Reads the headers of a series' objects.
+
+    Attributes:
+        storage: Where they lie.
+        folder: The series' folder; names in records are relative to it.
+        limit_bytes: The longest header that is read.
+        progress: Called with each object that is done.
+    """
+
+    storage: Storage
+    folder: str
+    limit_bytes: int
+    progress: Callable[[], None] = lambda: None
+    learned: LearnedRange = field(default_factory=LearnedRange)
+    converter: Converter = field(default_factory=Converter)
+
+    def read(self, objects: Sequence[ObjectInfo]) -> Iterator[Record | Skipped]:
+        """Read every object's header; yields as they come, in no order.
+
+        Raises:
+            StorageUnavailableError: The storage fails beyond every retry; an index without what it failed to
+                tell would pass for a whole one.
+        """
+        fresh = deque(_Pending(info) for info in objects)
+        held: list[_Pending] = []
+        while fresh or held:
+            wave, held = held, []
+            if wave and not self.learned.lengths:
+                # Nobody knows yet how long these headers are: let few find out, and spare the others a guess.
+                wave.sort(key=lambda item: len(item.data), reverse=True)
+                wave, held = wave[:_SCOUTS], wave[_SCOUTS:]
+            asked: dict[str, _Pending] = {}
+            for fetched in self.storage.fetch(self._ranges(wave, held, fresh, asked)):
+                item = asked[fetched.range.path]
+                result = self._take(item, fetched)
+                if result is None:
+                    held.append(item)
+                else:
+                    item.data = b""
+                    self.progress()
+                    yield result
+
+    def _ranges(
+        self,
+        wave: Sequence[_Pending],
+        held: Sequence[_Pending],
+        fresh: deque[_Pending],
+        asked: dict[str, _Pending],
+    ) -> Iterator[ByteRange]:
+        """What to ask for: objects on their way, then new ones while the first range is a good guess."""
+        for item in wave:
+            asked[item.info.path] = item
+            yield self._range(item)
+        while fresh and (self.learned.lengths or not (wave or held)):
+            item = fresh.popleft()
+            asked[item.info.path] = item
+            yield self._range(item)
+
+    def _range(self, item: _Pending) -> ByteRange:
+        learned = self.learned
+        end = learned.next_end(len(item.data), item.at_least) if item.data else learned.first_range()
+        if item.info.size is not None:
+            end = min(end, item.info.size)
+        return ByteRange(item.info.path, len(item.data), end, item.version)
+
+    def _take(self, item: _Pending, fetched: Fetched) -> Record | Skipped | None:
+        """What an answer makes of an object: done, failed, or None where more is needed."""
+        if isinstance(fetched.error, ObjectChangedError) and item.restarts < _RESTARTS:
+            item.data, item.version, item.at_least = b"", "", 0
+            item.restarts += 1
+            return None
+        if fetched.error is not None:
+            return self._skipped(item, _storage_reason(fetched.error))
+        if item.data and not fetched.data:
+            return self._skipped(item, f"cut off: no more than {len(item.data)} bytes can be had")
+        item.data += fetched.data
+        item.version = fetched.version
+        try:
+            parsed = parse(item.data, fetched.object_size, self.converter)
+            if isinstance(parsed, Incomplete):
+                if parsed.at_least > self.limit_bytes:
+                    raise HeaderError(f"its header is longer than the limit of {self.limit_bytes} bytes")
+                item.at_least = parsed.at_least
+                return None
+        except ObjectError as error:
+            return self._skipped(item, error.reason)
+        return self._record(item, parsed)
+
+    def _record(self, item: _Pending, header: Header) -> Record:
+        self.learned.lengths.append(header.length)
+        return Record.of(self._name(item), item.info.version or item.version, header)
+
+    def _skipped(self, item: _Pending, reason: str) -> Skipped:
+        return Skipped(self._name(item), reason, item.info.size, item.info.version)
+
+    def _name(self, item: _Pending) -> str:
+        return item.info.path.removeprefix(f"{self.folder}/")
+
+
+def _storage_reason(error: StorageError) -> str:
+    """Why the storage withholds one object; what concerns it as a whole is raised."""
+    if isinstance(error, (AccessDeniedError, ObjectNotFoundError, ObjectChangedError)):
+        return error.problem
+    raise error

@@ -1,0 +1,325 @@
+"""A series' name -> its index: the one place that owns caching and freshness."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.errors import (
+    LimitError,
+    NoImageError,
+    ObjectNotFoundError,
+    SeriesNameError,
+    SeriesNotFoundError,
+)
+from dicom_series_preview.index import (
+    DamagedIndexError,
+    HeaderReader,
+    Index,
+    Provenance,
+    Record,
+    Skipped,
+    build,
+    fingerprint,
+    is_passed_over,
+)
+from dicom_series_preview.storage import is_full_name, split_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dicom_series_preview.settings import Limits
+    from dicom_series_preview.storage import ObjectInfo, Storage
+
+_LOGGER = logging.getLogger(__name__)
+_HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{12})")
+_HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesName:
+    """What a user calls a series.
+
+    Attributes:
+        text: The name below the root, or the part of it before a final `*`.
+        root: The storage root that the name brought along, or None.
+        is_prefix: The name ended with `*`: the first series that begins so is meant.
+    """
+
+    text: str
+    root: str | None = None
+    is_prefix: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> SeriesName:
+        """Take a name apart, and refuse what cannot be one before any storage is touched.
+
+        Args:
+            text: A UUID with or without hyphens, a UID, a folder name, a prefix ending with `*`, or a URL or
+                absolute path whose last part is one of those.
+
+        Raises:
+            SeriesNameError: It cannot name a series.
+        """
+        if any(ord(c) < 32 or ord(c) == 127 for c in text):
+            raise SeriesNameError("a name has no control characters")
+        root = None
+        name = text
+        if is_full_name(text):
+            if any(part in ("..", ".") for part in text.split("/")):
+                raise SeriesNameError(f"{text} has a part '..' or '.'")
+            root, name = split_root(text)
+        is_prefix = name.endswith("*")
+        name = name.removesuffix("*")
+        if not name:
+            raise SeriesNameError("the name is empty; give a series, or the first characters of one and *")
+        if "*" in name:
+            raise SeriesNameError(f"{text} has a * that is not at its end")
+        parts = name.split("/")
+        if ".." in parts or "." in parts or "" in (parts[:-1] if is_prefix else parts):
+            raise SeriesNameError(f"{text} has a part that is empty, '.' or '..'")
+        return cls(name, root, is_prefix)
+
+    def candidates(self) -> list[str]:
+        """The folders the name may mean, the likeliest first: as given, and a UUID in its other spelling."""
+        names = [self.text]
+        uuid = _HEX_UUID.fullmatch(self.text.replace("-", ""))
+        if uuid is not None:
+            hyphenated = "-".join(uuid.groups())
+            names += [hyphenated, hyphenated.replace("-", ""), hyphenated.lower()]
+            names.append(hyphenated.replace("-", "").lower())
+        elif self.is_prefix and _HEX_PREFIX.fullmatch(self.text):
+            text = self.text
+            names.append(
+                "-".join(p for p in (text[:8], text[8:12], text[12:16], text[16:20], text[20:]) if p)
+            )
+        return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCache:
+    """Where indices are kept.
+
+    Attributes:
+        storage: The cache's root.
+        folder: The folder below it that holds the files, or empty.
+    """
+
+    storage: Storage
+    folder: str = "indices"
+
+    def path(self, series: str) -> str:
+        """The path of a series' index below the cache's root."""
+        name = f"{series}_index.parquet"
+        return f"{self.folder}/{name}" if self.folder else name
+
+    def load(self, series: str, root: str) -> Index | None:
+        """A series' index, or None where there is none that belongs to this root and can be read.
+
+        Raises:
+            StorageError: The cache cannot be read.
+        """
+        try:
+            data = self.storage.get(self.path(series)).data
+        except ObjectNotFoundError:
+            return None
+        try:
+            index = Index.from_parquet(data)
+        except DamagedIndexError as error:
+            _LOGGER.warning("the index of %s is built anew: %s", series, error)
+            return None
+        provenance = index.provenance
+        if provenance.root != root or provenance.series != series:
+            _LOGGER.info("the cached index of %s is of another root, %s", series, provenance.root)
+            return None
+        return index
+
+    def save(self, series: str, index: Index) -> None:
+        """Keep an index; it appears whole or not at all.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        self.storage.put(self.path(series), index.to_parquet())
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSeries:
+    """A series with an index that is as fresh as its listing.
+
+    Attributes:
+        name: Its folder below the root.
+        storage: Where it lies.
+        index: Its index.
+        source: `cache`, `updated` (some headers were read) or `built` (all were).
+        matches: How many series the prefix matched; 1 where it was no prefix.
+        headers_read: Objects whose header was read now.
+    """
+
+    name: str
+    storage: Storage
+    index: Index = field(repr=False)
+    source: str
+    matches: int = 1
+    headers_read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesOpener:
+    """Resolves names, and gets or builds indices.
+
+    Attributes:
+        storage: The root that the series lie in.
+        cache: Where indices are kept, or None.
+        limits: What is refused.
+        progress: Called with headers read and headers to read.
+    """
+
+    storage: Storage
+    cache: IndexCache | None
+    limits: Limits
+    progress: Callable[[int, int], None] = lambda _done, _total: None
+
+    def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
+        """A series and its index.
+
+        Args:
+            name: The series.
+            limit: Read no more than this many of its objects.
+            refresh: List the series even where its root is immutable, and read every header anew.
+
+        Raises:
+            SeriesNotFoundError: There is no such series.
+            NoImageError: None of its objects is DICOM.
+            StorageError: The storage or the cache fails.
+        """
+        matches = 1
+        candidates = name.candidates()
+        if name.is_prefix:
+            folder, matches = self._first_match(name)
+            candidates = [folder]
+        if self.storage.immutable and not refresh:
+            for candidate in candidates:
+                cached = self._cached(candidate)
+                if cached is not None and _is_enough(cached, limit):
+                    return OpenedSeries(candidate, self.storage, cached, "cache", matches)
+        series, listing = self._listing(candidates, name)
+        if len(listing) > self.limits.instances:
+            raise LimitError(
+                "series", f"{series} has {len(listing)} objects; the limit is {self.limits.instances}"
+            )
+        digest = fingerprint(listing)
+        cached = None if refresh else self._cached(series)
+        if cached is not None and cached.provenance.fingerprint == digest and _is_enough(cached, limit):
+            return OpenedSeries(series, self.storage, cached, "cache", matches)
+        index, read = self._build(series, listing, digest, limit, cached)
+        if self.cache is not None:
+            self.cache.save(series, index)
+        return OpenedSeries(series, self.storage, index, "updated" if cached else "built", matches, read)
+
+    def _cached(self, series: str) -> Index | None:
+        return self.cache.load(series, self.storage.url) if self.cache is not None else None
+
+    def _first_match(self, name: SeriesName) -> tuple[str, int]:
+        """The first series in lexical order that begins with the prefix, and how many do."""
+        for prefix in name.candidates():
+            folders = self.storage.list_folders(prefix)
+            if folders:
+                _LOGGER.info("%s* matches %d series; the first is %s", prefix, len(folders), folders[0])
+                return folders[0], len(folders)
+        raise SeriesNotFoundError(f"{name.text}*", self.storage.url, "no series begins so")
+
+    def _listing(self, candidates: Sequence[str], name: SeriesName) -> tuple[str, list[ObjectInfo]]:
+        for candidate in candidates:
+            listing = self.storage.list_objects(candidate)
+            if listing:
+                return candidate, listing
+        raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
+
+    def _build(
+        self, series: str, listing: list[ObjectInfo], digest: str, limit: int | None, cached: Index | None
+    ) -> tuple[Index, int]:
+        """Build the index; objects that an earlier index knows as they are now are not read again."""
+        folder = f"{series}/"
+        named = [info for info in listing if is_passed_over(info.path)]
+        chosen = [info for info in listing if not is_passed_over(info.path)][:limit]
+        kept, known_skipped = _still_true(cached, chosen, folder)
+        known = {record.name for record in kept} | {skipped.name for skipped in known_skipped}
+        to_read = [info for info in chosen if info.path.removeprefix(folder) not in known]
+        records = list(kept)
+        skipped = [
+            Skipped(
+                info.path.removeprefix(folder),
+                "passed over: its name is no instance's",
+                info.size,
+                info.version,
+            )
+            for info in named
+        ]
+        skipped += known_skipped
+        done = 0
+        self.progress(0, len(to_read))
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            self.progress(done, len(to_read))
+
+        reader = HeaderReader(self.storage, series, self.limits.header_bytes, count)
+        for result in reader.read(to_read):
+            if isinstance(result, Record):
+                records.append(result)
+            else:
+                skipped.append(result)
+        if not records:
+            raise NoImageError(series, self.storage.url, _nothing_reason(skipped))
+        # Answers come in any order; the index must not depend on it.
+        records.sort(key=lambda record: record.name)
+        skipped.sort(key=lambda item: item.name)
+        whole = len(chosen) + len(named) == len(listing)
+        provenance = Provenance(
+            series=series,
+            root=self.storage.url,
+            fingerprint=digest,
+            listed=len(listing),
+            limit=None if whole else limit,
+            skipped=tuple(skipped),
+        )
+        return Index(build(records, provenance)), len(to_read)
+
+
+def _is_enough(index: Index, limit: int | None) -> bool:
+    """Whether an index has what was asked for: one of a limited build only answers the same limit."""
+    built_with = index.provenance.limit
+    return built_with is None or built_with == limit
+
+
+def _still_true(
+    cached: Index | None, listing: Sequence[ObjectInfo], folder: str
+) -> tuple[list[Record], list[Skipped]]:
+    """What an earlier index says of objects that are still as they were."""
+    if cached is None:
+        return [], []
+    now = {info.path.removeprefix(folder): info for info in listing}
+
+    def unchanged(name: str, size: int | None, version: str) -> bool:
+        info = now.get(name)
+        # A listing that gives no versions cannot vouch for an object.
+        return (
+            info is not None and bool(info.version) and (info.version, info.size or size) == (version, size)
+        )
+
+    records = [r for r in cached.records() if unchanged(r.name, r.size, r.version)]
+    skipped = [s for s in cached.provenance.skipped if unchanged(s.name, s.size, s.version)]
+    return records, skipped
+
+
+def _nothing_reason(skipped: Sequence[Skipped]) -> str:
+    """Why a series has nothing, with the first of its objects as the example."""
+    reasons = {item.reason for item in skipped}
+    if len(reasons) == 1:
+        return f"none of its {len(skipped)} objects is a readable DICOM instance: {next(iter(reasons))}"
+    first = skipped[0]
+    return f"none of its {len(skipped)} objects is a readable DICOM instance; {first.name}: {first.reason}"
