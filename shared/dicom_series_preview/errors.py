@@ -4,6 +4,7 @@
 
     PreviewError
     ├── RequestError                  a parameter is wrong
+    │   ├── RequestErrors             several are
     │   ├── SeriesNameError           the name of a series cannot be one
     │   └── LimitError                more was asked for than a limit allows
     ├── StorageError                  a storage root or an object of it
@@ -44,6 +45,19 @@ class RequestError(PreviewError):
         self.parameter = parameter
         self.problem = problem
         super().__init__(f"{parameter.replace('_', '-')}: {problem}")
+
+
+class RequestErrors(RequestError):
+    """Several parameters are wrong.
+
+    Attributes:
+        errors: One for each.
+    """
+
+    def __init__(self, errors: tuple[RequestError, ...]) -> None:
+        self.errors = errors
+        super().__init__(errors[0].parameter, errors[0].problem)
+        self.args = ("; ".join(str(error) for error in errors),)
 
 
 class SeriesNameError(RequestError):

@@ -1,0 +1,386 @@
+"""The command line. Heavy imports wait until a command runs: `--help` and completion load none of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dicom_series_preview._version import __version__
+from dicom_series_preview.errors import OutputError, PreviewError, RequestError
+from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dicom_series_preview.series import IndexCache, SeriesName
+    from dicom_series_preview.service import PreviewService, Rendered
+
+PROGRAM = "dicom-series-preview"
+_CONTRASTS = "lung bone brain abdomen liver mediastinum soft-tissue auto embedded".split()
+
+F = TypeVar("F", bound="Callable[..., Any]")
+_EXAMPLES = {
+    "mosaic": """
+      dicom-series-preview mosaic 38902e14-b11f-4548-910e-771ee757dc82 mosaic.webp
+      dicom-series-preview mosaic 389* mosaic.jpg --tile-width 8 --tile-height 5 -q 80
+      dicom-series-preview mosaic /data/dicom/SERIES mosaic.webp --start 0.2 --end 0.8 --contrast lung
+    """,
+    "get-image": """
+      dicom-series-preview get-image SERIES middle.webp --position 0.5
+      dicom-series-preview get-image SERIES next.webp --position 0.5 --slice-offset 1
+      dicom-series-preview get-image SERIES large.jpg --position 0 --contrast 350/50 --image-width 512 -q 85
+    """,
+    "contrast-mosaic": """
+      dicom-series-preview contrast-mosaic SERIES c.webp --position 0.5 --contrast lung --contrast bone
+      dicom-series-preview contrast-mosaic SERIES c.webp --start 0.3 --end 0.7 --contrast auto --contrast 80/40
+    """,
+    "build-index": """
+      dicom-series-preview build-index SERIES1 SERIES2 --cache-dir /cache
+      dicom-series-preview build-index SERIES -o .
+    """,
+    "get-index": """
+      dicom-series-preview get-index SERIES
+      duckdb -c "SELECT * FROM '$(dicom-series-preview get-index SERIES)'"
+    """,
+    "sample": """
+      dicom-series-preview sample demo
+    """,
+}
+
+
+class _Command(click.Command):
+    """A command whose help ends with examples."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples as they are to be typed."""
+        examples = _EXAMPLES.get(ctx.info_name or "", "")
+        with formatter.section("Examples"):
+            for line in examples.strip().splitlines():
+                formatter.write(f"  {line.strip()}\n")
+        super().format_epilog(ctx, formatter)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+def cli() -> None:
+    """See what is inside a DICOM series in S3, on HTTP or on disk without downloading it.
+
+    SERIES is a UUID, a UID, a folder below --root, a prefix such as 389*, or a full s3://, http(s)://,
+    file:// URL or absolute path.
+    """
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _complete_contrast(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in _CONTRASTS if name.startswith(incomplete)]
+
+
+_SERIES = click.argument("series")
+_OUTPUT = click.argument("output", type=click.Path(dir_okay=False))
+_ROOT = click.option(
+    "--root", default=DEFAULT_ROOT, show_default=True, metavar="ROOT", help="s3://, http(s)://, file:// or a folder."
+)
+_CACHE_DIR = click.option(
+    "--cache-dir", metavar="DIR", help=f"Where indices are kept. [default: ${CACHE_DIR_VARIABLE}, else the user's cache]"
+)
+_VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Say what is done; show the trace of an error.")
+_PICTURE = _options(
+    _ROOT,
+    click.option("--image-width", metavar="PIXELS", help="Width of each image.  [default: 128]"),
+    click.option("-q", "--quality", metavar="LEVEL", help="0 (smallest) to 100 (best).  [default: 25]"),
+    click.option("--stack", metavar="N", help="Which stack of the series.  [default: 0, the main one]"),
+    _CACHE_DIR,
+    click.option("--no-cache", is_flag=True, help="Keep no index and use none."),
+    click.option("--report", metavar="FILE", help="Write what is shown, skipped and spent as JSON."),
+    _VERBOSE,
+)
+_CONTRAST = _options(
+    click.option(
+        "--contrast",
+        multiple=True,
+        metavar="CONTRAST",
+        shell_complete=_complete_contrast,
+        help="Preset (lung, bone, brain, abdomen, liver, mediastinum, soft-tissue), WIDTH/CENTER, auto or embedded.",
+    ),
+    click.option("--contrast-preset", hidden=True),
+    click.option("--window-width", hidden=True),
+    click.option("--window-center", hidden=True),
+)
+_START = click.option("--start", metavar="POSITION", help="First position shown, 0.0 to 1.0.  [default: 0.0]")
+_END = click.option("--end", metavar="POSITION", help="Last position shown, 0.0 to 1.0.  [default: 1.0]")
+_POSITION = "Position: 0.0 first (superior, posterior, right) to 1.0 last."
+_OFFSET = click.option("--slice-offset", metavar="N", help="Slices to move on from the position.  [default: 0]")
+
+
+@cli.command(cls=_Command)
+@_SERIES
+@_OUTPUT
+@click.option("--tile-width", metavar="N", help="Images in a row.  [default: 6]")
+@click.option("--tile-height", metavar="N", help="Images in a column.  [default: as --tile-width]")
+@_START
+@_END
+@_CONTRAST
+@_PICTURE
+def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Write a grid of images that are spread evenly over SERIES to OUTPUT (.webp, .jpg, .jpeg)."""
+    from dicom_series_preview.requests import MosaicRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+
+    request = MosaicRequest.from_strings(series, output, _given(options))
+    _render(request.series, output, options, lambda service: service.mosaic(request))
+
+
+@cli.command(cls=_Command, name="get-image")
+@_SERIES
+@_OUTPUT
+@click.option("--position", metavar="POSITION", help=f"{_POSITION}  [required]")
+@_OFFSET
+@_CONTRAST
+@_PICTURE
+def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Write the one image at a position of SERIES to OUTPUT (.webp, .jpg, .jpeg)."""
+    from dicom_series_preview.requests import ImageRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+
+    request = ImageRequest.from_strings(series, output, _given(options))
+    _render(request.series, output, options, lambda service: service.image(request))
+
+
+@cli.command(cls=_Command, name="contrast-mosaic")
+@_SERIES
+@_OUTPUT
+@click.option("--position", metavar="POSITION", help=f"{_POSITION} One image; or --start and --end.")
+@_OFFSET
+@_START
+@_END
+@click.option("--tile-height", metavar="N", help="Images of the range, one a row.  [default: 2]")
+@_CONTRAST
+@_PICTURE
+def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Write images of SERIES to OUTPUT, each --contrast a column."""
+    from dicom_series_preview.requests import ContrastRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+
+    request = ContrastRequest.from_strings(series, output, _given(options))
+    _render(request.series, output, options, lambda service: service.contrast_mosaic(request))
+
+
+@cli.command(cls=_Command, name="build-index")
+@click.argument("series", nargs=-1, required=True)
+@_ROOT
+@_CACHE_DIR
+@click.option("-o", "--output", metavar="DIR", help="Write the one index to DIR instead of the cache.")
+@click.option("--limit", metavar="N", help="Read no more than N objects of a series.")
+@_VERBOSE
+def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Build the indices of one or more SERIES."""
+    from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+
+    if options["output"] and options["cache_dir"]:
+        raise RequestError("output", "and --cache-dir exclude each other; give one")
+    if options["output"] and len(series) > 1:
+        raise RequestError("output", "is for one series; use --cache-dir for several")
+    requests = [IndexRequest.from_strings(name, _given({"limit": options["limit"]})) for name in series]
+    _log(verbose=options["verbose"])
+    failures = 0
+    lines = []
+    for name, request in zip(series, requests, strict=True):
+        try:
+            with _Progress() as progress:
+                service = _service(request.series, options, progress)
+                built = service.index(request)
+        except PreviewError as error:
+            if options["verbose"]:
+                traceback.print_exc()
+            lines.append(f"failed   {name}: {error}")
+            failures += 1
+            continue
+        provenance = built.index.provenance
+        skipped = f", {len(provenance.skipped)} skipped" if provenance.skipped else ""
+        limited = f", limited to {provenance.limit}" if provenance.limit is not None else ""
+        count = built.index.table.num_rows
+        lines.append(f"{built.source:8} {built.name}: {count} slices{skipped}{limited} -> {service.index_path(built)}")
+    _say(*lines)
+    if failures:
+        raise SystemExit(1)
+
+
+@cli.command(cls=_Command, name="get-index")
+@_SERIES
+@_ROOT
+@_CACHE_DIR
+@_VERBOSE
+def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Print the path of the index of SERIES, built if it is not there or not fresh."""
+    from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+
+    request = IndexRequest.from_strings(series, {})
+    _log(verbose=options["verbose"])
+    with _Progress() as progress:
+        service = _service(request.series, options, progress)
+        built = service.index(request)
+    click.echo(service.index_path(built))
+
+
+@cli.command(cls=_Command)
+@click.argument("folder", type=click.Path(file_okay=False))
+@_VERBOSE
+def sample(folder: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Write a synthetic CT series to FOLDER, to try the other commands on, and print its path."""
+    from dicom_series_preview.sample import write_sample  # noqa: PLC0415 - loads numpy and pydicom
+
+    _log(verbose=options["verbose"])
+    with _Progress("writing slices") as progress:
+        click.echo(write_sample(Path(folder), progress=progress))
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The options that make up a request, as lists of strings; those of this door are left out."""
+    mine = {"root", "cache_dir", "no_cache", "report", "verbose"}
+    given = {}
+    for name, value in options.items():
+        if name not in mine and value is not None and value != ():
+            given[name] = list(value) if isinstance(value, tuple) else [value]
+    return given
+
+
+def _service(name: SeriesName, options: Mapping[str, Any], progress: Callable[[int, int], None]) -> PreviewService:
+    """The service for the root that a series lies in."""
+    from dicom_series_preview.service import PreviewService  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.storage import open_storage  # noqa: PLC0415 - loads obstore and urllib3
+
+    cache_dir = options.get("cache_dir")
+    if cache_dir and options.get("no_cache"):
+        raise RequestError("cache_dir", "and --no-cache exclude each other; give one")
+    settings = Settings.from_environment(os.environ, Path(cache_dir).expanduser() if cache_dir else None)
+    storage = open_storage(name.root or options["root"], settings, os.environ)
+    return PreviewService(storage, _cache(options, settings), settings.limits, progress)
+
+
+def _cache(options: Mapping[str, Any], settings: Settings) -> IndexCache | None:
+    """Where indices are kept: the cache, the one folder of `build-index --output`, or nowhere."""
+    from dicom_series_preview.series import IndexCache  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.storage import open_storage  # noqa: PLC0415 - loads obstore and urllib3
+
+    if options.get("no_cache"):
+        return None
+    folder = Path(options["output"]) if options.get("output") else settings.cache_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
+    storage = open_storage(str(folder.absolute()), settings, os.environ)
+    return IndexCache(storage, folder="") if options.get("output") else IndexCache(storage)
+
+
+def _render(
+    name: SeriesName, output: str, options: Mapping[str, Any], render: Callable[[PreviewService], Rendered]
+) -> None:
+    """Render, write the picture and the report, and say what it took."""
+    from dicom_series_preview.encode import write_atomically  # noqa: PLC0415 - loads numpy and Pillow
+
+    for path in (output, options["report"]):
+        if path and not Path(path).absolute().parent.is_dir():
+            raise OutputError(path, "there is no such folder")
+    _log(verbose=options["verbose"])
+    with _Progress() as progress:
+        rendered = render(_service(name, options, progress))
+    write_atomically(Path(output), rendered.data)
+    if options["report"]:
+        write_atomically(Path(options["report"]), rendered.report.to_json().encode())
+    _say(*(f"warning: {warning}" for warning in rendered.report.warnings))
+    _say(f"{output}: {rendered.report.summary()}")
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        click.echo(line, err=True)
+
+
+def _log(*, verbose: bool) -> None:
+    """Send the package's log to stderr: warnings always, the rest with -v."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LineFormatter())
+    logger = logging.getLogger("dicom_series_preview")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.propagate = False
+
+
+class _LineFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+class _Progress:
+    """A progress bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, what: str = "reading headers") -> None:
+        self._what = what
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not sys.stderr.isatty() or not total:
+            return
+        if self._bar is None:
+            from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
+            from rich.progress import Progress  # noqa: PLC0415
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self._what, total=total)
+        self._bar.update(self._task, completed=done, total=total)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Returns:
+        0, or 1 after an error, which has then been said in one line on stderr.
+    """
+    verbose = bool({"-v", "--verbose"} & set(arguments))
+    try:
+        cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 1
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
+        _say(f"error: {' '.join(error.format_message().split())}{hint}")
+        return 1
+    except PreviewError as error:
+        if verbose:
+            traceback.print_exc()
+        _say(f"error: {error}")
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        _say("error: interrupted")
+        return 1
+    except SystemExit as stop:
+        return int(bool(stop.code))
+    return 0
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))

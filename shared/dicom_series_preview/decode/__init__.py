@@ -1,0 +1,13 @@
+"""Bytes of one frame -> stored values -> colour.
+
+`decode_frame` gives the samples as the file stores them; `to_rgb` turns those of colour and palette images
+into 8-bit RGB. Grey ones go on to `contrast`. Codecs are called directly rather than through pydicom, whose
+import alone costs a cold start more than a hundred milliseconds.
+"""
+
+from dicom_series_preview.decode.colour import is_colour, to_rgb
+from dicom_series_preview.decode.frame import decode_frame
+from dicom_series_preview.decode.registry import CodecInfo, codecs
+from dicom_series_preview.decode.values import Decoded
+
+__all__ = ["CodecInfo", "Decoded", "codecs", "decode_frame", "is_colour", "to_rgb"]

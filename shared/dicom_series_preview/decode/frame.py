@@ -1,0 +1,81 @@
+"""The one way from a frame's bytes to its stored values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dicom_series_preview.decode.bits import container_bits, stored_values
+from dicom_series_preview.decode.registry import find_codec
+from dicom_series_preview.decode.values import Decoded
+from dicom_series_preview.errors import DecodeError
+from dicom_series_preview.settings import Limits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.headers.image import PixelDescription
+
+_LIMIT_BYTES = Limits().frame_bytes
+
+
+def decode_frame(
+    data: bytes | memoryview,
+    pixels: PixelDescription,
+    *,
+    bit_offset: int = 0,
+    limit_bytes: int = _LIMIT_BYTES,
+) -> Decoded:
+    """Decode exactly one frame.
+
+    Args:
+        data: The frame's bytes: for native syntaxes its slice of the pixel data (more may follow), for
+            encapsulated ones the codestream, its fragments joined.
+        pixels: How the frame is laid out.
+        bit_offset: Bits of `data` before the frame's first sample, 0..7: a native frame of 1-bit samples may
+            begin inside a byte.
+        limit_bytes: The largest frame, in decoded bytes.
+
+    Returns:
+        The stored values: before rescale, window, palette and colour conversion.
+
+    Raises:
+        UnsupportedTransferSyntaxError: No decoder reads the transfer syntax.
+        DecodeError: The bytes are cut off or broken, disagree with the description, or exceed the limit.
+    """
+    codec = find_codec(pixels.transfer_syntax_uid)
+    _check_description(pixels, limit_bytes)
+    if codec.decode_native is not None:
+        words = codec.decode_native(data, pixels, bit_offset)
+    elif codec.decode is not None and len(data):
+        words = codec.decode(data, pixels)
+    else:
+        raise DecodeError("the frame is empty")
+    samples = stored_values(words, pixels)
+    _check_samples(samples, pixels)
+    return Decoded(samples, words.photometric_interpretation)
+
+
+def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
+    """Refuse what cannot be an image, or is too large, before anything is allocated."""
+    if pixels.rows < 1 or pixels.columns < 1:
+        raise DecodeError(f"{pixels.rows} rows and {pixels.columns} columns are no image")
+    if pixels.samples_per_pixel not in (1, 3):
+        raise DecodeError(f"{pixels.samples_per_pixel} samples a pixel cannot be shown")
+    if not 1 <= pixels.bits_allocated <= 64:
+        raise DecodeError(f"{pixels.bits_allocated} bits allocated is no layout of pixels")
+    decoded = (
+        pixels.rows * pixels.columns * pixels.samples_per_pixel * container_bits(pixels.bits_allocated) // 8
+    )
+    if decoded > limit_bytes:
+        raise DecodeError(f"the frame has {decoded:,} bytes, more than the limit of {limit_bytes:,}")
+
+
+def _check_samples(samples: NDArray[Any], pixels: PixelDescription) -> None:
+    """Check what a codec gave, so that no later step meets a surprise."""
+    shape = (pixels.rows, pixels.columns, 3)[: 2 if pixels.samples_per_pixel == 1 else 3]
+    kind = "i" if pixels.pixel_representation == 1 else "u"
+    expected = "f" if pixels.pixel_keyword != "PixelData" else kind
+    if samples.shape != shape or np.dtype(samples.dtype).kind != expected or not samples.dtype.isnative:
+        raise DecodeError("the decoder gave samples of another shape or type than the header describes")

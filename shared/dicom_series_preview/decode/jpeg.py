@@ -1,0 +1,182 @@
+"""JPEG (ISO/IEC 10918-1), lossy and lossless, 2 to 16 bits, by imagecodecs' libjpeg-turbo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dicom_series_preview.decode.values import Words
+from dicom_series_preview.errors import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.headers.image import PixelDescription
+
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_APP0, _APP14 = 0xE0, 0xEE
+# Start of frame: every process but DHT (C4), JPG (C8) and DAC (CC); F7 is JPEG-LS (ISO/IEC 14495-1 C.1.1).
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_LOSSLESS_FRAMES = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """A JPEG or JPEG-LS codestream's own description of itself.
+
+    Attributes:
+        lossless: The process is lossless (never true of JPEG-LS, whose scans say it).
+        precision: Bits of a sample.
+        rows: Number of lines.
+        columns: Samples in a line.
+        component_ids: Each component's identifier.
+        subsampled: Not all components have the same sampling factors.
+        jfif: There is a JFIF marker.
+        adobe_transform: Colour transform of the Adobe marker: 0 none, 1 YCbCr; -1 without the marker.
+        scan_offset: Offset of the first scan's marker.
+    """
+
+    lossless: bool
+    precision: int
+    rows: int
+    columns: int
+    component_ids: tuple[int, ...]
+    subsampled: bool
+    jfif: bool
+    adobe_transform: int
+    scan_offset: int
+
+
+def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
+    """Decode a frame of any Huffman-coded JPEG process, without converting its colours."""
+    codestream = bytes(data)
+    header = read_jpeg_header(codestream)
+    check_dimensions(header, pixels)
+    if codestream.find(b"\xff\xd9", header.scan_offset) >= 0:
+        samples = _decode(codestream, len(header.component_ids))
+    else:
+        samples = _decode_unended(codestream, len(header.component_ids))
+    photometric = _photometric_interpretation(header, pixels)
+    return Words(samples, header.precision, lossless=header.lossless, photometric_interpretation=photometric)
+
+
+def read_jpeg_header(codestream: bytes) -> JpegHeader:
+    """Read the markers up to the first scan.
+
+    Raises:
+        DecodeError: The bytes are no JPEG codestream, or end before the first scan.
+    """
+    frame: tuple[int, bytes] | None = None
+    jfif, adobe, scan_offset = False, -1, -1
+    for marker, offset, body in _markers(codestream):
+        if marker in _FRAMES and frame is None:
+            frame = marker, body
+        elif marker == _APP0:
+            jfif = jfif or body[:5] == b"JFIF\0"
+        elif marker == _APP14 and body[:5] == b"Adobe" and len(body) >= 12:
+            adobe = body[11]
+        elif marker == _SOS:
+            scan_offset = offset
+            break
+    if scan_offset < 0:
+        raise DecodeError("the JPEG codestream ends before its first scan")
+    if frame is None or len(frame[1]) < 6 or len(frame[1]) < 6 + 3 * frame[1][5]:
+        raise DecodeError("the JPEG codestream has no usable frame header")
+    kind, body = frame
+    components = [body[6 + 3 * i : 9 + 3 * i] for i in range(body[5])]
+    return JpegHeader(
+        lossless=kind in _LOSSLESS_FRAMES,
+        precision=body[0],
+        rows=int.from_bytes(body[1:3], "big"),
+        columns=int.from_bytes(body[3:5], "big"),
+        component_ids=tuple(component[0] for component in components),
+        subsampled=len({component[1] for component in components}) > 1,
+        jfif=jfif,
+        adobe_transform=adobe,
+        scan_offset=scan_offset,
+    )
+
+
+def check_dimensions(header: JpegHeader, pixels: PixelDescription) -> None:
+    """Refuse a codestream of another size than the header's: it is another picture, or a broken one.
+
+    Raises:
+        DecodeError: Rows, columns or samples disagree.
+    """
+    found = header.rows, header.columns, len(header.component_ids)
+    expected = pixels.rows, pixels.columns, pixels.samples_per_pixel
+    if found != expected:
+        raise DecodeError(
+            "the codestream is {} x {} with {} samples a pixel, the header says {} x {} with {}".format(
+                *found, *expected
+            )
+        )
+
+
+def _markers(codestream: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (marker, offset, body) of each marker segment, up to the first scan's."""
+    if codestream[:2] != bytes((0xFF, _SOI)):
+        raise DecodeError("the frame is no JPEG codestream")
+    offset = 2
+    while offset + 4 <= len(codestream):
+        if codestream[offset] != 0xFF:
+            raise DecodeError("the JPEG codestream is broken before its first scan")
+        marker = codestream[offset + 1]
+        if marker == 0xFF:  # a fill byte (ISO/IEC 10918-1 B.1.1.2)
+            offset += 1
+            continue
+        if marker in _STANDALONE:
+            offset += 2
+            continue
+        if marker == _EOI:
+            return
+        length = int.from_bytes(codestream[offset + 2 : offset + 4], "big")
+        yield marker, offset, codestream[offset + 4 : offset + 2 + length]
+        if length < 2:
+            raise DecodeError("the JPEG codestream is broken before its first scan")
+        offset += 2 + length
+
+
+def _decode(codestream: bytes, components: int) -> NDArray[Any]:
+    from imagecodecs import Jpeg8Error, jpeg8_decode  # noqa: PLC0415 - 9 ms that only JPEG pays
+
+    # Naming one colour space for both sides is libjpeg's way of not converting; which one does not matter.
+    space = "RGB" if components == 3 else None
+    try:
+        samples = jpeg8_decode(codestream, colorspace=space, outcolorspace=space)
+    except (Jpeg8Error, ValueError) as error:
+        raise DecodeError(f"the JPEG codestream is broken: {error}") from error
+    return np.asarray(samples)
+
+
+def _decode_unended(codestream: bytes, components: int) -> NDArray[Any]:
+    """Decode a codestream without its end-of-image marker.
+
+    Some writers forget the marker, other streams are cut off. libjpeg fills up silently whatever is missing;
+    filling up with two different things first, and comparing, tells whether all pixels came from the file.
+    """
+    zeros = _decode(codestream + b"\x00" * 64 + b"\xff\xd9", components)
+    ones = _decode(codestream + b"\xaa" * 64 + b"\xff\xd9", components)
+    if not np.array_equal(zeros, ones):
+        raise DecodeError("the JPEG codestream is cut off")
+    return zeros
+
+
+def _photometric_interpretation(header: JpegHeader, pixels: PixelDescription) -> str:
+    """What three components are: the codestream's markers win over the header (as in libjpeg's jdapimin.c).
+
+    A lossless codestream's JFIF marker proves nothing: common DICOM encoders write one around RGB.
+    """
+    declared = pixels.photometric_interpretation
+    if len(header.component_ids) != 3:
+        return declared
+    if header.subsampled or (header.jfif and not header.lossless) or header.adobe_transform == 1:
+        return "YBR_PARTIAL" if declared.startswith("YBR_PARTIAL") else "YBR_FULL"
+    if header.adobe_transform == 0 or bytes(header.component_ids) == b"RGB":
+        return "RGB"
+    return "YBR_FULL" if declared.startswith("YBR") else "RGB"

@@ -1,0 +1,172 @@
+"""Which decoder reads which transfer syntax (PS3.6 Annex A). No decoder here is under the GPL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+from dicom_series_preview.decode import gdcm, jpeg, jpeg2000, jpegls, native, rle
+from dicom_series_preview.errors import UnsupportedTransferSyntaxError
+
+if TYPE_CHECKING:
+    from dicom_series_preview.decode.values import Words
+    from dicom_series_preview.headers.image import PixelDescription
+
+
+class DecodeFunction(Protocol):
+    """Decodes one encapsulated frame's codestream."""
+
+    def __call__(self, data: bytes | memoryview, pixels: PixelDescription, /) -> Words:
+        """Decode, or raise DecodeError."""
+
+
+class NativeDecodeFunction(Protocol):
+    """Decodes one native frame."""
+
+    def __call__(self, data: bytes | memoryview, pixels: PixelDescription, bit_offset: int, /) -> Words:
+        """Decode, or raise DecodeError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How one transfer syntax is decoded.
+
+    Attributes:
+        uid: The transfer syntax.
+        name: Its name.
+        decoder: The library and its package.
+        module: The module whose `__version__` is the decoder's.
+        decode: The function for encapsulated syntaxes.
+        decode_native: The function for native ones.
+    """
+
+    uid: str
+    name: str
+    decoder: str
+    module: str
+    decode: DecodeFunction | None = field(default=None, repr=False)
+    decode_native: NativeDecodeFunction | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CodecInfo:
+    """A transfer syntax that can be decoded here.
+
+    Attributes:
+        uid: The transfer syntax.
+        name: Its name.
+        decoder: What decodes it.
+        version: The decoder's version.
+    """
+
+    uid: str
+    name: str
+    decoder: str
+    version: str
+
+
+_OWN = ("numpy", "dicom_series_preview._version")
+_JPEG = ("libjpeg-turbo (imagecodecs)", "imagecodecs", jpeg.decode_jpeg)
+_JPEG_LS = ("CharLS (imagecodecs)", "imagecodecs", jpegls.decode_jpegls)
+_JPEG_2000 = ("OpenJPEG (pylibjpeg-openjpeg)", "openjpeg", jpeg2000.decode_jpeg2000)
+_ROOT = "1.2.840.10008.1.2"
+
+_NATIVE = (
+    Codec(_ROOT, "Implicit VR Little Endian", *_OWN, decode_native=native.decode_little_endian),
+    Codec(f"{_ROOT}.1", "Explicit VR Little Endian", *_OWN, decode_native=native.decode_little_endian),
+    Codec(
+        f"{_ROOT}.1.99",
+        "Deflated Explicit VR Little Endian",
+        *_OWN,
+        decode_native=native.decode_little_endian,
+    ),
+    Codec(f"{_ROOT}.2", "Explicit VR Big Endian", *_OWN, decode_native=native.decode_big_endian),
+    Codec(
+        "1.2.840.113619.5.2",
+        "GE Private Implicit VR Big Endian",
+        *_OWN,
+        decode_native=native.decode_big_endian,
+    ),
+)
+_ENCAPSULATED = (
+    Codec(
+        f"{_ROOT}.1.98",
+        "Encapsulated Uncompressed Explicit VR Little Endian",
+        *_OWN,
+        native.decode_encapsulated,
+    ),
+    Codec(f"{_ROOT}.8.1", "Deflated Image Frame Compression", *_OWN, native.decode_deflated_frame),
+    Codec(f"{_ROOT}.5", "RLE Lossless", "pylibjpeg-rle", "rle", rle.decode_rle),
+    Codec(f"{_ROOT}.4.50", "JPEG Baseline (Process 1)", *_JPEG),
+    Codec(f"{_ROOT}.4.51", "JPEG Extended (Process 2 and 4)", *_JPEG),
+    Codec(f"{_ROOT}.4.52", "JPEG Extended (Process 3 and 5, retired)", *_JPEG),
+    Codec(f"{_ROOT}.4.53", "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8, retired)", *_JPEG),
+    Codec(f"{_ROOT}.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10 and 12, retired)", *_JPEG),
+    Codec(f"{_ROOT}.4.54", "JPEG Spectral Selection, Non-Hierarchical (Process 7 and 9, retired)", *_JPEG),
+    Codec(f"{_ROOT}.4.56", "JPEG Full Progression, Non-Hierarchical (Process 11 and 13, retired)", *_JPEG),
+    Codec(f"{_ROOT}.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", *_JPEG),
+    Codec(f"{_ROOT}.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction", *_JPEG),
+    Codec(f"{_ROOT}.4.80", "JPEG-LS Lossless", *_JPEG_LS),
+    Codec(f"{_ROOT}.4.81", "JPEG-LS Near-Lossless", *_JPEG_LS),
+    Codec(f"{_ROOT}.4.90", "JPEG 2000 (Lossless Only)", *_JPEG_2000),
+    Codec(f"{_ROOT}.4.91", "JPEG 2000", *_JPEG_2000),
+    Codec(f"{_ROOT}.4.201", "High-Throughput JPEG 2000 (Lossless Only)", *_JPEG_2000),
+    Codec(f"{_ROOT}.4.202", "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)", *_JPEG_2000),
+    Codec(f"{_ROOT}.4.203", "High-Throughput JPEG 2000", *_JPEG_2000),
+)
+_GDCM = ("GDCM (python-gdcm)", "gdcm", gdcm.decode_jpeg2000_part2)
+_WITH_GDCM = (
+    Codec(f"{_ROOT}.4.92", "JPEG 2000 Part 2 Multi-component (Lossless Only)", *_GDCM),
+    Codec(f"{_ROOT}.4.93", "JPEG 2000 Part 2 Multi-component", *_GDCM),
+)
+_CODECS = {codec.uid: codec for codec in (*_NATIVE, *_ENCAPSULATED, *_WITH_GDCM)}
+
+
+def find_codec(uid: str) -> Codec:
+    """The codec of a transfer syntax.
+
+    Raises:
+        UnsupportedTransferSyntaxError: There is none, or the package that brings it is not installed.
+    """
+    codec = _CODECS.get(uid)
+    if codec is None:
+        raise UnsupportedTransferSyntaxError(uid, f"no decoder for {_describe(uid)}")
+    if codec in _WITH_GDCM and not gdcm.is_installed():
+        reason = f"no decoder for {codec.name} ({uid}); pip install 'dicom-series-preview[gdcm]' adds one"
+        raise UnsupportedTransferSyntaxError(uid, reason)
+    return codec
+
+
+def codecs() -> list[CodecInfo]:
+    """What can be decoded here, in the order of the table; decoders that cannot be imported are left out."""
+    versions = {
+        module: _version(module) for module in dict.fromkeys(codec.module for codec in _CODECS.values())
+    }
+    return [
+        CodecInfo(codec.uid, codec.name, codec.decoder, versions[codec.module])
+        for codec in _CODECS.values()
+        if versions[codec.module]
+    ]
+
+
+def _version(module: str) -> str:
+    """A module's version, or nothing where it cannot be imported."""
+    if find_spec(module) is None:
+        return ""
+    try:
+        imported = import_module(module)
+    except ImportError:
+        return ""
+    return str(getattr(imported, "__version__", None) or getattr(imported, "GDCM_VERSION", None) or "unknown")
+
+
+def _describe(uid: str) -> str:
+    """A transfer syntax's name and UID, as far as they are known."""
+    if not uid:
+        return "an object without a transfer syntax"
+    from pydicom.uid import UID  # noqa: PLC0415 - 120 ms that only this refusal pays
+
+    name = UID(uid).name
+    return f"transfer syntax {uid}" if name == uid else f"{name} ({uid})"

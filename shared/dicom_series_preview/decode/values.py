@@ -1,0 +1,67 @@
+"""What codecs give, and what decoding gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.headers.image import PixelDescription
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One frame's stored values.
+
+    Attributes:
+        samples: Shape (rows, columns), or (rows, columns, 3) colour by pixel; native byte order; dtype as the
+            description says: int or uint of 8, 16, 32 or 64 bits (uint8 for 1-bit samples), float32, float64.
+        photometric_interpretation: What the samples are now: `RGB` where the codec has undone YBR_RCT or
+            YBR_ICT, `YBR_FULL` where chroma has been brought to full size, else as the header or the
+            codestream says.
+    """
+
+    samples: NDArray[Any]
+    photometric_interpretation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a codec gives, before the header's word on bits and sign.
+
+    Attributes:
+        samples: Shape (rows, columns) or (rows, columns, 3), integers or floats in native byte order.
+        precision: Bits of a sample in the codestream; the allocated ones where there is no codestream.
+        lossless: Bits are as they were encoded, so that those above HighBit may be overlays.
+        photometric_interpretation: What the samples are.
+    """
+
+    samples: NDArray[Any]
+    precision: int
+    lossless: bool
+    photometric_interpretation: str
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The samples' dtype."""
+        return self.samples.dtype
+
+
+def shape_samples(flat: NDArray[Any], pixels: PixelDescription, *, by_plane: bool) -> NDArray[Any]:
+    """Give a frame's samples their shape, (rows, columns) or (rows, columns, samples), colour by pixel.
+
+    Args:
+        flat: The samples in the order they are stored.
+        pixels: How the frame is laid out.
+        by_plane: They are stored plane after plane (PlanarConfiguration 1).
+    """
+    rows, columns, samples = pixels.rows, pixels.columns, pixels.samples_per_pixel
+    if samples == 1:
+        return flat.reshape(rows, columns)
+    if by_plane:
+        return np.ascontiguousarray(flat.reshape(samples, rows, columns).transpose(1, 2, 0))
+    return flat.reshape(rows, columns, samples)

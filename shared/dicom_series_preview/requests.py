@@ -1,0 +1,327 @@
+"""What is asked for: frozen values, validated, built from strings. Every door builds them this way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from dicom_series_preview.contrast import DEFAULT, ContrastSpec, parse_contrast
+from dicom_series_preview.encode import ImageFormat
+from dicom_series_preview.errors import RequestError, RequestErrors
+from dicom_series_preview.series import SeriesName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+DEFAULT_IMAGE_WIDTH = 128
+DEFAULT_QUALITY = 25
+DEFAULT_TILES = 6
+DEFAULT_CONTRAST_ROWS = 2
+T = TypeVar("T")
+_LARGEST_SIDE = max(image_format.largest_side for image_format in ImageFormat)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """How a picture is written.
+
+    Attributes:
+        image_format: WebP or JPEG.
+        image_width: Width of one tile in pixels; its height follows the image's proportions.
+        quality: 0 (smallest) to 100 (best).
+        stack: The stack that is shown, 0 the main one.
+    """
+
+    image_format: ImageFormat
+    image_width: int = DEFAULT_IMAGE_WIDTH
+    quality: int = DEFAULT_QUALITY
+    stack: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """One image of a series.
+
+    Attributes:
+        series: The series.
+        picture: How it is written.
+        position: 0 (first slice) to 1 (last slice).
+        slice_offset: Slices to move on from there.
+        contrast: The contrast; the file's own, else auto, where none is asked for.
+    """
+
+    series: SeriesName
+    picture: Picture
+    position: float
+    slice_offset: int = 0
+    contrast: ContrastSpec = DEFAULT
+
+    @classmethod
+    def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> ImageRequest:
+        """Build the request from options as they are written.
+
+        Args:
+            series: The series' name.
+            output: A file name whose extension is the format.
+            options: By snake_case name, the values given for each.
+
+        Raises:
+            RequestError: An option is wrong; all that are, in one error.
+        """
+        reader = _Reader(options)
+        position = reader.number("position", None, 0, 1)
+        if position is None and "position" not in reader.named:
+            reader.problem(RequestError("position", "is needed; give 0 (first) to 1 (last), e.g. 0.5 for the middle"))
+        request = cls(
+            series=reader.series(series),
+            picture=reader.picture(output),
+            position=0.0 if position is None else position,
+            slice_offset=reader.integer("slice_offset", 0, None, None),
+            contrast=reader.contrast(),
+        )
+        reader.finish()
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class MosaicRequest:
+    """A grid of images of a series.
+
+    Attributes:
+        series: The series.
+        picture: How it is written.
+        columns: Tiles side by side.
+        rows: Tiles one below the other.
+        start: First position shown, 0 to 1.
+        end: Last position shown, 0 to 1.
+        contrast: The contrast; the file's own, else auto, where none is asked for.
+    """
+
+    series: SeriesName
+    picture: Picture
+    columns: int = DEFAULT_TILES
+    rows: int = DEFAULT_TILES
+    start: float = 0.0
+    end: float = 1.0
+    contrast: ContrastSpec = DEFAULT
+
+    @classmethod
+    def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> MosaicRequest:
+        """Build the request from options as they are written; see `ImageRequest.from_strings`."""
+        reader = _Reader(options)
+        columns = reader.integer("tile_width", DEFAULT_TILES, 1, _LARGEST_SIDE)
+        start, end = reader.range()
+        request = cls(
+            series=reader.series(series),
+            picture=reader.picture(output),
+            columns=columns,
+            rows=reader.integer("tile_height", columns, 1, _LARGEST_SIDE),
+            start=start,
+            end=end,
+            contrast=reader.contrast(),
+        )
+        reader.finish()
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastRequest:
+    """The same images under several contrasts: a row an image, a column a contrast.
+
+    Attributes:
+        series: The series.
+        picture: How it is written.
+        contrasts: The columns.
+        position: One image, 0 to 1; or None for a range.
+        slice_offset: Slices to move on from the position.
+        rows: Images of the range.
+        start: First position of the range.
+        end: Last position of the range.
+    """
+
+    series: SeriesName
+    picture: Picture
+    contrasts: tuple[ContrastSpec, ...]
+    position: float | None = None
+    slice_offset: int = 0
+    rows: int = DEFAULT_CONTRAST_ROWS
+    start: float = 0.0
+    end: float = 1.0
+
+    @classmethod
+    def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> ContrastRequest:
+        """Build the request from options as they are written; see `ImageRequest.from_strings`."""
+        reader = _Reader(options)
+        position = reader.number("position", None, 0, 1)
+        start, end = reader.range()
+        one_image = "position" in reader.named
+        for name in ("start", "end", "tile_height"):
+            if one_image and name in reader.named:
+                reader.problem(RequestError(name, "chooses several images and cannot go with --position, which is one"))
+        if not one_image and "slice_offset" in reader.named:
+            reader.problem(RequestError("slice_offset", "moves on from --position, which is not given"))
+        contrasts = reader.contrasts()
+        if not contrasts and not reader.problems:
+            reader.problem(RequestError("contrast", "is needed at least once, e.g. --contrast lung --contrast bone"))
+        request = cls(
+            series=reader.series(series),
+            picture=reader.picture(output),
+            contrasts=contrasts,
+            position=position,
+            slice_offset=reader.integer("slice_offset", 0, None, None),
+            rows=reader.integer("tile_height", DEFAULT_CONTRAST_ROWS, 1, _LARGEST_SIDE),
+            start=start,
+            end=end,
+        )
+        reader.finish()
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRequest:
+    """The index of a series.
+
+    Attributes:
+        series: The series.
+        limit: Read no more than this many objects, or None for all.
+    """
+
+    series: SeriesName
+    limit: int | None = None
+
+    @classmethod
+    def from_strings(cls, series: str, options: Mapping[str, Sequence[str]]) -> IndexRequest:
+        """Build the request from options as they are written; see `ImageRequest.from_strings`."""
+        reader = _Reader(options)
+        request = cls(
+            series=reader.series(series),
+            limit=reader.integer("limit", 0, 1, None) if "limit" in reader.named else None,
+        )
+        reader.finish()
+        return request
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads options one by one and keeps what is wrong, so that all of it is said at once.
+
+    Attributes:
+        options: By name, the values given.
+        named: The names given.
+        read: The names that something asked for.
+        problems: What is wrong so far.
+    """
+
+    options: Mapping[str, Sequence[str]]
+    named: set[str] = field(init=False)
+    read: set[str] = field(default_factory=set)
+    problems: list[RequestError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.named = {name for name, values in self.options.items() if values}
+
+    def problem(self, error: RequestError) -> None:
+        self.problems.append(error)
+
+    def finish(self) -> None:
+        """Raise what is wrong."""
+        for name in sorted(self.named - self.read):
+            self.problem(RequestError(name, "is not an option here"))
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        if self.problems:
+            raise RequestErrors(tuple(self.problems))
+
+    def text(self, name: str) -> str | None:
+        """An option's one value, or None where it is not given."""
+        self.read.add(name)
+        values = self.options.get(name) or ()
+        if len(values) > 1:
+            self.problem(RequestError(name, "is given more than once"))
+        return values[0] if values else None
+
+    def integer(self, name: str, default: int, low: int | None, high: int | None) -> int:
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            number = int(text)
+        except ValueError:
+            self.problem(RequestError(name, f"{text!r} is no whole number"))
+            return default
+        if (low is not None and number < low) or (high is not None and number > high):
+            span = f"{low} or more" if high is None else f"{low} to {high}"
+            self.problem(RequestError(name, f"{number} is out of range; give {span}"))
+            return default
+        return number
+
+    def number(self, name: str, default: float | None, low: float, high: float) -> float | None:
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            number = float(text)
+        except ValueError:
+            self.problem(RequestError(name, f"{text!r} is no number"))
+            return default
+        if not (math.isfinite(number) and low <= number <= high):
+            self.problem(RequestError(name, f"{text} is out of range; give {low:g} to {high:g}"))
+            return default
+        return number
+
+    def range(self) -> tuple[float, float]:
+        """`start` and `end`."""
+        before = len(self.problems)
+        start, end = self.number("start", 0.0, 0, 1) or 0.0, self.number("end", 1.0, 0, 1)
+        end = 1.0 if end is None else end
+        if start > end and len(self.problems) == before:
+            self.problem(RequestError("start", f"{start:g} is greater than end, {end:g}"))
+        return start, end
+
+    def series(self, text: str) -> SeriesName:
+        return self._try(lambda: SeriesName.parse(text), SeriesName(""))
+
+    def picture(self, output: str) -> Picture:
+        return Picture(
+            image_format=self._try(lambda: ImageFormat.from_path(output), ImageFormat.WEBP),
+            image_width=self.integer("image_width", DEFAULT_IMAGE_WIDTH, 1, _LARGEST_SIDE),
+            quality=self.integer("quality", DEFAULT_QUALITY, 0, 100),
+            stack=self.integer("stack", 0, 0, None),
+        )
+
+    def contrast(self) -> ContrastSpec:
+        """The one contrast."""
+        contrasts = self.contrasts()
+        if len(contrasts) > 1:
+            self.problem(RequestError("contrast", "is given more than once; contrast-mosaic compares several"))
+        return contrasts[0] if contrasts else DEFAULT
+
+    def contrasts(self) -> tuple[ContrastSpec, ...]:
+        """The contrasts given: `contrast`, or the earlier `contrast_preset`, or `window_width` and `_center`."""
+        self.read.add("contrast")
+        texts = list(self.options.get("contrast") or ())
+        preset, width, center = (
+            self.text(name) for name in ("contrast_preset", "window_width", "window_center")
+        )
+        ways = [bool(texts), preset is not None, width is not None or center is not None]
+        if sum(ways) > 1:
+            self.problem(
+                RequestError("contrast", "give --contrast, --contrast-preset, or --window-width with --window-center")
+            )
+            return ()
+        if preset is not None:
+            texts = [preset]
+        elif width is not None and center is not None:
+            texts = [f"{width}/{center}"]
+        elif width is not None or center is not None:
+            missing = "window_center" if center is None else "window_width"
+            self.problem(RequestError(missing, "is needed too: a window has a width and a center"))
+        return tuple(spec for text in texts if (spec := self._try(lambda t=text: parse_contrast(t), None)) is not None)
+
+    def _try(self, read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except RequestError as error:
+            self.problem(error)
+            return otherwise

@@ -1,0 +1,179 @@
+"""What a rendering showed, left out and cost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview._version import __version__
+
+if TYPE_CHECKING:
+    from dicom_series_preview.index import Skipped
+    from dicom_series_preview.storage import Usage
+
+REPORT_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedContrast:
+    """The contrast of one tile.
+
+    Attributes:
+        kind: `preset`, `custom`, `auto`, `embedded`, or `none` for colour.
+        name: The preset's name, or the view's explanation.
+        function: `LINEAR`, `LINEAR_EXACT`, `SIGMOID`, `LUT` or `NONE`.
+        center: In modality units, where the function has one.
+        width: In modality units, where the function has one.
+    """
+
+    kind: str
+    name: str
+    function: str
+    center: float | None
+    width: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedTile:
+    """One tile of a picture.
+
+    Attributes:
+        row: Row of the grid, from 0.
+        column: Column of the grid, from 0.
+        index: Row of the index.
+        file_name: The object below the series' folder.
+        sop_instance_uid: Its SOPInstanceUID.
+        frame_number: 1-based.
+        axis: `X`, `Y`, `Z` or `I`.
+        primary_position: Coordinate on the axis in mm, InstanceNumber on `I`.
+        position: 0 (first slice of the stack) to 1 (last), or None where the slice has no place.
+        contrast: What was applied; None for a tile that could not be shown.
+        error: Why it could not be shown, or None.
+    """
+
+    row: int
+    column: int
+    index: int
+    file_name: str
+    sop_instance_uid: str
+    frame_number: int
+    axis: str
+    primary_position: float | None
+    position: float | None
+    contrast: AppliedContrast | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What it took.
+
+    Attributes:
+        list_requests: Listing requests.
+        get_requests: Requests for objects' bytes.
+        bytes: Bytes of objects received.
+        milliseconds: By phase: `index` (listing, headers, index), `pixels` (frames fetched and decoded),
+            `render` (contrast, resize, grid), `encode`, and `total`.
+    """
+
+    list_requests: int
+    get_requests: int
+    bytes: int
+    milliseconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a rendering showed, left out and cost.
+
+    Attributes:
+        series: The series' folder.
+        root: The storage root's URL.
+        matches: How many series a prefix matched.
+        index_source: `cache`, `updated` or `built`.
+        headers_read: Objects whose header was read for this.
+        stack: The stack shown.
+        slices: Slices in that stack.
+        stacks: Slices in each stack of the series.
+        width: Of the picture in pixels.
+        height: Of the picture in pixels.
+        tile_width: In pixels.
+        tile_height: In pixels.
+        tiles: What is shown, row by row.
+        skipped: The series' objects that are not in the index, and why.
+        notes: What a reader should know of the order.
+        warnings: What a viewer of the picture should know.
+        cost: What it took.
+    """
+
+    series: str
+    root: str
+    matches: int
+    index_source: str
+    headers_read: int
+    stack: int
+    slices: int
+    stacks: tuple[int, ...]
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    tiles: tuple[ReportedTile, ...]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    cost: Cost
+
+    def to_json(self) -> str:
+        """The report as a JSON document."""
+        document: dict[str, Any] = {"report_schema": REPORT_SCHEMA, "product_version": __version__, **asdict(self)}
+        document["skipped"] = [{"name": item.name, "reason": item.reason} for item in self.skipped]
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+    def summary(self) -> str:
+        """The report in one line."""
+        shown = len({tile.index for tile in self.tiles if tile.error is None})
+        cost = self.cost
+        skipped = f", {len(self.skipped)} objects skipped" if self.skipped else ""
+        prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
+        return (
+            f"{prefix}{self.width} x {self.height}, {shown} of {self.slices} slices{skipped}, index {self.index_source}; "
+            f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB, "
+            f"{cost.milliseconds['total'] / 1000:.2f} s"
+        )
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Adds up milliseconds by phase.
+
+    Attributes:
+        milliseconds: By phase.
+    """
+
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    _start: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what happens inside towards a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (time.perf_counter() - start) * 1000
+            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
+
+    def cost(self, before: Usage, after: Usage) -> Cost:
+        """The cost so far."""
+        total = (time.perf_counter() - self._start) * 1000
+        return Cost(
+            list_requests=after.lists - before.lists,
+            get_requests=after.gets - before.gets,
+            bytes=after.bytes - before.bytes,
+            milliseconds={name: round(ms, 1) for name, ms in {**self.milliseconds, "total": total}.items()},
+        )

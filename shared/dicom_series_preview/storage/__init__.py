@@ -1,0 +1,74 @@
+"""Storage roots: S3, a web server, a local folder, memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage, total
+from dicom_series_preview.storage.connections import connection_pool
+from dicom_series_preview.storage.http import HttpStorage
+from dicom_series_preview.storage.http_client import HttpClient
+from dicom_series_preview.storage.local import LocalStorage
+from dicom_series_preview.storage.objectstore import MemoryStorage
+from dicom_series_preview.storage.retry import RetryPolicy
+from dicom_series_preview.storage.roots import is_full_name, parse_root, split_root
+from dicom_series_preview.storage.s3 import S3Storage, bucket_region, resolve_access
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicom_series_preview.settings import Settings
+
+__all__ = [
+    "ByteRange",
+    "Fetched",
+    "MemoryStorage",
+    "ObjectInfo",
+    "RetryPolicy",
+    "Storage",
+    "Usage",
+    "is_full_name",
+    "open_storage",
+    "split_root",
+    "total",
+]
+
+
+def open_storage(
+    root: str,
+    settings: Settings,
+    environment: Mapping[str, str],
+    *,
+    allow_cross_host_redirects: bool = True,
+    retry: RetryPolicy | None = None,
+) -> Storage:
+    """Open a storage root. Nothing is asked for yet, save an S3 bucket's region where it is not known.
+
+    Args:
+        root: `s3://bucket[/prefix]`, `http(s)://host[:port][/path]`, `file:///path`, or a local path.
+        settings: Concurrency, retries and timeouts.
+        environment: The AWS and proxy variables, and the home folder.
+        allow_cross_host_redirects: Whether a web server may send us to another one; the serverless doors say
+            no.
+        retry: Replaces the settings' retries, for tests.
+
+    Raises:
+        RequestError: The root is not one of these.
+        StorageError: Its credentials are not there.
+    """
+    place = parse_root(root, environment)
+    policy = retry or RetryPolicy.from_settings(settings)
+    if place.kind == "local":
+        return LocalStorage(Path(place.place), settings.concurrency)
+    if place.kind == "http":
+        pool = connection_pool(place.url, environment, settings.concurrency)
+        client = HttpClient(
+            pool, policy, settings.request_timeout_s, allow_cross_host_redirects=allow_cross_host_redirects
+        )
+        return HttpStorage(place.url, client, settings.concurrency)
+    access = resolve_access(place.place, environment, lambda bucket: bucket_region(bucket, environment))
+    return S3Storage(
+        access, place.prefix, dataclasses.replace(settings, max_retries=policy.max_retries), policy
+    )

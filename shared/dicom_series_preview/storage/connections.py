@@ -1,0 +1,45 @@
+"""HTTP connections of our own (urllib3), with the proxy that the environment names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import urllib3
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PROXIES = ("http", "https", "all", "no")
+
+
+def connection_pool(url: str, environment: Mapping[str, str], concurrency: int) -> urllib3.PoolManager:
+    """Connections for the host of `url`.
+
+    Args:
+        url: Tells scheme and host.
+        environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
+        concurrency: Connections kept open.
+    """
+    named = {kind: _variable(environment, f"{kind}_proxy") for kind in _PROXIES}
+    parts = urlsplit(url)
+    proxy = named.get(parts.scheme) or named["all"]
+    if proxy and not _goes_direct(parts.hostname or "", named["no"]):
+        address = proxy if "://" in proxy else f"http://{proxy}"
+        user = urlsplit(address)
+        headers = None
+        if user.username is not None:
+            credentials = f"{user.username}:{user.password or ''}"
+            headers = urllib3.make_headers(proxy_basic_auth=credentials)
+        return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=concurrency)
+    return urllib3.PoolManager(maxsize=concurrency)
+
+
+def _goes_direct(host: str, no_proxy: str) -> bool:
+    """Whether `NO_PROXY` names the host, a domain that it is in, or everything."""
+    names = [name.strip().lower().lstrip(".") for name in no_proxy.split(",")]
+    return "*" in names or any(name and (host == name or host.endswith(f".{name}")) for name in names)
+
+
+def _variable(environment: Mapping[str, str], name: str) -> str:
+    return environment.get(name) or environment.get(name.upper()) or ""

@@ -1,0 +1,193 @@
+"""HTTP requests with our own rules about redirects and retries."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3 import exceptions
+
+from dicom_series_preview.errors import AccessDeniedError, StorageError
+from dicom_series_preview.storage.retry import RetryPolicy, TransientError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+_T = TypeVar("_T")
+
+_RETRIED = {408, 429, 500, 502, 503, 504}
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MAX_REDIRECTS = 5
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request.
+
+    Attributes:
+        method: GET or PROPFIND.
+        url: Percent-encoded.
+        headers: Its headers.
+        body: Its body.
+        count: Called at each try.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    count: Callable[[], None]
+
+
+class HttpClient:
+    """Sends requests; follows redirects by hand; tries again where another try may help.
+
+    Args:
+        pool: The connections.
+        retry: When to try again.
+        timeout_s: The longest a server may be silent.
+        allow_cross_host_redirects: Whether a server may send us to another one.
+    """
+
+    def __init__(
+        self, pool: PoolManager, retry: RetryPolicy, timeout_s: float, *, allow_cross_host_redirects: bool
+    ) -> None:
+        self._pool = pool
+        self._retry = retry
+        self._timeout = urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s)
+        self._allow_cross_host_redirects = allow_cross_host_redirects
+
+    def run(
+        self, request: Request, abandoned: threading.Event, consume: Callable[[BaseHTTPResponse, str], _T]
+    ) -> _T:
+        """Send a request until it is answered, and return what `consume` makes of the answer.
+
+        Args:
+            request: What to send.
+            abandoned: Set when nobody waits for the result any more.
+            consume: Gets the answer, of any status that is neither a redirect nor retried, its body unread,
+                and the URL it came from. May raise TransientError.
+
+        Raises:
+            StorageUnavailableError: Every try failed.
+            StorageError: It cannot be sent, or a redirect is not followed.
+        """
+        return self._retry.run(request.url, abandoned, lambda: self._attempt(request, consume))
+
+    def _attempt(self, request: Request, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:
+        request.count()
+        try:
+            response, url = self._follow(request)
+            try:
+                if response.status in _RETRIED:
+                    raise TransientError(f"status {response.status}", _retry_after_s(response))
+                return consume(response, url)
+            finally:
+                # A body read to its end has given its connection back; any other connection is closed.
+                response.close()
+                response.release_conn()
+        except exceptions.SSLError as error:
+            raise StorageError(request.url, f"no trusted TLS connection: {_first_line(error)}") from error
+        except exceptions.LocationValueError as error:
+            raise StorageError(request.url, "not a URL that can be asked for") from error
+        except exceptions.HTTPError as error:
+            raise TransientError(_cause(error)) from error
+
+    def _follow(self, request: Request) -> tuple[BaseHTTPResponse, str]:
+        url = request.url
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = self._pool.request(
+                request.method,
+                url,
+                headers=request.headers,
+                body=request.body,
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                retries=False,
+                timeout=self._timeout,
+            )
+            if response.status not in _REDIRECTS:
+                return response, url
+            location = response.headers.get("Location", "")
+            response.close()
+            response.release_conn()
+            url = self._redirected(request.url, url, location)
+        raise StorageError(request.url, f"redirected more than {_MAX_REDIRECTS} times")
+
+    def _redirected(self, asked: str, url: str, location: str) -> str:
+        target = urljoin(url, location).partition("#")[0]
+        here, there = urlsplit(url), urlsplit(target)
+        if not location or there.scheme not in _DEFAULT_PORTS:
+            raise StorageError(asked, "redirected to nowhere")
+        if here.scheme == "https" and there.scheme == "http":
+            raise StorageError(
+                asked, f"redirected from https to http on {there.hostname}, which is not followed"
+            )
+        if not _same_host(url, target) and not self._allow_cross_host_redirects:
+            raise StorageError(
+                asked, f"{here.netloc} redirects to another host, {_host(target)}: not followed"
+            )
+        return target
+
+
+def refusal(url: str, status: int) -> StorageError:
+    """The error for a status that another try does not change."""
+    if status in {401, 403, 407}:
+        return AccessDeniedError(url, f"access denied (status {status})")
+    return StorageError(url, f"the server answered with status {status}")
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2]
+
+
+def _same_host(here: str, there: str) -> bool:
+    """Whether two URLs name one server; its https port stands for its http port."""
+    a, b = urlsplit(here), urlsplit(there)
+    if a.hostname != b.hostname:
+        return False
+    ports = [parts.port or _DEFAULT_PORTS[parts.scheme] for parts in (a, b)]
+    return ports[0] == ports[1] or (a.scheme, b.scheme, *ports) == ("http", "https", 80, 443)
+
+
+def _retry_after_s(response: BaseHTTPResponse) -> float | None:
+    """The pause a server asks for (RFC 9110 10.2.3): seconds or a date."""
+    value = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d{1,9}", value):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - datetime.now(UTC)).total_seconds()
+
+
+def _cause(error: exceptions.HTTPError) -> str:
+    if isinstance(error, exceptions.NameResolutionError):
+        return "the host name is not known"
+    if isinstance(error, exceptions.NewConnectionError):
+        return "no connection"
+    if isinstance(error, exceptions.TimeoutError):
+        return "timed out"
+    inner = error.args[-1] if error.args else None  # urllib3 wraps what broke the connection
+    if isinstance(error, exceptions.IncompleteRead) or isinstance(inner, exceptions.IncompleteRead):
+        return "the answer was cut short"
+    if isinstance(error, exceptions.ProxyError):
+        return "the proxy cannot be used"
+    return "the connection broke"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,268 @@
+"""A local folder, by plain file I/O.
+
+obstore's LocalStore would be one class for all, but it fails a whole listing over one file name that holds a
+control character or bytes that are no UTF-8, and hides names that end in `#` and digits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import threading
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.errors import (
+    AccessDeniedError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
+from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
+from dicom_series_preview.storage.pool import FetchPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_TEMPORARY = ".dicom-series-preview-{}.part"
+_TEMPORARY_NAME = re.compile(r"\.dicom-series-preview-[0-9a-f]{32}\.part")
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)
+_PASSING = {
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENETDOWN,
+}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+_ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
+
+
+class LocalStorage:
+    r"""A local folder as a storage root.
+
+    Versions are made of modification time and size. Links are followed, though never into a folder that
+    holds them. A name whose bytes are no UTF-8 is listed with `\xNN` in their place, and read by that name.
+
+    Args:
+        root: The folder's absolute path.
+        concurrency: Files read at once.
+    """
+
+    def __init__(self, root: Path, concurrency: int) -> None:
+        self._root = root
+        self._meter = Meter()
+        self._pool = FetchPool(concurrency, self._read)
+
+    @property
+    def url(self) -> str:
+        """The folder as a `file://` URL."""
+        return self._root.as_uri()
+
+    @property
+    def immutable(self) -> bool:
+        """Never: files change."""
+        return False
+
+    @property
+    def usage(self) -> Usage:
+        """Totals since this storage was opened; a copy."""
+        return self._meter.read()
+
+    def list_objects(self, folder: str) -> list[ObjectInfo]:
+        """`Storage.list_objects`. A dangling link is listed without a size, so that reading it reports it."""
+        path = self._path(folder) if folder else self._root
+        try:
+            start = path.stat()
+            if not stat.S_ISDIR(start.st_mode):
+                return []
+            found = list(self._walk(path, folder, {_identity(start)}))
+        except _NOT_THERE as error:
+            self._check_root()
+            if not path.exists():
+                return []
+            raise _storage_error(path, error) from error
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        return sorted(found, key=lambda info: info.path)
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """`Storage.list_folders`."""
+        self._check_root()
+        self._meter.count(lists=1)
+        try:
+            with os.scandir(self._root) as entries:
+                names = [_shown(entry.name) for entry in entries if entry.is_dir()]
+        except OSError as error:
+            raise _storage_error(self._root, error) from error
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def get(self, path: str) -> Fetched:
+        """`Storage.get`."""
+        return self._read(ByteRange(path), threading.Event())
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """`Storage.fetch`."""
+        return self._pool.fetch(ranges)
+
+    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        """`Storage.put`, by way of a temporary file beside the target.
+
+        That nothing is there yet (an empty `if_version`) is checked by the file system, safely between
+        processes. Another `if_version` is compared just before the file is replaced: two processes that do
+        so within the same instant can both succeed, and the later one stays.
+        """
+        target = self._path(path)
+        self._meter.count(puts=1)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return _write(target, data, if_version)
+        except OSError as error:
+            raise _storage_error(target, error) from error
+
+    def _path(self, path: str) -> Path:
+        check_path(self.url, path)
+        plain = self._root / path
+        raw = os.fsencode(plain)
+        if _ESCAPED_BYTE.search(raw) and not os.path.lexists(plain):
+            return Path(os.fsdecode(_ESCAPED_BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), raw)))
+        return plain
+
+    def _check_root(self) -> None:
+        if not self._root.is_dir():
+            raise ObjectNotFoundError(str(self._root), "there is no such folder")
+
+    def _walk(self, path: Path, folder: str, above: set[tuple[int, int]]) -> Iterator[ObjectInfo]:
+        """All files below `path`; `above` are the folders on the way down, into which no link is followed."""
+        self._meter.count(lists=1)
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = f"{folder}/{_shown(entry.name)}" if folder else _shown(entry.name)
+                try:
+                    status = entry.stat()
+                except OSError as error:
+                    if not isinstance(error, _NOT_THERE) and error.errno != errno.ELOOP:
+                        raise
+                    if entry.is_symlink():
+                        yield ObjectInfo(name, None, "")
+                    continue  # a file that went away while it was listed is not there
+                if stat.S_ISDIR(status.st_mode):
+                    if _identity(status) not in above:
+                        yield from self._walk(Path(entry.path), name, above | {_identity(status)})
+                elif stat.S_ISREG(status.st_mode) and not _TEMPORARY_NAME.fullmatch(entry.name):
+                    yield ObjectInfo(name, status.st_size, _version(status))
+
+    def _read(self, wanted: ByteRange, _abandoned: threading.Event) -> Fetched:
+        path = self._path(wanted.path)
+        self._meter.count(gets=1)
+        try:
+            # A pipe or device would block when opened, so its kind is asked first.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise ObjectNotFoundError(str(path), "not a file")
+            with path.open("rb", buffering=0) as file:
+                before = os.fstat(file.fileno())
+                if wanted.version not in {"", _version(before)}:
+                    raise ObjectChangedError(str(path))
+                end = before.st_size if wanted.end is None else min(wanted.end, before.st_size)
+                data = _read_exactly(file.fileno(), wanted.start, end)
+                after = os.fstat(file.fileno())
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise _storage_error(path, error) from error
+        self._meter.count(received=len(data))
+        if len(data) != max(end - wanted.start, 0) or _version(after) != _version(before):
+            raise ObjectChangedError(str(path), "changed while it was read")
+        return Fetched(wanted, data, before.st_size, _version(before))
+
+
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _read_exactly(descriptor: int, start: int, end: int) -> bytes:
+    """The bytes from `start` to `end`, fewer only where the file ends. One read gives at most 2 GiB."""
+    parts = []
+    os.lseek(descriptor, start, os.SEEK_SET)
+    while start < end and (part := os.read(descriptor, min(end - start, 2**30))):
+        parts.append(part)
+        start += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _write(target: Path, data: bytes, if_version: str | None) -> str:
+    temporary = target.with_name(_TEMPORARY.format(uuid.uuid4().hex))
+    try:
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+        )
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _make_version_new(temporary, target)
+        version = _version(temporary.stat())
+        _install(temporary, target, if_version)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return version
+
+
+def _make_version_new(temporary: Path, target: Path) -> None:
+    """File clocks tick in milliseconds: two writes of one size within a tick still become two versions."""
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        return
+    new = temporary.stat()
+    if _version(old) == _version(new):
+        os.utime(temporary, ns=(new.st_atime_ns, new.st_mtime_ns + 1_000_000))
+
+
+def _install(temporary: Path, target: Path, if_version: str | None) -> None:
+    if if_version == "":
+        try:
+            os.link(temporary, target)
+        except FileExistsError as error:
+            raise ObjectChangedError(str(target), "exists already") from error
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if target.exists():  # a file system without hard links: the check and the move are two steps
+                raise ObjectChangedError(str(target), "exists already") from error
+            temporary.replace(target)
+        return
+    if if_version is not None and (not target.exists() or _version(target.stat()) != if_version):
+        raise ObjectChangedError(str(target), "changed since it was read")
+    temporary.replace(target)
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    place = str(error.filename) if isinstance(error.filename, str) else str(path)
+    place = _shown(place)
+    if _TEMPORARY_NAME.fullmatch(Path(place).name):
+        place = str(path)
+    problem = error.strerror or type(error).__name__
+    if isinstance(error, PermissionError):
+        return AccessDeniedError(place, f"{problem}; check the file's and its folders' permissions")
+    if isinstance(error, _NOT_THERE):
+        return ObjectNotFoundError(place)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageError(place, f"cannot be written: {problem}; free some space")
+    if error.errno in _PASSING:
+        return StorageUnavailableError(place, problem)
+    return StorageError(place, problem)

@@ -1,0 +1,286 @@
+"""What obstore serves: objects in memory, and the part of S3 that both have in common."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import MemoryStore
+
+from dicom_series_preview.errors import (
+    AccessDeniedError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
+from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
+from dicom_series_preview.storage.pool import FetchPool
+from dicom_series_preview.storage.retry import RetryPolicy, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from obstore import GetOptions, ObjectMeta
+    from obstore.store import ObjectStore
+
+PAGE_OBJECTS = 1000
+OBSTORE_ERRORS = (BaseError, FileNotFoundError, ValueError)
+_S3_CODE = re.compile(r"<Code>(\w+)</Code>")
+_NOISE = re.compile(
+    r"<.*"  # the server's answer
+    r"|\bhttps?://\S+"  # addresses may hold signatures
+    r"|^Generic \w+ error: |Error performing (list request: Error performing )?"
+    r"|, max_retries: \d+, retry_timeout: \w+"
+)
+
+
+class ObjectStoreStorage:
+    """Objects behind an obstore store.
+
+    Args:
+        store: The store, rooted at the bucket.
+        probe: The same store without retries. It asks for an object's size after a range was refused.
+        url: The root's URL.
+        prefix: The root's place in the store; no slashes at its ends.
+        concurrency: Requests in flight at once.
+        retry: When a body that is too short is asked for again; everything else obstore retries itself.
+    """
+
+    def __init__(  # noqa: PLR0913  only the package's own constructors call it, by keyword
+        self,
+        *,
+        store: ObjectStore,
+        probe: ObjectStore,
+        url: str,
+        prefix: str,
+        concurrency: int,
+        retry: RetryPolicy,
+    ) -> None:
+        self._store = store
+        self._probe = probe
+        self._url = url
+        self._prefix = prefix
+        self._retry = retry
+        self._meter = Meter()
+        self._pool = FetchPool(concurrency, self._read)
+
+    @property
+    def url(self) -> str:
+        """The root's URL."""
+        return self._url
+
+    @property
+    def usage(self) -> Usage:
+        """Totals since this storage was opened; a copy."""
+        return self._meter.read()
+
+    def get(self, path: str) -> Fetched:
+        """`Storage.get`."""
+        return self._read(ByteRange(path), threading.Event())
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """`Storage.fetch`."""
+        return self._pool.fetch(ranges)
+
+    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        """`Storage.put`; conditions are checked by the store itself."""
+        key, url = self._key(path), self._object_url(path)
+        self._meter.count(puts=1)
+        try:
+            if if_version is None:
+                result = obstore.put(self._store, key, data)
+            elif if_version == "":
+                result = obstore.put(self._store, key, data, mode="create", use_multipart=False)
+            else:
+                result = obstore.put(self._store, key, data, mode={"e_tag": if_version}, use_multipart=False)
+        except FileNotFoundError as error:
+            if if_version:
+                raise ObjectChangedError(url, "is no longer there") from error
+            raise storage_error(url, error) from error
+        except OBSTORE_ERRORS as error:
+            raise storage_error(url, error) from error
+        return result["e_tag"] or ""
+
+    def _key(self, path: str) -> str:
+        check_path(self._url, path)
+        return f"{self._prefix}/{path}" if self._prefix else path
+
+    def _object_url(self, path: str) -> str:
+        return f"{self._url}/{path}"
+
+    def _list(self, folder: str) -> list[ObjectInfo]:
+        """All objects below a folder, sorted. Errors are obstore's."""
+        below = self._key(folder) if folder else self._prefix
+        cut = len(self._prefix) + 1 if self._prefix else 0
+        found: list[ObjectInfo] = []
+        for page in obstore.list(self._store, prefix=below or None, chunk_size=PAGE_OBJECTS):
+            found.extend(
+                ObjectInfo(meta["path"][cut:], meta["size"], meta["e_tag"] or "")
+                for meta in page
+                # The marker of the listed folder itself: obstore has cut off its trailing slash.
+                if meta["path"] != below
+            )
+        return sorted(without_markers(found), key=lambda info: info.path)
+
+    def _read(self, wanted: ByteRange, abandoned: threading.Event) -> Fetched:
+        key, url = self._key(wanted.path), self._object_url(wanted.path)
+        try:
+            return self._retry.run(url, abandoned, lambda: self._read_once(wanted, key))
+        except GenericError as error:
+            # A range that starts at or past the end (of an empty object, any) fails with no type of its own.
+            past_end = None if _is_whole(wanted) else self._past_end(wanted, key)
+            if past_end is None:
+                raise storage_error(url, error) from error
+            return past_end
+        except OBSTORE_ERRORS as error:
+            raise storage_error(url, error) from error
+
+    def _read_once(self, wanted: ByteRange, key: str) -> Fetched:
+        options: GetOptions = {}
+        if wanted.version:
+            options["if_match"] = wanted.version
+        if wanted.end is not None:
+            # A range of no bytes is refused by obstore: one byte is read for the object's size.
+            options["range"] = (wanted.start, max(wanted.end, wanted.start + 1))
+        elif wanted.start:
+            options["range"] = {"offset": wanted.start}
+        self._meter.count(gets=1)
+        result = obstore.get(self._store, key, options=options)
+        meta = result.meta
+        self._check_version(wanted, meta)
+        data = bytes(result.bytes())
+        self._meter.count(received=len(data))
+        end = meta["size"] if wanted.end is None else min(max(wanted.end, wanted.start + 1), meta["size"])
+        if result.range != (wanted.start, end) or len(data) != end - wanted.start:
+            raise TransientError(f"{len(data)} of {end - wanted.start} bytes came")
+        if wanted.end is not None:
+            data = data[: max(wanted.end - wanted.start, 0)]
+        return Fetched(wanted, data, meta["size"], meta["e_tag"] or "")
+
+    def _past_end(self, wanted: ByteRange, key: str) -> Fetched | None:
+        """The empty answer for a range past the object's end; None where the range is not the trouble.
+
+        The object is asked for as a whole and its body left unread: a HEAD would not be the same permission
+        everywhere.
+        """
+        self._meter.count(gets=1)
+        try:
+            meta = obstore.get(self._probe, key).meta
+        except GenericError:  # the caller raises the first error, which says more
+            return None
+        self._check_version(wanted, meta)
+        if wanted.start < meta["size"]:
+            return None
+        return Fetched(wanted, b"", meta["size"], meta["e_tag"] or "")
+
+    def _check_version(self, wanted: ByteRange, meta: ObjectMeta) -> None:
+        if wanted.version and meta["e_tag"] and wanted.version != meta["e_tag"]:
+            raise ObjectChangedError(self._object_url(wanted.path))
+
+
+class MemoryStorage(ObjectStoreStorage):
+    """Objects in memory, for tests and doubles.
+
+    Args:
+        objects: Path to bytes, to begin with.
+        url: What it calls itself.
+        concurrency: Ranges read at once.
+        immutable: What `immutable` says.
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[str, bytes] | None = None,
+        *,
+        url: str = "memory://objects",
+        concurrency: int = 8,
+        immutable: bool = False,
+    ) -> None:
+        store = MemoryStore()
+        super().__init__(
+            store=store, probe=store, url=url, prefix="", concurrency=concurrency, retry=RetryPolicy(0, 0.0)
+        )
+        self._immutable = immutable
+        for path, data in (objects or {}).items():
+            obstore.put(store, path, data)
+
+    @property
+    def immutable(self) -> bool:
+        """As constructed."""
+        return self._immutable
+
+    def list_objects(self, folder: str) -> list[ObjectInfo]:
+        """`Storage.list_objects`."""
+        self._meter.count(lists=1)
+        try:
+            return self._list(folder)
+        except OBSTORE_ERRORS as error:
+            raise storage_error(self._url, error) from error
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """`Storage.list_folders`."""
+        self._meter.count(lists=1)
+        folders = obstore.list_with_delimiter(self._store)["common_prefixes"]
+        return sorted(folder for folder in folders if folder.startswith(prefix))
+
+
+def without_markers(found: list[ObjectInfo]) -> list[ObjectInfo]:
+    """The listing without the empty objects that some tools put where a folder is."""
+    folders = set()
+    for info in found:
+        parent = info.path.rpartition("/")[0]
+        while parent and parent not in folders:
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
+    return [info for info in found if info.size != 0 or info.path not in folders]
+
+
+def storage_error(url: str, error: Exception) -> StorageError:
+    """Our error for one of obstore's, by its type.
+
+    Args:
+        url: The object or root it is about.
+        error: One of OBSTORE_ERRORS.
+    """
+    if isinstance(error, FileNotFoundError):
+        return ObjectNotFoundError(url)
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return AccessDeniedError(
+            url, f"access denied ({cause(error)}); check the credentials and permissions"
+        )
+    if isinstance(error, PreconditionError):
+        return ObjectChangedError(url)
+    if isinstance(error, AlreadyExistsError):
+        return ObjectChangedError(url, "exists already")
+    if isinstance(error, ValueError):
+        return StorageError(url, f"cannot be addressed: {cause(error)}")
+    if isinstance(error, GenericError):
+        return StorageUnavailableError(url, cause(error))
+    return StorageError(url, cause(error))
+
+
+def cause(error: Exception) -> str:
+    """One short line about an obstore error, for people: no address, no server's answer, no debug dump."""
+    text = str(error)
+    code = _S3_CODE.search(text.partition("Debug source:")[0])
+    line = _NOISE.sub("", text.partition("\n")[0])
+    line = (
+        line.rpartition(" - ")[2] if isinstance(error, PermissionDeniedError | UnauthenticatedError) else line
+    )
+    line = re.sub(r"\s+", " ", line).strip(" :-")[:200]
+    return f"{line}: {code[1]}" if code else line
+
+
+def _is_whole(wanted: ByteRange) -> bool:
+    return wanted.start == 0 and wanted.end is None

@@ -1,0 +1,160 @@
+"""What web servers say about their folders: WebDAV's multistatus, and directory pages for people."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urljoin, urlsplit
+from xml.etree.ElementTree import ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from dicom_series_preview.errors import StorageError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+PROPFIND_BODY = (
+    b'<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop>'
+    b"<D:resourcetype/><D:getcontentlength/><D:getetag/><D:getlastmodified/></D:prop></D:propfind>"
+)
+PAGE_VERSION = "page "
+"""Begins a version that a directory page gave: date and size as shown, comparable with no header."""
+
+_DAV = "{DAV:}"
+# nginx `20-Nov-2026 06:55  1234`; Apache `2026-11-20 06:55  1.2K`.
+_DATE_AND_SIZE = re.compile(
+    r"(\d{2}-[A-Z][a-z]{2}-\d{4} \d{2}:\d{2}|\d{4}-\d{2}-\d{2} \d{2}:\d{2})\s+([\d.]+[KMGT]?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing in a folder.
+
+    Attributes:
+        path: Its path below the folder, percent-decoded, no slashes at its ends.
+        is_folder: Whether it is one itself.
+        size: Bytes, or None where it is not told.
+        version: ETag, else modification date, else what a page shows; or empty.
+    """
+
+    path: str
+    is_folder: bool
+    size: int | None = None
+    version: str = ""
+
+
+def parse_multistatus(body: bytes, folder_url: str) -> list[Entry]:
+    """The entries of a WebDAV answer (RFC 4918) to PROPFIND with depth 1, without the folder itself.
+
+    Args:
+        body: The XML.
+        folder_url: The folder's URL with its trailing slash, which `href`s are relative to.
+
+    Raises:
+        StorageError: It is no multistatus document.
+    """
+    try:
+        tree: Element = fromstring(body)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise StorageError(folder_url, "the WebDAV answer is no XML that can be trusted") from error
+    entries = []
+    for response in tree.iter(f"{_DAV}response"):
+        path = _below(response.findtext(f"{_DAV}href", "").strip(), folder_url, same_host=False)
+        if path:
+            entries.append(_dav_entry(path, response))
+    return entries
+
+
+def parse_page(html: str, folder_url: str) -> list[Entry]:
+    """The entries of a directory page (nginx, Apache, `python -m http.server`): its links that lead down.
+
+    Args:
+        html: The page.
+        folder_url: Its URL with the trailing slash.
+    """
+    parser = _Links()
+    parser.feed(html)
+    parser.close()
+    entries: dict[str, Entry] = {}
+    for href, beside in parser.links:
+        path = _below(href.strip(), folder_url, same_host=True)
+        if not path:
+            continue
+        is_folder = path.endswith("/")
+        found = None if is_folder else _DATE_AND_SIZE.search(" ".join(beside.split()))
+        version = f"{PAGE_VERSION}{found[1]} {found[2]}" if found else ""
+        entries.setdefault(path, Entry(path.rstrip("/"), is_folder, None, version))
+    return list(entries.values())
+
+
+def quoted_etag(etag: str) -> str:
+    """An entity tag as HTTP writes it: some WebDAV servers list it without quotes."""
+    return etag if not etag or etag.startswith(('"', 'W/"')) else f'"{etag}"'
+
+
+def _dav_entry(path: str, response: Element) -> Entry:
+    properties: dict[str, str] = {}
+    is_folder = path.endswith("/")
+    for status in response.iter(f"{_DAV}propstat"):
+        if " 200" not in status.findtext(f"{_DAV}status", " 200"):
+            continue
+        is_folder = is_folder or status.find(f"{_DAV}prop/{_DAV}resourcetype/{_DAV}collection") is not None
+        for name in ("getcontentlength", "getetag", "getlastmodified"):
+            properties[name] = status.findtext(f"{_DAV}prop/{_DAV}{name}", properties.get(name, "")).strip()
+    length = properties.get("getcontentlength", "")
+    version = quoted_etag(properties.get("getetag", "")) or properties.get("getlastmodified", "")
+    size = int(length) if length.isascii() and length.isdigit() else None
+    return Entry(path.rstrip("/"), is_folder, None if is_folder else size, "" if is_folder else version)
+
+
+def _below(href: str, folder_url: str, *, same_host: bool) -> str:
+    """Where a link leads below the folder, percent-decoded; empty where it leads elsewhere.
+
+    WebDAV servers behind a proxy name themselves by their inner host, so there only the path counts.
+    """
+    try:
+        target = urlsplit(urljoin(folder_url, href))
+    except ValueError:
+        return ""
+    folder = urlsplit(folder_url)
+    if target.query or target.fragment or target.scheme not in {"http", "https"}:
+        return ""
+    if same_host and (target.scheme, target.netloc) != (folder.scheme, folder.netloc):
+        return ""
+    above, path = unquote(folder.path), unquote(target.path)
+    if not path.startswith(above):
+        return ""
+    below = path[len(above) :]
+    if "\0" in below or any(part in {"", ".", ".."} for part in below.removesuffix("/").split("/")):
+        return ""
+    return below
+
+
+class _Links(HTMLParser):
+    """Collects each link's `href` and the text between it and the next link or row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[tuple[str, str]] = []
+        self._beside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"a", "tr", "hr"}:
+            self._beside = False
+        href = dict(attrs).get("href")
+        if tag == "a" and href:
+            self.links.append((href, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._beside = bool(self.links)
+
+    def handle_data(self, data: str) -> None:
+        if self._beside:
+            href, text = self.links[-1]
+            self.links[-1] = (href, text + " " + data)

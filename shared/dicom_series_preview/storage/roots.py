@@ -1,0 +1,181 @@
+"""What a storage root's name means."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from dicom_series_preview.errors import RequestError, SeriesNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMES = "s3://, http://, https://, file:// or a folder"
+# RFC 3986's path characters; `%` is kept where it starts an escape.
+_URL_PATH_SAFE = "/!$&'()*+,;=:@-._~"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A storage root, taken apart.
+
+    Attributes:
+        kind: Which storage serves it.
+        url: Its canonical URL, without a trailing slash.
+        place: The bucket, the HTTP host with its port, or the local folder's absolute path.
+        prefix: What stands between the place and the objects, no slashes at its ends; still percent-encoded
+            for HTTP, empty for a local folder.
+    """
+
+    kind: Literal["s3", "http", "local"]
+    url: str
+    place: str
+    prefix: str = ""
+
+
+def parse_root(root: str, environment: Mapping[str, str]) -> Root:
+    """Take a storage root apart.
+
+    Args:
+        root: `s3://bucket[/prefix]`, `http(s)://host[:port][/path]`, `file:///path`, or a local path:
+            absolute, relative, or below `~`. A relative path may begin with `..`; nothing else may hold it.
+        environment: Tells the home folder.
+
+    Raises:
+        RequestError: It is none of these.
+    """
+    if not root or _CONTROL.search(root):
+        raise RequestError("root", f"empty or with control characters; give {SCHEMES}")
+    found = _SCHEME.match(root)
+    if found is None:
+        return _local(_local_path(root, environment))
+    scheme = found[1].lower()
+    if scheme == "s3":
+        return _s3(root[found.end() :])
+    if scheme in {"http", "https"}:
+        return _http(scheme, root)
+    if scheme == "file":
+        return _file(root)
+    raise RequestError("root", f"{scheme}:// is not supported; give {SCHEMES}")
+
+
+def is_full_name(series: str) -> bool:
+    """Whether a series is named with its root: as a URL or an absolute path."""
+    return _SCHEME.match(series) is not None or series.startswith(("/", "~/"))
+
+
+def split_root(series: str) -> tuple[str, str]:
+    """Split the full name of a series into its root and the name below it.
+
+    Args:
+        series: A URL or an absolute path, whose last part is the series.
+
+    Returns:
+        The root, to be given to `open_storage`, and the series' name, percent-decoded where it came from an
+        HTTP or file URL.
+
+    Raises:
+        SeriesNameError: There is no part left to name the series.
+    """
+    trimmed = series.rstrip("/")
+    found = _SCHEME.match(trimmed)
+    start, scheme = (found.end(), found[1].lower()) if found else (0, "file path")
+    above, slash, name = trimmed[start:].rpartition("/")
+    if not slash or not name or (scheme in {"s3", "http", "https"} and not above):
+        raise SeriesNameError(f"{_shown(series)} names a storage root, but no series below it")
+    root = trimmed[:start] + (above or "/")
+    return root, unquote(name) if scheme in {"http", "https", "file"} else name
+
+
+def _shown(url: str) -> str:
+    """The URL without what may be a secret."""
+    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
+
+
+def _no_dots(path: str, shown: str) -> None:
+    if any(part in {".", ".."} for part in path.split("/")):
+        raise RequestError("root", f"{shown} holds '.' or '..'")
+
+
+def _s3(rest: str) -> Root:
+    bucket, _, prefix = rest.partition("/")
+    prefix = prefix.rstrip("/")
+    if "@" in bucket:
+        raise RequestError("root", "credentials do not belong in a URL; use the environment or a profile")
+    if not _BUCKET.fullmatch(bucket):
+        raise RequestError("root", f"{bucket!r} is no bucket name; give s3://bucket or s3://bucket/prefix")
+    _no_dots(prefix, f"s3://{rest}")
+    if prefix and "" in prefix.split("/"):
+        raise RequestError("root", f"s3://{rest} has an empty part in its prefix")
+    return Root("s3", "s3://" + "/".join(filter(None, (bucket, prefix))), bucket, prefix)
+
+
+def _http(scheme: str, root: str) -> Root:
+    parts = _split(root)
+    if parts.query or parts.fragment or root.endswith(("?", "#")):
+        raise RequestError(
+            "root", f"{_shown(root)}: a root cannot have a query or a fragment; write # as %23"
+        )
+    if not parts.hostname:
+        raise RequestError("root", f"{_shown(root)} names no host")
+    _no_dots(unquote(parts.path), _shown(root))
+    # Escapes stay as they are, what should have been escaped is.
+    path = quote(parts.path, safe=_URL_PATH_SAFE + "%").strip("/")
+    place = f"{scheme}://{parts.netloc.lower()}"
+    return Root("http", "/".join(filter(None, (place, path))), place, path)
+
+
+def _file(root: str) -> Root:
+    parts = _split(root)
+    if parts.netloc not in {"", "localhost"} or not parts.path:
+        raise RequestError("root", f"{_shown(root)} is no local path; give file:///path")
+    if parts.query or parts.fragment:
+        raise RequestError("root", f"{_shown(root)}: write ? as %3F and # as %23")
+    path = unquote(parts.path)
+    if _CONTROL.search(path):
+        raise RequestError("root", "control characters in a file URL")
+    _no_dots(path, root)
+    return _local(Path(path))
+
+
+def _split(root: str) -> SplitResult:
+    try:
+        parts = urlsplit(root)
+        _ = parts.port
+    except ValueError as error:
+        raise RequestError("root", f"{_shown(root)} is no URL") from error
+    if parts.username is not None or parts.password is not None:
+        raise RequestError("root", "credentials do not belong in a URL")
+    return parts
+
+
+def _local_path(root: str, environment: Mapping[str, str]) -> Path:
+    path = Path(root)
+    if path.parts and path.parts[0] == "~":
+        home = environment.get("HOME")
+        path = (Path(home) if home else Path.home()).joinpath(*path.parts[1:])
+    elif path.parts and path.parts[0].startswith("~"):
+        try:
+            path = path.expanduser()
+        except RuntimeError as error:
+            raise RequestError("root", f"{root}: there is no such user") from error
+    named = iter(path.parts)
+    for part in named:
+        if part != "..":
+            break
+    if ".." in named:
+        raise RequestError("root", f"{root} holds '..' after a name")
+    return path
+
+
+def _local(path: Path) -> Root:
+    # abspath, not resolve: a root that is a symbolic link keeps the name it was given.
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100
+    return Root("local", absolute.as_uri(), str(absolute))

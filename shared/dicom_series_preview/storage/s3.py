@@ -1,0 +1,420 @@
+"""S3: whose credentials, which region, and what obstore's listing cannot do."""
+
+from __future__ import annotations
+
+import configparser
+import logging
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import urllib3
+from obstore.exceptions import BaseError, GenericError, InvalidPathError
+from obstore.store import S3Store
+
+from dicom_series_preview.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
+from dicom_series_preview.storage.base import ObjectInfo
+from dicom_series_preview.storage.connections import connection_pool
+from dicom_series_preview.storage.objectstore import (
+    OBSTORE_ERRORS,
+    PAGE_OBJECTS,
+    ObjectStoreStorage,
+    cause,
+    storage_error,
+    without_markers,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from boto3 import Session
+    from botocore.client import BaseClient
+    from obstore.store import BackoffConfig, ClientConfig, RetryConfig, S3Config
+
+    from dicom_series_preview.settings import Settings
+    from dicom_series_preview.storage.retry import RetryPolicy
+
+logger = logging.getLogger(__name__)
+
+PUBLIC_BUCKETS = {"idc-open-data": "us-east-1"}
+"""Buckets that anyone may read and nobody changes, with their region."""
+
+REGION_ADDRESS = "https://s3.amazonaws.com"
+DMI_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
+_DEFAULT_REGION = "us-east-1"
+_ROLE_VARIABLES = {
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "container_credentials_relative_uri",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "container_credentials_full_uri",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "container_authorization_token_file",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "web_identity_token_file",
+    "AWS_ROLE_ARN": "role_arn",
+    "AWS_ROLE_SESSION_NAME": "role_session_name",
+}
+_DENIED_CODES = {
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+}
+# A whole object may be large and a line slow: what stalls is cut off, what still moves is not.
+_TRANSFER_FACTOR = 10
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How a bucket is reached.
+
+    Attributes:
+        bucket: Its name.
+        region: Its region.
+        endpoint: The address of an S3-compatible server, or None for AWS.
+        anonymous: Requests are not signed.
+        ca_bundle: A file of certificate authorities, or None for the usual ones.
+        credentials: obstore's options for keys or for a role it fetches itself.
+        session: boto3's session, where the credentials come from a profile or an instance's role.
+    """
+
+    bucket: str
+    region: str
+    endpoint: str | None = None
+    anonymous: bool = True
+    ca_bundle: str | None = None
+    credentials: S3Config | None = field(default=None, repr=False)
+    session: Session | None = None
+
+
+def resolve_access(
+    bucket: str,
+    environment: Mapping[str, str],
+    find_region: Callable[[str], str | None],
+    dmi_vendor: Path = DMI_VENDOR,
+) -> S3Access:
+    """Decide how a bucket is reached, from the environment alone.
+
+    Args:
+        bucket: Its name.
+        environment: The AWS variables.
+        find_region: Asks AWS where a bucket lies; not called for a public bucket, or where there is an
+            endpoint.
+        dmi_vendor: The file that tells an EC2 instance.
+
+    Raises:
+        StorageError: Credentials are named that are not there, or by halves.
+    """
+    credentials: S3Config | None = None
+    session: Session | None = None
+    if bucket not in PUBLIC_BUCKETS:
+        credentials = _environment_credentials(bucket, environment)
+        session = None if credentials else _boto3_session(bucket, environment, dmi_vendor)
+    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or None
+    configured = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    configured = configured or (session.region_name if session else None) or _DEFAULT_REGION
+    known = configured if endpoint else PUBLIC_BUCKETS.get(bucket)
+    region = known or find_region(bucket) or configured
+    return S3Access(
+        bucket=bucket,
+        region=region,
+        endpoint=endpoint,
+        anonymous=credentials is None and session is None,
+        ca_bundle=environment.get("AWS_CA_BUNDLE") or None,
+        credentials=credentials,
+        session=session,
+    )
+
+
+def bucket_region(bucket: str, environment: Mapping[str, str], address: str = REGION_ADDRESS) -> str | None:
+    """Ask S3, unsigned, in which region a bucket lies; None where it does not tell.
+
+    Redirects (301) and refusals (400, 403) tell it as well as an answer does.
+    """
+    with connection_pool(address, environment, 1) as pool:
+        try:
+            answer = pool.request("HEAD", f"{address}/{bucket}", retries=False, redirect=False, timeout=5.0)
+        except urllib3.exceptions.HTTPError as error:
+            logger.debug("the region of bucket %s cannot be asked for: %s", bucket, type(error).__name__)
+            return None
+    return answer.headers.get("x-amz-bucket-region")
+
+
+class S3Storage(ObjectStoreStorage):
+    """A bucket, or a prefix of one.
+
+    Args:
+        access: How it is reached.
+        prefix: The root's place in the bucket; no slashes at its ends.
+        settings: Concurrency, retries and timeouts.
+        retry: The pauses between retries.
+    """
+
+    def __init__(self, access: S3Access, prefix: str, settings: Settings, retry: RetryPolicy) -> None:
+        url = "s3://" + "/".join(filter(None, (access.bucket, prefix)))
+        super().__init__(
+            store=_store(url, access, settings, retry, settings.max_retries),
+            probe=_store(url, access, settings, retry, 0),
+            url=url,
+            prefix=prefix,
+            concurrency=settings.concurrency,
+            retry=retry,
+        )
+        self._access = access
+        self._settings = settings
+
+    @property
+    def immutable(self) -> bool:
+        """Whether this is one of PUBLIC_BUCKETS."""
+        return self._access.bucket in PUBLIC_BUCKETS
+
+    def list_objects(self, folder: str) -> list[ObjectInfo]:
+        """`Storage.list_objects`.
+
+        obstore gives up on a whole listing over one key that it cannot address (an empty part, a line break).
+        Such a bucket is listed with boto3, and the key fails when it is read.
+        """
+        url = self._object_url(folder) if folder else self._url
+        try:
+            found = self._list(folder)
+        except InvalidPathError:
+            logger.debug("%s holds keys that obstore cannot list", url)
+            return self._list_with_boto3(folder, url)
+        except GenericError as error:
+            # obstore does not tell why S3 refused a listing; boto3, asked for one key, does.
+            self._meter.count(lists=1)
+            self._diagnose(url, error)
+            raise StorageUnavailableError(url, cause(error)) from error
+        except OBSTORE_ERRORS as error:
+            self._meter.count(lists=1)
+            raise storage_error(url, error) from error
+        self._meter.count(lists=max(1, -(-len(found) // PAGE_OBJECTS)))
+        return found
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """`Storage.list_folders`, with boto3: obstore's prefixes end where a folder does."""
+        start = f"{self._prefix}/" if self._prefix else ""
+        pages = self._pages(self._url, self._settings.max_retries, Prefix=start + prefix, Delimiter="/")
+        return sorted(
+            common["Prefix"][len(start) : -1] for page in pages for common in page.get("CommonPrefixes", [])
+        )
+
+    def _list_with_boto3(self, folder: str, url: str) -> list[ObjectInfo]:
+        start = f"{self._prefix}/" if self._prefix else ""
+        below = f"{start}{folder}/" if folder else start
+        found = [
+            ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
+            for page in self._pages(url, self._settings.max_retries, Prefix=below)
+            for entry in page.get("Contents", [])
+            if not (entry["Key"].endswith("/") and entry["Size"] == 0)
+        ]
+        return sorted(without_markers(found), key=lambda info: info.path)
+
+    def _diagnose(self, url: str, error: Exception) -> None:
+        try:
+            for _ in self._pages(url, 0, MaxKeys=1):
+                return
+        except StorageUnavailableError:
+            return  # the caller raises the first error
+        except StorageError as typed:
+            raise typed from error
+
+    def _pages(self, url: str, retries: int, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+        """The pages of one listing; boto3's errors are made ours. `query` is ListObjectsV2's."""
+        # boto3 takes 160 ms to import, and most previews never come here.
+        from botocore.exceptions import (  # noqa: PLC0415
+            BotoCoreError,
+            ClientError,
+            ConnectionError,  # noqa: A004
+            HTTPClientError,
+        )
+
+        try:
+            with closing(_client(self._access, self._settings, retries)) as client:
+                pages = client.get_paginator("list_objects_v2")
+                for page in pages.paginate(Bucket=self._access.bucket, **query):
+                    self._meter.count(lists=1)
+                    yield page
+        except ClientError as error:
+            self._meter.count(lists=1)
+            details = error.response
+            raise _client_error(
+                url, details["Error"].get("Code", ""), details["ResponseMetadata"]["HTTPStatusCode"]
+            ) from error
+        except (ConnectionError, HTTPClientError) as error:
+            raise StorageUnavailableError(url, _sentence(error)) from error
+        except BotoCoreError as error:
+            raise StorageError(url, _sentence(error)) from error
+
+
+def _client_error(url: str, code: str, status: int) -> StorageError:
+    if code == "NoSuchBucket" or status == 404:
+        return ObjectNotFoundError(url, "there is no such bucket")
+    if status in {401, 403} or code in _DENIED_CODES:
+        return AccessDeniedError(
+            url, f"access denied ({code or status}); check the credentials and permissions"
+        )
+    if status >= 500 or status == 429 or code in {"SlowDown", "RequestTimeout", "Throttling"}:
+        return StorageUnavailableError(url, f"status {status} {code}")
+    return StorageError(url, f"status {status} {code}")
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition("?")[0][:200]
+
+
+def _environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3Config | None:
+    """Obstore's credential options; empty where the environment holds none that it can use."""
+    key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if key and secret:
+        keys: S3Config = {"access_key_id": key, "secret_access_key": secret}
+        if token := environment.get("AWS_SESSION_TOKEN"):
+            keys["session_token"] = token
+        return keys
+    if key or secret:
+        missing = "AWS_SECRET_ACCESS_KEY" if key else "AWS_ACCESS_KEY_ID"
+        raise StorageError(
+            f"s3://{bucket}", f"the environment holds half of the credentials: {missing} is missing"
+        )
+    role = {option: environment[name] for name, option in _ROLE_VARIABLES.items() if environment.get(name)}
+    # A full address without a token file (Lambda SnapStart) is left to boto3: obstore wants the file.
+    usable = (
+        {"web_identity_token_file", "role_arn"} <= role.keys()
+        or "container_credentials_relative_uri" in role
+        or {"container_credentials_full_uri", "container_authorization_token_file"} <= role.keys()
+    )
+    return cast("S3Config", role) if usable else None
+
+
+def _boto3_session(bucket: str, environment: Mapping[str, str], dmi_vendor: Path) -> Session | None:
+    """boto3's session where a profile, a container's or an instance's role gives credentials, else None."""
+    home = Path(environment.get("HOME") or Path.home())
+    credentials_file = _aws_file(environment, "AWS_SHARED_CREDENTIALS_FILE", home / ".aws" / "credentials")
+    config_file = _aws_file(environment, "AWS_CONFIG_FILE", home / ".aws" / "config")
+    profile = environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
+    named = profile or _has_default_profile(credentials_file, config_file)
+    if not (
+        named or environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or _on_ec2(environment, dmi_vendor)
+    ):
+        return None
+    # boto3 takes 160 ms to import: only those pay who need it.
+    import boto3  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    from botocore.session import Session as BotocoreSession  # noqa: PLC0415
+
+    core = BotocoreSession(profile=profile)
+    core.set_config_variable("credentials_file", str(credentials_file))
+    core.set_config_variable("config_file", str(config_file))
+    try:
+        session = boto3.Session(botocore_session=core)
+        found = session.get_credentials()
+    except BotoCoreError as error:
+        raise StorageError(f"s3://{bucket}", f"AWS credentials: {_sentence(error)}") from error
+    if found is None and profile:
+        raise StorageError(f"s3://{bucket}", f"the AWS profile {profile} holds no credentials")
+    return session if found else None
+
+
+def _aws_file(environment: Mapping[str, str], variable: str, usual: Path) -> Path:
+    named = environment.get(variable)
+    return Path(named).expanduser() if named else usual
+
+
+def _has_default_profile(*files: Path) -> bool:
+    """Whether a file gives the default profile more than a region and an output format."""
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read(files, encoding="utf-8")
+    except (configparser.Error, OSError, UnicodeDecodeError):
+        return True  # boto3 says better what is wrong with it
+    return parser.has_section("default") and bool(set(parser.options("default")) - {"region", "output"})
+
+
+def _on_ec2(environment: Mapping[str, str], dmi_vendor: Path) -> bool:
+    """Whether this is an EC2 instance: anywhere else, asking for its role costs seconds of waiting."""
+    if environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return False
+    try:
+        return dmi_vendor.read_text(encoding="ascii", errors="replace").strip() == "Amazon EC2"
+    except OSError:
+        return False
+
+
+def _client(access: S3Access, settings: Settings, retries: int) -> BaseClient:
+    import boto3  # noqa: PLC0415  boto3 takes 160 ms to import, and most previews never list folders
+    from botocore import UNSIGNED  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    config = Config(
+        retries={"total_max_attempts": retries + 1, "mode": "standard"},
+        connect_timeout=min(settings.request_timeout_s, 10),
+        read_timeout=settings.request_timeout_s,
+        s3={"addressing_style": "path"} if access.endpoint else {},
+    )
+    if access.anonymous:
+        config = config.merge(Config(signature_version=UNSIGNED))
+    keys = access.credentials or {}
+    session = access.session or boto3.Session(
+        aws_access_key_id=keys.get("access_key_id"),
+        aws_secret_access_key=keys.get("secret_access_key"),
+        aws_session_token=keys.get("session_token"),
+    )
+    client: BaseClient = session.client(
+        "s3",
+        region_name=access.region,
+        endpoint_url=access.endpoint,
+        verify=access.ca_bundle,
+        config=config,
+    )
+    return client
+
+
+def _store(url: str, access: S3Access, settings: Settings, retry: RetryPolicy, max_retries: int) -> S3Store:
+    backoff: BackoffConfig = {
+        "init_backoff": timedelta(seconds=retry.first_delay_s),
+        "max_backoff": timedelta(seconds=retry.longest_delay_s),
+        "base": 2,
+    }
+    retries: RetryConfig = {
+        "max_retries": max_retries,
+        "retry_timeout": timedelta(seconds=settings.retry_timeout_s),
+        "backoff": backoff,
+    }
+    config: S3Config = {"region": access.region, "skip_signature": access.anonymous}
+    if access.credentials:
+        config.update(access.credentials)
+    if access.endpoint:
+        config["endpoint"] = access.endpoint
+        config["virtual_hosted_style_request"] = False
+    try:
+        provider = None
+        if access.session:
+            # It imports boto3, which the session has already done.
+            from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
+
+            provider = Boto3CredentialProvider(access.session)
+        return S3Store(
+            access.bucket,
+            config=config,
+            client_options=_client_options(access, settings),
+            retry_config=retries,
+            credential_provider=provider,
+        )
+    except (BaseError, OSError) as error:
+        raise StorageError(url, f"cannot be opened: {_sentence(error)}") from error
+
+
+def _client_options(access: S3Access, settings: Settings) -> ClientConfig:
+    options: ClientConfig = {
+        "allow_http": access.endpoint is not None and access.endpoint.lower().startswith("http://"),
+        "connect_timeout": timedelta(seconds=min(settings.request_timeout_s, 10)),
+        "read_timeout": timedelta(seconds=settings.request_timeout_s),
+        "timeout": timedelta(seconds=settings.request_timeout_s * _TRANSFER_FACTOR),
+    }
+    if access.ca_bundle:
+        options["root_certificate"] = Path(access.ca_bundle).read_bytes()
+    return options

@@ -1,0 +1,291 @@
+"""Real servers on 127.0.0.1 for tests: each a context manager that gives its address when it answers."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import urllib3
+from cheroot import wsgi
+from wsgidav.wsgidav_app import WsgiDAVApp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+START_TIMEOUT_S = 60.0
+NGINX_MODULES = (
+    Path("/usr/lib/nginx/modules"),
+    Path("/usr/lib64/nginx/modules"),
+    Path("/usr/local/libexec/nginx"),
+)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_answers(url: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Return when something answers HTTP at `url`, whatever its status."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with urllib3.PoolManager() as pool:
+        while True:
+            try:
+                pool.request("GET", url, retries=False, timeout=5.0)
+            except urllib3.exceptions.HTTPError:
+                if process is not None and process.poll() is not None:
+                    raise RuntimeError(f"{process.args!r} ended with status {process.returncode}") from None
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+
+@contextmanager
+def running(command: list[str], url: str, log: Path) -> Iterator[None]:
+    """Run a server process while the context lasts; its output goes to `log`."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_until_answers(url, process)
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@dataclass(frozen=True)
+class Moto:
+    """A moto server.
+
+    Attributes:
+        endpoint: Its address.
+        environment: The variables with which a client signs its requests to it.
+    """
+
+    endpoint: str
+    environment: dict[str, str]
+
+    def client(self, service: str):
+        """A boto3 client of one of its services; close it."""
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=self.environment["AWS_REGION"],
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+
+@contextmanager
+def moto_server() -> Iterator[Moto]:
+    """An S3 (and more) server: moto, in a process of its own."""
+    endpoint = f"http://127.0.0.1:{(port := free_port())}"
+    environment = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with tempfile.TemporaryDirectory() as scratch:
+        with running(command, f"{endpoint}/moto-api/data.json", Path(scratch) / "log"):
+            yield Moto(endpoint, environment)
+
+
+@contextmanager
+def dav_server(folder: Path) -> Iterator[str]:
+    """A WebDAV server with ranges: wsgidav on cheroot."""
+    app = WsgiDAVApp(
+        {
+            "provider_mapping": {"/": str(folder)},
+            "simple_dc": {"user_mapping": {"*": True}},
+            "verbose": 0,
+            "logging": {"enable": False},
+        }
+    )
+    server = wsgi.Server(("127.0.0.1", 0), app, numthreads=8)
+    server.prepare()
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.bind_addr[1]}"
+    finally:
+        server.stop()
+        thread.join(10)
+
+
+def nginx_missing(*, webdav: bool) -> str:
+    """Why nginx cannot serve here; empty when it can."""
+    if shutil.which("nginx") is None:
+        return "nginx is not on PATH (apt-get install nginx-light)"
+    if webdav and _dav_module() is None:
+        return "nginx has no dav-ext module (apt-get install libnginx-mod-http-dav-ext)"
+    return ""
+
+
+def _dav_module() -> Path | None:
+    found = (folder / "ngx_http_dav_ext_module.so" for folder in NGINX_MODULES)
+    return next((path for path in found if path.exists()), None)
+
+
+@contextmanager
+def nginx_server(folder: Path, *, webdav: bool) -> Iterator[str]:
+    """nginx: with dav-ext's PROPFIND, or with directory pages only."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as scratch:
+        configuration = Path(scratch) / "nginx.conf"
+        temporary = "\n".join(
+            f"{kind}_temp_path {scratch}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        configuration.write_text(
+            f"""
+            {f"load_module {_dav_module()};" if webdav else ""}
+            {"user root root;" if os.geteuid() == 0 else ""}
+            daemon off;
+            worker_processes 1;
+            pid {scratch}/pid;
+            error_log {scratch}/error.log;
+            events {{ worker_connections 512; }}
+            http {{
+                access_log off;
+                {temporary}
+                server {{
+                    listen 127.0.0.1:{port};
+                    root "{folder}";
+                    autoindex on;
+                    {"dav_ext_methods PROPFIND OPTIONS;" if webdav else ""}
+                }}
+            }}
+            """,
+            encoding="utf-8",
+        )
+        address = f"http://127.0.0.1:{port}"
+        command = ["nginx", "-p", scratch, "-c", str(configuration), "-e", f"{scratch}/error.log"]
+        with running(command, address, Path(scratch) / "log"):
+            yield address
+
+
+@contextmanager
+def python_server(folder: Path) -> Iterator[str]:
+    """`python -m http.server`: neither ranges nor WebDAV."""
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [
+        sys.executable,
+        "-m",
+        "http.server",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(folder),
+    ]
+    with tempfile.TemporaryDirectory() as scratch, running(command, address, Path(scratch) / "log"):
+        yield address
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a scripted server sends.
+
+    Attributes:
+        status: The status; 0 closes the connection without a word.
+        headers: Its headers; Content-Length is added unless it or Transfer-Encoding is there.
+        body: What is sent, which may be less than Content-Length promises.
+    """
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that a scripted server got."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+class ScriptedServer:
+    """A server that answers as a test says.
+
+    Args:
+        answers: Given in turn, the last one forever; or a function from the request to its answer.
+    """
+
+    def __init__(self, answers: list[Answer] | Callable[[Asked], Answer]) -> None:
+        self.asked: list[Asked] = []
+        self._answers = answers
+        self._lock = threading.Lock()
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+
+    def __enter__(self) -> ScriptedServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _answer(self, asked: Asked) -> Answer:
+        with self._lock:
+            self.asked.append(asked)
+            if callable(self._answers):
+                return self._answers(asked)
+            return self._answers[min(len(self.asked), len(self._answers)) - 1]
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        answer_to = self._answer
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                answer = answer_to(Asked(self.command, self.path, dict(self.headers)))
+                self.close_connection = True
+                if not answer.status:
+                    return
+                self.send_response(answer.status)
+                headers = {"Connection": "close", **answer.headers}
+                if "Transfer-Encoding" not in headers:
+                    headers.setdefault("Content-Length", str(len(answer.body)))
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
+
+            do_GET = do_HEAD = do_PUT = do_PROPFIND = answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+
+from dicom_series_preview.errors import StorageError
+from dicom_series_preview.storage.pages import Entry, parse_multistatus, parse_page
+
+FOLDER = "http://h:1/a%20root/s/"
+
+NGINX = """<html><head><title>Index of /</title></head><body><h1>Index of /</h1><hr><pre><a href="../">../</a>
+<a href="b/">b/</a>                                   20-Nov-2026 06:55                   -
+<a href="a%20b%231.dcm">a b#1.dcm</a>                 20-Nov-2026 06:55                1234
+</pre><hr></body></html>"""
+APACHE = """<table><tr><th><a href="?C=N;O=D">Name</a></th><th><a href="?C=M;O=A">Last modified</a></th></tr>
+<tr><td><a href="/a%20root/">Parent Directory</a></td><td>&nbsp;</td><td align="right">  - </td></tr>
+<tr><td><img alt="[DIR]"></td><td><a href="b/">b/</a></td><td align="right">2026-11-20 06:55  </td><td>  - </td></tr>
+<tr><td><a href="1.dcm">1.dcm</a></td><td align="right">2026-11-20 06:55  </td><td align="right">1.2K</td></tr></table>"""
+
+
+def test_nginx_page() -> None:
+    """Nginx's page gives names, folders, and date with size as the version."""
+    assert parse_page(NGINX, FOLDER) == [
+        Entry("b", is_folder=True),
+        Entry("a b#1.dcm", is_folder=False, version="page 20-Nov-2026 06:55 1234"),
+    ]
+
+
+def test_apache_page() -> None:
+    """Apache's page is read the same way, without its links for sorting and to the folder above."""
+    assert parse_page(APACHE, FOLDER) == [
+        Entry("b", is_folder=True),
+        Entry("1.dcm", is_folder=False, version="page 2026-11-20 06:55 1.2K"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "",
+        "../",
+        "..",
+        ".",
+        "./",
+        "/",
+        "/a%20root/",
+        "/a%20root/sibling/1",
+        "?C=N",
+        "#top",
+        "mailto:me@example.com",
+        "javascript:x()",
+        "http://other/a%20root/s/1",
+        "https://h:1/a%20root/s/1",
+        "//other/a%20root/s/1",
+        "%2e%2e/up",
+        "x/%2E%2E/%2e%2e/up",
+        "a%00b",
+        "http://[bad/",
+    ],
+)
+def test_links_that_lead_elsewhere(href: str) -> None:
+    """Only links below the folder count."""
+    assert parse_page(f'<a href="{href}">x</a><a>no link</a>', FOLDER) == []
+
+
+@pytest.mark.parametrize(
+    "href", ["x%201", "./x%201", "/a%20root/s/x%201", "http://h:1/a%20root/s/x%201", "/a root/s/x 1"]
+)
+def test_links_in_every_form(href: str) -> None:
+    """Relative and absolute links to the same object are the same."""
+    page = f'<a href="{href}">x</a> <a href="{href}">again</a>'
+    assert parse_page(page, FOLDER) == [Entry("x 1", is_folder=False)]
+
+
+def multistatus(*responses: str) -> bytes:
+    return f'<d:multistatus xmlns:d="DAV:">{"".join(responses)}</d:multistatus>'.encode()
+
+
+def response(href: str, properties: str = "", status: str = "HTTP/1.1 200 OK") -> str:
+    return (
+        f"<d:response><d:href>{href}</d:href><d:propstat><d:prop>{properties}</d:prop>"
+        f"<d:status>{status}</d:status></d:propstat></d:response>"
+    )
+
+
+FILE = "<d:getcontentlength>12</d:getcontentlength>"
+
+
+@pytest.mark.parametrize(
+    ("properties", "entry"),
+    [
+        (f'{FILE}<d:getetag>"e"</d:getetag>', Entry("x 1", is_folder=False, size=12, version='"e"')),
+        (f"{FILE}<d:getetag>e</d:getetag>", Entry("x 1", is_folder=False, size=12, version='"e"')),
+        (f'{FILE}<d:getetag>W/"e"</d:getetag>', Entry("x 1", is_folder=False, size=12, version='W/"e"')),
+        (
+            f"{FILE}<d:getlastmodified>now</d:getlastmodified>",
+            Entry("x 1", is_folder=False, size=12, version="now"),
+        ),
+        ("", Entry("x 1", is_folder=False)),
+        ("<d:resourcetype><d:collection/></d:resourcetype>", Entry("x 1", is_folder=True)),
+    ],
+)
+def test_multistatus(properties: str, entry: Entry) -> None:
+    """WebDAV gives size, version and kind; the folder itself and what is outside are left out."""
+    body = multistatus(
+        response("/a%20root/s/", "<d:resourcetype><d:collection/></d:resourcetype>"),
+        response("/a%20root/s/x%201", properties),
+        response("/a%20root/other", FILE),
+        response("", FILE),
+    )
+    assert parse_multistatus(body, FOLDER) == [entry]
+
+
+def test_multistatus_behind_a_proxy() -> None:
+    """A server that names itself by its inner host is understood."""
+    body = multistatus(response("http://inner:8080/a%20root/s/1", FILE))
+    assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False, size=12)]
+
+
+def test_properties_that_are_not_there() -> None:
+    """What a server says about properties that it does not have is passed over."""
+    body = multistatus(response("1", "<d:getcontentlength>99</d:getcontentlength>", "HTTP/1.1 404 Not Found"))
+    assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False)]
+
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaa">]><d:multistatus xmlns:d="DAV:">&a;</d:multistatus>'
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", BOMB])
+def test_untrusted_xml(body: bytes) -> None:
+    """What is no XML, or defines entities, is an error."""
+    with pytest.raises(StorageError, match="XML"):
+        parse_multistatus(body, FOLDER)

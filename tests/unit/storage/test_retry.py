@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dicom_series_preview.errors import StorageUnavailableError
+from dicom_series_preview.storage.retry import RetryPolicy, TransientError, full_jitter
+
+
+def failing() -> None:
+    raise TransientError("trouble")
+
+
+def test_jitter_is_full() -> None:
+    """A pause lies anywhere between nothing and its bound."""
+    drawn = [full_jitter(8.0) for _ in range(500)]
+    assert 0 <= min(drawn) < 1
+    assert 7 < max(drawn) <= 8
+
+
+def test_pauses_double_up_to_a_cap() -> None:
+    """Each pause's bound is twice the one before, and never above the longest."""
+    pauses: list[float] = []
+    policy = RetryPolicy(
+        max_retries=6,
+        timeout_s=1000.0,
+        first_delay_s=1.0,
+        longest_delay_s=10.0,
+        wait=lambda _abandoned, seconds: bool(pauses.append(seconds)),
+        jitter=lambda longest: longest,
+    )
+    with pytest.raises(StorageUnavailableError, match="7 tries"):
+        policy.run("u", threading.Event(), failing)
+    assert pauses == [1, 2, 4, 8, 10, 10]
+
+
+def test_time_runs_out() -> None:
+    """A retry that would start too late is not waited for."""
+    now = 0.0
+
+    def wait(_abandoned: threading.Event, seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        return False
+
+    policy = RetryPolicy(
+        100, 10.0, first_delay_s=3.0, wait=wait, clock=lambda: now, jitter=lambda longest: longest
+    )
+    with pytest.raises(StorageUnavailableError, match="3 tries"):
+        policy.run("u", threading.Event(), failing)
+    assert now == 9.0
+
+
+def test_nobody_waits_any_more() -> None:
+    """Once abandoned, what fails is not tried again."""
+    abandoned = threading.Event()
+    abandoned.set()
+    with pytest.raises(StorageUnavailableError, match="1 try"):
+        RetryPolicy(5, 60.0).run("u", abandoned, failing)
+
+
+def test_other_errors_pass() -> None:
+    """Only what may pass is tried again."""
+    with pytest.raises(ZeroDivisionError):
+        RetryPolicy(5, 60.0).run("u", threading.Event(), lambda: 1 // 0)

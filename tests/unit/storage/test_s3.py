@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dicom_series_preview.errors import (
+    AccessDeniedError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    RequestError,
+    StorageError,
+    StorageUnavailableError,
+)
+from dicom_series_preview.settings import DEFAULT_ROOT, Settings
+from dicom_series_preview.storage import ByteRange, RetryPolicy, Storage, open_storage
+from dicom_series_preview.storage.s3 import S3Access, bucket_region, resolve_access
+from servers import Answer, Asked, ScriptedServer
+
+if TYPE_CHECKING:
+    import servers
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIAKEY", "AWS_SECRET_ACCESS_KEY": "wordless"}
+SETTINGS = Settings(cache_dir=Path("unused"), concurrency=4, request_timeout_s=5.0)
+QUICK = RetryPolicy(max_retries=2, timeout_s=20.0, first_delay_s=0.001, longest_delay_s=0.002)
+RANGE = ByteRange("s/1", 2, 5)
+PART = Answer(
+    206,
+    {"Content-Range": "bytes 2-4/10", "ETag": '"v1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"},
+    b"234",
+)
+
+
+def resolved(
+    tmp_path: Path, environment: dict[str, str], region: str | None = "eu-west-3", **facts: Path
+) -> S3Access:
+    facts = {"dmi_vendor": tmp_path / "no-vendor"} | facts
+    return resolve_access("bucket", {"HOME": str(tmp_path)} | environment, lambda _bucket: region, **facts)
+
+
+def never(_bucket: str) -> str:
+    raise AssertionError("the region is not looked up")
+
+
+def test_no_credentials(tmp_path: Path) -> None:
+    """Without credentials anywhere, requests are not signed."""
+    access = resolved(tmp_path, {})
+    assert (access.anonymous, access.credentials, access.session, access.endpoint) == (True, None, None, None)
+
+
+def test_environment_keys(tmp_path: Path) -> None:
+    """Keys in the environment sign, and no text about the access shows them."""
+    access = resolved(tmp_path, KEYS | {"AWS_SESSION_TOKEN": "token"})
+    assert not access.anonymous
+    assert access.credentials == {
+        "access_key_id": "AKIAKEY",
+        "secret_access_key": "wordless",
+        "session_token": "token",
+    }
+    assert "wordless" not in repr(access)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_half_of_the_keys(name: str, tmp_path: Path) -> None:
+    """Half of the credentials is a mistake that is named."""
+    with pytest.raises(StorageError, match="half"):
+        resolved(tmp_path, {name: KEYS[name]})
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/x"},
+        {"AWS_WEB_IDENTITY_TOKEN_FILE": "/token", "AWS_ROLE_ARN": "arn:aws:iam::1:role/r"},
+        {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/x",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/t",
+        },
+    ],
+)
+def test_roles_that_obstore_fetches(environment: dict[str, str], tmp_path: Path) -> None:
+    """A container's or a web identity's role is left to obstore."""
+    access = resolved(tmp_path, environment)
+    assert not access.anonymous
+    assert sorted((access.credentials or {}).values()) == sorted(environment.values())
+    assert access.session is None
+
+
+PROFILES = "[default]\naws_access_key_id = D\naws_secret_access_key = d\n[mine]\naws_access_key_id = M\naws_secret_access_key = m\n"
+
+
+def test_profiles(tmp_path: Path) -> None:
+    """A profile's keys and region are found in the usual files, and in those that the environment names."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text(PROFILES)
+    (tmp_path / ".aws" / "config").write_text("[profile mine]\nregion = ap-south-1\n")
+    (tmp_path / "elsewhere").write_text(PROFILES.replace("= D", "= E"))
+
+    def key(environment: dict[str, str]) -> str:
+        access = resolved(tmp_path, environment)
+        assert not access.anonymous
+        assert access.session is not None
+        return access.session.get_credentials().access_key
+
+    assert key({}) == "D"
+    assert key({"AWS_PROFILE": "mine"}) == "M"
+    assert key({"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "elsewhere")}) == "E"
+    assert resolved(tmp_path, {"AWS_PROFILE": "mine"}, region=None).region == "ap-south-1"
+
+
+def test_missing_profile(tmp_path: Path) -> None:
+    """A profile that is not there is a mistake that is named."""
+    with pytest.raises(StorageError, match="nobody"):
+        resolved(tmp_path, {"AWS_PROFILE": "nobody"})
+
+
+def test_config_without_credentials(tmp_path: Path) -> None:
+    """A configuration that only tells the region does not make requests signed."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[default]\nregion = eu-west-1\n")
+    assert resolved(tmp_path, {}).anonymous
+
+
+def test_other_machines_are_not_asked_for_a_role(tmp_path: Path) -> None:
+    """An instance's role is looked for on EC2 only, and where that is not forbidden."""
+    vendor = tmp_path / "vendor"
+    vendor.write_text("Some Vendor\n")
+    assert resolved(tmp_path, {}, dmi_vendor=vendor).anonymous
+    vendor.write_text("Amazon EC2\n")
+    assert resolved(tmp_path, {"AWS_EC2_METADATA_DISABLED": "true"}, dmi_vendor=vendor).anonymous
+
+
+def test_public_bucket(tmp_path: Path) -> None:
+    """The default root is read anonymously, whatever credentials there are, and never changes."""
+    storage = open_storage(DEFAULT_ROOT, SETTINGS, KEYS | {"HOME": str(tmp_path)})
+    assert storage.immutable
+    access = resolve_access("idc-open-data", KEYS | {"AWS_REGION": "eu-west-1"}, never)
+    assert (access.anonymous, access.region) == (True, "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("environment", "looked_up", "region"),
+    [
+        ({}, "eu-west-3", "eu-west-3"),
+        ({"AWS_REGION": "eu-west-1"}, "eu-west-3", "eu-west-3"),
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, None, "eu-west-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, None, "eu-west-2"),
+        ({}, None, "us-east-1"),
+        ({"AWS_ENDPOINT_URL": "http://x"}, "eu-west-3", "us-east-1"),
+        ({"AWS_ENDPOINT_URL": "http://x", "AWS_REGION": "eu-west-1"}, "eu-west-3", "eu-west-1"),
+    ],
+)
+def test_regions(environment: dict[str, str], looked_up: str | None, region: str, tmp_path: Path) -> None:
+    """The bucket's own region wins; with an endpoint there is nobody to ask."""
+    assert resolved(tmp_path, environment, region=looked_up).region == region
+
+
+def test_endpoints(tmp_path: Path) -> None:
+    """S3's own endpoint variable wins over the general one."""
+    environment = {"AWS_ENDPOINT_URL": "http://x", "AWS_ENDPOINT_URL_S3": "http://y"}
+    assert resolved(tmp_path, environment).endpoint == "http://y"
+
+
+@pytest.mark.parametrize("status", [200, 301, 400, 403])
+def test_region_lookup(status: int) -> None:
+    """One HEAD tells the bucket's region, whatever its status."""
+    with ScriptedServer([Answer(status, {"x-amz-bucket-region": "eu-north-1"})]) as server:
+        assert bucket_region("my.bucket", {}, server.url) == "eu-north-1"
+        assert [(asked.method, asked.path) for asked in server.asked] == [("HEAD", "/my.bucket")]
+
+
+def test_region_lookup_without_an_answer() -> None:
+    """No region is found where nobody answers, or the answer does not tell."""
+    with ScriptedServer([Answer(404)]) as server:
+        assert bucket_region("bucket", {}, server.url) is None
+    assert bucket_region("bucket", {}, server.url) is None
+
+
+def opened(url: str, tmp_path: Path, retry: RetryPolicy = QUICK, **environment: str) -> Storage:
+    variables = {"AWS_ENDPOINT_URL": url, "HOME": str(tmp_path)} | environment
+    return open_storage("s3://bucket", SETTINGS, variables, retry=retry)
+
+
+@pytest.mark.parametrize("trouble", [Answer(429), Answer(500), Answer(503), Answer(0)])
+def test_passing_troubles_are_retried(trouble: Answer, tmp_path: Path) -> None:
+    """429, 5xx and broken connections are tried again, by obstore."""
+    with ScriptedServer([trouble, trouble, PART]) as server:
+        (got,) = opened(server.url, tmp_path).fetch([RANGE])
+        assert (got.data, got.object_size, got.version) == (b"234", 10, '"v1"')
+        assert len(server.asked) == 3
+
+
+def test_retries_are_bounded(tmp_path: Path) -> None:
+    """After the last retry the status is named, in one line without the server's answer and addresses."""
+    body = b"<Error><Code>SlowDown</Code><Message>secret\n</Message></Error>"
+    with ScriptedServer([Answer(503, {}, body)]) as server:
+        (got,) = opened(server.url, tmp_path).fetch([RANGE])
+        assert isinstance(got.error, StorageUnavailableError)
+        assert got.error.url == "s3://bucket/s/1"
+        for said in ("503", "SlowDown", "2 retries"):
+            assert said in got.error.problem
+        for unsaid in ("secret", "http:", "\n", "Generic", "<"):
+            assert unsaid not in str(got.error)
+        # The three tries, and one without retries that asks whether the range lies past the end.
+        assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, AccessDeniedError),
+        (403, AccessDeniedError),
+        (404, ObjectNotFoundError),
+        (412, ObjectChangedError),
+    ],
+)
+def test_refusals_are_final(status: int, kind: type[StorageError], tmp_path: Path) -> None:
+    """What another try does not change fails at once, with its own error."""
+    with ScriptedServer([Answer(status, {}, b"<Error><Code>Why</Code><Key>AKIAKEY</Key></Error>")]) as server:
+        (got,) = opened(server.url, tmp_path, **KEYS).fetch([RANGE])
+        assert type(got.error) is kind
+        assert len(server.asked) == 1
+        assert "AKIAKEY" not in str(got.error)
+        assert "\n" not in str(got.error)
+
+
+def test_short_bodies_are_retried(tmp_path: Path) -> None:
+    """Fewer bytes than the range holds are never the range."""
+    cut = Answer(206, PART.headers | {"Content-Length": "3"}, b"2")
+    less = Answer(206, PART.headers | {"Content-Range": "bytes 2-3/10"}, b"23")
+    for trouble in (cut, less):
+        with ScriptedServer([trouble, PART]) as server:
+            (got,) = opened(server.url, tmp_path).fetch([RANGE])
+            assert got.data == b"234"
+    with ScriptedServer([less]) as server:
+        (got,) = opened(server.url, tmp_path).fetch([RANGE])
+        assert isinstance(got.error, StorageUnavailableError)
+        assert len(server.asked) == 3
+
+
+def test_server_that_ignores_if_match(tmp_path: Path) -> None:
+    """Another version's bytes are refused even where the server does not check."""
+    with ScriptedServer([PART]) as server:
+        (got,) = opened(server.url, tmp_path).fetch([dataclasses.replace(RANGE, version='"v0"')])
+        assert isinstance(got.error, ObjectChangedError)
+        assert server.asked[0].headers["if-match"] == '"v0"'
+
+
+def test_one_request_for_one_object(tmp_path: Path) -> None:
+    """Size and version come with the bytes: no HEAD, and no range for a whole object."""
+    whole = Answer(200, {"ETag": '"v1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, b"0123456789")
+    with ScriptedServer([whole]) as server:
+        got = opened(server.url, tmp_path).get("s/1")
+        assert (got.data, got.object_size, got.version) == (b"0123456789", 10, '"v1"')
+        assert [asked.method for asked in server.asked] == ["GET"]
+        assert "range" not in {name.lower() for name in server.asked[0].headers}
+
+
+def error(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "AccessDenied", AccessDeniedError),
+        (400, "ExpiredToken", AccessDeniedError),
+        (404, "NoSuchBucket", ObjectNotFoundError),
+        (503, "SlowDown", StorageUnavailableError),
+        (400, "Strange", StorageError),
+    ],
+)
+def test_refused_listings(status: int, code: str, kind: type[StorageError], tmp_path: Path) -> None:
+    """A refused listing has its own error, though obstore has but one for all."""
+    with ScriptedServer([Answer(status, {}, error(code))]) as server:
+        storage = opened(server.url, tmp_path)
+        for listing in (storage.list_objects, storage.list_folders):
+            with pytest.raises(StorageError) as raised:
+                listing("s")
+            assert type(raised.value) is kind
+            assert code in str(raised.value) or kind is ObjectNotFoundError
+            assert "\n" not in str(raised.value)
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    """A server that is not there is unavailable, for reading and listing."""
+    with ScriptedServer([PART]) as server:
+        pass
+    storage = opened(server.url, tmp_path, dataclasses.replace(QUICK, max_retries=0))
+    with pytest.raises(StorageUnavailableError):
+        storage.get("s/1")
+    for listing in (storage.list_objects, storage.list_folders):
+        with pytest.raises(StorageUnavailableError):
+            listing("s")
+
+
+def test_profile_signs(moto: servers.Moto, tmp_path: Path) -> None:
+    """A profile's keys sign what obstore and boto3 ask for."""
+    credentials = tmp_path / "credentials"
+    credentials.write_text("[mine]\naws_access_key_id = testing\naws_secret_access_key = testing\n")
+    client = moto.client("s3")
+    client.create_bucket(Bucket="with-profile")
+    client.put_object(Bucket="with-profile", Key="s/1", Body=b"private")
+    client.close()
+    environment = {
+        "AWS_ENDPOINT_URL": moto.endpoint,
+        "AWS_PROFILE": "mine",
+        "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
+        "HOME": str(tmp_path),
+    }
+    storage = open_storage("s3://with-profile", SETTINGS, environment)
+    assert storage.get("s/1").data == b"private"
+    assert storage.list_folders("") == ["s"]
+
+
+def test_requests_are_signed(tmp_path: Path) -> None:
+    """With keys each request carries a signature, without none does."""
+    with ScriptedServer([PART]) as server:
+        list(opened(server.url, tmp_path, **KEYS).fetch([RANGE]))
+        list(opened(server.url, tmp_path).fetch([RANGE]))
+        signed, unsigned = ({name.lower() for name in asked.headers} for asked in server.asked)
+    assert "authorization" in signed
+    assert "authorization" not in unsigned
+
+
+def test_missing_ca_bundle(tmp_path: Path) -> None:
+    """Certificate authorities that are not there are named when the root is opened."""
+    with pytest.raises(StorageError, match="none"):
+        opened("https://127.0.0.1:1", tmp_path, AWS_CA_BUNDLE=str(tmp_path / "none.pem"))
+
+
+def test_bad_root() -> None:
+    """A root that is none is refused before anything is asked."""
+    with pytest.raises(RequestError):
+        open_storage("s3://", SETTINGS, {})
+
+
+def answers_listing(asked: Asked) -> Answer:
+    pages = {
+        "": ("a/", True),
+        "next": ("b/", False),
+    }
+    token = "next" if "continuation-token=next" in asked.path else ""
+    folder, more = pages[token]
+    more_text = (
+        "<IsTruncated>true</IsTruncated><NextContinuationToken>next</NextContinuationToken>" if more else ""
+    )
+    return Answer(
+        200,
+        {"Content-Type": "application/xml"},
+        f"<ListBucketResult>{more_text}<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"
+        "</ListBucketResult>".encode(),
+    )
+
+
+def test_all_pages_of_folders(tmp_path: Path) -> None:
+    """Folders are listed to the last page, each page counted."""
+    with ScriptedServer(answers_listing) as server:
+        storage = opened(server.url, tmp_path)
+        assert storage.list_folders("") == ["a", "b"]
+        assert storage.usage.lists == 2
