@@ -26,8 +26,17 @@ $(VENV)/.installed-dev: requirements/dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# Each line is printed as one would type it, then run.
+TOOL := $(BIN)/dicom-series-preview
+HERE := --root demo --cache-dir demo/cache
 demo: $(VENV)/.installed ## preview a built-in sample series; says where the pictures lie
-	@sh docs/demo.sh $(BIN)/dicom-series-preview demo
+	$(TOOL) sample demo
+	$(TOOL) build-index '5a3b*' $(HERE)
+	$(TOOL) mosaic '5a3b*' demo/mosaic.webp $(HERE)
+	$(TOOL) get-image '5a3b*' demo/image.webp $(HERE) --position 0.5 --contrast abdomen --image-width 512 -q 60
+	$(TOOL) contrast-mosaic '5a3b*' demo/contrasts.webp $(HERE) --position 0.3 --image-width 256 -q 50 \
+		--contrast lung --contrast abdomen --contrast bone
+	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp"
 
 test: $(VENV)/.installed-dev ## lint, types, module order, and every test
 	$(MAKE) --no-print-directory lint

@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import boto3
 import urllib3
@@ -107,9 +107,9 @@ def moto_server() -> Iterator[Moto]:
         "AWS_ENDPOINT_URL": endpoint,
     }
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with tempfile.TemporaryDirectory() as scratch:
-        with running(command, f"{endpoint}/moto-api/data.json", Path(scratch) / "log"):
-            yield Moto(endpoint, environment)
+    ready = f"{endpoint}/moto-api/data.json"
+    with tempfile.TemporaryDirectory() as scratch, running(command, ready, Path(scratch) / "log"):
+        yield Moto(endpoint, environment)
 
 
 @contextmanager
@@ -245,7 +245,7 @@ class ScriptedServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.port = self._server.server_port
 
-    def __enter__(self) -> ScriptedServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

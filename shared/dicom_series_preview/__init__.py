@@ -1,5 +1,25 @@
-"""Look inside a DICOM series in S3, on HTTP or on disk without downloading it."""
+"""Look inside a DICOM series in S3, on HTTP or on disk without downloading it.
+
+`Series` is the door for Python; every error is a `PreviewError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.errors import PreviewError
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from dicom_series_preview.api import Preview, Series
+
+__all__ = ["Preview", "PreviewError", "Series", "__version__"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
+    """Load the door when it is first used: `--help` needs neither numpy nor pydicom."""
+    if name in ("Series", "Preview"):
+        from dicom_series_preview import api  # noqa: PLC0415
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,12 +17,13 @@ from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Sett
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
     from dicom_series_preview.series import IndexCache, SeriesName
     from dicom_series_preview.service import PreviewService, Rendered
 
 PROGRAM = "dicom-series-preview"
-_CONTRASTS = "lung bone brain abdomen liver mediastinum soft-tissue auto embedded".split()
+_PRESETS = ("lung", "bone", "brain", "abdomen", "liver", "mediastinum", "soft-tissue")
 
 F = TypeVar("F", bound="Callable[..., Any]")
 _EXAMPLES = {
@@ -38,7 +39,7 @@ _EXAMPLES = {
     """,
     "contrast-mosaic": """
       dicom-series-preview contrast-mosaic SERIES c.webp --position 0.5 --contrast lung --contrast bone
-      dicom-series-preview contrast-mosaic SERIES c.webp --start 0.3 --end 0.7 --contrast auto --contrast 80/40
+      dicom-series-preview contrast-mosaic SERIES c.webp --start 0.3 --contrast auto --contrast 80/40
     """,
     "build-index": """
       dicom-series-preview build-index SERIES1 SERIES2 --cache-dir /cache
@@ -86,16 +87,22 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def _complete_contrast(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in _CONTRASTS if name.startswith(incomplete)]
+    return [name for name in (*_PRESETS, "auto", "embedded") if name.startswith(incomplete)]
 
 
 _SERIES = click.argument("series")
 _OUTPUT = click.argument("output", type=click.Path(dir_okay=False))
 _ROOT = click.option(
-    "--root", default=DEFAULT_ROOT, show_default=True, metavar="ROOT", help="s3://, http(s)://, file:// or a folder."
+    "--root",
+    default=DEFAULT_ROOT,
+    show_default=True,
+    metavar="ROOT",
+    help="s3://, http(s)://, file:// or a folder.",
 )
 _CACHE_DIR = click.option(
-    "--cache-dir", metavar="DIR", help=f"Where indices are kept. [default: ${CACHE_DIR_VARIABLE}, else the user's cache]"
+    "--cache-dir",
+    metavar="DIR",
+    help=f"Where indices are kept. [default: ${CACHE_DIR_VARIABLE}, else the user's cache]",
 )
 _VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Say what is done; show the trace of an error.")
 _PICTURE = _options(
@@ -114,7 +121,7 @@ _CONTRAST = _options(
         multiple=True,
         metavar="CONTRAST",
         shell_complete=_complete_contrast,
-        help="Preset (lung, bone, brain, abdomen, liver, mediastinum, soft-tissue), WIDTH/CENTER, auto or embedded.",
+        help=f"Preset ({', '.join(_PRESETS)}), WIDTH/CENTER, auto or embedded.",
     ),
     click.option("--contrast-preset", hidden=True),
     click.option("--window-width", hidden=True),
@@ -123,7 +130,9 @@ _CONTRAST = _options(
 _START = click.option("--start", metavar="POSITION", help="First position shown, 0.0 to 1.0.  [default: 0.0]")
 _END = click.option("--end", metavar="POSITION", help="Last position shown, 0.0 to 1.0.  [default: 1.0]")
 _POSITION = "Position: 0.0 first (superior, posterior, right) to 1.0 last."
-_OFFSET = click.option("--slice-offset", metavar="N", help="Slices to move on from the position.  [default: 0]")
+_OFFSET = click.option(
+    "--slice-offset", metavar="N", help="Slices to move on from the position.  [default: 0]"
+)
 
 
 @cli.command(cls=_Command)
@@ -168,7 +177,7 @@ def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401
 @click.option("--tile-height", metavar="N", help="Images of the range, one a row.  [default: 2]")
 @_CONTRAST
 @_PICTURE
-def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - as click passes it
     """Write images of SERIES to OUTPUT, each --contrast a column."""
     from dicom_series_preview.requests import ContrastRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
 
@@ -210,7 +219,9 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
         skipped = f", {len(provenance.skipped)} skipped" if provenance.skipped else ""
         limited = f", limited to {provenance.limit}" if provenance.limit is not None else ""
         count = built.index.table.num_rows
-        lines.append(f"{built.source:8} {built.name}: {count} slices{skipped}{limited} -> {service.index_path(built)}")
+        lines.append(
+            f"{built.source:8} {built.name}: {count} slices{skipped}{limited} -> {service.index_path(built)}"
+        )
     _say(*lines)
     if failures:
         raise SystemExit(1)
@@ -255,7 +266,9 @@ def _given(options: Mapping[str, Any]) -> dict[str, list[str]]:
     return given
 
 
-def _service(name: SeriesName, options: Mapping[str, Any], progress: Callable[[int, int], None]) -> PreviewService:
+def _service(
+    name: SeriesName, options: Mapping[str, Any], progress: Callable[[int, int], None]
+) -> PreviewService:
     """The service for the root that a series lies in."""
     from dicom_series_preview.service import PreviewService  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
     from dicom_series_preview.storage import open_storage  # noqa: PLC0415 - loads obstore and urllib3
@@ -331,7 +344,7 @@ class _Progress:
         self._bar: Any = None
         self._task: Any = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:

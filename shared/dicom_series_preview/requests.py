@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from dicom_series_preview.contrast import DEFAULT, ContrastSpec, parse_contrast
@@ -72,7 +73,9 @@ class ImageRequest:
         reader = _Reader(options)
         position = reader.number("position", None, 0, 1)
         if position is None and "position" not in reader.named:
-            reader.problem(RequestError("position", "is needed; give 0 (first) to 1 (last), e.g. 0.5 for the middle"))
+            reader.problem(
+                RequestError("position", "is needed; give 0 (first) to 1 (last), e.g. 0.5 for the middle")
+            )
         request = cls(
             series=reader.series(series),
             picture=reader.picture(output),
@@ -158,12 +161,16 @@ class ContrastRequest:
         one_image = "position" in reader.named
         for name in ("start", "end", "tile_height"):
             if one_image and name in reader.named:
-                reader.problem(RequestError(name, "chooses several images and cannot go with --position, which is one"))
+                reader.problem(
+                    RequestError(name, "chooses several images and cannot go with --position, which is one")
+                )
         if not one_image and "slice_offset" in reader.named:
             reader.problem(RequestError("slice_offset", "moves on from --position, which is not given"))
         contrasts = reader.contrasts()
         if not contrasts and not reader.problems:
-            reader.problem(RequestError("contrast", "is needed at least once, e.g. --contrast lung --contrast bone"))
+            reader.problem(
+                RequestError("contrast", "is needed at least once, e.g. --contrast lung --contrast bone")
+            )
         request = cls(
             series=reader.series(series),
             picture=reader.picture(output),
@@ -294,11 +301,13 @@ class _Reader:
         """The one contrast."""
         contrasts = self.contrasts()
         if len(contrasts) > 1:
-            self.problem(RequestError("contrast", "is given more than once; contrast-mosaic compares several"))
+            self.problem(
+                RequestError("contrast", "is given more than once; contrast-mosaic compares several")
+            )
         return contrasts[0] if contrasts else DEFAULT
 
     def contrasts(self) -> tuple[ContrastSpec, ...]:
-        """The contrasts given: `contrast`, or the earlier `contrast_preset`, or `window_width` and `_center`."""
+        """The contrasts: `contrast`, or the earlier `contrast_preset`, or `window_width` and `_center`."""
         self.read.add("contrast")
         texts = list(self.options.get("contrast") or ())
         preset, width, center = (
@@ -307,7 +316,9 @@ class _Reader:
         ways = [bool(texts), preset is not None, width is not None or center is not None]
         if sum(ways) > 1:
             self.problem(
-                RequestError("contrast", "give --contrast, --contrast-preset, or --window-width with --window-center")
+                RequestError(
+                    "contrast", "give --contrast, --contrast-preset, or --window-width with --window-center"
+                )
             )
             return ()
         if preset is not None:
@@ -317,7 +328,8 @@ class _Reader:
         elif width is not None or center is not None:
             missing = "window_center" if center is None else "window_width"
             self.problem(RequestError(missing, "is needed too: a window has a width and a center"))
-        return tuple(spec for text in texts if (spec := self._try(lambda t=text: parse_contrast(t), None)) is not None)
+        parsed = [self._try(partial(parse_contrast, text), None) for text in texts]
+        return tuple(spec for spec in parsed if spec is not None)
 
     def _try(self, read: Callable[[], T], otherwise: T) -> T:
         try:

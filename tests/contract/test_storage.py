@@ -72,16 +72,18 @@ class Backend:
     lists_per_folder: bool = True
 
     def fill(self, *paths: str, data: bytes = TEN) -> None:
+        """Write the same data under several paths."""
         for path in paths:
             self.write(path, data)
 
 
 def settings() -> Settings:
+    """Few at once, and short retries."""
     return Settings(cache_dir=Path("unused"), concurrency=CONCURRENCY, max_retries=1, retry_timeout_s=5.0)
 
 
 def write_file(folder: Path, path: str, data: bytes) -> None:
-    """Write a file; when it is there already, seconds later by its clock, for servers that count in seconds."""
+    """Write a file; one that is there becomes seconds younger, for servers that count in seconds."""
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
     seconds = int(target.stat().st_mtime) + 10 if target.exists() else 1_700_000_000
@@ -374,6 +376,7 @@ class TestMemory(WritableContract):
 
     @pytest.fixture
     def backend(self) -> Backend:
+        """An empty root."""
         storage = MemoryStorage(concurrency=CONCURRENCY)
         return Backend(
             storage, lambda path, data: obstore.put(storage._store, path, data), lists_per_folder=False
@@ -385,6 +388,7 @@ class TestLocal(WritableContract):
 
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Backend:
+        """An empty root."""
         root = tmp_path / "a root #1%"
         root.mkdir()
         return Backend(
@@ -456,6 +460,7 @@ class TestS3Signed(S3Contract, WritableContract):
 
     @pytest.fixture
     def backend(self, moto: servers.Moto, bucket: tuple[str, Callable[[str, bytes], object]]) -> Backend:
+        """An empty root."""
         name, write = bucket
         prefix = f"a root/{uuid.uuid4().hex}"
         storage = open_storage(f"s3://{name}/{prefix}/", settings(), moto.environment)
@@ -469,6 +474,7 @@ class TestS3Anonymous(S3Contract):
     def backend(
         self, moto: servers.Moto, bucket: tuple[str, Callable[[str, bytes], object]], tmp_path: Path
     ) -> Backend:
+        """An empty root."""
         name, write = bucket
         prefix = uuid.uuid4().hex
         environment = {"AWS_ENDPOINT_URL": moto.endpoint, "HOME": str(tmp_path)}
@@ -503,6 +509,7 @@ class TestWebDav(WebContract):
 
     @pytest.fixture
     def backend(self, dav_url: str, web_folder: Path) -> Backend:
+        """An empty root."""
         return web_backend(dav_url, web_folder)
 
 
@@ -511,6 +518,7 @@ class TestNginxWebDav(WebContract):
 
     @pytest.fixture
     def backend(self, nginx_dav_url: str, web_folder: Path) -> Backend:
+        """An empty root."""
         return web_backend(nginx_dav_url, web_folder, lists_hidden=False)
 
 
@@ -519,6 +527,7 @@ class TestNginxPages(WebContract):
 
     @pytest.fixture
     def backend(self, nginx_url: str, web_folder: Path) -> Backend:
+        """An empty root."""
         return web_backend(nginx_url, web_folder, lists_sizes=False, lists_hidden=False)
 
 
@@ -527,6 +536,7 @@ class TestPythonHttpServer(WebContract):
 
     @pytest.fixture
     def backend(self, python_url: str, web_folder: Path) -> Backend:
+        """An empty root."""
         return web_backend(python_url, web_folder, lists_sizes=False)
 
     def test_warns_once(self, backend: Backend, caplog: pytest.LogCaptureFixture) -> None:

@@ -42,7 +42,8 @@ def modality_values(samples: NDArray[Any], contrast: Contrast) -> NDArray[Any]:
 def look_up(values: NDArray[Any], table: LookupTable) -> NDArray[np.uint16]:
     """Map values by a lookup table (C.11.1.1, C.11.2.1.1).
 
-    Values below and beyond take the first and the last entry, those with a fraction the nearest, NaN the first.
+    Values below and beyond take the first and the last entry, those with a fraction the nearest one, and NaN
+    the first.
 
     Raises:
         DecodeError: The table is cut off.

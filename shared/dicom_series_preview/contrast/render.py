@@ -56,9 +56,9 @@ def is_inverted(pixels: PixelDescription, contrast: Contrast) -> bool:
 
     MONOCHROME1 says so, after the VOI transformation (PS3.3 C.7.6.3.1.2). PresentationLUTShape INVERSE in an
     image says the same once more: it "shall be used if Photometric Interpretation is MONOCHROME1", and
-    IDENTITY if it is MONOCHROME2 (DX Image Module, C.8.11.3). So beside MONOCHROME1 it is no second inversion;
-    beside MONOCHROME2 it is a wish of its own, and inverts; and IDENTITY beside MONOCHROME1, a contradiction,
-    does not undo the attribute that every image must have.
+    IDENTITY if it is MONOCHROME2 (DX Image Module, C.8.11.3). So beside MONOCHROME1 it is no second
+    inversion; beside MONOCHROME2 it is a wish of its own, and inverts; and IDENTITY beside MONOCHROME1, a
+    contradiction, does not undo the attribute that every image must have.
     """
     return (
         pixels.photometric_interpretation == "MONOCHROME1"

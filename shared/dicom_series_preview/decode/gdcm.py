@@ -48,8 +48,11 @@ def decode_jpeg2000_part2(data: bytes | memoryview, pixels: PixelDescription) ->
     precision = header.precision
     signed = int(header.signed)
     image.SetPixelFormat(gdcm.PixelFormat(pixels.samples_per_pixel, size, precision, precision - 1, signed))
+    text = image.GetBuffer()
+    if text is None:
+        raise DecodeError("the JPEG 2000 codestream is broken")
     # GDCM hands out bytes as a string.
-    buffer = image.GetBuffer().encode("utf-8", "surrogateescape")
+    buffer = text.encode("utf-8", "surrogateescape")
     shape = (pixels.rows, pixels.columns, pixels.samples_per_pixel)[
         : 2 if pixels.samples_per_pixel == 1 else 3
     ]

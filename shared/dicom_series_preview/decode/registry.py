@@ -67,7 +67,7 @@ class CodecInfo:
     version: str
 
 
-_OWN = ("numpy", "dicom_series_preview._version")
+_OWN = ("dicom-series-preview", "dicom_series_preview._version")
 _JPEG = ("libjpeg-turbo (imagecodecs)", "imagecodecs", jpeg.decode_jpeg)
 _JPEG_LS = ("CharLS (imagecodecs)", "imagecodecs", jpegls.decode_jpegls)
 _JPEG_2000 = ("OpenJPEG (pylibjpeg-openjpeg)", "openjpeg", jpeg2000.decode_jpeg2000)
@@ -103,8 +103,8 @@ _ENCAPSULATED = (
     Codec(f"{_ROOT}.4.51", "JPEG Extended (Process 2 and 4)", *_JPEG),
     Codec(f"{_ROOT}.4.52", "JPEG Extended (Process 3 and 5, retired)", *_JPEG),
     Codec(f"{_ROOT}.4.53", "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8, retired)", *_JPEG),
-    Codec(f"{_ROOT}.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10 and 12, retired)", *_JPEG),
     Codec(f"{_ROOT}.4.54", "JPEG Spectral Selection, Non-Hierarchical (Process 7 and 9, retired)", *_JPEG),
+    Codec(f"{_ROOT}.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10 and 12, retired)", *_JPEG),
     Codec(f"{_ROOT}.4.56", "JPEG Full Progression, Non-Hierarchical (Process 11 and 13, retired)", *_JPEG),
     Codec(f"{_ROOT}.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", *_JPEG),
     Codec(f"{_ROOT}.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction", *_JPEG),

@@ -116,7 +116,7 @@ class Chest:
         lungs = self.lungs(s)
         depth = np.clip((_Y + 80.0) / 170.0, 0.0, 1.0)
         parenchyma = (-885.0 + 75.0 * depth * depth + 16.0 * grain).astype(np.float32)
-        blend(image, self._vessels.cover(s) * 0.0 + lungs, parenchyma)
+        blend(image, lungs, parenchyma)
         vessels = self._vessels.distance(s)
         blend(image, inside(vessels, 1.6) * lungs, 20.0)
         heart = self.heart(s)

@@ -36,13 +36,19 @@ from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.report import AppliedContrast, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
 
     from dicom_series_preview.index import Slice
-    from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest, Picture
+    from dicom_series_preview.requests import (
+        ContrastRequest,
+        ImageRequest,
+        IndexRequest,
+        MosaicRequest,
+        Picture,
+    )
     from dicom_series_preview.selection import SortedStack
     from dicom_series_preview.series import IndexCache, SeriesName
     from dicom_series_preview.settings import Limits
@@ -218,7 +224,10 @@ class PreviewService:
                 continue
             try:
                 decoded = decode_frame(
-                    fetched.data, item.pixels, bit_offset=fetched.bit_offset, limit_bytes=self.limits.frame_bytes
+                    fetched.data,
+                    item.pixels,
+                    bit_offset=fetched.bit_offset,
+                    limit_bytes=self.limits.frame_bytes,
                 )
             except ObjectError as error:
                 frames[item.row] = _Frame(item, None, error.reason)
@@ -276,14 +285,17 @@ class _Canvas:
         if not index.stacks:
             raise NoImageError(opened.name, opened.storage.url, _no_image(opened))
         if rows is None:
-            counts = ", ".join(f"{number} ({len(members)} slices)" for number, members in index.stacks.items())
+            counts = ", ".join(
+                f"{number} ({len(members)} slices)" for number, members in index.stacks.items()
+            )
             raise RequestError("stack", f"{picture.stack} is none of this series' stacks: {counts}")
         stack = index.sorted_stack(picture.stack)
         chosen = choose(stack)
         normalised = normalised_positions(stack)
         slices = index.slices([int(rows[i]) for i in chosen])
         positions = {
-            int(rows[i]): None if normalised[i] != normalised[i] else round(float(normalised[i]), 6) for i in chosen
+            int(rows[i]): None if normalised[i] != normalised[i] else round(float(normalised[i]), 6)
+            for i in chosen
         }
         pixels = slices[0].pixels
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *_pixel_shape(slices[0]))
@@ -348,7 +360,11 @@ def _paint(canvas: _Canvas, frames: dict[int, _Frame]) -> tuple[list[Tile], list
         if error is not None:
             number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
-    return tiles, reported, [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()]
+    return (
+        tiles,
+        reported,
+        [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()],
+    )
 
 
 def _pool(spec: ContrastSpec, frames: Any) -> AutoWindow:  # noqa: ANN401 - a view of a dict's values

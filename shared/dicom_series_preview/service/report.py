@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dicom_series_preview.index import Skipped
     from dicom_series_preview.storage import Usage
 
@@ -130,7 +131,11 @@ class Report:
 
     def to_json(self) -> str:
         """The report as a JSON document."""
-        document: dict[str, Any] = {"report_schema": REPORT_SCHEMA, "product_version": __version__, **asdict(self)}
+        document: dict[str, Any] = {
+            "report_schema": REPORT_SCHEMA,
+            "product_version": __version__,
+            **asdict(self),
+        }
         document["skipped"] = [{"name": item.name, "reason": item.reason} for item in self.skipped]
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -140,11 +145,9 @@ class Report:
         cost = self.cost
         skipped = f", {len(self.skipped)} objects skipped" if self.skipped else ""
         prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
-        return (
-            f"{prefix}{self.width} x {self.height}, {shown} of {self.slices} slices{skipped}, index {self.index_source}; "
-            f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB, "
-            f"{cost.milliseconds['total'] / 1000:.2f} s"
-        )
+        picture = f"{prefix}{self.width} x {self.height}, {shown} of {self.slices} slices{skipped}"
+        requests = f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB"
+        return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from servers import Answer, ScriptedServer
 
 
 def proxy_of(url: str, environment: dict[str, str]) -> str | None:
+    """The proxy's address, or None for a direct connection."""
     with connection_pool(url, environment, 4) as pool:
         return pool.proxy.url if isinstance(pool, urllib3.ProxyManager) and pool.proxy else None
 

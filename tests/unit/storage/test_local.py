@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import resource
 import tempfile
@@ -26,6 +27,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def storage(tmp_path: Path) -> LocalStorage:
+    """An empty folder."""
     return LocalStorage(tmp_path, 4)
 
 
@@ -47,6 +49,7 @@ def unprivileged() -> Iterator[Path]:
 
 
 def paths(storage: LocalStorage, folder: str = "") -> list[str]:
+    """The listed paths."""
     return [info.path for info in storage.list_objects(folder)]
 
 
@@ -171,7 +174,7 @@ def test_temporary_files_are_not_listed(storage: LocalStorage, tmp_path: Path) -
 def test_two_writes_within_a_tick(storage: LocalStorage) -> None:
     """Writes of the same size are different versions however fast they follow."""
     versions = [storage.put("1", b"abc") for _ in range(200)]
-    assert all(a != b for a, b in zip(versions, versions[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(versions))
     assert storage.list_objects("")[0].version == versions[-1]
 
 

@@ -13,8 +13,10 @@ NGINX = """<html><head><title>Index of /</title></head><body><h1>Index of /</h1>
 </pre><hr></body></html>"""
 APACHE = """<table><tr><th><a href="?C=N;O=D">Name</a></th><th><a href="?C=M;O=A">Last modified</a></th></tr>
 <tr><td><a href="/a%20root/">Parent Directory</a></td><td>&nbsp;</td><td align="right">  - </td></tr>
-<tr><td><img alt="[DIR]"></td><td><a href="b/">b/</a></td><td align="right">2026-11-20 06:55  </td><td>  - </td></tr>
-<tr><td><a href="1.dcm">1.dcm</a></td><td align="right">2026-11-20 06:55  </td><td align="right">1.2K</td></tr></table>"""
+<tr><td><img alt="[DIR]"></td><td><a href="b/">b/</a></td>
+<td align="right">2026-11-20 06:55  </td><td>  - </td></tr>
+<tr><td><a href="1.dcm">1.dcm</a></td>
+<td align="right">2026-11-20 06:55  </td><td align="right">1.2K</td></tr></table>"""
 
 
 def test_nginx_page() -> None:
@@ -72,10 +74,12 @@ def test_links_in_every_form(href: str) -> None:
 
 
 def multistatus(*responses: str) -> bytes:
+    """A WebDAV document."""
     return f'<d:multistatus xmlns:d="DAV:">{"".join(responses)}</d:multistatus>'.encode()
 
 
 def response(href: str, properties: str = "", status: str = "HTTP/1.1 200 OK") -> str:
+    """One entry of it."""
     return (
         f"<d:response><d:href>{href}</d:href><d:propstat><d:prop>{properties}</d:prop>"
         f"<d:status>{status}</d:status></d:propstat></d:response>"

@@ -9,6 +9,7 @@ from dicom_series_preview.storage.retry import RetryPolicy, TransientError, full
 
 
 def failing() -> None:
+    """Fail in a way that may pass."""
     raise TransientError("trouble")
 
 

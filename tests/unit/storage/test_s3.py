@@ -36,11 +36,13 @@ PART = Answer(
 def resolved(
     tmp_path: Path, environment: dict[str, str], region: str | None = "eu-west-3", **facts: Path
 ) -> S3Access:
+    """The access to a bucket, without this machine's own configuration."""
     facts = {"dmi_vendor": tmp_path / "no-vendor"} | facts
     return resolve_access("bucket", {"HOME": str(tmp_path)} | environment, lambda _bucket: region, **facts)
 
 
 def never(_bucket: str) -> str:
+    """Fail when called."""
     raise AssertionError("the region is not looked up")
 
 
@@ -88,7 +90,13 @@ def test_roles_that_obstore_fetches(environment: dict[str, str], tmp_path: Path)
     assert access.session is None
 
 
-PROFILES = "[default]\naws_access_key_id = D\naws_secret_access_key = d\n[mine]\naws_access_key_id = M\naws_secret_access_key = m\n"
+PROFILES = """[default]
+aws_access_key_id = D
+aws_secret_access_key = d
+[mine]
+aws_access_key_id = M
+aws_secret_access_key = m
+"""
 
 
 def test_profiles(tmp_path: Path) -> None:
@@ -179,6 +187,7 @@ def test_region_lookup_without_an_answer() -> None:
 
 
 def opened(url: str, tmp_path: Path, retry: RetryPolicy = QUICK, **environment: str) -> Storage:
+    """A bucket on a scripted server."""
     variables = {"AWS_ENDPOINT_URL": url, "HOME": str(tmp_path)} | environment
     return open_storage("s3://bucket", SETTINGS, variables, retry=retry)
 
@@ -227,17 +236,19 @@ def test_refusals_are_final(status: int, kind: type[StorageError], tmp_path: Pat
 
 
 def test_short_bodies_are_retried(tmp_path: Path) -> None:
-    """Fewer bytes than the range holds are never the range."""
+    """A body that was cut off is gone on with; a shorter range than was asked for is never passed on."""
     cut = Answer(206, PART.headers | {"Content-Length": "3"}, b"2")
+    rest = Answer(206, PART.headers | {"Content-Range": "bytes 3-4/10"}, b"34")
+    with ScriptedServer([cut, rest]) as server:
+        (got,) = opened(server.url, tmp_path).fetch([RANGE])
+        assert got.data == b"234"
+        assert server.asked[1].headers["range"] == "bytes=3-4"
     less = Answer(206, PART.headers | {"Content-Range": "bytes 2-3/10"}, b"23")
-    for trouble in (cut, less):
-        with ScriptedServer([trouble, PART]) as server:
-            (got,) = opened(server.url, tmp_path).fetch([RANGE])
-            assert got.data == b"234"
-    with ScriptedServer([less]) as server:
+    whole = Answer(200, {**PART.headers, "Content-Range": ""}, b"0123456789")
+    with ScriptedServer(lambda asked: less if "range" in asked.headers else whole) as server:
         (got,) = opened(server.url, tmp_path).fetch([RANGE])
         assert isinstance(got.error, StorageUnavailableError)
-        assert len(server.asked) == 3
+        assert got.data == b""
 
 
 def test_server_that_ignores_if_match(tmp_path: Path) -> None:
@@ -259,6 +270,7 @@ def test_one_request_for_one_object(tmp_path: Path) -> None:
 
 
 def error(code: str) -> bytes:
+    """S3's error document."""
     return f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
 
 
@@ -338,6 +350,7 @@ def test_bad_root() -> None:
 
 
 def answers_listing(asked: Asked) -> Answer:
+    """Two pages of folders."""
     pages = {
         "": ("a/", True),
         "next": ("b/", False),

@@ -1,0 +1,176 @@
+"""The Python door: a series, and its pictures as a notebook shows them."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.encode import ImageFormat, write_atomically
+from dicom_series_preview.errors import RequestError
+from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
+from dicom_series_preview.series import IndexCache, SeriesName, SeriesOpener
+from dicom_series_preview.service import PreviewService, Rendered, Report
+from dicom_series_preview.settings import DEFAULT_ROOT, Settings
+from dicom_series_preview.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+    from pydicom import Dataset
+
+    from dicom_series_preview.index import Index
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture of a series; a notebook shows it.
+
+    Attributes:
+        data: The file's bytes.
+        media_type: `image/webp` or `image/jpeg`.
+        report: What is shown, what was skipped, and what it cost.
+    """
+
+    data: bytes = field(repr=False)
+    media_type: str
+    report: Report = field(repr=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture to a file, whole or not at all.
+
+        Raises:
+            RequestError: The extension is of another format than the picture.
+            OutputError: It cannot be written.
+        """
+        wanted = ImageFormat.from_path(path)
+        if wanted.media_type != self.media_type:
+            raise RequestError("path", f"the picture is {self.media_type}, and {Path(path).suffix} is not")
+        write_atomically(Path(path), self.data)
+
+    def _repr_html_(self) -> str:
+        text = base64.b64encode(self.data).decode("ascii")
+        size = f'width="{self.report.width}" height="{self.report.height}"'
+        return f'<img src="data:{self.media_type};base64,{text}" {size} alt="preview of a DICOM series">'
+
+
+class Series:
+    """A DICOM series, named as on the command line.
+
+    Options are those of the command line in snake_case, and take the same values, numbers included::
+
+        series = Series("38902e14-b11f-4548-910e-771ee757dc82")
+        series.mosaic(tile_width=4, contrast="lung")
+        series.image(0.5, image_width=512).save("middle.webp")
+
+    Args:
+        name: A UUID, a UID, a folder below `root`, a prefix such as `389*`, or a full URL or absolute path.
+        root: Storage root: `s3://`, `http(s)://`, `file://` or a folder.
+        cache_dir: Where indices are kept; the user's cache folder by default.
+        cache: Keep indices, and use those that are kept.
+
+    Raises:
+        PreviewError: The name or the root cannot be one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        root: str | os.PathLike[str] = DEFAULT_ROOT,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache: bool = True,
+    ) -> None:
+        settings = Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
+        self._name = SeriesName.parse(name)
+        storage = open_storage(self._name.root or os.fspath(root), settings, os.environ)
+        kept = None
+        if cache:
+            settings.cache_dir.mkdir(parents=True, exist_ok=True)
+            kept = IndexCache(open_storage(str(settings.cache_dir.absolute()), settings, os.environ))
+        self._service = PreviewService(storage, kept, settings.limits)
+        self._text = name
+
+    def __repr__(self) -> str:
+        return f"Series({self._text!r}, root={self._service.storage.url!r})"
+
+    def mosaic(self, *, image_format: str = "webp", **options: Any) -> Preview:  # noqa: ANN401 - see the class
+        """A grid of images spread evenly over the series.
+
+        Args:
+            image_format: `webp` or `jpeg`.
+            **options: tile_width, tile_height, start, end, contrast, image_width, quality, stack.
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        request = MosaicRequest.from_strings(self._text, f"preview.{image_format}", _strings(options))
+        return _preview(self._service.mosaic, request)
+
+    def image(self, position: float, *, image_format: str = "webp", **options: Any) -> Preview:  # noqa: ANN401
+        """The image at a position, 0 (first) to 1 (last).
+
+        Args:
+            position: Where.
+            image_format: `webp` or `jpeg`.
+            **options: slice_offset, contrast, image_width, quality, stack.
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        given = _strings({**options, "position": position})
+        return _preview(
+            self._service.image, ImageRequest.from_strings(self._text, f"preview.{image_format}", given)
+        )
+
+    def contrast_mosaic(self, *contrasts: str, image_format: str = "webp", **options: Any) -> Preview:  # noqa: ANN401
+        """Images under several contrasts: a row an image, a column a contrast.
+
+        Args:
+            *contrasts: The columns, such as `lung`, `1500/-500`, `auto`.
+            image_format: `webp` or `jpeg`.
+            **options: position and slice_offset, or start, end and tile_height; image_width, quality, stack.
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        given = _strings({**options, "contrast": contrasts})
+        request = ContrastRequest.from_strings(self._text, f"preview.{image_format}", given)
+        return _preview(self._service.contrast_mosaic, request)
+
+    @property
+    def table(self) -> pa.Table:
+        """The index: one row a slice, in display order, stack after stack."""
+        return self._index().table
+
+    def header(self, row: int) -> Dataset:
+        """The header of the object that a row of the index belongs to; long binary values are left out.
+
+        Raises:
+            RequestError: There is no such row.
+        """
+        index = self._index()
+        if not 0 <= row < index.table.num_rows:
+            raise RequestError("row", f"{row} is out of range; the index has 0 to {index.table.num_rows - 1}")
+        return index.header(row)
+
+    def _index(self) -> Index:
+        service = self._service
+        return SeriesOpener(service.storage, service.cache, service.limits).open(self._name).index
+
+
+def _preview(render: Callable[[Any], Rendered], request: object) -> Preview:
+    rendered = render(request)
+    return Preview(rendered.data, rendered.image_format.media_type, rendered.report)
+
+
+def _strings(options: dict[str, Any]) -> dict[str, list[str]]:
+    """Options as a request is built from: text, several values of one option as a list."""
+    return {
+        name: [str(value) for value in values] if isinstance(values, (list, tuple)) else [str(values)]
+        for name, values in options.items()
+        if values is not None
+    }
