@@ -6,13 +6,12 @@ from dicom_series_preview.headers.header import (
     FrameLocation,
     Header,
     fragments,
-    native_frame_bits,
     parse,
     split_frames,
 )
 from dicom_series_preview.headers.image import Contrast, LookupTable, Palette, PixelDescription, Window
 from dicom_series_preview.headers.scan import (
-    DEFLATED_LITTLE_ENDIAN,
+    NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
     PixelElement,
     data_set_of,
@@ -40,9 +39,9 @@ from dicom_series_preview.headers.values import (
 
 __all__ = [
     "BULK_VRS",
-    "DEFLATED_LITTLE_ENDIAN",
     "INTEGER_VRS",
     "LOOKUP_TABLE_DATA",
+    "NATIVE_TRANSFER_SYNTAXES",
     "PER_FRAME_FUNCTIONAL_GROUPS",
     "REAL_VRS",
     "SHARED_FUNCTIONAL_GROUPS",
@@ -65,7 +64,6 @@ __all__ = [
     "fragments",
     "from_json",
     "keyword",
-    "native_frame_bits",
     "parse",
     "private_creator",
     "scan",

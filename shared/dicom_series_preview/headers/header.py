@@ -8,7 +8,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
-from dicom_series_preview.headers.scan import Incomplete, PixelElement, RawElement, scan
+from dicom_series_preview.headers.image import native_frame_bits
+from dicom_series_preview.headers.scan import (
+    NATIVE_TRANSFER_SYNTAXES,
+    Incomplete,
+    PixelElement,
+    RawElement,
+    scan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +29,7 @@ PER_FRAME_FUNCTIONAL_GROUPS = 0x52009230
 
 _ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
 _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
+_IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _MEDIA_STORAGE_SOP_CLASS = 0x00020002
@@ -52,7 +60,7 @@ class Header:
         object_size: The object's size in bytes.
         number_of_frames: Frames that can be shown; 0 in an object without an image.
         locations: Where each frame's data lie; empty where only the whole object tells: it is deflated, or
-            encapsulated without an offset table that holds.
+            encapsulated without an offset table that holds or a transfer syntax that says how.
     """
 
     transfer_syntax_uid: str
@@ -89,7 +97,8 @@ def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incom
     frames, locations = 0, tuple[FrameLocation, ...]()
     if scanned.pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
         frames = _number_of_frames(elements, scanned.pixels, object_size)
-        if not scanned.deflated:
+        encapsulated = scanned.pixels.length is None
+        if not (scanned.deflated or (encapsulated and _is_native(scanned.transfer_syntax_uid))):
             locations = _locate(elements, scanned.elements, scanned.pixels, frames, object_size)
     return Header(
         scanned.transfer_syntax_uid, elements, scanned.pixels, scanned.length, object_size, frames, locations
@@ -103,21 +112,18 @@ def _count(elements: Item, tag: int, default: int = 0) -> int:
     return value if isinstance(value, int) and value > 0 else default
 
 
-def _frame_bits(elements: Item) -> int:
+def _is_native(transfer_syntax_uid: str) -> bool:
+    return transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES
+
+
+def _frame_bits(elements: Item, pixels: PixelElement) -> int:
     photometric = elements.get(_PHOTOMETRIC)
     return native_frame_bits(
         _count(elements, _ROWS) * _count(elements, _COLUMNS),
         _count(elements, _SAMPLES, 1),
-        _count(elements, _BITS_ALLOCATED, 16),
+        _count(elements, _BITS_ALLOCATED, _IMPLIED_BITS.get(pixels.keyword, 16)),
         str(photometric.first) if photometric is not None else "",
     )
-
-
-def native_frame_bits(pixels: int, samples: int, bits_allocated: int, photometric: str) -> int:
-    """Bits of one native frame (PS3.5 8.1.1); frames of 1-bit pixels need not begin at a byte."""
-    # Two luminances share one pair of chrominances (PS3.3 C.7.6.3.1.2).
-    shared_chroma = photometric == "YBR_FULL_422" and samples == 3
-    return pixels * (2 if shared_chroma else samples) * bits_allocated
 
 
 def _number_of_frames(elements: Item, pixels: PixelElement, object_size: int) -> int:
@@ -126,7 +132,7 @@ def _number_of_frames(elements: Item, pixels: PixelElement, object_size: int) ->
     if pixels.length is None:
         # Every frame has at least the 8 bytes of one item's head.
         return min(declared or 1, max(1, (object_size - pixels.offset) // 8))
-    bits = _frame_bits(elements)
+    bits = _frame_bits(elements, pixels)
     whole = pixels.length * 8 // bits if bits else 1
     if not declared:
         return whole if whole > 1 and (whole * bits + 7) // 8 in (pixels.length, pixels.length - 1) else 1
@@ -138,7 +144,7 @@ def _locate(
     elements: Item, raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
     if pixels.length is not None:
-        bits = _frame_bits(elements)
+        bits = _frame_bits(elements, pixels)
         starts = [i * bits // 8 for i in range(frames)]
         ends = [((i + 1) * bits + 7) // 8 for i in range(frames)]
         return tuple(
@@ -208,6 +214,8 @@ def fragments(data: bytes, *, expect_items: bool = True) -> bytes:
 def split_frames(data: bytes, pixels: PixelElement, frames: int) -> list[bytes]:
     """The codestreams of all frames of an encapsulated object whose offset table does not hold.
 
+    The one that the object breaks off in is empty.
+
     Args:
         data: The whole object.
         pixels: Where its pixels lie.
@@ -217,21 +225,21 @@ def split_frames(data: bytes, pixels: PixelElement, frames: int) -> list[bytes]:
         HeaderError: The fragments cannot be told apart into frames.
     """
     parts = []
+    is_cut = False
     position = pixels.first_fragment
     while data[position : position + 4] == b"\xfe\xff\x00\xe0" and position + 8 <= len(data):
         end = position + 8 + struct.unpack_from("<I", data, position + 4)[0]
         parts.append(data[position + 8 : end])
-        if end > len(data):
-            break
+        is_cut = end > len(data)
         position = end
-    if len(parts) == frames:
-        return parts
-    starts = [i for i, part in enumerate(parts) if _begins_a_frame(part)]
-    if len(starts) != frames or not starts or starts[0] != 0:
-        raise HeaderError(
-            f"broken: {len(parts)} fragments for {frames} frames, and no offset table that holds"
-        )
-    return [b"".join(parts[a:b]) for a, b in zip(starts, [*starts[1:], len(parts)], strict=True)]
+    if len(parts) != frames:
+        starts = [i for i, part in enumerate(parts) if _begins_a_frame(part)]
+        if len(starts) != frames or not starts or starts[0] != 0:
+            raise HeaderError(
+                f"broken: {len(parts)} fragments for {frames} frames, and no offset table that holds"
+            )
+        parts = [b"".join(parts[a:b]) for a, b in zip(starts, [*starts[1:], len(parts)], strict=True)]
+    return [*parts[:-1], b""] if is_cut else parts
 
 
 def _begins_a_frame(fragment: bytes) -> bool:

@@ -5,6 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
+def native_frame_bits(pixels: int, samples: int, bits_allocated: int, photometric: str) -> int:
+    """Bits of one frame in a native (uncompressed) pixel data element.
+
+    Frames follow each other without padding, so that a 1-bit frame may begin inside a byte (PS3.5 8.1.1).
+    4:2:2 images hold two chroma samples for every two pixels (PS3.3 C.7.6.3.1.2).
+    """
+    shares_chroma = samples == 3 and photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
+    return pixels * (2 if shares_chroma else samples) * bits_allocated
+
+
 @dataclass(frozen=True, slots=True)
 class LookupTable:
     """A modality, VOI or palette lookup table (PS3.3 C.11.1, C.11.2, C.7.6.3.1.5).
@@ -95,15 +105,13 @@ class PixelDescription:
 
     @property
     def native_frame_bits(self) -> int:
-        """Bits of one frame in a native (uncompressed) pixel data element.
-
-        Frames follow each other without padding, so that a 1-bit frame may begin inside a byte (PS3.5 8.1.1).
-        4:2:2 images hold two chroma samples for every two pixels (PS3.3 C.7.6.3.1.2).
-        """
-        samples = self.samples_per_pixel
-        if samples == 3 and self.photometric_interpretation in ("YBR_FULL_422", "YBR_PARTIAL_422"):
-            samples = 2
-        return self.rows * self.columns * samples * self.bits_allocated
+        """Bits of one frame in a native (uncompressed) pixel data element."""
+        return native_frame_bits(
+            self.rows * self.columns,
+            self.samples_per_pixel,
+            self.bits_allocated,
+            self.photometric_interpretation,
+        )
 
 
 @dataclass(frozen=True, slots=True)

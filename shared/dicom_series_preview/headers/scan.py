@@ -18,6 +18,9 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_UNCOMPRESSED = frozenset((IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN))
+# Of these the pixels are native: not encapsulated in fragments (PS3.5 A.1-A.3, A.5).
+NATIVE_TRANSFER_SYNTAXES = _UNCOMPRESSED | {DEFLATED_LITTLE_ENDIAN}
 
 PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 NUMBER_OF_FRAMES = 0x00280008
@@ -29,6 +32,7 @@ _ITEM_DELIMITER = 0xFFFEE00D
 _SEQUENCE_DELIMITER = 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _PREAMBLE = 128
+MAX_NESTING = 64
 
 # PS3.5 Table 7.1-1: these have two reserved bytes and a 32-bit length in explicit VR.
 _LONG_VRS = frozenset(
@@ -85,7 +89,8 @@ class Scan:
     """The structure of a complete header.
 
     Attributes:
-        transfer_syntax_uid: As declared, or as found where the object declares none.
+        transfer_syntax_uid: As declared, or as found where the object declares none or is another native one
+            than it declares.
         elements: Every element before the pixels, file meta information (group 0002) included.
         pixels: Where the pixels lie, or None in an object without.
         length: How many bytes of the object it took; what the next object of the series is likely to need.
@@ -161,11 +166,15 @@ class _Buffer:
         raise _NeedMoreError(end)
 
     def at_end(self, position: int) -> bool:
-        """Whether the object ends here; up to 7 stray bytes cannot be an element and are padding."""
+        """Whether the object ends here; up to 7 zeros cannot be an element and are padding."""
         if self.size is None or position + 8 <= self.size:
             return False
         if len(self.data) < self.size:
             raise _NeedMoreError(self.size)
+        if self.data[position:].strip(b"\0"):
+            raise HeaderError(
+                f"cut off: an element begins at byte {position}, and the object ends at byte {self.size}"
+            )
         return True
 
 
@@ -186,8 +195,9 @@ def _scan(buffer: _Buffer, inflated_limit: int) -> Scan:
     pixels, length = _walk_data_set(buffer, position, elements, explicit=explicit, little=little)
     if start == 0 and pixels is None and not ({0x00080016, 0x00080018} & elements.keys()):
         raise NotDicomError("not DICOM: neither a DICM prefix nor an SOP class")
-    uid = declared or _found_syntax(explicit=explicit, little=little)
-    return Scan(uid, elements, pixels, length)
+    if not declared or declared in _UNCOMPRESSED:
+        declared = _found_syntax(explicit=explicit, little=little)
+    return Scan(declared, elements, pixels, length)
 
 
 def _found_syntax(*, explicit: bool, little: bool) -> str:
@@ -382,8 +392,10 @@ def tag_text(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def _skip_items(buffer: _Buffer, position: int, *, little: bool) -> tuple[int, int]:
+def _skip_items(buffer: _Buffer, position: int, *, little: bool, depth: int = 0) -> tuple[int, int]:
     """Walk the items of an undefined length: offset of the delimiter, and the offset behind it."""
+    if depth > MAX_NESTING:
+        raise HeaderError(f"broken: sequences nested deeper than {MAX_NESTING} at byte {position}")
     while True:
         buffer.need(position + 8, position, "an item")
         tag = _tag(buffer.data, position, little=little)
@@ -394,7 +406,7 @@ def _skip_items(buffer: _Buffer, position: int, *, little: bool) -> tuple[int, i
             _not_an_item(tag, position)
         position += 8
         if length == _UNDEFINED:
-            position = _skip_item(buffer, position, little=little)
+            position = _skip_item(buffer, position, little=little, depth=depth)
         else:
             buffer.need(position + length, position - 8, "an item")
             position += length
@@ -404,7 +416,7 @@ def _not_an_item(tag: int, position: int) -> NoReturn:
     raise HeaderError(f"broken: {tag_text(tag)} at byte {position} stands where an item must")
 
 
-def _skip_item(buffer: _Buffer, position: int, *, little: bool) -> int:
+def _skip_item(buffer: _Buffer, position: int, *, little: bool, depth: int) -> int:
     """Walk one item of undefined length; returns the offset behind its delimiter."""
     explicit = None
     while True:
@@ -419,7 +431,7 @@ def _skip_item(buffer: _Buffer, position: int, *, little: bool) -> int:
             explicit = _looks_explicit(buffer.data, position)
         _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
         if length == _UNDEFINED:
-            _, position = _skip_items(buffer, start, little=little)
+            _, position = _skip_items(buffer, start, little=little, depth=depth + 1)
         else:
             buffer.need(start + length, position, f"element {tag_text(tag)}")
             position = start + length
@@ -434,7 +446,8 @@ def read_items(element: RawElement) -> list[dict[int, RawElement]]:
     buffer = _Buffer(element.value, len(element.value))
     items = []
     position = 0
-    while not buffer.at_end(position):
+    # Up to 7 bytes behind the last item cannot be one.
+    while position + 8 <= len(element.value):
         tag = _tag(buffer.data, position, little=element.little)
         length: int = struct.unpack_from("<I" if element.little else ">I", buffer.data, position + 4)[0]
         if tag == _SEQUENCE_DELIMITER:

@@ -11,6 +11,7 @@ import math
 import struct
 import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydicom import DataElement, Dataset
@@ -21,7 +22,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 
 from dicom_series_preview.errors import HeaderError
-from dicom_series_preview.headers.scan import RawElement, read_items, tag_text
+from dicom_series_preview.headers.scan import MAX_NESTING, RawElement, read_items, tag_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +35,6 @@ LOOKUP_TABLE_DATA = frozenset(
     (0x00281201, 0x00281202, 0x00281203, 0x00281204, 0x00281221, 0x00281222, 0x00281223, 0x00283006)
 )
 _INLINE_BYTES = 1024
-_MAX_NESTING = 64
 
 _ONE_TEXT_VRS = frozenset(("LT", "ST", "UT", "UR"))
 _CHARSET_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
@@ -107,11 +107,13 @@ class Converter:
     Equal bytes give the very same `Element`, so that what is constant over a series is found by identity.
 
     Attributes:
-        latest: By tag, the latest bytes and what they became.
+        latest: By what their meaning hangs on, then by tag, VR as stored, byte order and private creator: the
+            latest bytes and what they became.
     """
 
-    latest: dict[tuple[int, str, bool], tuple[bytes, Element]] = field(default_factory=dict)
-    encodings_of: dict[bytes, list[str]] = field(default_factory=dict)
+    latest: dict[_Context, dict[tuple[int, str, bool, bytes], tuple[bytes, Element]]] = field(
+        default_factory=dict
+    )
 
     def convert(self, raw: Mapping[int, RawElement]) -> Item:
         """All elements of a data set.
@@ -120,31 +122,44 @@ class Converter:
             HeaderError: A sequence is broken.
         """
         charset = raw.get(SPECIFIC_CHARACTER_SET)
-        encodings = self._encodings(charset.value if charset else b"")
-        signed = _is_signed(raw)
-        latest = self.latest
+        context = _Context(charset.value if charset else b"", _is_signed(raw))
+        latest = self.latest.setdefault(context, {})
         converted: Item = {}
         for tag, element in raw.items():
-            key = (tag, element.vr, element.little)
+            creator = raw.get(_creator_tag(tag)) if tag >> 16 & 1 else None
+            key = (tag, element.vr, element.little, creator.value if creator else b"")
             known = latest.get(key)
             if known is not None and known[0] == element.value:
                 converted[tag] = known[1]
                 continue
-            vr = element.vr if element.vr and element.vr != "UN" else _vr_of(tag, raw, element)
-            result = convert(element, _settle(vr, tag, signed=signed), encodings)
+            result = convert(element, _vr(element, raw, signed=context.signed), context)
             latest[key] = (element.value, result)
             converted[tag] = result
         return converted
 
-    def _encodings(self, value: bytes) -> list[str]:
-        encodings = self.encodings_of.get(value)
-        if encodings is None:
-            encodings = self.encodings_of[value] = _encodings(value)
-            # The same bytes mean something else in another character set.
-            self.latest.clear()
-        return encodings
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What the meaning of a data set's bytes hangs on besides themselves.
+
+    Attributes:
+        charset: SpecificCharacterSet (0008,0005) as stored.
+        signed: PixelRepresentation (0028,0103) is not 0; items inherit both.
+    """
+
+    charset: bytes
+    signed: bool
+
+    def of_item(self, raw: Mapping[int, RawElement]) -> _Context:
+        """The same for an item of a sequence."""
+        charset = raw.get(SPECIFIC_CHARACTER_SET)
+        return _Context(
+            charset.value if charset else self.charset,
+            _is_signed(raw) if PIXEL_REPRESENTATION in raw else self.signed,
+        )
 
 
+@lru_cache(maxsize=64)
 def _encodings(value: bytes) -> list[str]:
     """Python's names of a SpecificCharacterSet (0008,0005)."""
     names = [name.strip("\0 ") for name in value.decode("ascii", "replace").split("\\")]
@@ -164,15 +179,27 @@ def _is_signed(raw: Mapping[int, RawElement]) -> bool:
     return element is not None and element.value.strip(b"\0") != b""
 
 
-def _vr_of(tag: int, raw: Mapping[int, RawElement], element: RawElement) -> str:
-    """The dictionary's VR of an element that has none, or has UN."""
+def _vr(element: RawElement, raw: Mapping[int, RawElement], *, signed: bool) -> str:
+    """The VR of an element: as stored, or the dictionary's where it has none, or has UN."""
+    if element.vr and element.vr != "UN":
+        return element.vr
+    vr = _settle(_vr_of(element, raw), element.tag, signed=signed)
+    item = b"\xfe\xff\x00\xe0" if element.little else b"\xff\xfe\xe0\x00"
+    # What the dictionary takes for a sequence need not be one.
+    return "UN" if vr == "SQ" and element.value and not element.value.startswith(item) else vr
+
+
+def _vr_of(element: RawElement, raw: Mapping[int, RawElement]) -> str:
+    """The dictionary's VR of an element."""
+    tag = element.tag
     if tag & 0xFFFF == 0:
         return "UL"
     if tag >> 16 & 1:
         number = tag & 0xFFFF
         if 0x10 <= number <= 0xFF:
             return "LO"
-        creator = private_creator(tag, {t: e.value for t, e in raw.items() if t >> 16 == tag >> 16})
+        block = raw.get(_creator_tag(tag))
+        creator = private_creator(tag, {block.tag: block.value} if block else {})
         try:
             return str(private_dictionary_VR(tag, creator)) if creator else "UN"
         except KeyError:
@@ -183,11 +210,16 @@ def _vr_of(tag: int, raw: Mapping[int, RawElement], element: RawElement) -> str:
         return "SQ" if element.vr == "" and element.value[:4] == b"\xfe\xff\x00\xe0" else "UN"
 
 
+def _creator_tag(tag: int) -> int:
+    """The tag of the element that names the creator of a private element's block (PS3.5 7.8.1)."""
+    return tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
+
+
 def private_creator(tag: int, group: Mapping[int, bytes]) -> str:
     """The creator of a private element's block (PS3.5 7.8.1), or empty."""
     if not tag >> 16 & 1 or tag & 0xFFFF < 0x1000:
         return ""
-    value = group.get(tag & 0xFFFF0000 | (tag & 0xFF00) >> 8)
+    value = group.get(_creator_tag(tag))
     return value.decode("ascii", "replace").strip("\0 ") if value else ""
 
 
@@ -203,7 +235,7 @@ def _settle(vr: str, tag: int, *, signed: bool) -> str:
     return "OW"
 
 
-def convert(element: RawElement, vr: str, encodings: list[str], depth: int = 0) -> Element:
+def convert(element: RawElement, vr: str, context: _Context, depth: int = 0) -> Element:
     """One element's value.
 
     Raises:
@@ -211,7 +243,7 @@ def convert(element: RawElement, vr: str, encodings: list[str], depth: int = 0) 
     """
     raw = element.value
     if vr == "SQ":
-        return Element(element.tag, vr, _items(element, encodings, depth))
+        return Element(element.tag, vr, _items(element, context, depth))
     if vr in BULK_VRS or (vr not in _CONVERTERS and vr not in _TEXT_VRS):
         keep = len(raw) <= _INLINE_BYTES or element.tag in LOOKUP_TABLE_DATA
         if keep and not element.little and vr == "OW":
@@ -223,7 +255,7 @@ def convert(element: RawElement, vr: str, encodings: list[str], depth: int = 0) 
     if not raw:
         return Element(element.tag, vr, ())
     if vr in _TEXT_VRS:
-        return Element(element.tag, vr, _text(raw, vr, encodings))
+        return Element(element.tag, vr, _text(raw, vr, context.charset))
     return Element(element.tag, vr, _CONVERTERS[vr](raw, element.little))
 
 
@@ -233,31 +265,34 @@ def _swapped(raw: bytes) -> bytes:
     return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))
 
 
-def _items(element: RawElement, encodings: list[str], depth: int) -> tuple[Item, ...]:
-    if depth > _MAX_NESTING:
-        raise HeaderError(f"broken: sequences nested deeper than {_MAX_NESTING} in {tag_text(element.tag)}")
+def _items(element: RawElement, context: _Context, depth: int) -> tuple[Item, ...]:
+    if depth > MAX_NESTING:
+        raise HeaderError(f"broken: sequences nested deeper than {MAX_NESTING} in {tag_text(element.tag)}")
     items = []
     for raw in read_items(element):
-        charset = raw.get(SPECIFIC_CHARACTER_SET)
-        inner = _encodings(charset.value) if charset else encodings
-        signed = _is_signed(raw)
-        item: Item = {}
-        for tag, nested in raw.items():
-            vr = nested.vr if nested.vr and nested.vr != "UN" else _vr_of(tag, raw, nested)
-            item[tag] = convert(nested, _settle(vr, tag, signed=signed), inner, depth + 1)
-        items.append(item)
+        inner = context.of_item(raw)
+        items.append(
+            {
+                tag: convert(nested, _vr(nested, raw, signed=inner.signed), inner, depth + 1)
+                for tag, nested in raw.items()
+            }
+        )
     return tuple(items)
 
 
-def _text(raw: bytes, vr: str, encodings: list[str]) -> tuple[str | None, ...]:
+def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:
     if vr not in _CHARSET_VRS or (raw.isascii() and b"\x1b" not in raw):
         text = raw.decode("iso8859-1")
     else:
         with warnings.catch_warnings():
             # Bytes that the character set does not have become U+FFFD: bad text must not lose a row.
             warnings.simplefilter("ignore")
-            text = decode_bytes(raw, encodings, _NAME_DELIMITERS if vr == "PN" else _TEXT_DELIMITERS)
+            text = decode_bytes(
+                raw, _encodings(charset), _NAME_DELIMITERS if vr == "PN" else _TEXT_DELIMITERS
+            )
     text = text.rstrip("\0 ")
+    if vr == "AE":
+        text = text.lstrip(" ")
     if vr in _ONE_TEXT_VRS:
         return (text,) if text else ()
     if "\\" not in text:
@@ -290,14 +325,22 @@ def _number(text: str, kind: Callable[[str], float]) -> str | int | float | None
 
 
 def _integer(text: str) -> int:
-    """An IS; real files write 1.0 too."""
+    """An IS; real files write 1.0 too.
+
+    Raises:
+        ValueError: It is none, or none that 64 bits hold.
+        OverflowError: It is infinite.
+    """
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
-        number = float(text)
-        if not number.is_integer():
+        real = float(text)
+        if not real.is_integer():
             raise
-        return int(number)
+        number = int(real)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(text)
+    return number
 
 
 def _numbers(code: str) -> Callable[[bytes, bool], tuple[str | int | float | None, ...]]:

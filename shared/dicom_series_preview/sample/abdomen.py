@@ -132,15 +132,16 @@ class Abdomen:
 
     def _draw_upper(self, image: Array, s: float, space: Array, coarse: Array, grain: Array) -> None:
         if 250.0 < s < 392.0:
-            stomach = self._stomach.distance(s) + coarse * 4.5
+            stomach: Array = self._stomach.distance(s) + coarse * 4.5
             blend(image, inside(stomach) * space, 88.0)
-            blend(image, inside(stomach + grain * 1.2 + 4.0, 2.0) * space, 24.0 + 8.0 * grain)
+            lining: Array = stomach + grain * 1.2
+            blend(image, inside(lining + 4.0, 2.0) * space, 24.0 + 8.0 * grain)
             level = -36.0 if s > 300 else -14.0 - 22.0 * (s - 250.0) / 50.0
-            gas = inside(_Y - np.float32(level), 1.5)
+            gas = inside(_Y - level, 1.5)
             blend(image, inside(stomach + 4.2) * gas * space, GAS_HU)
         if 280.0 < s < 380.0:
-            pancreas = self._pancreas.distance(s)
-            blend(image, inside(pancreas + np.abs(grain) * 2.2, 1.8), 98.0)
+            lobes: Array = self._pancreas.distance(s) + np.maximum(grain * 2.2, grain * -2.2)
+            blend(image, inside(lobes, 1.8), 98.0)
         first, last = SPLEEN.span
         if first < s < last:
             x, y, long, short, turn = SPLEEN(s)

@@ -135,10 +135,11 @@ def _rib(number: int, side: int) -> tuple[Points, Points | None]:
         (side * (half - 1), y + 0.75 * depth, top, 3.0),
         (side * (half + 16), y + depth + 12, top + 2, 3.4),
     ]
-    start_deg = 180.0 - np.degrees(np.arctan2(half + 30.0, 78.0 if number > 1 else 50.0))
+    beside = min((half + 24.0) / (float(CAVITY(top + 3.0)[0]) + 4.2), 0.85)  # where it meets the cage
+    start_deg = 180.0 - float(np.degrees(np.arcsin(beside ** (1.0 / _ROUND_X))))
     for t in np.linspace(0.0, 1.0, 34):
         angle = start_deg + t * (end_deg - start_deg)
-        s = top + 3.0 + drop * (0.8 * t + 0.5 * t * t - 0.3 * t**3)
+        s = top + 3.0 + drop * (1.3 * t - 0.3 * t**3)
         x, y = _on_cage(s, angle, 4.2)
         points.append((side * x, y, s, thick + 0.5 * t**4))
     bone = np.array(points)

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage, total
-from dicom_series_preview.storage.connections import connection_pool
-from dicom_series_preview.storage.http import HttpStorage
-from dicom_series_preview.storage.http_client import HttpClient
 from dicom_series_preview.storage.local import LocalStorage
 from dicom_series_preview.storage.objectstore import MemoryStorage
 from dicom_series_preview.storage.retry import RetryPolicy
@@ -63,11 +60,12 @@ def open_storage(
     if place.kind == "local":
         return LocalStorage(Path(place.place), settings.concurrency)
     if place.kind == "http":
-        pool = connection_pool(place.url, environment, settings.concurrency)
-        client = HttpClient(
-            pool, policy, settings.request_timeout_s, allow_cross_host_redirects=allow_cross_host_redirects
+        # It imports urllib3 (50 ms), which the other storages do without.
+        from dicom_series_preview.storage.http import open_http  # noqa: PLC0415
+
+        return open_http(
+            place.url, settings, environment, policy, allow_cross_host_redirects=allow_cross_host_redirects
         )
-        return HttpStorage(place.url, client, settings.concurrency)
     access = resolve_access(place.place, environment, lambda bucket: bucket_region(bucket, environment))
     return S3Storage(
         access, place.prefix, dataclasses.replace(settings, max_retries=policy.max_retries), policy

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from dicom_series_preview.errors import ObjectChangedError, ObjectNotFoundError, StorageError
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
+from dicom_series_preview.storage.connections import connection_pool
 from dicom_series_preview.storage.http_client import HttpClient, Request, refusal
 from dicom_series_preview.storage.pages import (
     PAGE_VERSION,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from urllib3 import BaseHTTPResponse
+
+    from dicom_series_preview.settings import Settings
+    from dicom_series_preview.storage.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -284,6 +288,22 @@ class HttpStorage:
             first, self._warned = not self._warned, True
         if first:
             logger.warning("%s: the server ignores Range; whole objects are transferred", url)
+
+
+def open_http(
+    url: str,
+    settings: Settings,
+    environment: Mapping[str, str],
+    retry: RetryPolicy,
+    *,
+    allow_cross_host_redirects: bool,
+) -> HttpStorage:
+    """Open a web server's folder; see `open_storage`. Nothing is asked for yet."""
+    pool = connection_pool(url, environment, settings.concurrency)
+    client = HttpClient(
+        pool, retry, settings.request_timeout_s, allow_cross_host_redirects=allow_cross_host_redirects
+    )
+    return HttpStorage(url, client, settings.concurrency)
 
 
 def _past_end(wanted: ByteRange, response: BaseHTTPResponse, url: str) -> Fetched:

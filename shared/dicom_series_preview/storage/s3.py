@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import urllib3
 from obstore.exceptions import BaseError, GenericError, InvalidPathError
 from obstore.store import S3Store
 
@@ -21,7 +20,6 @@ from dicom_series_preview.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.storage.base import ObjectInfo
-from dicom_series_preview.storage.connections import connection_pool
 from dicom_series_preview.storage.objectstore import (
     OBSTORE_ERRORS,
     PAGE_OBJECTS,
@@ -135,10 +133,15 @@ def bucket_region(bucket: str, environment: Mapping[str, str], address: str = RE
 
     Redirects (301) and refusals (400, 403) tell it as well as an answer does.
     """
+    # urllib3 takes 50 ms to import, and a bucket whose region is known does without.
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    from dicom_series_preview.storage.connections import connection_pool  # noqa: PLC0415
+
     with connection_pool(address, environment, 1) as pool:
         try:
             answer = pool.request("HEAD", f"{address}/{bucket}", retries=False, redirect=False, timeout=5.0)
-        except urllib3.exceptions.HTTPError as error:
+        except HTTPError as error:
             logger.debug("the region of bucket %s cannot be asked for: %s", bucket, type(error).__name__)
             return None
     return answer.headers.get("x-amz-bucket-region")
