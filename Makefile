@@ -1,7 +1,7 @@
 # Two commands need nothing but Python 3.11-3.13, make and a package registry: `make demo` and `make test`.
 SHELL := /bin/sh
 .SUFFIXES:
-.PHONY: help demo test lint format lock clean
+.PHONY: help demo pictures test lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,6 +37,11 @@ demo: $(VENV)/.installed ## preview a built-in sample series; says where the pic
 	$(TOOL) contrast-mosaic '5a3b*' demo/contrasts.webp $(HERE) --position 0.3 --image-width 256 -q 50 \
 		--contrast lung --contrast abdomen --contrast bone
 	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp"
+
+pictures: demo ## render the README's pictures anew
+	$(TOOL) mosaic '5a3b*' docs/pictures/mosaic.webp $(HERE) --contrast abdomen -q 60
+	$(TOOL) contrast-mosaic '5a3b*' docs/pictures/contrasts.webp $(HERE) --position 0.3 --image-width 256 -q 60 \
+		--contrast lung --contrast abdomen --contrast bone
 
 test: $(VENV)/.installed-dev ## lint, types, module order, and every test
 	$(MAKE) --no-print-directory lint

@@ -22,7 +22,7 @@ PRESETS: dict[str, tuple[float, float]] = {
     "ct-soft-tissue": (400.0, 50.0),
 }
 _ALIASES = {"soft": "ct-soft-tissue", "ct-soft": "ct-soft-tissue"}
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?"
 _WIDTH_CENTER = re.compile(rf"({_NUMBER})\s*[/,]\s*({_NUMBER})")
 _VALID = (
     f"use {', '.join(PRESETS)} (also without ct-), a width and center such as 1500/-500 or 1500,-500, "
@@ -96,9 +96,10 @@ def _preset(lowered: str) -> str:
 
 
 def _embedded(view: str) -> ContrastSpec:
-    if not view or (view.isdigit() and int(view) == 0):
+    """A view by number or by its explanation, an LO of up to 64 characters."""
+    if not 1 <= len(view) <= 64 or not view.isprintable() or view.strip("0") == "":
         raise RequestError("contrast", "an embedded view is a number from 1 or a name, such as embedded:2")
-    if view.isdigit():
+    if view.isascii() and view.isdecimal():
         return ContrastSpec("embedded", number=int(view))
     return ContrastSpec("embedded", name=view)
 

@@ -310,12 +310,10 @@ class Texture:
         at = np.arange(GRID) * (PIXEL_MM / cell_mm) + 1.0
         first = np.floor(at).astype(int)
         t = at - first
-        weights = np.zeros((GRID, count), np.float32)
-        rows = np.arange(GRID)
         spline = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-        for k, weight in enumerate(spline):
-            weights[rows, first + k - 1] += weight / 6.0
-        self._weights = weights
+        self._taps = [
+            (first + k - 1, (weight / 6.0).astype(np.float32)[:, None]) for k, weight in enumerate(spline)
+        ]
 
     def __call__(self, s: float) -> Array:
         """The pattern at level s."""
@@ -324,8 +322,14 @@ class Texture:
         t = at - i
         t = t * t * (3.0 - 2.0 * t)
         plane = self._lattice[i] * np.float32(1.0 - t) + self._lattice[i + 1] * np.float32(t)
-        result: Array = self._weights @ plane @ self._weights.T
-        return result
+        return self._widened(self._widened(plane).T).T
+
+    def _widened(self, lattice: Array) -> Array:
+        """A lattice's rows, spread over the grid by cubic B-splines."""
+        total = np.zeros((GRID, lattice.shape[1]), np.float32)
+        for rows, weights in self._taps:
+            total += weights * lattice[rows]
+        return total
 
 
 def ellipsoid(centre: Sequence[float], radii: Sequence[float], turn: float, s: float) -> Patch:

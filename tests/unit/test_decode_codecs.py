@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import replace
+
+import imagecodecs
+import numpy as np
+import openjpeg.utils
+import pytest
+import rle.utils
+from PIL import Image
+
+from dicom_series_preview.decode import codecs, decode_frame, to_rgb
+from dicom_series_preview.errors import DecodeError, UnsupportedTransferSyntaxError
+from dicom_series_preview.headers.image import PixelDescription
+
+ROOT = "1.2.840.10008.1.2"
+RLE = f"{ROOT}.5"
+BASELINE, EXTENDED, LOSSLESS = f"{ROOT}.4.50", f"{ROOT}.4.51", f"{ROOT}.4.70"
+JPEG_LS, JPEG_LS_NEAR = f"{ROOT}.4.80", f"{ROOT}.4.81"
+J2K_LOSSLESS, J2K, HTJ2K = f"{ROOT}.4.90", f"{ROOT}.4.91", f"{ROOT}.4.201"
+
+RAMP = (np.arange(64 * 48, dtype=np.uint16).reshape(64, 48) * 21) % 4096
+COLOUR = np.stack([np.arange(64 * 48).reshape(64, 48) // d % 256 for d in (3, 5, 7)], axis=-1).astype(
+    np.uint8
+)
+
+
+def _grey(uid: str, stored: int = 12, representation: int = 0, allocated: int = 16) -> PixelDescription:
+    return PixelDescription(
+        uid,
+        64,
+        48,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=stored - 1,
+        pixel_representation=representation,
+    )
+
+
+def _colour(uid: str, photometric: str = "RGB") -> PixelDescription:
+    return PixelDescription(uid, 64, 48, 3, photometric, bits_allocated=8, bits_stored=8, high_bit=7)
+
+
+def _j2k(samples: np.ndarray, bits: int, photometric: int = 0, **options) -> bytes:
+    return openjpeg.utils.encode_array(
+        samples, bits_stored=bits, photometric_interpretation=photometric, **options
+    )
+
+
+def _jpeg(samples: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(samples).save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+def _encoded(uid: str) -> bytes:
+    """RAMP's samples as a frame of one transfer syntax."""
+    return {
+        RLE: lambda: rle.utils.encode_pixel_data(
+            RAMP.tobytes(), rows=64, columns=48, samples_per_pixel=1, bits_allocated=16, byteorder="<"
+        ),
+        LOSSLESS: lambda: imagecodecs.ljpeg_encode(RAMP, bitspersample=12),
+        EXTENDED: lambda: imagecodecs.jpeg8_encode(RAMP, level=95, bitspersample=12),
+        JPEG_LS: lambda: imagecodecs.jpegls_encode(RAMP),
+        J2K_LOSSLESS: lambda: _j2k(RAMP, 12),
+    }[uid]()
+
+
+@pytest.mark.parametrize("uid", [RLE, LOSSLESS, JPEG_LS, J2K_LOSSLESS])
+def test_lossless_codecs_give_back_what_was_encoded(uid):
+    """A lossless frame decodes to the very samples, as bytes and as memoryview."""
+    data = _encoded(uid)
+    assert np.array_equal(decode_frame(data, _grey(uid)).samples, RAMP)
+    assert np.array_equal(decode_frame(memoryview(data), _grey(uid)).samples, RAMP)
+
+
+@pytest.mark.parametrize("uid", [RLE, LOSSLESS, EXTENDED, JPEG_LS, J2K_LOSSLESS])
+def test_cut_off_codestreams_are_refused_in_one_line(uid):
+    """A codestream that is cut off anywhere never becomes a picture."""
+    data = _encoded(uid)
+    for length in (0, 1, 3, 20, 64, len(data) // 2, len(data) - 40):
+        with pytest.raises(DecodeError) as caught:
+            decode_frame(data[:length], _grey(uid))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uid", [LOSSLESS, EXTENDED, JPEG_LS, J2K_LOSSLESS])
+@pytest.mark.parametrize("changes", [{"rows": 63}, {"columns": 96, "rows": 32}, {"samples_per_pixel": 3}])
+def test_codestreams_of_another_size_are_refused(uid, changes):
+    """A codestream that disagrees with Rows, Columns or SamplesPerPixel is refused, with both sizes."""
+    with pytest.raises(
+        DecodeError, match="the codestream is 64 x 48 with 1 samples a pixel, the header says"
+    ):
+        decode_frame(_encoded(uid), replace(_grey(uid), **changes))
+
+
+@pytest.mark.parametrize("uid", [RLE, BASELINE, LOSSLESS, JPEG_LS, J2K, HTJ2K])
+def test_rubbish_is_refused(uid):
+    """Bytes that are no codestream are refused."""
+    for rubbish in (b"", bytes(200), b"\xff" * 200, b"\xff\xd8\xff\xd9" * 50, b"\xff\x4f\xff\x51" * 50):
+        with pytest.raises(DecodeError):
+            decode_frame(rubbish, _grey(uid))
+
+
+@pytest.mark.parametrize("allocated", [8, 16, 32])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_rle_of_every_size(allocated, samples):
+    """RLE planes, most significant byte first, join to words; segments may be longer than the frame."""
+    shape = (64, 48) if samples == 1 else (64, 48, 3)
+    values = np.random.default_rng(1).integers(0, 1 << allocated, shape).astype(f"u{allocated // 8}")
+    data = rle.utils.encode_pixel_data(
+        values.tobytes(),
+        rows=64,
+        columns=48,
+        samples_per_pixel=samples,
+        bits_allocated=allocated,
+        byteorder="<",
+    )
+    pixels = replace(
+        _grey(RLE, allocated, 0, allocated),
+        samples_per_pixel=samples,
+        photometric_interpretation="MONOCHROME2" if samples == 1 else "RGB",
+    )
+    assert np.array_equal(decode_frame(data, pixels).samples, values)
+    assert np.array_equal(decode_frame(data + b"\x01\x00\x00", pixels).samples, values)
+
+
+def test_rle_segments_are_counted_and_measured():
+    """An RLE frame with too few, too short or misplaced segments is refused by name."""
+    pixels = PixelDescription(RLE, 1, 4, bits_allocated=8, bits_stored=8, high_bit=7)
+    header = struct.pack("<16L", 1, 64, *[0] * 14)
+    assert decode_frame(header + b"\xfd\x07", pixels).samples.tolist() == [[7, 7, 7, 7]]
+    with pytest.raises(DecodeError, match="4 bytes expected, 3 found"):
+        decode_frame(header + b"\xfe\x07", pixels)
+    with pytest.raises(DecodeError, match="has 1 segments, 2 are expected"):
+        decode_frame(header + b"\xfd\x07", replace(pixels, bits_allocated=16))
+    with pytest.raises(DecodeError, match="offsets are broken"):
+        decode_frame(struct.pack("<16L", 1, 63, *[0] * 14) + b"\xfd\x07", pixels)
+    with pytest.raises(DecodeError, match="RLE header is cut off"):
+        decode_frame(header[:60], pixels)
+
+
+@pytest.mark.parametrize("bits", [2, 7, 8, 9, 11, 12, 15, 16])
+def test_jpeg_lossless_of_every_precision(bits):
+    """JPEG Lossless is exact at any precision of 2 to 16 bits."""
+    values = (RAMP.astype(int) % (1 << bits)).astype(np.uint8 if bits <= 8 else np.uint16)
+    data = imagecodecs.ljpeg_encode(values, bitspersample=bits)
+    decoded = decode_frame(data, _grey(LOSSLESS, bits, allocated=8 if bits <= 8 else 16))
+    assert np.array_equal(decoded.samples, values)
+    assert decoded.samples.dtype == values.dtype
+
+
+def test_a_forgotten_end_of_image_is_forgiven():
+    """A JPEG codestream that lacks its end marker, and nothing else, is decoded."""
+    data = _encoded(EXTENDED)
+    assert data.endswith(b"\xff\xd9")
+    expected = decode_frame(data, _grey(EXTENDED)).samples
+    assert np.array_equal(decode_frame(data[:-2], _grey(EXTENDED)).samples, expected)
+
+
+def test_bytes_after_the_codestream_do_no_harm():
+    """Padding or rubbish after the end of a codestream is passed over."""
+    for uid in (LOSSLESS, EXTENDED, JPEG_LS, J2K_LOSSLESS):
+        data = _encoded(uid)
+        expected = decode_frame(data, _grey(uid)).samples
+        assert np.array_equal(decode_frame(data + bytes(777), _grey(uid)).samples, expected)
+
+
+def _with_component_ids(jpeg: bytes, ids: bytes) -> bytes:
+    """Rename the three components, in the frame header and in the scan header."""
+    data = bytearray(jpeg)
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    for i in range(3):
+        data[frame + 10 + 3 * i] = data[scan + 5 + 2 * i] = ids[i]
+    return bytes(data)
+
+
+def _without_jfif(jpeg: bytes) -> bytes:
+    assert jpeg[2:4] == b"\xff\xe0"
+    return jpeg[:2] + jpeg[4 + int.from_bytes(jpeg[4:6], "big") :]
+
+
+def _with_adobe(jpeg: bytes, transform: int) -> bytes:
+    return jpeg[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform]) + jpeg[2:]
+
+
+YCBCR = _jpeg(COLOUR, subsampling=0)  # with a JFIF marker
+SUBSAMPLED = _jpeg(COLOUR, subsampling=2)
+
+
+@pytest.mark.parametrize(
+    ("codestream", "declared", "found"),
+    [
+        (YCBCR, "YBR_FULL", "YBR_FULL"),
+        (YCBCR, "YBR_FULL_422", "YBR_FULL"),
+        (YCBCR, "RGB", "YBR_FULL"),  # JFIF is YCbCr by definition
+        (_without_jfif(YCBCR), "RGB", "RGB"),  # nothing contradicts the header
+        (_without_jfif(YCBCR), "YBR_FULL", "YBR_FULL"),
+        (_without_jfif(SUBSAMPLED), "RGB", "YBR_FULL"),  # red is never subsampled
+        (_with_adobe(_without_jfif(YCBCR), 1), "RGB", "YBR_FULL"),
+        (_with_adobe(_without_jfif(YCBCR), 0), "YBR_FULL_422", "RGB"),
+        (_with_component_ids(_without_jfif(YCBCR), b"RGB"), "YBR_FULL", "RGB"),
+    ],
+)
+def test_a_jpegs_own_markers_win_over_the_header(codestream, declared, found):
+    """What a JPEG codestream says of its colours is trusted; where it is silent, the header is."""
+    assert decode_frame(codestream, _colour(BASELINE, declared)).photometric_interpretation == found
+
+
+def test_jpeg_that_says_rgb_but_holds_ycbcr_is_shown_right():
+    """A JFIF codestream labelled RGB shows its own colours."""
+    pixels = _colour(BASELINE, "RGB")
+    rgb = to_rgb(decode_frame(YCBCR, pixels), pixels)
+    expected = np.asarray(Image.open(io.BytesIO(YCBCR)).convert("RGB")).astype(int)
+    assert np.abs(rgb - expected).max() <= 2
+
+
+@pytest.mark.parametrize("declared", ["RGB", "YBR_RCT", "YBR_ICT", "YBR_FULL"])
+def test_jpeg2000_with_a_component_transform_is_rgb(declared):
+    """Where the codestream used RCT or ICT, the decoder gives RGB, whatever the header calls it."""
+    decoded = decode_frame(_j2k(COLOUR, 8, 1), _colour(J2K_LOSSLESS, declared))
+    assert decoded.photometric_interpretation == "RGB"
+    assert np.array_equal(decoded.samples, COLOUR)
+
+
+def test_jpeg2000_without_a_component_transform_is_what_the_header_says():
+    """Without a component transform in the codestream, YBR_FULL stays YBR_FULL."""
+    decoded = decode_frame(_j2k(COLOUR, 8, 3), _colour(J2K_LOSSLESS, "YBR_FULL"))
+    assert decoded.photometric_interpretation == "YBR_FULL"
+    assert np.array_equal(decoded.samples, COLOUR)
+
+
+SIGNED = RAMP.astype(np.int16) - 2048
+
+
+@pytest.mark.parametrize(
+    ("samples", "precision", "stored", "representation", "expected"),
+    [
+        (SIGNED, 12, 12, 1, SIGNED),
+        (SIGNED, 16, 12, 1, SIGNED),
+        ((SIGNED & 0xFFF).astype(np.uint16), 12, 12, 1, SIGNED),  # encoded as unsigned by mistake
+        (SIGNED.view(np.uint16), 16, 16, 1, SIGNED),
+        (SIGNED, 12, 12, 0, (SIGNED & 0xFFF).astype(np.uint16)),  # encoded as signed by mistake
+        (SIGNED, 16, 16, 0, SIGNED.view(np.uint16)),
+        (RAMP | 0xF000, 16, 12, 0, RAMP),  # overlay bits
+        (RAMP, 12, 16, 1, RAMP.astype(np.int16)),  # fewer bits than BitsStored have no sign
+    ],
+)
+def test_jpeg2000_sign_and_precision_may_disagree_with_the_header(
+    samples, precision, stored, representation, expected
+):
+    """The bits of the codestream are read with the sign and the bits that the header says."""
+    decoded = decode_frame(_j2k(samples, precision), _grey(J2K_LOSSLESS, stored, representation)).samples
+    assert decoded.dtype == expected.dtype
+    assert np.array_equal(decoded, expected)
+
+
+def test_lossy_values_that_overshoot_do_not_wrap():
+    """Lossy values beyond BitsStored are kept: masking would turn the brightest into the darkest."""
+    samples = np.full((64, 48), 4100, np.uint16)
+    assert decode_frame(_j2k(samples, 16), _grey(J2K, 12)).samples.max() == 4100
+
+
+def test_a_codestream_wider_than_bits_allocated_keeps_its_values():
+    """A 12-bit codestream under a header of 8 bits is not cut to 8 bits."""
+    decoded = decode_frame(_j2k(RAMP, 12), _grey(J2K, 8, allocated=8)).samples
+    assert np.array_equal(decoded, RAMP)
+
+
+def test_jpegls_signed_samples():
+    """JPEG-LS has no sign of its own: the header's is applied at HighBit."""
+    data = imagecodecs.jpegls_encode((SIGNED & 0xFFF).astype(np.uint16))
+    assert np.array_equal(decode_frame(data, _grey(JPEG_LS, 12, 1)).samples, SIGNED)
+
+
+def test_the_registry_names_every_decoder_and_its_version():
+    """Each transfer syntax stands once in the list, with a decoder that imports, its version, and no GPL."""
+    listed = codecs()
+    assert len({codec.uid for codec in listed}) == len(listed) >= 20
+    for codec in listed:
+        assert codec.name
+        assert codec.decoder
+        assert codec.version[0].isdigit()
+        assert "libjpeg)" not in codec.decoder
+
+
+@pytest.mark.parametrize(
+    ("uid", "words"),
+    [
+        (f"{ROOT}.4.102", "MPEG-4 AVC/H.264"),
+        ("1.2.3.4", "transfer syntax 1.2.3.4"),
+        ("", "without a transfer syntax"),
+    ],
+)
+def test_unsupported_syntaxes_are_named(uid, words):
+    """A syntax that nothing decodes is refused with its name and its UID as a field."""
+    with pytest.raises(UnsupportedTransferSyntaxError, match=words) as caught:
+        decode_frame(b"x", _grey(uid))
+    assert caught.value.transfer_syntax_uid == uid
+
+
+def test_a_syntax_that_an_extra_brings_says_which():
+    """Where an optional package would help, the reason is the command that installs it."""
+    uid = f"{ROOT}.4.92"
+    if any(codec.uid == uid and "GDCM" in codec.decoder for codec in codecs()):
+        pytest.skip("python-gdcm is installed")
+    with pytest.raises(UnsupportedTransferSyntaxError, match=r"pip install 'dicom-series-preview\[gdcm\]'"):
+        decode_frame(_encoded(J2K_LOSSLESS), _grey(uid))
