@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.encode import ImageFormat, write_atomically
-from dicom_series_preview.errors import RequestError
+from dicom_series_preview.errors import OutputError, RequestError
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache, SeriesName, SeriesOpener
 from dicom_series_preview.service import PreviewService, Rendered, Report
@@ -73,7 +73,7 @@ class Series:
         cache: Keep indices, and use those that are kept.
 
     Raises:
-        PreviewError: The name or the root cannot be one.
+        PreviewError: The name or the root cannot be one, or the cache folder cannot be made.
     """
 
     def __init__(
@@ -87,10 +87,7 @@ class Series:
         settings = Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
         self._name = SeriesName.parse(name)
         storage = open_storage(self._name.root or os.fspath(root), settings, os.environ)
-        kept = None
-        if cache:
-            settings.cache_dir.mkdir(parents=True, exist_ok=True)
-            kept = IndexCache(open_storage(str(settings.cache_dir.absolute()), settings, os.environ))
+        kept = open_cache(settings.cache_dir, settings) if cache else None
         self._service = PreviewService(storage, kept, settings.limits)
         self._text = name
 
@@ -160,6 +157,24 @@ class Series:
     def _index(self) -> Index:
         service = self._service
         return SeriesOpener(service.storage, service.cache, service.limits).open(self._name).index
+
+
+def open_cache(folder: Path, settings: Settings, *, below: str = "indices") -> IndexCache:
+    """Open a local folder as a place for indices; it is made where it is missing.
+
+    Args:
+        folder: Its absolute path.
+        settings: Concurrency and retries.
+        below: The folder in it that holds the files, or empty.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
+    return IndexCache(open_storage(str(folder), settings, os.environ), folder=below)
 
 
 def _preview(render: Callable[[Any], Rendered], request: object) -> Preview:

@@ -112,7 +112,12 @@ _PICTURE = _options(
     click.option("--stack", metavar="N", help="Which stack of the series.  [default: 0, the main one]"),
     _CACHE_DIR,
     click.option("--no-cache", is_flag=True, help="Keep no index and use none."),
-    click.option("--report", metavar="FILE", help="Write what is shown, skipped and spent as JSON."),
+    click.option(
+        "--report",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Write what is shown, skipped and spent as JSON.",
+    ),
     _VERBOSE,
 )
 _CONTRAST = _options(
@@ -276,25 +281,21 @@ def _service(
     cache_dir = options.get("cache_dir")
     if cache_dir and options.get("no_cache"):
         raise RequestError("cache_dir", "and --no-cache exclude each other; give one")
-    settings = Settings.from_environment(os.environ, Path(cache_dir).expanduser() if cache_dir else None)
+    settings = Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
     storage = open_storage(name.root or options["root"], settings, os.environ)
     return PreviewService(storage, _cache(options, settings), settings.limits, progress)
 
 
 def _cache(options: Mapping[str, Any], settings: Settings) -> IndexCache | None:
     """Where indices are kept: the cache, the one folder of `build-index --output`, or nowhere."""
-    from dicom_series_preview.series import IndexCache  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
-    from dicom_series_preview.storage import open_storage  # noqa: PLC0415 - loads obstore and urllib3
+    from dicom_series_preview.api import open_cache  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
 
     if options.get("no_cache"):
         return None
-    folder = Path(options["output"]) if options.get("output") else settings.cache_dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
-    storage = open_storage(str(folder.absolute()), settings, os.environ)
-    return IndexCache(storage, folder="") if options.get("output") else IndexCache(storage)
+    if options.get("output"):
+        # abspath, not resolve: a folder that is a symbolic link keeps the name it was given.
+        return open_cache(Path(os.path.abspath(options["output"])), settings, below="")  # noqa: PTH100
+    return open_cache(settings.cache_dir, settings)
 
 
 def _render(
@@ -304,8 +305,11 @@ def _render(
     from dicom_series_preview.encode import write_atomically  # noqa: PLC0415 - loads numpy and Pillow
 
     for path in (output, options["report"]):
-        if path and not Path(path).absolute().parent.is_dir():
+        # Path.is_dir raises where the path is too long or not allowed to be looked at.
+        if path and not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120
             raise OutputError(path, "there is no such folder")
+    if options["report"] and os.path.realpath(options["report"]) == os.path.realpath(output):
+        raise RequestError("report", f"{options['report']} is the picture's file too; give another")
     _log(verbose=options["verbose"])
     with _Progress() as progress:
         rendered = render(_service(name, options, progress))
@@ -370,7 +374,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0, or 1 after an error, which has then been said in one line on stderr.
     """
-    verbose = bool({"-v", "--verbose"} & set(arguments))
+    verbose = any(argument == "--verbose" or argument.startswith("-v") for argument in arguments)
     try:
         cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
-    AccessDeniedError,
     DecodeError,
+    HeaderError,
+    ObjectChangedError,
     ObjectError,
-    ObjectNotFoundError,
     StorageError,
+    StorageUnavailableError,
 )
 from dicom_series_preview.headers import (
-    DEFLATED_LITTLE_ENDIAN,
+    NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
     data_set_of,
     fragments,
-    native_frame_bits,
     scan,
     split_frames,
 )
@@ -26,13 +26,8 @@ from dicom_series_preview.storage import ByteRange
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dicom_series_preview.headers import PixelDescription
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
-
-_NATIVE = frozenset(
-    ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", DEFLATED_LITTLE_ENDIAN)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +67,14 @@ def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iter
     again: dict[ByteRange, list[Slice]] = {}
     for fetched in storage.fetch(waiting):
         for frame in _frames(fetched, waiting[fetched.range]):
-            if frame is None:
-                whole = replace(fetched.range, start=0, end=None)
-                again.setdefault(whole, []).extend(waiting[fetched.range])
-            else:
+            if isinstance(frame, FrameBytes):
                 yield frame
+            else:
+                again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
     for fetched in storage.fetch(again):
-        yield from (frame for frame in _frames(fetched, again[fetched.range]) if frame is not None)
+        yield from (
+            frame for frame in _frames(fetched, again[fetched.range]) if isinstance(frame, FrameBytes)
+        )
 
 
 def _range(series: str, item: Slice) -> ByteRange:
@@ -89,41 +85,34 @@ def _range(series: str, item: Slice) -> ByteRange:
     return ByteRange(path, start, start + item.location.length, item.object_version)
 
 
-def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | None]:
-    """The frames in what came; None where the offset table was wrong and the whole object is needed."""
+def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | Slice]:
+    """The frames in what came; a slice where its offset table is wrong: the whole object is needed."""
     error = fetched.error
-    if isinstance(error, (AccessDeniedError, ObjectNotFoundError)):
+    if isinstance(error, (ObjectChangedError, StorageUnavailableError)):
+        raise error
+    if error is not None:
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
-    if error is not None:
-        raise error
     is_whole = fetched.range.start == 0 and fetched.range.end is None
     for item in slices:
         try:
             if is_whole:
                 yield _from_whole(fetched.data, item)
-            elif item.pixels.transfer_syntax_uid in _NATIVE:
+            elif item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
                 yield FrameBytes(item, fetched.data, _bit_offset(item))
-            elif item.pixels.number_of_frames > 1 and not fetched.data.startswith(b"\xfe\xff\x00\xe0"):
-                yield None
             else:
-                yield FrameBytes(item, fragments(fetched.data))
+                yield FrameBytes(item, fragments(fetched.data, one_of_many=_is_one_of_many(item)))
         except ObjectError as reason:
-            yield FrameBytes(item, b"", error=reason)
+            yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
+
+
+def _is_one_of_many(item: Slice) -> bool:
+    return item.pixels.number_of_frames > 1
 
 
 def _bit_offset(item: Slice) -> int:
     """Where in its first byte a frame of 1-bit pixels begins (PS3.5 8.1.1)."""
-    return (item.frame_number - 1) * _frame_bits(item.pixels) % 8
-
-
-def _frame_bits(pixels: PixelDescription) -> int:
-    return native_frame_bits(
-        pixels.rows * pixels.columns,
-        pixels.samples_per_pixel,
-        pixels.bits_allocated,
-        pixels.photometric_interpretation,
-    )
+    return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
 def _from_whole(data: bytes, item: Slice) -> FrameBytes:
@@ -132,10 +121,15 @@ def _from_whole(data: bytes, item: Slice) -> FrameBytes:
     if isinstance(scanned, Incomplete) or scanned.pixels is None:
         raise DecodeError("the object has no pixels any more")
     pixels = scanned.pixels
+    if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
+        raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
     if pixels.length is not None:
         content = data_set_of(data) if scanned.deflated else data
-        bits = _frame_bits(item.pixels)
+        bits = item.pixels.native_frame_bits
         first = (item.frame_number - 1) * bits
         start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
         return FrameBytes(item, content[start:end], first % 8)
-    return FrameBytes(item, split_frames(data, pixels, item.pixels.number_of_frames)[item.frame_number - 1])
+    codestream = split_frames(data, pixels, item.pixels.number_of_frames)[item.frame_number - 1]
+    if not codestream:
+        raise HeaderError("cut off: the object ends inside the frame")
+    return FrameBytes(item, codestream)

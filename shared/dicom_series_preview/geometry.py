@@ -109,7 +109,8 @@ def arrange(slices: Slices) -> Arrangement:
                 f"stack {number}: {piled.without_position} of {len(members)} slices have no position "
                 "and come after those that have one"
             )
-    order.append(imageless[np.lexsort((_ranks(slices.file_name)[imageless],))])
+    names = _ranks(slices.file_name)[imageless]
+    order.append(imageless[np.lexsort((slices.frame_number[imageless], names))])
     flat = np.concatenate(order) if order else np.empty(0, dtype=np.int64)
     return Arrangement(
         order=flat,
@@ -132,13 +133,14 @@ def _stacks(slices: Slices) -> list[IntArray]:
 
     Stack 0 is the largest that is no localizer; of equal ones the one that was acquired first.
     """
+    names = _ranks(slices.file_name)
     keys: dict[tuple[object, ...], list[int]] = {}
-    for i in range(len(slices.file_name)):
+    # By name, so that what a stack is measured against does not depend on the order of the input.
+    for i in np.lexsort((slices.frame_number, names)).tolist():
         if slices.size[i, 0]:
             key = (slices.series_instance_uid[i], *slices.size[i].tolist(), bool(slices.localizer[i]))
             keys.setdefault(key, []).append(i)
     stacks = [part for members in keys.values() for part in _by_orientation(slices, np.array(members))]
-    names = _ranks(slices.file_name)
 
     def rank(members: IntArray) -> tuple[bool, int, float, float, float, int]:
         return (

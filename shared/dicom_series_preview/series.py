@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{12})")
 _HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
+_HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,15 @@ class SeriesName:
         Raises:
             SeriesNameError: It cannot name a series.
         """
-        if any(ord(c) < 32 or ord(c) == 127 for c in text):
-            raise SeriesNameError("a name has no control characters")
         root = None
         name = text
-        if is_full_name(text):
+        if is_full_name(text) and not _CONTROL.search(text):
             if any(part in ("..", ".") for part in text.split("/")):
                 raise SeriesNameError(f"{text} has a part '..' or '.'")
             root, name = split_root(text)
+        # Looked for in what a URL's escapes stand for.
+        if _CONTROL.search(name):
+            raise SeriesNameError("a name has no control characters")
         is_prefix = name.endswith("*")
         name = name.removesuffix("*")
         if not name:
@@ -95,6 +98,8 @@ class SeriesName:
             names.append(
                 "-".join(p for p in (text[:8], text[8:12], text[12:16], text[16:20], text[20:]) if p)
             )
+        elif self.is_prefix and _HYPHENATED_PREFIX.fullmatch(self.text):
+            names.append(self.text.replace("-", ""))
         return list(dict.fromkeys(names))
 
 

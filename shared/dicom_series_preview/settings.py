@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Settings:
     """The product's settings.
 
     Attributes:
-        cache_dir: The folder that holds `indices/`.
+        cache_dir: The folder that holds `indices/`; an absolute path.
         concurrency: Requests in flight at once.
         max_retries: How often one request is tried again after 429, 5xx, a timeout or a broken connection.
         retry_timeout_s: No retry starts later than this after a request's first try.
@@ -57,16 +58,19 @@ class Settings:
 
         Args:
             environment: Usually `os.environ`.
-            cache_dir: Overrides the environment's cache folder.
+            cache_dir: Overrides the environment's cache folder; relative to the working folder, or below `~`.
         """
-        return cls(cache_dir=cache_dir or default_cache_dir(environment))
+        # Path.expanduser raises where there is no such user; this takes `~name` for a name then, as a shell does.
+        folder = os.path.expanduser(cache_dir or default_cache_dir(environment))  # noqa: PTH111
+        # abspath, not resolve: a cache that is a symbolic link keeps the name it was given.
+        return cls(cache_dir=Path(os.path.abspath(folder)))  # noqa: PTH100
 
 
 def default_cache_dir(environment: Mapping[str, str]) -> Path:
     """The cache folder: the variable's, else the platform's usual place."""
     named = environment.get(CACHE_DIR_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return Path(named)
     home = Path.home()
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "dicom-series-preview"

@@ -181,22 +181,22 @@ def _extended_offset_table(
     return tuple(FrameLocation(pixels.first_fragment + offset, length + 8) for offset, length in pairs)
 
 
-def fragments(data: bytes, *, expect_items: bool = True) -> bytes:
+def fragments(data: bytes, *, one_of_many: bool = False) -> bytes:
     """The codestream of one frame: its fragments without the items' heads (PS3.5 A.4).
 
     Args:
         data: From the frame's first item on; may reach beyond its last.
-        expect_items: Refuse data that does not begin with an item.
+        one_of_many: The object has other frames too: refuse data that reach into the next one.
 
     Raises:
-        HeaderError: An item is cut off, or none begins here.
+        HeaderError: An item is cut off, none begins here, or the data are of several frames.
     """
     parts = []
     position = 0
     while position + 8 <= len(data):
         tag, length = data[position : position + 4], struct.unpack_from("<I", data, position + 4)[0]
         if tag != b"\xfe\xff\x00\xe0":
-            if expect_items and position == 0:
+            if position == 0:
                 raise HeaderError("broken: no item begins where the frame should")
             break
         end = position + 8 + length
@@ -208,6 +208,8 @@ def fragments(data: bytes, *, expect_items: bool = True) -> bytes:
         position = end
     if not parts:
         raise HeaderError("cut off: a frame without a fragment")
+    if one_of_many and any(_begins_a_frame(part) for part in parts[1:]):
+        raise HeaderError("broken: the offset table puts several frames in one")
     return b"".join(parts) if len(parts) > 1 else parts[0]
 
 

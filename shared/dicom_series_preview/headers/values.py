@@ -18,6 +18,7 @@ from pydicom import DataElement, Dataset
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR, tag_for_keyword
+from pydicom.dataelem import empty_value_for_VR
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 
@@ -491,7 +492,7 @@ def _to_pydicom(element: Element) -> DataElement:
     else:
         value = ["" if part is None else part for part in value]
     if isinstance(value, list) and len(value) < 2:
-        value = value[0] if value else None
+        value = value[0] if value else empty_value_for_VR(element.vr)
     # What is no number in a DS or IS stays the text it is, which pydicom would refuse.
     broken = element.vr in ("DS", "IS") and any(isinstance(part, str) and part for part in element.value)  # type: ignore[union-attr]
     return DataElement(element.tag, "LO" if broken else element.vr, value, validation_mode=IGNORE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,18 +104,25 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
             fields.append(_element_field(tag, "SQ", pa.utf8(), ""))
             arrays.append(_per_frame_groups(records, rows))
+            _add_ill_matched_groups(records, remainders)
             continue
         elements = [record.elements.get(tag) for record in records]
         for field, values in _element_columns(tag, elements, records):
             fields.append(field)
             arrays.append(values.take(pa.array(record_of_row)))
         _add_lookup_tables(tag, elements, remainders)
-    first_row = pa.array(np.unique(record_of_row, return_index=True)[1])
-    _add_remainders(list(zip(fields, arrays, strict=True)), records, first_row, constants, remainders)
-    texts = [json.dumps(r, ensure_ascii=False, sort_keys=True) if r else None for r in remainders]
-    if any(texts):
+    fields = _named_apart(fields)
+    first_rows = np.unique(record_of_row, return_index=True)[1]
+    _add_remainders(
+        list(zip(fields, arrays, strict=True)), records, pa.array(first_rows), constants, remainders
+    )
+    if any(remainders):
+        # Once an object, not with each of its frames: the text may be long, the frames many.
+        texts: list[str | None] = [None] * len(rows)
+        for row, remainder in zip(first_rows.tolist(), remainders, strict=True):
+            texts[row] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
         fields.append(OTHER_ELEMENTS.field())
-        arrays.append(pa.array(texts, pa.utf8()).take(pa.array(record_of_row)))
+        arrays.append(pa.array(texts, pa.utf8()))
     notes = (*provenance.notes, *arrangement.notes)
     metadata = {
         PROVENANCE_KEY: json.dumps(
@@ -129,6 +137,20 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         CONSTANTS_KEY: json.dumps(to_json(constants), ensure_ascii=False),
     }
     return pa.table(arrays, schema=pa.schema(fields, metadata=metadata))
+
+
+def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
+    """The fields; of those with one name all but the first get their tag behind it.
+
+    Overlay planes share their keywords, and a private creator may reserve several blocks of a group.
+    """
+    named: dict[str, pa.Field] = {}
+    for field in fields:
+        name = field.name
+        if name in named:
+            name = f"{name}_{tag_key(tag_of_field(field))}"
+        named[name] = field.with_name(name)
+    return list(named.values())
 
 
 def _constants(headers: Sequence[Item]) -> Item:
@@ -201,7 +223,8 @@ def _text(element: Element | None) -> str:
 def _is_localizer(elements: Mapping[int, Element]) -> bool:
     for tag in (_IMAGE_TYPE, _FRAME_TYPE):
         element = elements.get(tag)
-        if element is not None and any(str(word).upper() in _LOCALIZER_WORDS for word in element.value):  # type: ignore[union-attr]
+        words = () if element is None or isinstance(element.value, Bulk) else element.value
+        if any(str(word).upper() in _LOCALIZER_WORDS for word in words):
             return True
     return False
 
@@ -224,7 +247,7 @@ def _seconds(text: str, vr: str) -> float:
     """A TM or DT in seconds (PS3.5 6.2); the days of a DT are counted in months of 31, which keeps order."""
     digits, _, fraction = text.partition("&")[0].partition("+")[0].partition("-")[0].partition(".")
     digits = digits.replace(":", "").strip()
-    if not digits.isdigit():
+    if not (digits.isascii() and digits.isdigit()):
         return math.nan
     days = 0
     if vr == "DT":
@@ -232,7 +255,7 @@ def _seconds(text: str, vr: str) -> float:
         days = (int(date[:4]) * 12 + int(date[4:6])) * 31 + int(date[6:])
     time = digits.ljust(6, "0")
     seconds = int(time[:2]) * 3600 + int(time[2:4]) * 60 + int(time[4:6])
-    return days * 86400.0 + seconds + (float(f"0.{fraction}") if fraction.isdigit() else 0.0)
+    return days * 86400.0 + seconds + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)
 
 
 def _cell(column: Column, element: Element | None) -> Any:  # noqa: ANN401 - one of Arrow's values
@@ -251,11 +274,13 @@ def _cell(column: Column, element: Element | None) -> Any:  # noqa: ANN401 - one
         return value if isinstance(value, str) else None
     if not isinstance(value, (int, float)):
         return None
-    if pa.types.is_integer(kind):
-        bits = kind.bit_width - 1
-        whole = isinstance(value, int) or value.is_integer()
-        return int(value) if whole and -(2**bits) <= value < 2**bits else None
-    return float(value)
+    return _whole(value, kind) if pa.types.is_integer(kind) else float(value)
+
+
+def _whole(value: float, kind: pa.DataType) -> int | None:
+    """A whole number of an Arrow type; None where it is none, or too large."""
+    bits = kind.bit_width - 1
+    return int(value) if -(2**bits) <= value < 2**bits and value == int(value) else None
 
 
 _LIST_LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
@@ -269,7 +294,8 @@ def _list_cell(column: Column, element: Element) -> list[Any] | None:
         return None
     if len(values) != _LIST_LENGTHS.get(column.name, len(values)):
         return None
-    return [int(v) if pa.types.is_integer(column.type.value_type) else float(v) for v in values]
+    kind = column.type.value_type
+    return [_whole(v, kind) if pa.types.is_integer(kind) else float(v) for v in values]
 
 
 def _fixed(
@@ -349,6 +375,15 @@ def _per_frame_groups(records: Sequence[Record], rows: Sequence[_Row]) -> pa.Arr
     return pa.array(texts, pa.utf8())
 
 
+def _add_ill_matched_groups(records: Sequence[Record], remainders: Sequence[dict[str, Any]]) -> None:
+    """Per-frame groups of another number than there are frames: no row gives them back as they are."""
+    for record, remainder in zip(records, remainders, strict=True):
+        element = record.elements.get(PER_FRAME_FUNCTIONAL_GROUPS)
+        items = len(sequence_items(element))
+        if element is not None and (not items or items > record.number_of_frames):
+            remainder[tag_key(PER_FRAME_FUNCTIONAL_GROUPS)] = element_to_json(element)
+
+
 def _element_field(tag: int, vr: str, kind: pa.DataType, creator: str, suffix: str = "") -> pa.Field:
     name = column_name(tag, {tag & 0xFFFF0000 | (tag & 0xFF00) >> 8: creator.encode()} if creator else {})
     metadata = field_metadata(tag, vr, element_description(tag, creator))
@@ -361,9 +396,16 @@ def _element_columns(
     """The column of a varying element, two of a binary one, none of one that has a fixed column."""
     if tag in _FIXED_TAGS:
         return []
-    vr = next(element.vr for element in elements if element is not None)
-    creator = _creator(tag, records)
-    fitting = [element if element is not None and element.vr == vr else None for element in elements]
+    kinds = [
+        None if element is None else (element.vr, _creator(tag, record))
+        for element, record in zip(elements, records, strict=True)
+    ]
+    # The column is of the kind that most objects have, in whatever order they come.
+    counts = Counter(kind for kind in kinds if kind is not None)
+    vr, creator = max(counts, key=lambda kind: (counts[kind], kind))
+    fitting = [
+        element if kind == (vr, creator) else None for element, kind in zip(elements, kinds, strict=True)
+    ]
     if vr in BULK_VRS:
         bulks = [element.value if element else None for element in fitting]
         sizes = [bulk.size if isinstance(bulk, Bulk) else None for bulk in bulks]
@@ -392,13 +434,12 @@ def _element_columns(
 _FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
 
 
-def _creator(tag: int, records: Sequence[Record]) -> str:
-    """The private creator of an element's block, from the first object that has the element."""
+def _creator(tag: int, record: Record) -> str:
+    """The creator of a private element's block in one object, or empty."""
+    if not tag >> 16 & 1:
+        return ""
     block = tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
-    for record in records:
-        if tag in record.elements:
-            return private_creator(tag, {block: _text(record.elements.get(block)).encode("ascii", "replace")})
-    return ""
+    return private_creator(tag, {block: _text(record.elements.get(block)).encode("ascii", "replace")})
 
 
 def _is_numeric(vr: str) -> bool:
@@ -441,7 +482,7 @@ def _add_remainders(
     for field, array in columns:
         tag = tag_of_field(field)
         vr = field.metadata[b"vr"].decode()
-        if not tag or tag in constants or tag == PER_FRAME_FUNCTIONAL_GROUPS or field.name.endswith("_Hash"):
+        if not tag or tag in constants or tag == PER_FRAME_FUNCTIONAL_GROUPS or is_hash(field):
             continue
         cells = array.take(first_row).to_pylist()
         for record, cell, remainder in zip(records, cells, remainders, strict=True):
@@ -457,7 +498,7 @@ def _gives_back(element: Element | None, tag: int, vr: str, cell: Any) -> bool: 
     if element.vr != vr:
         return False
     if vr in BULK_VRS:
-        return True
+        return cell is not None
     if vr == "SQ":
         return cell is not None and _sequence_text(element) == cell
     return element_of_cell(tag, vr, cell) == element
@@ -466,6 +507,11 @@ def _gives_back(element: Element | None, tag: int, vr: str, cell: Any) -> bool: 
 def tag_of_field(field: pa.Field) -> int:
     """The tag of the element that a column holds, or 0."""
     return int((field.metadata or {}).get(b"tag", b"").replace(b",", b"") or b"0", 16)
+
+
+def is_hash(field: pa.Field) -> bool:
+    """Whether a column holds the hashes that belong to the sizes of a binary element."""
+    return (field.metadata or {}).get(b"vr", b"").decode() in BULK_VRS and pa.types.is_string(field.type)
 
 
 def element_of_cell(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: ANN401 - one of Arrow's values

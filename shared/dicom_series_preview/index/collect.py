@@ -9,12 +9,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
-    AccessDeniedError,
     HeaderError,
     ObjectChangedError,
     ObjectError,
-    ObjectNotFoundError,
     StorageError,
+    StorageUnavailableError,
 )
 from dicom_series_preview.headers import Converter, Header, Incomplete, parse
 from dicom_series_preview.index.records import Record, Skipped
@@ -83,7 +82,7 @@ class _Pending:
     Attributes:
         info: The object.
         data: Its first bytes.
-        version: The version they are of.
+        version: The version they are of; before there are any, the one that the listing showed.
         at_least: What the parser asked for.
         restarts: How often it was begun anew because it changed.
     """
@@ -120,7 +119,7 @@ class HeaderReader:
             StorageUnavailableError: The storage fails beyond every retry; an index without what it failed to
                 tell would pass for a whole one.
         """
-        fresh = deque(_Pending(info) for info in objects)
+        fresh = deque(_Pending(info, version=info.version) for info in objects)
         held: list[_Pending] = []
         while fresh or held:
             wave, held = held, []
@@ -173,7 +172,7 @@ class HeaderReader:
         if item.data and not fetched.data:
             return self._skipped(item, f"cut off: no more than {len(item.data)} bytes can be had")
         item.data += fetched.data
-        item.version = fetched.version
+        item.version = fetched.version or item.version
         try:
             parsed = parse(item.data, fetched.object_size, self.converter)
             if isinstance(parsed, Incomplete):
@@ -187,7 +186,7 @@ class HeaderReader:
 
     def _record(self, item: _Pending, header: Header) -> Record:
         self.learned.lengths.append(header.length)
-        return Record.of(self._name(item), item.info.version or item.version, header)
+        return Record.of(self._name(item), item.version, header)
 
     def _skipped(self, item: _Pending, reason: str) -> Skipped:
         return Skipped(self._name(item), reason, item.info.size, item.info.version)
@@ -198,6 +197,6 @@ class HeaderReader:
 
 def _storage_reason(error: StorageError) -> str:
     """Why the storage withholds one object; what concerns it as a whole is raised."""
-    if isinstance(error, (AccessDeniedError, ObjectNotFoundError, ObjectChangedError)):
-        return error.problem
-    raise error
+    if isinstance(error, StorageUnavailableError):
+        raise error
+    return error.problem

@@ -28,7 +28,13 @@ from dicom_series_preview.headers import (
     tag_of,
     to_dataset,
 )
-from dicom_series_preview.index.build import CONSTANTS_KEY, PROVENANCE_KEY, element_of_cell, tag_of_field
+from dicom_series_preview.index.build import (
+    CONSTANTS_KEY,
+    PROVENANCE_KEY,
+    element_of_cell,
+    is_hash,
+    tag_of_field,
+)
 from dicom_series_preview.index.records import Provenance, Record, Skipped
 from dicom_series_preview.index.schema import BY_NAME, FIXED_COLUMNS, OTHER_ELEMENTS, SCHEMA_VERSION
 from dicom_series_preview.selection import SortedStack
@@ -100,10 +106,14 @@ class Index:
             DamagedIndexError: The file is none, or of another schema version.
         """
         try:
-            table = pq.read_table(pa.BufferReader(data))
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedIndexError(f"no readable Parquet file: {str(error).splitlines()[0]}") from error
-        document = json.loads((table.schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
+            # Without Arrow's threads: one that still holds `data` when Python ends aborts the process, which
+            # every other `get-index` did. A table of this size gains nothing from them.
+            file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
+            table = file.read(use_threads=False)
+            document = json.loads((table.schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DamagedIndexError(f"no readable Parquet file: {reason}") from error
         if document.get("schema_version") != SCHEMA_VERSION:
             raise DamagedIndexError(f"schema version {document.get('schema_version')}, not {SCHEMA_VERSION}")
         missing = [column.name for column in FIXED_COLUMNS if column.name not in table.column_names]
@@ -114,7 +124,7 @@ class Index:
     def to_parquet(self) -> bytes:
         """The index as a Parquet file, zstd-compressed."""
         sink = pa.BufferOutputStream()
-        pq.write_table(self.table, sink, compression="zstd", store_schema=True)
+        pq.write_table(self.table, sink, compression="zstd", store_schema=True, write_page_checksum=True)
         return bytes(sink.getvalue())
 
     @cached_property
@@ -207,7 +217,7 @@ class Index:
             by_frame = sorted(rows, key=lambda row: frames["FrameNumber"][row] or 0)
             if groups is not None:
                 texts = [groups[row] for row in by_frame if groups[row] is not None]
-                if texts:
+                if texts and PER_FRAME_FUNCTIONAL_GROUPS not in elements[i]:
                     items = tuple(from_json(item) for text in texts for item in json.loads(text or "[]"))
                     elements[i][PER_FRAME_FUNCTIONAL_GROUPS] = Element(
                         PER_FRAME_FUNCTIONAL_GROUPS, "SQ", items
@@ -260,19 +270,14 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.float64]]:
 def _elements(part: pa.Table, constants: Item) -> list[Item]:
     """The elements of the objects whose first rows these are."""
     elements = [dict(constants) for _ in range(part.num_rows)]
-    for schema_field in part.schema:
+    for number, schema_field in enumerate(part.schema):
         tag = tag_of_field(schema_field)
-        if (
-            not tag
-            or tag in constants
-            or tag == PER_FRAME_FUNCTIONAL_GROUPS
-            or schema_field.name.endswith("_Hash")
-        ):
+        if not tag or tag in constants or tag == PER_FRAME_FUNCTIONAL_GROUPS or is_hash(schema_field):
             continue
         vr = schema_field.metadata[b"vr"].decode()
         cells = part[schema_field.name].to_pylist()
         if vr in BULK_VRS:
-            hashes = part[schema_field.name.removesuffix("_Size") + "_Hash"].to_pylist()
+            hashes = part.column(number + 1).to_pylist()
             cells = [None if s is None else Bulk(s, h) for s, h in zip(cells, hashes, strict=True)]
         for item, cell in zip(elements, cells, strict=True):
             element = _element(tag, vr, cell)

@@ -113,7 +113,7 @@ FIXED_COLUMNS = (
 OTHER_ELEMENTS = Column(
     "OtherElements",
     pa.utf8(),
-    "The object's elements that no column gives back as they are, as DICOM JSON; null: the element is absent",
+    "On an object's first row: its elements that no column gives back, as DICOM JSON; null: it is absent",
 )
 BY_NAME = {column.name: column for column in FIXED_COLUMNS}
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from dicom_series_preview.contrast import (
     COLOUR,
@@ -147,7 +148,9 @@ class PreviewService:
         """Where a series' index is kept; of a local cache the absolute path."""
         if self.cache is None:
             raise RequestError("cache_dir", "there is no cache, so the index has no path")
-        return f"{self.cache.storage.url.removeprefix('file://')}/{self.cache.path(opened.name)}"
+        url = self.cache.storage.url
+        root = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
+        return f"{root}/{self.cache.path(opened.name)}"
 
     def _opener(self) -> SeriesOpener:
         return SeriesOpener(self.storage, self.cache, self.limits, self.progress)

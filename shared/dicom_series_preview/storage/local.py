@@ -135,7 +135,11 @@ class LocalStorage:
         return plain
 
     def _check_root(self) -> None:
-        if not self._root.is_dir():
+        try:
+            found = self._root.is_dir()
+        except OSError as error:
+            raise _storage_error(self._root, error) from error
+        if not found:
             raise ObjectNotFoundError(str(self._root), "there is no such folder")
 
     def _walk(self, path: Path, folder: str, above: set[tuple[int, int]]) -> Iterator[ObjectInfo]:

@@ -1,0 +1,198 @@
+"""Storages that count, fail, change, or must not be touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn
+
+from dicom_series_preview.storage import Fetched, ObjectInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from dicom_series_preview.errors import StorageError
+    from dicom_series_preview.storage import ByteRange, Storage, Usage
+
+
+class Wrapper:
+    """A storage in front of another, the same in all it does."""
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+
+    @property
+    def url(self) -> str:
+        """The inner storage's."""
+        return self.inner.url
+
+    @property
+    def immutable(self) -> bool:
+        """The inner storage's."""
+        return self.inner.immutable
+
+    @property
+    def usage(self) -> Usage:
+        """The inner storage's."""
+        return self.inner.usage
+
+    def list_objects(self, folder: str) -> list[ObjectInfo]:
+        """`Storage.list_objects`."""
+        return self.inner.list_objects(folder)
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """`Storage.list_folders`."""
+        return self.inner.list_folders(prefix)
+
+    def get(self, path: str) -> Fetched:
+        """`Storage.get`."""
+        return self.inner.get(path)
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """`Storage.fetch`."""
+        return self.inner.fetch(ranges)
+
+    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        """`Storage.put`."""
+        return self.inner.put(path, data, if_version=if_version)
+
+
+class CountingStorage(Wrapper):
+    """Notes what was asked for.
+
+    Attributes:
+        lists: Listings of objects or folders.
+        ranges: Every range, in the order of the answers.
+        received: Bytes of all answers.
+        gets: Paths read whole with `get`.
+        puts: Paths written.
+    """
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from nothing."""
+        self.lists = 0
+        self.ranges: list[ByteRange] = []
+        self.received = 0
+        self.gets: list[str] = []
+        self.puts: list[str] = []
+
+    def list_objects(self, folder: str) -> list[ObjectInfo]:
+        """Counted."""
+        self.lists += 1
+        return super().list_objects(folder)
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Counted."""
+        self.lists += 1
+        return super().list_folders(prefix)
+
+    def get(self, path: str) -> Fetched:
+        """Noted."""
+        self.gets.append(path)
+        return super().get(path)
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """Noted as the answers come."""
+        for fetched in super().fetch(ranges):
+            self.ranges.append(fetched.range)
+            self.received += len(fetched.data)
+            yield fetched
+
+    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        """Noted."""
+        self.puts.append(path)
+        return super().put(path, data, if_version=if_version)
+
+    def ranges_of(self, path: str) -> list[tuple[int, int | None]]:
+        """The ranges asked of one object."""
+        return [(r.start, r.end) for r in self.ranges if r.path == path]
+
+
+class FailingStorage(Wrapper):
+    """Answers some objects' ranges with errors.
+
+    Args:
+        inner: Answers the others.
+        errors: By path, what stands in the way.
+    """
+
+    def __init__(self, inner: Storage, errors: Mapping[str, StorageError]) -> None:
+        super().__init__(inner)
+        self.errors = errors
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """Errors in place of bytes."""
+        for fetched in super().fetch(ranges):
+            error = self.errors.get(fetched.range.path)
+            yield fetched if error is None else Fetched(fetched.range, b"", 0, "", error)
+
+
+class ChangingStorage(Wrapper):
+    """Does something behind its user's back when the first answer for an object has come.
+
+    Args:
+        inner: Answers.
+        change: By path, what happens once.
+    """
+
+    def __init__(self, inner: Storage, change: Mapping[str, Callable[[Storage], object]]) -> None:
+        super().__init__(inner)
+        self.change = dict(change)
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """Answers, then changes."""
+        for fetched in super().fetch(ranges):
+            change = self.change.pop(fetched.range.path, None)
+            if change is not None:
+                change(self.inner)
+            yield fetched
+
+
+class BareListingStorage(Wrapper):
+    """Its listings tell names only, as a plain web server's do."""
+
+    def list_objects(self, folder: str) -> list[ObjectInfo]:
+        """Without sizes and versions."""
+        return [replace(info, size=None, version="") for info in super().list_objects(folder)]
+
+
+class UntouchableStorage:
+    """Whoever asks it anything is wrong."""
+
+    url = "memory://untouchable"
+
+    @property
+    def immutable(self) -> bool:
+        """Asking is wrong."""
+        self._touched()
+
+    @property
+    def usage(self) -> Usage:
+        """Asking is wrong."""
+        self._touched()
+
+    def list_objects(self, _folder: str) -> list[ObjectInfo]:
+        """Asking is wrong."""
+        self._touched()
+
+    def list_folders(self, _prefix: str) -> list[str]:
+        """Asking is wrong."""
+        self._touched()
+
+    def get(self, _path: str) -> Fetched:
+        """Asking is wrong."""
+        self._touched()
+
+    def fetch(self, _ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """Asking is wrong."""
+        self._touched()
+
+    def put(self, _path: str, _data: bytes, *, if_version: str | None = None) -> str:  # noqa: ARG002
+        """Asking is wrong."""
+        self._touched()
+
+    def _touched(self) -> NoReturn:
+        raise AssertionError("the storage was touched")

@@ -1,0 +1,135 @@
+"""What the end-to-end tests may use: the command line, and a series on every kind of storage."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import counting
+import synthetic
+from commandline import BUCKET, Outcome
+
+from dicom_series_preview import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import servers
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No test sees the user's credentials, cache or home; each works in a folder of its own."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "DICOM_SERIES_PREVIEW_", "XDG_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("DICOM_SERIES_PREVIEW_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs a command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        status = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def succeed(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """Runs a command line that must succeed."""
+
+    def run(*arguments: object) -> Outcome:
+        outcome = command(*arguments)
+        assert outcome.status == 0, outcome.stderr
+        return outcome
+
+    return run
+
+
+@pytest.fixture
+def report_of(succeed: Callable[..., Outcome], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Runs a command that writes a picture, and reads its report."""
+
+    def run(*arguments: object) -> dict[str, Any]:
+        path = tmp_path / "report.json"
+        succeed(*arguments, "--report", path)
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def local_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local folder with the main series."""
+    root = tmp_path_factory.mktemp("local")
+    synthetic.series().write(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def bucket(moto: servers.Moto) -> Callable[[str, dict[str, bytes]], None]:
+    """Puts a folder of objects into the bucket `previews`."""
+    client = moto.client("s3")
+    client.create_bucket(Bucket=BUCKET)
+
+    def put(folder: str, objects: dict[str, bytes]) -> None:
+        def one(item: tuple[str, bytes]) -> None:
+            client.put_object(Bucket=BUCKET, Key=f"{folder}/{item[0]}", Body=item[1])
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(one, objects.items()))
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def proxy(moto: servers.Moto) -> Iterator[counting.CountingProxy]:
+    """A counting proxy before the S3 server."""
+    with counting.counting_proxy(moto.endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def signed(moto: servers.Moto, monkeypatch: pytest.MonkeyPatch) -> servers.Moto:
+    """The environment of a client that signs its requests to the S3 server."""
+    for name, value in moto.environment.items():
+        monkeypatch.setenv(name, value)
+    return moto
+
+
+@pytest.fixture
+def counted(
+    signed: servers.Moto, proxy: counting.CountingProxy, monkeypatch: pytest.MonkeyPatch
+) -> counting.CountingProxy:
+    """The environment of a client whose requests to the S3 server are counted, from here on."""
+    assert signed.endpoint
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    proxy.clear()
+    return proxy
+
+
+@pytest.fixture(scope="session")
+def console_script() -> str:
+    """The installed program."""
+    return str(Path(sys.executable).with_name("dicom-series-preview"))

@@ -1,0 +1,631 @@
+"""The manual page's examples, on every kind of storage."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import commandline
+import numpy as np
+import pytest
+import synthetic
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+SERIES = synthetic.SERIES
+SECOND = "45678abc-def0-1234-5678-90abcdef1234"
+THIRD = "abc123def456"
+STORAGES = ["local", "s3", "webdav", "python", "nginx", "nginx-webdav"]
+LUNG, BONE, BRAIN = (1500.0, -500.0), (2000.0, 300.0), (80.0, 40.0)
+ABDOMEN, SOFT = (350.0, 50.0), (400.0, 50.0)
+
+
+def evenly(first: int, last: int, tiles: int) -> list[int]:
+    """The slices that spread evenly over `tiles` tiles, a half rounded up."""
+    count = last - first + 1
+    if count <= tiles:
+        return list(range(first, last + 1))
+    return [first + int(i * (count - 1) / (tiles - 1) + 0.5) for i in range(tiles)]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example of the manual page.
+
+    Attributes:
+        line: The command line, without the program, the root and the cache.
+        size: Width and height of the picture.
+        slices: What it shows, tile by tile.
+        windows: Width and center of each column, or of every tile; None for a window of the file or of
+            statistics.
+    """
+
+    line: str
+    size: tuple[int, int]
+    slices: list[int]
+    windows: list[tuple[float, float] | None]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line as the shell hands it over."""
+        return shlex.split(self.line)
+
+    @property
+    def output(self) -> str:
+        """The picture's file name."""
+        return self.arguments[2]
+
+
+ALL = evenly(0, 39, 36)
+EXAMPLES = [
+    Example(f"mosaic {SERIES} mosaic.webp", (768, 768), ALL, [None]),
+    Example(
+        f"mosaic {SERIES} mosaic.webp --tile-width 8 --tile-height 5", (1024, 640), evenly(0, 39, 40), [None]
+    ),
+    Example(
+        f"mosaic {SERIES} mosaic.webp --image-width 256 --tile-width 4 --tile-height 4",
+        (1024, 1024),
+        evenly(0, 39, 16),
+        [None],
+    ),
+    Example(
+        f"mosaic {SERIES} mosaic.webp --start 0.2 --end 0.8 --contrast lung --quality 40",
+        (768, 768),
+        list(range(8, 32)),
+        [LUNG],
+    ),
+    Example(f"mosaic {SERIES} mosaic.jpg --quality 80 --image-width 200", (1200, 1200), ALL, [None]),
+    Example(f"get-image {SERIES} middle.webp --position 0.5", (128, 128), [19], [None]),
+    Example(f"get-image {SERIES} superior.webp --position 0.0 --contrast lung", (128, 128), [0], [LUNG]),
+    Example(
+        f"get-image {SERIES} inferior.webp --position 1.0 --contrast 350/50", (128, 128), [39], [ABDOMEN]
+    ),
+    Example(f"get-image {SERIES} slice_1.webp --position 0.5 --slice-offset 1", (128, 128), [20], [None]),
+    Example(f"get-image {SERIES} slice_-1.webp --position 0.5 --slice-offset -1", (128, 128), [18], [None]),
+    Example(
+        f"get-image {SERIES} hires.jpg --position 0.5 --image-width 512 --quality 85",
+        (512, 512),
+        [19],
+        [None],
+    ),
+    Example(
+        f"contrast-mosaic {SERIES} contrasts.webp --position 0.5 --contrast lung --contrast bone"
+        " --contrast brain",
+        (384, 128),
+        [19] * 3,
+        [LUNG, BONE, BRAIN],
+    ),
+    Example(
+        f"contrast-mosaic {SERIES} comparison.webp --start 0.3 --end 0.7 --tile-height 2"
+        " --contrast ct-brain --contrast ct-abdomen",
+        (256, 256),
+        [12, 12, 27, 27],
+        [BRAIN, ABDOMEN],
+    ),
+    Example(
+        f"contrast-mosaic {SERIES} four_windows.webp --position 0.5"
+        " --contrast lung --contrast bone --contrast brain --contrast soft",
+        (512, 128),
+        [19] * 4,
+        [LUNG, BONE, BRAIN, SOFT],
+    ),
+    Example(
+        f"contrast-mosaic {SERIES} auto_vs_embedded.webp --position 0.5 --contrast auto --contrast embedded",
+        (256, 128),
+        [19] * 2,
+        [None, None],
+    ),
+    Example(
+        f"contrast-mosaic {SERIES} custom.webp --position 0.5"
+        " --contrast 1500/500 --contrast 2000/300 --contrast 400/40 --contrast 350/50",
+        (512, 128),
+        [19] * 4,
+        [(1500.0, 500.0), BONE, (400.0, 40.0), ABDOMEN],
+    ),
+    Example(
+        f"mosaic {SERIES} multi_slice.webp --tile-width 4 --tile-height 4 --image-width 192"
+        " --start 0.3 --end 0.7",
+        (768, 768),
+        list(range(12, 28)),
+        [None],
+    ),
+    # Not in EXAMPLES of the page, but said in its text.
+    Example(
+        f"get-image {SERIES} comma.webp --position 0.5 --contrast 1500,-500 --image-width 64",
+        (64, 64),
+        [19],
+        [LUNG],
+    ),
+    Example(
+        f"contrast-mosaic {SERIES} w.jpeg --contrast liver --contrast mediastinum -q 100 --image-width 64",
+        (128, 128),
+        [0, 0, 39, 39],
+        [(150.0, 30.0), (350.0, 50.0)],
+    ),
+]
+
+SPELLINGS = [
+    SERIES,
+    SERIES.replace("-", ""),
+    SERIES.upper(),
+    "38902e14*",
+    "389*",
+    "38902e14b11f4*",
+    "{root}/" + SERIES,
+    "{root}/389*",
+]
+
+
+@pytest.fixture(scope="session")
+def web_root(web_folder: Path) -> str:
+    """The path, below any web server, of a folder with the main series."""
+    synthetic.series().write(web_folder / "dicom")
+    return "dicom"
+
+
+@pytest.fixture(scope="session")
+def s3_root(bucket: Callable[[str, dict[str, bytes]], None]) -> str:
+    """An S3 root with the main series."""
+    bucket(f"archive/ct/{SERIES}", synthetic.series().objects)
+    return f"s3://{commandline.BUCKET}/archive/ct"
+
+
+@pytest.fixture(params=STORAGES)
+def root(request: pytest.FixtureRequest) -> str:
+    """A root with the main series, on each storage; S3 is signed."""
+    if request.param == "local":
+        return str(request.getfixturevalue("local_root"))
+    if request.param == "s3":
+        request.getfixturevalue("signed")
+        return request.getfixturevalue("s3_root")
+    server = {"webdav": "dav_url", "nginx-webdav": "nginx_dav_url"}.get(request.param, f"{request.param}_url")
+    return f"{request.getfixturevalue(server)}/{request.getfixturevalue('web_root')}"
+
+
+@pytest.fixture(scope="session")
+def kept_indices(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A cache folder for each root, so that its index is built once."""
+    folders: dict[str, Path] = {}
+
+    def of(root: str) -> Path:
+        return folders.setdefault(root, tmp_path_factory.mktemp("indices"))
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def references() -> dict[str, bytes]:
+    """Pictures rendered from the local folder, by command line."""
+    return {}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.line.replace(SERIES, "SERIES"))
+def test_example_shows_the_same_on_every_storage(
+    *,
+    example: Example,
+    root: str,
+    local_root: Path,
+    kept_indices: Callable[[str], Path],
+    references: dict[str, bytes],
+    succeed: Callable[..., commandline.Outcome],
+    report_of: Callable[..., dict[str, Any]],
+) -> None:
+    """An example shows the slices and windows it says, and the same bytes whatever the storage."""
+    report = report_of(*example.arguments, "--root", root, "--cache-dir", kept_indices(root))
+    uids = synthetic.series().uids
+    tiles = report["tiles"]
+    assert [uids.index(tile["sop_instance_uid"]) for tile in tiles] == example.slices
+    for number, tile in enumerate(tiles):
+        window = example.windows[number % len(example.windows)]
+        if window is not None:
+            assert (tile["contrast"]["width"], tile["contrast"]["center"]) == window
+    picture = Path(example.output).read_bytes()
+    with Image.open(example.output) as image:
+        assert image.size == example.size == (report["width"], report["height"])
+    if example.line not in references:
+        cache = kept_indices(str(local_root))
+        succeed(*example.arguments, "--root", local_root, "--cache-dir", cache)
+        references[example.line] = Path(example.output).read_bytes()
+    assert picture == references[example.line]
+    assert [path.name for path in Path().iterdir()] == [example.output]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_names_the_series(
+    spelling: str, root: str, kept_indices: Callable[[str], Path], report_of: Callable[..., dict[str, Any]]
+) -> None:
+    """A series is found by UUID in any spelling, by prefix, and by its full URL or path."""
+    name = spelling.format(root=root)
+    where = [] if "{root}" in spelling else ["--root", root]
+    cache = kept_indices(root)
+    report = report_of(
+        "get-image", name, "a.webp", "--position", 0.5, *where, "--cache-dir", cache, "--image-width", 16
+    )
+    assert (report["series"], report["matches"]) == (SERIES, 1)
+
+
+def test_local_root_may_be_a_file_url(local_root: Path, report_of: Callable[..., dict[str, Any]]) -> None:
+    """`file://` names a local folder, in the root and in the name of a series."""
+    url = local_root.as_uri()
+    for arguments in ((SERIES, "--root", url), (f"{url}/{SERIES}",)):
+        report = report_of("get-image", arguments[0], "a.webp", "--position", 0, *arguments[1:])
+        assert (report["series"], report["root"]) == (SERIES, url)
+
+
+def test_first_of_several_matches_is_said(
+    tmp_path: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """Of the series that a prefix matches, the first in lexical order is shown, and how many there are."""
+    for name in ("389b", "389a", "390"):
+        synthetic.series(name, 2, others=False).write(tmp_path / "root")
+    outcome = succeed("get-image", "389*", "a.webp", "--position", 0, "--root", tmp_path / "root")
+    assert "389a" in outcome.stderr
+    assert "first of 2" in outcome.stderr
+
+
+def test_python_server_warns_of_missing_ranges(
+    python_url: str, web_root: str, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """A server that ignores Range works, and one warning says what it costs."""
+    outcome = succeed("get-image", SERIES, "a.webp", "--position", 0, "--root", f"{python_url}/{web_root}")
+    warnings = [line for line in outcome.lines if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert "range" in warnings[0].lower()
+
+
+# --- what the pictures show
+
+
+def decoded(image: Image.Image, column: int, row: int, side: int) -> int:
+    """The slice that a tile shows, by its grey."""
+    box = (column * side + side // 4, row * side + side // 4, (column + 1) * side - 4, (row + 1) * side - 4)
+    level = float(np.asarray(image.convert("L").crop(box), float).mean())
+    errors = [abs(synthetic.grey(i) - level) for i in range(synthetic.SLICES)]
+    assert min(errors) < 1.5
+    return int(np.argmin(errors))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ALL),
+        (("--tile-width", 3, "--tile-height", 2), evenly(0, 39, 6)),
+        (("--tile-width", 1), [19]),
+        (("--tile-width", 5, "--start", 0.25, "--end", 0.75), list(range(10, 30))),
+        (("--tile-width", 4, "--start", 0.5), evenly(20, 39, 16)),
+    ],
+)
+def test_slices_can_be_read_back_from_the_picture(
+    options: tuple[object, ...],
+    expected: list[int],
+    local_root: Path,
+    succeed: Callable[..., commandline.Outcome],
+) -> None:
+    """The picture itself shows the slices from superior to inferior, row by row, and black after the last."""
+    succeed("mosaic", SERIES, "a.jpg", "-q", 100, "--image-width", 64, "--root", local_root, *options)
+    with Image.open("a.jpg") as image:
+        columns = image.width // 64
+        shown = [decoded(image, i % columns, i // columns, 64) for i in range(len(expected))]
+        assert shown == expected
+        rest = [divmod(i, columns) for i in range(len(expected), columns * (image.height // 64))]
+        for row, column in rest:
+            box = (column * 64, row * 64, (column + 1) * 64, (row + 1) * 64)
+            assert np.asarray(image.crop(box)).max() <= 2
+
+
+def test_picture_is_the_right_way_up(local_root: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+    """The first pixel of the first row is the upper left of the picture."""
+    succeed(
+        "get-image", SERIES, "a.jpg", "--position", 0, "-q", 100, "--image-width", 64, "--root", local_root
+    )
+    with Image.open("a.jpg") as image:
+        pixels = np.asarray(image)
+    assert pixels[:4, :4].min() > 240
+    for corner in (pixels[:8, -8:], pixels[-8:, :8], pixels[-8:, -8:]):
+        assert corner.max() < 10
+
+
+@pytest.mark.parametrize(
+    ("contrast", "low", "high"),
+    [("350/50", 0, 0), ("100,-1000", 127, 128), ("2000/-1000", 127, 128), ("1/-1001", 255, 255)],
+)
+def test_windows_are_exact(
+    contrast: str, low: int, high: int, local_root: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """A window clips at center - width/2 and center + width/2, and is linear in between."""
+    succeed(
+        *("get-image", SERIES, "a.jpg", "--position", 0, "--contrast", contrast, "-q", 100),
+        *("--image-width", 64, "--root", local_root),
+    )
+    with Image.open("a.jpg") as image:
+        pixels = np.asarray(image)[16:]
+    assert low <= pixels.min() <= pixels.max() <= high
+
+
+@pytest.mark.parametrize(
+    ("legacy", "modern"),
+    [
+        (("--contrast-preset", "lung"), ("--contrast", "ct-lung")),
+        (("--window-width", "1500", "--window-center", "-500"), ("--contrast", "1500/-500")),
+        (("--contrast", "soft_tissue"), ("--contrast", "ct-soft-tissue")),
+    ],
+)
+def test_earlier_options_still_work(
+    legacy: tuple[str, ...],
+    modern: tuple[str, ...],
+    local_root: Path,
+    succeed: Callable[..., commandline.Outcome],
+) -> None:
+    """`--contrast-preset`, `--window-width` and `--window-center` mean what `--contrast` says today."""
+    for name, options in (("a.webp", legacy), ("b.webp", modern)):
+        succeed("mosaic", SERIES, name, "--root", local_root, "--tile-width", 2, *options)
+    assert Path("a.webp").read_bytes() == Path("b.webp").read_bytes()
+
+
+def test_stack_shows_another_stack(local_root: Path, report_of: Callable[..., dict[str, Any]]) -> None:
+    """`--stack 1` shows the localizer, which the main stack leaves out."""
+    report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--stack", 1, "--tile-width", 1)
+    assert [tile["file_name"] for tile in report["tiles"]] == ["7c0ffee.dcm"]
+    assert (report["stack"], report["stacks"]) == (1, [40, 1])
+
+
+# --- the report
+
+
+def test_report_says_what_is_shown_skipped_and_spent(
+    local_root: Path, report_of: Callable[..., dict[str, Any]]
+) -> None:
+    """Each tile's UID, frame, position and window; skipped objects and why; requests, bytes, milliseconds."""
+    report = report_of(
+        "mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 2, "--contrast", "lung"
+    )
+    expected = evenly(0, 39, 4)
+    source = synthetic.series()
+    for number, (tile, index) in enumerate(zip(report["tiles"], expected, strict=True)):
+        assert (tile["row"], tile["column"]) == divmod(number, 2)
+        assert tile["sop_instance_uid"] == source.uids[index]
+        assert tile["file_name"] == source.file_names[index]
+        assert tile["frame_number"] == 1
+        assert tile["axis"] == "Z"
+        assert tile["primary_position"] == 100 - synthetic.SPACING_MM * index
+        assert tile["position"] == pytest.approx(index / 39, abs=1e-6)
+        assert tile["contrast"] == {
+            "kind": "preset",
+            "name": "ct-lung",
+            "function": "LINEAR_EXACT",
+            "center": -500.0,
+            "width": 1500.0,
+        }
+        assert tile["error"] is None
+    reasons = {item["name"]: item["reason"] for item in report["skipped"]}
+    assert set(reasons) == {"README.txt", "notes"}
+    assert "name" in reasons["README.txt"]
+    assert "DICOM" in reasons["notes"]
+    cost = report["cost"]
+    assert (cost["list_requests"], cost["get_requests"]) == (1, 42 + 4)
+    assert cost["bytes"] >= 4 * 8192
+    assert set(cost["milliseconds"]) == {"index", "pixels", "render", "encode", "total"}
+    assert (report["index_source"], report["headers_read"]) == ("built", 42)
+
+
+def test_warm_report_costs_one_listing_and_the_tiles(
+    local_root: Path, report_of: Callable[..., dict[str, Any]]
+) -> None:
+    """With an index, a preview costs a listing and one request a tile."""
+    for source, gets in (("built", 42 + 4), ("cache", 4)):
+        report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 2)
+        assert report["index_source"] == source
+        assert report["cost"]["get_requests"] == gets
+        assert report["cost"]["list_requests"] == 1
+
+
+def test_no_cache_leaves_no_index(
+    local_root: Path, tmp_path: Path, report_of: Callable[..., dict[str, Any]]
+) -> None:
+    """`--no-cache` reads the headers each time and keeps nothing."""
+    for _ in range(2):
+        report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 1, "--no-cache")
+        assert report["index_source"] == "built"
+    assert not (tmp_path / "cache").exists()
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+# --- indices
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A root with the three series of the manual page."""
+    root = tmp_path / "many"
+    synthetic.series().write(root)
+    for name in (SECOND, THIRD, "SERIES1", "SERIES2"):
+        synthetic.series(name, 5, others=False).write(root)
+    return root
+
+
+def index_file(folder: Path, series: str) -> Path:
+    """Where an index is kept below a cache folder."""
+    return folder / "indices" / f"{series}_index.parquet"
+
+
+def test_build_index_in_the_default_cache(
+    many: Path, tmp_path: Path, succeed: Callable[..., commandline.Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--cache-dir`, indices go to the variable's folder, else to the user's cache."""
+    succeed("build-index", SERIES, "--root", many)
+    assert index_file(tmp_path / "cache", SERIES).is_file()
+    monkeypatch.delenv("DICOM_SERIES_PREVIEW_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    succeed("build-index", SERIES, "--root", many)
+    assert index_file(tmp_path / "xdg" / "dicom-series-preview", SERIES).is_file()
+
+
+def test_build_index_of_several(
+    many: Path, tmp_path: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """Several series make several indices below `~`, and a line each on stderr."""
+    outcome = succeed("build-index", SERIES, SECOND, "--cache-dir", "~/.cache/dicom-indices", "--root", many)
+    assert outcome.stdout == ""
+    assert [line.split()[:2] for line in outcome.lines] == [["built", f"{SERIES}:"], ["built", f"{SECOND}:"]]
+    for name in (SERIES, SECOND):
+        path = index_file(tmp_path / "home" / ".cache" / "dicom-indices", name)
+        assert path.is_file()
+        assert any(line.endswith(str(path)) for line in outcome.lines)
+
+
+def test_build_index_verbosely(many: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+    """`-v` is accepted, and standard output stays empty."""
+    assert succeed("build-index", SERIES, "--cache-dir", "indices here", "-v", "--root", many).stdout == ""
+    assert index_file(Path("indices here"), SERIES).is_file()
+
+
+def test_build_index_from_a_web_server(
+    python_url: str, web_folder: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """A series of any folder name on a web server is indexed."""
+    synthetic.series(THIRD, 5, others=False).write(web_folder / "hospital" / "dicom")
+    succeed("build-index", THIRD, "--root", f"{python_url}/hospital/dicom", "--cache-dir", "c")
+    assert index_file(Path("c"), THIRD).is_file()
+
+
+def test_limited_index_never_passes_for_a_whole_one(
+    many: Path, succeed: Callable[..., commandline.Outcome], report_of: Callable[..., dict[str, Any]]
+) -> None:
+    """`--limit` reads no more objects than it says; a preview afterwards has all of them."""
+    outcome = succeed("build-index", SERIES, "--limit", 10, "--cache-dir", "c", "--root", many)
+    assert "limited to 10" in outcome.stderr
+    report = report_of("mosaic", SERIES, "a.webp", "--cache-dir", "c", "--root", many)
+    assert report["slices"] == 40
+    assert report["headers_read"] == 42 - 10
+
+
+def test_build_index_writes_one_where_it_is_told(
+    many: Path, tmp_path: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """`-o DIR` puts the index right into DIR, which is made, and nothing into the cache."""
+    succeed("build-index", SERIES, "-o", "../out/put", "--root", many)
+    assert [path.name for path in (tmp_path / "out" / "put").iterdir()] == [f"{SERIES}_index.parquet"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_build_index_goes_on_past_a_failure(many: Path, command: Callable[..., commandline.Outcome]) -> None:
+    """Of many, those that fail are named with their reason, the others are built, and the status is 1."""
+    outcome = command("build-index", SERIES, "nothing", SECOND, "--cache-dir", "c", "--root", many)
+    assert outcome.status == 1
+    assert outcome.stdout == ""
+    assert [line.split()[0] for line in outcome.lines] == ["built", "failed", "built"]
+    assert "nothing: " in outcome.lines[1]
+    assert index_file(Path("c"), SECOND).is_file()
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--cache-dir", "my indices"), ("--cache-dir", "../Schädel%20#1"), ("-v",)]
+)
+def test_get_index_prints_the_absolute_path_alone(
+    options: tuple[str, ...], many: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """Standard output is the absolute path of the index, as the file system knows it, built or not."""
+    first, second = (succeed("get-index", SERIES, *options, "--root", many) for _ in range(2))
+    assert first.stdout == second.stdout
+    path = first.stdout.removesuffix("\n")
+    assert Path(path).is_absolute()
+    assert Path(path).is_file()
+    assert Path(path).name == f"{SERIES}_index.parquet"
+
+
+@pytest.mark.filterwarnings("default::DeprecationWarning:pandas")
+def test_get_index_opens_in_pandas(many: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+    """The printed path is a table with a row a slice, in display order."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.read_parquet(succeed("get-index", SERIES, "--root", many).stdout.strip())
+    main = table[table["Stack"] == 0]
+    assert list(main["SOPInstanceUID"]) == list(synthetic.series().uids)
+    assert set(table["SeriesUID"]) == {SERIES}
+    assert set(main["PrimaryAxis"]) == {"Z"}
+
+
+def test_processing_from_a_cache(
+    many: Path, succeed: Callable[..., commandline.Outcome], report_of: Callable[..., dict[str, Any]]
+) -> None:
+    """The manual page's automated processing: indices first, then pictures from them."""
+    succeed("build-index", "SERIES1", "SERIES2", "--cache-dir", "c", "--root", many)
+    for name in ("SERIES1", "SERIES2"):
+        report = report_of("mosaic", name, f"{name}.webp", "--cache-dir", "c", "--root", many)
+        assert (report["index_source"], report["headers_read"]) == ("cache", 0)
+
+
+def test_script_passes_the_index_on(many: Path, console_script: str) -> None:
+    """`INDEX=$(... get-index ...)` works in a shell with the installed program."""
+    script = (
+        f'INDEX=$({shlex.quote(console_script)} get-index SERIES1 --root "$1" --cache-dir c) && ls "$INDEX"'
+    )
+    done = subprocess.run(["sh", "-c", script, "sh", str(many)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == str(index_file(Path.cwd() / "c", "SERIES1"))
+
+
+# --- real series
+
+# All whose order is known, save mr-dwi-siemens-enhanced-xa: it is known by file, and each file is ten slices.
+REAL = [
+    *("ct-chest-lidc-philips", "ct-chest-topogram-siemens", "ct-gantrytilt-ge", "ct-localizer-same-series"),
+    *("ct-not-a-volume-siemens", "ct-small-ge-dcmqi", "mr-axoblique-ge", "mr-b0map-ge-2echo"),
+    *("mr-cor-ge-genesis", "mr-diffusion-coronal-ge", "mr-fmri-ge-4d", "mr-mixed-orientation-philips"),
+    *("mr-mosaic-siemens-4d", "mr-multiecho-siemens", "mr-rgb-j2k-generic", "mr-sag-siemens"),
+    *("mr-sag-xa-jpeglossless", "mr-two-slices-generic", "mr-varying-rescale-pmod", "pt-wholebody-cps"),
+]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("series", REAL)
+def test_real_series_follow_the_known_order(
+    series: str, real_data: Path, report_of: Callable[..., dict[str, Any]]
+) -> None:
+    """The tiles of a real series are spread over the order that is known of it."""
+    order = (real_data / "order" / f"{series}.txt").read_text(encoding="utf-8").split()
+    report = report_of("mosaic", series, "a.webp", "--root", real_data / "series", "--image-width", 64)
+    expected = [order[i] for i in evenly(0, len(order) - 1, 36)]
+    assert [tile["sop_instance_uid"] for tile in report["tiles"]] == expected
+    assert all(tile["error"] is None for tile in report["tiles"])
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("storage", STORAGES[1:])
+def test_real_series_look_the_same_on_every_storage(
+    *,
+    storage: str,
+    request: pytest.FixtureRequest,
+    real_data: Path,
+    report_of: Callable[..., dict[str, Any]],
+    bucket: Callable[[str, dict[str, bytes]], None],
+    web_folder: Path,
+) -> None:
+    """Real series give the bytes of the local folder from S3 and from web servers."""
+    names = ["mr-sag-siemens", "mr-cor-ge-genesis", "mr-sag-xa-jpeglossless"]
+    if storage == "s3":
+        request.getfixturevalue("signed")
+        root = f"s3://{commandline.BUCKET}/real"
+        for name in names:
+            files = (real_data / "series" / name).iterdir()
+            bucket(f"real/{name}", {path.name: path.read_bytes() for path in files})
+    else:
+        for name in names:
+            shutil.copytree(real_data / "series" / name, web_folder / "real" / name, dirs_exist_ok=True)
+        server = {"webdav": "dav_url", "nginx-webdav": "nginx_dav_url"}.get(storage, f"{storage}_url")
+        root = f"{request.getfixturevalue(server)}/real"
+    for name in names:
+        shown = {}
+        for key, where in (("there", root), ("here", str(real_data / "series"))):
+            options = ("--root", where, "--no-cache", "--tile-width", 3, "--image-width", 96)
+            report = report_of("mosaic", name, "a.webp", *options)
+            tiles = json.dumps(report["tiles"])
+            shown[key] = (Path("a.webp").read_bytes(), tiles)
+        assert shown["there"] == shown["here"]

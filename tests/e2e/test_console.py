@@ -1,0 +1,308 @@
+"""What the program says where: help, streams, traces, status, imports, and never anything of a patient."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import synthetic
+
+import servers
+from dicom_series_preview import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import commandline
+
+SERIES = synthetic.SERIES
+COMMANDS = ["mosaic", "get-image", "contrast-mosaic", "build-index", "get-index", "sample"]
+HEAVY = {
+    "numpy",
+    "pydicom",
+    "pyarrow",
+    "PIL",
+    "obstore",
+    "boto3",
+    "botocore",
+    "rich",
+    "imagecodecs",
+    "urllib3",
+}
+
+
+def console(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the installed program."""
+    return subprocess.run(
+        [script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+# --- help, version, completion
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_shows_examples(name: str, option: str, succeed: Callable[..., commandline.Outcome]) -> None:
+    """The help of every command goes to standard output and ends with examples of that command."""
+    outcome = succeed(name, option)
+    assert outcome.stderr == ""
+    _, _, examples = outcome.stdout.partition("\nExamples:\n")
+    lines = examples.strip().splitlines()
+    assert lines
+    assert all(f"dicom-series-preview {name} " in line for line in lines)
+
+
+def test_help_names_every_option_of_the_manual_page(succeed: Callable[..., commandline.Outcome]) -> None:
+    """The manual page's options are all in the commands' help."""
+    common = {"--root", "--cache-dir", "--verbose"}
+    picture = common | {"--image-width", "--contrast", "--no-cache", "--quality", "--stack", "--report"}
+    for name, options in {
+        "mosaic": picture | {"--tile-width", "--tile-height", "--start", "--end"},
+        "get-image": picture | {"--position", "--slice-offset"},
+        "contrast-mosaic": picture | {"--position", "--slice-offset", "--start", "--end", "--tile-height"},
+        "build-index": common | {"--output", "--limit"},
+        "get-index": common,
+    }.items():
+        assert options <= set(re.findall(r"--[a-z-]+", succeed(name, "--help").stdout)), name
+
+
+def test_help_of_the_program_lists_the_commands(succeed: Callable[..., commandline.Outcome]) -> None:
+    """`--help` names every command."""
+    text = succeed("--help").stdout
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+
+
+def test_version(succeed: Callable[..., commandline.Outcome]) -> None:
+    """`--version` prints the program's name and version."""
+    assert succeed("--version").stdout == f"dicom-series-preview {__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(shell: str, console_script: str) -> None:
+    """The program emits a completion script for each shell."""
+    done = console(console_script, _DICOM_SERIES_PREVIEW_COMPLETE=f"{shell}_source")
+    assert done.returncode == 0
+    assert "_DICOM_SERIES_PREVIEW_COMPLETE" in done.stdout
+
+
+def test_completion_of_contrasts(console_script: str) -> None:
+    """Presets are completed."""
+    done = console(
+        console_script,
+        _DICOM_SERIES_PREVIEW_COMPLETE="bash_complete",
+        COMP_WORDS="dicom-series-preview mosaic S a.webp --contrast b",
+        COMP_CWORD="5",
+    )
+    assert {line.rpartition(",")[2] for line in done.stdout.split()} == {"bone", "brain"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["mosaic", "--help"], ["nonsense"]])
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    """Help, version and usage errors load none of the libraries that take long."""
+    code = (
+        "import sys; from dicom_series_preview.cli import main; "
+        f"main({arguments!r}); print(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stderr.splitlines()[-1].split())
+
+
+# --- the installed program
+
+
+def test_program_renders(console_script: str, local_root: Path) -> None:
+    """The installed program writes the picture, says one line on stderr, and ends with 0."""
+    done = console(console_script, "mosaic", "389*", "a.webp", "--root", local_root)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("a.webp: 768 x 768, 36 of 40 slices, 2 objects skipped, index built; ")
+    assert Path("a.webp").read_bytes()[8:12] == b"WEBP"
+
+
+def test_program_fails(console_script: str, local_root: Path) -> None:
+    """The installed program ends with 1 and one line, for usage errors too."""
+    for arguments in (("mosaic", "nothing", "a.webp", "--root", local_root), ("mosaic",), ("nonsense",)):
+        done = console(console_script, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+    assert list(Path().iterdir()) == []
+
+
+def test_module_is_the_program(local_root: Path) -> None:
+    """`python -m dicom_series_preview` is the same program."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dicom_series_preview", "get-index", SERIES, "--root", str(local_root)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(done.stdout.strip()).is_file()
+
+
+# --- streams
+
+
+def test_only_paths_go_to_standard_output(
+    local_root: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """Standard output is the path of `get-index` and `sample`, and empty elsewhere, with -v too."""
+    where = ("--root", local_root, "-v")
+    assert succeed("mosaic", SERIES, "a.webp", *where).stdout == ""
+    assert succeed("get-image", SERIES, "a.webp", "--position", 0, *where).stdout == ""
+    assert succeed("contrast-mosaic", SERIES, "a.webp", "--contrast", "lung", *where).stdout == ""
+    assert succeed("build-index", SERIES, *where).stdout == ""
+    assert Path(succeed("get-index", SERIES, *where).stdout.strip()).is_file()
+
+
+def test_sample_prints_its_folder(console_script: str) -> None:
+    """`sample` prints the folder of the series it wrote, which the other commands take."""
+    done = console(console_script, "sample", "demo folder")
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = Path(done.stdout.removesuffix("\n"))
+    assert folder.parent == Path("demo folder")
+    shown = console(console_script, "mosaic", folder.absolute(), "a.webp")
+    assert (shown.returncode, shown.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("option", ["-v", "--verbose", "-vq30"])
+def test_verbose_adds_the_trace(
+    option: str, local_root: Path, command: Callable[..., commandline.Outcome]
+) -> None:
+    """With -v an error comes with its trace, and still ends with its line."""
+    arguments = ("mosaic", "nothing", "a.webp", "--root", local_root)
+    quiet, verbose = command(*arguments), command(*arguments, option)
+    assert "Traceback" not in quiet.stderr
+    assert "Traceback (most recent call last)" in verbose.stderr
+    assert verbose.lines[-1] == quiet.lines[-1]
+    assert (quiet.status, verbose.status) == (1, 1)
+
+
+def test_verbose_tells_which_series_a_prefix_means(
+    local_root: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """With -v the resolved name of a prefix is logged."""
+    options = ("mosaic", "389*", "a.webp", "--root", local_root)
+    assert f"the first is {SERIES}" in succeed(*options, "-v").stderr
+    assert f"the first is {SERIES}" not in succeed(*options).stderr
+
+
+def test_no_progress_bar_without_a_terminal(
+    local_root: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """Where stderr is no terminal, there are whole lines only."""
+    outcome = succeed("mosaic", SERIES, "a.webp", "--root", local_root)
+    assert not re.search(r"[\r\x1b]", outcome.stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_progress_bar_on_a_terminal(local_root: Path, console_script: str) -> None:
+    """On a terminal, long work shows a bar on stderr, and standard output stays clean."""
+    import pty  # noqa: PLC0415 - not on every platform
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [console_script, "get-index", SERIES, "--root", str(local_root)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"reading headers" in shown
+    assert Path(stdout.decode().strip()).is_file()
+
+
+# --- patient data
+
+
+def test_no_patient_data_anywhere(
+    tmp_path: Path, command: Callable[..., commandline.Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a patient is in any output, report or file name, with -v, and where commands fail."""
+    monkeypatch.setenv("PYTHONWARNINGS", "default")
+    root = tmp_path / "root"
+    series = synthetic.series()
+    folder = series.write(root)
+    first, second, third = series.file_names[:3]
+    (folder / first).write_bytes(series.objects[first][:-5000])
+    (folder / second).write_bytes(series.objects[second][:700])
+    dataset = synthetic.slice_dataset(SERIES, 2, synthetic.SLICES)
+    dataset.WindowWidth = 0
+    (folder / third).write_bytes(synthetic.encoded(dataset))
+    broken = root / "broken"
+    broken.mkdir()
+    for name in series.file_names[:4]:
+        (broken / name).write_bytes(series.objects[name][:-8000])
+    outcomes = [
+        command(*line.split(), "--root", root, "-v")
+        for line in (
+            f"mosaic {SERIES} a.webp --report a.json",
+            f"mosaic {SERIES} z.webp --contrast embedded --report z.json",
+            "mosaic broken b.webp --report b.json",
+            f"get-image {SERIES} c.jpg --position 0 --report c.json",
+            f"get-image {SERIES} c.jpg --position 0.5 --slice-offset 99",
+            f"contrast-mosaic {SERIES} d.webp --contrast auto --contrast embedded --report d.json",
+            f"contrast-mosaic {SERIES} d.webp --contrast embedded:nothing --report e.json",
+            f"build-index {SERIES} broken nothing",
+            f"get-index {SERIES}",
+            f"mosaic {SERIES} f.webp --stack 9",
+            "mosaic nothing g.webp",
+        )
+    ]
+    assert {outcome.status for outcome in outcomes} == {0, 1}
+    said = "".join(outcome.stdout + outcome.stderr for outcome in outcomes)
+    written = "".join(path.read_text(encoding="utf-8") for path in Path().glob("*.json"))
+    assert len(list(Path().glob("*.json"))) >= 4
+    names = " ".join(str(path) for path in tmp_path.rglob("*"))
+    for secret in synthetic.SECRETS:
+        assert secret not in said
+        assert secret not in written
+        assert secret not in names
+
+
+def test_pictures_hold_no_metadata(local_root: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+    """Pictures are pixels only."""
+    for name in ("a.webp", "a.jpg"):
+        succeed("mosaic", SERIES, name, "--root", local_root)
+        data = Path(name).read_bytes()
+        for chunk in (b"Exif", b"EXIF", b"XMP", b"ICCP", *(secret.encode() for secret in synthetic.SECRETS)):
+            assert chunk not in data
+
+
+def test_server_sees_no_patient_data(succeed: Callable[..., commandline.Outcome]) -> None:
+    """Nothing of a patient is in what a web server is asked."""
+    series = synthetic.series("remote", 3, others=False)
+    links = "".join(f'<a href="{name}">{name}</a>\n' for name in series.file_names)
+
+    def answer(asked: servers.Asked) -> servers.Answer:
+        if asked.method == "PROPFIND":
+            return servers.Answer(405)
+        name = asked.path.rpartition("/")[2]
+        if name in series.objects:
+            return servers.Answer(200, {}, series.objects[name])
+        return servers.Answer(200, {"Content-Type": "text/html"}, f"<html>{links}</html>".encode())
+
+    with servers.ScriptedServer(answer) as server:
+        succeed("mosaic", "remote", "a.webp", "--root", server.url)
+        asked = json.dumps([(request.method, request.path, request.headers) for request in server.asked])
+    assert not [secret for secret in synthetic.SECRETS if secret in asked]

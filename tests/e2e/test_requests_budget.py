@@ -1,0 +1,196 @@
+"""What a preview asks a real S3 server for, as the server sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import commandline
+import pytest
+import synthetic
+
+import doubles
+from dicom_series_preview.requests import MosaicRequest
+from dicom_series_preview.series import IndexCache
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.settings import Limits, Settings
+from dicom_series_preview.storage import MemoryStorage, open_storage
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+
+    import counting
+
+LARGE = "large-series"
+COUNT = 300
+FIRST_RANGE = 5 * 1024
+PIXELS = 64 * 64 * 2
+ROOT = f"s3://{commandline.BUCKET}/budget"
+
+
+@pytest.fixture(scope="session")
+def large(bucket: Callable[[str, dict[str, bytes]], None]) -> str:
+    """A series of 300 slices with short headers, in the bucket."""
+    bucket(f"budget/{LARGE}", synthetic.series(LARGE, COUNT, others=False).objects)
+    return LARGE
+
+
+@pytest.fixture(scope="session")
+def small(bucket: Callable[[str, dict[str, bytes]], None]) -> str:
+    """A series of 40 slices in the bucket."""
+    bucket("budget/small-series", synthetic.series("small-series", others=False).objects)
+    return "small-series"
+
+
+@pytest.fixture
+def spend(
+    report_of: Callable[..., dict[str, Any]], counted: counting.CountingProxy
+) -> Callable[..., tuple[Counter[str], dict[str, Any]]]:
+    """Runs a command on the bucket: requests by kind as the server got them, and the report."""
+
+    def run(*arguments: object) -> tuple[Counter[str], dict[str, Any]]:
+        counted.clear()
+        report = report_of(*arguments, "--root", ROOT)
+        kinds = counted.kinds()
+        assert (kinds["LIST"], kinds["GET"]) == (
+            report["cost"]["list_requests"],
+            report["cost"]["get_requests"],
+        )
+        return kinds, report
+
+    return run
+
+
+Spend = "Callable[..., tuple[Counter[str], dict[str, Any]]]"
+
+
+def test_mosaic_cold_then_warm(large: str, spend: Spend, counted: counting.CountingProxy) -> None:
+    """A first mosaic of 300 slices is a listing, 300 headers and 36 tiles; the next has no headers."""
+    kinds, report = spend("mosaic", large, "a.webp")
+    assert kinds == {"LIST": 1, "GET": COUNT + 36}
+    headers = [seen for seen in counted.gets() if seen.start == 0]
+    tiles = [seen for seen in counted.gets() if seen.start != 0]
+    assert (len(headers), len({seen.target for seen in headers})) == (COUNT, COUNT)
+    assert {seen.length for seen in headers} == {FIRST_RANGE}
+    assert (len(tiles), len({seen.target for seen in tiles})) == (36, 36)
+    assert {seen.length for seen in tiles} == {PIXELS}
+    assert report["cost"]["bytes"] == COUNT * FIRST_RANGE + 36 * PIXELS
+
+    kinds, report = spend("mosaic", large, "a.webp")
+    assert kinds == {"LIST": 1, "GET": 36}
+    assert {seen.length for seen in counted.gets()} == {PIXELS}
+    assert report["cost"]["bytes"] == 36 * PIXELS
+
+
+def test_image_and_contrasts_warm(small: str, spend: Spend) -> None:
+    """With an index, an image is one request, and a contrast mosaic one a slice, not one a tile."""
+    spend("mosaic", small, "a.webp", "--tile-width", 1)
+    kinds, _ = spend("get-image", small, "a.webp", "--position", 0.3)
+    assert kinds == {"LIST": 1, "GET": 1}
+    contrasts = [word for name in ("lung", "bone", "brain", "auto") for word in ("--contrast", name)]
+    kinds, report = spend("contrast-mosaic", small, "a.webp", "--tile-height", 3, *contrasts)
+    assert kinds == {"LIST": 1, "GET": 3}
+    assert len(report["tiles"]) == 12
+    kinds, _ = spend("contrast-mosaic", small, "a.webp", "--position", 0.5, *contrasts)
+    assert kinds == {"LIST": 1, "GET": 1}
+
+
+def test_new_object_is_the_only_one_read(
+    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend
+) -> None:
+    """When an object is added, its header alone is read again."""
+    objects = dict(synthetic.series("growing", 12, others=False).objects)
+    name, data = objects.popitem()
+    bucket("budget/growing", objects)
+    kinds, report = spend("mosaic", "growing", "a.webp", "--tile-width", 1)
+    assert kinds == {"LIST": 1, "GET": 11 + 1}
+    bucket("budget/growing", {name: data})
+    kinds, report = spend("mosaic", "growing", "a.webp", "--tile-width", 1)
+    assert kinds == {"LIST": 1, "GET": 1 + 1}
+    assert (report["index_source"], report["headers_read"], report["slices"]) == ("updated", 1, 12)
+
+
+def test_prefix_costs_one_listing_more(small: str, spend: Spend) -> None:
+    """A prefix is one listing of folders."""
+    spend("mosaic", small, "a.webp", "--tile-width", 1)
+    kinds, _ = spend("mosaic", "small*", "a.webp", "--tile-width", 1)
+    assert kinds == {"LIST": 2, "GET": 1}
+
+
+def test_get_index_warm_is_one_listing(
+    small: str, spend: Spend, counted: counting.CountingProxy, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """The path of a fresh index costs one listing."""
+    spend("mosaic", small, "a.webp", "--tile-width", 1)
+    counted.clear()
+    succeed("get-index", small, "--root", ROOT)
+    assert counted.kinds() == {"LIST": 1}
+
+
+def test_immutable_root_needs_no_listing(small: str, counted: counting.CountingProxy, tmp_path: Path) -> None:
+    """Below a root that never changes, a mosaic with an index is its 36 tiles and nothing else."""
+
+    class Immutable(doubles.Wrapper):
+        immutable = True
+
+    storage = Immutable(open_storage(ROOT, Settings(tmp_path), os.environ))
+    service = PreviewService(storage, IndexCache(MemoryStorage()), Limits())
+    request = MosaicRequest.from_strings(small, "a.webp", {})
+    first = service.mosaic(request)
+    assert counted.kinds() == {"LIST": 1, "GET": synthetic.SLICES + 36}
+    counted.clear()
+    second = service.mosaic(request)
+    assert counted.kinds() == {"GET": 36}
+    assert (second.report.cost.list_requests, second.report.cost.get_requests) == (0, 36)
+    assert first.data == second.data
+
+
+def test_listing_takes_a_request_a_thousand_objects(
+    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend
+) -> None:
+    """1010 objects are two pages of listing, and what is passed over by name is not read."""
+    objects = dict(synthetic.series("crowded", 10, others=False).objects)
+    objects |= {f"{number}.json": b"{}" for number in range(1000)}
+    bucket("budget/crowded", objects)
+    kinds, report = spend("mosaic", "crowded", "a.webp", "--tile-width", 1)
+    assert kinds == {"LIST": 2, "GET": 10 + 1}
+    assert len(report["skipped"]) == 1000
+
+
+def test_long_headers_are_learned(
+    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, counted: counting.CountingProxy
+) -> None:
+    """Where headers are long, all but the first few cost one request and at most 1.15 of their length."""
+    count, private = 100, 130_000
+    series = synthetic.series("long", count, others=False, private_bytes=private)
+    bucket("budget/long", series.objects)
+    length = min(len(data) for data in series.objects.values()) - PIXELS
+    kinds, report = spend("mosaic", "long", "a.webp", "--tile-width", 1)
+    by_object: dict[str, list[int]] = {}
+    for seen in counted.gets():
+        if seen.length is not None and seen.length != PIXELS:
+            by_object.setdefault(seen.target, []).append(seen.length)
+    assert len(by_object) == count
+    learned = [sizes[0] for sizes in by_object.values() if len(sizes) == 1 and sizes[0] != FIRST_RANGE]
+    finders = [sizes for sizes in by_object.values() if len(sizes) > 1 or sizes[0] == FIRST_RANGE]
+    # Those under way before the first header's length is known are no more than are asked for at once.
+    assert len(learned) >= count - Settings(Path()).concurrency
+    assert max(learned) <= 1.15 * length
+    assert sum(map(len, by_object.values())) <= count + len(finders) + 4
+    assert report["cost"]["bytes"] <= 1.15 * length * count + len(finders) * FIRST_RANGE + PIXELS
+    assert kinds.keys() == {"LIST", "GET"}
+
+
+def test_budget_is_said_on_stderr(
+    small: str, counted: counting.CountingProxy, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """The line after a picture says the requests that were made."""
+    succeed("build-index", small, "--root", ROOT)
+    counted.clear()
+    outcome = succeed("mosaic", small, "a.webp", "--root", ROOT, "--report", "r.json")
+    assert "1 LIST and 36 GET" in outcome.stderr
+    assert json.loads(Path("r.json").read_text(encoding="utf-8"))["cost"]["get_requests"] == 36
+    assert counted.kinds() == {"LIST": 1, "GET": 36}

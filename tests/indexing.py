@@ -1,0 +1,47 @@
+"""Objects -> records and indices, for tests of what is built on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.errors import ObjectError
+from dicom_series_preview.headers import Converter, Header, parse
+from dicom_series_preview.index import Index, Provenance, Record, Skipped, build
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PROVENANCE = Provenance(series="series", root="memory://objects", fingerprint="f" * 64, listed=1)
+
+
+def header_of(data: bytes, converter: Converter | None = None) -> Header:
+    """The header of a whole object."""
+    header = parse(data, len(data), converter or Converter())
+    assert isinstance(header, Header)
+    return header
+
+
+def records_of(objects: Mapping[str, bytes]) -> list[Record]:
+    """A record of each object, in the given order."""
+    converter = Converter()
+    return [Record.of(name, f"v-{name}", header_of(data, converter)) for name, data in objects.items()]
+
+
+def index_of(objects: Mapping[str, bytes], provenance: Provenance = PROVENANCE) -> Index:
+    """The index of some objects, through a Parquet file."""
+    return Index.from_parquet(Index(build(records_of(objects), provenance)).to_parquet())
+
+
+def readable_records(folder: Path) -> tuple[list[Record], list[Skipped]]:
+    """Records of what is DICOM below a folder, and what is not."""
+    converter = Converter()
+    records, skipped = [], []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            try:
+                records.append(Record.of(name, f"v-{name}", header_of(path.read_bytes(), converter)))
+            except ObjectError as error:
+                skipped.append(Skipped(name, error.reason))
+    return records, skipped

@@ -1,0 +1,221 @@
+"""Small DICOM objects for tests, written by pydicom or byte by byte where it would refuse.
+
+`image()` and `enhanced()` make data sets, `encode()` makes objects of them, `encapsulate()` their pixels.
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from pydicom import DataElement, Dataset
+from pydicom.config import IGNORE
+from pydicom.dataset import FileMetaDataset
+from pydicom.sequence import Sequence as Items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+JPEG = "1.2.840.10008.1.2.4.50"
+RLE = "1.2.840.10008.1.2.5"
+NATIVE = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+SERIES_UID = "1.2.826.0.1.3680043.10.1"
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+
+ITEM = b"\xfe\xff\x00\xe0"
+SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+def image(number: int = 1, **elements: Any) -> Dataset:
+    """An axial CT slice of 4 x 6 pixels, `number` mm above the origin.
+
+    Args:
+        number: InstanceNumber, and what sets slices apart.
+        elements: By keyword, what else it has; None leaves an element out.
+    """
+    values: dict[str, Any] = {
+        "SOPClassUID": CT_IMAGE,
+        "SOPInstanceUID": f"{SERIES_UID}.{number}",
+        "SeriesInstanceUID": SERIES_UID,
+        "Modality": "CT",
+        "InstanceNumber": number,
+        "ImagePositionPatient": [0.0, 0.0, float(number)],
+        "ImageOrientationPatient": list(AXIAL),
+        "PixelSpacing": [0.5, 0.25],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": 4,
+        "Columns": 6,
+        "BitsAllocated": 16,
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 0,
+        "RescaleSlope": 1.0,
+        "RescaleIntercept": -1024.0,
+        "PixelData": bytes(range(48)),
+        **elements,
+    }
+    return dataset(**{name: value for name, value in values.items() if value is not None})
+
+
+def report(number: int = 1, **elements: Any) -> Dataset:
+    """An object without pixels."""
+    return dataset(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11",
+        SOPInstanceUID=f"{SERIES_UID}.{number}",
+        SeriesInstanceUID=SERIES_UID,
+        Modality="SR",
+        InstanceNumber=number,
+        **elements,
+    )
+
+
+def dataset(**elements: Any) -> Dataset:
+    """A data set of elements by keyword; lists of data sets are sequences."""
+    made = Dataset()
+    for name, value in elements.items():
+        is_sequence = isinstance(value, list) and value and isinstance(value[0], Dataset)
+        setattr(made, name, Items(value) if is_sequence else value)
+    return made
+
+
+def add(target: Dataset, tag: int, vr: str, value: Any) -> Dataset:
+    """Add an element as it is, also where pydicom would warn of it."""
+    target.add(DataElement(tag, vr, value, validation_mode=IGNORE))
+    return target
+
+
+def enhanced(groups: Sequence[Dataset], shared: Dataset | None = None, **elements: Any) -> Dataset:
+    """A multi-frame image.
+
+    Args:
+        groups: The functional groups of each frame.
+        shared: The shared functional groups.
+        elements: Of the root.
+    """
+    count = len(groups)
+    return image(
+        **{
+            "NumberOfFrames": count,
+            "ImagePositionPatient": None,
+            "ImageOrientationPatient": None,
+            "PixelSpacing": None,
+            "RescaleSlope": None,
+            "RescaleIntercept": None,
+            "SharedFunctionalGroupsSequence": [shared] if shared is not None else None,
+            "PerFrameFunctionalGroupsSequence": list(groups),
+            "PixelData": bytes(i % 251 for i in range(48 * count)),
+            **elements,
+        }
+    )
+
+
+def position_group(x: float, y: float, z: float, **macros: Any) -> Dataset:
+    """A frame's functional groups: its position, and whatever other macros by keyword."""
+    return dataset(PlanePositionSequence=[dataset(ImagePositionPatient=[x, y, z])], **macros)
+
+
+def orientation_group(cosines: Sequence[float] = AXIAL, **macros: Any) -> Dataset:
+    """Functional groups with an orientation, and whatever other macros by keyword."""
+    return dataset(PlaneOrientationSequence=[dataset(ImageOrientationPatient=list(cosines))], **macros)
+
+
+def undefined_lengths(target: Dataset) -> Dataset:
+    """Give every sequence and item of a data set an undefined length."""
+    for element in target:
+        if element.VR == "SQ":
+            element.is_undefined_length = True
+            for item in element.value:
+                item.is_undefined_length_sequence_item = True
+                undefined_lengths(item)
+    return target
+
+
+def encode(source: Dataset, transfer_syntax: str = EXPLICIT) -> bytes:
+    """A data set as an object with preamble and file meta information."""
+    source = Dataset(source)
+    source.file_meta = FileMetaDataset()
+    source.file_meta.TransferSyntaxUID = transfer_syntax
+    if "PixelData" in source:
+        encapsulated = source.PixelData.startswith(ITEM)
+        source["PixelData"].VR = "OB" if encapsulated else "OW"
+        source["PixelData"].is_undefined_length = encapsulated
+    buffer = BytesIO()
+    source.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def without_preamble(data: bytes) -> bytes:
+    """The object from its file meta information on."""
+    return data[132:]
+
+
+def without_meta(data: bytes) -> bytes:
+    """The bare data set of an object: neither preamble nor file meta information."""
+    length = struct.unpack_from("<I", data, 140)[0]
+    return data[144 + length :]
+
+
+def item(value: bytes) -> bytes:
+    """A value as a fragment item."""
+    return ITEM + struct.pack("<I", len(value)) + value
+
+
+def encapsulate(frames: Iterable[Sequence[bytes]], table: Sequence[int] | None = ()) -> bytes:
+    """Encapsulated pixels.
+
+    Args:
+        frames: The fragments of each.
+        table: The basic offset table; None for the true one.
+    """
+    parts = [b"".join(item(fragment) for fragment in frame) for frame in frames]
+    if table is None:
+        table = offsets(parts)
+    return item(struct.pack(f"<{len(table)}I", *table)) + b"".join(parts)
+
+
+def offsets(parts: Sequence[bytes]) -> list[int]:
+    """Where each part begins when they follow each other."""
+    starts = [0]
+    for part in parts[:-1]:
+        starts.append(starts[-1] + len(part))
+    return starts
+
+
+def element(tag: int, vr: str, value: bytes, length: int | None = None) -> bytes:
+    """An element in explicit VR little endian, byte by byte.
+
+    Args:
+        tag: Group and number.
+        vr: Its VR.
+        value: Its bytes as they are.
+        length: What its length field says; None for the truth.
+    """
+    length = len(value) if length is None else length
+    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr.encode()
+    if vr in {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}:
+        return head + b"\0\0" + struct.pack("<I", length) + value
+    return head + struct.pack("<H", length) + value
+
+
+def implicit_element(tag: int, value: bytes, length: int | None = None) -> bytes:
+    """An element in implicit VR little endian, byte by byte."""
+    length = len(value) if length is None else length
+    return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length) + value
+
+
+def preamble(transfer_syntax: str | None = EXPLICIT) -> bytes:
+    """Preamble, prefix and file meta information, with no group length."""
+    meta = element(0x00020001, "OB", b"\0\1")
+    if transfer_syntax is not None:
+        meta += element(0x00020010, "UI", transfer_syntax.encode() + b"\0" * (len(transfer_syntax) % 2))
+    return bytes(128) + b"DICM" + meta

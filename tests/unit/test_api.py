@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import dicom_series_preview
+import make_dicom
+from dicom_series_preview.api import Series
+from dicom_series_preview.errors import NoImageError, OutputError, PreviewError, RequestError, RequestErrors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with a series of five slices, and a cache folder of its own."""
+    folder = tmp_path / "root" / "S"
+    folder.mkdir(parents=True)
+    for number in range(1, 6):
+        stored = np.full((8, 8), 100 * number, "<u2")
+        data = make_dicom.image(
+            number, Rows=8, Columns=8, PixelSpacing=[1.0, 1.0], PixelData=stored.tobytes(), KVP=100 + number
+        )
+        (folder / f"{number}.dcm").write_bytes(make_dicom.encode(data))
+    monkeypatch.setenv("DICOM_SERIES_PREVIEW_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "root"
+
+
+def test_package_exports() -> None:
+    """What the package promises is there."""
+    assert all(hasattr(dicom_series_preview, name) for name in dicom_series_preview.__all__)
+    assert dicom_series_preview.Series is Series
+
+
+def test_pictures(root: Path) -> None:
+    """A series gives mosaics, images and contrast mosaics, with options as on the command line."""
+    series = Series("S", root=root)
+    mosaic = series.mosaic(tile_width=2, image_width=8, contrast="lung")
+    assert (mosaic.media_type, mosaic.report.width, mosaic.report.height) == ("image/webp", 16, 16)
+    assert mosaic.data[8:12] == b"WEBP"
+    image = series.image(0.5, image_format="jpeg", image_width=8)
+    assert (image.media_type, image.data[:2]) == ("image/jpeg", b"\xff\xd8")
+    assert [tile.file_name for tile in image.report.tiles] == ["3.dcm"]
+    assert series.image(0.5, slice_offset=-1).report.tiles[0].file_name == "4.dcm"
+    compared = series.contrast_mosaic("lung", "1500/-500", "auto", position=0, image_width=8)
+    assert (compared.report.width, compared.report.height) == (24, 8)
+    assert [tile.contrast.kind for tile in compared.report.tiles] == ["preset", "custom", "auto"]
+
+
+def test_numbers_and_text_are_the_same(root: Path) -> None:
+    """Options may be numbers or text, and None is an option that is not given."""
+    series = Series("S", root=str(root))
+    numbers = series.mosaic(tile_width=2, quality=50, start=0.25, contrast=None)
+    assert numbers.data == series.mosaic(tile_width="2", quality="50", start="0.25").data
+
+
+def test_mistakes_are_request_errors(root: Path) -> None:
+    """A wrong option is the request's error, all at once, and an unknown one too."""
+    series = Series("S", root=root)
+    with pytest.raises(RequestErrors) as caught:
+        series.mosaic(tile_width=0, quality=101)
+    assert [error.parameter for error in caught.value.errors] == ["tile_width", "quality"]
+    with pytest.raises(RequestError, match="nonsense"):
+        series.image(0, nonsense=1)
+    with pytest.raises(RequestError, match="position"):
+        series.image(1.5)
+    with pytest.raises(RequestError, match="contrast"):
+        series.contrast_mosaic()
+
+
+@pytest.mark.parametrize(("name", "where"), [("../S", "."), ("", "."), ("S", "ftp://host")])
+def test_bad_names_are_refused_at_once(name: str, where: str, root: Path) -> None:
+    """A name or root that cannot be one is refused before anything is asked."""
+    assert root
+    with pytest.raises(RequestError):
+        Series(name, root=where)
+
+
+def test_name_may_bring_its_root(root: Path) -> None:
+    """An absolute path names root and series."""
+    assert Series(str(root / "S")).image(0).report.series == "S"
+
+
+def test_index_is_kept(root: Path, tmp_path: Path) -> None:
+    """An index is kept in the variable's folder, in the folder that is given, or not at all."""
+    Series("S", root=root, cache=False).mosaic()
+    assert not (tmp_path / "cache").exists()
+    Series("S", root=root).mosaic()
+    assert (tmp_path / "cache" / "indices" / "S_index.parquet").is_file()
+    given = tmp_path / "given" / ".." / "a b"
+    Series("S", root=root, cache_dir=given).mosaic()
+    assert (tmp_path / "a b" / "indices" / "S_index.parquet").is_file()
+    assert Series("S", root=root, cache_dir=given).mosaic().report.index_source == "cache"
+
+
+def test_cache_that_is_a_file(root: Path, tmp_path: Path) -> None:
+    """A cache folder that cannot be made is one of the product's errors."""
+    (tmp_path / "cache").write_bytes(b"")
+    with pytest.raises(OutputError, match="cache: the index's folder cannot be made"):
+        Series("S", root=root)
+
+
+def test_table(root: Path) -> None:
+    """The table has a row a slice, in display order."""
+    table = Series("S", root=root).table
+    assert table.column("FileName").to_pylist() == ["5.dcm", "4.dcm", "3.dcm", "2.dcm", "1.dcm"]
+    assert table.column("Index").to_pylist() == [0, 1, 2, 3, 4]
+
+
+def test_header(root: Path) -> None:
+    """A row's header is the object's, what is the same everywhere and what varies, without pixels."""
+    series = Series("S", root=root)
+    header = series.header(0)
+    assert (header.SOPInstanceUID, header.Modality, header.KVP) == (f"{make_dicom.SERIES_UID}.5", "CT", 105)
+    assert "PixelData" not in header
+    for row in (-1, 5):
+        with pytest.raises(RequestError, match="0 to 4"):
+            series.header(row)
+
+
+def test_save(root: Path, tmp_path: Path) -> None:
+    """A picture is saved whole under the extension of its format, and no other."""
+    picture = Series("S", root=root).image(0, image_format="jpeg")
+    for name in ("a.jpg", "a.jpeg", "a.JPG"):
+        picture.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == picture.data
+    for name in ("a.webp", "a.png", "a"):
+        with pytest.raises(RequestError):
+            picture.save(tmp_path / name)
+        assert not (tmp_path / name).exists()
+    with pytest.raises(OutputError, match="no such folder"):
+        picture.save(str(tmp_path / "missing" / "a.jpg"))
+
+
+def test_notebook(root: Path) -> None:
+    """A notebook shows the picture at its size, from the HTML alone."""
+    picture = Series("S", root=root).mosaic(tile_width=2, image_width=8)
+    html = picture._repr_html_()
+    found = re.fullmatch(
+        r'<img src="data:image/webp;base64,([^"]+)" width="16" height="16" alt="[^"]+">', html
+    )
+    assert found
+    assert base64.b64decode(found[1]) == picture.data
+
+
+def test_reprs_are_short(root: Path) -> None:
+    """What a notebook prints names the series and its root, and holds no bytes."""
+    series = Series("S", root=root)
+    assert repr(series) == f"Series('S', root='{root.as_uri()}')"
+    assert repr(series.image(0)) == "Preview(media_type='image/webp')"
+
+
+def test_errors_are_the_products(root: Path) -> None:
+    """Whatever goes wrong is a PreviewError."""
+    (root / "empty-ish").mkdir()
+    (root / "empty-ish" / "a").write_bytes(b"no DICOM")
+    with pytest.raises(NoImageError):
+        Series("empty-ish", root=root).mosaic()
+    with pytest.raises(PreviewError):
+        Series("missing", root=root).table  # noqa: B018

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import logging
+import shlex
+
+import click
+import pytest
+
+from dicom_series_preview import cli
+from dicom_series_preview.settings import DEFAULT_ROOT
+
+COMMANDS = sorted(cli.cli.commands)
+PICTURES = ["mosaic", "get-image", "contrast-mosaic"]
+
+
+def parsed(line: str) -> click.Context:
+    """The context of a command line that is parsed and not run."""
+    program, name, *arguments = shlex.split(line)
+    parent = cli.cli.make_context(program, [name, *arguments])
+    return cli.cli.commands[name].make_context(name, arguments, parent=parent)
+
+
+def test_commands() -> None:
+    """The manual page's five commands, and the sample."""
+    assert set(COMMANDS) == {"mosaic", "get-image", "contrast-mosaic", "build-index", "get-index", "sample"}
+
+
+@pytest.mark.parametrize(
+    "line", [line.strip() for text in cli._EXAMPLES.values() for line in text.strip().splitlines()]
+)
+def test_examples_of_the_help_can_be_typed(line: str) -> None:
+    """Every example of the help is a command line that the command takes."""
+    if line.startswith("duckdb"):
+        line = line.partition("$(")[2].partition(")")[0]
+    context = parsed(line)
+    assert context.params
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_options_of_the_door_are_not_the_requests(name: str) -> None:
+    """Root, cache, report and verbosity are this door's; everything else that is given is the request's."""
+    line = f"p {name} S a.webp --root /r --cache-dir c --no-cache --report r.json -v -q 3 --stack 1"
+    options = dict(parsed(line).params)
+    del options["series"], options["output"]
+    assert cli._given(options) == {"quality": ["3"], "stack": ["1"]}
+
+
+def test_options_that_are_not_given_are_left_out() -> None:
+    """The request's own defaults hold for what is not given."""
+    context = parsed("p mosaic S a.webp")
+    assert context.params["root"] == DEFAULT_ROOT
+    options = {key: value for key, value in context.params.items() if key not in ("series", "output")}
+    assert cli._given(options) == {}
+
+
+def test_contrast_repeats() -> None:
+    """`--contrast` collects, in order."""
+    context = parsed("p contrast-mosaic S a.webp --contrast lung --contrast 1,-5 --contrast=-3/4")
+    assert context.params["contrast"] == ("lung", "1,-5", "-3/4")
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "names"),
+    [("", 9), ("b", 2), ("a", 2), ("x", 0)],
+)
+def test_contrasts_are_completed(incomplete: str, names: int) -> None:
+    """Completion offers the presets and modes that begin so."""
+    context = parsed("p mosaic S a.webp")
+    parameter = next(p for p in context.command.params if p.name == "contrast")
+    assert len(parameter.shell_complete(context, incomplete)) == names
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does(name: str) -> None:
+    """Options have a help text, save the earlier spellings, which are hidden."""
+    for parameter in cli.cli.commands[name].params:
+        if isinstance(parameter, click.Option):
+            assert bool(parameter.help) != parameter.hidden, parameter.name
+
+
+def test_main_returns_the_status(capsys: pytest.CaptureFixture[str]) -> None:
+    """`main` returns 0 or 1 and never leaves the process."""
+    statuses = [cli.main(arguments) for arguments in (["--version"], ["--nonsense"], [], ["mosaic", "-h"])]
+    assert statuses == [0, 1, 1, 0]
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_interruption_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends with one line and status 1."""
+
+    @cli.cli.command(name="interrupted", hidden=True)
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    try:
+        assert cli.main(["interrupted"]) == 1
+    finally:
+        del cli.cli.commands["interrupted"]
+    assert capsys.readouterr().err.strip() == "error: interrupted"
+
+
+def test_log_lines_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    """Log records are a level and a message; without -v only warnings, and set up twice they come once."""
+    logger = logging.getLogger("dicom_series_preview.something")
+    for verbose, expected in ((False, ["warning: w"]), (True, ["info: i", "warning: w"])):
+        cli._log(verbose=verbose)
+        cli._log(verbose=verbose)
+        logger.info("i")
+        logger.warning("w")
+        assert capsys.readouterr().err.splitlines() == expected
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where stderr is no terminal, progress shows nothing."""
+    with cli._Progress() as progress:
+        progress(0, 3)
+        progress(3, 3)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicom_series_preview.contrast import ContrastSpec
+from dicom_series_preview.encode import ImageFormat
+from dicom_series_preview.errors import RequestError, RequestErrors
+from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
+
+DEFAULT = ContrastSpec("default")
+LUNG = ContrastSpec("preset", name="ct-lung", center=-500.0, width=1500.0)
+
+
+def mosaic(output: str = "a.webp", series: str = "S", **options: str) -> MosaicRequest:
+    """A mosaic request of single values."""
+    return MosaicRequest.from_strings(series, output, {name: [value] for name, value in options.items()})
+
+
+def image(**options: str) -> ImageRequest:
+    """An image request of single values."""
+    return ImageRequest.from_strings("S", "a.webp", {name: [value] for name, value in options.items()})
+
+
+def contrasts(*texts: str, **options: str) -> ContrastRequest:
+    """A contrast request."""
+    given_options = {name: [value] for name, value in options.items()}
+    return ContrastRequest.from_strings("S", "a.webp", {"contrast": list(texts), **given_options})
+
+
+def wrong(build, *arguments, **options) -> list[str]:
+    """The parameters that a request names as wrong."""
+    with pytest.raises(RequestError) as caught:
+        build(*arguments, **options)
+    error = caught.value
+    return [e.parameter for e in error.errors] if isinstance(error, RequestErrors) else [error.parameter]
+
+
+# --- defaults
+
+
+def test_mosaic_defaults() -> None:
+    """A mosaic is 6 x 6 tiles of 128 pixels at quality 25, of the whole main stack."""
+    request = mosaic()
+    assert (request.columns, request.rows, request.start, request.end) == (6, 6, 0.0, 1.0)
+    picture = request.picture
+    assert (picture.image_width, picture.quality, picture.stack) == (128, 25, 0)
+    assert picture.image_format is ImageFormat.WEBP
+    assert request.contrast == DEFAULT
+    assert request.series.text == "S"
+
+
+def test_tile_height_follows_tile_width() -> None:
+    """Without a tile height, a mosaic has as many rows as columns."""
+    assert (mosaic(tile_width="4").rows, mosaic(tile_width="4", tile_height="2").rows) == (4, 2)
+
+
+def test_image_defaults() -> None:
+    """An image needs a position only."""
+    request = image(position="0.25")
+    assert (request.position, request.slice_offset, request.contrast) == (0.25, 0, DEFAULT)
+
+
+def test_contrast_defaults() -> None:
+    """A contrast mosaic without position or range is two images of the whole range."""
+    request = contrasts("lung")
+    assert (request.position, request.rows, request.start, request.end) == (None, 2, 0.0, 1.0)
+    assert request.contrasts == (LUNG,)
+
+
+def test_index_defaults() -> None:
+    """An index is of all objects, unless a limit is given."""
+    assert IndexRequest.from_strings("S", {}).limit is None
+    assert IndexRequest.from_strings("S", {"limit": ["7"]}).limit == 7
+
+
+@pytest.mark.parametrize(
+    ("output", "image_format"),
+    [("a.webp", ImageFormat.WEBP), ("a.JPG", ImageFormat.JPEG), ("a.jpeg", ImageFormat.JPEG)],
+)
+def test_format_follows_the_extension(output: str, image_format: ImageFormat) -> None:
+    """The output's extension is the format."""
+    assert mosaic(output).picture.image_format is image_format
+
+
+# --- ranges
+
+
+@pytest.mark.parametrize(
+    ("name", "valid", "invalid"),
+    [
+        ("tile_width", ["1", "65500"], ["0", "-1", "65501", "2.0", "", "six", "1e3"]),
+        ("tile_height", ["1", "65500"], ["0", "x"]),
+        ("image_width", ["1", "512"], ["0", "65501", "12px"]),
+        ("quality", ["0", "100"], ["-1", "101", "25.5"]),
+        ("stack", ["0", "3"], ["-1", "main"]),
+        ("start", ["0", "0.0", "1", ".5", "1e-3"], ["-0.1", "1.0001", "nan", "inf", "-inf", "x", ""]),
+        ("end", ["0", "1", "0.5"], ["2", "nan", "half"]),
+        ("contrast", ["lung", "ct-lung", "soft", "1500/-500", "auto", "embedded"], ["", "0/1", "x", "1"]),
+        ("contrast_preset", ["brain"], ["brian"]),
+    ],
+)
+def test_ranges_of_options(name: str, valid: list[str], invalid: list[str]) -> None:
+    """Each option takes the values of its range, ends included, and its name is in the error otherwise."""
+    for text in valid:
+        assert mosaic(**{name: text})
+    expected = "contrast" if name.startswith("contrast") else name
+    for text in invalid:
+        assert wrong(mosaic, **{name: text}) == [expected]
+
+
+@pytest.mark.parametrize("text", ["-1.0", "1.5", "nan", "inf", "x", ""])
+def test_position_out_of_range(text: str) -> None:
+    """A position outside 0..1 is refused, by image and contrast mosaic."""
+    assert wrong(image, position=text) == ["position"]
+    assert wrong(contrasts, "lung", position=text) == ["position"]
+
+
+def test_slice_offset_may_be_negative() -> None:
+    """A slice offset is any whole number."""
+    assert [image(position="0", slice_offset=n).slice_offset for n in ("-3", "0", "+5")] == [-3, 0, 5]
+    assert wrong(image, position="0", slice_offset="1.5") == ["slice_offset"]
+
+
+def test_start_after_end() -> None:
+    """A range that runs backwards is refused; an empty one is not."""
+    assert wrong(mosaic, start="0.8", end="0.2") == ["start"]
+    assert mosaic(start="0.3", end="0.3").start == 0.3
+    assert mosaic(end="0").end == 0.0
+
+
+@given(start=st.floats(0, 1), end=st.floats(0, 1))
+def test_any_ordered_range_is_kept(start: float, end: float) -> None:
+    """Positions are kept as they are written."""
+    start, end = min(start, end), max(start, end)
+    request = mosaic(start=repr(start), end=repr(end))
+    assert (request.start, request.end) == (start, end)
+
+
+# --- what goes with what
+
+
+def test_image_needs_a_position() -> None:
+    """Without a position there is no image; a wrong one is said once."""
+    assert wrong(image) == ["position"]
+    assert wrong(image, position="2") == ["position"]
+
+
+@pytest.mark.parametrize("name", ["start", "end", "tile_height"])
+def test_position_excludes_a_range(name: str) -> None:
+    """A contrast mosaic is of one position or of a range."""
+    assert wrong(contrasts, "lung", position="0.5", **{name: "1"}) == [name]
+
+
+def test_offset_needs_a_position() -> None:
+    """A contrast mosaic's slice offset moves on from a position."""
+    assert wrong(contrasts, "lung", slice_offset="1") == ["slice_offset"]
+
+
+def test_contrast_mosaic_needs_a_contrast() -> None:
+    """A contrast mosaic compares at least one contrast."""
+    assert wrong(contrasts) == ["contrast"]
+
+
+def test_contrasts_keep_their_order() -> None:
+    """Columns are in the order that is asked for, and the same twice is two columns."""
+    assert [str(spec) for spec in contrasts("lung", "80/40", "auto", "lung").contrasts] == [
+        "ct-lung",
+        "80/40",
+        "auto",
+        "ct-lung",
+    ]
+
+
+def test_one_contrast_where_one_is_shown() -> None:
+    """A mosaic and an image have one contrast."""
+    for build in (MosaicRequest, ImageRequest):
+        options = {"contrast": ["lung", "bone"], "position": ["0"]}
+        if build is MosaicRequest:
+            del options["position"]
+        with pytest.raises(RequestError, match="more than once"):
+            build.from_strings("S", "a.webp", options)
+
+
+def test_option_given_twice() -> None:
+    """An option with one value cannot be given twice."""
+    with pytest.raises(RequestError, match="more than once"):
+        MosaicRequest.from_strings("S", "a.webp", {"quality": ["1", "2"]})
+
+
+def test_unknown_option() -> None:
+    """An option that the request does not have is refused by name."""
+    assert wrong(mosaic, position="0.5") == ["position"]
+    assert wrong(image, position="0.5", tile_width="2") == ["tile_width"]
+    assert wrong(IndexRequest.from_strings, "S", {"quality": ["1"]}) == ["quality"]
+
+
+# --- earlier spellings
+
+
+def test_earlier_contrast_options() -> None:
+    """`contrast_preset`, and `window_width` with `window_center`, are contrasts too."""
+    assert mosaic(contrast_preset="lung").contrast == LUNG
+    custom = mosaic(window_width="1500", window_center="-500").contrast
+    assert (custom.kind, custom.width, custom.center) == ("custom", 1500.0, -500.0)
+    assert contrasts(contrast_preset="lung").contrasts == (LUNG,)
+
+
+@pytest.mark.parametrize(
+    ("options", "parameter"),
+    [
+        ({"window_width": "80"}, "window_center"),
+        ({"window_center": "40"}, "window_width"),
+        ({"contrast": "lung", "contrast_preset": "lung"}, "contrast"),
+        ({"contrast": "lung", "window_width": "1", "window_center": "0"}, "contrast"),
+        ({"contrast_preset": "lung", "window_width": "1"}, "contrast"),
+        ({"window_width": "0", "window_center": "0"}, "contrast"),
+        ({"window_width": "wide", "window_center": "0"}, "contrast"),
+    ],
+)
+def test_earlier_contrast_options_do_not_mix(options: dict[str, str], parameter: str) -> None:
+    """Contrast is asked for in one way, and a window is whole."""
+    assert wrong(mosaic, **options) == [parameter]
+
+
+# --- all at once
+
+
+def test_every_problem_is_named() -> None:
+    """One error names everything that is wrong, each once."""
+    named = wrong(
+        mosaic,
+        "a.png",
+        "../x",
+        tile_width="0",
+        tile_height="x",
+        start="2",
+        end="nan",
+        image_width="-1",
+        quality="101",
+        stack="y",
+        contrast="z",
+        nonsense="1",
+    )
+    assert sorted(named) == sorted(
+        [
+            *("series", "output", "tile_width", "tile_height", "start", "end"),
+            *("image_width", "quality", "stack", "contrast", "nonsense"),
+        ]
+    )
+
+
+def test_one_problem_is_its_own_error() -> None:
+    """A single mistake is that error, not a collection of one."""
+    with pytest.raises(RequestError) as caught:
+        mosaic(quality="101")
+    assert not isinstance(caught.value, RequestErrors)
+
+
+def test_requests_are_frozen() -> None:
+    """A request does not change once it is built."""
+    with pytest.raises(FrozenInstanceError):
+        mosaic().columns = 3  # type: ignore[misc]

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from dicom_series_preview.settings import CACHE_DIR_VARIABLE, Settings, default_cache_dir
+
+on_linux = pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the place is the platform's")
+
+
+def test_variable_names_the_cache() -> None:
+    """The variable goes before the platform's place."""
+    assert default_cache_dir({CACHE_DIR_VARIABLE: "/kept", "XDG_CACHE_HOME": "/xdg"}) == Path("/kept")
+
+
+@on_linux
+def test_platform_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the variable, indices are kept in XDG_CACHE_HOME, else in ~/.cache."""
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert default_cache_dir({"XDG_CACHE_HOME": "/xdg"}) == Path("/xdg/dicom-series-preview")
+    assert default_cache_dir({}) == Path("/home/someone/.cache/dicom-series-preview")
+    assert default_cache_dir({CACHE_DIR_VARIABLE: ""}) == Path("/home/someone/.cache/dicom-series-preview")
+
+
+def test_given_folder_goes_first() -> None:
+    """A folder that is given goes before the variable."""
+    assert Settings.from_environment({CACHE_DIR_VARIABLE: "/kept"}, Path("/given")).cache_dir == Path(
+        "/given"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("relative", "work/relative"),
+        ("../beside", "beside"),
+        ("a/../b", "work/b"),
+        (".", "work"),
+        ("~/kept", "home/kept"),
+        ("~nobody-has-this-name/kept", "work/~nobody-has-this-name/kept"),
+    ],
+)
+def test_cache_is_an_absolute_path(
+    given: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative cache folder is taken from the working folder, `~` is home, and `..` is allowed."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert Settings.from_environment({}, Path(given)).cache_dir == tmp_path / expected
+    assert Settings.from_environment({CACHE_DIR_VARIABLE: given}).cache_dir == tmp_path / expected
+
+
+def test_settings_are_frozen() -> None:
+    """Settings do not change once they are read."""
+    settings = Settings.from_environment({})
+    assert settings.concurrency == 64
+    with pytest.raises(FrozenInstanceError):
+        settings.concurrency = 1  # type: ignore[misc]
