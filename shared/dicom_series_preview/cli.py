@@ -246,7 +246,7 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
     with _Progress() as progress:
         service = _service(request.series, options, progress)
         built = service.index(request)
-    click.echo(service.index_path(built))
+    _answer(service.index_path(built))
 
 
 @cli.command(cls=_Command)
@@ -258,7 +258,8 @@ def sample(folder: str, **options: Any) -> None:  # noqa: ANN401 - click passes 
 
     _log(verbose=options["verbose"])
     with _Progress("writing slices") as progress:
-        click.echo(write_sample(Path(folder), progress=progress))
+        path = write_sample(Path(folder), progress=progress)
+    _answer(str(path))
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -318,6 +319,14 @@ def _render(
         write_atomically(Path(options["report"]), rendered.report.to_json().encode())
     _say(*(f"warning: {warning}" for warning in rendered.report.warnings))
     _say(f"{output}: {rendered.report.summary()}")
+
+
+def _answer(path: str) -> None:
+    """Print a path to standard output, by the bytes that the file system knows it by."""
+    try:
+        click.echo(os.fsencode(path))
+    except OSError as error:
+        raise OutputError("standard output", (error.strerror or "cannot be written to").lower()) from error
 
 
 def _say(*lines: str) -> None:

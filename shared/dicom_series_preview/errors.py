@@ -4,7 +4,8 @@
 
     PreviewError
     ├── RequestError                  a parameter is wrong
-    │   ├── RequestErrors             several are
+    │   ├── CombinedRequestError             several are
+    │   ├── NotAcceptableError        no format of the answer is acceptable
     │   ├── SeriesNameError           the name of a series cannot be one
     │   └── LimitError                more was asked for than a limit allows
     ├── StorageError                  a storage root or an object of it
@@ -14,7 +15,9 @@
     │   └── StorageUnavailableError   throttled, timed out or broken, after every retry
     ├── SeriesError                   a series as a whole
     │   ├── SeriesNotFoundError
-    │   └── NoImageError              nothing in it can be shown
+    │   ├── NoImageError              nothing in it can be shown
+    │   ├── UndecodableError          its images are there, and none that was chosen can be decoded
+    │   └── IndexBusyError            its index is being built by someone else
     ├── ObjectError                   one object of a series
     │   ├── NotDicomError
     │   ├── HeaderError               DICOM, but its header is broken or cut off
@@ -47,7 +50,7 @@ class RequestError(PreviewError):
         super().__init__(f"{parameter.replace('_', '-')}: {problem}")
 
 
-class RequestErrors(RequestError):
+class CombinedRequestError(RequestError):
     """Several parameters are wrong.
 
     Attributes:
@@ -65,6 +68,10 @@ class SeriesNameError(RequestError):
 
     def __init__(self, problem: str) -> None:
         super().__init__("series", problem)
+
+
+class NotAcceptableError(RequestError):
+    """None of the formats that can be answered is acceptable."""
 
 
 class LimitError(RequestError):
@@ -137,6 +144,22 @@ class SeriesNotFoundError(SeriesError):
 
 class NoImageError(SeriesError):
     """The series holds nothing that can be shown."""
+
+
+class UndecodableError(SeriesError):
+    """The series has images, and none of those that were chosen can be decoded."""
+
+
+class IndexBusyError(SeriesError):
+    """The series' index is being built or written by someone else.
+
+    Attributes:
+        retry_after_s: When to ask again, in whole seconds.
+    """
+
+    def __init__(self, series: str, root: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(series, root, f"its index is being built; try again in {retry_after_s} s")
 
 
 class ObjectError(PreviewError):

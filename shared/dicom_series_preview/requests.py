@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dicom_series_preview.contrast import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.encode import ImageFormat
-from dicom_series_preview.errors import RequestError, RequestErrors
+from dicom_series_preview.errors import CombinedRequestError, RequestError
 from dicom_series_preview.series import SeriesName
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class _Reader:
         if len(self.problems) == 1:
             raise self.problems[0]
         if self.problems:
-            raise RequestErrors(tuple(self.problems))
+            raise CombinedRequestError(tuple(self.problems))
 
     def text(self, name: str) -> str | None:
         """An option's one value, or None where it is not given."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import re
-from dataclasses import dataclass, field
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    IndexBusyError,
     LimitError,
     NoImageError,
+    ObjectChangedError,
     ObjectNotFoundError,
     SeriesNameError,
     SeriesNotFoundError,
@@ -28,12 +34,17 @@ from dicom_series_preview.index import (
 from dicom_series_preview.storage import is_full_name, split_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import ObjectInfo, Storage
 
 _LOGGER = logging.getLogger(__name__)
+
+# Longer than an index takes that one HTTP request waits for; a dead builder's claim lasts no longer.
+LEASE_S = 60
+RETRY_AFTER_S = 5
+_CONFLICTS = 4
 _HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{12})")
 _HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
 _HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
@@ -120,34 +131,102 @@ class IndexCache:
         name = f"{series}_index.parquet"
         return f"{self.folder}/{name}" if self.folder else name
 
-    def load(self, series: str, root: str) -> Index | None:
-        """A series' index, or None where there is none that belongs to this root and can be read.
+    def load(self, series: str, root: str) -> Kept:
+        """What is kept of a series.
 
         Raises:
             StorageError: The cache cannot be read.
         """
         try:
-            data = self.storage.get(self.path(series)).data
+            fetched = self.storage.get(self.path(series))
         except ObjectNotFoundError:
-            return None
+            return Kept(None, "")
         try:
-            index = Index.from_parquet(data)
+            index = Index.from_parquet(fetched.data)
         except DamagedIndexError as error:
             _LOGGER.warning("the index of %s is built anew: %s", series, error)
-            return None
+            return Kept(None, fetched.version)
         provenance = index.provenance
         if provenance.root != root or provenance.series != series:
             _LOGGER.info("the cached index of %s is of another root, %s", series, provenance.root)
-            return None
-        return index
+            return Kept(None, fetched.version)
+        return Kept(index, fetched.version)
 
-    def save(self, series: str, index: Index) -> None:
+    def save(self, series: str, index: Index, if_version: str) -> None:
         """Keep an index; it appears whole or not at all.
 
+        Args:
+            series: The series.
+            index: Its index.
+            if_version: The version that was there when it was made, empty where there was none.
+
         Raises:
+            ObjectChangedError: Someone else has written another one since.
             StorageError: It cannot be written.
         """
-        self.storage.put(self.path(series), index.to_parquet())
+        self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
+
+    def forget(self, series: str) -> None:
+        """Keep nothing of a series any more.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
+        self.storage.delete(self.path(series))
+
+    @contextmanager
+    def claim(self, series: str, root: str, now: float) -> Iterator[None]:
+        """Be the only one to build a series' index, for as long as the lease lasts.
+
+        A claim only saves work: two builders are kept apart by the conditional write.
+
+        Args:
+            series: The series.
+            root: Its root, for the error.
+            now: Seconds since 1970.
+
+        Raises:
+            IndexBusyError: Someone else holds the claim.
+            StorageError: The cache cannot be written.
+        """
+        path = f"{self.path(series)}.lock"
+        lease = json.dumps({"until": now + LEASE_S}).encode()
+        try:
+            self.storage.put(path, lease, if_version="")
+        except ObjectChangedError:
+            self._take_over(path, lease, series, root, now)
+        try:
+            yield
+        finally:
+            self.storage.delete(path)
+
+    def _take_over(self, path: str, lease: bytes, series: str, root: str, now: float) -> None:
+        """Take a claim whose lease has run out: its holder has died."""
+        try:
+            held = self.storage.get(path)
+            until = float(json.loads(held.data)["until"])
+        except (ObjectNotFoundError, ValueError, KeyError, TypeError):
+            # Given back or broken this very moment.
+            raise IndexBusyError(series, root, 1) from None
+        if until > now:
+            raise IndexBusyError(series, root, max(1, min(RETRY_AFTER_S, math.ceil(until - now))))
+        try:
+            self.storage.put(path, lease, if_version=held.version)
+        except ObjectChangedError:
+            raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a cache holds of a series.
+
+    Attributes:
+        index: The index, or None where there is none that belongs to the root and can be read.
+        version: The file's version, empty where there is none.
+    """
+
+    index: Index | None
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +259,16 @@ class SeriesOpener:
         cache: Where indices are kept, or None.
         limits: What is refused.
         progress: Called with headers read and headers to read.
+        single_flight: Let only one of several that ask at once build an index; the others are told to wait.
+        clock: Seconds since 1970.
     """
 
     storage: Storage
     cache: IndexCache | None
     limits: Limits
     progress: Callable[[int, int], None] = lambda _done, _total: None
+    single_flight: bool = False
+    clock: Callable[[], float] = time.time
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -198,6 +281,8 @@ class SeriesOpener:
         Raises:
             SeriesNotFoundError: There is no such series.
             NoImageError: None of its objects is DICOM.
+            IndexBusyError: Someone else is building its index.
+            ObjectChangedError: Others have written its index again and again.
             StorageError: The storage or the cache fails.
         """
         matches = 1
@@ -207,25 +292,60 @@ class SeriesOpener:
             candidates = [folder]
         if self.storage.immutable and not refresh:
             for candidate in candidates:
-                cached = self._cached(candidate)
+                cached = self._kept(candidate).index
                 if cached is not None and _is_enough(cached, limit):
                     return OpenedSeries(candidate, self.storage, cached, "cache", matches)
-        series, listing = self._listing(candidates, name)
-        if len(listing) > self.limits.instances:
-            raise LimitError(
-                "series", f"{series} has {len(listing)} objects; the limit is {self.limits.instances}"
-            )
-        digest = fingerprint(listing)
-        cached = None if refresh else self._cached(series)
-        if cached is not None and cached.provenance.fingerprint == digest and _is_enough(cached, limit):
-            return OpenedSeries(series, self.storage, cached, "cache", matches)
-        index, read = self._build(series, listing, digest, limit, cached)
-        if self.cache is not None:
-            self.cache.save(series, index)
-        return OpenedSeries(series, self.storage, index, "updated" if cached else "built", matches, read)
+        for attempt in range(_CONFLICTS + 1):
+            series, listing = self._listing(candidates, name)
+            wish = _Wish(series, listing, fingerprint(listing), limit, refresh)
+            opened = self._fresh(wish, self._kept(series))
+            try:
+                opened = opened or self._made(wish)
+            except ObjectChangedError:
+                # Someone else has written the index since it was looked at: look again.
+                if attempt == _CONFLICTS:
+                    raise
+                continue
+            break
+        return replace(opened, matches=matches)
 
-    def _cached(self, series: str) -> Index | None:
-        return self.cache.load(series, self.storage.url) if self.cache is not None else None
+    def _kept(self, series: str) -> Kept:
+        return self.cache.load(series, self.storage.url) if self.cache is not None else Kept(None, "")
+
+    def _fresh(self, wish: _Wish, kept: Kept) -> OpenedSeries | None:
+        """The kept index, where it has what is asked for as it is now."""
+        index = kept.index
+        if index is None or wish.refresh or not _is_enough(index, wish.limit):
+            return None
+        provenance = index.provenance
+        if provenance.fingerprint != wish.fingerprint or any(item.transient for item in provenance.skipped):
+            return None
+        return OpenedSeries(wish.series, self.storage, index, "cache")
+
+    def _made(self, wish: _Wish) -> OpenedSeries:
+        """Build or update the index, and keep it.
+
+        Raises:
+            ObjectChangedError: Another one has been kept meanwhile.
+        """
+        if self.cache is None:
+            index, read = self._build(wish, None)
+            return OpenedSeries(wish.series, self.storage, index, "built", headers_read=read)
+        claim = (
+            self.cache.claim(wish.series, self.storage.url, self.clock())
+            if self.single_flight
+            else nullcontext()
+        )
+        with claim:
+            kept = self._kept(wish.series)
+            opened = self._fresh(wish, kept)
+            if opened is not None:
+                return opened
+            earlier = None if wish.refresh else kept.index
+            index, read = self._build(wish, earlier)
+            self.cache.save(wish.series, index, kept.version)
+        source = "updated" if earlier is not None else "built"
+        return OpenedSeries(wish.series, self.storage, index, source, headers_read=read)
 
     def _first_match(self, name: SeriesName) -> tuple[str, int]:
         """The first series in lexical order that begins with the prefix, and how many do."""
@@ -243,13 +363,16 @@ class SeriesOpener:
                 return candidate, listing
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
-    def _build(
-        self, series: str, listing: list[ObjectInfo], digest: str, limit: int | None, cached: Index | None
-    ) -> tuple[Index, int]:
+    def _build(self, wish: _Wish, cached: Index | None) -> tuple[Index, int]:
         """Build the index; objects that an earlier index knows as they are now are not read again."""
+        series, listing = wish.series, wish.listing
+        if len(listing) > self.limits.instances:
+            raise LimitError(
+                "series", f"{series} has {len(listing)} objects; the limit is {self.limits.instances}"
+            )
         folder = f"{series}/"
         named = [info for info in listing if is_passed_over(info.path)]
-        chosen = [info for info in listing if not is_passed_over(info.path)][:limit]
+        chosen = [info for info in listing if not is_passed_over(info.path)][: wish.limit]
         kept, known_skipped = _still_true(cached, chosen, folder)
         known = {record.name for record in kept} | {skipped.name for skipped in known_skipped}
         to_read = [info for info in chosen if info.path.removeprefix(folder) not in known]
@@ -287,12 +410,23 @@ class SeriesOpener:
         provenance = Provenance(
             series=series,
             root=self.storage.url,
-            fingerprint=digest,
+            fingerprint=wish.fingerprint,
             listed=len(listing),
-            limit=None if whole else limit,
+            limit=None if whole else wish.limit,
             skipped=tuple(skipped),
         )
         return Index(build(records, provenance)), len(to_read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """An index that is asked for: of which series, as listed, how much of it, and whether from scratch."""
+
+    series: str
+    listing: list[ObjectInfo]
+    fingerprint: str
+    limit: int | None
+    refresh: bool
 
 
 def _is_enough(index: Index, limit: int | None) -> bool:
@@ -317,7 +451,9 @@ def _still_true(
         )
 
     records = [r for r in cached.records() if unchanged(r.name, r.size, r.version)]
-    skipped = [s for s in cached.provenance.skipped if unchanged(s.name, s.size, s.version)]
+    skipped = [
+        s for s in cached.provenance.skipped if not s.transient and unchanged(s.name, s.size, s.version)
+    ]
     return records, skipped
 
 

@@ -60,7 +60,7 @@ class Settings:
             environment: Usually `os.environ`.
             cache_dir: Overrides the environment's cache folder; relative to the working folder, or below `~`.
         """
-        # Path.expanduser raises where there is no such user; this takes `~name` for a name then, as a shell does.
+        # Path.expanduser raises where there is no such user; a shell takes `~name` for a name then, as this.
         folder = os.path.expanduser(cache_dir or default_cache_dir(environment))  # noqa: PTH111
         # abspath, not resolve: a cache that is a symbolic link keeps the name it was given.
         return cls(cache_dir=Path(os.path.abspath(folder)))  # noqa: PTH100

@@ -340,7 +340,7 @@ def test_skipped_objects_are_counted_on_stderr(
 ) -> None:
     """The line after a picture says how many objects were skipped."""
     (tmp_path / "sixty" / "sixty" / sixty.file_names[30]).write_bytes(b"no DICOM")
-    assert "1 objects skipped" in succeed("mosaic", "sixty", "a.webp", "--root", tmp_path / "sixty").stderr
+    assert "1 object skipped" in succeed("mosaic", "sixty", "a.webp", "--root", tmp_path / "sixty").stderr
 
 
 def test_corrupt_pixels_become_a_marked_tile(
@@ -380,7 +380,7 @@ def test_no_tile_left_is_an_error(sixty: synthetic.Synthetic, tmp_path: Path, re
         *("get-image", "sixty", "a.webp", "--position", 0, "--root", tmp_path / "sixty"),
         *("--cache-dir", tmp_path / "elsewhere"),
     )
-    assert "no slice can be shown" in line
+    assert "none of the 1 slices chosen can be shown" in line
 
 
 def test_object_that_goes_away_is_noticed(
@@ -546,11 +546,12 @@ def test_no_permission_to_write(odd_root: Path, refused: Refused) -> None:
         assert "/sys/kernel/" in refused(*arguments, "--root", odd_root)
 
 
-@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may read and write everything")
 def test_no_permission_to_read(odd_root: Path, tmp_path: Path, refused: Refused) -> None:
     """A root, a cache or an output folder without permission is said with its name."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
+    if os.access(closed, os.R_OK):
+        pytest.skip("root may read and write everything")
     try:
         for arguments in (
             (*MOSAIC, "--root", closed),

@@ -306,3 +306,93 @@ def test_server_sees_no_patient_data(succeed: Callable[..., commandline.Outcome]
         succeed("mosaic", "remote", "a.webp", "--root", server.url)
         asked = json.dumps([(request.method, request.path, request.headers) for request in server.asked])
     assert not [secret for secret in synthetic.SECRETS if secret in asked]
+
+
+# --- hard circumstances
+
+
+def started(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """Starts the installed program without waiting for it."""
+    return subprocess.Popen(
+        [script, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_processes_at_once_do_not_harm_the_index(local_root: Path, console_script: str) -> None:
+    """Several processes that build the same index at once all succeed, and leave one whole index."""
+    arguments = ("get-index", SERIES, "--root", local_root, "--cache-dir", "c")
+    done = [
+        process.communicate(timeout=60) for process in [started(console_script, *arguments) for _ in range(4)]
+    ]
+    assert {stderr for _, stderr in done} == {""}
+    (path,) = {stdout.strip() for stdout, _ in done}
+    assert [file for file in Path("c").rglob("*") if file.is_file()] == [Path(path).relative_to(Path.cwd())]
+    assert console(console_script, *arguments).stdout.strip() == path
+
+
+def test_process_ends_as_it_should_when_the_index_is_there(local_root: Path, console_script: str) -> None:
+    """Reading an index leaves no thread that aborts the process when it ends."""
+    arguments = ("get-index", SERIES, "--root", local_root)
+    console(console_script, *arguments)
+    for _ in range(3):
+        processes = [started(console_script, *arguments) for _ in range(2)]
+        for process in processes:
+            _, stderr = process.communicate(timeout=60)
+            assert (process.returncode, stderr) == (0, "")
+
+
+def test_no_warnings_in_development_mode(local_root: Path, moto: servers.Moto, dav_url: str) -> None:
+    """Nothing is left open and nothing deprecated is used: Python's warnings are errors, none comes."""
+    client = moto.client("s3")
+    client.create_bucket(Bucket="development")
+    client.close()
+    for root, status in ((str(local_root), 0), ("s3://development", 1), (dav_url, 1)):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-X", "dev", "-W", "error", "-m", "dicom_series_preview"),
+                *("mosaic", SERIES, "a.webp", "--root", root),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **moto.environment},
+        )
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (status, "", 1), done.stderr
+
+
+@pytest.mark.parametrize("root", ["root", "./root", "root/", "{here}/root", "{here}/root/"])
+def test_spellings_of_a_root_share_an_index(
+    root: str, clean_environment: Path, report_of: Callable[..., dict[str, object]]
+) -> None:
+    """A root is the same however it is written, so that its index is used again."""
+    synthetic.series("S", 3, others=False).write(Path("root"))
+    for source in ("built", "cache"):
+        where = root if source == "built" else clean_environment / "root"
+        report = report_of("mosaic", "S", "a.webp", "--root", str(where).format(here=clean_environment))
+        assert report["index_source"] == source
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are UTF-8 there")
+def test_path_that_is_no_utf8(local_root: Path, console_script: str) -> None:
+    """The path of an index is printed by the bytes that the file system knows it by."""
+    done = subprocess.run(
+        [console_script, "get-index", SERIES, "--root", str(local_root), "--cache-dir", b"bad\xff"],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert os.path.isfile(done.stdout.removesuffix(b"\n"))  # noqa: PTH113 - bytes
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_standard_output_that_is_full(local_root: Path, console_script: str) -> None:
+    """When the answer cannot be printed, that is an error in one line."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [console_script, "get-index", SERIES, "--root", str(local_root)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: standard output: no space left on device\n")

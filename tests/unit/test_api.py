@@ -10,7 +10,13 @@ import pytest
 import dicom_series_preview
 import make_dicom
 from dicom_series_preview.api import Series
-from dicom_series_preview.errors import NoImageError, OutputError, PreviewError, RequestError, RequestErrors
+from dicom_series_preview.errors import (
+    CombinedRequestError,
+    NoImageError,
+    OutputError,
+    PreviewError,
+    RequestError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +68,7 @@ def test_numbers_and_text_are_the_same(root: Path) -> None:
 def test_mistakes_are_request_errors(root: Path) -> None:
     """A wrong option is the request's error, all at once, and an unknown one too."""
     series = Series("S", root=root)
-    with pytest.raises(RequestErrors) as caught:
+    with pytest.raises(CombinedRequestError) as caught:
         series.mosaic(tile_width=0, quality=101)
     assert [error.parameter for error in caught.value.errors] == ["tile_width", "quality"]
     with pytest.raises(RequestError, match="nonsense"):

@@ -7,13 +7,13 @@ import pytest
 from dicom_series_preview import errors
 from dicom_series_preview.errors import (
     AccessDeniedError,
+    CombinedRequestError,
     DecodeError,
     NoImageError,
     ObjectNotFoundError,
     OutputError,
     PreviewError,
     RequestError,
-    RequestErrors,
     SeriesNameError,
     SeriesNotFoundError,
     StorageError,
@@ -60,7 +60,7 @@ def test_message_is_built_from_the_fields(error: PreviewError, text: str) -> Non
 def test_several_request_errors_are_one_line() -> None:
     """Several mistakes are joined in one line, and the first one's fields are those of the whole."""
     first, second = RequestError("start", "is wrong"), RequestError("quality", "is too")
-    both = RequestErrors((first, second))
+    both = CombinedRequestError((first, second))
     assert str(both) == "start: is wrong; quality: is too"
     assert (both.parameter, both.problem, both.errors) == ("start", "is wrong", (first, second))
 

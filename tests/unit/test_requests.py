@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dicom_series_preview.contrast import ContrastSpec
 from dicom_series_preview.encode import ImageFormat
-from dicom_series_preview.errors import RequestError, RequestErrors
+from dicom_series_preview.errors import CombinedRequestError, RequestError
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 
 DEFAULT = ContrastSpec("default")
@@ -36,7 +36,9 @@ def wrong(build, *arguments, **options) -> list[str]:
     with pytest.raises(RequestError) as caught:
         build(*arguments, **options)
     error = caught.value
-    return [e.parameter for e in error.errors] if isinstance(error, RequestErrors) else [error.parameter]
+    return (
+        [e.parameter for e in error.errors] if isinstance(error, CombinedRequestError) else [error.parameter]
+    )
 
 
 # --- defaults
@@ -257,7 +259,7 @@ def test_one_problem_is_its_own_error() -> None:
     """A single mistake is that error, not a collection of one."""
     with pytest.raises(RequestError) as caught:
         mosaic(quality="101")
-    assert not isinstance(caught.value, RequestErrors)
+    assert not isinstance(caught.value, CombinedRequestError)
 
 
 def test_requests_are_frozen() -> None:

@@ -31,6 +31,8 @@ _ITEM = 0xFFFEE000
 _ITEM_DELIMITER = 0xFFFEE00D
 _SEQUENCE_DELIMITER = 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
+# Delimiters of items that are not open, and the group that PS3.5 7.1 forbids.
+_ILLEGAL_GROUPS = frozenset((0xFFFE, 0xFFFF))
 _PREAMBLE = 128
 MAX_NESTING = 64
 
@@ -341,12 +343,22 @@ def _walk_data_set(
         tag = _tag(buffer.data, position, little=little)
         if tag in PIXEL_KEYWORDS:
             return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
-        if tag > _LAST_PIXEL_TAG or (tag == 0 and elements):
-            # Beyond the pixels, or padding with zeros behind the last element.
+        if tag == 0 and elements:
+            _check_padding(buffer, position)
+            break
+        if tag >> 16 in _ILLEGAL_GROUPS:
+            raise HeaderError(f"broken: {tag_text(tag)} at byte {position} is no element of a data set")
+        if tag > _LAST_PIXEL_TAG:
             break
         element, position = _read_element(buffer, position, explicit=explicit, little=little)
         elements[tag] = element
     return None, position
+
+
+def _check_padding(buffer: _Buffer, position: int) -> None:
+    """Zeros may follow the last element up to the object's end; anything behind them was its middle."""
+    if any(_whole(buffer)[position:]):
+        raise HeaderError(f"broken: zeros at byte {position} stand where an element must")
 
 
 def _tag(data: bytes, position: int, *, little: bool) -> int:

@@ -168,7 +168,7 @@ class HeaderReader:
             item.restarts += 1
             return None
         if fetched.error is not None:
-            return self._skipped(item, _storage_reason(fetched.error))
+            return self._skipped(item, _storage_reason(fetched.error), transient=True)
         if item.data and not fetched.data:
             return self._skipped(item, f"cut off: no more than {len(item.data)} bytes can be had")
         item.data += fetched.data
@@ -188,8 +188,8 @@ class HeaderReader:
         self.learned.lengths.append(header.length)
         return Record.of(self._name(item), item.version, header)
 
-    def _skipped(self, item: _Pending, reason: str) -> Skipped:
-        return Skipped(self._name(item), reason, item.info.size, item.info.version)
+    def _skipped(self, item: _Pending, reason: str, *, transient: bool = False) -> Skipped:
+        return Skipped(self._name(item), reason, item.info.size, item.info.version, transient)
 
     def _name(self, item: _Pending) -> str:
         return item.info.path.removeprefix(f"{self.folder}/")

@@ -77,12 +77,14 @@ class Skipped:
         reason: Why, in one line.
         size: Bytes, or None where the storage did not tell.
         version: Its version, so that it is not read again before it changes.
+        transient: The storage withheld it: the same object may be had another time.
     """
 
     name: str
     reason: str
     size: int | None = None
     version: str = ""
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

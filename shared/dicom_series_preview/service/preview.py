@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections import Counter
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
+import PIL
+import pyarrow.compute as pc
+
+from dicom_series_preview._version import __version__
 from dicom_series_preview.contrast import (
     COLOUR,
     Applied,
@@ -26,15 +31,17 @@ from dicom_series_preview.errors import (
     NoImageError,
     ObjectChangedError,
     ObjectError,
-    PreviewError,
     RequestError,
     StorageError,
+    UndecodableError,
 )
 from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.index import Index, Skipped
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, resize, tile_size
+from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
-from dicom_series_preview.service.report import AppliedContrast, Report, ReportedTile, Stopwatch
+from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,21 +50,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.index import Slice
-    from dicom_series_preview.requests import (
-        ContrastRequest,
-        ImageRequest,
-        IndexRequest,
-        MosaicRequest,
-        Picture,
-    )
+    from dicom_series_preview.requests import IndexRequest, Picture
     from dicom_series_preview.selection import SortedStack
-    from dicom_series_preview.series import IndexCache, SeriesName
+    from dicom_series_preview.series import IndexCache
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Storage
 
     Tile = NDArray[np.uint8]
 
 _REFRESHES = 2
+
+# Pictures of one version of the code and of the encoder are the same byte for byte.
+CACHEABLE_VERSION = f"{__version__} {PIL.__version__}"
+PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,14 @@ class PreviewService:
         cache: Where indices are kept, or None.
         limits: What is refused.
         progress: Called with headers read and headers to read.
+        single_flight: Of several that ask for an index that has to be built, let one build it.
     """
 
     storage: Storage
     cache: IndexCache | None
     limits: Limits
     progress: Callable[[int, int], None] = lambda _done, _total: None
+    single_flight: bool = False
 
     def mosaic(self, request: MosaicRequest) -> Rendered:
         """A grid of images that are spread evenly over a range.
@@ -97,13 +104,7 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had; nothing has been written.
         """
-
-        def choose(stack: SortedStack) -> list[int]:
-            chosen = in_range(stack, request.start, request.end)
-            return [int(chosen[i]) for i in spread(len(chosen), request.columns * request.rows)]
-
-        shape = _Shape(request.columns, request.rows, (request.contrast,), tiles_are_slices=True)
-        return self._render(request.series, request.picture, shape, choose)
+        return self.render(self.plan(request))
 
     def image(self, request: ImageRequest) -> Rendered:
         """One image at a position.
@@ -111,13 +112,7 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had; nothing has been written.
         """
-        shape = _Shape(1, 1, (request.contrast,), tiles_are_slices=True)
-        return self._render(
-            request.series,
-            request.picture,
-            shape,
-            lambda stack: [at_position(stack, request.position, request.slice_offset)],
-        )
+        return self.render(self.plan(request))
 
     def contrast_mosaic(self, request: ContrastRequest) -> Rendered:
         """Images under several contrasts: a row an image, a column a contrast.
@@ -125,66 +120,46 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had; nothing has been written.
         """
+        return self.render(self.plan(request))
 
-        def choose(stack: SortedStack) -> list[int]:
-            if request.position is not None:
-                return [at_position(stack, request.position, request.slice_offset)]
-            chosen = in_range(stack, request.start, request.end)
-            return [int(chosen[i]) for i in spread(len(chosen), request.rows)]
-
-        rows = 1 if request.position is not None else request.rows
-        shape = _Shape(len(request.contrasts), rows, request.contrasts, tiles_are_slices=False)
-        return self._render(request.series, request.picture, shape, choose)
-
-    def index(self, request: IndexRequest) -> OpenedSeries:
-        """A series' index, built or updated where it is not fresh.
+    def plan(self, request: PictureRequest) -> Plan:
+        """Choose the slices of a picture; no pixel is fetched.
 
         Raises:
-            PreviewError: It cannot be had.
+            PreviewError: The series, its index, or such slices cannot be had, or the picture is too large.
         """
-        return self._opener().open(request.series, limit=request.limit)
+        # The least height a tile can have, then a square one: what is too large is refused before it costs.
+        shape, width = _shape(request), _shape(request).columns * request.picture.image_width
+        for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
+            request.picture.image_format.check_size(width, height, self.limits.output_pixels)
+        return self._plan(request, Stopwatch(self.storage), refresh=False)
 
-    def index_path(self, opened: OpenedSeries) -> str:
-        """Where a series' index is kept; of a local cache the absolute path."""
-        if self.cache is None:
-            raise RequestError("cache_dir", "there is no cache, so the index has no path")
-        url = self.cache.storage.url
-        root = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
-        return f"{root}/{self.cache.path(opened.name)}"
+    def render(self, plan: Plan) -> Rendered:
+        """Fetch, decode and paint what was planned.
 
-    def _opener(self) -> SeriesOpener:
-        return SeriesOpener(self.storage, self.cache, self.limits, self.progress)
+        Where an object has changed since it was indexed, the series is read anew and planned again.
 
-    def _render(
-        self, series: SeriesName, picture: Picture, shape: _Shape, choose: Callable[[SortedStack], list[int]]
-    ) -> Rendered:
-        # The least height a tile can have: what is too wide is refused before anything is fetched.
-        least = (shape.columns * picture.image_width, shape.rows)
-        picture.image_format.check_size(*least, self.limits.output_pixels)
-        square = picture.image_width * shape.rows
-        picture.image_format.check_size(least[0], min(square, least[0]), self.limits.output_pixels)
-        watch, before = Stopwatch(), copy(self.storage.usage)
-        refresh = False
+        Raises:
+            PreviewError: It cannot be had; nothing has been written.
+        """
+        watch = plan.watch
         for attempt in range(_REFRESHES + 1):
-            with watch.phase("index"):
-                opened = self._opener().open(series, refresh=refresh)
             try:
-                canvas = _Canvas.of(opened, picture, shape, choose)
-                self._check(canvas)
                 with watch.phase("pixels"):
-                    frames = self._decode(canvas)
+                    frames = self._decode(plan)
                 break
             except ObjectChangedError:
-                # The index is older than the objects: what was fetched is dropped, and the series read anew.
                 if attempt == _REFRESHES:
                     raise
-                refresh = True
+                # The index is older than the objects: what was fetched is dropped, and the series read anew.
+                plan = self._plan(plan.request, watch, refresh=True)
+        opened, shape, picture = plan.opened, plan.shape, plan.picture
         with watch.phase("render"):
-            tiles, reported, warnings = _paint(canvas, frames)
+            tiles, reported, warnings = _paint(plan, frames)
         if all(tile.error is not None for tile in reported):
-            raise NoImageError(opened.name, self.storage.url, f"no slice can be shown; {reported[0].error}")
+            _raise_failure(plan, frames, reported)
         with watch.phase("encode"):
-            image = grid(tiles, shape.columns, shape.rows, *canvas.tile)
+            image = grid(tiles, shape.columns, shape.rows, *plan.tile)
             data = encode(image, picture.image_format, picture.quality)
         provenance = opened.index.provenance
         report = Report(
@@ -194,36 +169,69 @@ class PreviewService:
             index_source=opened.source,
             headers_read=opened.headers_read,
             stack=picture.stack,
-            slices=len(canvas.stack),
+            slices=len(plan.stack),
             stacks=tuple(len(rows) for rows in opened.index.stacks.values()),
             width=image.shape[1],
             height=image.shape[0],
-            tile_width=canvas.tile[0],
-            tile_height=canvas.tile[1],
+            tile_width=plan.tile[0],
+            tile_height=plan.tile[1],
             tiles=tuple(reported),
-            skipped=provenance.skipped,
+            skipped=(*provenance.skipped, *_without_image(opened.index)),
             notes=provenance.notes,
             warnings=tuple(warnings),
-            cost=watch.cost(before, self.storage.usage),
+            cost=watch.cost(),
         )
         return Rendered(data, picture.image_format, report)
 
-    def _check(self, canvas: _Canvas) -> None:
-        """Refuse a picture that is too large before its pixels are fetched."""
-        width, height = canvas.tile
-        shape = canvas.shape
-        canvas.picture.image_format.check_size(
-            shape.columns * width, shape.rows * height, self.limits.output_pixels
+    def index(self, request: IndexRequest) -> OpenedSeries:
+        """A series' index, built or updated where it is not fresh.
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        return self._opener().open(request.series, limit=request.limit)
+
+    def forget(self, series: str) -> None:
+        """Keep no index of a series any more.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
+        if self.cache is not None:
+            self.cache.forget(series)
+
+    def index_path(self, opened: OpenedSeries) -> str:
+        """Where a series' index is kept; of a local cache the absolute path."""
+        if self.cache is None:
+            raise RequestError("cache_dir", "there is no cache, so the index has no path")
+        url = self.cache.storage.url
+        if url.startswith("file://"):
+            # A name that is no UTF-8 comes back as os.fsdecode would give it.
+            url = unquote(url.removeprefix("file://"), errors="surrogateescape")
+        return f"{url}/{self.cache.path(opened.name)}"
+
+    def _opener(self) -> SeriesOpener:
+        return SeriesOpener(
+            self.storage, self.cache, self.limits, self.progress, single_flight=self.single_flight
         )
 
-    def _decode(self, canvas: _Canvas) -> dict[int, _Frame]:
+    def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
+        picture, shape = request.picture, _shape(request)
+        with watch.phase("index"):
+            opened = self._opener().open(request.series, refresh=refresh)
+        plan = Plan.of(request, shape, opened, watch)
+        picture.image_format.check_size(
+            shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
+        )
+        return plan
+
+    def _decode(self, plan: Plan) -> dict[int, _Frame]:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
-        opened = canvas.opened
-        for fetched in fetch_frames(self.storage, opened.name, canvas.slices):
+        for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices):
             item = fetched.slice
             if fetched.error is not None:
-                frames[item.row] = _Frame(item, None, _reason(fetched.error))
+                frames[item.row] = _Frame(item, None, fetched.error)
                 continue
             try:
                 decoded = decode_frame(
@@ -233,76 +241,127 @@ class PreviewService:
                     limit_bytes=self.limits.frame_bytes,
                 )
             except ObjectError as error:
-                frames[item.row] = _Frame(item, None, error.reason)
+                frames[item.row] = _Frame(item, None, error)
                 continue
             frames[item.row] = _Frame(item, decoded)
         return frames
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
     """The grid.
 
     Attributes:
         columns: Cells side by side.
         rows: Cells one below the other.
-        contrasts: The contrasts of each slice.
-        tiles_are_slices: A cell is a slice; otherwise a row is one, and a column a contrast.
+        contrasts: The contrasts of each slice, cell by cell.
     """
 
     columns: int
     rows: int
     contrasts: tuple[ContrastSpec, ...]
-    tiles_are_slices: bool
+
+
+def _shape(request: PictureRequest) -> Shape:
+    if isinstance(request, MosaicRequest):
+        return Shape(request.columns, request.rows, (request.contrast,))
+    if isinstance(request, ImageRequest):
+        return Shape(1, 1, (request.contrast,))
+    rows = 1 if request.position is not None else request.rows
+    return Shape(len(request.contrasts), rows, request.contrasts)
+
+
+def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:
+    """The slices of a stack that a request asks for, in order."""
+    if isinstance(request, ImageRequest) or (
+        isinstance(request, ContrastRequest) and request.position is not None
+    ):
+        return [at_position(stack, request.position or 0.0, request.slice_offset)]
+    chosen = in_range(stack, request.start, request.end)
+    tiles = request.rows * (request.columns if isinstance(request, MosaicRequest) else 1)
+    return [int(chosen[i]) for i in spread(len(chosen), tiles)]
 
 
 @dataclass(frozen=True, slots=True)
-class _Canvas:
+class Plan:
     """What is to be painted where.
 
     Attributes:
-        opened: The series.
-        picture: How it is written.
+        request: What was asked for.
         shape: The grid.
+        opened: The series.
         stack: The stack that is shown.
         slices: The slices that were chosen, in order.
         positions: By row of the index, 0 (first slice of the stack) to 1, or None.
         tile: Width and height of a tile in pixels.
+        watch: Counts what it takes.
     """
 
+    request: PictureRequest
+    shape: Shape
     opened: OpenedSeries
-    picture: Picture
-    shape: _Shape
     stack: SortedStack
     slices: list[Slice]
     positions: dict[int, float | None]
     tile: tuple[int, int]
+    watch: Stopwatch = field(repr=False)
 
     @classmethod
-    def of(
-        cls, opened: OpenedSeries, picture: Picture, shape: _Shape, choose: Callable[[SortedStack], list[int]]
-    ) -> _Canvas:
-        """Choose the slices of a series."""
-        index = opened.index
-        rows = index.stacks.get(picture.stack)
+    def of(cls, request: PictureRequest, shape: Shape, opened: OpenedSeries, watch: Stopwatch) -> Plan:
+        """Choose the slices of a series.
+
+        Raises:
+            NoImageError: The series has no image.
+            RequestError: There is no such stack, or no such slice in it.
+        """
+        index, picture = opened.index, request.picture
         if not index.stacks:
             raise NoImageError(opened.name, opened.storage.url, _no_image(opened))
+        rows = index.stacks.get(picture.stack)
         if rows is None:
             counts = ", ".join(
                 f"{number} ({len(members)} slices)" for number, members in index.stacks.items()
             )
             raise RequestError("stack", f"{picture.stack} is none of this series' stacks: {counts}")
         stack = index.sorted_stack(picture.stack)
-        chosen = choose(stack)
+        chosen = _chosen(request, stack)
         normalised = normalised_positions(stack)
         slices = index.slices([int(rows[i]) for i in chosen])
         positions = {
-            int(rows[i]): None if normalised[i] != normalised[i] else round(float(normalised[i]), 6)
+            int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
             for i in chosen
         }
         pixels = slices[0].pixels
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *_pixel_shape(slices[0]))
-        return cls(opened, picture, shape, stack, slices, positions, tile)
+        return cls(request, shape, opened, stack, slices, positions, tile, watch)
+
+    @property
+    def picture(self) -> Picture:
+        """How the picture is written."""
+        return self.request.picture
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that decides the picture's bytes: slices and versions, parameters, code."""
+        digest = hashlib.sha256(CACHEABLE_VERSION.encode())
+        picture = self.picture
+        parts: list[object] = [
+            self.opened.storage.url,
+            self.opened.name,
+            (picture.image_format.name, picture.quality),
+            (self.shape.columns, self.shape.rows, *self.tile),
+            [str(spec) for spec in self.shape.contrasts],
+            [
+                (item.file_name, item.object_version, item.object_size, item.frame_number)
+                for item in self.slices
+            ],
+        ]
+        digest.update(repr(parts).encode())
+        return digest.hexdigest()[:40]
+
+    def cost(self) -> Cost:
+        """What it has taken so far."""
+        return self.watch.cost()
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,14 +370,27 @@ class _Frame:
 
     slice: Slice
     decoded: Decoded | None
-    error: str | None = None
+    error: ObjectError | StorageError | None = None
 
 
-def _reason(error: PreviewError) -> str:
+def _reason(error: ObjectError | StorageError) -> str:
     """Why one object fails, without its name."""
-    if isinstance(error, ObjectError):
-        return error.reason
-    return error.problem if isinstance(error, StorageError) else str(error)
+    return error.reason if isinstance(error, ObjectError) else error.problem
+
+
+def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[ReportedTile]) -> NoReturn:
+    """Say why no tile is left: the storage withholds all of them, or they cannot be decoded."""
+    error = frames[plan.slices[0].row].error
+    if isinstance(error, StorageError):
+        raise error
+    problem = f"none of the {len(plan.slices)} slices chosen can be shown; {reported[0].error}"
+    raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
+
+
+def _without_image(index: Index) -> list[Skipped]:
+    """The objects that are in the index and have no image: reports, structures, states."""
+    rows = index.table.filter(pc.is_null(index.table["FrameNumber"]))
+    return [Skipped(name, "has no image") for name in rows["FileName"].to_pylist()]
 
 
 def _no_image(opened: OpenedSeries) -> str:
@@ -332,17 +404,17 @@ def _pixel_shape(item: Slice) -> tuple[float, float]:
     return item.pixel_spacing_mm or item.pixel_aspect_ratio or (1.0, 1.0)
 
 
-def _paint(canvas: _Canvas, frames: dict[int, _Frame]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
+def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
     """Every cell's tile, what to report of it, and warnings."""
-    shape = canvas.shape
+    shape = plan.shape
     pooled = {id(spec): _pool(spec, frames.values()) for spec in shape.contrasts}
     tiles: list[Tile] = []
     reported: list[ReportedTile] = []
     warnings: Counter[str] = Counter()
-    for item in canvas.slices:
+    for item in plan.slices:
         frame = frames[item.row]
         for spec in shape.contrasts:
-            tile, contrast, error = _tile(canvas, frame, spec, pooled[id(spec)], warnings)
+            tile, contrast, error = _tile(plan, frame, spec, pooled[id(spec)], warnings)
             row, column = divmod(len(tiles), shape.columns)
             tiles.append(tile)
             reported.append(
@@ -355,7 +427,7 @@ def _paint(canvas: _Canvas, frames: dict[int, _Frame]) -> tuple[list[Tile], list
                     frame_number=item.frame_number,
                     axis=item.primary_axis,
                     primary_position=item.primary_position,
-                    position=canvas.positions[item.row],
+                    position=plan.positions[item.row],
                     contrast=contrast,
                     error=error,
                 )
@@ -383,13 +455,13 @@ def _pool(spec: ContrastSpec, frames: Any) -> AutoWindow:  # noqa: ANN401 - a vi
 
 
 def _tile(
-    canvas: _Canvas, frame: _Frame, spec: ContrastSpec, pooled: AutoWindow, warnings: Counter[str]
+    plan: Plan, frame: _Frame, spec: ContrastSpec, pooled: AutoWindow, warnings: Counter[str]
 ) -> tuple[Tile, AppliedContrast | None, str | None]:
     """One slice under one contrast."""
     item, decoded = frame.slice, frame.decoded
     if decoded is None:
-        return failed_tile(*canvas.tile), None, frame.error
-    width, height = canvas.tile
+        return failed_tile(*plan.tile), None, _reason(frame.error) if frame.error is not None else None
+    width, height = plan.tile
     own = tile_size(item.pixels.rows, item.pixels.columns, width, *_pixel_shape(item))
     size = own if own[1] == height else fitted_size(*own, width, height)
     try:
@@ -401,7 +473,7 @@ def _tile(
             padding = padding_mask(decoded.samples, item.contrast)
             shown = render(decoded, item.pixels, item.contrast, applied)
     except DecodeError as error:
-        return failed_tile(*canvas.tile), None, error.reason
+        return failed_tile(*plan.tile), None, error.reason
     if applied.warning:
         warnings[applied.warning] += 1
     return resize(shown, size, padding), _reported(applied), None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dicom_series_preview.index import Skipped
-    from dicom_series_preview.storage import Usage
+    from dicom_series_preview.storage import Storage
 
 REPORT_SCHEMA = 1
 
@@ -105,7 +105,7 @@ class Report:
         tile_width: In pixels.
         tile_height: In pixels.
         tiles: What is shown, row by row.
-        skipped: The series' objects that are not in the index, and why.
+        skipped: The series' objects that cannot be shown, and why.
         notes: What a reader should know of the order.
         warnings: What a viewer of the picture should know.
         cost: What it took.
@@ -143,23 +143,26 @@ class Report:
         """The report in one line."""
         shown = len({tile.index for tile in self.tiles if tile.error is None})
         cost = self.cost
-        skipped = f", {len(self.skipped)} objects skipped" if self.skipped else ""
+        count = len(self.skipped)
+        skipped = f", {count} object{'s' if count > 1 else ''} skipped" if count else ""
         prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
         picture = f"{prefix}{self.width} x {self.height}, {shown} of {self.slices} slices{skipped}"
         requests = f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB"
         return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
 
 
-@dataclass(slots=True)
 class Stopwatch:
-    """Adds up milliseconds by phase.
+    """Adds up milliseconds by phase, and what a storage does meanwhile.
 
-    Attributes:
-        milliseconds: By phase.
+    Args:
+        storage: The storage whose requests are counted from now on.
     """
 
-    milliseconds: dict[str, float] = field(default_factory=dict)
-    _start: float = field(default_factory=time.perf_counter)
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._before = storage.usage
+        self._start = time.perf_counter()
+        self._milliseconds: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -169,14 +172,15 @@ class Stopwatch:
             yield
         finally:
             spent = (time.perf_counter() - start) * 1000
-            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
+            self._milliseconds[name] = self._milliseconds.get(name, 0.0) + spent
 
-    def cost(self, before: Usage, after: Usage) -> Cost:
+    def cost(self) -> Cost:
         """The cost so far."""
+        before, after = self._before, self._storage.usage
         total = (time.perf_counter() - self._start) * 1000
         return Cost(
             list_requests=after.lists - before.lists,
             get_requests=after.gets - before.gets,
             bytes=after.bytes - before.bytes,
-            milliseconds={name: round(ms, 1) for name, ms in {**self.milliseconds, "total": total}.items()},
+            milliseconds={name: round(ms, 1) for name, ms in {**self._milliseconds, "total": total}.items()},
         )

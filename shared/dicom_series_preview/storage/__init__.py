@@ -28,6 +28,7 @@ __all__ = [
     "Usage",
     "is_full_name",
     "open_storage",
+    "parse_root",
     "split_root",
     "total",
 ]

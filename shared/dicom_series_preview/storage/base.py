@@ -107,7 +107,7 @@ class Storage(Protocol):
         """
 
     def list_folders(self, prefix: str) -> list[str]:
-        """The folders directly below the root whose names start with `prefix`, sorted.
+        """The folders whose paths start with `prefix`, no deeper than its last part, sorted.
 
         Raises:
             StorageError: The listing cannot be had.
@@ -142,6 +142,16 @@ class Storage(Protocol):
             ObjectChangedError: `if_version` does not hold.
             StorageError: It cannot be written.
         """
+
+    def delete(self, path: str) -> None:
+        """Remove one object; one that is not there is no error.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
+
+    def link(self, path: str, expires_s: int) -> str | None:
+        """A URL by which anyone can fetch one object for a while; None where the storage makes none."""
 
 
 class Meter:

@@ -108,10 +108,14 @@ class HttpStorage:
 
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""
-        entries = self._list("")
+        parent = prefix.rpartition("/")[0]
+        entries = self._list(parent)
         if entries is None:
+            if parent:
+                return []
             raise ObjectNotFoundError(self._url, "there is no such folder")
-        names = {entry.path for entry in entries if entry.is_folder and "/" not in entry.path}
+        depth = prefix.count("/")
+        names = {entry.path for entry in entries if entry.is_folder and entry.path.count("/") == depth}
         return sorted(name for name in names if name.startswith(prefix))
 
     def get(self, path: str) -> Fetched:
@@ -129,6 +133,18 @@ class HttpStorage:
             StorageError: Always.
         """
         raise StorageError(self._object_url(path), "a web server's folder cannot be written")
+
+    def delete(self, path: str) -> None:
+        """Refused.
+
+        Raises:
+            StorageError: Always.
+        """
+        raise StorageError(self._object_url(path), "a web server's folder cannot be written")
+
+    def link(self, path: str, expires_s: int) -> str | None:  # noqa: ARG002
+        """None: whether others may read the server is not ours to know."""
+        return None
 
     def _object_url(self, path: str) -> str:
         check_path(self._url, path)

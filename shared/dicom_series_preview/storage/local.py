@@ -96,11 +96,16 @@ class LocalStorage:
         """`Storage.list_folders`."""
         self._check_root()
         self._meter.count(lists=1)
+        parent = prefix.rpartition("/")[0]
+        path = self._path(parent) if parent else self._root
+        below = f"{parent}/" if parent else ""
         try:
-            with os.scandir(self._root) as entries:
-                names = [_shown(entry.name) for entry in entries if entry.is_dir()]
+            with os.scandir(path) as entries:
+                names = [below + _shown(entry.name) for entry in entries if entry.is_dir()]
+        except _NOT_THERE:
+            return []
         except OSError as error:
-            raise _storage_error(self._root, error) from error
+            raise _storage_error(path, error) from error
         return sorted(name for name in names if name.startswith(prefix))
 
     def get(self, path: str) -> Fetched:
@@ -125,6 +130,19 @@ class LocalStorage:
             return _write(target, data, if_version)
         except OSError as error:
             raise _storage_error(target, error) from error
+
+    def delete(self, path: str) -> None:
+        """`Storage.delete`."""
+        target = self._path(path)
+        self._meter.count(puts=1)
+        try:
+            target.unlink(missing_ok=True)
+        except OSError as error:
+            raise _storage_error(target, error) from error
+
+    def link(self, path: str, expires_s: int) -> str | None:  # noqa: ARG002
+        """None: a file has no URL that others could use."""
+        return None
 
     def _path(self, path: str) -> Path:
         check_path(self.url, path)

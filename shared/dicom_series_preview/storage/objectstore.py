@@ -112,6 +112,21 @@ class ObjectStoreStorage:
             raise storage_error(url, error) from error
         return result["e_tag"] or ""
 
+    def delete(self, path: str) -> None:
+        """`Storage.delete`."""
+        key, url = self._key(path), self._object_url(path)
+        self._meter.count(puts=1)
+        try:
+            obstore.delete(self._store, key)
+        except FileNotFoundError:
+            return
+        except OBSTORE_ERRORS as error:
+            raise storage_error(url, error) from error
+
+    def link(self, path: str, expires_s: int) -> str | None:  # noqa: ARG002
+        """None: there is nothing to link to."""
+        return None
+
     def _key(self, path: str) -> str:
         check_path(self._url, path)
         return f"{self._prefix}/{path}" if self._prefix else path
@@ -231,7 +246,9 @@ class MemoryStorage(ObjectStoreStorage):
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""
         self._meter.count(lists=1)
-        folders = obstore.list_with_delimiter(self._store)["common_prefixes"]
+        folders = obstore.list_with_delimiter(self._store, prefix.rpartition("/")[0] or None)[
+            "common_prefixes"
+        ]
         return sorted(folder for folder in folders if folder.startswith(prefix))
 
 

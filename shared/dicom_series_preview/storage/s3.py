@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import obstore
 from obstore.exceptions import BaseError, GenericError, InvalidPathError
 from obstore.store import S3Store
 
@@ -205,6 +206,13 @@ class S3Storage(ObjectStoreStorage):
         return sorted(
             common["Prefix"][len(start) : -1] for page in pages for common in page.get("CommonPrefixes", [])
         )
+
+    def link(self, path: str, expires_s: int) -> str | None:
+        """A presigned URL; None where there are no credentials to sign with."""
+        if self._access.anonymous:
+            return None
+        store = cast("S3Store", self._store)
+        return str(obstore.sign(store, "GET", self._key(path), timedelta(seconds=expires_s)))
 
     def _list_with_boto3(self, folder: str, url: str) -> list[ObjectInfo]:
         start = f"{self._prefix}/" if self._prefix else ""

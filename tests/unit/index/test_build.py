@@ -287,7 +287,7 @@ def test_the_file_says_where_it_came_from():
     assert document["fingerprint"] == "abc"
     assert (document["limit"], document["listed"]) == (2, 4)
     assert document["skipped"] == [
-        {"name": "bad.dcm", "reason": "not DICOM: text", "size": 5, "version": "v1"}
+        {"name": "bad.dcm", "reason": "not DICOM: text", "size": 5, "version": "v1", "transient": False}
     ]
     assert document["notes"] == ["a note"]
 
