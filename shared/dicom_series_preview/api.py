@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.encode import ImageFormat, write_atomically
 from dicom_series_preview.errors import OutputError, RequestError
+from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache, SeriesName, SeriesOpener
 from dicom_series_preview.service import PreviewService, Rendered, Report
@@ -17,7 +19,7 @@ from dicom_series_preview.settings import DEFAULT_ROOT, Settings
 from dicom_series_preview.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
     from pydicom import Dataset
@@ -175,6 +177,28 @@ def open_cache(folder: Path, settings: Settings, *, below: str = "indices") -> I
     except OSError as error:
         raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
     return IndexCache(open_storage(str(folder), settings, os.environ), folder=below)
+
+
+def open_api(roots: Mapping[str, str], settings: Settings) -> PreviewApi:
+    """The HTTP API over some roots, with a local cache for indices and pictures.
+
+    Args:
+        roots: By alias, the URL of a root.
+        settings: Concurrency, retries, limits and the cache folder.
+
+    Raises:
+        PreviewError: A root cannot be one, or the cache folder cannot be made.
+    """
+    services: dict[str, Callable[[], PreviewService]] = {}
+    for alias, root in roots.items():
+        below = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
+        kept = open_cache(settings.cache_dir, settings, below=below)
+        service = PreviewService(
+            open_storage(root, settings, os.environ), kept, settings.limits, single_flight=True
+        )
+        services[alias] = partial(replace, service)
+    renders = Renders(open_storage(str(settings.cache_dir), settings, os.environ))
+    return PreviewApi(services, renders)
 
 
 def _preview(render: Callable[[Any], Rendered], request: object) -> Preview:

@@ -49,6 +49,10 @@ _EXAMPLES = {
       dicom-series-preview get-index SERIES
       duckdb -c "SELECT * FROM '$(dicom-series-preview get-index SERIES)'"
     """,
+    "serve": """
+      dicom-series-preview serve --root /data/dicom
+      curl -o mosaic.webp 'http://127.0.0.1:8080/series/SERIES/mosaic?contrast=lung'
+    """,
     "sample": """
       dicom-series-preview sample demo
     """,
@@ -247,6 +251,40 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
         service = _service(request.series, options, progress)
         built = service.index(request)
     _answer(service.index_path(built))
+
+
+@cli.command(cls=_Command)
+@_ROOT
+@click.option(
+    "--alias",
+    multiple=True,
+    metavar="NAME=ROOT",
+    help="Another root, chosen by ?root=NAME.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
+)
+@_CACHE_DIR
+@_VERBOSE
+def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Serve previews over HTTP, with the routes of the serverless application."""
+    from dicom_series_preview.api import open_api  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.server import serve as run_server  # noqa: PLC0415 - loads uvicorn and Powertools
+
+    roots = {"default": options["root"]}
+    for alias in options["alias"]:
+        name, equals, root = alias.partition("=")
+        if not (name and equals and root):
+            raise RequestError("alias", f"{alias!r} is not NAME=ROOT")
+        roots[name] = root
+    _log(verbose=options["verbose"])
+    settings = Settings.from_environment(
+        os.environ, Path(options["cache_dir"]) if options["cache_dir"] else None
+    )
+    api = open_api(roots, settings)
+    _say(f"serving {', '.join(roots.values())} at http://{host}:{port}/series/SERIES/mosaic")
+    run_server(api, host, port, verbose=options["verbose"])
 
 
 @cli.command(cls=_Command)

@@ -295,19 +295,23 @@ class SeriesOpener:
                 cached = self._kept(candidate).index
                 if cached is not None and _is_enough(cached, limit):
                     return OpenedSeries(candidate, self.storage, cached, "cache", matches)
-        for attempt in range(_CONFLICTS + 1):
-            series, listing = self._listing(candidates, name)
-            wish = _Wish(series, listing, fingerprint(listing), limit, refresh)
-            opened = self._fresh(wish, self._kept(series))
+        attempts = 0
+        while True:
             try:
-                opened = opened or self._made(wish)
+                return replace(self._looked_up(candidates, name, limit, refresh=refresh), matches=matches)
             except ObjectChangedError:
                 # Someone else has written the index since it was looked at: look again.
-                if attempt == _CONFLICTS:
+                attempts += 1
+                if attempts > _CONFLICTS:
                     raise
-                continue
-            break
-        return replace(opened, matches=matches)
+
+    def _looked_up(
+        self, candidates: Sequence[str], name: SeriesName, limit: int | None, *, refresh: bool
+    ) -> OpenedSeries:
+        """The series as it is listed now, with an index that fits."""
+        series, listing = self._listing(candidates, name)
+        wish = _Wish(series, listing, fingerprint(listing), limit, refresh)
+        return self._fresh(wish, self._kept(series)) or self._made(wish)
 
     def _kept(self, series: str) -> Kept:
         return self.cache.load(series, self.storage.url) if self.cache is not None else Kept(None, "")

@@ -1,0 +1,55 @@
+"""The Lambda handlers: each event's own, made when its function starts.
+
+A function imports only what its own event needs: the others' imports would be paid for at every cold start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+def http_handler(resource: str) -> Handler:
+    """`GET /series/{series}/RESOURCE`; with `index` come `/health` and `/openapi.json`."""
+    from dicom_series_preview.aws.http_door import handler_of  # noqa: PLC0415 - see the module
+
+    return handler_of(resource)
+
+
+def sqs_handler() -> Handler:
+    """S3 events through SQS: the indices of the series that they touch."""
+    from dicom_series_preview.aws.sqs_door import handler_of  # noqa: PLC0415 - see the module
+
+    return handler_of()
+
+
+def batch_api_handler() -> Handler:
+    """`POST /batches` and `GET /batches/{id}`."""
+    from dicom_series_preview.aws.batch_door import api_handler  # noqa: PLC0415 - see the module
+
+    return api_handler()
+
+
+def batch_prepare_handler() -> Handler:
+    """A batch's first step."""
+    from dicom_series_preview.aws.batch_door import prepare_handler  # noqa: PLC0415 - see the module
+
+    return prepare_handler()
+
+
+def batch_item_handler() -> Handler:
+    """A batch's step for one series."""
+    from dicom_series_preview.aws.batch_door import item_handler  # noqa: PLC0415 - see the module
+
+    return item_handler()
+
+
+def batch_summary_handler() -> Handler:
+    """A batch's last step."""
+    from dicom_series_preview.aws.batch_door import summary_handler  # noqa: PLC0415 - see the module
+
+    return summary_handler()

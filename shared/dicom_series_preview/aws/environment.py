@@ -1,0 +1,102 @@
+"""What a deployment sets: the functions' environment, read once per process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.errors import RequestError
+from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
+from dicom_series_preview.series import IndexCache
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.settings import Settings
+from dicom_series_preview.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicom_series_preview.storage import Storage
+
+ROOTS_VARIABLE = "PREVIEW_ROOTS"
+DATA_VARIABLE = "PREVIEW_DATA"
+SERIES_DEPTH_VARIABLE = "PREVIEW_SERIES_DEPTH"
+BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deployment's storages and services, each opened when it is first used.
+
+    Attributes:
+        roots: By alias, the URL of a storage root.
+        data: The URL below which indices, pictures and batches are kept.
+        series_depth: How many folders below a root a series lies; 1 where they lie directly below it.
+        environment: The process's environment, for credentials and endpoints.
+    """
+
+    roots: Mapping[str, str]
+    data: str
+    series_depth: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    _opened: dict[str, Storage] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
+        """Read a function's environment.
+
+        Raises:
+            RequestError: A variable is missing or wrong.
+        """
+        try:
+            roots = json.loads(environment[ROOTS_VARIABLE])
+            data = environment[DATA_VARIABLE]
+            depth = int(environment.get(SERIES_DEPTH_VARIABLE, "1"))
+        except KeyError as error:
+            raise RequestError(str(error.args[0]), "is not set") from error
+        except ValueError as error:
+            raise RequestError(
+                ROOTS_VARIABLE, "is no JSON object of aliases and URLs, or the depth no number"
+            ) from error
+        if not isinstance(roots, dict) or DEFAULT_ROOT_ALIAS not in roots or depth < 1:
+            raise RequestError(
+                ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}, and the depth is at least 1"
+            )
+        return cls(roots, data, depth, environment)
+
+    def storage(self, url: str) -> Storage:
+        """A storage root; it is opened once. Redirects to other hosts are refused."""
+        if url not in self._opened:
+            settings = Settings.from_environment(self.environment, Path("/tmp"))  # noqa: S108 - no local cache is used
+            self._opened[url] = open_storage(
+                url, settings, self.environment, allow_cross_host_redirects=False
+            )
+        return self._opened[url]
+
+    def service(self, alias: str) -> PreviewService:
+        """The service of a root.
+
+        Raises:
+            RequestError: There is no such alias.
+        """
+        if alias not in self.roots:
+            raise RequestError("root", f"is one alias of this deployment: {', '.join(sorted(self.roots))}")
+        folder = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
+        kept = IndexCache(self.storage(self.data), folder)
+        settings = Settings.from_environment(self.environment, Path("/tmp"))  # noqa: S108 - no local cache is used
+        return PreviewService(self.storage(self.roots[alias]), kept, settings.limits, single_flight=True)
+
+    def api(self) -> PreviewApi:
+        """The HTTP API of all roots."""
+        services = {alias: partial(self.service, alias) for alias in self.roots}
+        return PreviewApi(services, Renders(self.storage(self.data)))
+
+
+@cache
+def deployment() -> Deployment:
+    """This process's deployment."""
+    import os  # noqa: PLC0415 - the environment is read here and nowhere else
+
+    return Deployment.from_environment(os.environ)

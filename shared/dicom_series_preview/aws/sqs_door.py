@@ -1,0 +1,40 @@
+"""S3 events through SQS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from dicom_series_preview.aws.environment import deployment
+from dicom_series_preview.aws.updates import update_indices
+
+if TYPE_CHECKING:
+    from dicom_series_preview.aws import Handler
+
+
+def handler_of() -> Handler:
+    """The Lambda handler: a partial batch response names the messages to be tried again."""
+    logger, metrics = Logger(), Metrics()
+    deployed = deployment()
+
+    @metrics.log_metrics(capture_cold_start_metric=True)
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
+        messages = {record["messageId"]: record["body"] for record in event["Records"]}
+        summary = update_indices(messages, deployed)
+        counts = {
+            "Messages": len(messages),
+            "FailedMessages": len(summary.failed_messages),
+            "IndicesUpdated": summary.updated,
+            "IndicesUnchanged": summary.unchanged,
+            "IndicesRemoved": summary.removed,
+            "IndicesFailed": summary.failed,
+            "ObjectsIgnored": summary.ignored,
+        }
+        logger.info("indices updated", counts=counts)
+        for name, value in counts.items():
+            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+        return summary.response()
+
+    return cast("Handler", handler)

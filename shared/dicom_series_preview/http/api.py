@@ -1,0 +1,326 @@
+"""The HTTP API's resources: request values in, answers out. Both doors serve these."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from dicom_series_preview._version import __version__
+from dicom_series_preview.encode import ImageFormat
+from dicom_series_preview.errors import (
+    LimitError,
+    NotAcceptableError,
+    ObjectNotFoundError,
+    PreviewError,
+    RequestError,
+    SeriesNameError,
+)
+from dicom_series_preview.http.problems import problem_response
+from dicom_series_preview.http.values import HttpRequest, HttpResponse
+from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
+from dicom_series_preview.service import CACHEABLE_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dicom_series_preview.series import OpenedSeries
+    from dicom_series_preview.service import Plan, PreviewService, Rendered
+    from dicom_series_preview.storage import Storage
+
+_LOGGER = logging.getLogger(__name__)
+
+DEFAULT_ROOT_ALIAS = "default"
+QUERY_LIMIT_BYTES = 8192
+# API Gateway passes 6 MB, base64 and headers included.
+ANSWER_LIMIT_BYTES = 4_500_000
+LINK_EXPIRES_S = 900
+_PICTURES: dict[str, type[MosaicRequest | ImageRequest | ContrastRequest]] = {
+    "mosaic": MosaicRequest,
+    "image": ImageRequest,
+    "contrast-mosaic": ContrastRequest,
+}
+_INDEX_FORMATS = {
+    "parquet": "application/vnd.apache.parquet",
+    "jsonl": "application/jsonl",
+    "json": "application/json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Renders:
+    """Where rendered pictures are kept.
+
+    Attributes:
+        storage: The root they lie below.
+        folder: Their folder.
+    """
+
+    storage: Storage
+    folder: str = "renders"
+
+    def path(self, plan: Plan) -> str:
+        """The place of a picture; its name tells nothing of the series."""
+        digest = plan.identity
+        return f"{self.folder}/{digest[:2]}/{digest}{plan.picture.image_format.extensions[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewApi:
+    """The resources.
+
+    Attributes:
+        services: By root alias, what opens the service of that root.
+        renders: Where rendered pictures are kept, or None.
+        answer_limit_bytes: A larger body is answered with a link where the storage can make one.
+    """
+
+    services: Mapping[str, Callable[[], PreviewService]]
+    renders: Renders | None = None
+    answer_limit_bytes: int = ANSWER_LIMIT_BYTES
+
+    def picture(self, kind: str, request: HttpRequest) -> HttpResponse:
+        """`GET /series/{series}/mosaic | image | contrast-mosaic`."""
+        return _answer(lambda: self._picture(kind, request))
+
+    def index(self, request: HttpRequest) -> HttpResponse:
+        """`GET /series/{series}/index`."""
+        return _answer(lambda: self._index(request))
+
+    def health(self) -> HttpResponse:
+        """`GET /health`."""
+        document = {"status": "ok", "version": __version__, "roots": sorted(self.services)}
+        return HttpResponse.of_json(document, Cache_Control="no-store")
+
+    def _picture(self, kind: str, request: HttpRequest) -> HttpResponse:
+        query, service = self._split(request)
+        image_format = _image_format(query.pop("format", ()), request.headers.get("accept", ""))
+        asked = _PICTURES[kind].from_strings(request.series, f"picture{image_format.extensions[0]}", query)
+        _refuse_root(asked.series.root)
+        plan = service.plan(asked)
+        etag = f'"{plan.identity}"'
+        headers = {
+            "ETag": etag,
+            "Cache-Control": _cache_control(service),
+            "Vary": "Accept",
+            **_slice_headers(plan),
+        }
+        if _matches(request.headers.get("if-none-match", ""), etag):
+            return HttpResponse(304, {**headers, **_cost_headers(plan)})
+        kept = self._kept(plan)
+        if kept is not None:
+            return self._send(plan, kept, headers)
+        rendered = service.render(plan)
+        failed = [tile for tile in rendered.report.tiles if tile.error is not None]
+        if failed:
+            # What stood in the way of a tile may pass; the picture is not kept, here or by anyone else.
+            headers["Cache-Control"] = "no-store"
+            del headers["ETag"]
+        elif self.renders is not None:
+            self.renders.storage.put(self.renders.path(plan), rendered.data)
+        return self._send(plan, rendered.data, headers, rendered)
+
+    def _kept(self, plan: Plan) -> bytes | None:
+        if self.renders is None:
+            return None
+        try:
+            return self.renders.storage.get(self.renders.path(plan)).data
+        except ObjectNotFoundError:
+            return None
+
+    def _send(
+        self, plan: Plan, data: bytes, headers: dict[str, str], rendered: Rendered | None = None
+    ) -> HttpResponse:
+        """The picture, or where it can be fetched if it is too large for an answer."""
+        all_headers = {**headers, **_cost_headers(plan), "Preview-Render": "made" if rendered else "kept"}
+        if rendered is not None:
+            if rendered.report.warnings:
+                all_headers["Preview-Warnings"] = str(len(rendered.report.warnings))
+            failed = sum(tile.error is not None for tile in rendered.report.tiles)
+            if failed:
+                all_headers["Preview-Failed-Tiles"] = str(failed)
+        if len(data) > self.answer_limit_bytes and self.renders is not None:
+            link = self.renders.storage.link(self.renders.path(plan), LINK_EXPIRES_S)
+            if link is not None and "ETag" in headers:
+                return HttpResponse(303, {**all_headers, "Location": link, "Cache-Control": "no-store"})
+            raise LimitError(
+                "image_width", f"the picture has {len(data)} bytes, more than an answer can hold"
+            )
+        return HttpResponse(200, {**all_headers, "Content-Type": plan.picture.image_format.media_type}, data)
+
+    def _index(self, request: HttpRequest) -> HttpResponse:
+        query, service = self._split(request)
+        wanted = _index_format(query.pop("format", ()))
+        asked = IndexRequest.from_strings(request.series, query)
+        _refuse_root(asked.series.root)
+        opened = service.index(asked)
+        fingerprint = opened.index.provenance.fingerprint
+        identity = "\0".join((CACHEABLE_VERSION, wanted, fingerprint, str(asked.limit), opened.name))
+        etag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:40]}"'
+        headers = {"ETag": etag, "Cache-Control": _cache_control(service), "Vary": "Accept"}
+        if _matches(request.headers.get("if-none-match", ""), etag):
+            return HttpResponse(304, headers)
+        if not wanted:
+            return HttpResponse.of_json(_summary(opened), ETag=etag, Cache_Control=headers["Cache-Control"])
+        body = _index_body(opened, wanted)
+        if len(body) > self.answer_limit_bytes:
+            link = None
+            if wanted == "parquet" and service.cache is not None:
+                link = service.cache.storage.link(service.cache.path(opened.name), LINK_EXPIRES_S)
+            if link is None:
+                raise LimitError(
+                    "format",
+                    f"the index has {len(body)} bytes as {wanted}, more than an answer can hold; use parquet",
+                )
+            return HttpResponse(303, {**headers, "Location": link, "Cache-Control": "no-store"})
+        return HttpResponse(200, {**headers, "Content-Type": _INDEX_FORMATS[wanted]}, body)
+
+    def _split(self, request: HttpRequest) -> tuple[dict[str, Sequence[str]], PreviewService]:
+        """The query without what belongs to this door, and the service of its root."""
+        size = sum(len(name) + sum(map(len, values)) for name, values in request.query.items())
+        if size > QUERY_LIMIT_BYTES:
+            raise LimitError("query", f"has {size} characters; the limit is {QUERY_LIMIT_BYTES}")
+        query = dict(request.query)
+        aliases = query.pop("root", None) or (DEFAULT_ROOT_ALIAS,)
+        if len(aliases) > 1 or aliases[0] not in self.services:
+            names = ", ".join(sorted(self.services))
+            raise RequestError("root", f"is one alias of this deployment: {names}")
+        return query, self.services[aliases[0]]()
+
+
+def _answer(produce: Callable[[], HttpResponse]) -> HttpResponse:
+    """An answer, or the problem that stands in its way."""
+    try:
+        return produce()
+    except PreviewError as error:
+        response = problem_response(error)
+        _LOGGER.info("answered %d: %s", response.status, type(error).__name__)
+        return response
+
+
+def _refuse_root(root: str | None) -> None:
+    """A series is named below a root of the deployment: no URL, no path of the machine."""
+    if root is not None:
+        raise SeriesNameError("a series is named by its folder below the root, not by a URL or a path")
+
+
+def _image_format(named: Sequence[str], accept: str) -> ImageFormat:
+    """The picture's format: the one named, else the one that Accept prefers, WebP in doubt."""
+    if len(named) > 1:
+        raise RequestError("format", "is given more than once")
+    if named:
+        return ImageFormat.from_name(named[0], "format")
+    if not accept.strip():
+        return ImageFormat.WEBP
+    best = max(ImageFormat, key=lambda image_format: _preference(accept, image_format.media_type))
+    if _preference(accept, best.media_type) <= 0:
+        offered = ", ".join(image_format.media_type for image_format in ImageFormat)
+        raise NotAcceptableError("accept", f"allows none of {offered}")
+    return best
+
+
+def _preference(accept: str, media_type: str) -> float:
+    """How much Accept wants a media type, 0..1; the most specific range decides (RFC 9110 12.5.1)."""
+    best, quality = -1, 0.0
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        specificity = {media_type: 2, f"{media_type.partition('/')[0]}/*": 1, "*/*": 0}.get(name, -1)
+        if specificity > best:
+            best, quality = specificity, _quality(parameters)
+    return quality if best >= 0 else 0.0
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(1.0, max(0.0, float(value)))
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _index_format(named: Sequence[str]) -> str:
+    if len(named) > 1 or (named and named[0] not in _INDEX_FORMATS):
+        raise RequestError(
+            "format", f"is one of {', '.join(_INDEX_FORMATS)}; without it a summary is answered"
+        )
+    return named[0] if named else ""
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    """Whether If-None-Match names this version (RFC 9110 13.1.2: weak comparison)."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or "*" in tags
+
+
+def _cache_control(service: PreviewService) -> str:
+    """Objects of an immutable root never change; others are asked for again."""
+    if service.storage.immutable:
+        return "private, max-age=86400"
+    return "private, no-cache"
+
+
+def _slice_headers(plan: Plan) -> dict[str, str]:
+    return {
+        # Header fields are ASCII; names need not be.
+        "Preview-Series": quote(plan.opened.name),
+        "Preview-Slices": f"{len(plan.slices)}/{len(plan.stack)}",
+        "Preview-Index": plan.opened.source,
+    }
+
+
+def _cost_headers(plan: Plan) -> dict[str, str]:
+    cost = plan.cost()
+    timing = ", ".join(f"{name};dur={ms:g}" for name, ms in cost.milliseconds.items())
+    return {
+        "Preview-Requests": f"list={cost.list_requests}, get={cost.get_requests}",
+        "Preview-Bytes": str(cost.bytes),
+        "Server-Timing": timing,
+    }
+
+
+def _summary(opened: OpenedSeries) -> dict[str, Any]:
+    """What a series holds, in short."""
+    index = opened.index
+    provenance = index.provenance
+    stacks = []
+    for number, rows in index.stacks.items():
+        first, last = index.slices([int(rows[0]), int(rows[-1])])
+        stacks.append(
+            {
+                "stack": number,
+                "slices": len(rows),
+                "axis": first.primary_axis,
+                "first_position": first.primary_position,
+                "last_position": last.primary_position,
+                "rows": first.pixels.rows,
+                "columns": first.pixels.columns,
+            }
+        )
+    return {
+        "series": opened.name,
+        "matches": opened.matches,
+        "index_source": opened.source,
+        "fingerprint": provenance.fingerprint,
+        "objects": provenance.listed,
+        "limit": provenance.limit,
+        "slices": index.table.num_rows,
+        "columns": index.table.column_names,
+        "stacks": stacks,
+        "skipped": [{"name": item.name, "reason": item.reason} for item in provenance.skipped],
+        "notes": list(provenance.notes),
+    }
+
+
+def _index_body(opened: OpenedSeries, wanted: str) -> bytes:
+    if wanted == "parquet":
+        return opened.index.to_parquet()
+    rows = opened.index.table.to_pylist()
+    if wanted == "jsonl":
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    return json.dumps(rows, ensure_ascii=False).encode()

@@ -1,0 +1,188 @@
+"""The OpenAPI document of the API, made from the same names that requests are read by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dicom_series_preview._version import __version__
+from dicom_series_preview.contrast import PRESETS
+from dicom_series_preview.encode import ImageFormat
+from dicom_series_preview.http.problems import PROBLEM_TYPE, PROBLEMS
+from dicom_series_preview.requests import (
+    DEFAULT_CONTRAST_ROWS,
+    DEFAULT_IMAGE_WIDTH,
+    DEFAULT_QUALITY,
+    DEFAULT_TILES,
+)
+
+_POSITION = {"type": "number", "minimum": 0, "maximum": 1}
+_CONTRAST = {
+    "type": "string",
+    "description": f"{', '.join(PRESETS)} (also without ct-), WIDTH/CENTER, auto, embedded",
+    "examples": ["lung", "1500/-500", "auto"],
+}
+
+
+def _integer(default: int | None, minimum: int | None = None, maximum: int | None = None) -> dict[str, Any]:
+    bounds = {"default": default, "minimum": minimum, "maximum": maximum}
+    return {"type": "integer", **{name: value for name, value in bounds.items() if value is not None}}
+
+
+def _query(name: str, schema: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"name": name, "in": "query", "description": description, "schema": schema, **more}
+
+
+_COMMON = (
+    _query("root", {"type": "string", "default": "default"}, "Alias of a storage root of this deployment."),
+)
+_PICTURE = (
+    *_COMMON,
+    _query(
+        "format",
+        {"enum": ["webp", "jpeg", "jpg"]},
+        "Format of the picture; else Accept decides, WebP in doubt.",
+    ),
+    _query("image_width", _integer(DEFAULT_IMAGE_WIDTH, 1), "Width of each image in pixels."),
+    _query("quality", _integer(DEFAULT_QUALITY, 0, 100), "0 (smallest) to 100 (best)."),
+    _query("stack", _integer(0, 0), "Which stack of the series."),
+)
+_START = _query("start", {**_POSITION, "default": 0}, "First position shown.")
+_END = _query("end", {**_POSITION, "default": 1}, "Last position shown.")
+_ONE_CONTRAST = _query("contrast", _CONTRAST, "The contrast; else the file's own, else auto.")
+_OFFSET = _query("slice_offset", _integer(0), "Slices to move on from the position.")
+
+_RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
+    "mosaic": (
+        "A grid of images spread evenly over the series.",
+        (
+            *_PICTURE,
+            _query("tile_width", _integer(DEFAULT_TILES, 1), "Images in a row."),
+            _query(
+                "tile_height", _integer(None, 1), "Images in a column; as tile_width where it is not given."
+            ),
+            _START,
+            _END,
+            _ONE_CONTRAST,
+        ),
+    ),
+    "image": (
+        "The image at a position.",
+        (
+            *_PICTURE,
+            _query("position", _POSITION, "0 first to 1 last.", required=True),
+            _OFFSET,
+            _ONE_CONTRAST,
+        ),
+    ),
+    "contrast-mosaic": (
+        "Images under several contrasts: a row an image, a column a contrast.",
+        (
+            *_PICTURE,
+            _query("position", _POSITION, "One image; or start and end."),
+            _OFFSET,
+            _START,
+            _END,
+            _query("tile_height", _integer(DEFAULT_CONTRAST_ROWS, 1), "Images of the range."),
+            _query(
+                "contrast", {"type": "array", "items": _CONTRAST}, "The columns.", required=True, explode=True
+            ),
+        ),
+    ),
+    "index": (
+        "What the series holds: a summary, or the whole index.",
+        (
+            *_COMMON,
+            _query(
+                "format", {"enum": ["parquet", "json", "jsonl"]}, "The whole index; without it a summary."
+            ),
+            _query("limit", _integer(None, 1), "Read no more than this many objects."),
+        ),
+    ),
+}
+PARAMETERS = {name: {str(one["name"]) for one in parameters} for name, (_, parameters) in _RESOURCES.items()}
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document."""
+    paths = {f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dicom-series-preview",
+            "version": __version__,
+            "summary": "Look inside a DICOM series without downloading it.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "paths": {
+            **paths,
+            "/health": {"get": _plain("health", "Whether the API answers.")},
+            "/openapi.json": {"get": _plain("openapi", "This document.")},
+        },
+        "components": {"schemas": {"Problem": _problem_schema()}, "responses": _problem_responses()},
+    }
+
+
+def _operation(name: str) -> dict[str, Any]:
+    summary, parameters = _RESOURCES[name]
+    series = {
+        "name": "series",
+        "in": "path",
+        "required": True,
+        "description": "A UUID, a UID, a folder's name, or the beginning of one and *.",
+        "schema": {"type": "string"},
+    }
+    binary = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
+    content = {"application/json": {"schema": {"type": "object"}}} if name == "index" else binary
+    return {
+        "operationId": name.replace("-", "_"),
+        "summary": summary,
+        "parameters": [series, *parameters],
+        "responses": {
+            "200": {"description": summary, "content": content},
+            "303": {"description": "The answer is large and is to be fetched from Location."},
+            "304": {"description": "Nothing has changed since the version that If-None-Match names."},
+            **{str(status): {"$ref": f"#/components/responses/{status}"} for status in _statuses()},
+        },
+    }
+
+
+def _plain(operation: str, summary: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"type": "object"}}}
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "responses": {"200": {"description": summary, "content": content}},
+    }
+
+
+def _statuses() -> list[int]:
+    return sorted({problem.status for problem in PROBLEMS})
+
+
+def _problem_responses() -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    titles = {
+        status: "; ".join(problem.title for problem in PROBLEMS if problem.status == status)
+        for status in _statuses()
+    }
+    return {str(status): {"description": title, "content": content} for status, title in titles.items()}
+
+
+def _problem_schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {"enum": [PROBLEM_TYPE + problem.name for problem in PROBLEMS]},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "errors": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"parameter": {"type": "string"}, "detail": {"type": "string"}},
+                },
+            },
+        },
+    }

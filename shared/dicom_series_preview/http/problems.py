@@ -1,0 +1,99 @@
+"""Errors -> RFC 9457 problems: one table from exception to status.
+
+A detail names the series, the parameter or the object, and neither the storage root's URL, which is the
+deployment's own business, nor any value of a header.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview import errors
+from dicom_series_preview.http.values import HttpResponse
+
+if TYPE_CHECKING:
+    from dicom_series_preview.errors import PreviewError
+
+RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A kind of problem.
+
+    Attributes:
+        status: The HTTP status.
+        name: The last part of the problem's type.
+        title: What went wrong, the same for every occurrence.
+    """
+
+    status: int
+    name: str
+    title: str
+
+
+# The first that an error is an instance of counts.
+_PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
+    (errors.NotAcceptableError, Problem(406, "not-acceptable", "No format of this answer is acceptable")),
+    (errors.LimitError, Problem(413, "limit", "More than a limit allows was asked for")),
+    (errors.RequestError, Problem(400, "bad-parameter", "A parameter is wrong")),
+    (errors.SeriesNotFoundError, Problem(404, "no-such-series", "There is no such series")),
+    (errors.ObjectNotFoundError, Problem(404, "no-such-object", "There is no such object")),
+    (errors.IndexBusyError, Problem(503, "index-busy", "The index is being built")),
+    (errors.UndecodableError, Problem(415, "undecodable", "The images cannot be decoded")),
+    (errors.NoImageError, Problem(422, "no-image", "The series has no image to show")),
+    (errors.AccessDeniedError, Problem(403, "access-denied", "The storage refuses access")),
+    (errors.ObjectChangedError, Problem(503, "changing", "The series is changing")),
+    (errors.StorageUnavailableError, Problem(503, "storage-unavailable", "The storage does not answer")),
+    (errors.StorageError, Problem(502, "storage", "The storage fails")),
+    (errors.PreviewError, Problem(500, "failed", "The preview failed")),
+)
+PROBLEMS = tuple(problem for _, problem in _PROBLEMS)
+PROBLEM_TYPE = "urn:dicom-series-preview:problem:"
+
+
+def problem_of(error: PreviewError) -> Problem:
+    """The kind of problem that an error is."""
+    return next(problem for kind, problem in _PROBLEMS if isinstance(error, kind))
+
+
+def problem_response(error: PreviewError) -> HttpResponse:
+    """The answer to an error."""
+    problem = problem_of(error)
+    document: dict[str, Any] = {
+        "type": PROBLEM_TYPE + problem.name,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": _detail(error),
+    }
+    if isinstance(error, errors.RequestError):
+        wrong = error.errors if isinstance(error, errors.CombinedRequestError) else (error,)
+        document["errors"] = [{"parameter": one.parameter, "detail": one.problem} for one in wrong]
+    headers = {}
+    if problem.status == 503:
+        seconds = error.retry_after_s if isinstance(error, errors.IndexBusyError) else RETRY_AFTER_S
+        headers["Retry_After"] = str(seconds)
+    return HttpResponse.of_json(
+        document,
+        status=problem.status,
+        media_type="application/problem+json",
+        Cache_Control="no-store",
+        **headers,
+    )
+
+
+def unexpected(status: int, name: str, title: str) -> HttpResponse:
+    """The answer to what is no error of the product: an unknown path, or a mistake in the code."""
+    document = {"type": PROBLEM_TYPE + name, "title": title, "status": status, "detail": title}
+    return HttpResponse.of_json(
+        document, status=status, media_type="application/problem+json", Cache_Control="no-store"
+    )
+
+
+def _detail(error: PreviewError) -> str:
+    if isinstance(error, errors.SeriesError):
+        return f"{error.series}: {error.problem}"
+    if isinstance(error, errors.StorageError):
+        return error.problem
+    return str(error)
