@@ -60,11 +60,50 @@ format: $(VENV)/.installed-dev ## rewrite the code in the project's format
 # Versions are resolved for every supported Python at once and pinned by hash, with no index address.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --upgrade
+# The Lambda runtime is Python 3.13, and so is what tests it.
+# What it brings itself stays out of the layer.
+IN_RUNTIME := botocore python-dateutil six
+LOCK_313 = $(subst --python-version 3.11,--python-version 3.13,$(LOCK))
 lock: $(BIN)/python ## resolve requirements/*.txt anew
 	$(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) --constraint requirements/runtime.txt --group test --group lint -o requirements/dev.txt
+	$(LOCK_313) --constraint requirements/runtime.txt $(foreach name,$(IN_RUNTIME),--no-emit-package $(name)) \
+		layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
+	$(LOCK_313) requirements/aws.in -o requirements/aws.txt
 
 clean: ## remove everything that make has made
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# AWS. SAM has dependencies that contradict the product's, so it lives in an environment of its own: Python 3.13, as the
+# Lambda runtime, which layers/common.mk finds (PYTHON313=/path/to/python3.13 names another).
+AWS_VENV := .venv-aws
+AWS_BIN := $(AWS_VENV)/bin
+ARCHITECTURE ?= x86_64
+LAYERS := .aws-sam/build/DependenciesLayer .aws-sam/build/PackageLayer
+SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(AWS_BIN):$$PATH" $(AWS_BIN)/sam
+include layers/common.mk
+.PHONY: build-aws check-layers test-aws clean-aws
+
+$(AWS_VENV)/.installed: requirements/aws.txt
+	@$(MAKE) --no-print-directory python313
+	$(PYTHON313) -m venv $(AWS_VENV)
+	$(AWS_BIN)/python -m pip install --quiet --require-hashes -r requirements/aws.txt
+	@touch $@
+
+build-aws: $(AWS_VENV)/.installed ## build layers and template for AWS Lambda; ARCHITECTURE=arm64 for the other processor
+	$(SAM) validate --lint
+	$(SAM) build --parameter-overrides Architecture=$(ARCHITECTURE)
+
+check-layers: $(AWS_VENV)/.installed ## list what the built layers hold; fails when they are too large or under the GPL
+	@test -d .aws-sam/build/DependenciesLayer || { echo "make: nothing is built; make build-aws" >&2; exit 1; }
+	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) --functions functions
+	$(AWS_BIN)/python layers/check.py licences .aws-sam/build/DependenciesLayer/python
+
+test-aws: build-aws check-layers ## build for AWS Lambda, and test the template and the built layers
+	$(AWS_BIN)/python -m pytest tests/aws
+
+clean: clean-aws
+clean-aws:
+	rm -rf $(AWS_VENV) .aws-sam

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -57,8 +58,10 @@ def register(
         return _response(unexpected(404, "no-such-resource", "There is no such resource"))
 
     def broken(error: Exception) -> Response[Any]:
-        # What is not an error of ours is a mistake of ours: the log has it, the caller need not.
-        _LOGGER.error("a request failed unexpectedly", exc_info=error)
+        # What is not an error of ours is a mistake of ours. The log says where; the message may hold a header's
+        # values, and is told to nobody.
+        places = "".join(traceback.format_tb(error.__traceback__))
+        _LOGGER.error("a request failed unexpectedly: %s\n%s", type(error).__name__, places)
         return _response(unexpected(500, "unexpected", "The request failed unexpectedly"))
 
     app.not_found(unknown)
