@@ -58,7 +58,7 @@ def register(
         return _response(unexpected(404, "no-such-resource", "There is no such resource"))
 
     def broken(error: Exception) -> Response[Any]:
-        # What is not an error of ours is a mistake of ours. The log says where; the message may hold a header's
+        # Not an error of ours, so a mistake of ours. The log says where; the message may hold a header's
         # values, and is told to nobody.
         places = "".join(traceback.format_tb(error.__traceback__))
         _LOGGER.error("a request failed unexpectedly: %s\n%s", type(error).__name__, places)
