@@ -1,0 +1,5 @@
+"""POST /batches and GET /batches/{id}."""
+
+from dicom_series_preview.aws import batch_api_handler
+
+handler = batch_api_handler()

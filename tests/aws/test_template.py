@@ -1,0 +1,527 @@
+"""The deployment keeps its rules, whatever is added to it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cloudformation
+
+PROJECT = Path(__file__).parents[2]
+TEMPLATE = cloudformation.load(PROJECT / "template.yaml")
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+GLOBALS = TEMPLATE["Globals"]["Function"]
+DEFAULTS = cloudformation.Evaluator(TEMPLATE)
+EVERYTHING = cloudformation.Evaluator(
+    TEMPLATE,
+    DicomBucketName="pacs",
+    DicomPrefix="ct/new",
+    DicomKeyArn="arn:aws:kms:eu-central-1:123456789012:key/1",
+    Roots='{"idc": "s3://idc-open-data", "more": "s3://other/x"}',
+    RootBucketArns="arn:aws:s3:::other,arn:aws:s3:::third",
+    RenderConcurrency="7",
+    AlarmEmail="a@example.org",
+)
+ROUTES = {
+    "GET /series/{series}/mosaic": "mosaic",
+    "GET /series/{series}/image": "image",
+    "GET /series/{series}/contrast-mosaic": "contrast_mosaic",
+    "GET /series/{series}/index": "index",
+    "GET /health": "index",
+    "GET /openapi.json": "index",
+    "POST /batches": "batch_api",
+    "GET /batches/{id}": "batch_api",
+}
+# AWS knows no resources for these.
+ONLY_FOR_ALL = re.compile(
+    r"xray:\w+|logs:(\w+LogDelivery|ListLogDeliveries|\w+ResourcePolic\w+|DescribeLogGroups)"
+)
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    """Resources of a type, by logical name: their properties."""
+    return {name: entry["Properties"] for name, entry in RESOURCES.items() if entry["Type"] == kind}
+
+
+FUNCTIONS = of_type("AWS::Serverless::Function")
+BUCKETS = of_type("AWS::S3::Bucket")
+QUEUES = of_type("AWS::SQS::Queue")
+
+
+def as_list(value: Any) -> list[Any]:
+    """What may stand alone or in a list, in a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def folder(function: str) -> str:
+    """The folder of a function's code, as functions/<name>."""
+    return FUNCTIONS[function]["CodeUri"].removeprefix("functions/")
+
+
+def statements(document: dict[str, Any], evaluator: cloudformation.Evaluator) -> list[dict[str, Any]]:
+    """A policy document's statements under parameters."""
+    return evaluator.value(document)["Statement"]
+
+
+def role_statements(role: str, evaluator: cloudformation.Evaluator = DEFAULTS) -> list[dict[str, Any]]:
+    """All that a role may do: its own policies, the shared ones, and those attached to it."""
+    properties = RESOURCES[role]["Properties"]
+    documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
+    documents += [
+        RESOURCES[name]["Properties"]["PolicyDocument"]
+        for name in evaluator.value(properties.get("ManagedPolicyArns", []))
+    ]
+    documents += [
+        policy["PolicyDocument"]
+        for policy in of_type("AWS::IAM::Policy").values()
+        if {"Ref": role} in policy["Roles"]
+    ]
+    return [statement for document in documents for statement in statements(document, evaluator)]
+
+
+def allowed(role: str, evaluator: cloudformation.Evaluator = DEFAULTS) -> set[tuple[str, str]]:
+    """Each action that a role may take, with each resource."""
+    return {
+        (action, resource)
+        for statement in role_statements(role, evaluator)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def role_of(function: str) -> str:
+    """A function's role, by logical name."""
+    return FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]
+
+
+def by_folder(name: str) -> str:
+    """A function's logical name."""
+    return next(function for function in FUNCTIONS if folder(function) == name)
+
+
+def policy_of(kind: str, field: str, name: str) -> list[dict[str, Any]]:
+    """The statements of a bucket's, queue's or topic's policy."""
+    found = [
+        policy["PolicyDocument"]
+        for policy in of_type(kind).values()
+        if {"Ref": name} in as_list(policy[field])
+    ]
+    assert len(found) == 1, f"{name} has {len(found)} policies"
+    return found[0]["Statement"]
+
+
+def denies_without_tls(policy: list[dict[str, Any]], action: str) -> list[Any]:
+    """The resources whose use without TLS a policy denies to everyone."""
+    return [
+        resource
+        for statement in policy
+        if statement["Effect"] == "Deny"
+        and statement["Principal"] == "*"
+        and statement["Action"] == action
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for resource in as_list(statement["Resource"])
+    ]
+
+
+def test_the_template_has_no_aliases() -> None:
+    """CloudFormation refuses YAML anchors and aliases, and SAM writes aliases as such."""
+    text = (PROJECT / "template.yaml").read_text(encoding="utf-8")
+    assert not re.search(r"(:|-) [&*][A-Za-z]+( |$)", text, re.MULTILINE)
+
+
+@pytest.mark.aws
+def test_sam_finds_nothing_wrong(sam: str) -> None:
+    """`sam validate --lint` passes, without a region and without credentials."""
+    environment = {**os.environ, "SAM_CLI_TELEMETRY": "0"}
+    result = subprocess.run(
+        [sam, "validate", "--lint"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+class TestBuckets:
+    """Every bucket."""
+
+    def test_encrypted_private_and_owned(self, name: str) -> None:
+        """Objects are encrypted, none can be public, and the account owns them."""
+        bucket = BUCKETS[name]
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] in ("AES256", "aws:kms")
+        block = bucket["PublicAccessBlockConfiguration"]
+        assert len(block) == 4
+        assert all(value is True for value in block.values())
+        assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+
+    def test_only_by_tls(self, name: str) -> None:
+        """Without TLS nobody does anything to the bucket or its objects; with an old one neither."""
+        policy = policy_of("AWS::S3::BucketPolicy", "Bucket", name)
+        both = [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
+        assert denies_without_tls(policy, "s3:*") == both
+        assert any(
+            statement["Condition"] == {"NumericLessThan": {"s3:TlsVersion": "1.2"}}
+            and statement["Resource"] == both
+            for statement in policy
+        )
+
+    def test_kept_with_the_stack_gone_but_tidied(self, name: str) -> None:
+        """Deleting the stack deletes no data; uploads that were given up vanish after a day."""
+        assert RESOURCES[name]["DeletionPolicy"] == RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+        rules = BUCKETS[name]["LifecycleConfiguration"]["Rules"]
+        assert {"DaysAfterInitiation": 1} in [rule.get("AbortIncompleteMultipartUpload") for rule in rules]
+
+
+def test_renders_and_batches_expire_and_indices_do_not() -> None:
+    """Renders and batches have a life time from parameters."""
+    rules = BUCKETS["DataBucket"]["LifecycleConfiguration"]["Rules"]
+    assert {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule} == {
+        "renders/": {"Ref": "RenderRetentionDays"},
+        "batches/": {"Ref": "BatchRetentionDays"},
+    }
+
+
+def test_every_queue_is_encrypted_and_only_by_tls() -> None:
+    """Messages are encrypted where they lie and on their way."""
+    for name, queue in QUEUES.items():
+        assert queue["SqsManagedSseEnabled"] is True
+        policy = policy_of("AWS::SQS::QueuePolicy", "Queues", name)
+        assert {"Fn::GetAtt": [name, "Arn"]} in denies_without_tls(policy, "sqs:*")
+
+
+def test_every_queue_has_a_dead_letter_queue_that_an_alarm_watches() -> None:
+    """What fails again and again is kept, for longer, and somebody hears of it."""
+    dead = {
+        name: queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
+        for name, queue in QUEUES.items()
+        if "RedrivePolicy" in queue
+    }
+    assert set(QUEUES) == set(dead) | set(dead.values())
+    watched = [alarm.get("Dimensions") for alarm in of_type("AWS::CloudWatch::Alarm").values()]
+    for name, letters in dead.items():
+        assert QUEUES[letters]["MessageRetentionPeriod"] > QUEUES[name]["MessageRetentionPeriod"]
+        assert [{"Name": "QueueName", "Value": {"Fn::GetAtt": [letters, "QueueName"]}}] in watched
+
+
+def test_messages_stay_hidden_for_six_timeouts_and_the_batching_window() -> None:
+    """No message comes a second time while its batch is still worked on; failures come back singly."""
+    function = FUNCTIONS[by_folder("index_updates")]
+    (event,) = function["Events"].values()
+    source = event["Properties"]
+    queue = QUEUES[source["Queue"]["Fn::GetAtt"][0]]
+    assert queue["VisibilityTimeout"] >= 6 * function["Timeout"] + source["MaximumBatchingWindowInSeconds"]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "UpdateConcurrency"}}
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "bucket", "filtered"), [(DEFAULTS, "DicomBucket", None), (EVERYTHING, "pacs", "ct/new/")]
+)
+def test_the_rule_sees_the_series_and_nothing_else(
+    evaluator: cloudformation.Evaluator, bucket: str, filtered: str | None
+) -> None:
+    """Objects that come and go below the prefix of the DICOM bucket reach the queue."""
+    rule = evaluator.value(RESOURCES["ObjectsRule"]["Properties"])
+    pattern = rule["EventPattern"]
+    assert pattern["detail-type"] == ["Object Created", "Object Deleted"]
+    assert pattern["detail"]["bucket"] == {"name": [bucket]}
+    assert pattern["detail"].get("object") == ({"key": [{"prefix": filtered}]} if filtered else None)
+    (target,) = rule["Targets"]
+    assert target["DeadLetterConfig"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+class TestFunctions:
+    """Every function."""
+
+    def test_code_is_thin(self, name: str) -> None:
+        """A function is one handler from the package, in at most twenty lines."""
+        text = (PROJECT / FUNCTIONS[name]["CodeUri"] / "app.py").read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 20
+        assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+        assert [target.id for node in assigned for target in node.targets] == ["handler"]
+        assert "from dicom_series_preview.aws import " in text
+
+    def test_has_a_log_that_ends(self, name: str) -> None:
+        """Each has a log group of its own, whose entries are kept as long as the parameter says."""
+        log = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
+        assert sum({"Ref": log} in f["LoggingConfig"].values() for f in FUNCTIONS.values()) == 1
+        assert RESOURCES[log]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+    def test_may_do_what_it_needs(self, name: str) -> None:
+        """Its role is its own and says so exactly: no managed policy of AWS, no action by wildcard."""
+        role = role_of(name)
+        assert sum(role_of(other) == role for other in FUNCTIONS) == 1
+        for evaluator in (DEFAULTS, EVERYTHING):
+            managed = evaluator.value(RESOURCES[role]["Properties"]["ManagedPolicyArns"])
+            assert all(RESOURCES[policy]["Type"] == "AWS::IAM::ManagedPolicy" for policy in managed)
+            for action, resource in allowed(role, evaluator):
+                assert "*" not in action
+                assert resource != "*" or ONLY_FOR_ALL.fullmatch(action), action
+        log = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
+        assert {resource for action, resource in allowed(role) if action.startswith("logs:")} == {
+            f"{log}.Arn"
+        }
+
+    def test_traces_if_wanted(self, name: str) -> None:
+        """Tracing is a parameter, on by default, and not overridden."""
+        assert "Tracing" not in FUNCTIONS[name]
+        assert DEFAULTS.value(GLOBALS["Tracing"]) == "Active"
+        assert DEFAULTS.value(GLOBALS["Environment"]["Variables"]["PREVIEW_TRACING"]) == "true"
+        off = cloudformation.Evaluator(TEMPLATE, Tracing="off")
+        assert off.value(GLOBALS["Tracing"]) == "PassThrough"
+        assert off.value(GLOBALS["Environment"]["Variables"]["PREVIEW_TRACING"]) == "false"
+        assert not [action for action, _ in allowed(role_of(name), off) if action.startswith("xray:")]
+
+    def test_needs_no_build(self, name: str) -> None:
+        """It is a folder with app.py, the layers bring the rest."""
+        assert RESOURCES[name]["Metadata"] == {"SkipBuild": True}
+        assert [path.name for path in (PROJECT / FUNCTIONS[name]["CodeUri"]).glob("[!_]*")] == ["app.py"]
+        assert GLOBALS["Layers"] == [{"Ref": "DependenciesLayer"}, {"Ref": "PackageLayer"}]
+        assert GLOBALS["Runtime"] == "python3.13"
+
+
+def test_every_folder_is_a_function() -> None:
+    """No function is forgotten in the template."""
+    assert sorted(folder(name) for name in FUNCTIONS) == sorted(
+        path.parent.name for path in (PROJECT / "functions").glob("*/app.py")
+    )
+
+
+READ_SERIES = {("s3:ListBucket", "arn:aws:s3:::DicomBucket"), ("s3:GetObject", "arn:aws:s3:::DicomBucket/*")}
+FIND_DATA = {("s3:ListBucket", "DataBucket.Arn")}
+
+
+def keep(*folders: str) -> set[tuple[str, str]]:
+    """Reading and writing folders of the data bucket; who writes an index also gives back its claim."""
+    claims = {("s3:DeleteObject", "DataBucket.Arn/indices/*.lock")} if "indices" in folders else set()
+    return claims | {
+        (action, f"DataBucket.Arn/{name}/*")
+        for name in folders
+        for action in ("s3:GetObject", "s3:PutObject")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mosaic", READ_SERIES | FIND_DATA | keep("indices", "renders")),
+        ("image", READ_SERIES | FIND_DATA | keep("indices", "renders")),
+        ("contrast_mosaic", READ_SERIES | FIND_DATA | keep("indices", "renders")),
+        ("index", READ_SERIES | FIND_DATA | keep("indices")),
+        (
+            "index_updates",
+            READ_SERIES | FIND_DATA | keep("indices") | {("s3:DeleteObject", "DataBucket.Arn/indices/*")},
+        ),
+        ("batch_api", FIND_DATA | keep("batches")),
+        ("batch_prepare", READ_SERIES | FIND_DATA | keep("batches")),
+        ("batch_item", READ_SERIES | FIND_DATA | keep("indices", "renders", "batches")),
+        ("batch_summary", FIND_DATA | keep("batches")),
+    ],
+)
+def test_what_each_function_may_do_in_s3(name: str, expected: set[tuple[str, str]]) -> None:
+    """Series are only ever read, and of the data bucket each function has the folders it works in."""
+    found = {
+        (action, where) for action, where in allowed(role_of(by_folder(name))) if action.startswith("s3:")
+    }
+    assert found == expected
+
+
+def test_an_existing_bucket_is_read_below_its_prefix_only() -> None:
+    """Prefix, further buckets and the key appear in the policy when, and only when, they are given."""
+    policy = statements(RESOURCES["ReadSeriesPolicy"]["Properties"]["PolicyDocument"], EVERYTHING)
+    found = {entry["Sid"]: entry for entry in policy}
+    assert found["Read"]["Resource"] == "arn:aws:s3:::pacs/ct/new/*"
+    assert found["List"]["Resource"] == "arn:aws:s3:::pacs"
+    assert found["List"]["Condition"] == {"StringLike": {"s3:prefix": "ct/new/*"}}
+    assert found["ListMoreRoots"]["Resource"] == ["arn:aws:s3:::other", "arn:aws:s3:::third"]
+    assert found["ReadMoreRoots"]["Resource"] == ["arn:aws:s3:::other/*", "arn:aws:s3:::third/*"]
+    assert found["Decrypt"]["Resource"].endswith("key/1")
+    plain = statements(RESOURCES["ReadSeriesPolicy"]["Properties"]["PolicyDocument"], DEFAULTS)
+    assert [entry["Sid"] for entry in plain] == ["List", "Read"]
+    assert "Condition" not in plain[0]
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "roots"),
+    [
+        (DEFAULTS, {"default": "s3://DicomBucket"}),
+        (
+            EVERYTHING,
+            {"default": "s3://pacs/ct/new", "idc": "s3://idc-open-data", "more": "s3://other/x"},
+        ),
+    ],
+)
+def test_functions_are_told_the_roots(evaluator: cloudformation.Evaluator, roots: dict[str, str]) -> None:
+    """PREVIEW_ROOTS is JSON: the DICOM bucket as `default`, and what Roots adds."""
+    variables = evaluator.value(GLOBALS["Environment"]["Variables"])
+    assert json.loads(variables["PREVIEW_ROOTS"]) == roots
+    assert variables["PREVIEW_DATA"] == "s3://DataBucket"
+    assert set(variables) == {
+        "PREVIEW_ROOTS",
+        "PREVIEW_DATA",
+        "PREVIEW_SERIES_DEPTH",
+        "PREVIEW_TRACING",
+        "POWERTOOLS_SERVICE_NAME",
+        "POWERTOOLS_METRICS_NAMESPACE",
+        "POWERTOOLS_LOG_LEVEL",
+    }
+    assert FUNCTIONS[by_folder("batch_api")]["Environment"]["Variables"] == {
+        "PREVIEW_BATCH_STATE_MACHINE": {"Ref": "BatchMachine"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("{}", True),
+        ('{"idc": "s3://idc-open-data"}', True),
+        ('{"a":"s3://x/y","b":"https://h/p"}', True),
+        ("", False),
+        ("{ }", False),
+        ('{"a": "file:///etc"}', False),
+        ('{"a": "s3://x"', False),
+        ('{"a": {"b": "s3://x"}}', False),
+        ('{"a": "s3://x", }', False),
+    ],
+)
+def test_only_roots_that_join_to_json_are_accepted(text: str, fits: bool) -> None:  # noqa: FBT001
+    """The parameter's pattern lets through what makes PREVIEW_ROOTS JSON, and no local files."""
+    assert bool(re.fullmatch(TEMPLATE["Parameters"]["Roots"]["AllowedPattern"], text)) is fits
+
+
+def test_concurrency_is_capped_where_it_is_asked_for() -> None:
+    """Functions of the API reserve nothing by default, since small accounts have nothing to give."""
+    for route in set(ROUTES.values()) - {"batch_api"}:
+        function = FUNCTIONS[by_folder(route)]
+        assert DEFAULTS.value(function).get("ReservedConcurrentExecutions") is None
+        assert EVERYTHING.value(function)["ReservedConcurrentExecutions"] == "7"
+
+
+class TestApi:
+    """The HTTP API."""
+
+    def test_routes(self) -> None:
+        """The routes are the specification's, and each reaches its function, which the API may call."""
+        integrations = of_type("AWS::ApiGatewayV2::Integration")
+        permitted = [entry["FunctionName"]["Ref"] for entry in of_type("AWS::Lambda::Permission").values()]
+        found = {}
+        for route in of_type("AWS::ApiGatewayV2::Route").values():
+            integration = integrations[
+                re.fullmatch(r"integrations/\$\{(\w+)\}", route["Target"]["Fn::Sub"])[1]
+            ]
+            assert integration["PayloadFormatVersion"] == "2.0"
+            function = integration["IntegrationUri"]["Fn::GetAtt"][0]
+            assert function in permitted
+            assert FUNCTIONS[function]["Timeout"] * 1000 < integration["TimeoutInMillis"] == 30000
+            found[route["RouteKey"]] = folder(function)
+        assert found == ROUTES
+
+    @pytest.mark.parametrize(("mode", "kind"), [("IAM", "AWS_IAM"), ("JWT", "JWT"), ("NONE", "NONE")])
+    def test_every_route_asks_who_you_are(self, mode: str, kind: str) -> None:
+        """All routes have the deployment's authorization, and only JWT has an authorizer."""
+        evaluator = cloudformation.Evaluator(TEMPLATE, AuthMode=mode)
+        for route in of_type("AWS::ApiGatewayV2::Route").values():
+            answer = evaluator.value(route)
+            assert answer["AuthorizationType"] == kind
+            assert answer.get("AuthorizerId") == ("JwtAuthorizer" if mode == "JWT" else None)
+
+    def test_iam_unless_said_otherwise(self) -> None:
+        """The default is IAM, and NONE is refused without a second, explicit word."""
+        parameters = TEMPLATE["Parameters"]
+        assert parameters["AuthMode"]["Default"] == "IAM"
+        assert parameters["AllowUnauthenticated"]["Default"] == "no"
+        for mode, given, passes in [
+            ("NONE", {}, False),
+            ("NONE", {"AllowUnauthenticated": "yes-i-mean-it"}, True),
+            ("JWT", {"JwtIssuer": "https://i"}, False),
+            ("JWT", {"JwtIssuer": "https://i", "JwtAudience": "a"}, True),
+            ("IAM", {}, True),
+        ]:
+            evaluator = cloudformation.Evaluator(TEMPLATE, AuthMode=mode, **given)
+            assert passes is all(
+                evaluator.value(assertion["Assert"])
+                for rule in TEMPLATE["Rules"].values()
+                if evaluator.value(rule["RuleCondition"])
+                for assertion in rule["Assertions"]
+            ), mode
+
+    def test_the_access_log_names_no_series(self) -> None:
+        """It is JSON of routes, numbers and callers: no path, query or header, which may name a patient."""
+        settings = RESOURCES["ApiStage"]["Properties"]
+        entry = json.loads(settings["AccessLogSettings"]["Format"])
+        assert {"$context.routeKey", "$context.status"} <= set(entry.values())
+        assert not [
+            value for value in entry.values() if re.search(r"path|query|header|domain", value, re.IGNORECASE)
+        ]
+        assert settings["DefaultRouteSettings"]["ThrottlingRateLimit"]
+        assert settings["DefaultRouteSettings"]["ThrottlingBurstLimit"]
+
+
+def test_all_logs_end() -> None:
+    """Every log group has the parameter's retention."""
+    for log in of_type("AWS::Logs::LogGroup").values():
+        assert log["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_what_is_watched() -> None:
+    """Alarms cover errors and throttles of every function, the API, dead letters, slowness and batches."""
+    alarms = of_type("AWS::CloudWatch::Alarm")
+    for name in ("FunctionErrorsAlarm", "FunctionThrottlesAlarm"):
+        metrics = [
+            metric["MetricStat"]["Metric"] for metric in alarms[name]["Metrics"] if "MetricStat" in metric
+        ]
+        assert {metric["Dimensions"][0]["Value"]["Ref"] for metric in metrics} == set(FUNCTIONS)
+    assert {alarm.get("MetricName") for alarm in alarms.values()} >= {
+        "5xx",
+        "ExecutionsFailed",
+        "ExecutionsTimedOut",
+        "ApproximateNumberOfMessagesVisible",
+    }
+    assert {m["MetricStat"]["Stat"] for m in alarms["SlowFunctionsAlarm"]["Metrics"][1:]} == {"p99"}
+    for alarm in alarms.values():
+        assert DEFAULTS.value(alarm["AlarmActions"]) == []
+        assert EVERYTHING.value(alarm["AlarmActions"]) == ["AlarmTopic"]
+
+
+def test_the_dashboard_is_json_of_what_exists() -> None:
+    """Its body parses, and shows every function."""
+    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]
+    assert json.loads(DEFAULTS.value(body))["widgets"]
+    names = set(re.findall(r"\$\{(\w+)[.}]", body["Fn::Sub"])) - {"AWS"}
+    assert set(FUNCTIONS) <= names <= set(RESOURCES)
+
+
+def test_layers_are_built_for_the_processor_they_run_on() -> None:
+    """Each processor has a Makefile, and the template takes the one of its parameter."""
+    layer = RESOURCES["DependenciesLayer"]
+    for architecture in TEMPLATE["Parameters"]["Architecture"]["AllowedValues"]:
+        evaluator = cloudformation.Evaluator(TEMPLATE, Architecture=architecture)
+        assert (PROJECT / evaluator.value(layer["Metadata"]["ContextPath"]) / "Makefile").is_file()
+        assert evaluator.value(layer["Properties"]["CompatibleArchitectures"]) == [architecture]
+        assert evaluator.value(GLOBALS["Architectures"]) == [architecture]
+
+
+def test_configuration_names_no_account() -> None:
+    """samconfig.toml has neither a region nor a bucket, role or account."""
+    text = (PROJECT / "samconfig.toml").read_text(encoding="utf-8")
+    tables = tomllib.loads(text)["default"]
+    assert not {"region", "profile", "s3_bucket", "role_arn"} & {
+        key for table in tables.values() for key in table["parameters"]
+    }
+    assert not re.search(r"\d{12}", text + (PROJECT / "template.yaml").read_text(encoding="utf-8"))
