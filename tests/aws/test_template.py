@@ -279,14 +279,15 @@ class TestFunctions:
         }
 
     def test_traces_if_wanted(self, name: str) -> None:
-        """Tracing is a parameter, on by default, and not overridden."""
+        """Tracing is a parameter, off by default, and not overridden."""
         assert "Tracing" not in FUNCTIONS[name]
-        assert DEFAULTS.value(GLOBALS["Tracing"]) == "Active"
-        assert DEFAULTS.value(GLOBALS["Environment"]["Variables"]["PREVIEW_TRACING"]) == "true"
-        off = cloudformation.Evaluator(TEMPLATE, Tracing="off")
-        assert off.value(GLOBALS["Tracing"]) == "PassThrough"
-        assert off.value(GLOBALS["Environment"]["Variables"]["PREVIEW_TRACING"]) == "false"
-        assert not [action for action, _ in allowed(role_of(name), off) if action.startswith("xray:")]
+        assert DEFAULTS.value(GLOBALS["Tracing"]) == "PassThrough"
+        assert DEFAULTS.value(GLOBALS["Environment"]["Variables"]["PREVIEW_TRACING"]) == "false"
+        assert not [action for action, _ in allowed(role_of(name), DEFAULTS) if action.startswith("xray:")]
+        on = cloudformation.Evaluator(TEMPLATE, Tracing="on")
+        assert on.value(GLOBALS["Tracing"]) == "Active"
+        assert on.value(GLOBALS["Environment"]["Variables"]["PREVIEW_TRACING"]) == "true"
+        assert [action for action, _ in allowed(role_of(name), on) if action.startswith("xray:")]
 
     def test_needs_no_build(self, name: str) -> None:
         """It is a folder with app.py, the layers bring the rest."""
