@@ -1,7 +1,7 @@
 # Two commands need nothing but Python 3.11-3.13, make and a package registry: `make demo` and `make test`.
 SHELL := /bin/sh
 .SUFFIXES:
-.PHONY: help demo pictures test lint format lock clean
+.PHONY: help demo pictures gallery conformance test lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +43,13 @@ pictures: demo ## render the README's pictures anew
 	$(TOOL) contrast-mosaic '5a3b*' docs/pictures/contrasts.webp $(HERE) --position 0.3 --image-width 256 -q 60 \
 		--contrast lung --contrast abdomen --contrast bone
 
+gallery: $(VENV)/.installed ## render every file of DICOM_TEST_DATA on one page, gallery/index.html, to be looked at
+	@test -n "$$DICOM_TEST_DATA" || { echo "make: DICOM_TEST_DATA does not name a folder of real DICOM files" >&2; exit 1; }
+	$(BIN)/python tests/conformance/gallery.py "$$DICOM_TEST_DATA" gallery
+
+conformance: $(VENV)/.installed-dev ## run what docs/conformance.md reports, and write it anew
+	$(BIN)/python tests/conformance/page.py
+
 test: $(VENV)/.installed-dev ## lint, types, module order, and every test
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n auto
@@ -74,7 +81,7 @@ lock: $(BIN)/python ## resolve requirements/*.txt anew
 	$(LOCK_313) requirements/aws.in -o requirements/aws.txt
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo gallery .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # AWS. SAM has dependencies that contradict the product's, so it lives in an environment of its own: Python 3.13, as the
 # Lambda runtime, which layers/common.mk finds (PYTHON313=/path/to/python3.13 names another).

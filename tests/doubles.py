@@ -55,6 +55,14 @@ class Wrapper:
         """`Storage.put`."""
         return self.inner.put(path, data, if_version=if_version)
 
+    def delete(self, path: str) -> None:
+        """`Storage.delete`."""
+        self.inner.delete(path)
+
+    def link(self, path: str, expires_s: int) -> str | None:
+        """`Storage.link`."""
+        return self.inner.link(path, expires_s)
+
 
 class CountingStorage(Wrapper):
     """Notes what was asked for.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -274,17 +275,24 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
 
     roots = {"default": options["root"]}
     for alias in options["alias"]:
-        name, equals, root = alias.partition("=")
-        if not (name and equals and root):
-            raise RequestError("alias", f"{alias!r} is not NAME=ROOT")
+        name, _, root = alias.partition("=")
+        # A name is a part of URLs, and of the cache's paths.
+        if not re.fullmatch("[a-z0-9-]+", name) or not root:
+            raise RequestError("alias", f"{alias!r} is not NAME=ROOT with a name of a-z, 0-9 and -")
+        if name in roots:
+            raise RequestError("alias", f"{name!r} is named already")
         roots[name] = root
     _log(verbose=options["verbose"])
     settings = Settings.from_environment(
         os.environ, Path(options["cache_dir"]) if options["cache_dir"] else None
     )
     api = open_api(roots, settings)
-    _say(f"serving {', '.join(roots.values())} at http://{host}:{port}/series/SERIES/mosaic")
-    run_server(api, host, port, verbose=options["verbose"])
+    address = f"[{host}]" if ":" in host else host
+
+    def started(port: int) -> None:
+        _say(f"serving {', '.join(roots.values())} at http://{address}:{port}/series/SERIES/mosaic")
+
+    run_server(api, host, port, started=started, verbose=options["verbose"])
 
 
 @cli.command(cls=_Command)

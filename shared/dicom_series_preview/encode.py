@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, WebPImagePlugin  # noqa: F401 - else the first WebP imports all of Pillow's forty formats
 
 from dicom_series_preview.errors import LimitError, OutputError, RequestError
 

@@ -92,7 +92,16 @@ def fitted_size(width: int, height: int, largest_width: int, largest_height: int
     )
 
 
-def resize(image: Tile, size: tuple[int, int], padding: npt.NDArray[np.bool_] | None = None) -> Tile:
+Area: TypeAlias = tuple[float, float, float, float]
+"""Left, upper, right and lower edge of a part of a picture, in its pixels."""
+
+
+def resize(
+    image: Tile,
+    size: tuple[int, int],
+    padding: npt.NDArray[np.bool_] | None = None,
+    area: Area | None = None,
+) -> Tile:
     """Resize a picture, antialiased, without values that its pixels do not span.
 
     Padding stays out: a pixel of the result is the weighted mean of the pixels that are not padding. One
@@ -103,6 +112,8 @@ def resize(image: Tile, size: tuple[int, int], padding: npt.NDArray[np.bool_] | 
         image: uint8 (r, c) or (r, c, 3), display values.
         size: Width and height of the result.
         padding: bool (r, c), True where a pixel is padding.
+        area: The part to show, whole pixels or not; beyond the right and lower edge the last ones go on. None
+            for all of it. Not together with padding.
 
     Returns:
         uint8 (height, width) or (height, width, 3), a new array.
@@ -111,6 +122,10 @@ def resize(image: Tile, size: tuple[int, int], padding: npt.NDArray[np.bool_] | 
         ValueError: The picture or the mask has another shape or type.
     """
     _require_picture(image)
+    if area is not None:
+        if padding is not None:
+            raise ValueError("a part of a picture cannot have padding")
+        return np.array(_resample(Image.fromarray(_reaching(image, area)), size, area))
     if padding is None or not padding.any():
         return np.array(_resample(Image.fromarray(image), size))
     if padding.shape != image.shape[:2]:
@@ -188,10 +203,18 @@ def _require_picture(image: Tile) -> None:
         raise ValueError(f"a picture is uint8 (r, c) or (r, c, 3), not {image.dtype} {image.shape}")
 
 
-def _resample(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _reaching(image: Tile, area: Area) -> Tile:
+    """The picture with its last columns and rows repeated as far as an area reaches."""
+    right, below = (max(0, math.ceil(area[2 + i]) - image.shape[1 - i]) for i in (0, 1))
+    if not right and not below:
+        return image
+    return np.pad(image, ((0, below), (0, right), (0, 0))[: image.ndim], mode="edge")
+
+
+def _resample(image: Image.Image, size: tuple[int, int], area: Area | None = None) -> Image.Image:
     """Shrink the axes that become shorter, then enlarge those that become longer: each has its own filter."""
     smaller = (min(image.width, size[0]), min(image.height, size[1]))
-    return image.resize(smaller, _SHRINK).resize(size, _ENLARGE)
+    return image.resize(smaller, _SHRINK, box=area).resize(size, _ENLARGE)
 
 
 def _resample_float(values: npt.NDArray[np.bool_] | Tile, size: tuple[int, int]) -> FloatArray:

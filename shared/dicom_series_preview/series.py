@@ -204,16 +204,26 @@ class IndexCache:
         """Take a claim whose lease has run out: its holder has died."""
         try:
             held = self.storage.get(path)
-            until = float(json.loads(held.data)["until"])
-        except (ObjectNotFoundError, ValueError, KeyError, TypeError):
-            # Given back or broken this very moment.
+        except ObjectNotFoundError:
+            # Given back this very moment.
             raise IndexBusyError(series, root, 1) from None
-        if until > now:
-            raise IndexBusyError(series, root, max(1, min(RETRY_AFTER_S, math.ceil(until - now))))
+        left_s = _lease_end(held.data) - now
+        # One that seems to last much longer than a lease is of a wrong clock, and must not keep everyone out
+        # for good; by a little it does whenever clocks differ, or its holder came a moment after us.
+        if 0 < left_s <= 2 * LEASE_S:
+            raise IndexBusyError(series, root, max(1, min(RETRY_AFTER_S, math.ceil(left_s))))
         try:
             self.storage.put(path, lease, if_version=held.version)
         except ObjectChangedError:
             raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+
+
+def _lease_end(claim: bytes) -> float:
+    """Until when a claim holds, in seconds since 1970; 0 where it does not tell."""
+    try:
+        return float(json.loads(claim)["until"])
+    except (ValueError, KeyError, TypeError):
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -36,34 +38,60 @@ def application(api: PreviewApi) -> Asgi:
 
     register(app, api, RESOURCES, read, in_threads=True)
 
-    async def encoded(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
-        # A series' name may hold an encoded slash, which the decoded path would take for one of its own.
-        if scope["type"] == "http" and scope.get("raw_path"):
-            scope["path"] = scope["raw_path"].decode("ascii")
-        await app(scope, receive, send)
+    async def served(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+            return
+        request = {**scope, "headers": [(name, _as_utf8(value)) for name, value in scope["headers"]]}
+        if scope.get("raw_path"):
+            # A series' name may hold an encoded slash, which the decoded path would take for one of its own.
+            request["path"] = scope["raw_path"].decode("ascii")
+        await app(request, _no_body, send)
 
-    return encoded
+    return served
 
 
-def serve(api: PreviewApi, host: str, port: int, *, verbose: bool = False) -> None:
+async def _no_body() -> dict[str, Any]:
+    """A request's body as the routes want it: none reads one."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _as_utf8(value: bytes) -> bytes:
+    """A header's value, which may be any bytes, as the resolver can read it."""
+    return value.decode("latin-1").encode()
+
+
+def serve(
+    api: PreviewApi, host: str, port: int, *, started: Callable[[int], None], verbose: bool = False
+) -> None:
     """Serve until interrupted.
+
+    Args:
+        api: What is served.
+        host: The address to listen on.
+        port: The port; 0 for any that is free.
+        started: Called with the port once it is listened on.
+        verbose: Log what is done.
 
     Raises:
         OutputError: The address cannot be listened on.
     """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OutputError(
+            f"{host}:{port}", "the address cannot be listened on; is something else there?"
+        ) from error
     config = uvicorn.Config(
         application(api),
-        host=host,
-        port=port,
         log_level="info" if verbose else "warning",
         access_log=False,
         server_header=False,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    server = uvicorn.Server(config)
-    try:
-        server.run()
-    except SystemExit as stop:
-        raise OutputError(
-            f"{host}:{port}", "the address cannot be listened on; is something else there?"
-        ) from stop
+    with listener:
+        started(listener.getsockname()[1])
+        # The server has shut down in order when it passes the interrupt on.
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from conformance.rules import proves
 from dicom_series_preview.decode import Decoded, to_rgb
 from dicom_series_preview.headers.image import PixelDescription
 
@@ -19,6 +20,7 @@ def _rgb(y: Fraction, cb: Fraction, cr: Fraction) -> tuple[Fraction, Fraction, F
     return red, (y - KR * red - KB * blue) / KG, blue
 
 
+@proves(9, "YBR_FULL and YBR_PARTIAL are the inverse of their equations", "PS3.3 C.7.6.3.1.2")
 @pytest.mark.parametrize("photometric", ["YBR_FULL", "YBR_PARTIAL"])
 def test_ybr_is_the_inverse_of_its_equations(photometric):
     """Each colour is the exact one, clipped and rounded, but for ties within the tables' 1/65536."""
@@ -40,6 +42,7 @@ def test_ybr_is_the_inverse_of_its_equations(photometric):
             )
 
 
+@proves(9, "YBR_FULL without chroma is grey", "PS3.3 C.7.6.3.1.2")
 @pytest.mark.parametrize("value", [0, 7, 128, 255])
 def test_grey_stays_grey(value):
     """Without chroma, YBR_FULL is the same level in all channels."""

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from conformance.formulas import FORMULAS, HALF, linear, rounded
+from conformance.rules import proves
 from dicom_series_preview.contrast import Applied, render
 from dicom_series_preview.decode import Decoded
 from dicom_series_preview.headers.image import Contrast, LookupTable, PixelDescription
-
-HALF = Fraction(1, 2)
-
-
-def _rounded(level: Fraction) -> int:
-    """Half up."""
-    return int((level + HALF) // 1)
-
-
-def _clipped(x: Fraction, y: Fraction, low: Fraction, high: Fraction) -> int:
-    """PS3.3's three branches: at or below low, above high, else y."""
-    if x <= low:
-        return 0
-    return 255 if x > high else _rounded(y * 255)
-
-
-def _linear(x: Fraction, c: Fraction, w: Fraction) -> int:
-    low, high = c - HALF - (w - 1) / 2, c - HALF + (w - 1) / 2
-    return _clipped(x, HALF if w == 1 else (x - (c - HALF)) / (w - 1) + HALF, low, high)
-
-
-def _linear_exact(x: Fraction, c: Fraction, w: Fraction) -> int:
-    return _clipped(x, (x - c) / w + HALF, c - w / 2, c + w / 2)
-
-
-def _sigmoid(x: Fraction, c: Fraction, w: Fraction) -> int:
-    with localcontext() as context:
-        context.prec = 50
-        exponent = min(-4 * (x - c) / w, Fraction(1000))  # far below the half of a level
-        power = (Decimal(exponent.numerator) / Decimal(exponent.denominator)).exp()
-        return int(Decimal(255) / (1 + power) + Decimal("0.5"))
-
-
-FORMULAS = {"LINEAR": _linear, "LINEAR_EXACT": _linear_exact, "SIGMOID": _sigmoid}
 
 UINT8, INT8 = np.arange(256, dtype=np.uint8), np.arange(-128, 128, dtype=np.int8)
 INT16 = np.concatenate([np.arange(-2100, 3100, 7), [-32768, 32767]]).astype(np.int16)
@@ -65,6 +32,11 @@ def _shown(stored, contrast: Contrast, applied: Applied, photometric: str = "MON
     return shown
 
 
+@proves(
+    1,
+    "LINEAR, LINEAR_EXACT and SIGMOID on signed and unsigned 8, 16 and 32 bits, rounded half up",
+    "PS3.3 C.11.2.1.2, C.11.2.1.3",
+)
 @pytest.mark.parametrize("function", FORMULAS)
 @pytest.mark.parametrize("stored", [UINT8, INT8, INT16, UINT16, INT32, UINT32], ids=lambda a: a.dtype.name)
 @pytest.mark.parametrize(
@@ -99,6 +71,7 @@ RESCALED = (
 
 
 # LINEAR is defined for widths from 1 on.
+@proves(1, "Windows apply to modality values, whatever the sign and size of the slope", "PS3.3 C.11.2.1.2")
 @pytest.mark.parametrize(
     ("function", "slope", "intercept", "width", "center"),
     [(name, *case) for name in FORMULAS for case in RESCALED if name != "LINEAR" or case[2] >= 1],
@@ -116,6 +89,7 @@ def test_slope_and_intercept_come_first(function, slope, intercept, width, cente
     assert shown == expected
 
 
+@proves(2, "A slope of 1e-8 keeps its precision", "PS3.3 C.11.1.1.2")
 def test_a_slope_of_1e_8():
     """A slope that no binary fraction holds is exact but for values within 1e-9 of a rounding boundary."""
     contrast = Contrast(rescale_slope=1e-8)
@@ -126,6 +100,7 @@ def test_a_slope_of_1e_8():
         assert abs(level - exact) <= HALF + Fraction(1, 10**9)
 
 
+@proves(6, "MONOCHROME1 is 255 less the display value; padding stays dark", "PS3.3 C.7.6.3.1.2, C.7.5.1.1.2")
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("function", FORMULAS)
 def test_monochrome1_with_padding(function, photometric):
@@ -140,6 +115,11 @@ def test_monochrome1_with_padding(function, photometric):
             assert level == (255 - value if photometric == "MONOCHROME1" else value)
 
 
+@proves(
+    2,
+    "Entries of a VOI LUT of 8 to 16 bits are scaled to 0..255; its ends hold beyond it",
+    "PS3.3 C.11.2.1.1",
+)
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize("first", [-5, 0, 1000])
 @pytest.mark.parametrize("stored", [INT16, UINT16, UINT8], ids=lambda a: a.dtype.name)
@@ -150,21 +130,23 @@ def test_voi_luts(bits, first, stored):
     lut = LookupTable(300, first, bits, np.array(entries, "<u2").tobytes())
     shown = _shown(stored, Contrast(rescale_intercept=100.0), Applied("embedded", "LUT", lut=lut))
     expected = [
-        _rounded(Fraction(255 * entries[min(max(int(x) + 100 - first, 0), 299)], (1 << bits) - 1))
+        rounded(Fraction(255 * entries[min(max(int(x) + 100 - first, 0), 299)], (1 << bits) - 1))
         for x in stored
     ]
     assert shown == expected
 
 
+@proves(2, "Each of 65536 entries of a VOI LUT counts", "PS3.3 C.11.2.1.1")
 def test_a_voi_lut_of_65536_entries():
     """A descriptor's 0 entries are 65536, and each of them counts."""
     entries = np.arange(65535, -1, -1).astype("<u2")
     lut = LookupTable(65536, 0, 16, entries.tobytes())
     stored = np.arange(0, 65536, 97).astype(np.uint16)
-    expected = [_rounded(Fraction(255 * (65535 - int(x)), 65535)) for x in stored]
+    expected = [rounded(Fraction(255 * (65535 - int(x)), 65535)) for x in stored]
     assert _shown(stored, Contrast(), Applied("embedded", "LUT", lut=lut)) == expected
 
 
+@proves(2, "8-bit entries lie one a byte or one a word", "PS3.3 C.11.2.1.1")
 def test_a_voi_lut_of_8_bit_entries_may_be_packed():
     """8-bit entries lie one a byte or one a word."""
     entries = list(range(255, -1, -1))
@@ -174,6 +156,7 @@ def test_a_voi_lut_of_8_bit_entries_may_be_packed():
         assert _shown(UINT8, Contrast(), Applied("embedded", "LUT", lut=lut)) == entries
 
 
+@proves(2, "A window applies to what the modality LUT gives, slope and intercept aside", "PS3.3 C.11.1.1")
 def test_a_modality_lut_feeds_the_window():
     """A window applies to what the modality LUT gives; slope and intercept beside it are ignored."""
     entries = [(i * i) % 60000 for i in range(500)]
@@ -181,12 +164,13 @@ def test_a_modality_lut_feeds_the_window():
     stored = np.arange(-120, 420, dtype=np.int16)
     shown = _shown(stored, Contrast(3.0, 9.0, table), Applied("embedded", "LINEAR", 30000.0, 50000.0))
     expected = [
-        _linear(Fraction(entries[min(max(int(x) + 100, 0), 499)]), Fraction(30000), Fraction(50000))
+        linear(Fraction(entries[min(max(int(x) + 100, 0), 499)]), Fraction(30000), Fraction(50000))
         for x in stored
     ]
     assert shown == expected
 
 
+@proves(1, "LINEAR, LINEAR_EXACT and SIGMOID on float and double pixels", "PS3.3 C.11.2.1.2, C.11.2.1.3")
 @pytest.mark.parametrize("function", FORMULAS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_float_images(function, dtype):

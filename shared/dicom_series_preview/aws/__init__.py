@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 def http_handler(resource: str) -> Handler:
-    """`GET /series/{series}/RESOURCE`; with `index` come `/health` and `/openapi.json`."""
+    """`GET /series/{series}/RESOURCE`; with `index` come `/health` and `/openapi.json`.
+
+    Args:
+        resource: The resource, as the path has it or as its function's folder does, with underscores.
+    """
     from dicom_series_preview.aws.http_door import handler_of  # noqa: PLC0415 - see the module
 
-    return handler_of(resource)
+    return handler_of(resource.replace("_", "-"))
 
 
 def sqs_handler() -> Handler:

@@ -28,21 +28,26 @@ from dicom_series_preview.errors import (
     ObjectNotFoundError,
     PreviewError,
     RequestError,
+    SeriesNameError,
 )
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS
+from dicom_series_preview.http.api import refuse_root
 from dicom_series_preview.requests import MosaicRequest
+from dicom_series_preview.series import SeriesName
 from dicom_series_preview.storage import ByteRange, parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from dicom_series_preview.aws.environment import Deployment
+    from dicom_series_preview.storage import Storage
 
 BATCH_FOLDER = "batches"
 MOSAIC_NAME = "mosaic.webp"
 ITEMS_LIMIT = 1_000_000
 INLINE_LIMIT = 1000
 _BATCH_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_MANIFEST = re.compile(r"s3://[^/]+/.+")
 _SOURCES = ("series", "manifest", "prefix", "rerun")
 _FIELDS = {*_SOURCES, "root", "mosaic"}
 
@@ -56,7 +61,7 @@ class BatchRequest:
         series: The series, named one by one.
         manifest: The `s3://` URL of a CSV with a column `series`, or of a JSON array.
         prefix: All series below the root whose names begin so; empty for all.
-        rerun: A batch whose failures are done again.
+        rerun: A batch of which what did not succeed is done again, with its own root and options.
         mosaic: Options of the mosaics, as in the HTTP API.
     """
 
@@ -68,8 +73,12 @@ class BatchRequest:
     mosaic: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def from_document(cls, document: Any) -> BatchRequest:  # noqa: ANN401 - a JSON document
+    def from_document(cls, document: Any, roots: Collection[str]) -> BatchRequest:  # noqa: ANN401 - JSON
         """Validate a JSON document.
+
+        Args:
+            document: The document.
+            roots: The aliases there are.
 
         Raises:
             RequestError: It is wrong; all that is, in one error.
@@ -82,33 +91,54 @@ class BatchRequest:
         given = [name for name in _SOURCES if document.get(name) is not None]
         if len(given) != 1:
             problems.append(RequestError("body", f"needs exactly one of {', '.join(_SOURCES)}"))
-        series = document.get("series") or ()
-        if not isinstance(series, (list, tuple)) or not all(isinstance(name, str) for name in series):
-            problems.append(RequestError("series", "is a list of names"))
-            series = ()
-        if len(series) > INLINE_LIMIT:
-            problems.append(
-                RequestError("series", f"names at most {INLINE_LIMIT} series; use a manifest for more")
-            )
+        series = document.get("series")
+        problems += _wrong_series(series)
         texts = [name for name in ("root", "manifest", "prefix", "rerun") if name in document]
         problems += [RequestError(name, "is text") for name in texts if not isinstance(document[name], str)]
+        root = document.get("root", DEFAULT_ROOT_ALIAS)
+        if isinstance(root, str) and root not in roots:
+            problems.append(
+                RequestError("root", f"is one alias of this deployment: {', '.join(sorted(roots))}")
+            )
+        manifest = document.get("manifest")
+        if isinstance(manifest, str) and not _MANIFEST.fullmatch(manifest):
+            problems.append(RequestError("manifest", "is an s3:// URL of a CSV or a .json"))
         rerun = document.get("rerun")
         if isinstance(rerun, str) and not _BATCH_ID.fullmatch(rerun):
             problems.append(RequestError("rerun", "is the identifier of a batch"))
+        if rerun is not None:
+            problems += [
+                RequestError(name, "is that of the batch that is done again; leave it out")
+                for name in ("root", "mosaic")
+                if name in document
+            ]
         mosaic, wrong = _mosaic_options(document.get("mosaic"))
         problems += wrong
         if len(problems) == 1:
             raise problems[0]
         if problems:
             raise CombinedRequestError(tuple(problems))
-        return cls(
-            root=document.get("root", DEFAULT_ROOT_ALIAS),
-            series=tuple(series),
-            manifest=document.get("manifest"),
-            prefix=document.get("prefix"),
-            rerun=rerun,
-            mosaic=mosaic,
-        )
+        return cls(root, tuple(series or ()), manifest, document.get("prefix"), rerun, mosaic)
+
+
+def _wrong_series(series: Any) -> list[RequestError]:  # noqa: ANN401 - JSON
+    """What is wrong with series that are named one by one."""
+    if series is None:
+        return []
+    if not isinstance(series, list) or not all(isinstance(name, str) for name in series):
+        return [RequestError("series", "is a list of names")]
+    if not series:
+        # Not everything there is: that is the empty prefix.
+        return [RequestError("series", "names no series")]
+    if len(series) > INLINE_LIMIT:
+        return [RequestError("series", f"names at most {INLINE_LIMIT} series; use a manifest for more")]
+    problems = []
+    for name in series:
+        try:
+            refuse_root(SeriesName.parse(name))
+        except SeriesNameError as error:
+            problems.append(error)
+    return list(problems)
 
 
 def _mosaic_options(given: Any) -> tuple[dict[str, list[str]], list[RequestError]]:  # noqa: ANN401 - JSON
@@ -148,8 +178,7 @@ def submit(batch: str, document: Any, deployment: Deployment) -> None:  # noqa: 
         RequestError: It is wrong; all that is, in one error.
         StorageError: It cannot be kept.
     """
-    request = BatchRequest.from_document(document)
-    deployment.service(request.root)
+    BatchRequest.from_document(document, deployment.roots)
     data = deployment.storage(deployment.data)
     data.put(
         f"{BATCH_FOLDER}/{check_batch_id(batch)}/request.json", json.dumps(document).encode(), if_version=""
@@ -166,56 +195,77 @@ def prepare(batch: str, deployment: Deployment) -> dict[str, Any]:
         PreviewError: The manifest or prefix cannot be read, or names nothing.
     """
     data = deployment.storage(deployment.data)
-    request = BatchRequest.from_document(
-        json.loads(data.get(f"{BATCH_FOLDER}/{check_batch_id(batch)}/request.json").data)
-    )
-    names = list(dict.fromkeys(_names(request, deployment)))
-    if not names:
+    document = json.loads(data.get(f"{BATCH_FOLDER}/{check_batch_id(batch)}/request.json").data)
+    request = BatchRequest.from_document(document, deployment.roots)
+    if request.rerun is not None:
+        items = _not_done(check_batch_id(request.rerun), deployment)
+    else:
+        mosaic = {name: list(values) for name, values in request.mosaic.items()}
+        names = dict.fromkeys(_names(request, deployment))
+        items = [{"root": request.root, "series": name, "mosaic": mosaic} for name in names]
+    if not items:
         raise RequestError("body", "the batch names no series")
-    if len(names) > ITEMS_LIMIT:
-        raise RequestError("body", f"the batch names {len(names)} series; the limit is {ITEMS_LIMIT}")
-    mosaic = {name: list(values) for name, values in request.mosaic.items()}
-    items = [{"root": request.root, "series": name, "mosaic": mosaic} for name in names]
+    if len(items) > ITEMS_LIMIT:
+        raise RequestError("body", f"the batch names {len(items)} series; the limit is {ITEMS_LIMIT}")
     path = f"{BATCH_FOLDER}/{batch}/items.json"
-    data.put(path, json.dumps(items, ensure_ascii=False).encode())
+    data.put(path, json.dumps(items).encode())
     below = parse_root(deployment.data, deployment.environment).prefix
     return {"key": f"{below}/{path}" if below else path, "count": len(items)}
 
 
-def _names(request: BatchRequest, deployment: Deployment) -> Iterator[str]:
+def _not_done(batch: str, deployment: Deployment) -> list[dict[str, Any]]:
+    """The items of an earlier batch that have not succeeded, as they were."""
+    data = deployment.storage(deployment.data)
+    items: list[dict[str, Any]] = json.loads(data.get(f"{BATCH_FOLDER}/{batch}/items.json").data)
+    outcomes = read_outcomes(batch, deployment)
+    done = {outcome["series"] for outcome in outcomes if outcome["status"] == "ok"}
+    return [item for item in items if item["series"] not in done]
+
+
+def _names(request: BatchRequest, deployment: Deployment) -> Iterable[str]:
     if request.series:
-        yield from request.series
-    elif request.manifest is not None:
-        yield from _manifest(request.manifest, deployment)
-    elif request.rerun is not None:
-        outcomes = read_outcomes(check_batch_id(request.rerun), deployment)
-        done = {outcome["series"] for outcome in outcomes if outcome["status"] == "ok"}
-        earlier = json.loads(
-            deployment.storage(deployment.data).get(f"{BATCH_FOLDER}/{request.rerun}/items.json").data
-        )
-        yield from (item["series"] for item in earlier if item["series"] not in done)
-    else:
-        yield from deployment.storage(deployment.roots[request.root]).list_folders(request.prefix or "")
+        return request.series
+    if request.manifest is not None:
+        return _manifest(request.manifest, deployment)
+    storage = deployment.storage(deployment.roots[request.root])
+    return _folders(storage, request.prefix or "", deployment.series_depth)
+
+
+def _folders(storage: Storage, prefix: str, depth: int) -> Iterator[str]:
+    """The folders that begin so, no higher than where series lie."""
+    for folder in storage.list_folders(prefix):
+        if folder.count("/") + 1 < depth:
+            yield from _folders(storage, f"{folder}/", depth)
+        else:
+            yield folder
 
 
 def _manifest(url: str, deployment: Deployment) -> list[str]:
     """The series of a manifest in S3: a CSV with a column `series`, or a JSON array of names or objects."""
-    if not url.startswith("s3://"):
-        raise RequestError("manifest", "is an s3:// URL of a .csv or .json")
     root, _, name = url.rpartition("/")
-    text = deployment.storage(root).get(name).data.decode("utf-8-sig")
+    data = deployment.storage(root).get(name).data
     try:
-        if name.lower().endswith(".json"):
-            document = json.loads(text)
-            return [entry if isinstance(entry, str) else entry["series"] for entry in document]
-        rows = csv.DictReader(io.StringIO(text))
-        if rows.fieldnames is None or "series" not in rows.fieldnames:
-            raise RequestError("manifest", "has no column series")
-        return [row["series"] for row in rows if row["series"]]
-    except (ValueError, KeyError, TypeError) as error:
+        text = data.decode("utf-8-sig")
+        names = _json_names(text) if name.lower().endswith(".json") else _csv_names(text)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise RequestError(
             "manifest", "is no CSV with a column series and no JSON array of series"
         ) from error
+    return [name for name in names if name]
+
+
+def _json_names(text: str) -> list[str]:
+    entries = json.loads(text)
+    if not isinstance(entries, list):
+        raise TypeError("is no array")
+    names = [entry if isinstance(entry, str) else entry["series"] for entry in entries]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name is text")
+    return names
+
+
+def _csv_names(text: str) -> list[str]:
+    return [row["series"] for row in csv.DictReader(io.StringIO(text, newline=""))]
 
 
 def run_item(batch: str, item: Mapping[str, Any], deployment: Deployment) -> dict[str, Any]:
@@ -234,11 +284,13 @@ def run_item(batch: str, item: Mapping[str, Any], deployment: Deployment) -> dic
     start = time.perf_counter()
     try:
         service = deployment.service(item["root"])
-        rendered = service.mosaic(MosaicRequest.from_strings(series, MOSAIC_NAME, item["mosaic"]))
+        asked = MosaicRequest.from_strings(series, MOSAIC_NAME, item["mosaic"])
+        refuse_root(asked.series)
+        rendered = service.mosaic(asked)
     except PreviewError as error:
         reason = str(getattr(error, "problem", error))
         outcome |= {"status": "failed", "error": type(error).__name__, "reason": reason}
-        data.put(_outcome_path(batch, series), json.dumps(outcome, ensure_ascii=False).encode())
+        data.put(_outcome_path(batch, series), json.dumps(outcome).encode())
         raise
     report = rendered.report
     picture = f"{BATCH_FOLDER}/{batch}/mosaics/{_digest(series)}.webp"
@@ -252,7 +304,7 @@ def run_item(batch: str, item: Mapping[str, Any], deployment: Deployment) -> dic
         "bytes": report.cost.bytes,
         "milliseconds": round((time.perf_counter() - start) * 1000),
     }
-    data.put(_outcome_path(batch, series), json.dumps(outcome, ensure_ascii=False).encode())
+    data.put(_outcome_path(batch, series), json.dumps(outcome).encode())
     return outcome
 
 

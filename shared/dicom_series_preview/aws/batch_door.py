@@ -5,23 +5,29 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import ClientError
 
 from dicom_series_preview.aws import batch as batches
 from dicom_series_preview.aws.environment import BATCH_STATE_MACHINE_VARIABLE, deployment
+from dicom_series_preview.aws.logs import function_logger
 from dicom_series_preview.errors import PreviewError, RequestError
 from dicom_series_preview.http import HttpResponse, problem_response
-from dicom_series_preview.http.problems import unexpected
+from dicom_series_preview.http.problems import NO_SUCH_BATCH, plain_response
+from dicom_series_preview.http.routes import answer_mistakes, as_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from aws_lambda_powertools import Logger
+    from aws_lambda_powertools.event_handler import Response
 
     from dicom_series_preview.aws import Handler
 
@@ -31,35 +37,33 @@ _BODY_LIMIT_BYTES = 256 * 1024
 def api_handler() -> Handler:
     """`POST /batches` starts one; `GET /batches/{id}` says how it stands."""
     app = APIGatewayHttpResolver()
-    logger = Logger()
+    answer_mistakes(app)
+    logger = function_logger()
     deployed = deployment()
     machine = os.environ[BATCH_STATE_MACHINE_VARIABLE]
     client = boto3.client("stepfunctions")
 
-    def answer(produce: Callable[[], HttpResponse]) -> Response[str]:
+    def answer(produce: Callable[[], HttpResponse]) -> Response[Any]:
         try:
-            response = produce()
+            return as_response(produce())
         except PreviewError as error:
-            response = problem_response(error)
-        headers = dict(response.headers)
-        media_type = headers.pop("Content-Type")
-        return Response(response.status, media_type, response.body.decode(), headers)
+            return as_response(problem_response(error))
 
     @app.post("/batches")
-    def start() -> Response[str]:
+    def start() -> Response[Any]:
         return answer(submit)
 
     @app.get("/batches/<batch>")
-    def status(batch: str) -> Response[str]:
+    def status(batch: str) -> Response[Any]:
         return answer(lambda: _status(batches.check_batch_id(batch), machine, client))
 
     def submit() -> HttpResponse:
-        body = app.current_event.body or ""
-        if len(body) > _BODY_LIMIT_BYTES:
+        if len(app.current_event.body or "") > _BODY_LIMIT_BYTES:
             raise RequestError("body", f"is longer than {_BODY_LIMIT_BYTES} characters; use a manifest")
         try:
-            document = json.loads(body)
-        except ValueError as error:
+            # API Gateway encodes a body that does not say that it is JSON.
+            document = json.loads(app.current_event.decoded_body or "")
+        except (ValueError, RecursionError) as error:
             raise RequestError("body", "is no JSON") from error
         batch = str(uuid.uuid4())
         batches.submit(batch, document, deployed)
@@ -71,7 +75,9 @@ def api_handler() -> Handler:
         )
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
-        return app.resolve(event, context)
+        response = app.resolve(event, context)
+        logger.info("answered", status=response["statusCode"])
+        return response
 
     return handler
 
@@ -83,7 +89,7 @@ def _status(batch: str, machine: str, client: Any) -> HttpResponse:  # noqa: ANN
         execution = client.describe_execution(executionArn=arn)
     except ClientError as error:
         if error.response["Error"]["Code"] in ("ExecutionDoesNotExist", "InvalidArn"):
-            return unexpected(404, "no-such-batch", "There is no such batch")
+            return plain_response(NO_SUCH_BATCH)
         raise
     document = {
         "batch": batch,
@@ -93,12 +99,28 @@ def _status(batch: str, machine: str, client: Any) -> HttpResponse:  # noqa: ANN
     return HttpResponse.of_json(document, Cache_Control="no-store")
 
 
+@contextmanager
+def _failures_told(logger: Logger, batch: str) -> Iterator[None]:
+    """Log a failure, and let Lambda log of it the type that retries go by, and no name of a series."""
+    try:
+        yield
+    except PreviewError as error:
+        kind = type(error).__name__
+        logger.warning("a step failed", batch=batch, error=kind)
+        error.args = (kind,)
+        raise
+
+
 def prepare_handler() -> Handler:
     """`{"batch": ID}` -> `{"key", "count"}`."""
     deployed = deployment()
+    logger = function_logger()
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
-        return batches.prepare(event["batch"], deployed)
+        with _failures_told(logger, event["batch"]):
+            prepared = batches.prepare(event["batch"], deployed)
+        logger.info("batch prepared", batch=event["batch"], series=prepared["count"])
+        return prepared
 
     return handler
 
@@ -106,12 +128,13 @@ def prepare_handler() -> Handler:
 def item_handler() -> Handler:
     """`{"batch": ID, "item": ITEM}` -> the series' outcome."""
     deployed = deployment()
-    metrics = Metrics()
+    logger, metrics = function_logger(), Metrics()
 
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         try:
-            outcome = batches.run_item(event["batch"], event["item"], deployed)
+            with _failures_told(logger, event["batch"]):
+                outcome = batches.run_item(event["batch"], event["item"], deployed)
         except PreviewError as error:
             metrics.add_metric(name=f"Failed{type(error).__name__}", unit=MetricUnit.Count, value=1)
             raise
@@ -126,9 +149,14 @@ def item_handler() -> Handler:
 def summary_handler() -> Handler:
     """The whole state -> the batch's summary."""
     deployed = deployment()
+    logger = function_logger()
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         error = event.get("error")
-        return asdict(batches.summarise(event["batch"], deployed, error["Error"] if error else None))
+        with _failures_told(logger, event["batch"]):
+            summary = batches.summarise(event["batch"], deployed, error["Error"] if error else None)
+        counts = {"ok": summary.ok, "failed": summary.failed, "missing": summary.missing}
+        logger.info("batch summed up", batch=summary.batch, counts=counts)
+        return asdict(summary)
 
     return handler

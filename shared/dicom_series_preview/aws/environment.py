@@ -91,7 +91,7 @@ class Deployment:
     def api(self) -> PreviewApi:
         """The HTTP API of all roots."""
         services = {alias: partial(self.service, alias) for alias in self.roots}
-        return PreviewApi(services, Renders(self.storage(self.data)))
+        return PreviewApi(services, Renders(self.storage(self.data)), batches=True)
 
 
 @cache

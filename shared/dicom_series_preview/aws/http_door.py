@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, quote
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.metrics import MetricUnit
 
 from dicom_series_preview.aws.environment import deployment
+from dicom_series_preview.aws.logs import function_logger
 from dicom_series_preview.http import HttpRequest
 from dicom_series_preview.http.routes import register
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+
     from dicom_series_preview.aws import Handler
 
 _TRACING_VARIABLE = "PREVIEW_TRACING"
@@ -24,7 +28,7 @@ _TRACING_VARIABLE = "PREVIEW_TRACING"
 def handler_of(resource: str) -> Handler:
     """The Lambda handler of one resource of a series."""
     app = APIGatewayHttpResolver()
-    logger, metrics = Logger(), Metrics()
+    logger, metrics = function_logger(), Metrics()
 
     def read(series: str) -> HttpRequest:
         event = app.current_event
@@ -79,10 +83,12 @@ def _tell(
     status = response["statusCode"]
     requests = headers.get("preview-requests", "")
     counts = dict(part.split("=") for part in requests.split(", ")) if requests else {}
+    problem = _problem(headers, response)
     logger.info(
         "answered",
         resource=resource,
         status=status,
+        problem=problem,
         series=hashlib.sha256(series.encode()).hexdigest()[:12],
         index=headers.get("preview-index"),
         render=headers.get("preview-render"),
@@ -102,3 +108,14 @@ def _tell(
     metrics.add_metric(
         name="RenderHits", unit=MetricUnit.Count, value=int(headers.get("preview-render") == "kept")
     )
+    if problem is not None:
+        failed = "".join(part.capitalize() for part in problem.split("-"))
+        metrics.add_metric(name=f"Failed{failed}", unit=MetricUnit.Count, value=1)
+
+
+def _problem(headers: dict[str, str], response: dict[str, Any]) -> str | None:
+    """The kind of problem that an answer is, or None."""
+    if headers.get("content-type") != "application/problem+json":
+        return None
+    kind: str = json.loads(response["body"])["type"]
+    return kind.rpartition(":")[2]

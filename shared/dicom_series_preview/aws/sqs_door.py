@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from dicom_series_preview.aws.environment import deployment
+from dicom_series_preview.aws.logs import function_logger
 from dicom_series_preview.aws.updates import update_indices
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def handler_of() -> Handler:
     """The Lambda handler: a partial batch response names the messages to be tried again."""
-    logger, metrics = Logger(), Metrics()
+    logger, metrics = function_logger(), Metrics()
     deployed = deployment()
 
     @metrics.log_metrics(capture_cold_start_metric=True)
@@ -31,6 +32,7 @@ def handler_of() -> Handler:
             "IndicesRemoved": summary.removed,
             "IndicesFailed": summary.failed,
             "ObjectsIgnored": summary.ignored,
+            **{f"Failed{kind}": count for kind, count in summary.failures.items()},
         }
         logger.info("indices updated", counts=counts)
         for name, value in counts.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -50,18 +51,22 @@ class UpdateSummary:
         removed: Series that are gone, and their indices with them.
         failed: Series that could not be updated.
         ignored: Objects that belong to no root or no series.
+        failures: By kind of error, how many series failed so.
     """
 
-    failed_messages: list[str] = field(default_factory=list)
+    failed_messages: set[str] = field(default_factory=set)
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
     failed: int = 0
     ignored: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
 
     def response(self) -> dict[str, Any]:
         """The partial batch response that SQS expects."""
-        return {"batchItemFailures": [{"itemIdentifier": message} for message in self.failed_messages]}
+        return {
+            "batchItemFailures": [{"itemIdentifier": message} for message in sorted(self.failed_messages)]
+        }
 
 
 def touched_objects(body: str) -> Iterator[TouchedObject]:
@@ -70,31 +75,42 @@ def touched_objects(body: str) -> Iterator[TouchedObject]:
     Raises:
         ValueError: The message is neither.
     """
-    document = json.loads(body)
     try:
+        document = json.loads(body)
         if document.get("Event") == "s3:TestEvent":
             return
         if "detail" in document:
             detail = document["detail"]
-            yield TouchedObject(detail["bucket"]["name"], detail["object"]["key"])
+            yield _touched(detail["bucket"]["name"], detail["object"]["key"])
             return
         for record in document["Records"]:
-            yield TouchedObject(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
-    except (KeyError, TypeError, AttributeError) as error:
+            yield _touched(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("the message is no S3 event") from error
 
 
-def series_of(touched: TouchedObject, deployment: Deployment) -> tuple[str, str] | None:
-    """The root's alias and the series that an object belongs to, or None where it belongs to none."""
+def _touched(bucket: object, key: object) -> TouchedObject:
+    if not isinstance(bucket, str) or not isinstance(key, str):
+        raise TypeError("a bucket and a key are text")
+    return TouchedObject(bucket, key)
+
+
+def series_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, str]]:
+    """The series that an object belongs to, each with its root's alias; several where roots overlap."""
     for alias, url in deployment.roots.items():
         root = parse_root(url, deployment.environment)
         prefix = f"{root.prefix}/" if root.prefix else ""
         if root.kind != "s3" or root.place != touched.bucket or not touched.key.startswith(prefix):
             continue
-        parts = touched.key.removeprefix(prefix).split("/")
-        if len(parts) > deployment.series_depth:
-            return alias, "/".join(parts[: deployment.series_depth])
-    return None
+        folders, below = _split(touched.key.removeprefix(prefix), deployment.series_depth)
+        # A key may have empty parts; no series has, and the root as a whole is none.
+        if below and not {"", ".", ".."}.intersection(folders):
+            yield alias, "/".join(folders)
+
+
+def _split(key: str, depth: int) -> tuple[list[str], list[str]]:
+    parts = key.split("/")
+    return parts[:depth], parts[depth:]
 
 
 def update_indices(messages: Mapping[str, str], deployment: Deployment) -> UpdateSummary:
@@ -108,25 +124,25 @@ def update_indices(messages: Mapping[str, str], deployment: Deployment) -> Updat
         What was done; the messages of a series that failed are to be tried again.
     """
     summary = UpdateSummary()
-    messages_of: dict[tuple[str, str], list[str]] = {}
+    messages_of: dict[tuple[str, str], set[str]] = {}
     for identifier, body in messages.items():
         try:
             for touched in touched_objects(body):
-                place = series_of(touched, deployment)
-                if place is None:
-                    summary.ignored += 1
-                else:
-                    messages_of.setdefault(place, []).append(identifier)
+                places = list(series_of(touched, deployment))
+                for place in places:
+                    messages_of.setdefault(place, set()).add(identifier)
+                summary.ignored += not places
         except ValueError:
             _LOGGER.exception("a message is no S3 event and goes to the dead-letter queue")
-            summary.failed_messages.append(identifier)
+            summary.failed_messages.add(identifier)
     for (alias, series), identifiers in messages_of.items():
         try:
             _update(alias, series, deployment, summary)
         except PreviewError as error:
             _LOGGER.warning("an index cannot be updated: %s", type(error).__name__)
             summary.failed += 1
-            summary.failed_messages.extend(i for i in identifiers if i not in summary.failed_messages)
+            summary.failures[type(error).__name__] += 1
+            summary.failed_messages |= identifiers
     return summary
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dicom_series_preview.decode.bits import container_bits, stored_values
 from dicom_series_preview.decode.registry import find_codec
-from dicom_series_preview.decode.values import Decoded
+from dicom_series_preview.decode.values import Decoded, reduced_shape
 from dicom_series_preview.errors import DecodeError
 from dicom_series_preview.settings import Limits
 
@@ -26,6 +26,7 @@ def decode_frame(
     *,
     bit_offset: int = 0,
     limit_bytes: int = _LIMIT_BYTES,
+    reduction: int = 1,
 ) -> Decoded:
     """Decode exactly one frame.
 
@@ -36,9 +37,12 @@ def decode_frame(
         bit_offset: Bits of `data` before the frame's first sample, 0..7: a native frame of 1-bit samples may
             begin inside a byte.
         limit_bytes: The largest frame, in decoded bytes.
+        reduction: 1, or a wish: 2, 4 or 8 for rows and columns divided by that, where the codec gives such
+            frames for less work and each sample still is a weighted mean of stored values.
 
     Returns:
-        The stored values: before rescale, window, palette and colour conversion.
+        The stored values: before rescale, window, palette and colour conversion. They say which reduction
+        they have.
 
     Raises:
         UnsupportedTransferSyntaxError: No decoder reads the transfer syntax.
@@ -48,13 +52,24 @@ def decode_frame(
     _check_description(pixels, limit_bytes)
     if codec.decode_native is not None:
         words = codec.decode_native(data, pixels, bit_offset)
-    elif codec.decode is not None and len(data):
-        words = codec.decode(data, pixels)
-    else:
+    elif codec.decode is None or not len(data):
         raise DecodeError("the frame is empty")
+    elif reduction > 1 and codec.decode_reduced is not None and has_means(pixels):
+        words = codec.decode_reduced(data, pixels, reduction)
+    else:
+        words = codec.decode(data, pixels)
     samples = stored_values(words, pixels)
-    _check_samples(samples, pixels)
-    return Decoded(samples, words.photometric_interpretation)
+    _check_samples(samples, pixels, words.reduction)
+    return Decoded(samples, words.photometric_interpretation, words.reduction, words.offset)
+
+
+def has_means(pixels: PixelDescription) -> bool:
+    """Whether the mean of two stored values means something: not of palette indices, nor of 1-bit samples."""
+    return (
+        pixels.bits_allocated > 1
+        and pixels.palette is None
+        and "PALETTE" not in (pixels.photometric_interpretation)
+    )
 
 
 def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
@@ -72,9 +87,9 @@ def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
         raise DecodeError(f"the frame has {decoded:,} bytes, more than the limit of {limit_bytes:,}")
 
 
-def _check_samples(samples: NDArray[Any], pixels: PixelDescription) -> None:
+def _check_samples(samples: NDArray[Any], pixels: PixelDescription, reduction: int) -> None:
     """Check what a codec gave, so that no later step meets a surprise."""
-    shape = (pixels.rows, pixels.columns, 3)[: 2 if pixels.samples_per_pixel == 1 else 3]
+    shape = reduced_shape(pixels, reduction)
     kind = "i" if pixels.pixel_representation == 1 else "u"
     expected = "f" if pixels.pixel_keyword != "PixelData" else kind
     if samples.shape != shape or np.dtype(samples.dtype).kind != expected or not samples.dtype.isnative:

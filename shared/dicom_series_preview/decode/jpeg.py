@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
-from dicom_series_preview.decode.values import Words
+from dicom_series_preview.decode.bits import stored_bits
+from dicom_series_preview.decode.values import Words, reduced_shape
 from dicom_series_preview.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class JpegHeader:
         rows: Number of lines.
         columns: Samples in a line.
         component_ids: Each component's identifier.
-        subsampled: Not all components have the same sampling factors.
+        sampling: Each component's sampling factors, the horizontal one in the upper 4 bits.
         jfif: There is a JFIF marker.
         adobe_transform: Colour transform of the Adobe marker: 0 none, 1 YCbCr; -1 without the marker.
         scan_offset: Offset of the first scan's marker.
@@ -46,10 +48,15 @@ class JpegHeader:
     rows: int
     columns: int
     component_ids: tuple[int, ...]
-    subsampled: bool
+    sampling: tuple[int, ...]
     jfif: bool
     adobe_transform: int
     scan_offset: int
+
+    @property
+    def subsampled(self) -> bool:
+        """Not all components have the same sampling factors."""
+        return len(set(self.sampling)) > 1
 
 
 def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
@@ -63,6 +70,50 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
         samples = _decode_unended(codestream, len(header.component_ids))
     photometric = _photometric_interpretation(header, pixels)
     return Words(samples, header.precision, lossless=header.lossless, photometric_interpretation=photometric)
+
+
+def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
+    """Decode a frame of 8-bit samples at 1/2, 1/4 or 1/8, by smaller inverse DCTs; any other one fully.
+
+    Entropy decoding costs the same, and is most of the work: what is spared is what comes after it, of the
+    codec's and of ours; of half a grey frame that is nothing. imagecodecs has no such option, so that this is
+    Pillow's libjpeg-turbo.
+    """
+    codestream = bytes(data)
+    header = read_jpeg_header(codestream)
+    check_dimensions(header, pixels)
+    mode = "RGB" if len(header.component_ids) == 3 else "L"
+    worthwhile = mode == "RGB" or reduction > 2
+    if (
+        not worthwhile
+        or not _is_reducible(header, pixels)
+        or codestream.find(b"\xff\xd9", header.scan_offset) < 0
+    ):
+        return decode_jpeg(codestream, pixels)
+    rows, columns = reduced_shape(pixels, reduction)[:2]
+    # Naming one colour space for both sides is libjpeg's way of not converting; which one does not matter.
+    try:
+        image = Image.frombytes(mode, (columns, rows), codestream, "jpeg", mode, mode, reduction, 0)
+    except (OSError, ValueError):
+        return decode_jpeg(codestream, pixels)  # which says what is wrong
+    photometric = _photometric_interpretation(header, pixels)
+    return Words(
+        np.asarray(image), 8, lossless=False, photometric_interpretation=photometric, reduction=reduction
+    )
+
+
+def _is_reducible(header: JpegHeader, pixels: PixelDescription) -> bool:
+    """Whether Pillow reads it, exactly, and samples are stored values that can be averaged.
+
+    Chroma of other sampling factors than these (4:2:2) comes out wrong by up to 40 levels when scaled.
+    """
+    plain = not header.lossless and header.precision == 8 and pixels.pixel_representation == 0
+    return (
+        plain
+        and stored_bits(pixels) == (pixels.high_bit + 1, 0)
+        and pixels.bits_stored >= 8
+        and (not header.subsampled or header.sampling == (0x22, 0x11, 0x11))
+    )
 
 
 def read_jpeg_header(codestream: bytes) -> JpegHeader:
@@ -95,7 +146,7 @@ def read_jpeg_header(codestream: bytes) -> JpegHeader:
         rows=int.from_bytes(body[1:3], "big"),
         columns=int.from_bytes(body[3:5], "big"),
         component_ids=tuple(component[0] for component in components),
-        subsampled=len({component[1] for component in components}) > 1,
+        sampling=tuple(component[1] for component in components),
         jfif=jfif,
         adobe_transform=adobe,
         scan_offset=scan_offset,

@@ -1,14 +1,20 @@
-"""JPEG 2000 (ISO/IEC 15444-1) and High-Throughput JPEG 2000 (15444-15), by pylibjpeg-openjpeg."""
+"""JPEG 2000 (ISO/IEC 15444-1) and High-Throughput JPEG 2000 (15444-15), by pylibjpeg-openjpeg.
+
+At reduced resolution by Pillow, whose OpenJPEG is the same: pylibjpeg-openjpeg has no such option, and
+imagecodecs' `htj2k_decode(skipres=)`, though faster, lets values that overshoot wrap round.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import ImageFile
 
-from dicom_series_preview.decode.bits import container_bits
-from dicom_series_preview.decode.values import Words
+from dicom_series_preview.decode.bits import container_bits, stored_bits
+from dicom_series_preview.decode.values import Words, reduced_shape
 from dicom_series_preview.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -35,6 +41,9 @@ class Jpeg2000Header:
         precision: Bits of a sample, the largest of the components.
         signed: Samples are signed.
         multiple_component_transform: RCT or ICT was used; decoders undo it and give RGB.
+        plain: Image and tiles begin at the origin, and components are alike and as large as the image.
+        tile_sides: Height and width of a tile; the image's where there is only one.
+        reductions: How often the resolution can be halved; the number of decomposition levels.
     """
 
     rows: int
@@ -43,6 +52,9 @@ class Jpeg2000Header:
     precision: int
     signed: bool
     multiple_component_transform: bool
+    plain: bool
+    tile_sides: tuple[int, int]
+    reductions: int
 
 
 def decode_jpeg2000(data: bytes | memoryview, pixels: PixelDescription) -> Words:
@@ -63,17 +75,102 @@ def decode_jpeg2000(data: bytes | memoryview, pixels: PixelDescription) -> Words
     if len(buffer) != int(np.prod(shape)) * dtype.itemsize:
         raise DecodeError("the JPEG 2000 decoder gave another number of samples than the codestream declares")
     samples: NDArray[Any] = np.frombuffer(buffer, dtype).reshape(shape)
-    photometric = pixels.photometric_interpretation
-    if header.components == 3 and (
-        header.multiple_component_transform or photometric in ("YBR_RCT", "YBR_ICT")
-    ):
-        photometric = "RGB"
     return Words(
         samples.astype(dtype.newbyteorder("="), copy=False),
         header.precision,
         lossless=pixels.transfer_syntax_uid in _LOSSLESS,
-        photometric_interpretation=photometric,
+        photometric_interpretation=_photometric_interpretation(header, pixels),
     )
+
+
+def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
+    """Decode the lower resolution levels of a frame only; fully, where that gives no means of stored values.
+
+    A sample is the low-pass of the pixels around the one at its own row and column times the reduction, not
+    around the middle of a block: the frame begins half a pixel before its first sample (ISO/IEC 15444-1 F.3).
+    """
+    codestream = bytes(data)
+    header = read_jpeg2000_header(codestream)
+    check_dimensions(header, pixels)
+    reduction = min(reduction, 1 << header.reductions)
+    if not _is_reducible(header, pixels, reduction):
+        return decode_jpeg2000(codestream, pixels)
+    try:
+        samples = _decode_levels(codestream, header, reduced_shape(pixels, reduction), reduction)
+    except (OSError, ValueError):
+        return decode_jpeg2000(codestream, pixels)  # which says what is wrong
+    return Words(
+        samples,
+        header.precision,
+        lossless=False,
+        photometric_interpretation=_photometric_interpretation(header, pixels),
+        reduction=reduction,
+        offset=(1 - 1 / reduction) / 2,
+    )
+
+
+def _is_reducible(header: Jpeg2000Header, pixels: PixelDescription, reduction: int) -> bool:
+    """Whether Pillow reads it, exactly, and its samples are stored values that can be averaged.
+
+    They are not where bits above HighBit may be overlays, or where the header has another word on the sign.
+    """
+    stored, below = stored_bits(pixels)
+    most = 16 if header.components == 1 else 8
+    return (
+        reduction > 1
+        and header.plain
+        and header.precision <= min(most, stored, pixels.bits_allocated)
+        and not below
+        and header.signed == (pixels.pixel_representation == 1)
+        and all(
+            tile >= side or tile % reduction == 0
+            for tile, side in zip(header.tile_sides, (header.rows, header.columns), strict=True)
+        )
+    )
+
+
+class _LevelsImage(ImageFile.ImageFile):
+    """Pillow's decoder with the size and the mode that we ask for.
+
+    Its own plugin rounds the reduced size to the nearest and fails on odd ones, and warns of large images.
+    """
+
+    format = "JPEG2000"
+
+    def __init__(self, codestream: bytes, mode: str, shape: tuple[int, ...], levels: int) -> None:
+        self._wanted = mode, (shape[1], shape[0]), levels, len(codestream)
+        super().__init__(BytesIO(codestream))
+
+    def _open(self) -> None:
+        self._mode, self._size, levels, length = self._wanted
+        parameters = ("j2k", levels, 0, -1, length)
+        self.tile = [ImageFile._Tile("jpeg2k", (0, 0, *self._size), 0, parameters)]  # noqa: SLF001 - as plugins do
+
+
+def _decode_levels(
+    codestream: bytes, header: Jpeg2000Header, shape: tuple[int, ...], reduction: int
+) -> NDArray[Any]:
+    """The samples in the sign and precision of the codestream.
+
+    Raises:
+        OSError: Pillow cannot decode it.
+        ValueError: See OSError.
+    """
+    mode, bits = ("I;16", 16) if header.components == 1 else ("RGB", 8)
+    with _LevelsImage(codestream, mode, shape, reduction.bit_length() - 1) as image:
+        # Pillow moves signed values up by half their range, and all of them to the top of its words.
+        words = np.asarray(image) >> (bits - header.precision)
+    kind = f"{'i' if header.signed else 'u'}{container_bits(header.precision) // 8}"
+    if not header.signed:
+        return words.astype(kind)
+    return (words.astype(np.int32) - (1 << header.precision - 1)).astype(kind)
+
+
+def _photometric_interpretation(header: Jpeg2000Header, pixels: PixelDescription) -> str:
+    """What the samples are: RGB, where a component transform has been undone."""
+    declared = pixels.photometric_interpretation
+    transformed = header.multiple_component_transform or declared in ("YBR_RCT", "YBR_ICT")
+    return "RGB" if header.components == 3 and transformed else declared
 
 
 def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
@@ -89,9 +186,13 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
         raise DecodeError("the frame is no JPEG 2000 codestream")
     right, bottom, left, top = np.frombuffer(codestream, ">u4", 4, start + 8).tolist()
     components = int.from_bytes(codestream[start + 40 : start + 42], "big")
-    depths = codestream[start + 42 : start + 42 + 3 * components : 3]
+    sizes = codestream[start + 42 : start + 42 + 3 * components]
+    depths, steps = sizes[::3], sizes[1::3] + sizes[2::3]
     if not depths or right <= left or bottom <= top:
         raise DecodeError("the JPEG 2000 codestream has no usable size marker")
+    tile_width, tile_height, tile_left, tile_top = np.frombuffer(codestream, ">u4", 4, start + 24).tolist()
+    components_alike = len(set(depths)) == 1 and set(steps) == {1}
+    has_transform, levels = _coding_style(codestream, start + 2)
     # Ssiz: the highest bit is the sign, the others are the depth less one.
     return Jpeg2000Header(
         rows=bottom - top,
@@ -99,7 +200,11 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
         components=components,
         precision=max(depth & 0x7F for depth in depths) + 1,
         signed=bool(depths[0] & 0x80),
-        multiple_component_transform=_has_component_transform(codestream, start + 2),
+        multiple_component_transform=has_transform,
+        # Pillow's plain codestreams have no file around them.
+        plain=components_alike and not (start or left or top or tile_left or tile_top),
+        tile_sides=(tile_height, tile_width),
+        reductions=levels,
     )
 
 
@@ -119,13 +224,13 @@ def check_dimensions(header: Jpeg2000Header, pixels: PixelDescription) -> None:
         )
 
 
-def _has_component_transform(codestream: bytes, offset: int) -> bool:
-    """Walk the main header's markers to COD; its SGcod tells of the transform."""
+def _coding_style(codestream: bytes, offset: int) -> tuple[bool, int]:
+    """Walk the main header's markers to COD: whether components are transformed, and the number of levels."""
     while offset + 4 <= len(codestream) and codestream[offset] == 0xFF:
         marker = codestream[offset + 1]
-        if marker == _COD and offset + 9 <= len(codestream):
-            return codestream[offset + 8] == 1
+        if marker == _COD and offset + 10 <= len(codestream):
+            return codestream[offset + 8] == 1, min(codestream[offset + 9], 32)
         if marker == _SOT:
             break
         offset += 2 + int.from_bytes(codestream[offset + 2 : offset + 4], "big")
-    return False
+    return False, 0

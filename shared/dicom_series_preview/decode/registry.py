@@ -22,6 +22,13 @@ class DecodeFunction(Protocol):
         """Decode, or raise DecodeError."""
 
 
+class ReducedDecodeFunction(Protocol):
+    """Decodes one encapsulated frame's codestream at reduced resolution, or fully where it cannot."""
+
+    def __call__(self, data: bytes | memoryview, pixels: PixelDescription, reduction: int, /) -> Words:
+        """Decode, or raise DecodeError."""
+
+
 class NativeDecodeFunction(Protocol):
     """Decodes one native frame."""
 
@@ -39,6 +46,7 @@ class Codec:
         decoder: The library and its package.
         module: The module whose `__version__` is the decoder's.
         decode: The function for encapsulated syntaxes.
+        decode_reduced: The function for the same at reduced resolution, where that is less work.
         decode_native: The function for native ones.
     """
 
@@ -47,6 +55,7 @@ class Codec:
     decoder: str
     module: str
     decode: DecodeFunction | None = field(default=None, repr=False)
+    decode_reduced: ReducedDecodeFunction | None = field(default=None, repr=False)
     decode_native: NativeDecodeFunction | None = field(default=None, repr=False)
 
 
@@ -68,9 +77,15 @@ class CodecInfo:
 
 
 _OWN = ("dicom-series-preview", "dicom_series_preview._version")
-_JPEG = ("libjpeg-turbo (imagecodecs)", "imagecodecs", jpeg.decode_jpeg)
+_JPEG_LOSSLESS = ("libjpeg-turbo (imagecodecs)", "imagecodecs", jpeg.decode_jpeg)
+_JPEG = (*_JPEG_LOSSLESS, jpeg.decode_jpeg_reduced)
 _JPEG_LS = ("CharLS (imagecodecs)", "imagecodecs", jpegls.decode_jpegls)
-_JPEG_2000 = ("OpenJPEG (pylibjpeg-openjpeg)", "openjpeg", jpeg2000.decode_jpeg2000)
+_JPEG_2000 = (
+    "OpenJPEG (pylibjpeg-openjpeg)",
+    "openjpeg",
+    jpeg2000.decode_jpeg2000,
+    jpeg2000.decode_jpeg2000_reduced,
+)
 _ROOT = "1.2.840.10008.1.2"
 
 _NATIVE = (
@@ -106,8 +121,8 @@ _ENCAPSULATED = (
     Codec(f"{_ROOT}.4.54", "JPEG Spectral Selection, Non-Hierarchical (Process 7 and 9, retired)", *_JPEG),
     Codec(f"{_ROOT}.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10 and 12, retired)", *_JPEG),
     Codec(f"{_ROOT}.4.56", "JPEG Full Progression, Non-Hierarchical (Process 11 and 13, retired)", *_JPEG),
-    Codec(f"{_ROOT}.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", *_JPEG),
-    Codec(f"{_ROOT}.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction", *_JPEG),
+    Codec(f"{_ROOT}.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", *_JPEG_LOSSLESS),
+    Codec(f"{_ROOT}.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction", *_JPEG_LOSSLESS),
     Codec(f"{_ROOT}.4.80", "JPEG-LS Lossless", *_JPEG_LS),
     Codec(f"{_ROOT}.4.81", "JPEG-LS Near-Lossless", *_JPEG_LS),
     Codec(f"{_ROOT}.4.90", "JPEG 2000 (Lossless Only)", *_JPEG_2000),

@@ -23,10 +23,15 @@ class Decoded:
         photometric_interpretation: What the samples are now: `RGB` where the codec has undone YBR_RCT or
             YBR_ICT, `YBR_FULL` where chroma has been brought to full size, else as the header or the
             codestream says.
+        reduction: 1, 2, 4 or 8: rows and columns are those of the frame divided by this, rounded up.
+        offset: Where the frame's left and upper edge lie among the samples, in samples; 0 where the first
+            sample stands for the frame's first `reduction` x `reduction` pixels.
     """
 
     samples: NDArray[Any]
     photometric_interpretation: str
+    reduction: int = 1
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +43,27 @@ class Words:
         precision: Bits of a sample in the codestream; the allocated ones where there is no codestream.
         lossless: Bits are as they were encoded, so that those above HighBit may be overlays.
         photometric_interpretation: What the samples are.
+        reduction: See `Decoded`.
+        offset: See `Decoded`.
     """
 
     samples: NDArray[Any]
     precision: int
     lossless: bool
     photometric_interpretation: str
+    reduction: int = 1
+    offset: float = 0.0
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The samples' dtype."""
         return self.samples.dtype
+
+
+def reduced_shape(pixels: PixelDescription, reduction: int) -> tuple[int, ...]:
+    """The shape of a frame's samples at reduced resolution: (rows, columns), or (rows, columns, 3)."""
+    rows, columns = -(-pixels.rows // reduction), -(-pixels.columns // reduction)
+    return (rows, columns) if pixels.samples_per_pixel == 1 else (rows, columns, pixels.samples_per_pixel)
 
 
 def shape_samples(flat: NDArray[Any], pixels: PixelDescription, *, by_plane: bool) -> NDArray[Any]:

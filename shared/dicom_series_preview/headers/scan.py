@@ -77,6 +77,7 @@ class PixelElement:
             (PS3.5 A.4).
         offset_table: Encapsulated: the basic offset table, empty where the object has none.
         first_fragment: Encapsulated: byte offset of the item that follows the basic offset table.
+        vr: Native: its VR, or empty in implicit VR.
     """
 
     keyword: str
@@ -84,6 +85,7 @@ class PixelElement:
     length: int | None
     offset_table: tuple[int, ...] = ()
     first_fragment: int = 0
+    vr: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,9 +502,9 @@ def _read_pixels(
 ) -> tuple[PixelElement, int]:
     """The pixel data element: where its value lies, and its basic offset table (PS3.5 A.4)."""
     keyword = PIXEL_KEYWORDS[_tag(buffer.data, position, little=little)]
-    _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
+    vr, length, start = _element_head(buffer, position, explicit=explicit, little=little)
     if length != _UNDEFINED:
-        return PixelElement(keyword, start, length), start
+        return PixelElement(keyword, start, length, vr=vr), start
     if buffer.size is not None and start + 8 > buffer.size:
         return PixelElement(keyword, start, None, (), start), start
     buffer.need(start + 8, start, "the basic offset table")

@@ -11,22 +11,16 @@ import math
 import struct
 import warnings
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-from pydicom import DataElement, Dataset
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.config import IGNORE
-from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR, tag_for_keyword
-from pydicom.dataelem import empty_value_for_VR
-from pydicom.dataset import FileMetaDataset
-from pydicom.sequence import Sequence
 
 from dicom_series_preview.errors import HeaderError
 from dicom_series_preview.headers.scan import MAX_NESTING, RawElement, read_items, tag_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pydicom import DataElement, Dataset
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
@@ -57,6 +51,18 @@ BULK_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _NAME_DELIMITERS = {ord(c) for c in "\\^="}
 _TEXT_DELIMITERS = {ord(c) for c in "\\\r\n\t\f"}
 _PERSON_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+
+
+@cache
+def pydicom() -> Any:  # noqa: ANN401 - a module
+    """The package pydicom, for which a series whose index is kept does not wait: 60 ms of a cold start."""
+    import pydicom.charset  # noqa: PLC0415
+    import pydicom.config  # noqa: PLC0415
+    import pydicom.datadict  # noqa: PLC0415
+    import pydicom.dataset  # noqa: PLC0415
+    import pydicom.sequence  # noqa: PLC0415
+
+    return pydicom
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +174,7 @@ def _encodings(value: bytes) -> list[str]:
         # pydicom warns of names it corrects or does not know; bad bytes become U+FFFD either way.
         warnings.simplefilter("ignore")
         try:
-            encodings: list[str] = convert_encodings(names)
+            encodings: list[str] = pydicom().charset.convert_encodings(names)
         except LookupError:
             return ["iso8859"]
     # Without a declaration the standard's default is ASCII (PS3.5 6.1.2.2); most such objects hold Latin-1.
@@ -202,11 +208,11 @@ def _vr_of(element: RawElement, raw: Mapping[int, RawElement]) -> str:
         block = raw.get(_creator_tag(tag))
         creator = private_creator(tag, {block.tag: block.value} if block else {})
         try:
-            return str(private_dictionary_VR(tag, creator)) if creator else "UN"
+            return str(pydicom().datadict.private_dictionary_VR(tag, creator)) if creator else "UN"
         except KeyError:
             return "UN"
     try:
-        return str(dictionary_VR(tag))
+        return str(pydicom().datadict.dictionary_VR(tag))
     except KeyError:
         return "SQ" if element.vr == "" and element.value[:4] == b"\xfe\xff\x00\xe0" else "UN"
 
@@ -288,7 +294,7 @@ def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:
         with warnings.catch_warnings():
             # Bytes that the character set does not have become U+FFFD: bad text must not lose a row.
             warnings.simplefilter("ignore")
-            text = decode_bytes(
+            text = pydicom().charset.decode_bytes(
                 raw, _encodings(charset), _NAME_DELIMITERS if vr == "PN" else _TEXT_DELIMITERS
             )
     text = text.rstrip("\0 ")
@@ -452,7 +458,7 @@ def _name_from_json(name: Mapping[str, str] | None) -> str | None:
 
 def keyword(tag: int) -> str:
     """The keyword of a tag, or its `gggg,eeee` where the dictionary has none."""
-    return keyword_for_tag(tag) or f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
+    return pydicom().datadict.keyword_for_tag(tag) or f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
 
 
 def tag_of(name: str) -> int:
@@ -461,7 +467,7 @@ def tag_of(name: str) -> int:
     Raises:
         KeyError: There is no such keyword.
     """
-    tag = tag_for_keyword(name)
+    tag = pydicom().datadict.tag_for_keyword(name)
     if tag is None:
         raise KeyError(name)
     return int(tag)
@@ -472,7 +478,8 @@ def to_dataset(item: Item) -> Dataset:
 
     Bulk that was not kept is left out.
     """
-    dataset, meta = Dataset(), FileMetaDataset()
+    dataset: Dataset = pydicom().Dataset()
+    meta = pydicom().dataset.FileMetaDataset()
     for tag, element in sorted(item.items()):
         if isinstance(element.value, Bulk) and element.value.data is None:
             continue
@@ -486,20 +493,22 @@ def _to_pydicom(element: Element) -> DataElement:
     if isinstance(value, Bulk):
         value = value.data
     elif element.vr == "SQ":
-        value = Sequence([_item_to_pydicom(item) for item in value])
+        value = pydicom().sequence.Sequence([_item_to_pydicom(item) for item in value])
     elif element.vr == "AT":
         value = [int(tag, 16) for tag in value]
     else:
         value = ["" if part is None else part for part in value]
     if isinstance(value, list) and len(value) < 2:
-        value = value[0] if value else empty_value_for_VR(element.vr)
+        value = value[0] if value else pydicom().dataelem.empty_value_for_VR(element.vr)
     # What is no number in a DS or IS stays the text it is, which pydicom would refuse.
     broken = element.vr in ("DS", "IS") and any(isinstance(part, str) and part for part in element.value)  # type: ignore[union-attr]
-    return DataElement(element.tag, "LO" if broken else element.vr, value, validation_mode=IGNORE)
+    vr, mode = "LO" if broken else element.vr, pydicom().config.IGNORE
+    made: DataElement = pydicom().DataElement(element.tag, vr, value, validation_mode=mode)
+    return made
 
 
 def _item_to_pydicom(item: Item) -> Dataset:
-    dataset = Dataset()
+    dataset: Dataset = pydicom().Dataset()
     for _, element in sorted(item.items()):
         if not (isinstance(element.value, Bulk) and element.value.data is None):
             dataset.add(_to_pydicom(element))

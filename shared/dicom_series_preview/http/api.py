@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.encode import ImageFormat
 from dicom_series_preview.errors import (
+    CombinedRequestError,
     LimitError,
     NotAcceptableError,
     ObjectNotFoundError,
@@ -19,16 +21,18 @@ from dicom_series_preview.errors import (
     RequestError,
     SeriesNameError,
 )
+from dicom_series_preview.http.openapi import openapi_document
 from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.values import HttpRequest, HttpResponse
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.service import CACHEABLE_VERSION
+from dicom_series_preview.service.report import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dicom_series_preview.series import OpenedSeries
-    from dicom_series_preview.service import Plan, PreviewService, Rendered
+    from dicom_series_preview.series import OpenedSeries, SeriesName
+    from dicom_series_preview.service import Cost, Plan, PreviewService, Rendered
     from dicom_series_preview.storage import Storage
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,6 +52,9 @@ _INDEX_FORMATS = {
     "jsonl": "application/jsonl",
     "json": "application/json",
 }
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +83,13 @@ class PreviewApi:
         services: By root alias, what opens the service of that root.
         renders: Where rendered pictures are kept, or None.
         answer_limit_bytes: A larger body is answered with a link where the storage can make one.
+        batches: `/batches` is there too, though others answer it.
     """
 
     services: Mapping[str, Callable[[], PreviewService]]
     renders: Renders | None = None
     answer_limit_bytes: int = ANSWER_LIMIT_BYTES
+    batches: bool = False
 
     def picture(self, kind: str, request: HttpRequest) -> HttpResponse:
         """`GET /series/{series}/mosaic | image | contrast-mosaic`."""
@@ -95,25 +104,31 @@ class PreviewApi:
         document = {"status": "ok", "version": __version__, "roots": sorted(self.services)}
         return HttpResponse.of_json(document, Cache_Control="no-store")
 
+    def openapi(self) -> HttpResponse:
+        """`GET /openapi.json`."""
+        return HttpResponse.of_json(openapi_document(batches=self.batches))
+
     def _picture(self, kind: str, request: HttpRequest) -> HttpResponse:
-        query, service = self._split(request)
-        image_format = _image_format(query.pop("format", ()), request.headers.get("accept", ""))
-        asked = _PICTURES[kind].from_strings(request.series, f"picture{image_format.extensions[0]}", query)
-        _refuse_root(asked.series.root)
-        plan = service.plan(asked)
-        etag = f'"{plan.identity}"'
-        headers = {
-            "ETag": etag,
-            "Cache-Control": _cache_control(service),
-            "Vary": "Accept",
-            **_slice_headers(plan),
-        }
-        if _matches(request.headers.get("if-none-match", ""), etag):
-            return HttpResponse(304, {**headers, **_cost_headers(plan)})
+        query = _own_copy(request.query)
+        named, aliases = query.pop("format", ()), query.pop("root", ())
+        image_format, service, asked = _all_of(
+            lambda: _image_format(named, request.headers.get("accept", "")),
+            lambda: self._service(aliases),
+            lambda: _PICTURES[kind].from_strings(request.series, "picture.webp", query),
+        )
+        refuse_root(asked.series)
+        plan = service.plan(replace(asked, picture=replace(asked.picture, image_format=image_format)))
+        headers = _picture_headers(plan)
+        if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
+            return HttpResponse(304, {**headers, **_cost_headers(plan.cost())})
         kept = self._kept(plan)
         if kept is not None:
             return self._send(plan, kept, headers)
         rendered = service.render(plan)
+        if rendered.plan is not plan:
+            # The series has changed since it was planned: what is shown has a tag of its own.
+            plan = rendered.plan
+            headers = _picture_headers(plan)
         failed = [tile for tile in rendered.report.tiles if tile.error is not None]
         if failed:
             # What stood in the way of a tile may pass; the picture is not kept, here or by anyone else.
@@ -135,7 +150,11 @@ class PreviewApi:
         self, plan: Plan, data: bytes, headers: dict[str, str], rendered: Rendered | None = None
     ) -> HttpResponse:
         """The picture, or where it can be fetched if it is too large for an answer."""
-        all_headers = {**headers, **_cost_headers(plan), "Preview-Render": "made" if rendered else "kept"}
+        all_headers = {
+            **headers,
+            **_cost_headers(plan.cost()),
+            "Preview-Render": "made" if rendered else "kept",
+        }
         if rendered is not None:
             if rendered.report.warnings:
                 all_headers["Preview-Warnings"] = str(len(rendered.report.warnings))
@@ -152,43 +171,75 @@ class PreviewApi:
         return HttpResponse(200, {**all_headers, "Content-Type": plan.picture.image_format.media_type}, data)
 
     def _index(self, request: HttpRequest) -> HttpResponse:
-        query, service = self._split(request)
-        wanted = _index_format(query.pop("format", ()))
-        asked = IndexRequest.from_strings(request.series, query)
-        _refuse_root(asked.series.root)
-        opened = service.index(asked)
-        fingerprint = opened.index.provenance.fingerprint
-        identity = "\0".join((CACHEABLE_VERSION, wanted, fingerprint, str(asked.limit), opened.name))
-        etag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:40]}"'
-        headers = {"ETag": etag, "Cache-Control": _cache_control(service), "Vary": "Accept"}
+        query = _own_copy(request.query)
+        named, aliases = query.pop("format", ()), query.pop("root", ())
+        wanted, service, asked = _all_of(
+            lambda: _index_format(named),
+            lambda: self._service(aliases),
+            lambda: IndexRequest.from_strings(request.series, query),
+        )
+        refuse_root(asked.series)
+        watch = Stopwatch(service.storage)
+        with watch.phase("index"):
+            opened = service.index(asked)
+        etag = f'"{_index_identity(opened, wanted)}"'
+        headers = {
+            "ETag": etag,
+            "Cache-Control": _cache_control(service.storage),
+            "Preview-Series": quote(opened.name),
+            "Preview-Index": opened.source,
+            **_cost_headers(watch.cost()),
+        }
         if _matches(request.headers.get("if-none-match", ""), etag):
             return HttpResponse(304, headers)
-        if not wanted:
-            return HttpResponse.of_json(_summary(opened), ETag=etag, Cache_Control=headers["Cache-Control"])
         body = _index_body(opened, wanted)
         if len(body) > self.answer_limit_bytes:
             link = None
             if wanted == "parquet" and service.cache is not None:
                 link = service.cache.storage.link(service.cache.path(opened.name), LINK_EXPIRES_S)
             if link is None:
-                raise LimitError(
-                    "format",
-                    f"the index has {len(body)} bytes as {wanted}, more than an answer can hold; use parquet",
+                shape = wanted or "a summary"
+                problem = (
+                    f"the index has {len(body)} bytes as {shape}, more than an answer can hold; use parquet"
                 )
+                raise LimitError("format", problem)
             return HttpResponse(303, {**headers, "Location": link, "Cache-Control": "no-store"})
-        return HttpResponse(200, {**headers, "Content-Type": _INDEX_FORMATS[wanted]}, body)
+        media_type = _INDEX_FORMATS[wanted or "json"]
+        return HttpResponse(200, {**headers, "Content-Type": media_type}, body)
 
-    def _split(self, request: HttpRequest) -> tuple[dict[str, Sequence[str]], PreviewService]:
-        """The query without what belongs to this door, and the service of its root."""
-        size = sum(len(name) + sum(map(len, values)) for name, values in request.query.items())
-        if size > QUERY_LIMIT_BYTES:
-            raise LimitError("query", f"has {size} characters; the limit is {QUERY_LIMIT_BYTES}")
-        query = dict(request.query)
-        aliases = query.pop("root", None) or (DEFAULT_ROOT_ALIAS,)
-        if len(aliases) > 1 or aliases[0] not in self.services:
+    def _service(self, aliases: Sequence[str]) -> PreviewService:
+        """The service of a root."""
+        named = aliases or (DEFAULT_ROOT_ALIAS,)
+        if len(named) > 1 or named[0] not in self.services:
             names = ", ".join(sorted(self.services))
             raise RequestError("root", f"is one alias of this deployment: {names}")
-        return query, self.services[aliases[0]]()
+        return self.services[named[0]]()
+
+
+def _own_copy(query: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The query, of which this door takes out what belongs to it."""
+    size = sum(len(name) + sum(map(len, values)) for name, values in query.items())
+    if size > QUERY_LIMIT_BYTES:
+        raise LimitError("query", f"has {size} characters; the limit is {QUERY_LIMIT_BYTES}")
+    return dict(query)
+
+
+def _all_of(first: Callable[[], A], second: Callable[[], B], third: Callable[[], C]) -> tuple[A, B, C]:
+    """What all three come to, or all that is wrong with them in one error."""
+    results: list[Any] = []
+    problems: list[RequestError] = []
+    for read in (first, second, third):
+        try:
+            results.append(read())
+        except CombinedRequestError as error:
+            problems += error.errors
+        except RequestError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise CombinedRequestError(tuple(problems))
+    return results[0], results[1], results[2]
 
 
 def _answer(produce: Callable[[], HttpResponse]) -> HttpResponse:
@@ -201,9 +252,13 @@ def _answer(produce: Callable[[], HttpResponse]) -> HttpResponse:
         return response
 
 
-def _refuse_root(root: str | None) -> None:
-    """A series is named below a root of the deployment: no URL, no path of the machine."""
-    if root is not None:
+def refuse_root(name: SeriesName) -> None:
+    """A series is named below a root of the deployment: no URL, no path of the machine.
+
+    Raises:
+        SeriesNameError: It brought a root along.
+    """
+    if name.root is not None:
         raise SeriesNameError("a series is named by its folder below the root, not by a URL or a path")
 
 
@@ -258,15 +313,18 @@ def _matches(if_none_match: str, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def _cache_control(service: PreviewService) -> str:
+def _cache_control(storage: Storage) -> str:
     """Objects of an immutable root never change; others are asked for again."""
-    if service.storage.immutable:
+    if storage.immutable:
         return "private, max-age=86400"
     return "private, no-cache"
 
 
-def _slice_headers(plan: Plan) -> dict[str, str]:
+def _picture_headers(plan: Plan) -> dict[str, str]:
     return {
+        "ETag": f'"{plan.identity}"',
+        "Cache-Control": _cache_control(plan.opened.storage),
+        "Vary": "Accept",
         # Header fields are ASCII; names need not be.
         "Preview-Series": quote(plan.opened.name),
         "Preview-Slices": f"{len(plan.slices)}/{len(plan.stack)}",
@@ -274,8 +332,7 @@ def _slice_headers(plan: Plan) -> dict[str, str]:
     }
 
 
-def _cost_headers(plan: Plan) -> dict[str, str]:
-    cost = plan.cost()
+def _cost_headers(cost: Cost) -> dict[str, str]:
     timing = ", ".join(f"{name};dur={ms:g}" for name, ms in cost.milliseconds.items())
     return {
         "Preview-Requests": f"list={cost.list_requests}, get={cost.get_requests}",
@@ -305,7 +362,6 @@ def _summary(opened: OpenedSeries) -> dict[str, Any]:
     return {
         "series": opened.name,
         "matches": opened.matches,
-        "index_source": opened.source,
         "fingerprint": provenance.fingerprint,
         "objects": provenance.listed,
         "limit": provenance.limit,
@@ -317,10 +373,38 @@ def _summary(opened: OpenedSeries) -> dict[str, Any]:
     }
 
 
+def _index_identity(opened: OpenedSeries, wanted: str) -> str:
+    """A digest of all that decides an answer's bytes."""
+    provenance = opened.index.provenance
+    # What could not be read for now is no part of the listing's fingerprint.
+    for_now = [item.name for item in provenance.skipped if item.transient]
+    parts = (
+        CACHEABLE_VERSION,
+        wanted,
+        opened.name,
+        opened.matches,
+        provenance.fingerprint,
+        provenance.limit,
+        for_now,
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
+
+
 def _index_body(opened: OpenedSeries, wanted: str) -> bytes:
+    if not wanted:
+        return json.dumps(_summary(opened), ensure_ascii=False).encode()
     if wanted == "parquet":
         return opened.index.to_parquet()
-    rows = opened.index.table.to_pylist()
+    rows = [_plain(row) for row in opened.index.table.to_pylist()]
     if wanted == "jsonl":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     return json.dumps(rows, ensure_ascii=False).encode()
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of the index
+    """A value as JSON can say it: there is no NaN and no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list) else value

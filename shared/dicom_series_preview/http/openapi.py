@@ -49,6 +49,11 @@ _PICTURE = (
 _START = _query("start", {**_POSITION, "default": 0}, "First position shown.")
 _END = _query("end", {**_POSITION, "default": 1}, "Last position shown.")
 _ONE_CONTRAST = _query("contrast", _CONTRAST, "The contrast; else the file's own, else auto.")
+_EARLIER = (
+    _query("contrast_preset", {"type": "string"}, "A preset, instead of contrast.", deprecated=True),
+    _query("window_width", {"type": "number"}, "With window_center, instead of contrast.", deprecated=True),
+    _query("window_center", {"type": "number"}, "With window_width, instead of contrast.", deprecated=True),
+)
 _OFFSET = _query("slice_offset", _integer(0), "Slices to move on from the position.")
 
 _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
@@ -63,6 +68,7 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
             _START,
             _END,
             _ONE_CONTRAST,
+            *_EARLIER,
         ),
     ),
     "image": (
@@ -72,6 +78,7 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
             _query("position", _POSITION, "0 first to 1 last.", required=True),
             _OFFSET,
             _ONE_CONTRAST,
+            *_EARLIER,
         ),
     ),
     "contrast-mosaic": (
@@ -84,8 +91,12 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
             _END,
             _query("tile_height", _integer(DEFAULT_CONTRAST_ROWS, 1), "Images of the range."),
             _query(
-                "contrast", {"type": "array", "items": _CONTRAST}, "The columns.", required=True, explode=True
+                "contrast",
+                {"type": "array", "items": _CONTRAST},
+                "The columns; needed unless one is given the earlier way.",
+                explode=True,
             ),
+            *_EARLIER,
         ),
     ),
     "index": (
@@ -99,11 +110,16 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
         ),
     ),
 }
-PARAMETERS = {name: {str(one["name"]) for one in parameters} for name, (_, parameters) in _RESOURCES.items()}
+_INDEX_TYPES = ("application/json", "application/jsonl", "application/vnd.apache.parquet")
+_OF_PICTURES = {406, 415}
 
 
-def openapi_document() -> dict[str, Any]:
-    """The OpenAPI 3.1 document."""
+def openapi_document(*, batches: bool = False) -> dict[str, Any]:
+    """The OpenAPI 3.1 document.
+
+    Args:
+        batches: The deployment has batches.
+    """
     paths = {f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES}
     return {
         "openapi": "3.1.0",
@@ -117,6 +133,7 @@ def openapi_document() -> dict[str, Any]:
             **paths,
             "/health": {"get": _plain("health", "Whether the API answers.")},
             "/openapi.json": {"get": _plain("openapi", "This document.")},
+            **(_batch_paths() if batches else {}),
         },
         "components": {"schemas": {"Problem": _problem_schema()}, "responses": _problem_responses()},
     }
@@ -131,27 +148,64 @@ def _operation(name: str) -> dict[str, Any]:
         "description": "A UUID, a UID, a folder's name, or the beginning of one and *.",
         "schema": {"type": "string"},
     }
-    binary = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
-    content = {"application/json": {"schema": {"type": "object"}}} if name == "index" else binary
+    pictures = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
+    index: dict[str, dict[str, Any]] = {media_type: {"schema": {}} for media_type in _INDEX_TYPES}
+    statuses = [status for status in _statuses() if name != "index" or status not in _OF_PICTURES]
     return {
         "operationId": name.replace("-", "_"),
         "summary": summary,
         "parameters": [series, *parameters],
         "responses": {
-            "200": {"description": summary, "content": content},
+            "200": {"description": summary, "content": index if name == "index" else pictures},
             "303": {"description": "The answer is large and is to be fetched from Location."},
             "304": {"description": "Nothing has changed since the version that If-None-Match names."},
-            **{str(status): {"$ref": f"#/components/responses/{status}"} for status in _statuses()},
+            **_problems(statuses),
         },
     }
 
 
-def _plain(operation: str, summary: str) -> dict[str, Any]:
+def _batch_paths() -> dict[str, Any]:
+    text, options = {"type": "string"}, {"type": "object"}
+    fields = {
+        "series": {"type": "array", "items": text, "description": "Series, one by one."},
+        "manifest": {**text, "description": "s3:// URL of a CSV with a column series, or of a JSON array."},
+        "prefix": {**text, "description": "All series whose names begin so; empty for all."},
+        "rerun": {**text, "description": "A batch of which what did not succeed is done again, as it was."},
+        "root": {**text, "default": "default", "description": "Alias of a storage root of this deployment."},
+        "mosaic": {**options, "description": "Options of the mosaics, as those of the resource mosaic."},
+    }
+    body = {"type": "object", "properties": fields, "additionalProperties": False}
+    batch = {"name": "id", "in": "path", "required": True, "schema": {**text, "format": "uuid"}}
+    start = _plain("start_batch", "Index and preview many series.", 202)
+    status = _plain("batch", "How a batch stands, and its summary once there is one.")
+    return {
+        "/batches": {
+            "post": {
+                **start,
+                "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+                "responses": {**start["responses"], **_problems([400, 403, 500, 502, 503])},
+            }
+        },
+        "/batches/{id}": {
+            "get": {
+                **status,
+                "parameters": [batch],
+                "responses": {**status["responses"], **_problems([400, 403, 404, 500, 502, 503])},
+            }
+        },
+    }
+
+
+def _problems(statuses: list[int]) -> dict[str, Any]:
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
+
+
+def _plain(operation: str, summary: str, success: int = 200) -> dict[str, Any]:
     content = {"application/json": {"schema": {"type": "object"}}}
     return {
         "operationId": operation,
         "summary": summary,
-        "responses": {"200": {"description": summary, "content": content}},
+        "responses": {str(success): {"description": summary, "content": content}},
     }
 
 

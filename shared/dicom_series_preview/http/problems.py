@@ -49,7 +49,11 @@ _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
     (errors.StorageError, Problem(502, "storage", "The storage fails")),
     (errors.PreviewError, Problem(500, "failed", "The preview failed")),
 )
-PROBLEMS = tuple(problem for _, problem in _PROBLEMS)
+# What is no error of the product: a path that leads nowhere, or a mistake in the code.
+NO_SUCH_RESOURCE = Problem(404, "no-such-resource", "There is no such resource")
+NO_SUCH_BATCH = Problem(404, "no-such-batch", "There is no such batch")
+UNEXPECTED = Problem(500, "unexpected", "The request failed unexpectedly")
+PROBLEMS = (*(problem for _, problem in _PROBLEMS), NO_SUCH_RESOURCE, NO_SUCH_BATCH, UNEXPECTED)
 PROBLEM_TYPE = "urn:dicom-series-preview:problem:"
 
 
@@ -68,8 +72,7 @@ def problem_response(error: PreviewError) -> HttpResponse:
         "detail": _detail(error),
     }
     if isinstance(error, errors.RequestError):
-        wrong = error.errors if isinstance(error, errors.CombinedRequestError) else (error,)
-        document["errors"] = [{"parameter": one.parameter, "detail": one.problem} for one in wrong]
+        document["errors"] = [{"parameter": one.parameter, "detail": one.problem} for one in _wrong(error)]
     headers = {}
     if problem.status == 503:
         seconds = error.retry_after_s if isinstance(error, errors.IndexBusyError) else RETRY_AFTER_S
@@ -83,15 +86,27 @@ def problem_response(error: PreviewError) -> HttpResponse:
     )
 
 
-def unexpected(status: int, name: str, title: str) -> HttpResponse:
-    """The answer to what is no error of the product: an unknown path, or a mistake in the code."""
-    document = {"type": PROBLEM_TYPE + name, "title": title, "status": status, "detail": title}
+def plain_response(problem: Problem) -> HttpResponse:
+    """The answer to a problem of which there is no more to say than its title."""
+    document = {
+        "type": PROBLEM_TYPE + problem.name,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.title,
+    }
     return HttpResponse.of_json(
-        document, status=status, media_type="application/problem+json", Cache_Control="no-store"
+        document, status=problem.status, media_type="application/problem+json", Cache_Control="no-store"
     )
 
 
+def _wrong(error: errors.RequestError) -> tuple[errors.RequestError, ...]:
+    return error.errors if isinstance(error, errors.CombinedRequestError) else (error,)
+
+
 def _detail(error: PreviewError) -> str:
+    if isinstance(error, errors.RequestError):
+        # By the names that the query has, not the command line's.
+        return "; ".join(f"{one.parameter}: {one.problem}" for one in _wrong(error))
     if isinstance(error, errors.SeriesError):
         return f"{error.series}: {error.problem}"
     if isinstance(error, errors.StorageError):

@@ -10,9 +10,7 @@ from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
 
-from dicom_series_preview.http.openapi import openapi_document
-from dicom_series_preview.http.problems import unexpected
-from dicom_series_preview.http.values import HttpRequest, HttpResponse
+from dicom_series_preview.http.problems import NO_SUCH_RESOURCE, UNEXPECTED, plain_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
 
     from dicom_series_preview.http.api import PreviewApi
+    from dicom_series_preview.http.values import HttpRequest, HttpResponse
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -47,30 +46,36 @@ def register(
     def route(path: str, answer: Callable[..., HttpResponse]) -> None:
         # Without annotations: Powertools would take them for schemas to validate against.
         async def answer_in_thread(**parameters: Any) -> Response[Any]:  # noqa: ANN401 - the path's parameters
-            return _response(await asyncio.to_thread(answer, **parameters))
+            return as_response(await asyncio.to_thread(answer, **parameters))
 
         def answer_here(**parameters: Any) -> Response[Any]:  # noqa: ANN401 - the path's parameters
-            return _response(answer(**parameters))
+            return as_response(answer(**parameters))
 
         app.get(path)(answer_in_thread if in_threads else answer_here)
 
-    def unknown(_error: Exception) -> Response[Any]:
-        return _response(unexpected(404, "no-such-resource", "There is no such resource"))
-
-    def broken(error: Exception) -> Response[Any]:
-        # Not an error of ours, so a mistake of ours. The log says where; the message may hold a header's
-        # values, and is told to nobody.
-        places = "".join(traceback.format_tb(error.__traceback__))
-        _LOGGER.error("a request failed unexpectedly: %s\n%s", type(error).__name__, places)
-        return _response(unexpected(500, "unexpected", "The request failed unexpectedly"))
-
-    app.not_found(unknown)
-    app.exception_handler(Exception)(broken)
+    answer_mistakes(app)
     for name in resources:
         route(f"/series/<series>/{name}", _resource(api, name, read))
         if name == "index":
             route("/health", api.health)
-            route("/openapi.json", lambda: HttpResponse.of_json(openapi_document()))
+            route("/openapi.json", api.openapi)
+
+
+def answer_mistakes(app: ApiGatewayResolver) -> None:
+    """Let a resolver answer with a problem what no route answers, and what is a mistake in the code."""
+
+    def unknown(_error: Exception) -> Response[Any]:
+        return as_response(plain_response(NO_SUCH_RESOURCE))
+
+    def broken(error: Exception) -> Response[Any]:
+        # What is not an error of ours is a mistake of ours. The log says where; the message may hold a
+        # header's values, and is told to nobody.
+        places = "".join(traceback.format_tb(error.__traceback__))
+        _LOGGER.error("a request failed unexpectedly: %s\n%s", type(error).__name__, places)
+        return as_response(plain_response(UNEXPECTED))
+
+    app.not_found(unknown)
+    app.exception_handler(Exception)(broken)
 
 
 def _resource(
@@ -83,9 +88,10 @@ def _resource(
     return answer
 
 
-def _response(response: HttpResponse) -> Response[Any]:
+def as_response(response: HttpResponse) -> Response[Any]:
+    """An answer as Powertools takes it."""
     headers = dict(response.headers)
     media_type = headers.pop("Content-Type", None)
-    text = media_type is not None and media_type.endswith("json")
+    text = media_type is not None and "json" in media_type
     body: str | bytes = response.body.decode() if text or not response.body else response.body
     return Response(status_code=response.status, content_type=media_type, body=body, headers=headers)

@@ -45,5 +45,6 @@ class HttpResponse:
     ) -> HttpResponse:
         """An answer that is a JSON document; keywords are header names with underscores."""
         named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-        body = json.dumps(document, ensure_ascii=False).encode()
+        # Half a surrogate pair, which a name may hold, stays the escape that JSON has for it.
+        body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
         return cls(status, {"Content-Type": media_type, **named}, body)

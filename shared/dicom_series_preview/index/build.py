@@ -29,7 +29,6 @@ from dicom_series_preview.headers import (
     element_to_json,
     private_creator,
     tag_key,
-    tag_of,
     to_json,
 )
 from dicom_series_preview.index.records import Provenance, Record, sequence_items
@@ -53,22 +52,20 @@ if TYPE_CHECKING:
 PROVENANCE_KEY = b"dicom_series_preview"
 CONSTANTS_KEY = b"dicom_series_preview.constant_elements"
 
-_IMAGE_TYPE, _FRAME_TYPE = tag_of("ImageType"), tag_of("FrameType")
-_ACQUISITION_NUMBER = tag_of("AcquisitionNumber")
+# Tags in numbers: asking the dictionary would import it wherever an index is only read.
+_IMAGE_TYPE, _FRAME_TYPE = 0x00080008, 0x00089007
+_ACQUISITION_NUMBER = 0x00200012
 _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
-_PALETTE_TAGS = tuple(
-    tag_of(f"{colour}PaletteColorLookupTable{part}")
-    for colour in ("Red", "Green", "Blue")
-    for part in ("Descriptor", "Data")
-) + tuple(tag_of(f"Segmented{colour}PaletteColorLookupTableData") for colour in ("Red", "Green", "Blue"))
+# The palette's descriptors and data, then its segmented data, each of red, green and blue.
+_PALETTE_TAGS = tuple(first + colour for first in (0x00281101, 0x00281201, 0x00281221) for colour in range(3))
 
 # Candidates for each of the times that order slices: the element of single images, then the one of frames.
 _TIMES = (
-    (tag_of("TriggerTime"), tag_of("NominalCardiacTriggerDelayTime")),
-    (tag_of("TemporalPositionIdentifier"), tag_of("TemporalPositionIndex")),
-    (tag_of("FrameAcquisitionDateTime"), tag_of("AcquisitionTime"), tag_of("AcquisitionDateTime")),
-    (tag_of("ContentTime"),),
-    (tag_of("InstanceCreationTime"),),
+    (0x00181060, 0x00209153),  # TriggerTime, NominalCardiacTriggerDelayTime
+    (0x00200100, 0x00209128),  # TemporalPositionIdentifier, TemporalPositionIndex
+    (0x00189074, 0x00080032, 0x0008002A),  # FrameAcquisitionDateTime, AcquisitionTime, AcquisitionDateTime
+    (0x00080033,),  # ContentTime
+    (0x00080013,),  # InstanceCreationTime
 )
 
 
@@ -290,12 +287,15 @@ def _list_cell(column: Column, element: Element) -> list[Any] | None:
     values: list[Any] = list(element.value)  # type: ignore[arg-type]
     if column.type.value_type == pa.utf8():
         return [value if isinstance(value, str) else None for value in values]
-    if not all(isinstance(value, (int, float)) for value in values):
+    # One window of several may be empty; half a position is none.
+    may_be_empty = column.name not in _LIST_LENGTHS
+    if not all(isinstance(value, (int, float)) or (may_be_empty and value is None) for value in values):
         return None
     if len(values) != _LIST_LENGTHS.get(column.name, len(values)):
         return None
     kind = column.type.value_type
-    return [_whole(v, kind) if pa.types.is_integer(kind) else float(v) for v in values]
+    whole = pa.types.is_integer(kind)
+    return [value if value is None else _whole(value, kind) if whole else float(value) for value in values]
 
 
 def _fixed(
@@ -317,6 +317,7 @@ def _fixed(
         "ObjectVersion": lambda _i, _row, record: record.version,
         "TransferSyntaxUID": lambda _i, _row, record: record.transfer_syntax_uid,
         "PixelKeyword": lambda _i, _row, record: record.pixel_keyword or None,
+        "PixelVR": lambda _i, _row, record: record.pixel_vr or None,
         "FrameOffset": lambda _i, row, record: _location(row, record, "offset"),
         "FrameLength": lambda _i, row, record: _location(row, record, "length"),
         "Palette": lambda _i, row, _record: _palette(row.elements),

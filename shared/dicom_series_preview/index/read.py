@@ -25,7 +25,6 @@ from dicom_series_preview.headers import (
     Window,
     element_from_json,
     from_json,
-    tag_of,
     to_dataset,
 )
 from dicom_series_preview.index.build import (
@@ -149,7 +148,7 @@ class Index:
     @cached_property
     def stacks(self) -> dict[int, np.ndarray[Any, np.dtype[np.int64]]]:
         """By stack number, the rows of its slices in display order."""
-        numbers = self.table["Stack"].fill_null(-1).to_numpy()
+        numbers = _floats(self.table["Stack"])
         return {int(n): np.flatnonzero(numbers == n) for n in np.unique(numbers) if n >= 0}
 
     def sorted_stack(self, number: int) -> SortedStack:
@@ -158,20 +157,12 @@ class Index:
         Raises:
             KeyError: There is no such stack.
         """
-        names = [
-            "PrimaryPosition",
-            "PrimaryAxis",
-            "ImagePositionPatient",
-            "Location",
-            "Time",
-            "InstanceNumber",
-        ]
-        part = self.table.select(names).take(pa.array(self.stacks[number]))
+        rows = self.stacks[number]
         return SortedStack(
-            positions=_positions(part),
-            locations=part["Location"].fill_null(-1).to_numpy().astype(np.int64),
-            times=(_floats(part["Time"]),),
-            instance_numbers=_floats(part["InstanceNumber"]),
+            positions=_positions(self.table, rows),
+            locations=np.nan_to_num(_floats(self.table["Location"])[rows], nan=-1).astype(np.int64),
+            times=(_floats(self.table["Time"])[rows],),
+            instance_numbers=_floats(self.table["InstanceNumber"])[rows],
         )
 
     def slices(self, rows: Sequence[int]) -> list[Slice]:
@@ -180,9 +171,8 @@ class Index:
         Args:
             rows: Rows of slices with an image.
         """
-        names = [column.name for column in FIXED_COLUMNS]
-        part = self.table.select(names).take(pa.array(list(rows), pa.int64())).to_pylist()
-        return [_slice(row, cells) for row, cells in zip(rows, part, strict=True)]
+        fixed = self.table.select([column.name for column in FIXED_COLUMNS])
+        return [_slice(row, fixed.slice(row, 1).to_pylist()[0]) for row in rows]
 
     def header(self, row: int) -> Dataset:
         """The header of the object that a row belongs to, binary values aside, as the object holds it.
@@ -231,6 +221,7 @@ class Index:
                     version=part["ObjectVersion"][i].as_py(),
                     transfer_syntax_uid=part["TransferSyntaxUID"][i].as_py(),
                     pixel_keyword=part["PixelKeyword"][i].as_py() or "",
+                    pixel_vr=part["PixelVR"][i].as_py() or "",
                     elements=dict(sorted(elements[i].items())),
                     number_of_frames=len(rows) if has_image else 0,
                     locations=tuple(
@@ -248,22 +239,28 @@ class Index:
         return self.table[name].to_pylist() if name in self.table.column_names else None
 
 
-def _positions(part: pa.Table) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _positions(
+    table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Each slice's coordinate on its stack's axis in mm, in full precision; NaN where it has none."""
-    axis = part["PrimaryAxis"][0].as_py()
+    axis = table["PrimaryAxis"][int(rows[0])].as_py()
     if axis == "I":
-        return np.full(part.num_rows, np.nan)
+        return np.full(len(rows), np.nan)
     number = "XYZ".index(axis)
-    exact = [np.nan if p is None else p[number] for p in part["ImagePositionPatient"].to_pylist()]
-    positions = np.array(exact, dtype=np.float64)
+    exact = [np.nan if p is None else p[number] for p in table["ImagePositionPatient"].to_pylist()]
+    positions: np.ndarray[Any, np.dtype[np.float64]] = np.array(exact, dtype=np.float64)[rows]
     # A stack without any position is sorted by SliceLocation, which PrimaryPosition then holds.
-    return _floats(part["PrimaryPosition"]) if np.isnan(positions).all() else positions
+    if np.isnan(positions).all():
+        positions = _floats(table["PrimaryPosition"])[rows]
+    return positions
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.float64]]:
-    values: np.ndarray[Any, np.dtype[np.float64]] = (
-        column.cast(pa.float64()).fill_null(float("nan")).to_numpy()
-    )
+    """A column of numbers, NaN where it has none.
+
+    Arrow's own functions on columns (take, cast, fill_null) would do, but their first use takes 30 ms.
+    """
+    values: np.ndarray[Any, np.dtype[np.float64]] = column.to_numpy().astype(np.float64)
     return values
 
 
@@ -331,7 +328,7 @@ def _pixels(cells: dict[str, Any]) -> PixelDescription:
         rows=cells["Rows"],
         columns=cells["Columns"],
         samples_per_pixel=cells["SamplesPerPixel"] or 1,
-        photometric_interpretation=cells["PhotometricInterpretation"] or "MONOCHROME2",
+        photometric_interpretation=(cells["PhotometricInterpretation"] or "").strip() or "MONOCHROME2",
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=stored - 1 if high_bit is None else high_bit,
@@ -339,6 +336,7 @@ def _pixels(cells: dict[str, Any]) -> PixelDescription:
         planar_configuration=cells["PlanarConfiguration"] or 0,
         number_of_frames=cells["NumberOfFrames"] or 1,
         pixel_keyword=cells["PixelKeyword"],
+        pixel_vr=cells["PixelVR"] or "",
         palette=_palette(cells["Palette"], signed=bool(cells["PixelRepresentation"])),
     )
 
@@ -361,13 +359,21 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
         windows=tuple(
             Window(center, width, (names[i] or "") if i < len(names) else "")
             for i, (center, width) in enumerate(pairs)
+            if center is not None and width is not None
         ),
         voi_luts=_tables(cells["VOILUTSequence"], signed=voi_signed),
-        voi_lut_function=cells["VOILUTFunction"] or "LINEAR",
-        pixel_padding_value=_stored(cells["PixelPaddingValue"], pixels),
-        pixel_padding_range_limit=_stored(cells["PixelPaddingRangeLimit"], pixels),
-        presentation_lut_shape=cells["PresentationLUTShape"] or "",
+        voi_lut_function=(cells["VOILUTFunction"] or "").strip() or "LINEAR",
+        pixel_padding_value=_padding(cells, "Value", pixels),
+        pixel_padding_range_limit=_padding(cells, "RangeLimit", pixels),
+        presentation_lut_shape=(cells["PresentationLUTShape"] or "").strip(),
     )
+
+
+def _padding(cells: dict[str, Any], end: str, pixels: PixelDescription) -> float | None:
+    """One end of the padding's range: of float pixels it is an element of its own (PS3.3 C.7.6.24)."""
+    kind = pixels.pixel_keyword.removesuffix("PixelData")
+    value = cells[f"{kind}PixelPadding{end}"]
+    return _stored(value, pixels) if not kind else value
 
 
 def _stored(value: int | None, pixels: PixelDescription) -> int | None:
@@ -382,9 +388,9 @@ def _stored(value: int | None, pixels: PixelDescription) -> int | None:
     return value
 
 
-_LUT_DESCRIPTOR, _LUT_DATA, _LUT_EXPLANATION = (
-    tag_of(n) for n in ("LUTDescriptor", "LUTData", "LUTExplanation")
-)
+_LUT_DESCRIPTOR, _LUT_EXPLANATION, _LUT_DATA = 0x00283002, 0x00283003, 0x00283006
+# Green's and blue's follow.
+_RED_DESCRIPTOR, _RED_DATA, _RED_SEGMENTED = 0x00281101, 0x00281201, 0x00281221
 
 
 def _tables(text: str | None, *, signed: bool) -> tuple[LookupTable, ...]:
@@ -420,15 +426,11 @@ def _palette(text: str | None, *, signed: bool) -> Palette | None:
     if not text:
         return None
     elements = from_json(json.loads(text))
-    segmented = tag_of("SegmentedRedPaletteColorLookupTableData") in elements
+    segmented = _RED_SEGMENTED in elements
     tables = []
-    for colour in ("Red", "Green", "Blue"):
-        prefix = "Segmented" if segmented else ""
-        table = _table(
-            elements.get(tag_of(f"{colour}PaletteColorLookupTableDescriptor")),
-            elements.get(tag_of(f"{prefix}{colour}PaletteColorLookupTableData")),
-            signed=signed,
-        )
+    for colour in range(3):
+        data = (_RED_SEGMENTED if segmented else _RED_DATA) + colour
+        table = _table(elements.get(_RED_DESCRIPTOR + colour), elements.get(data), signed=signed)
         if table is None:
             return None
         tables.append(table)

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from dicom_series_preview.storage import ObjectInfo
 
 
+# The VOI step (windows, their function, VOI LUTs; PS3.3 C.7.6.16.2.10) and the modality step (slope,
+# intercept, type, modality LUT; C.7.6.16.2.9): what makes a level whole, and what then comes from nowhere
+# else. A frame's own window does not take its function from the root.
+_STEPS = (
+    (({0x00281050, 0x00281051}, {0x00283010}), (0x00281050, 0x00281051, 0x00281055, 0x00281056, 0x00283010)),
+    (({0x00281052, 0x00281053}, {0x00283000}), (0x00281052, 0x00281053, 0x00281054, 0x00283000)),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One object of a series.
@@ -25,6 +34,7 @@ class Record:
         version: ETag or modification time, as the storage tells it.
         transfer_syntax_uid: As declared, or as found.
         pixel_keyword: Which pixel data element it has, or empty.
+        pixel_vr: That element's VR, or empty where it is not written.
         elements: Its header by tag.
         number_of_frames: Frames that can be shown, 0 in an object without an image.
         locations: Where the frames' data lie, or empty where only the whole object tells.
@@ -35,6 +45,7 @@ class Record:
     version: str
     transfer_syntax_uid: str
     pixel_keyword: str
+    pixel_vr: str
     elements: Item = field(repr=False)
     number_of_frames: int
     locations: tuple[FrameLocation, ...] = field(repr=False)
@@ -48,6 +59,7 @@ class Record:
             version=version,
             transfer_syntax_uid=header.transfer_syntax_uid,
             pixel_keyword=header.pixels.keyword if header.pixels else "",
+            pixel_vr=header.pixels.vr if header.pixels else "",
             elements=header.elements,
             number_of_frames=header.number_of_frames,
             locations=header.locations,
@@ -64,7 +76,7 @@ class Record:
             groups = sequence_items(self.elements.get(tag))
             if 0 <= number < len(groups):
                 merged = dict(self.elements) if merged is None else merged
-                merged.update(_macros(groups[number]))
+                _overlay(merged, _macros(groups[number]))
         return self.elements if merged is None else merged
 
 
@@ -121,6 +133,15 @@ def fingerprint(listing: list[ObjectInfo]) -> str:
 def sequence_items(element: Element | None) -> tuple[Item, ...]:
     """The items of a sequence, none where it is missing."""
     return element.value if element is not None and element.vr == "SQ" else ()  # type: ignore[return-value]
+
+
+def _overlay(merged: Item, closer: Item) -> None:
+    """Let a closer level's elements hold; a step that it has whole takes nothing from farther ones."""
+    for whole, step in _STEPS:
+        if any(tags <= closer.keys() for tags in whole):
+            for tag in step:
+                merged.pop(tag, None)
+    merged.update(closer)
 
 
 def _macros(groups: Item) -> Item:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from pydicom.datadict import dictionary_description, dictionary_VR, private_dictionary_description
 
-from dicom_series_preview.headers import keyword, private_creator
+from dicom_series_preview.headers import keyword, private_creator, pydicom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +36,7 @@ class Column:
 
     def field(self) -> pa.Field:
         """The Arrow field with its metadata."""
-        vr = str(dictionary_VR(self.tag)) if self.tag else ""
+        vr = str(pydicom().datadict.dictionary_VR(self.tag)) if self.tag else ""
         if " or " in vr:
             vr = vr[:2]
         return pa.field(self.name, self.type, metadata=field_metadata(self.tag, vr, self.description))
@@ -81,6 +80,7 @@ FIXED_COLUMNS = (
     Column(
         "PixelKeyword", pa.utf8(), "PixelData, FloatPixelData or DoubleFloatPixelData; null without pixels"
     ),
+    Column("PixelVR", pa.utf8(), "VR of that element; null where it is not written"),
     Column("Rows", pa.int32(), "Rows of the image", 0x00280010),
     Column("Columns", pa.int32(), "Columns of the image", 0x00280011),
     Column("SamplesPerPixel", pa.int32(), "Samples of a pixel", 0x00280002),
@@ -103,6 +103,10 @@ FIXED_COLUMNS = (
     Column("PresentationLUTShape", pa.utf8(), "IDENTITY or INVERSE", 0x20500020),
     Column("PixelPaddingValue", pa.int64(), "Stored value of pixels that are no image", 0x00280120),
     Column("PixelPaddingRangeLimit", pa.int64(), "Other end of the range of padding values", 0x00280121),
+    Column("FloatPixelPaddingValue", pa.float64(), "Padding value of float pixels", 0x00280122),
+    Column("FloatPixelPaddingRangeLimit", pa.float64(), "Other end of their range", 0x00280124),
+    Column("DoubleFloatPixelPaddingValue", pa.float64(), "Padding value of double pixels", 0x00280123),
+    Column("DoubleFloatPixelPaddingRangeLimit", pa.float64(), "Other end of their range", 0x00280125),
     Column("PixelSpacing", _FLOATS, "Row spacing and column spacing in mm", 0x00280030),
     Column("ImagerPixelSpacing", _FLOATS, "Row and column spacing at the detector in mm", 0x00181164),
     Column("NominalScannedPixelSpacing", _FLOATS, "Row and column spacing of the scan in mm", 0x00182010),
@@ -130,8 +134,9 @@ def element_description(tag: int, creator: str) -> str:
     """What the dictionary calls an element."""
     try:
         if tag >> 16 & 1:
-            return str(private_dictionary_description(tag, creator)).strip("[]") if creator else ""
-        return str(dictionary_description(tag))
+            name = pydicom().datadict.private_dictionary_description(tag, creator) if creator else ""
+            return str(name).strip("[]")
+        return str(pydicom().datadict.dictionary_description(tag))
     except KeyError:
         return ""
 

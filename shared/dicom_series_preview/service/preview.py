@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
 import PIL
-import pyarrow.compute as pc
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.contrast import (
@@ -24,7 +23,7 @@ from dicom_series_preview.contrast import (
     render,
     resolve,
 )
-from dicom_series_preview.decode import Decoded, decode_frame, is_colour, to_rgb
+from dicom_series_preview.decode import Decoded, is_colour, to_rgb
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
     DecodeError,
@@ -41,6 +40,7 @@ from dicom_series_preview.layout import failed_tile, fitted_size, grid, resize, 
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
+from dicom_series_preview.service.reduced import area_of, decode_for_tile, wanted_reduction
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ if TYPE_CHECKING:
 
 _REFRESHES = 2
 
+# Counts the changes of what pictures look like between releases.
+RENDERER = 2
 # Pictures of one version of the code and of the encoder are the same byte for byte.
-CACHEABLE_VERSION = f"{__version__} {PIL.__version__}"
+CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
 
 
@@ -73,11 +75,13 @@ class Rendered:
         data: The file's bytes.
         image_format: Their format.
         report: What it shows, left out and cost.
+        plan: What was painted: another one than was asked for where the series changed meanwhile.
     """
 
     data: bytes = field(repr=False)
     image_format: ImageFormat
     report: Report = field(repr=False)
+    plan: Plan = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,7 @@ class PreviewService:
             warnings=tuple(warnings),
             cost=watch.cost(),
         )
-        return Rendered(data, picture.image_format, report)
+        return Rendered(data, picture.image_format, report, plan)
 
     def index(self, request: IndexRequest) -> OpenedSeries:
         """A series' index, built or updated where it is not fresh.
@@ -228,17 +232,19 @@ class PreviewService:
     def _decode(self, plan: Plan) -> dict[int, _Frame]:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
+        reductions = plan.reductions()
         for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices):
             item = fetched.slice
             if fetched.error is not None:
                 frames[item.row] = _Frame(item, None, fetched.error)
                 continue
             try:
-                decoded = decode_frame(
-                    fetched.data,
-                    item.pixels,
-                    bit_offset=fetched.bit_offset,
-                    limit_bytes=self.limits.frame_bytes,
+                decoded = decode_for_tile(
+                    fetched,
+                    plan.size(item),
+                    plan.shape.contrasts,
+                    reductions[item.row],
+                    self.limits.frame_bytes,
                 )
             except ObjectError as error:
                 frames[item.row] = _Frame(item, None, error)
@@ -359,6 +365,22 @@ class Plan:
         digest.update(repr(parts).encode())
         return digest.hexdigest()[:40]
 
+    def size(self, item: Slice) -> tuple[int, int]:
+        """Width and height that a slice is shown in: the tile's, or what fits into it."""
+        width, height = self.tile
+        own = tile_size(item.pixels.rows, item.pixels.columns, width, *_pixel_shape(item))
+        return own if own[1] == height else fitted_size(*own, width, height)
+
+    def reductions(self) -> dict[int, int]:
+        """By row of the index, the reduction to try for a slice; none where statistics pool all values."""
+        specs = self.shape.contrasts
+        grey = [item for item in self.slices if not is_colour(item.pixels)]
+        pools = any(needs_statistics(spec, item.contrast) for item in grey for spec in specs)
+        return {
+            item.row: 1 if pools and not is_colour(item.pixels) else wanted_reduction(item, self.size(item))
+            for item in self.slices
+        }
+
     def cost(self) -> Cost:
         """What it has taken so far."""
         return self.watch.cost()
@@ -389,8 +411,11 @@ def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[Reporte
 
 def _without_image(index: Index) -> list[Skipped]:
     """The objects that are in the index and have no image: reports, structures, states."""
-    rows = index.table.filter(pc.is_null(index.table["FrameNumber"]))
-    return [Skipped(name, "has no image") for name in rows["FileName"].to_pylist()]
+    numbers = index.table["FrameNumber"]
+    if not numbers.null_count:
+        return []
+    named = zip(index.table["FileName"].to_pylist(), numbers.to_pylist(), strict=True)
+    return [Skipped(name, "has no image") for name, number in named if number is None]
 
 
 def _no_image(opened: OpenedSeries) -> str:
@@ -461,9 +486,6 @@ def _tile(
     item, decoded = frame.slice, frame.decoded
     if decoded is None:
         return failed_tile(*plan.tile), None, _reason(frame.error) if frame.error is not None else None
-    width, height = plan.tile
-    own = tile_size(item.pixels.rows, item.pixels.columns, width, *_pixel_shape(item))
-    size = own if own[1] == height else fitted_size(*own, width, height)
     try:
         if is_colour(item.pixels):
             applied, padding = COLOUR, None
@@ -476,7 +498,7 @@ def _tile(
         return failed_tile(*plan.tile), None, error.reason
     if applied.warning:
         warnings[applied.warning] += 1
-    return resize(shown, size, padding), _reported(applied), None
+    return resize(shown, plan.size(item), padding, area_of(decoded, item)), _reported(applied), None
 
 
 def _reported(applied: Applied) -> AppliedContrast:

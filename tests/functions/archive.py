@@ -1,0 +1,140 @@
+"""The buckets, series and batches that the events speak of, on a moto server."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import synthetic
+
+import make_dicom
+import servers
+from dicom_series_preview.series import LEASE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+BUCKET, OTHER, DATA = "dicom-archive", "dicom-other", "preview-data"
+SERIES = synthetic.SERIES
+BATCH = "0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e"
+ACCOUNT = "123456789012"
+MACHINE = f"arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:previews"
+MPEG2 = "1.2.840.10008.1.2.4.100"
+
+
+@dataclass
+class Archive:
+    """What is there.
+
+    Attributes:
+        roots: By alias, the roots' URLs.
+        machine: The ARN of the state machine of batches.
+        s3: A client.
+    """
+
+    roots: dict[str, str]
+    s3: Any = field(repr=False)
+    machine: str = MACHINE
+
+    def put(self, objects: Mapping[str, bytes], bucket: str = BUCKET) -> None:
+        """Write objects by key."""
+        with ThreadPoolExecutor(8) as pool:
+            list(
+                pool.map(
+                    lambda item: self.s3.put_object(Bucket=bucket, Key=item[0], Body=item[1]), objects.items()
+                )
+            )
+
+    def keep(self, path: str, document: object) -> None:
+        """Write a JSON document into the data bucket."""
+        self.put({path: json.dumps(document).encode()}, DATA)
+
+    def kept(self, path: str) -> bytes | None:
+        """What the data bucket holds at a path, or None."""
+        try:
+            return self.s3.get_object(Bucket=DATA, Key=path)["Body"].read()
+        except self.s3.exceptions.NoSuchKey:
+            return None
+
+    def claim(self, series: str) -> None:
+        """Let a series be as it is while someone builds its index for the first time."""
+        path = f"indices/{series}_index.parquet"
+        self.s3.delete_object(Bucket=DATA, Key=path)
+        self.keep(f"{path}.lock", {"until": time.time() + LEASE_S})
+
+    def remove(self, *keys: str) -> None:
+        """Remove objects."""
+        for key in keys:
+            self.s3.delete_object(Bucket=BUCKET, Key=key)
+
+
+def slices(folder: str, count: int = 2, start: int = 0) -> dict[str, bytes]:
+    """A small series, `0.dcm` and so on, with the patient planted in every header."""
+    return {
+        f"{folder}/{i}.dcm": make_dicom.encode(make_dicom.image(i + 1, **synthetic.PATIENT))
+        for i in range(start, start + count)
+    }
+
+
+def _noise(folder: str) -> dict[str, bytes]:
+    """A series whose pictures cannot be made small."""
+    side, random = 512, np.random.default_rng(0)
+    return {
+        f"{folder}/{i}.dcm": make_dicom.encode(
+            make_dicom.image(
+                i + 1,
+                Rows=side,
+                Columns=side,
+                PixelSpacing=[1.0, 1.0],
+                PixelData=random.integers(0, 4096, (side, side), np.uint16).tobytes(),
+            )
+        )
+        for i in range(25)
+    }
+
+
+def _cut_off(folder: str) -> dict[str, bytes]:
+    objects = slices(folder, 3)
+    last = f"{folder}/2.dcm"
+    return {**objects, last: objects[last][:-20]}
+
+
+def _undecodable(folder: str) -> dict[str, bytes]:
+    pixels = make_dicom.encapsulate([[b"no film!"]])
+    return {f"{folder}/1.dcm": make_dicom.encode(make_dicom.image(1, PixelData=pixels), MPEG2)}
+
+
+@contextmanager
+def provided(moto: servers.Moto) -> Iterator[Archive]:
+    """Write all of it."""
+    s3, states = moto.client("s3"), moto.client("stepfunctions")
+    with servers.ScriptedServer([servers.Answer(403)]) as closed:
+        made = Archive(
+            {
+                "default": f"s3://{BUCKET}",
+                "other": f"s3://{OTHER}/archive",
+                "closed": f"{closed.url}/private",
+            },
+            s3,
+        )
+        for bucket in (BUCKET, OTHER, DATA):
+            s3.create_bucket(Bucket=bucket)
+        main = synthetic.series()
+        made.put({f"{SERIES}/{name}": data for name, data in main.objects.items()})
+        made.put(_cut_off("one-slice-cut-off") | _noise("noise") | _undecodable("undecodable"))
+        made.put({"reports-only/1.dcm": make_dicom.encode(make_dicom.report(1))})
+        made.put({"file-in-the-root.dcm": b"in no series"} | slices("being-indexed"))
+        made.put(slices("archive/1.2.840.99.1"), OTHER)
+        states.create_state_machine(
+            name="previews",
+            definition='{"StartAt": "S", "States": {"S": {"Type": "Wait", "Seconds": 999, "End": true}}}',
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/any",
+        )
+        yield made
+        s3.close()
+        states.close()

@@ -1,0 +1,65 @@
+"""The functions, and what their events speak of."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import archive
+import lambdas
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import servers
+
+
+@pytest.fixture(scope="session")
+def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]:
+    """The environment of every function, as the template sets it."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE") if name in os.environ}
+    return {
+        **kept,
+        **moto.environment,
+        "AWS_DEFAULT_REGION": moto.environment["AWS_REGION"],
+        "PREVIEW_ROOTS": json.dumps(provided.roots),
+        "PREVIEW_DATA": f"s3://{archive.DATA}",
+        "PREVIEW_SERIES_DEPTH": "1",
+        "PREVIEW_BATCH_STATE_MACHINE": provided.machine,
+        "PREVIEW_TRACING": "false",
+        "POWERTOOLS_SERVICE_NAME": "previews",
+        "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
+
+
+@pytest.fixture(scope="session")
+def provided(moto: servers.Moto) -> Iterator[archive.Archive]:
+    """The buckets and series that the events speak of."""
+    with archive.provided(moto) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def functions(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, lambdas.Function]]:
+    """Every function by its folder's name, each started when it is first asked for."""
+    folder = tmp_path_factory.mktemp("functions")
+    with ExitStack() as stack:
+
+        class Started(dict[str, lambdas.Function]):
+            def __missing__(self, name: str) -> lambdas.Function:
+                self[name] = stack.enter_context(lambdas.started(name, environment, folder / f"{name}.log"))
+                return self[name]
+
+        yield Started()

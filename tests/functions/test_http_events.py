@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import archive
+import pyarrow.parquet as pq
+import pytest
+import urllib3
+from lambdas import event
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lambdas import Function
+
+FUNCTION_OF = {
+    "mosaic": "mosaic",
+    "image": "image",
+    "contrast": "contrast_mosaic",
+    "index": "index",
+    "health": "index",
+    "openapi": "index",
+}
+
+
+def function_of(name: str) -> str:
+    """The function that an event is for."""
+    return FUNCTION_OF[name.partition("-")[0]]
+
+
+def body_of(answer: Mapping[str, Any]) -> bytes:
+    """The body as a client gets it."""
+    body = answer["body"]
+    return base64.b64decode(body) if answer["isBase64Encoded"] else body.encode()
+
+
+def picture(answer: Mapping[str, Any]) -> Image.Image:
+    """The picture that an answer is."""
+    assert answer["statusCode"] == 200
+    with Image.open(io.BytesIO(body_of(answer))) as image:
+        image.load()
+        assert answer["headers"]["Content-Type"] == f"image/{image.format.lower()}"
+        return image
+
+
+PICTURES = {
+    "mosaic-200": ("WEBP", (384, 384), "9/40"),
+    "mosaic-200-jpeg": ("JPEG", (256, 256), "4/40"),
+    "mosaic-200-failed-tile": ("WEBP", (256, 342), "3/3"),
+    "image-200": ("WEBP", (256, 256), "1/40"),
+    "image-200-prefix": ("WEBP", (128, 128), "1/40"),
+    "image-200-other-root": ("WEBP", (128, 171), "1/2"),
+    "contrast-mosaic-200": ("WEBP", (384, 128), "1/40"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures(functions: dict[str, Function], name: str) -> None:
+    """A picture is answered in the format that is asked for, of as many slices as the stack has for it."""
+    answer = functions[function_of(name)](name).answer
+    image = picture(answer)
+    image_format, size, shown = PICTURES[name]
+    assert (image.format, image.size) == (image_format, size)
+    assert answer["headers"]["Preview-Slices"] == shown
+    assert answer["headers"]["Vary"] == "Accept"
+
+
+def test_a_prefix_says_which_series_it_is(functions: dict[str, Function]) -> None:
+    """The series that a prefix has found is named."""
+    answer = functions["image"]("image-200-prefix").answer
+    assert answer["headers"]["Preview-Series"] == archive.SERIES
+
+
+def test_a_picture_with_a_failed_tile_is_not_cacheable(functions: dict[str, Function]) -> None:
+    """Neither a tag nor a permission to keep it comes with a picture that lacks a slice."""
+    headers = functions["mosaic"]("mosaic-200-failed-tile").answer["headers"]
+    assert headers["Preview-Failed-Tiles"] == "1"
+    assert headers["Cache-Control"] == "no-store"
+    assert "ETag" not in headers
+
+
+@pytest.mark.parametrize("name", ["mosaic-304", "image-304", "index-304"])
+def test_unchanged(functions: dict[str, Function], name: str) -> None:
+    """What the client has already is not sent again."""
+    answer = functions[function_of(name)](name).answer
+    assert (answer["statusCode"], answer["body"]) == (304, "")
+    assert answer["headers"]["ETag"]
+
+
+def test_a_tag_that_was_answered_matches(functions: dict[str, Function]) -> None:
+    """The tag of an answer, sent back, is answered 304; with a client's list of tags, too."""
+    first = functions["image"]("image-200").answer
+    asked = copy.deepcopy(event("image-200"))
+    asked["headers"]["if-none-match"] = f'W/"old", {first["headers"]["ETag"]}'
+    again = functions["image"](asked).answer
+    assert again["statusCode"] == 304
+    assert again["headers"]["ETag"] == first["headers"]["ETag"]
+
+
+def test_a_large_picture_is_fetched_from_s3(functions: dict[str, Function]) -> None:
+    """A picture that no answer can hold is a link, by which anyone gets it for a while."""
+    answer = functions["mosaic"]("mosaic-303-large").answer
+    assert (answer["statusCode"], answer["body"]) == (303, "")
+    assert answer["headers"]["Cache-Control"] == "no-store"
+    got = urllib3.request("GET", answer["headers"]["Location"])
+    assert got.status == 200
+    assert len(got.data) > 4_500_000
+    with Image.open(io.BytesIO(got.data)) as image:
+        assert image.size == (2560, 2560)
+
+
+PROBLEMS: dict[str, tuple[int, str, set[str]]] = {
+    "mosaic-400-all-wrong": (
+        400,
+        "bad-parameter",
+        {"tile_width", "start", "quality", "contrast", "format", "root", "page"},
+    ),
+    "mosaic-404-no-such-series": (404, "no-such-series", set()),
+    "mosaic-406-not-acceptable": (406, "not-acceptable", {"accept"}),
+    "mosaic-413-grid": (413, "limit", {"image_width"}),
+    "mosaic-415-undecodable": (415, "undecodable", set()),
+    "mosaic-422-no-image": (422, "no-image", set()),
+    "mosaic-503-index-busy": (503, "index-busy", set()),
+    "image-400-two-bad-parameters": (400, "bad-parameter", {"position", "quality"}),
+    "image-400-url-as-root": (400, "bad-parameter", {"root"}),
+    "image-400-url-as-series": (400, "bad-parameter", {"series"}),
+    "image-400-dots": (400, "bad-parameter", {"series"}),
+    "image-403-access-denied": (403, "access-denied", set()),
+    "image-404-other-root": (404, "no-such-series", set()),
+    "contrast-mosaic-400-no-contrast": (400, "bad-parameter", {"contrast"}),
+    "index-400-unknown-format": (400, "bad-parameter", {"format", "limit"}),
+    "index-404-no-such-resource": (404, "no-such-resource", set()),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_problems(functions: dict[str, Function], provided: archive.Archive, name: str) -> None:
+    """A problem says its kind, and names every parameter that is wrong."""
+    provided.claim("being-indexed")
+    outcome = functions[function_of(name)](name)
+    answer = outcome.answer
+    status, kind, parameters = PROBLEMS[name]
+    document = json.loads(answer["body"])
+    assert (answer["statusCode"], document["status"]) == (status, status)
+    assert document["type"] == f"urn:dicom-series-preview:problem:{kind}"
+    assert {wrong["parameter"] for wrong in document.get("errors", [])} == parameters
+    assert answer["headers"]["Content-Type"] == "application/problem+json"
+    assert answer["headers"]["Cache-Control"] == "no-store"
+    assert ("Retry-After" in answer["headers"]) is (status == 503)
+    assert outcome.metrics[f"Status{status // 100}xx"] == 1
+    assert outcome.metrics["Failed" + "".join(part.capitalize() for part in kind.split("-"))] == 1
+
+
+def test_index_summary(functions: dict[str, Function]) -> None:
+    """Without a format, the index is told in short."""
+    answer = functions["index"]("index-200-summary").answer
+    document = json.loads(answer["body"])
+    assert (document["series"], document["objects"], document["slices"]) == (archive.SERIES, 43, 41)
+    assert [stack["slices"] for stack in document["stacks"]] == [40, 1]
+    assert {item["name"] for item in document["skipped"]} == {"README.txt", "notes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("index-200-parquet", "application/vnd.apache.parquet"),
+        ("index-200-json", "application/json"),
+        ("index-200-jsonl", "application/jsonl"),
+    ],
+)
+def test_whole_index(functions: dict[str, Function], name: str, media_type: str) -> None:
+    """The whole index has the same rows in each of its formats."""
+    answer = functions["index"](name).answer
+    assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (200, media_type)
+    body = body_of(answer)
+    if name.endswith("parquet"):
+        rows = pq.read_table(io.BytesIO(body)).to_pylist()
+    elif name.endswith("jsonl"):
+        rows = [json.loads(line) for line in body.splitlines()]
+    else:
+        rows = json.loads(body)
+    assert [row["Index"] for row in rows] == list(range(41))
+    assert {row["SeriesUID"] for row in rows} == {archive.SERIES}
+
+
+def test_health_and_openapi(functions: dict[str, Function]) -> None:
+    """The API says that it is there, over which roots, and what it answers, batches too."""
+    health = json.loads(functions["index"]("health-200").answer["body"])
+    assert (health["status"], health["roots"]) == ("ok", ["closed", "default", "other"])
+    document = json.loads(functions["index"]("openapi-200").answer["body"])
+    assert {"/series/{series}/mosaic", "/batches", "/batches/{id}"} <= set(document["paths"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/b", "a b+c", "ä", "a%2Fb", "a?b#c", "a&b=c", 'q"u`o<t>e', "[x]{y}|^~"],
+)
+def test_names_arrive_as_they_are(functions: dict[str, Function], name: str) -> None:
+    """A series' name reaches the storage as API Gateway decoded it, whatever it holds."""
+    asked = copy.deepcopy(event("image-404-other-root"))
+    asked["pathParameters"]["series"] = name
+    answer = functions["image"](asked).answer
+    document = json.loads(answer["body"])
+    assert answer["statusCode"] == 404
+    assert document["detail"].startswith(f"{name}: ")
+    assert document["type"].endswith("no-such-series")

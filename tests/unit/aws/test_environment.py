@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+import make_dicom
+import servers
+from dicom_series_preview.aws.environment import Deployment
+from dicom_series_preview.aws.logs import function_logger
+from dicom_series_preview.errors import RequestError
+from dicom_series_preview.http import HttpRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOTS = json.dumps({"default": "s3://archive", "more": "https://host/dicom"})
+
+
+def test_what_a_deployment_sets() -> None:
+    """Roots, data and depth come from the environment; series lie right below their root in doubt."""
+    made = Deployment.from_environment({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data"})
+    assert (made.roots, made.data, made.series_depth) == (json.loads(ROOTS), "s3://data", 1)
+    deeper = {"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "3"}
+    assert Deployment.from_environment(deeper).series_depth == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({}, "PREVIEW_ROOTS"),
+        ({"PREVIEW_ROOTS": ROOTS}, "PREVIEW_DATA"),
+        ({"PREVIEW_ROOTS": "x", "PREVIEW_DATA": "s3://data"}, "PREVIEW_ROOTS"),
+        ({"PREVIEW_ROOTS": "[]", "PREVIEW_DATA": "s3://data"}, "PREVIEW_ROOTS"),
+        ({"PREVIEW_ROOTS": '{"more": "s3://x"}', "PREVIEW_DATA": "s3://data"}, "PREVIEW_ROOTS"),
+        ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "0"}, "PREVIEW_ROOTS"),
+        ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "x"}, "PREVIEW_ROOTS"),
+    ],
+)
+def test_an_environment_that_lacks_something(environment: dict[str, str], named: str) -> None:
+    """A function that is set up wrong says which variable it is when it starts."""
+    with pytest.raises(RequestError) as caught:
+        Deployment.from_environment(environment)
+    assert caught.value.parameter == named
+
+
+def test_an_unknown_alias() -> None:
+    """Who asks for a root that is not there is told those that are."""
+    made = Deployment.from_environment({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data"})
+    with pytest.raises(RequestError, match="default, more"):
+        made.service("nowhere")
+
+
+def test_redirects_to_another_host_are_refused() -> None:
+    """A web server that sends a function elsewhere is not followed, for a redirect may lead inside."""
+    with servers.ScriptedServer([servers.Answer(200)]) as inside:
+        elsewhere = servers.Answer(302, {"Location": f"http://localhost:{inside.port}/S/"})
+        with servers.ScriptedServer([elsewhere]) as outside:
+            roots = json.dumps({"default": f"{outside.url}/dicom"})
+            made = Deployment.from_environment(
+                {"PREVIEW_ROOTS": roots, "PREVIEW_DATA": "s3://data", "AWS_EC2_METADATA_DISABLED": "true"}
+            )
+            storage = made.storage(made.roots["default"])
+            with pytest.raises(Exception, match="redirect") as caught:
+                storage.list_objects("S")
+    assert type(caught.value).__module__ == "dicom_series_preview.errors"
+    assert inside.asked == []
+
+
+def test_roots_are_kept_apart(moto: servers.Moto) -> None:
+    """Each alias finds its own root's series, and has a folder of its own for indices."""
+    client = moto.client("s3")
+    for bucket in ("env-one", "env-two", "env-data"):
+        client.create_bucket(Bucket=bucket)
+    for bucket, key in (("env-one", "a/1.dcm"), ("env-two", "below/b/1.dcm")):
+        client.put_object(Bucket=bucket, Key=key, Body=make_dicom.encode(make_dicom.image(1)))
+    roots = json.dumps({"default": "s3://env-one", "two": "s3://env-two/below"})
+    api = Deployment.from_environment(
+        {**moto.environment, "PREVIEW_ROOTS": roots, "PREVIEW_DATA": "s3://env-data/previews"}
+    ).api()
+    assert api.picture("mosaic", HttpRequest("a")).status == 200
+    assert api.picture("mosaic", HttpRequest("b", {"root": ["two"]})).status == 200
+    for asked in (HttpRequest("b"), HttpRequest("a", {"root": ["two"]}), HttpRequest("below/b")):
+        assert api.picture("mosaic", asked).status == 404
+    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="env-data")["Contents"]]
+    assert [key for key in keys if "/indices/" in key] == [
+        "previews/indices/a_index.parquet",
+        "previews/indices/two/b_index.parquet",
+    ]
+    assert sum("/renders/" in key for key in keys) == 2
+    client.close()
+
+
+@pytest.fixture
+def package_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """The package's logger, as it was before afterwards."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test-logs")
+    logger = logging.getLogger("dicom_series_preview")
+    before = logger.handlers, logger.level, logger.propagate
+    yield logger
+    logger.handlers, logger.level, logger.propagate = before
+
+
+def test_the_package_logs_as_its_function(
+    package_log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Warnings of the package are lines of JSON in the function's log; what it tells below names series."""
+    function_logger()
+    child = package_log.getChild("series")
+    child.info("the index of Zwiebelfisch")
+    child.warning("a message")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert (json.loads(line)["message"], json.loads(line)["level"]) == ("a message", "WARNING")

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import make_dicom
+from dicom_series_preview.api import open_api
+from dicom_series_preview.cli import main
+from dicom_series_preview.errors import OutputError
+from dicom_series_preview.http import PreviewApi
+from dicom_series_preview.series import IndexCache
+from dicom_series_preview.server import application, serve
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.settings import Limits, Settings
+from dicom_series_preview.storage import MemoryStorage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicom_series_preview.server import Asgi
+
+SECRET = "Zwiebelfisch^Leonora"
+OBJECTS = {
+    f"{folder}/{i}.dcm": make_dicom.encode(make_dicom.image(i)) for folder in ("S", "a/b") for i in (1, 2)
+}
+
+
+@dataclass
+class Answer:
+    """What an application sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def api() -> PreviewApi:
+    """An API over a series in memory."""
+    service = PreviewService(
+        MemoryStorage(OBJECTS), IndexCache(MemoryStorage()), Limits(), single_flight=True
+    )
+    return PreviewApi({"default": lambda: service})
+
+
+async def ask(
+    served: Asgi,
+    path: bytes,
+    *,
+    query: bytes = b"",
+    headers: list[tuple[bytes, bytes]] | None = None,
+    method: str = "GET",
+    body: bytes = b"",
+) -> Answer:
+    """Ask an application as a server does."""
+    sent: list[dict[str, Any]] = []
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "headers": headers or [],
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await served(scope, receive, send)
+    named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return Answer(sent[0]["status"], named, b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+def answer(path: str, **options: Any) -> Answer:
+    """What the API answers."""
+    return asyncio.run(ask(application(api()), path.encode(), **options))
+
+
+def test_routes() -> None:
+    """Every route is served, pictures as bytes."""
+    for path in ("/health", "/openapi.json", "/series/S/index", "/series/S/mosaic"):
+        assert answer(path).status == 200
+    got = answer("/series/S/image", query=b"position=0.5&contrast=1500,-500&format=jpeg")
+    assert (got.status, got.headers["content-type"]) == (200, "image/jpeg")
+    assert got.body.startswith(b"\xff\xd8")
+    compared = answer("/series/S/contrast-mosaic", query=b"position=0&contrast=lung&contrast=1500%2C-500")
+    assert compared.status == 200
+
+
+def test_the_description_is_of_what_is_served() -> None:
+    """There are no batches here, and the description lists none."""
+    paths = json.loads(answer("/openapi.json").body)["paths"]
+    assert not [path for path in paths if "batches" in path]
+    assert answer("/batches", method="POST").status == 404
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "a%2fb"])
+def test_an_encoded_slash_is_part_of_a_name(name: str) -> None:
+    """A series two folders deep is named with an encoded slash; a bare one leads nowhere."""
+    assert json.loads(answer(f"/series/{name}/index").body)["series"] == "a/b"
+    assert answer("/series/a/b/index").status == 404
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "%2e%2e", "..%2fetc", "%2Fetc%2Fpasswd", "S%00", "S%0A", "s3:%2F%2Fb%2FS", "S%2F..%2FS"]
+)
+def test_names_that_cannot_be(name: str) -> None:
+    """Dots, control characters, paths and URLs are refused however they are written."""
+    assert answer(f"/series/{name}/index").status == 400
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+def test_other_methods(method: str) -> None:
+    """There is nothing but GET, as behind API Gateway."""
+    assert answer("/series/S/index", method=method).status == 404
+
+
+def test_headers_and_bodies_may_be_any_bytes() -> None:
+    """A header that is no UTF-8 and a body that nobody asked for do no harm."""
+    headers = [(b"accept", b"image/\xff, */*"), (b"x-name", b"Sch\xe4del")]
+    got = answer("/series/S/mosaic", headers=headers, body=b"\xff" * 100_000)
+    assert (got.status, got.headers["content-type"]) == (200, "image/webp")
+
+
+def test_repeated_headers_are_one_list() -> None:
+    """Tags in several headers count together."""
+    served = application(api())
+    tag = asyncio.run(ask(served, b"/series/S/index")).headers["etag"].encode()
+    headers = [(b"if-none-match", b'"x"'), (b"if-none-match", tag)]
+    got = asyncio.run(ask(served, b"/series/S/index", headers=headers))
+    assert (got.status, got.body) == (304, b"")
+    assert "content-type" not in got.headers
+
+
+def test_requests_at_once_do_not_mix() -> None:
+    """Each of many requests at once gets what it asked for."""
+    served = application(api())
+
+    async def all_at_once() -> list[Answer]:
+        asked = [(b"S", b"position=0&image_width=%d" % width) for width in range(10, 40)]
+        await ask(served, b"/series/S/index")
+        return await asyncio.gather(*(ask(served, b"/series/%s/image" % s, query=q) for s, q in asked))
+
+    answers = asyncio.run(all_at_once())
+    assert [got.status for got in answers] == [200] * 30
+    assert len({got.headers["etag"] for got in answers}) == 30
+
+
+def test_a_mistake_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """What is no error of the product answers 500, from a thread too."""
+
+    def broken() -> Any:
+        raise ZeroDivisionError(SECRET)
+
+    with caplog.at_level(logging.DEBUG, "dicom_series_preview"):
+        got = asyncio.run(ask(application(PreviewApi({"default": broken})), b"/series/S/mosaic"))
+    assert (got.status, json.loads(got.body)["type"]) == (500, "urn:dicom-series-preview:problem:unexpected")
+    assert SECRET not in caplog.text + got.body.decode()
+    assert "ZeroDivisionError" in caplog.text
+
+
+# --- listening
+
+
+def test_an_address_that_cannot_be_listened_on() -> None:
+    """A port that is taken or a host that is not there is an error that names it; nothing is announced."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for host, port in (("127.0.0.1", taken.getsockname()[1]), ("no-such-host.invalid", 1)):
+            with pytest.raises(OutputError) as caught:
+                serve(api(), host, port, started=lambda _port: pytest.fail("announced"))
+            assert caught.value.path == f"{host}:{port}"
+
+
+# --- the roots of `serve`
+
+
+def settings(cache: Path) -> Settings:
+    """Settings with a cache of the test's own."""
+    return Settings.from_environment(os.environ, cache)
+
+
+def test_roots_and_their_caches(tmp_path: Path) -> None:
+    """Each root has indices of its own, and pictures lie together under digests."""
+    for root in ("one", "two"):
+        (tmp_path / root / "S").mkdir(parents=True)
+        (tmp_path / root / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    made = open_api(
+        {"default": str(tmp_path / "one"), "more": str(tmp_path / "two")}, settings(tmp_path / "c")
+    )
+    served = application(made)
+    tags = set()
+    for query in (b"", b"root=more"):
+        got = asyncio.run(ask(served, b"/series/S/mosaic", query=query))
+        assert got.status == 200
+        tags.add(got.headers["etag"])
+    assert len(tags) == 2
+    kept = sorted(path.relative_to(tmp_path / "c").as_posix() for path in (tmp_path / "c").rglob("*.parquet"))
+    assert kept == ["indices/S_index.parquet", "indices/more/S_index.parquet"]
+    assert len(list((tmp_path / "c" / "renders").rglob("*.webp"))) == 2
+
+
+def test_concurrent_requests_on_a_local_cache(tmp_path: Path) -> None:
+    """Requests at once are answered with the picture, or told to come back; no claim stays."""
+    for i in range(1, 9):
+        (tmp_path / "root" / "S").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / "S" / f"{i}.dcm").write_bytes(make_dicom.encode(make_dicom.image(i)))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(asyncio.run, ask(served, b"/series/S/mosaic")) for _ in range(8)]
+        answers = [one.result() for one in asked]
+    assert {got.status for got in answers} <= {200, 503}
+    assert 200 in {got.status for got in answers}
+    assert len({got.body for got in answers if got.status == 200}) == 1
+    assert not list((tmp_path / "c").rglob("*.lock"))
+
+
+@pytest.mark.parametrize(
+    "alias", ["x", "=/data", "x=", "../x=/data", "a/b=/data", "A=/data", "default=/data", "a b=/data", ".=/d"]
+)
+def test_aliases_that_cannot_be(alias: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An alias is a name of its own and a root; its name is a part of URLs and of the cache's paths."""
+    arguments = ["serve", "--root", str(tmp_path), "--cache-dir", str(tmp_path), "--alias", alias]
+    assert main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: alias: ")
