@@ -415,6 +415,9 @@ class SeriesOpener:
                 records.append(result)
             else:
                 skipped.append(result)
+        if not records and reader.withheld is not None and all(item.transient for item in skipped):
+            # Nothing is known of the series: it may well hold images.
+            raise reader.withheld
         if not records:
             raise NoImageError(series, self.storage.url, _nothing_reason(skipped))
         # Answers come in any order; the index must not depend on it.

@@ -260,18 +260,23 @@ def test_a_kept_picture_costs_one_listing(s3: tuple[str, counting.CountingProxy]
     assert proxy.kinds() == {"LIST": 2}
 
 
-def test_a_change_is_seen(root: Path, console_script: str, tmp_path: Path) -> None:
-    """A slice that comes into a series changes the next answer; clients are told to ask again."""
-    series = synthetic.series("growing", 4, others=False)
-    series.write(tmp_path)
-    with served(console_script, "--root", tmp_path, "--cache-dir", root / "c") as (address, _):
+def test_a_change_is_seen(console_script: str, tmp_path: Path) -> None:
+    """A slice that comes into a series changes the next answer, for which clients are told to ask again."""
+    series = synthetic.series("growing", 5, others=False)
+    folder = series.write(tmp_path)
+    last = folder / series.file_names[4]
+    last.unlink()
+    with served(console_script, "--root", tmp_path, "--cache-dir", tmp_path / "c") as (address, _):
         url = f"{address}/series/growing/mosaic"
         first = get(url)
-        assert first.headers["Cache-Control"] == "private, no-cache"
-        other = synthetic.series("others", 5, others=False)
-        (tmp_path / "growing" / "z.dcm").write_bytes(other.objects[other.file_names[4]])
-        assert get(url, **{"If-None-Match": first.headers["ETag"]}).status in (200, 304)
-        assert json.loads(get(f"{address}/series/growing/index").data)["objects"] == 5
+        assert (first.headers["Cache-Control"], first.headers["Preview-Slices"]) == (
+            "private, no-cache",
+            "4/4",
+        )
+        last.write_bytes(series.objects[last.name])
+        again = get(url, **{"If-None-Match": first.headers["ETag"]})
+        assert (again.status, again.headers["Preview-Slices"]) == (200, "5/5")
+        assert again.headers["Preview-Index"] == "updated"
 
 
 # --- starting and ending

@@ -516,3 +516,11 @@ def test_the_caches_folder_may_be_its_root():
     opener = SeriesOpener(MemoryStorage(objects()), IndexCache(cache, ""), Limits())
     opener.open(SeriesName("s"))
     assert [info.path for info in cache.list_objects("")] == ["s_index.parquet"]
+
+
+def test_a_series_whose_objects_are_all_withheld_is_not_one_without_images():
+    """Where the storage withholds every object, its reason is the error: nothing is known of the series."""
+    denied = {path: AccessDeniedError(path, "no") for path in objects(2)}
+    setting = Setting(objects(2), wrap=lambda storage: FailingStorage(storage, denied))
+    with pytest.raises(AccessDeniedError, match="no"):
+        setting.open()

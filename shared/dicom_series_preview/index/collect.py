@@ -103,6 +103,8 @@ class HeaderReader:
         folder: The series' folder; names in records are relative to it.
         limit_bytes: The longest header that is read.
         progress: Called with each object that is done.
+        learned: How much to ask for first.
+        withheld: The first error by which the storage withheld an object.
     """
 
     storage: Storage
@@ -110,6 +112,7 @@ class HeaderReader:
     limit_bytes: int
     progress: Callable[[], None] = lambda: None
     learned: LearnedRange = field(default_factory=LearnedRange)
+    withheld: StorageError | None = None
     converter: Converter = field(default_factory=Converter)
 
     def read(self, objects: Sequence[ObjectInfo]) -> Iterator[Record | Skipped]:
@@ -168,7 +171,9 @@ class HeaderReader:
             item.restarts += 1
             return None
         if fetched.error is not None:
-            return self._skipped(item, _storage_reason(fetched.error), transient=True)
+            reason = _storage_reason(fetched.error)
+            self.withheld = self.withheld or fetched.error
+            return self._skipped(item, reason, transient=True)
         if item.data and not fetched.data:
             return self._skipped(item, f"cut off: no more than {len(item.data)} bytes can be had")
         item.data += fetched.data
