@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,6 +55,10 @@ _EXAMPLES = {
     "serve": """
       dicom-series-preview serve --root /data/dicom
       curl -o mosaic.webp 'http://127.0.0.1:8080/series/SERIES/mosaic?contrast=lung'
+    """,
+    "codecs": """
+      dicom-series-preview codecs
+      dicom-series-preview codecs --json
     """,
     "sample": """
       dicom-series-preview sample demo
@@ -296,6 +302,35 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
 
 
 @cli.command(cls=_Command)
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON list instead of a table.")
+def codecs(*, as_json: bool) -> None:
+    """List the transfer syntaxes that can be decoded here, and what decodes them."""
+    from dicom_series_preview.decode import codecs as installed  # noqa: PLC0415 - loads numpy, Pillow and codecs
+
+    found = [asdict(codec) for codec in installed()]
+    if as_json:
+        _answer(json.dumps(found, indent=2))
+        return
+    rows = [(codec["uid"], codec["name"], codec["decoder"], codec["version"]) for codec in found]
+    headings = ("Transfer syntax UID", "Name", "Decoder", "Version")
+    if sys.stdout.isatty():
+        from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
+        from rich.table import Table  # noqa: PLC0415
+
+        table = Table()
+        for heading in headings:
+            # Of a narrow terminal the names give way, and nothing else.
+            table.add_column(heading, no_wrap=heading != "Name", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
+    for row in (headings, *rows):
+        _answer("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+@cli.command(cls=_Command)
 @click.argument("folder", type=click.Path(file_okay=False))
 @_VERBOSE
 def sample(folder: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
@@ -367,10 +402,10 @@ def _render(
     _say(f"{output}: {rendered.report.summary()}")
 
 
-def _answer(path: str) -> None:
-    """Print a path to standard output, by the bytes that the file system knows it by."""
+def _answer(line: str) -> None:
+    """Print what was asked for to standard output; a path by the bytes that the file system knows it by."""
     try:
-        click.echo(os.fsencode(path))
+        click.echo(os.fsencode(line))
     except OSError as error:
         raise OutputError("standard output", (error.strerror or "cannot be written to").lower()) from error
 

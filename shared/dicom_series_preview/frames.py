@@ -21,6 +21,7 @@ from dicom_series_preview.headers import (
     scan,
     split_frames,
 )
+from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import ByteRange
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
+
+# A deflated object is not inflated any further for a frame than a frame may be long.
+_LIMIT_BYTES = Limits().frame_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +128,12 @@ def _from_whole(data: bytes, item: Slice) -> FrameBytes:
     if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
         raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
     if pixels.length is not None:
-        content = data_set_of(data) if scanned.deflated else data
         bits = item.pixels.native_frame_bits
         first = (item.frame_number - 1) * bits
         start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-        return FrameBytes(item, content[start:end], first % 8)
+        end = min(end, start + _LIMIT_BYTES)
+        part = data_set_of(data, start, end) if scanned.deflated else data[start:end]
+        return FrameBytes(item, part, first % 8)
     codestream = split_frames(data, pixels, item.pixels.number_of_frames)[item.frame_number - 1]
     if not codestream:
         raise HeaderError("cut off: the object ends inside the frame")

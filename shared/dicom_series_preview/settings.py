@@ -43,6 +43,7 @@ class Settings:
         retry_timeout_s: No retry starts later than this after a request's first try.
         request_timeout_s: The longest one request may take.
         limits: What is refused.
+        region: Where S3 buckets lie, or None to ask AWS.
     """
 
     cache_dir: Path
@@ -51,6 +52,7 @@ class Settings:
     retry_timeout_s: float = 60.0
     request_timeout_s: float = 30.0
     limits: Limits = Limits()
+    region: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], cache_dir: Path | None = None) -> Settings:

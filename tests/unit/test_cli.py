@@ -21,9 +21,9 @@ def parsed(line: str) -> click.Context:
 
 
 def test_commands() -> None:
-    """The manual page's five commands, the sample, and the server."""
+    """The manual page's five commands, the sample, the server, and the list of codecs."""
     five = {"mosaic", "get-image", "contrast-mosaic", "build-index", "get-index"}
-    assert five | {"sample", "serve"} <= set(COMMANDS)
+    assert five | {"codecs", "sample", "serve"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 
 import imagecodecs
@@ -308,3 +310,94 @@ def test_a_syntax_that_an_extra_brings_says_which():
         pytest.skip("python-gdcm is installed")
     with pytest.raises(UnsupportedTransferSyntaxError, match=r"pip install 'dicom-series-preview\[gdcm\]'"):
         decode_frame(_encoded(J2K_LOSSLESS), _grey(uid))
+
+
+JPEG_XL, JPEG_XL_RECOMPRESSED, JPEG_XL_LOSSY = f"{ROOT}.4.110", f"{ROOT}.4.111", f"{ROOT}.4.112"
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (61, 47), (40, 40), (300, 400), (9, 600), (1, 1)])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_jpeg_xl_lossless_is_exact(shape, bits):
+    """JPEG XL Lossless gives back every sample, of any precision and size, with and without a container."""
+    kind = np.uint8 if bits == 8 else np.uint16
+    values = np.random.default_rng(1).integers(0, 1 << bits, shape).astype(kind)
+    pixels = replace(_grey(JPEG_XL, bits, allocated=kind().itemsize * 8), rows=shape[0], columns=shape[1])
+    for container in (False, True):
+        data = imagecodecs.jpegxl_encode(values, lossless=True, bitspersample=bits, usecontainer=container)
+        decoded = decode_frame(bytes(data), pixels)
+        assert decoded.samples.dtype == values.dtype
+        assert np.array_equal(decoded.samples, values)
+
+
+def test_jpeg_xl_has_the_headers_sign():
+    """JPEG XL has no sign of its own: the header's is applied at HighBit."""
+    data = imagecodecs.jpegxl_encode((SIGNED & 0xFFF).astype(np.uint16), lossless=True, bitspersample=12)
+    assert np.array_equal(decode_frame(bytes(data), _grey(JPEG_XL, 12, 1)).samples, SIGNED)
+
+
+@pytest.mark.parametrize("declared", ["RGB", "YBR_FULL", "XYB"])
+def test_jpeg_xl_colour_is_rgb(declared):
+    """The decoder undoes every colour transform, whatever the header calls it."""
+    data = imagecodecs.jpegxl_encode(COLOUR, lossless=True)
+    decoded = decode_frame(bytes(data), _colour(JPEG_XL, declared))
+    assert decoded.photometric_interpretation == "RGB"
+    assert np.array_equal(decoded.samples, COLOUR)
+
+
+def test_jpeg_xl_recompressed_and_lossy():
+    """A recompressed JPEG shows what the JPEG shows, and a lossy codestream nearly what was encoded."""
+    smooth = (np.add.outer(np.arange(64), np.arange(48)) * 2).astype(np.uint8)
+    jpeg = _jpeg(np.stack([smooth, 255 - smooth, smooth // 2], axis=-1), subsampling=0)
+    expected = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
+    data = bytes(imagecodecs.jpegxl_encode_jpeg(jpeg))
+    decoded = decode_frame(data, _colour(JPEG_XL_RECOMPRESSED, "YBR_FULL"))
+    assert np.abs(decoded.samples - expected).max() <= 3
+    lossy = decode_frame(
+        bytes(imagecodecs.jpegxl_encode(smooth, distance=1.0)), _grey(JPEG_XL_LOSSY, 8, allocated=8)
+    )
+    assert np.abs(lossy.samples.astype(int) - smooth).max() <= 8
+
+
+def test_broken_jpeg_xl_is_refused():
+    """What is cut off, of another size, or of four components never becomes a picture."""
+    data = bytes(imagecodecs.jpegxl_encode(RAMP, lossless=True, bitspersample=12))
+    for length in (0, 1, 3, 20, len(data) // 2, len(data) - 1):
+        with pytest.raises(DecodeError):
+            decode_frame(data[:length], _grey(JPEG_XL))
+    with pytest.raises(DecodeError, match="the codestream is 64 x 48, the header says 63 x 48"):
+        decode_frame(data, replace(_grey(JPEG_XL), rows=63))
+    four = bytes(imagecodecs.jpegxl_encode(np.zeros((64, 48, 4), np.uint8), lossless=True))
+    with pytest.raises(DecodeError, match="another shape"):
+        decode_frame(four, _colour(JPEG_XL))
+
+
+def test_an_installation_without_jpeg_xl_says_so():
+    """Where imagecodecs was trimmed, as in the Lambda layer, the syntax is refused by name and not listed."""
+    code = """
+import sys
+sys.modules["imagecodecs._jpegxl"] = None
+from dicom_series_preview.decode import codecs, decode_frame
+from dicom_series_preview.errors import UnsupportedTransferSyntaxError
+from dicom_series_preview.headers.image import PixelDescription
+assert not [codec for codec in codecs() if "XL" in codec.name]
+try:
+    decode_frame(b"x", PixelDescription("1.2.840.10008.1.2.4.110", 1, 1))
+except UnsupportedTransferSyntaxError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "no decoder for JPEG XL Lossless (1.2.840.10008.1.2.4.110): imagecodecs was installed without it\n"
+    )
+
+
+def test_jpeg_xl_is_loaded_when_it_is_met():
+    """Decoding anything else imports nothing of JPEG XL."""
+    code = """
+import sys
+from dicom_series_preview.decode import decode_frame
+from dicom_series_preview.headers.image import PixelDescription
+decode_frame(bytes(2), PixelDescription("1.2.840.10008.1.2.1", 1, 1))
+assert "imagecodecs" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

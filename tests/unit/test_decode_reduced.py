@@ -225,7 +225,7 @@ def test_reduced_jpeg_has_the_colours_of_the_whole(declared, subsampling):
 
 
 def test_what_cannot_be_scaled_is_decoded_whole():
-    """JPEG of 12 bits, lossless, or with chroma halved in one direction only stays as it is; so does JPEG-LS."""
+    """JPEG of 12 bits, lossless, of chroma halved in one direction only, or JPEG-LS is decoded whole."""
     colour = np.stack([_smooth(64, 64, 8)] * 3, axis=-1)
     cases = (
         (imagecodecs.jpeg8_encode(SAMPLES, level=95, bitspersample=12), _described(SAMPLES, EXTENDED, 12)),

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +14,7 @@ import indexing
 import make_dicom
 from dicom_series_preview.contrast import parse_contrast
 from dicom_series_preview.errors import ObjectError
-from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.frames import FrameBytes, fetch_frames
 from dicom_series_preview.headers import Contrast, LookupTable, PixelDescription
 from dicom_series_preview.index import Slice
 from dicom_series_preview.requests import MosaicRequest
@@ -24,10 +22,10 @@ from dicom_series_preview.service import PreviewService
 from dicom_series_preview.service.reduced import decode_for_tile, tile_of, wanted_reduction
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
-from dicom_series_preview.frames import FrameBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from dicom_series_preview.contrast import ContrastSpec
 
@@ -108,7 +106,9 @@ def _random(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:290, :270]
     angle, period = rng.uniform(0, np.pi), rng.uniform(4, 60)
-    values = np.where((x * np.cos(angle) + y * np.sin(angle)) / period % 2 < 1, -1000.0, rng.uniform(-1000, 3000))
+    values = np.where(
+        (x * np.cos(angle) + y * np.sin(angle)) / period % 2 < 1, -1000.0, rng.uniform(-1000, 3000)
+    )
     for _ in range(10):
         across, down = (x - rng.uniform(0, 270)) / rng.uniform(0.3, 2), y - rng.uniform(0, 290)
         values[np.hypot(across, down) < rng.uniform(3, 60)] = rng.uniform(-1000, 2500)
@@ -242,7 +242,7 @@ def test_the_service_shows_what_full_resolution_shows(width):
 
 
 def test_statistics_are_of_whole_frames():
-    """Where a contrast pools values, every grey frame of the picture is decoded whole; so percentiles stay."""
+    """Where a contrast pools values, every grey frame of the picture is decoded whole."""
     objects = encapsulated(DRAWN["waves"], WindowCenter=0, WindowWidth=2500)
     service = PreviewService(MemoryStorage(objects), None, Limits())
     given = {"image_width": ["64"], "tile_width": ["1"]}
@@ -270,7 +270,7 @@ def real_frames(folder: Path) -> Iterator[tuple[str, FrameBytes]]:
             yield from ((path.name, frame) for frame in frames if frame.error is None)
     for series in sorted((folder / "series").iterdir()):
         files = sorted(series.iterdir())
-        for path in files[:: max(1, len(files) // 4)]:
+        for path in files[1 :: max(1, len(files) // 2)]:
             dataset = dcmread(path, force=True)
             rows, columns = dataset.get("Rows", 0), dataset.get("Columns", 0)
             data = dataset.get("PixelData", b"")
@@ -292,7 +292,7 @@ def test_reduced_tiles_of_real_slices_are_the_whole_frames(real_data):
     for name, frame in real_frames(real_data):
         item = frame.slice
         windows = [f"{w.width}/{w.center}" for w in item.contrast.windows if w.width > 0]
-        for contrast in (*windows, *CONTRASTS, "256/128"):
+        for contrast in (*windows[:1], "lung", "brain", "256/128"):
             for shrink in (4, 8, 16):
                 if min(item.pixels.rows, item.pixels.columns) < 8 * shrink:
                     continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +70,10 @@ class Deployment:
         """A storage root; it is opened once. Redirects to other hosts are refused."""
         if url not in self._opened:
             settings = Settings.from_environment(self.environment, Path("/tmp"))  # noqa: S108 - no local cache is used
+            if url in (self.data, self.roots[DEFAULT_ROOT_ALIAS]):
+                # They lie in the deployment's region. Asking would take a cold start 100 ms for each, and ten
+                # seconds where S3 is reached by a private address only.
+                settings = replace(settings, region=self.environment.get("AWS_REGION"))
             self._opened[url] = open_storage(
                 url, settings, self.environment, allow_cross_host_redirects=False
             )

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
-from dicom_series_preview.decode import gdcm, jpeg, jpeg2000, jpegls, native, rle
+from dicom_series_preview.decode import gdcm, jpeg, jpeg2000, jpegls, jpegxl, native, rle
 from dicom_series_preview.errors import UnsupportedTransferSyntaxError
 
 if TYPE_CHECKING:
@@ -136,7 +136,14 @@ _WITH_GDCM = (
     Codec(f"{_ROOT}.4.92", "JPEG 2000 Part 2 Multi-component (Lossless Only)", *_GDCM),
     Codec(f"{_ROOT}.4.93", "JPEG 2000 Part 2 Multi-component", *_GDCM),
 )
-_CODECS = {codec.uid: codec for codec in (*_NATIVE, *_ENCAPSULATED, *_WITH_GDCM)}
+_JPEG_XL = ("libjxl (imagecodecs)", jpegxl.MODULE, jpegxl.decode_jpegxl)
+# imagecodecs has it everywhere but in the Lambda layer, where it would be the largest codec of all.
+_WITH_LIBJXL = (
+    Codec(f"{_ROOT}.4.110", "JPEG XL Lossless", *_JPEG_XL),
+    Codec(f"{_ROOT}.4.111", "JPEG XL JPEG Recompression", *_JPEG_XL),
+    Codec(f"{_ROOT}.4.112", "JPEG XL", *_JPEG_XL),
+)
+_CODECS = {codec.uid: codec for codec in (*_NATIVE, *_ENCAPSULATED, *_WITH_LIBJXL, *_WITH_GDCM)}
 
 
 def find_codec(uid: str) -> Codec:
@@ -150,6 +157,9 @@ def find_codec(uid: str) -> Codec:
         raise UnsupportedTransferSyntaxError(uid, f"no decoder for {_describe(uid)}")
     if codec in _WITH_GDCM and not gdcm.is_installed():
         reason = f"no decoder for {codec.name} ({uid}); pip install 'dicom-series-preview[gdcm]' adds one"
+        raise UnsupportedTransferSyntaxError(uid, reason)
+    if codec in _WITH_LIBJXL and not jpegxl.is_installed():
+        reason = f"no decoder for {codec.name} ({uid}): imagecodecs was installed without it"
         raise UnsupportedTransferSyntaxError(uid, reason)
     return codec
 
@@ -168,10 +178,13 @@ def codecs() -> list[CodecInfo]:
 
 def _version(module: str) -> str:
     """A module's version, or nothing where it cannot be imported."""
-    if find_spec(module) is None:
+    package = module.partition(".")[0]
+    if find_spec(package) is None or find_spec(module) is None:
         return ""
     try:
-        imported = import_module(module)
+        import_module(module)
+        # An extension module inside a package has that one's version.
+        imported = import_module(module if module.startswith("dicom_series_preview.") else package)
     except ImportError:
         return ""
     return str(getattr(imported, "__version__", None) or getattr(imported, "GDCM_VERSION", None) or "unknown")

@@ -8,11 +8,16 @@ value that was cut off can never pass for a value.
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
+from dicom_series_preview.settings import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -34,6 +39,8 @@ _UNDEFINED = 0xFFFFFFFF
 # Delimiters of items that are not open, and the group that PS3.5 7.1 forbids.
 _ILLEGAL_GROUPS = frozenset((0xFFFE, 0xFFFF))
 _PREAMBLE = 128
+_FIRST_INFLATED, _DEFLATED_AT_ONCE, _INFLATED_AT_ONCE = 2**16, 2**16, 2**20
+_INFLATED_HEADER_LIMIT = Limits().header_bytes
 MAX_NESTING = 64
 
 # PS3.5 Table 7.1-1: these have two reserved bytes and a 32-bit length in explicit VR.
@@ -288,12 +295,33 @@ def _walk_meta(buffer: _Buffer, position: int, elements: dict[int, RawElement]) 
 def _scan_deflated(
     buffer: _Buffer, position: int, elements: dict[int, RawElement], inflated_limit: int
 ) -> Scan:
-    """Inflate the data set (PS3.5 A.5) and walk it; it takes the whole object."""
-    inflated = inflate(_whole(buffer)[position:], inflated_limit)
-    inner = _Buffer(inflated, len(inflated))
-    inner.need(8, 0, "the first element")
-    pixels, _ = _walk_data_set(inner, 0, elements, explicit=_looks_explicit(inflated, 0), little=True)
-    return Scan(DEFLATED_LITTLE_ENDIAN, elements, pixels, len(buffer.data), deflated=True)
+    """Inflate the data set (PS3.5 A.5) as far as its header goes, and walk it; it takes the whole object.
+
+    No more of it is kept: a few bytes can inflate to a thousand times as many.
+    """
+    deflated = memoryview(_whole(buffer))[position:]
+    length = sum(len(chunk) for chunk in _inflate(deflated, inflated_limit))
+    wanted = _FIRST_INFLATED
+    while True:
+        inflated = inflated_part(deflated, 0, min(wanted, length))
+        found = dict(elements)
+        try:
+            pixels = _walk_inflated(_Buffer(inflated, length), found)
+        except _NeedMoreError as need:
+            if need.at_least > _INFLATED_HEADER_LIMIT:
+                raise HeaderError(
+                    f"its deflated header inflates to more than {_INFLATED_HEADER_LIMIT} bytes"
+                ) from None
+            wanted = max(need.at_least, 2 * wanted)
+            continue
+        return Scan(DEFLATED_LITTLE_ENDIAN, found, pixels, len(buffer.data), deflated=True)
+
+
+def _walk_inflated(buffer: _Buffer, elements: dict[int, RawElement]) -> PixelElement | None:
+    buffer.need(8, 0, "the first element")
+    explicit = _looks_explicit(buffer.data, 0)
+    pixels, _ = _walk_data_set(buffer, 0, elements, explicit=explicit, little=True)
+    return pixels
 
 
 def _whole(buffer: _Buffer) -> bytes:
@@ -303,26 +331,49 @@ def _whole(buffer: _Buffer) -> bytes:
     return buffer.data
 
 
-def inflate(data: bytes, limit: int) -> bytes:
-    """Inflate a raw deflate stream (PS3.5 A.5).
+def _inflate(data: bytes | memoryview, limit: int) -> Iterator[bytes]:
+    """Inflate a raw deflate stream (PS3.5 A.5), a part at a time.
 
     Raises:
         HeaderError: It is broken, cut off, or inflates to more than `limit` bytes.
     """
-    stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    try:
-        inflated = stream.decompress(data, limit + 1)
-    except zlib.error as error:
-        raise HeaderError(f"the deflated data set is broken: {error}") from error
-    if len(inflated) > limit:
-        raise HeaderError(f"its deflated data set inflates to more than {limit} bytes")
-    if not stream.eof:
-        raise HeaderError("cut off: the deflated data set has no end")
-    return inflated
+    stream, total = zlib.decompressobj(wbits=-zlib.MAX_WBITS), 0
+    for at in range(0, len(data), _DEFLATED_AT_ONCE):
+        rest = bytes(data[at : at + _DEFLATED_AT_ONCE])
+        is_full = True
+        while is_full and not stream.eof:
+            try:
+                chunk = stream.decompress(rest, _INFLATED_AT_ONCE)
+            except zlib.error as error:
+                raise HeaderError(f"the deflated data set is broken: {error}") from error
+            rest, total = stream.unconsumed_tail, total + len(chunk)
+            # A chunk that is full may have left something behind, of the input or inside zlib.
+            is_full = len(chunk) == _INFLATED_AT_ONCE
+            if total > limit:
+                raise HeaderError(f"its deflated data set inflates to more than {limit} bytes")
+            yield chunk
+        if stream.eof:
+            return
+    raise HeaderError("cut off: the deflated data set has no end")
 
 
-def data_set_of(data: bytes) -> bytes:
-    """The inflated data set of a whole deflated object, in which `PixelElement.offset` counts.
+def inflated_part(data: bytes | memoryview, start: int, end: int) -> bytes:
+    """Bytes `start` to `end` of what a raw deflate stream inflates to; fewer where it ends before.
+
+    Raises:
+        HeaderError: It is broken, or cut off before `end`.
+    """
+    kept, position = bytearray(), 0
+    for chunk in _inflate(data, sys.maxsize):
+        kept += chunk[max(0, start - position) : max(0, end - position)]
+        position += len(chunk)
+        if position >= end:
+            break
+    return bytes(kept)
+
+
+def data_set_of(data: bytes, start: int = 0, end: int = 2**31) -> bytes:
+    """A part of the inflated data set of a whole deflated object, in which `PixelElement.offset` counts.
 
     Raises:
         HeaderError: The object is not what its index says.
@@ -333,7 +384,7 @@ def data_set_of(data: bytes) -> bytes:
         position = _walk_meta(buffer, _data_set_start(buffer), elements)
     except _NeedMoreError as need:
         raise HeaderError(f"cut off: {len(data)} bytes, at least {need.at_least} are needed") from need
-    return inflate(data[position:], 2**31)
+    return inflated_part(memoryview(data)[position:], start, end)
 
 
 def _walk_data_set(

@@ -67,7 +67,9 @@ def open_storage(
         return open_http(
             place.url, settings, environment, policy, allow_cross_host_redirects=allow_cross_host_redirects
         )
-    access = resolve_access(place.place, environment, lambda bucket: bucket_region(bucket, environment))
+    access = resolve_access(
+        place.place, environment, lambda bucket: settings.region or bucket_region(bucket, environment)
+    )
     return S3Storage(
         access, place.prefix, dataclasses.replace(settings, max_retries=policy.max_retries), policy
     )

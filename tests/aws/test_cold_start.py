@@ -1,0 +1,173 @@
+"""What a cold start costs: how it compares with a warm function, and what it imports."""
+
+# ruff: noqa: E402 - what is imported is there only where the deployment has been built
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+PROJECT = Path(__file__).parents[2]
+BUILT = PROJECT / ".aws-sam" / "build"
+if sys.version_info[:2] != (3, 13):
+    pytest.skip("runs in the Lambda runtime's Python, 3.13; make test-aws does that", allow_module_level=True)
+if not (BUILT / "PackageLayer" / "python").is_dir():
+    pytest.skip("nothing is built; make build-aws builds it", allow_module_level=True)
+sys.path += [str(PROJECT / "tests" / "e2e"), str(BUILT / "DependenciesLayer" / "python")]
+
+import runtime
+import stack as stacks
+import synthetic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stack import Stack
+
+pytestmark = pytest.mark.aws
+
+SERIES = "0c01d000-0000-4000-8000-000000000000"
+RUNS = 7
+# The required rule: at most so many times as long as a warm request, and so much longer.
+FACTOR, ALLOWANCE_S = 2, 0.4
+# The best of several runs, until one of them keeps the rule: a busy machine proves nothing.
+ATTEMPTS = 3
+
+# Asked for its modules, it tells them; otherwise it is the function.
+PROBE = """
+import sys
+
+before = set(sys.modules)
+from importlib.util import module_from_spec, spec_from_file_location
+
+spec = spec_from_file_location("function", {function!r})
+function = module_from_spec(spec)
+spec.loader.exec_module(function)
+
+
+def handler(event, context):
+    if event == "modules":
+        return sorted(set(sys.modules) - before)
+    return function.handler(event, context)
+"""
+# What a mosaic whose index is there can do without; each costs a cold start some of its milliseconds.
+NEEDLESS = {
+    "boto3": 160,
+    "botocore.session": 100,
+    "requests": 60,
+    "urllib3": 50,
+    "pandas": 300,
+    "click": 20,
+    "rich": 60,
+    "uvicorn": 60,
+    "pydantic": 80,
+    "aws_xray_sdk": 60,
+    "pydicom": 60,
+    "pyarrow.compute": 28,
+    "PIL.TiffImagePlugin": 30,
+    "aws_lambda_powertools.utilities.batch": 10,
+    "aws_lambda_powertools.utilities.parameters": 10,
+    "defusedxml": 5,
+    "gdcm": 50,
+    "imagecodecs": 10,
+    "numpy.random": 10,
+    "numpy.f2py": 5,
+    "pyarrow.dataset": 20,
+    "unittest": 10,
+    "dicom_series_preview.api": 1,
+    "dicom_series_preview.cli": 20,
+    "dicom_series_preview.sample": 10,
+    "dicom_series_preview.server": 10,
+    "dicom_series_preview.storage.http": 50,
+    "dicom_series_preview.aws.batch": 5,
+    "dicom_series_preview.aws.batch_door": 160,
+    "dicom_series_preview.aws.sqs_door": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def stack(layers: list[Path]) -> Iterator[Stack]:
+    """The deployment, with a series of full-sized slices whose index is there."""
+    assert layers
+    with stacks.deployed(BUILT) as running:
+        s3 = running.s3.client()
+        for name, data in synthetic.series(SERIES, 60, side=512, others=False).objects.items():
+            s3.put_object(Bucket=stacks.DICOM_BUCKET, Key=f"{SERIES}/{name}", Body=data)
+        assert running.get(f"/series/{SERIES}/index").status == 200
+        yield running
+
+
+def seconds(stack: Stack, quality: int) -> float:
+    """How long a 6 x 6 mosaic takes; one of another quality has not been made yet.
+
+    What the function waited for a processor that other processes had is left out.
+    """
+    function = stack.functions["MosaicFunction"]
+    started, waited = time.perf_counter(), function.kept_waiting_s()
+    answer = stack.get(f"/series/{SERIES}/mosaic", {"quality": quality})
+    taken = time.perf_counter() - started - (function.kept_waiting_s() - waited)
+    assert (answer.status, answer.headers["preview-render"]) == (200, "made"), answer.body
+    assert answer.headers["preview-index"] == "cache"
+    return taken
+
+
+def test_a_cold_request_is_little_slower_than_a_warm_one(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the process's start to the answer: at most twice the warm time and 400 ms."""
+    qualities = iter(range(100))
+    function = stack.functions["MosaicFunction"]
+    for attempt in range(1, ATTEMPTS + 1):
+        cold, warm = [], []
+        for _ in range(RUNS if attempt == 1 else 2):
+            function.restart()
+            cold.append(seconds(stack, next(qualities)))
+            warm += [seconds(stack, next(qualities)) for _ in range(3)]
+        limit = FACTOR * min(warm) + ALLOWANCE_S
+        with capsys.disabled():
+            figures = {"cold": min(cold), "warm": min(warm), "limit": limit}
+            told = ", ".join(f"{name} {figure * 1000:.0f} ms" for name, figure in figures.items())
+            sys.stdout.write(f"\n{told}\n")
+        if min(cold) <= limit:
+            return
+    assert min(cold) <= limit
+
+
+@pytest.fixture(scope="module")
+def imported(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The modules that a mosaic's function has imported after its first answer, beyond Lambda's own."""
+    function = stack.functions["MosaicFunction"]
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "app.py").write_text(PROBE.format(function=str(function.folder / "app.py")), encoding="utf-8")
+    environment = {**function.environment, "PYTHONPATH": stack.artefacts.python_path(folder)}
+    command = [sys.executable, "-S", "-s", "-m", "awslambdaric", "app.handler"]
+    sandbox = runtime.Sandbox(command, folder, environment, folder / "log")
+    event = json.loads((PROJECT / "events" / "mosaic-200.json").read_text(encoding="utf-8"))
+    event["pathParameters"]["series"] = SERIES
+    event["rawPath"] = event["requestContext"]["http"]["path"] = f"/series/{SERIES}/mosaic"
+    event["rawQueryString"] = "quality=99"
+    try:
+        answer = sandbox.invoke(event).document()
+        assert answer["statusCode"] == 200, answer
+        return set(sandbox.invoke("modules").document())
+    finally:
+        sandbox.close()
+
+
+@pytest.mark.parametrize("module", NEEDLESS)
+def test_a_mosaic_does_without(imported: set[str], module: str) -> None:
+    """A function that shows what is indexed imports nothing that only others need."""
+    assert not [name for name in imported if name == module or name.startswith(f"{module}.")]
+
+
+def test_the_import_budget(imported: set[str]) -> None:
+    """The product's own modules and its packages' are few enough to be read from a cold disk."""
+    assert {"numpy", "pyarrow.parquet", "PIL.Image", "obstore"} <= imported
+    assert len(imported) < 600

@@ -1,0 +1,832 @@
+"""The deployment as its callers see it: real requests and events through what `sam build` has made."""
+
+# ruff: noqa: E402 - what is imported is there only where the deployment has been built
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import json
+import re
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+PROJECT = Path(__file__).parents[2]
+BUILT = PROJECT / ".aws-sam" / "build"
+if sys.version_info[:2] != (3, 13):
+    pytest.skip("runs in the Lambda runtime's Python, 3.13; make test-aws does that", allow_module_level=True)
+if not (BUILT / "PackageLayer" / "python").is_dir():
+    pytest.skip("nothing is built; make build-aws builds it", allow_module_level=True)
+# Series are made, pictures looked at and expectations computed with the very packages that are deployed.
+sys.path += [str(PROJECT / "tests" / "e2e")]
+sys.path += [str(BUILT / name / "python") for name in ("DependenciesLayer", "PackageLayer")]
+
+import gateway
+import numpy as np
+import pyarrow.parquet as pq
+import runtime
+import stack as stacks
+import synthetic
+from PIL import Image
+
+import servers
+from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.settings import Limits, Settings
+from dicom_series_preview.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway import Answer
+    from stack import Stack
+
+pytestmark = pytest.mark.aws
+
+SERIES = synthetic.SERIES
+REQUESTS = {"mosaic": MosaicRequest, "image": ImageRequest, "contrast-mosaic": ContrastRequest}
+PROBLEM = "urn:dicom-series-preview:problem:"
+FUNCTIONS = {
+    "mosaic": "MosaicFunction",
+    "image": "ImageFunction",
+    "contrast-mosaic": "ContrastMosaicFunction",
+}
+
+
+@pytest.fixture(scope="module")
+def throttled() -> Iterator[servers.ScriptedServer]:
+    """A web server that is always too busy."""
+    with servers.ScriptedServer([servers.Answer(503, {"Retry-After": "0"})]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def moved() -> Iterator[servers.ScriptedServer]:
+    """A web server that sends everyone to another host."""
+    elsewhere = servers.Answer(302, {"Location": "http://localhost:1/metadata"})
+    with servers.ScriptedServer([elsewhere]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(
+    layers: list[Path], throttled: servers.ScriptedServer, moved: servers.ScriptedServer
+) -> Iterator[Stack]:
+    """The deployment, with a series in its bucket, and with roots that fail in different ways."""
+    assert layers
+    roots = {
+        "forbidden": f"s3://{stacks.SECRET_BUCKET}",
+        "throttled": throttled.url,
+        "moved": moved.url,
+    }
+    with stacks.deployed(BUILT, Roots=json.dumps(roots)) as running:
+        upload(running, SERIES, synthetic.series().objects)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """What the same product makes of the same series in a local folder."""
+    root = tmp_path_factory.mktemp("local")
+
+    def render(kind: str, name: str, objects: dict[str, bytes], **options: Any) -> bytes:
+        folder = root / name
+        if not folder.exists():
+            folder.mkdir()
+            for file_name, data in objects.items():
+                (folder / file_name).write_bytes(data)
+        service = PreviewService(open_storage(str(root), Settings(root), {}), None, Limits())
+        output = f"picture.{options.pop('format', 'webp')}"
+        texts = {
+            key: [str(item) for item in (value if isinstance(value, list) else [value])]
+            for key, value in options.items()
+        }
+        request = REQUESTS[kind].from_strings(name, output, texts)
+        return service.render(service.plan(request)).data
+
+    return render
+
+
+def upload(stack: Stack, name: str, objects: dict[str, bytes]) -> None:
+    """Put objects into a series' folder."""
+    s3 = stack.s3.client()
+    with ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(
+                lambda item: s3.put_object(Bucket=stacks.DICOM_BUCKET, Key=f"{name}/{item[0]}", Body=item[1]),
+                objects.items(),
+            )
+        )
+
+
+def new_series(stack: Stack, prefix: str = "", **options: Any) -> synthetic.Synthetic:
+    """A series of its own for one test."""
+    made = synthetic.series(f"{prefix}{uuid.uuid4()}", **options)
+    upload(stack, made.name, made.objects)
+    return made
+
+
+def remove(stack: Stack, name: str, files: list[str]) -> None:
+    """Delete objects of a series."""
+    for file_name in files:
+        stack.s3.client().delete_object(Bucket=stacks.DICOM_BUCKET, Key=f"{name}/{file_name}")
+
+
+def queued(name: str, files: list[str], kind: str = "Object Created") -> dict[str, Any]:
+    """The event of the queue that EventBridge fills, after events/updates-eventbridge.json."""
+    event = json.loads((PROJECT / "events" / "updates-eventbridge.json").read_text(encoding="utf-8"))
+    (record,) = (one for one in event["Records"] if json.loads(one["body"])["detail-type"] == kind)
+    records = []
+    for number, file_name in enumerate(files):
+        body = json.loads(record["body"])
+        body["detail"]["bucket"]["name"] = stacks.DICOM_BUCKET
+        body["detail"]["object"]["key"] = f"{name}/{file_name}"
+        records.append({**record, "messageId": str(number), "body": json.dumps(body)})
+    return {"Records": records}
+
+
+def tell(stack: Stack, name: str, files: list[str], kind: str = "Object Created") -> None:
+    """Let the function hear of objects that came or went; it must understand all of them."""
+    answer = stack.functions["IndexUpdatesFunction"].invoke(queued(name, files, kind)).document()
+    assert answer == {"batchItemFailures": []}
+
+
+def data_keys(stack: Stack, prefix: str) -> list[str]:
+    """The objects of the data bucket."""
+    found = stack.s3.client().list_objects_v2(Bucket=stacks.DATA_BUCKET, Prefix=prefix)
+    return [entry["Key"] for entry in found.get("Contents", [])]
+
+
+def index_key(name: str) -> str:
+    """Where a series' index lies in the data bucket."""
+    return f"indices/{name}_index.parquet"
+
+
+def path(name: str, resource: str) -> str:
+    """The path of a series' resource."""
+    return f"/series/{quote(name, safe='')}/{resource}"
+
+
+def opened(answer: Answer) -> Image.Image:
+    """The picture of an answer."""
+    image = Image.open(io.BytesIO(answer.body))
+    image.load()
+    return image
+
+
+def fetched_pixels(stack: Stack, function: str, since: int) -> list[Any]:
+    """The requests for objects of series that a function has made since."""
+    return [
+        seen
+        for seen in stack.requests(function)[since:]
+        if seen.kind == "GET" and seen.target.startswith(f"/{stacks.DICOM_BUCKET}/")
+    ]
+
+
+def problem(answer: Answer, status: int, name: str) -> dict[str, Any]:
+    """An answer that must be this problem (RFC 9457)."""
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    document = answer.json()
+    assert (document["type"], document["status"]) == (PROBLEM + name, status)
+    assert not [secret for secret in synthetic.SECRETS if secret in answer.body.decode()]
+    return document
+
+
+def test_the_gateway_sends_what_api_gateway_sends() -> None:
+    """Events that this stand-in makes have the fields of those in events/, by which handlers are tested."""
+    sent = []
+
+    class Recorder:
+        def invoke(self, event: dict[str, Any]) -> Any:
+            sent.append(event)
+            return runtime.Invocation(b'{"statusCode": 200}', None, 0.0)
+
+    route = gateway.Route("GET /series/{series}/image", Recorder(), "NONE")
+    target = "/series/38902e14*/image?position=0&slice_offset=1"
+    gateway.Gateway([route], {}).answer(gateway.Asked("GET", target, {"host": "x"}, b""))
+    recorded = json.loads((PROJECT / "events" / "image-200-prefix.json").read_text(encoding="utf-8"))
+    assert set(sent[0]) == set(recorded)
+    assert set(sent[0]["requestContext"]) == set(recorded["requestContext"])
+    for name in ("routeKey", "rawPath", "rawQueryString", "queryStringParameters", "pathParameters"):
+        assert sent[0][name] == recorded[name]
+
+
+# --- Pictures -----------------------------------------------------------------------------------------------
+
+
+def test_an_upload_becomes_an_index(stack: Stack) -> None:
+    """S3's events make the index, once for the whole series, and the API finds it."""
+    made = new_series(stack)
+    assert index_key(made.name) not in data_keys(stack, "indices/")
+    tell(stack, made.name, list(made.objects))
+    assert index_key(made.name) in data_keys(stack, "indices/")
+    answer = stack.get(path(made.name, "index"))
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.headers["preview-index"] == "cache"
+    assert [entry["slices"] for entry in answer.json()["stacks"]] == [synthetic.SLICES, 1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "media_type"),
+    [
+        ("parquet", "application/vnd.apache.parquet"),
+        ("json", "application/json"),
+        ("jsonl", "application/jsonl"),
+    ],
+)
+def test_the_index_in_every_format(stack: Stack, wanted: str, media_type: str) -> None:
+    """The index is answered as a whole; the Parquet file opens, and all say the same."""
+    answer = stack.get(path(SERIES, "index"), {"format": wanted})
+    assert (answer.status, answer.headers["content-type"]) == (200, media_type)
+    if wanted == "parquet":
+        rows = pq.read_table(io.BytesIO(answer.body)).to_pylist()
+    elif wanted == "json":
+        rows = answer.json()
+    else:
+        rows = [json.loads(line) for line in answer.body.splitlines()]
+    uids = [row["SOPInstanceUID"] for row in rows]
+    assert len(uids) == synthetic.SLICES + 1
+    assert tuple(uids[: synthetic.SLICES]) == synthetic.series().uids
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("mosaic", {}),
+        (
+            "mosaic",
+            {"tile_width": 3, "tile_height": 2, "contrast": "1500,-500", "format": "jpg", "quality": 80},
+        ),
+        ("mosaic", {"start": 0.25, "end": 0.5, "image_width": 64}),
+        ("image", {"position": 0.5, "image_width": 256, "contrast": "lung"}),
+        ("image", {"position": 0, "slice_offset": 3, "format": "jpeg"}),
+        ("contrast-mosaic", {"contrast": ["lung", "1500,-500", "bone"], "tile_height": 3}),
+        ("contrast-mosaic", {"contrast": "auto", "position": 1}),
+    ],
+)
+def test_pictures_are_those_of_the_local_product(
+    stack: Stack, local: Callable[..., bytes], kind: str, options: dict[str, Any]
+) -> None:
+    """What the API answers is byte for byte what the same version makes of the same files on a disk."""
+    answer = stack.get(path(SERIES, kind), options)
+    assert answer.status == 200, answer.body
+    jpeg = options.get("format", "webp") != "webp"
+    assert answer.headers["content-type"] == ("image/jpeg" if jpeg else "image/webp")
+    assert opened(answer).format == ("JPEG" if jpeg else "WEBP")
+    assert answer.body == local(kind, SERIES, synthetic.series().objects, **options)
+
+
+def test_a_mosaic_shows_its_slices(stack: Stack) -> None:
+    """36 of 40 slices, head to feet, each with the grey that its header's window gives it."""
+    answer = stack.get(path(SERIES, "mosaic"), {"quality": 90})
+    image = np.asarray(opened(answer).convert("L"), float)
+    assert image.shape == (6 * 128, 6 * 128)
+    assert answer.headers["preview-slices"] == f"36/{synthetic.SLICES}"
+    for tile in range(36):
+        row, column = divmod(tile, 6)
+        shown = image[row * 128 + 64, column * 128 + 64]
+        assert shown == pytest.approx(synthetic.grey(round(tile * (synthetic.SLICES - 1) / 35)), abs=4)
+
+
+def test_accept_chooses_the_format(stack: Stack) -> None:
+    """Without `format`, Accept decides, and caches are told so."""
+    answer = stack.get(path(SERIES, "mosaic"), Accept="image/jpeg, image/webp;q=0.5")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("mosaic", {"quality": 41}), ("image", {"position": 0.4}), ("contrast-mosaic", {"contrast": "soft"})],
+)
+def test_a_picture_is_made_once(stack: Stack, kind: str, options: dict[str, Any]) -> None:
+    """Another caller gets the kept picture for no pixel read; one who has it already gets 304 and no body."""
+    first = stack.get(path(SERIES, kind), options)
+    assert first.headers["preview-render"] == "made"
+    assert int(first.headers["preview-bytes"]) > 0
+    before = len(stack.requests(FUNCTIONS[kind]))
+    second = stack.get(path(SERIES, kind), options)
+    assert (second.status, second.headers["preview-render"]) == (200, "kept")
+    assert second.headers["preview-requests"] == "list=1, get=0"
+    assert (second.body, second.headers["etag"]) == (first.body, first.headers["etag"])
+    third = stack.get(path(SERIES, kind), options, If_None_Match=f'"other", {first.headers["etag"]}')
+    assert (third.status, third.body, third.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert fetched_pixels(stack, FUNCTIONS[kind], before) == []
+
+
+def test_a_changed_slice_is_another_picture(stack: Stack) -> None:
+    """An object written anew changes the ETag and the picture, without anyone having told the index."""
+    made = new_series(stack)
+    first = stack.get(path(made.name, "image"), {"position": 0})
+    other = synthetic.slice_dataset(made.name, 0, synthetic.SLICES)
+    values = np.frombuffer(other.PixelData, "<u2") + 600
+    other.PixelData = values.astype("<u2").tobytes()
+    upload(stack, made.name, {made.file_names[0]: synthetic.encoded(other)})
+    second = stack.get(path(made.name, "image"), {"position": 0}, If_None_Match=first.headers["etag"])
+    assert second.status == 200
+    assert second.headers["etag"] != first.headers["etag"]
+    assert second.headers["preview-index"] == "updated"
+    assert (
+        np.asarray(opened(second).convert("L"))[64, 64] > np.asarray(opened(first).convert("L"))[64, 64] + 50
+    )
+
+
+def test_what_is_too_large_for_an_answer_is_fetched_from_s3(
+    stack: Stack, local: Callable[..., bytes]
+) -> None:
+    """A picture beyond Lambda's limit is answered with a link, which gives it to anyone for a while."""
+    name = str(uuid.uuid4())
+    dataset = synthetic.slice_dataset(name, 0, 1)
+    dataset.Rows = dataset.Columns = 3000
+    dataset.PixelData = np.random.default_rng(1).integers(0, 1024, 9_000_000).astype("<u2").tobytes()
+    objects = {"noise.dcm": synthetic.encoded(dataset)}
+    upload(stack, name, objects)
+    options = {"position": 0, "image_width": 3000, "format": "jpg", "quality": 100}
+    for render in ("made", "kept"):
+        answer = stack.get(path(name, "image"), options)
+        assert (answer.status, answer.body) == (303, b"")
+        assert answer.headers["preview-render"] == render
+        assert answer.headers["cache-control"] == "no-store"
+        picture = gateway.fetch(answer.headers["location"])
+        assert (picture.status, len(picture.body) > 4_500_000) == (200, True)
+        assert picture.body == local("image", name, objects, **options)
+    location = answer.headers["location"]
+    assert name not in location
+    assert gateway.fetch(location.replace("renders/", "indices/")).status == 403
+    assert parse_qs(urlsplit(location).query)["X-Amz-Expires"] == ["900"]
+
+
+def test_names_that_a_path_must_encode(stack: Stack) -> None:
+    """A series' name may hold what URLs and templates give a meaning to."""
+    name = f"phase 50% a+b&c={uuid.uuid4()} ä"
+    made = synthetic.series(name, 6)
+    upload(stack, name, made.objects)
+    answer = stack.get(path(name, "mosaic"), {"tile_width": 2})
+    assert answer.status == 200, answer.body
+    assert unquote(answer.headers["preview-series"]) == name
+    found = stack.get(path(name[:12] + "*", "index"))
+    assert (found.status, found.json()["series"]) == (200, name)
+
+
+# --- Refusals -----------------------------------------------------------------------------------------------
+
+
+def test_nobody_gets_in_without_a_signature(stack: Stack) -> None:
+    """Every route refuses anonymous callers, unknown keys and signatures that do not hold."""
+    for route in stack.artefacts.of_type("AWS::ApiGatewayV2::Route").values():
+        method, _, template = route["RouteKey"].partition(" ")
+        target = template.replace("{series}", SERIES).replace("{id}", str(uuid.uuid4()))
+        called = stack.log()
+        for identity in ({"key": None}, {"key": "stranger"}, {"secret": "another"}):
+            assert stack.call(method, target, **identity).status == 403, route["RouteKey"]
+        assert stack.log() == called
+
+
+def test_a_signature_holds_for_one_request(stack: Stack) -> None:
+    """The signature of a request does not open another."""
+    signed = []
+    listener = gateway.HttpServer(lambda asked: signed.append(asked) or gateway.Answer(200))
+    with listener:
+        stand_in = replace(stack, url=listener.url)
+        stand_in.get("/health")
+    headers = {**signed[0].headers, "host": urlsplit(stack.url).netloc}
+    for target in ("/health", path(SERIES, "index")):
+        assert gateway.fetch(stack.url + target, headers=headers).status == 403
+
+
+def test_all_wrong_parameters_are_named(stack: Stack) -> None:
+    """400 names each parameter that is wrong, in one answer."""
+    query = "tile_width=0&start=2&contrast=nonsense&colour=red&quality=x&contrast=lung"
+    document = problem(stack.get(path(SERIES, "mosaic"), query), 400, "bad-parameter")
+    assert {wrong["parameter"] for wrong in document["errors"]} == {
+        "tile_width",
+        "start",
+        "contrast",
+        "colour",
+        "quality",
+    }
+    problem(stack.get(path(SERIES, "image")), 400, "bad-parameter")
+    problem(stack.get(path(SERIES, "index"), {"format": "csv"}), 400, "bad-parameter")
+    problem(stack.get(path(SERIES, "mosaic"), {"format": "png"}), 400, "bad-parameter")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret-bucket/hidden",
+        "a/../../hidden",
+        "s3://secret-bucket/hidden",
+        "https://169.254.169.254/latest",
+        "file:///etc/passwd",
+        "/etc",
+        "a//b",
+        "a\x00b",
+        "..",
+    ],
+)
+def test_no_name_leaves_the_root(stack: Stack, name: str) -> None:
+    """URLs, paths and dots are refused before any storage is asked."""
+    before = len(stack.requests("MosaicFunction"))
+    problem(stack.get(path(name, "mosaic")), 400, "bad-parameter")
+    assert stack.requests("MosaicFunction")[before:] == []
+
+
+@pytest.mark.parametrize("root", ["s3://secret-bucket", "unknown", "", "/etc", "http://127.0.0.1"])
+def test_no_root_but_the_deployments(stack: Stack, root: str) -> None:
+    """A root is an alias; anything else is refused, and the answer tells no address."""
+    answer = stack.get(path("hidden", "mosaic"), {"root": root})
+    document = problem(answer, 400, "bad-parameter")
+    assert [wrong["parameter"] for wrong in document["errors"]] == ["root"]
+    assert stacks.SECRET_BUCKET not in document["detail"].replace(root, "")
+
+
+def test_what_the_role_may_not_read(stack: Stack) -> None:
+    """403 from S3 is a 403, which does not say where the series would lie."""
+    answer = stack.get(path("hidden", "mosaic"), {"root": "forbidden"})
+    problem(answer, 403, "access-denied")
+    assert stacks.SECRET_BUCKET.encode() not in answer.body
+
+
+def test_what_is_not_there(stack: Stack) -> None:
+    """404 for a series, a prefix, a batch and a resource."""
+    problem(stack.get(path("38900000-0000-0000-0000-000000000000", "mosaic")), 404, "no-such-series")
+    problem(stack.get(path("nothing-begins-so*", "image"), {"position": 0}), 404, "no-such-series")
+    problem(stack.get(f"/batches/{uuid.uuid4()}"), 404, "no-such-batch")
+    for target in ("/", "/series", path(SERIES, "video"), path(SERIES, "mosaic") + "/x", "/healthz"):
+        assert stack.get(target).status == 404
+    assert stack.call("DELETE", path(SERIES, "index")).status == 404
+    assert stack.call("POST", path(SERIES, "mosaic")).status == 404
+
+
+def test_no_format_that_is_acceptable(stack: Stack) -> None:
+    """406 when Accept allows none of the picture formats."""
+    problem(stack.get(path(SERIES, "mosaic"), Accept="image/png, image/webp;q=0"), 406, "not-acceptable")
+
+
+@pytest.mark.parametrize(
+    "query", [{"image_width": 16000}, {"tile_width": 4000, "tile_height": 4000}, f"contrast={'1' * 8200}"]
+)
+def test_more_than_a_limit(stack: Stack, query: dict[str, Any] | str) -> None:
+    """413 for a picture or a query beyond the limits, before anything is fetched."""
+    before = len(stack.requests("MosaicFunction"))
+    problem(stack.get(path(SERIES, "mosaic"), query), 413, "limit")
+    assert fetched_pixels(stack, "MosaicFunction", before) == []
+
+
+def broken_pixels(name: str) -> dict[str, bytes]:
+    """A series whose pixels are no JPEG, though its headers say so."""
+    dataset = synthetic.slice_dataset(name, 0, 1)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.50"
+    dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x08\0\0\0no jpeg!\xfe\xff\xdd\xe0\0\0\0\0"
+    dataset["PixelData"].is_undefined_length = True
+    return {"a.dcm": synthetic.encoded(dataset)}
+
+
+def test_what_cannot_be_decoded(stack: Stack) -> None:
+    """415 for a series none of whose chosen images can be decoded; its picture is not kept."""
+    name = str(uuid.uuid4())
+    upload(stack, name, broken_pixels(name))
+    before = data_keys(stack, "renders/")
+    document = problem(stack.get(path(name, "mosaic")), 415, "undecodable")
+    assert document["detail"].startswith(f"{name}: ")
+    assert data_keys(stack, "renders/") == before
+
+
+def test_a_failed_tile_is_marked_and_not_kept(stack: Stack) -> None:
+    """A slice that cannot be decoded leaves the others standing, and the picture is made anew next time."""
+    made = new_series(stack, count=5, others=False)
+    broken = synthetic.slice_dataset(made.name, 2, 5)
+    broken.PixelData = b"\0\0"
+    upload(stack, made.name, {made.file_names[2]: synthetic.encoded(broken)})
+    for _ in range(2):
+        answer = stack.get(path(made.name, "mosaic"))
+        assert (answer.status, answer.headers["preview-failed-tiles"]) == (200, "1")
+        assert answer.headers["preview-render"] == "made"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "etag" not in answer.headers
+
+
+def test_what_has_no_image(stack: Stack) -> None:
+    """422 for a series of text, and for one of objects without pixels."""
+    for objects in ({"a.dcm": b"no DICOM at all", "b": b"x" * 9000}, {"a.dcm": without_pixels()}):
+        name = str(uuid.uuid4())
+        upload(stack, name, objects)
+        problem(stack.get(path(name, "mosaic")), 422, "no-image")
+
+
+def without_pixels() -> bytes:
+    """A DICOM object that has none."""
+    dataset = synthetic.slice_dataset("report", 0, 1)
+    for keyword in ("PixelData", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"):
+        delattr(dataset, keyword)
+    return synthetic.encoded(dataset)
+
+
+def test_an_index_that_someone_else_builds(stack: Stack) -> None:
+    """503 with a time to come back; and a builder that has died holds nobody up for longer than its lease."""
+    made = new_series(stack, count=3)
+    lock = {"Bucket": stacks.DATA_BUCKET, "Key": f"{index_key(made.name)}.lock"}
+    stack.s3.client().put_object(**lock, Body=json.dumps({"until": time.time() + 60}).encode())
+    answer = stack.get(path(made.name, "mosaic"))
+    problem(answer, 503, "index-busy")
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    stack.s3.client().put_object(**lock, Body=json.dumps({"until": time.time() - 1}).encode())
+    assert stack.get(path(made.name, "mosaic")).status == 200
+    assert lock["Key"] not in data_keys(stack, "indices/")
+
+
+def test_a_storage_that_is_too_busy(stack: Stack, throttled: servers.ScriptedServer) -> None:
+    """503 with a time to come back, after retries, and before API Gateway gives up."""
+    started = time.monotonic()
+    answer = stack.get(path("series", "mosaic"), {"root": "throttled"})
+    problem(answer, 503, "storage-unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert time.monotonic() - started < gateway.INTEGRATION_TIMEOUT_S
+    assert len(throttled.asked) > 1
+
+
+def test_a_server_that_sends_us_elsewhere(stack: Stack, moved: servers.ScriptedServer) -> None:
+    """A redirect to another host is not followed: it could point into the deployment's own network."""
+    answer = stack.get(path("series", "mosaic"), {"root": "moved"})
+    assert answer.status in (403, 502)
+    assert answer.json()["type"].startswith(PROBLEM)
+    assert moved.asked
+
+
+# --- Changes ------------------------------------------------------------------------------------------------
+
+
+def test_two_cold_requests_build_one_index(stack: Stack) -> None:
+    """Of two that need the same index at once, one builds it; the other finds it or is told when to come."""
+    made = new_series(stack, count=120, others=False)
+    warm = new_series(stack, count=2)
+    start = threading.Barrier(2)
+
+    def ask(_: int, name: str) -> Answer:
+        start.wait()
+        return stack.get(path(name, "mosaic"))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(ask, range(2), [warm.name] * 2))
+        before = len(stack.requests("MosaicFunction"))
+        answers = list(pool.map(ask, range(2), [made.name] * 2))
+    assert {answer.status for answer in answers} <= {200, 503}
+    assert 200 in {answer.status for answer in answers}
+    for answer in answers:
+        if answer.status == 503:
+            assert problem(answer, 503, "index-busy")
+            assert int(answer.headers["retry-after"]) <= 5
+    again = [stack.get(path(made.name, "mosaic")) for _ in range(2)]
+    bodies = {answer.body for answer in [*answers, *again] if answer.status == 200}
+    assert len(bodies) == 1
+    headers = [seen for seen in fetched_pixels(stack, "MosaicFunction", before) if seen.start == 0]
+    assert len(headers) == 120
+    writes = [
+        seen
+        for seen in stack.requests("MosaicFunction")[before:]
+        if seen.method == "PUT" and seen.target.endswith(quote(index_key(made.name)))
+    ]
+    assert len(writes) == 1
+
+
+def test_reading_while_a_series_grows(stack: Stack) -> None:
+    """While slices arrive and indices are updated, every answer is a whole picture of a series that was."""
+    made = synthetic.series(str(uuid.uuid4()), 40, others=False)
+    names = list(made.file_names)
+    first, rest = names[:10], [names[at : at + 10] for at in range(10, 40, 10)]
+    upload(stack, made.name, {name: made.objects[name] for name in first})
+    done = threading.Event()
+
+    def grow() -> None:
+        try:
+            for part in rest:
+                upload(stack, made.name, {name: made.objects[name] for name in part})
+                tell(stack, made.name, part)
+        finally:
+            done.set()
+
+    answers: list[Answer] = []
+    with ThreadPoolExecutor(3) as pool:
+        growing = pool.submit(grow)
+
+        def read(quality: int) -> None:
+            while not done.is_set():
+                answers.append(stack.get(path(made.name, "mosaic"), {"quality": quality}))
+                quality += 2
+
+        reading = [pool.submit(read, quality) for quality in (1, 2)]
+        for future in (growing, *reading):
+            future.result()
+    assert {answer.status for answer in answers} <= {200, 503}
+    counts = []
+    for answer in answers:
+        if answer.status == 200:
+            opened(answer)
+            counts.append(int(answer.headers["preview-slices"].split("/")[1]))
+    assert counts
+    assert set(counts) <= set(range(10, 41))
+    tell(stack, made.name, names)
+    assert stack.get(path(made.name, "mosaic")).headers["preview-slices"] == "36/40"
+
+
+def test_events_may_come_twice(stack: Stack) -> None:
+    """What is told again changes nothing and writes nothing."""
+    made = new_series(stack, count=5)
+    tell(stack, made.name, list(made.objects))
+    before = len(stack.requests("IndexUpdatesFunction"))
+    tell(stack, made.name, list(made.objects))
+    again = stack.requests("IndexUpdatesFunction")[before:]
+    assert sorted(seen.kind for seen in again) == ["GET", "LIST"]
+
+
+def test_deleted_objects_leave_the_index(stack: Stack) -> None:
+    """What is deleted is gone from index and pictures; with the last object the index goes too."""
+    made = new_series(stack, count=8, others=False)
+    tell(stack, made.name, list(made.objects))
+    gone = list(made.file_names[:3])
+    remove(stack, made.name, gone)
+    tell(stack, made.name, gone, "Object Deleted")
+    answer = stack.get(path(made.name, "index"))
+    assert (answer.json()["slices"], answer.headers["preview-index"]) == (5, "cache")
+    assert stack.get(path(made.name, "image"), {"position": 0}).status == 200
+    rest = list(made.file_names[3:])
+    remove(stack, made.name, rest)
+    tell(stack, made.name, rest, "Object Deleted")
+    assert [key for key in data_keys(stack, "indices/") if made.name in key] == []
+    problem(stack.get(path(made.name, "mosaic")), 404, "no-such-series")
+
+
+def test_a_message_that_says_nothing_is_tried_again(stack: Stack) -> None:
+    """Only the messages that failed are named, so that only they come again and end in the dead letters."""
+    made = new_series(stack, count=2)
+    event = queued(made.name, list(made.objects))
+    event["Records"].append({"messageId": "poison", "body": "no event", "eventSource": "aws:sqs"})
+    answer = stack.functions["IndexUpdatesFunction"].invoke(event).document()
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "poison"}]}
+    assert index_key(made.name) in data_keys(stack, "indices/")
+
+
+# --- Batches ------------------------------------------------------------------------------------------------
+
+
+def run_batch(stack: Stack, document: dict[str, Any]) -> dict[str, Any]:
+    """Start a batch and ask how it stands until it has ended."""
+    headers = {"Content_Type": "application/json"}
+    answer = stack.call("POST", "/batches", headers=headers, body=json.dumps(document).encode())
+    assert answer.status == 202, answer.body
+    location = answer.headers["location"]
+    assert location == f"/batches/{answer.json()['batch']}"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        status = stack.get(location)
+        assert (status.status, status.headers["cache-control"]) == (200, "no-store")
+        if status.json()["status"] != "RUNNING":
+            return status.json()
+        time.sleep(0.25)
+    raise TimeoutError("the batch does not end")
+
+
+def outcomes_of(stack: Stack, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The outcomes that a summary names."""
+    body = stack.s3.client().get_object(Bucket=stacks.DATA_BUCKET, Key=summary["outcomes"])["Body"].read()
+    return pq.read_table(io.BytesIO(body)).to_pylist()
+
+
+def called(stack: Stack, function: str) -> int:
+    """How often a function has been called."""
+    logs = [log for name, log in stack.log().items() if name.startswith(function)]
+    return sum(len(re.findall("^START ", log, re.MULTILINE)) for log in logs)
+
+
+def test_a_batch_goes_on_past_what_is_broken(stack: Stack) -> None:
+    """Of twenty series two are broken: eighteen mosaics, a summary that says why; and again only the two."""
+    prefix = f"batch-{uuid.uuid4().hex[:8]}-"
+    good = [new_series(stack, prefix, count=4, others=False) for _ in range(18)]
+    text, undecodable = f"{prefix}text", f"{prefix}undecodable"
+    upload(stack, text, {"notes.dcm": b"no DICOM at all"})
+    upload(stack, undecodable, broken_pixels(undecodable))
+
+    first = run_batch(stack, {"prefix": prefix, "mosaic": {"tile_width": 2, "contrast": "lung"}})
+    assert first["status"] == "SUCCEEDED"
+    summary = first["summary"]
+    counts = {name: summary[name] for name in ("items", "ok", "failed", "missing")}
+    assert counts == {"items": 20, "ok": 18, "failed": 2, "missing": 0}
+    assert summary["reasons"] == {"NoImageError": 1, "UndecodableError": 1}
+    outcomes = {row["series"]: row for row in outcomes_of(stack, summary)}
+    assert {name for name, row in outcomes.items() if row["status"] == "failed"} == {text, undecodable}
+    for made in good:
+        key = outcomes[made.name]["picture"]
+        body = stack.s3.client().get_object(Bucket=stacks.DATA_BUCKET, Key=key)["Body"].read()
+        assert body == stack.get(path(made.name, "mosaic"), {"tile_width": 2, "contrast": "lung"}).body
+        assert made.name not in key
+    items = called(stack, "BatchItemFunction")
+
+    upload(stack, text, synthetic.series(text, 4, others=False).objects)
+    second = run_batch(stack, {"rerun": first["batch"]})["summary"]
+    assert {name: second[name] for name in counts} == {"items": 2, "ok": 1, "failed": 1, "missing": 0}
+    assert {row["series"]: row["status"] for row in outcomes_of(stack, second)} == {
+        text: "ok",
+        undecodable: "failed",
+    }
+    assert called(stack, "BatchItemFunction") - items == 2
+
+
+def test_a_batch_of_a_manifest(stack: Stack) -> None:
+    """A CSV in the bucket of the series names what is done."""
+    made = new_series(stack, count=3)
+    manifest = f"series,comment\n{made.name},first\n".encode()
+    stack.s3.client().put_object(Bucket=stacks.DICOM_BUCKET, Key="manifest.csv", Body=manifest)
+    ended = run_batch(stack, {"manifest": f"s3://{stacks.DICOM_BUCKET}/manifest.csv"})
+    assert (ended["status"], ended["summary"]["ok"]) == ("SUCCEEDED", 1)
+
+
+def test_a_batch_that_cannot_start_fails(stack: Stack) -> None:
+    """A manifest that is not there: the execution fails, and its summary says so."""
+    ended = run_batch(stack, {"manifest": f"s3://{stacks.DICOM_BUCKET}/nowhere.csv"})
+    assert ended["status"] == "FAILED"
+    assert ended["summary"]["error"] == "ObjectNotFoundError"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"series": []}', b'{"series": ["../x"]}', b'{"a": 1}'])
+def test_batches_that_are_refused(stack: Stack, body: bytes) -> None:
+    """400 before anything is started."""
+    answer = stack.call("POST", "/batches", headers={"Content_Type": "application/json"}, body=body)
+    problem(answer, 400, "bad-parameter")
+
+
+# --- All that was done above --------------------------------------------------------------------------------
+
+
+def test_logs_are_json_and_name_nobody(stack: Stack) -> None:
+    """Every line that the product logs is JSON, and none holds a patient's data or the name of a series."""
+    stack.get(path(SERIES, "mosaic"))
+    logs = stack.log()
+    assert logs
+    platform = re.compile(r"START RequestId|END RequestId|REPORT RequestId|$")
+    lines = [line for log in logs.values() for line in log.splitlines() if not platform.match(line)]
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [line for line in lines if not line.startswith("{") and not is_platform_error(line)] == []
+    assert {"resource", "status", "series"} <= set(told[-2]) | set(told[-1]) | set(told[0])
+    for secret in (*synthetic.SECRETS, SERIES, "hidden", stacks.secret_of("caller")):
+        assert not [line for line in lines if secret in line], secret
+
+
+def is_platform_error(line: str) -> bool:
+    """Whether Lambda itself says that a batch's step has failed: an error's type, and where it was raised."""
+    return bool(re.match(r"\[ERROR\] \w+Error: \w+Error\b|Traceback \(most recent|\s+", line))
+
+
+def test_roles_allow_what_was_done(stack: Stack) -> None:
+    """Every request that a function has sent to S3 is one that its role in the template allows."""
+    stack.get(path(SERIES, "mosaic"))
+    for function in stack.functions:
+        may = stacks.allowed(stacks.role_statements(stack.artefacts, stack.evaluator, function))
+        for action, place in {asked_for(seen) for seen in stack.requests(function)}:
+            if place.startswith(stacks.SECRET_BUCKET):
+                continue
+            fitting = [where for one, where in may if one == action]
+            assert [
+                where
+                for where in fitting
+                # Of several objects that are deleted at once the names stand in the body.
+                if fnmatch.fnmatchcase(place, where) or place == where.partition("/")[0]
+            ], (function, action, place)
+
+
+def asked_for(seen: Any) -> tuple[str, str]:
+    """The action that a request is to IAM, and the bucket or object."""
+    target, _, query = seen.target.partition("?")
+    place = unquote(target).strip("/")
+    if seen.method == "POST" and query.startswith("delete"):
+        return "s3:DeleteObject", place
+    # An upload in parts begins and ends with a POST.
+    actions = {"LIST": "s3:ListBucket", "GET": "s3:GetObject", "PUT": "s3:PutObject", "POST": "s3:PutObject"}
+    return actions[seen.kind], place
+
+
+def test_nothing_was_written_into_the_layers(stack: Stack) -> None:
+    """Lambda's /opt is read-only; here it would be written to by mistake, and is not."""
+    stack.get(path(SERIES, "mosaic"))
+    assert stack.artefacts.written() == []
+
+
+def test_functions_stay_within_their_memory(stack: Stack) -> None:
+    """All of the above takes less than half of the memory that the template gives."""
+    stack.get(path(SERIES, "mosaic"))
+    for name, function in stack.functions.items():
+        megabytes = function.peak_bytes() / 1e6
+        limit = int(function.environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])
+        assert megabytes < limit / 2, name
