@@ -54,6 +54,10 @@ test: $(VENV)/.installed-dev ## lint, types, module order, and every test
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n auto
 
+MINUTES ?= 10
+fuzz: $(VENV)/.installed-dev ## fuzz headers and codecs for MINUTES=10, with random seeds, which it prints
+	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
+
 lint: $(VENV)/.installed-dev ## ruff, mypy --strict and the module order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -3,8 +3,8 @@
 Usage: .venv-aws/bin/python benchmarks/cold_start.py [FUNCTION] [LINES]      after `make build-aws`
 
 Imports functions/FUNCTION/app.py (mosaic) several times in an interpreter that has the layers and the Lambda
-runtime's packages, and prints the quickest time of each package, its own modules and those that it was the first
-to import. tests/aws/test_cold_start.py measures whole requests, and holds what may be imported at all.
+runtime's packages, and prints the quickest time of each module, with those that it was the first to import.
+tests/aws/test_cold_start.py measures whole requests, and holds what may be imported at all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(folder: str, lines: int) -> None:
 
 
 def importtimes(text: str) -> list[tuple[int, str, int]]:
-    """Depth, name and microseconds (with all that it imports first) of each module of -X importtime's output."""
+    """Depth, name and microseconds, with all that it imports first, of each module in -X importtime's output."""
     found = re.findall(r"^import time:\s+\d+ \|\s+(\d+) \| ( *)(\S+)$", text, re.MULTILINE)
     return [(len(indent) // 2, name, int(micros)) for micros, indent, name in found]
 

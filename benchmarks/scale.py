@@ -3,7 +3,8 @@
 Usage: .venv-aws/bin/python benchmarks/scale.py [SLICES]      after `make build-aws`
 
 Runs the built functions in the Lambda runtime on this machine, with a real S3 server, on series of 512 x 512
-slices, and prints for each step the requests to S3, the bytes read, the processor's seconds and the wall clock's.
+slices, and prints for each step the requests to S3, the bytes read, the processor's seconds and the wall
+clock's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 import uuid
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 PROJECT = Path(__file__).parents[1]
 BUILT = PROJECT / ".aws-sam" / "build"
@@ -23,6 +24,9 @@ sys.path.append(str(BUILT / "DependenciesLayer" / "python"))
 
 import stack as stacks
 import synthetic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROUNDS = 5
 
@@ -39,11 +43,11 @@ def main(slices: int) -> None:
         print(f"{slices} slices of {len(next(iter(made.objects.values())))} bytes; the best of {ROUNDS}")
         batch = str(uuid.uuid4())
 
-        def item(name: str) -> Any:
+        def item(name: str) -> None:
             entry = {"root": "default", "series": name, "mosaic": {}}
-            return stack.functions["BatchItemFunction"].invoke({"batch": batch, "item": entry}).document()
+            stack.functions["BatchItemFunction"].invoke({"batch": batch, "item": entry}).document()
 
-        def update(name: str) -> Any:
+        def update(name: str) -> None:
             details = [
                 {"bucket": {"name": stacks.DICOM_BUCKET}, "object": {"key": f"{name}/{file_name}"}}
                 for file_name in made.objects
@@ -52,24 +56,28 @@ def main(slices: int) -> None:
                 {"messageId": str(number), "body": json.dumps({"detail": detail})}
                 for number, detail in enumerate(details)
             ]
-            return stack.functions["IndexUpdatesFunction"].invoke({"Records": records}).document()
+            stack.functions["IndexUpdatesFunction"].invoke({"Records": records}).document()
 
-        def mosaic(name: str) -> Any:
+        def mosaic(name: str) -> None:
             answer = stack.get(f"/series/{name}/mosaic")
-            assert answer.status == 200, answer.body
-            return answer
+            if answer.status != 200:
+                raise RuntimeError(answer.body)
 
-        first, second, third = (series[at :: 3] for at in range(3))
+        first, second, third = (series[at::3] for at in range(3))
         measure(stack, "BatchItemFunction", "batch item: index and mosaic", item, first)
         measure(stack, "IndexUpdatesFunction", "events: index", update, second)
         measure(stack, "MosaicFunction", "GET mosaic, no index", mosaic, third)
         measure(stack, "MosaicFunction", "GET mosaic, index kept", mosaic, second)
         measure(stack, "MosaicFunction", "GET mosaic, picture kept", mosaic, second)
-        size = s3.head_object(Bucket=stacks.DATA_BUCKET, Key=f"indices/{second[0]}_index.parquet")["ContentLength"]
+        size = s3.head_object(Bucket=stacks.DATA_BUCKET, Key=f"indices/{second[0]}_index.parquet")[
+            "ContentLength"
+        ]
         print(f"an index has {size} bytes")
 
 
-def measure(stack: stacks.Stack, function: str, title: str, call: Any, names: list[str]) -> None:
+def measure(
+    stack: stacks.Stack, function: str, title: str, call: Callable[[str], None], names: list[str]
+) -> None:
     """Call a function for each of the series, the first of which only warms it up."""
     processor, wall, seen = [], [], []
     for name in names:

@@ -167,6 +167,15 @@ class Sandbox:
                 waits += int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
         return waits
 
+    def processor_s(self) -> float:
+        """How long the function has had a processor so far, all its threads together."""
+        ticks = 0
+        for pid in _children(self._process.pid):
+            # The name before the brace may hold anything; user and system time are the 14th and 15th field.
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def close(self) -> None:
         """End the process, and what it has started."""
         children = _children(self._process.pid)
@@ -268,6 +277,10 @@ class Function:
     def kept_waiting_s(self) -> float:
         """How long its sandboxes have waited for a processor so far."""
         return sum(sandbox.kept_waiting_s() for sandbox in self._all)
+
+    def processor_s(self) -> float:
+        """How long its sandboxes have had a processor so far."""
+        return sum(sandbox.processor_s() for sandbox in self._all)
 
     def peak_bytes(self) -> int:
         """The most memory that one sandbox has held."""

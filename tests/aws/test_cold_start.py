@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,25 +141,31 @@ def test_a_cold_request_is_little_slower_than_a_warm_one(
     assert min(cold) <= limit
 
 
+@contextmanager
+def probe(stack: Stack, folder: Path, **environment: str) -> Iterator[runtime.Sandbox]:
+    """A mosaic's function that tells what it has imported, beyond Lambda's own."""
+    function = stack.functions["MosaicFunction"]
+    (folder / "app.py").write_text(PROBE.format(function=str(function.folder / "app.py")), encoding="utf-8")
+    variables = {**function.environment, "PYTHONPATH": stack.artefacts.python_path(folder), **environment}
+    command = [sys.executable, "-S", "-s", "-m", "awslambdaric", "app.handler"]
+    sandbox = runtime.Sandbox(command, folder, variables, folder / "log")
+    try:
+        yield sandbox
+    finally:
+        sandbox.close()
+
+
 @pytest.fixture(scope="module")
 def imported(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The modules that a mosaic's function has imported after its first answer, beyond Lambda's own."""
-    function = stack.functions["MosaicFunction"]
-    folder = tmp_path_factory.mktemp("probe")
-    (folder / "app.py").write_text(PROBE.format(function=str(function.folder / "app.py")), encoding="utf-8")
-    environment = {**function.environment, "PYTHONPATH": stack.artefacts.python_path(folder)}
-    command = [sys.executable, "-S", "-s", "-m", "awslambdaric", "app.handler"]
-    sandbox = runtime.Sandbox(command, folder, environment, folder / "log")
+    """The modules that a mosaic's function has imported after its first answer."""
     event = json.loads((PROJECT / "events" / "mosaic-200.json").read_text(encoding="utf-8"))
     event["pathParameters"]["series"] = SERIES
     event["rawPath"] = event["requestContext"]["http"]["path"] = f"/series/{SERIES}/mosaic"
     event["rawQueryString"] = "quality=99"
-    try:
+    with probe(stack, tmp_path_factory.mktemp("probe")) as sandbox:
         answer = sandbox.invoke(event).document()
         assert answer["statusCode"] == 200, answer
         return set(sandbox.invoke("modules").document())
-    finally:
-        sandbox.close()
 
 
 @pytest.mark.parametrize("module", NEEDLESS)
@@ -171,3 +178,11 @@ def test_the_import_budget(imported: set[str]) -> None:
     """The product's own modules and its packages' are few enough to be read from a cold disk."""
     assert {"numpy", "pyarrow.parquet", "PIL.Image", "obstore"} <= imported
     assert len(imported) < 600
+
+
+def test_starting_asks_nobody(stack: Stack, tmp_path: Path) -> None:
+    """The deployment's buckets lie in its region: S3 is not asked where, which a private network hides."""
+    with probe(stack, tmp_path, AWS_ENDPOINT_URL="", AWS_ENDPOINT_URL_S3="") as sandbox:
+        modules = sandbox.invoke("modules").document()
+    assert "dicom_series_preview.storage.s3" in modules
+    assert not {"urllib3", "dicom_series_preview.storage.connections"} & set(modules)

@@ -1,8 +1,10 @@
-"""Fuzz headers and codecs for a while: python tests/fuzz/run.py [--minutes 10] [--seed N]
+"""Fuzz headers and codecs for a while.
 
-Works in child processes, so that a codec that crashes or hangs is a finding too. Each finding is printed with its
-seed and written to the folder that --findings names. DICOM_TEST_DATA adds real headers. Ends with 1 if anything
-was found.
+Usage: python tests/fuzz/run.py [--minutes 10] [--seed N]
+
+Works in child processes, so that a codec that crashes or hangs is a finding too. Each finding is printed with
+its seed and written to the folder that --findings names. DICOM_TEST_DATA adds real headers. Ends with 1 if
+anything was found.
 """
 
 from __future__ import annotations

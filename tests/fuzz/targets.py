@@ -16,20 +16,25 @@ import rle.utils
 from PIL import Image
 
 import make_dicom as make
+from indexing import PROVENANCE, header_of
 from dicom_series_preview.decode import decode_frame, is_colour, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError
 from dicom_series_preview.headers import Converter, Header, Incomplete, PixelDescription, data_set_of, parse
+from dicom_series_preview.index import Index, Record, build
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ROOT = "1.2.840.10008.1.2"
-# A number takes up to 2 bytes of text and becomes 40 of a float in a tuple; values nested in sequences are copied
-# once a level.
+# A number takes 2 bytes of text at least and becomes 40 of a float in a tuple; what is nested in sequences is
+# copied once a level.
 HEADER_BYTES_A_BYTE, HEADER_BYTES = 100, 4 * 2**20
 # A walk takes a step for each element of 8 bytes, and again for each level it is nested in.
 CALLS_A_BYTE, CALLS = 40, 50_000
 DECODED_BYTES = 8 * 2**20
+
+
+PLAIN = make.encode(make.image(2))
 
 
 class TooManyStepsError(AssertionError):
@@ -79,8 +84,8 @@ def real_headers(folder: Path) -> dict[str, bytes]:
 def check_header(data: bytes, first: int) -> None:
     """Read a header as an index does: by first bytes, then more of them.
 
-    Only an ObjectError may come out; each answer that asks for more must ask for more than there is and no more
-    than the object has; steps and memory are bounded by the input.
+    Only an ObjectError may come out; each answer that asks for more must ask for more than there is, and for
+    no more than the object has; steps and memory are bounded by the input.
     """
     limit = HEADER_BYTES + HEADER_BYTES_A_BYTE * len(data)
     tracemalloc.start()
@@ -90,6 +95,19 @@ def check_header(data: bytes, first: int) -> None:
     finally:
         tracemalloc.stop()
     assert peak <= limit, f"{peak:,} bytes for an object of {len(data):,}"
+    _index(data)
+
+
+def _index(data: bytes) -> None:
+    """What can be read can be indexed, beside another object: one odd object must not lose a series."""
+    try:
+        records = [Record.of("odd", "1", header_of(data)), Record.of("plain", "1", header_of(PLAIN))]
+    except ObjectError:
+        return
+    index = Index.from_parquet(Index(build(records, PROVENANCE)).to_parquet())
+    rows = [int(row) for members in index.stacks.values() for row in members]
+    assert len(index.slices(rows)) == len(rows)
+    assert {record.name for record in index.records()} == {"odd", "plain"}
 
 
 def _parse_by_steps(data: bytes, first: int) -> None:
@@ -104,7 +122,7 @@ def _parse_by_steps(data: bytes, first: int) -> None:
             assert steps <= 64, "asks for more again and again"
         _use_header(parsed, data)
     except ObjectError as error:
-        assert "\n" not in str(error)
+        check_is_one_line(error)
 
 
 def _use_header(parsed: Header, data: bytes) -> None:
@@ -130,6 +148,12 @@ def _counted(work: Any, limit: int) -> None:
         work()
     finally:
         sys.setprofile(None)
+
+
+def check_is_one_line(error: ObjectError) -> None:
+    """A reason is one line, for the report."""
+    assert error.reason
+    assert "\n" not in error.reason
 
 
 # --- codestreams
@@ -248,7 +272,7 @@ def check_codestream(codestream: Codestream, data: bytes, reduction: int) -> Non
         if is_colour(pixels):
             assert to_rgb(decoded, pixels).shape == (*shape, 3)
     except DecodeError as error:
-        assert "\n" not in str(error)
+        check_is_one_line(error)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

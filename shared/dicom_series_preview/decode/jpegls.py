@@ -26,6 +26,9 @@ def decode_jpegls(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     codestream = bytes(data)
     header = read_jpeg_header(codestream)
     check_dimensions(header, pixels)
+    if codestream.find(b"\xff\xd9", header.scan_offset) < 0:
+        # CharLS would read zeros behind the end, for seconds. (Inside a scan no marker can occur.)
+        raise DecodeError("the JPEG-LS codestream is cut off")
     try:
         samples = np.ascontiguousarray(jpegls_decode(codestream))
     except (JpeglsError, ValueError) as error:

@@ -31,6 +31,8 @@ _ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
 _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
+# The largest whole slide images have some 300,000; each frame is a row of the index.
+_MOST_FRAMES = 500_000
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _MEDIA_STORAGE_SOP_CLASS = 0x00020002
 
@@ -96,7 +98,7 @@ def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incom
     elements = converter.convert(scanned.elements)
     frames, locations = 0, tuple[FrameLocation, ...]()
     if scanned.pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
-        frames = _number_of_frames(elements, scanned.pixels, object_size)
+        frames = _number_of_frames(elements, scanned.pixels, object_size, deflated=scanned.deflated)
         encapsulated = scanned.pixels.length is None
         if not (scanned.deflated or (encapsulated and _is_native(scanned.transfer_syntax_uid))):
             locations = _locate(elements, scanned.elements, scanned.pixels, frames, object_size)
@@ -126,18 +128,30 @@ def _frame_bits(elements: Item, pixels: PixelElement) -> int:
     )
 
 
-def _number_of_frames(elements: Item, pixels: PixelElement, object_size: int) -> int:
-    """NumberOfFrames (0028,0008), or what the value's length says where that is missing or too large."""
+def _number_of_frames(elements: Item, pixels: PixelElement, object_size: int, *, deflated: bool) -> int:
+    """NumberOfFrames (0028,0008), or what the data's length says where that is missing or too large.
+
+    Raises:
+        HeaderError: There are more than any image has.
+    """
     declared = _count(elements, _FRAMES)
+    # A length is only a claim where the object ends before; in a deflated one the offset counts elsewhere.
+    length = pixels.length if deflated else min(pixels.length or 0, max(0, object_size - pixels.offset))
     if pixels.length is None:
         # Every frame has at least the 8 bytes of one item's head.
-        return min(declared or 1, max(1, (object_size - pixels.offset) // 8))
-    bits = _frame_bits(elements, pixels)
-    whole = pixels.length * 8 // bits if bits else 1
-    if not declared:
-        return whole if whole > 1 and (whole * bits + 7) // 8 in (pixels.length, pixels.length - 1) else 1
-    # The frame that the data break off in is kept: it is shown as what it is, cut off.
-    return min(declared, max(1, -(-pixels.length * 8 // bits) if bits else 1))
+        frames = min(declared or 1, max(1, (object_size - pixels.offset) // 8))
+    elif not declared:
+        bits = _frame_bits(elements, pixels)
+        whole = pixels.length * 8 // bits if bits else 1
+        fits = whole > 1 and (whole * bits + 7) // 8 in (pixels.length, pixels.length - 1)
+        frames = whole if fits and length == pixels.length else 1
+    else:
+        # The frame that the data break off in is kept: it is shown as what it is, cut off.
+        bits = _frame_bits(elements, pixels)
+        frames = min(declared, max(1, -(-(length or 0) * 8 // bits) if bits else 1))
+    if frames > _MOST_FRAMES:
+        raise HeaderError(f"{frames} frames, more than the limit of {_MOST_FRAMES}")
+    return frames
 
 
 def _locate(
@@ -152,14 +166,14 @@ def _locate(
         )
     if frames == 1:
         return (FrameLocation(pixels.first_fragment, max(0, object_size - pixels.first_fragment)),)
-    extended = _extended_offset_table(raw, pixels, frames)
+    extended = _extended_offset_table(raw, pixels, frames, object_size)
     if extended:
         return extended
     table = pixels.offset_table
     increasing = all(a < b for a, b in pairwise(table))
-    if len(table) != frames or table[0] != 0 or not increasing:
-        return ()
     first = pixels.first_fragment
+    if len(table) != frames or table[0] != 0 or not increasing or first + table[-1] >= object_size:
+        return ()
     ends = [*(first + offset for offset in table[1:]), object_size]
     return tuple(
         FrameLocation(first + offset, end - first - offset) for offset, end in zip(table, ends, strict=True)
@@ -167,7 +181,7 @@ def _locate(
 
 
 def _extended_offset_table(
-    raw: Mapping[int, RawElement], pixels: PixelElement, frames: int
+    raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
     """The extended offset table (PS3.3 C.7.6.3.1.8): one fragment a frame, 64-bit offsets and lengths."""
     offsets, lengths = raw.get(_EXTENDED_OFFSETS), raw.get(_EXTENDED_LENGTHS)
@@ -178,7 +192,9 @@ def _extended_offset_table(
     pairs = zip(
         struct.unpack(f"<{frames}Q", offsets.value), struct.unpack(f"<{frames}Q", lengths.value), strict=True
     )
-    return tuple(FrameLocation(pixels.first_fragment + offset, length + 8) for offset, length in pairs)
+    located = tuple(FrameLocation(pixels.first_fragment + offset, length + 8) for offset, length in pairs)
+    beyond = any(location.offset + location.length > object_size for location in located)
+    return () if beyond else located
 
 
 def fragments(data: bytes, *, one_of_many: bool = False) -> bytes:

@@ -175,7 +175,8 @@ def _encodings(value: bytes) -> list[str]:
         warnings.simplefilter("ignore")
         try:
             encodings: list[str] = pydicom().charset.convert_encodings(names)
-        except LookupError:
+        except (LookupError, ValueError):
+            # No such character set, or a name with a NUL in it.
             return ["iso8859"]
     # Without a declaration the standard's default is ASCII (PS3.5 6.1.2.2); most such objects hold Latin-1.
     return encodings
