@@ -50,7 +50,7 @@ def main(folder: str, lines: int) -> None:
 
 
 def importtimes(text: str) -> list[tuple[int, str, int]]:
-    """Depth, name and microseconds, with all that it imports first, of each module in -X importtime's output."""
+    """Depth, name and microseconds, its own imports among them, of each module of -X importtime."""
     found = re.findall(r"^import time:\s+\d+ \|\s+(\d+) \| ( *)(\S+)$", text, re.MULTILINE)
     return [(len(indent) // 2, name, int(micros)) for micros, indent, name in found]
 

@@ -16,11 +16,11 @@ import rle.utils
 from PIL import Image
 
 import make_dicom as make
-from indexing import PROVENANCE, header_of
 from dicom_series_preview.decode import decode_frame, is_colour, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError
 from dicom_series_preview.headers import Converter, Header, Incomplete, PixelDescription, data_set_of, parse
 from dicom_series_preview.index import Index, Record, build
+from indexing import PROVENANCE, header_of
 
 if TYPE_CHECKING:
     from pathlib import Path
