@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ROOTS_VARIABLE = "PREVIEW_ROOTS"
 DATA_VARIABLE = "PREVIEW_DATA"
 SERIES_DEPTH_VARIABLE = "PREVIEW_SERIES_DEPTH"
+# A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
+_REQUEST_TIMEOUT_S = 8.0
+_RETRY_TIMEOUT_S = 12.0
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
 
 
@@ -69,7 +72,11 @@ class Deployment:
     def storage(self, url: str) -> Storage:
         """A storage root; it is opened once. Redirects to other hosts are refused."""
         if url not in self._opened:
-            settings = Settings.from_environment(self.environment, Path("/tmp"))  # noqa: S108 - no local cache is used
+            settings = replace(
+                Settings.from_environment(self.environment, Path("/tmp")),  # noqa: S108 - no local cache is used
+                request_timeout_s=_REQUEST_TIMEOUT_S,
+                retry_timeout_s=_RETRY_TIMEOUT_S,
+            )
             if url in (self.data, self.roots[DEFAULT_ROOT_ALIAS]):
                 # They lie in the deployment's region. Asking would take a cold start 100 ms for each, and ten
                 # seconds where S3 is reached by a private address only.
