@@ -271,6 +271,14 @@ def test_a_codestream_wider_than_bits_allocated_keeps_its_values():
     assert np.array_equal(decoded, RAMP)
 
 
+def test_jpegls_without_an_end_is_refused_at_once():
+    """A JPEG-LS codestream without its end marker never reaches CharLS, which would read on for seconds."""
+    data = _encoded(JPEG_LS)
+    for length in (len(data) - 2, len(data) - 40, len(data) // 2):
+        with pytest.raises(DecodeError, match="the JPEG-LS codestream is cut off"):
+            decode_frame(data[:length], _grey(JPEG_LS))
+
+
 def test_jpegls_signed_samples():
     """JPEG-LS has no sign of its own: the header's is applied at HighBit."""
     data = imagecodecs.jpegls_encode((SIGNED & 0xFFF).astype(np.uint16))

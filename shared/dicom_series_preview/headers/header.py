@@ -98,7 +98,7 @@ def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incom
     elements = converter.convert(scanned.elements)
     frames, locations = 0, tuple[FrameLocation, ...]()
     if scanned.pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
-        frames = _number_of_frames(elements, scanned.pixels, object_size, deflated=scanned.deflated)
+        frames = _number_of_frames(elements, scanned.pixels, scanned.end)
         encapsulated = scanned.pixels.length is None
         if not (scanned.deflated or (encapsulated and _is_native(scanned.transfer_syntax_uid))):
             locations = _locate(elements, scanned.elements, scanned.pixels, frames, object_size)
@@ -128,27 +128,32 @@ def _frame_bits(elements: Item, pixels: PixelElement) -> int:
     )
 
 
-def _number_of_frames(elements: Item, pixels: PixelElement, object_size: int, *, deflated: bool) -> int:
+def _number_of_frames(elements: Item, pixels: PixelElement, end: int | None) -> int:
     """NumberOfFrames (0028,0008), or what the data's length says where that is missing or too large.
+
+    Args:
+        elements: The header.
+        pixels: Where the pixels lie.
+        end: Where the data set ends, or None where that is not known: a length is a claim.
 
     Raises:
         HeaderError: There are more than any image has.
     """
     declared = _count(elements, _FRAMES)
-    # A length is only a claim where the object ends before; in a deflated one the offset counts elsewhere.
-    length = pixels.length if deflated else min(pixels.length or 0, max(0, object_size - pixels.offset))
+    there = None if end is None else max(0, end - pixels.offset)
     if pixels.length is None:
         # Every frame has at least the 8 bytes of one item's head.
-        frames = min(declared or 1, max(1, (object_size - pixels.offset) // 8))
-    elif not declared:
-        bits = _frame_bits(elements, pixels)
-        whole = pixels.length * 8 // bits if bits else 1
-        fits = whole > 1 and (whole * bits + 7) // 8 in (pixels.length, pixels.length - 1)
-        frames = whole if fits and length == pixels.length else 1
+        frames = min(declared or 1, max(1, there // 8) if there is not None else _MOST_FRAMES)
     else:
-        # The frame that the data break off in is kept: it is shown as what it is, cut off.
-        bits = _frame_bits(elements, pixels)
-        frames = min(declared, max(1, -(-(length or 0) * 8 // bits) if bits else 1))
+        bits = _frame_bits(elements, pixels) or pixels.length * 8
+        whole = pixels.length * 8 // bits if bits else 1
+        length = pixels.length if there is None else min(pixels.length, there)
+        if declared:
+            # The frame that the data break off in is kept: it is shown as what it is, cut off.
+            frames = min(declared, max(1, -(-length * 8 // bits) if bits else 1))
+        else:
+            fits = whole > 1 and (whole * bits + 7) // 8 in (length, length - 1)
+            frames = whole if fits else 1
     if frames > _MOST_FRAMES:
         raise HeaderError(f"{frames} frames, more than the limit of {_MOST_FRAMES}")
     return frames

@@ -106,6 +106,8 @@ class Scan:
         pixels: Where the pixels lie, or None in an object without.
         length: How many bytes of the object it took; what the next object of the series is likely to need.
         deflated: The data set was deflated.
+        end: Where the data set ends, counted as the pixels' offset is: of a deflated one when inflated. None
+            where that is not known.
     """
 
     transfer_syntax_uid: str
@@ -113,6 +115,7 @@ class Scan:
     pixels: PixelElement | None
     length: int
     deflated: bool = False
+    end: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,7 @@ def _scan(buffer: _Buffer, inflated_limit: int) -> Scan:
         raise NotDicomError("not DICOM: neither a DICM prefix nor an SOP class")
     if not declared or declared in _UNCOMPRESSED:
         declared = _found_syntax(explicit=explicit, little=little)
-    return Scan(declared, elements, pixels, length)
+    return Scan(declared, elements, pixels, length, end=buffer.size)
 
 
 def _found_syntax(*, explicit: bool, little: bool) -> str:
@@ -314,7 +317,7 @@ def _scan_deflated(
                 ) from None
             wanted = max(need.at_least, 2 * wanted)
             continue
-        return Scan(DEFLATED_LITTLE_ENDIAN, found, pixels, len(buffer.data), deflated=True)
+        return Scan(DEFLATED_LITTLE_ENDIAN, found, pixels, len(buffer.data), deflated=True, end=length)
 
 
 def _walk_inflated(buffer: _Buffer, elements: dict[int, RawElement]) -> PixelElement | None:

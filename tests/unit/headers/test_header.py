@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import struct
+import zlib
 
 import pydicom
 import pytest
@@ -233,6 +234,37 @@ def test_no_more_encapsulated_frames_than_bytes():
     """A NumberOfFrames that the object cannot hold is no reason to make up frames."""
     data = encapsulated(NumberOfFrames=2_000_000_000)
     assert header_of(data).number_of_frames <= len(data) // 8
+
+
+def test_no_more_native_frames_than_bytes():
+    """A value's length is a claim: an object of a kilobyte has no two thousand million frames of one bit."""
+    source = make.image(Rows=1, Columns=1, BitsAllocated=1, NumberOfFrames=2**31 - 1)
+    for syntax in (make.EXPLICIT, make.DEFLATED):
+        whole = make.encode(source, make.EXPLICIT)
+        data = whole[:-52] + struct.pack("<I", 2**32 - 16) + whole[-48:]
+        if syntax == make.DEFLATED:
+            stream = zlib.compressobj(wbits=-15)
+            data_set = make.without_meta(data)
+            data = make.preamble(make.DEFLATED) + stream.compress(data_set) + stream.flush()
+        assert header_of(data).number_of_frames == 48 * 8
+
+
+def test_more_frames_than_any_image_has_are_refused():
+    """Half a million frames is the limit: each becomes a row of the index."""
+    source = make.image(Rows=1, Columns=1, BitsAllocated=8, NumberOfFrames=500_001, PixelData=bytes(500_002))
+    with pytest.raises(HeaderError, match="500001 frames, more than the limit"):
+        header_of(make.encode(source))
+
+
+def test_offset_tables_that_point_beyond_the_object_locate_nothing():
+    """A frame that a table puts beyond the object's end is looked for in the whole object."""
+    data = encapsulated((0, 20, 10**6))
+    assert header_of(data).locations == ()
+    for offset, length in ((2**63, 8), (0, 2**64 - 1), (10**6, 8)):
+        table = struct.pack("<3Q", 0, 20, offset)
+        lengths = struct.pack("<3Q", 8, 8, length)
+        data = encapsulated((), ExtendedOffsetTable=table, ExtendedOffsetTableLengths=lengths)
+        assert header_of(data).locations == ()
 
 
 def test_a_deflated_object_locates_nothing():

@@ -232,6 +232,7 @@ def test_real_spellings_of_values(vr, raw, value):
         ("ISO_IR 144", "Жщ".encode("iso8859-5"), "Жщ"),
         ("ISO-IR 100", "ä".encode("latin-1"), "ä"),
         ("no such set", "ä".encode("latin-1"), "ä"),
+        ("ISO_IR\0 100", "ä".encode("latin-1"), "ä"),
     ],
 )
 def test_character_sets(charset, raw, text):
