@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # A deflated object is not inflated any further for a frame than a frame may be long.
 _LIMIT_BYTES = Limits().frame_bytes
+# What may be under way or wait to be taken: 64 requests at once of frames up to 1 MiB, fewer of larger ones.
+_UNDER_WAY_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +54,19 @@ class FrameBytes:
     error: ObjectError | StorageError | None = None
 
 
-def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+def fetch_frames(
+    storage: Storage, series: str, slices: Sequence[Slice], under_way_bytes: int = _UNDER_WAY_BYTES
+) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
-    Frames whose place only their whole object tells share one request for that object.
+    Frames whose place only their whole object tells share one request for that object. No more is under way
+    than one range, or what fits the memory for it.
 
     Args:
         storage: The root the series lies in.
         series: The series' folder below it.
         slices: What to fetch, none twice.
+        under_way_bytes: What may be asked for and not yet be taken.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
@@ -69,16 +76,55 @@ def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iter
     for item in slices:
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
-    for fetched in storage.fetch(waiting):
+    for fetched in _fetch(storage, waiting, under_way_bytes):
         for frame in _frames(fetched, waiting[fetched.range]):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
                 again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
-    for fetched in storage.fetch(again):
+    for fetched in _fetch(storage, again, under_way_bytes):
         yield from (
             frame for frame in _frames(fetched, again[fetched.range]) if isinstance(frame, FrameBytes)
         )
+
+
+def _fetch(storage: Storage, waiting: dict[ByteRange, list[Slice]], room: int) -> Iterator[Fetched]:
+    """`Storage.fetch`, of no more at once than there is room for."""
+    ranges = _Ranges({wanted: _length(wanted, slices[0]) for wanted, slices in waiting.items()}, room)
+    for fetched in storage.fetch(ranges):
+        yield fetched
+        ranges.taken(fetched.range)
+
+
+class _Ranges:
+    """Gives ranges while there is room for their bytes, and goes on when some have been taken."""
+
+    def __init__(self, lengths: dict[ByteRange, int], room: int) -> None:
+        self._room = room
+        self._lengths = lengths
+        self._left = deque(lengths)
+        self._under_way = 0
+
+    def __iter__(self) -> Iterator[ByteRange]:
+        return self
+
+    def __next__(self) -> ByteRange:
+        if not self._left:
+            raise StopIteration
+        length = self._lengths[self._left[0]]
+        if self._under_way and self._under_way + length > self._room:
+            raise StopIteration
+        self._under_way += length
+        return self._left.popleft()
+
+    def taken(self, done: ByteRange) -> None:
+        """What came for a range is no longer held here."""
+        self._under_way -= self._lengths[done]
+
+
+def _length(wanted: ByteRange, item: Slice) -> int:
+    end = item.object_size if wanted.end is None else wanted.end
+    return max(1, end - wanted.start)
 
 
 def _range(series: str, item: Slice) -> ByteRange:

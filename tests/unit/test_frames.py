@@ -24,7 +24,7 @@ from dicom_series_preview.index import Index, Provenance, Record, build
 from dicom_series_preview.series import SeriesName, SeriesOpener
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
-from doubles import CountingStorage, FailingStorage
+from doubles import CountingStorage, FailingStorage, Wrapper
 from indexing import readable_records
 
 SERIES = "s"
@@ -364,3 +364,45 @@ def compare(record: Record, dataset, frames, path) -> int:
         expected = pixels[first // 8 : (first + bits + 7) // 8]
         assert (frame.data, frame.bit_offset) == (expected, first % 8), (path, number)
     return len(frames)
+
+
+# --- memory
+
+
+class Watched(Wrapper):
+    """Notes the most bytes that were asked for and not yet taken."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.under_way = self.most = 0
+
+    def fetch(self, ranges):
+        """Answers, counted between being asked for and being taken."""
+
+        class Counted:
+            def __init__(self, inner, watched):
+                self.inner, self.watched = iter(inner), watched
+
+            def __iter__(self):
+                return self
+
+            def __next__(self):
+                wanted = next(self.inner)
+                self.watched.under_way += wanted.end - wanted.start
+                self.watched.most = max(self.watched.most, self.watched.under_way)
+                return wanted
+
+        for fetched in super().fetch(Counted(ranges, self)):
+            yield fetched
+            self.under_way -= len(fetched.data)
+
+
+@pytest.mark.parametrize(("room", "most"), [(240, 240), (150, 144), (48, 48), (1, 48)])
+def test_no_more_is_under_way_than_there_is_room_for(room, most):
+    """Ranges wait for their turn where the memory for them is full, and one is always under way."""
+    held = one(make.image(NumberOfFrames=10, PixelData=bytes(i % 251 for i in range(480))))
+    watched = Watched(held.memory)
+    frames = list(fetch_frames(watched, SERIES, held.slices, room))
+    assert sorted(frame.slice.frame_number for frame in frames) == list(range(1, 11))
+    assert watched.most == most
+    assert watched.under_way == 0

@@ -6,8 +6,17 @@ import alone costs a cold start more than a hundred milliseconds.
 """
 
 from dicom_series_preview.decode.colour import is_colour, to_rgb
-from dicom_series_preview.decode.frame import decode_frame, has_means
+from dicom_series_preview.decode.frame import decode_frame, decoded_bytes, has_means
 from dicom_series_preview.decode.registry import CodecInfo, codecs
 from dicom_series_preview.decode.values import Decoded
 
-__all__ = ["CodecInfo", "Decoded", "codecs", "decode_frame", "has_means", "is_colour", "to_rgb"]
+__all__ = [
+    "CodecInfo",
+    "Decoded",
+    "codecs",
+    "decode_frame",
+    "decoded_bytes",
+    "has_means",
+    "is_colour",
+    "to_rgb",
+]

@@ -72,6 +72,12 @@ def has_means(pixels: PixelDescription) -> bool:
     )
 
 
+def decoded_bytes(pixels: PixelDescription) -> int:
+    """The size of a frame's stored values; of descriptions that `decode_frame` does not refuse."""
+    bits = container_bits(pixels.bits_allocated)
+    return pixels.rows * pixels.columns * pixels.samples_per_pixel * bits // 8
+
+
 def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
     """Refuse what cannot be an image, or is too large, before anything is allocated."""
     if pixels.rows < 1 or pixels.columns < 1:
@@ -80,9 +86,7 @@ def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
         raise DecodeError(f"{pixels.samples_per_pixel} samples a pixel cannot be shown")
     if not 1 <= pixels.bits_allocated <= 64:
         raise DecodeError(f"{pixels.bits_allocated} bits allocated is no layout of pixels")
-    decoded = (
-        pixels.rows * pixels.columns * pixels.samples_per_pixel * container_bits(pixels.bits_allocated) // 8
-    )
+    decoded = decoded_bytes(pixels)
     if decoded > limit_bytes:
         raise DecodeError(f"the frame has {decoded:,} bytes, more than the limit of {limit_bytes:,}")
 

@@ -5,28 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from urllib.parse import unquote
 
 import PIL
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.contrast import (
-    COLOUR,
-    Applied,
-    AutoWindow,
-    ContrastSpec,
-    needs_statistics,
-    padding_mask,
-    render,
-    resolve,
-)
-from dicom_series_preview.decode import Decoded, is_colour, to_rgb
+from dicom_series_preview.contrast import Applied, ContrastSpec, needs_statistics
+from dicom_series_preview.decode import is_colour
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
-    DecodeError,
     NoImageError,
     ObjectChangedError,
     ObjectError,
@@ -34,29 +23,26 @@ from dicom_series_preview.errors import (
     StorageError,
     UndecodableError,
 )
-from dicom_series_preview.frames import fetch_frames
 from dicom_series_preview.index import Index, Skipped
-from dicom_series_preview.layout import failed_tile, fitted_size, grid, resize, tile_size
+from dicom_series_preview.layout import failed_tile, fitted_size, grid, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
-from dicom_series_preview.service.reduced import area_of, decode_for_tile, wanted_reduction
+from dicom_series_preview.service.reduced import wanted_reduction
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
+from dicom_series_preview.service.tiles import paint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dicom_series_preview.index import Slice
+    from dicom_series_preview.layout import Tile
     from dicom_series_preview.requests import IndexRequest, Picture
     from dicom_series_preview.selection import SortedStack
     from dicom_series_preview.series import IndexCache
+    from dicom_series_preview.service.tiles import Cells
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Storage
-
-    Tile = NDArray[np.uint8]
 
 _REFRESHES = 2
 
@@ -150,18 +136,18 @@ class PreviewService:
         for attempt in range(_REFRESHES + 1):
             try:
                 with watch.phase("pixels"):
-                    frames = self._decode(plan)
+                    cells = paint(self.storage, plan, self.limits.frame_bytes)
                 break
             except ObjectChangedError:
                 if attempt == _REFRESHES:
                     raise
-                # The index is older than the objects: what was fetched is dropped, and the series read anew.
+                # The index is older than the objects: what was painted is dropped, and the series read anew.
                 plan = self._plan(plan.request, watch, refresh=True)
         opened, shape, picture = plan.opened, plan.shape, plan.picture
         with watch.phase("render"):
-            tiles, reported, warnings = _paint(plan, frames)
+            tiles, reported, warnings = _tell(plan, cells)
         if all(tile.error is not None for tile in reported):
-            _raise_failure(plan, frames, reported)
+            _raise_failure(plan, cells, reported)
         with watch.phase("encode"):
             image = grid(tiles, shape.columns, shape.rows, *plan.tile)
             data = encode(image, picture.image_format, picture.quality)
@@ -228,29 +214,6 @@ class PreviewService:
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
         )
         return plan
-
-    def _decode(self, plan: Plan) -> dict[int, _Frame]:
-        """Fetch and decode the chosen slices; by row of the index."""
-        frames = {}
-        reductions = plan.reductions()
-        for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices):
-            item = fetched.slice
-            if fetched.error is not None:
-                frames[item.row] = _Frame(item, None, fetched.error)
-                continue
-            try:
-                decoded = decode_for_tile(
-                    fetched,
-                    plan.size(item),
-                    plan.shape.contrasts,
-                    reductions[item.row],
-                    self.limits.frame_bytes,
-                )
-            except ObjectError as error:
-                frames[item.row] = _Frame(item, None, error)
-                continue
-            frames[item.row] = _Frame(item, decoded)
-        return frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,13 +334,18 @@ class Plan:
         own = tile_size(item.pixels.rows, item.pixels.columns, width, *_pixel_shape(item))
         return own if own[1] == height else fitted_size(*own, width, height)
 
+    @property
+    def pooled(self) -> list[Slice]:
+        """The slices whose values are pooled: every grey one, where a contrast is automatic."""
+        grey = [item for item in self.slices if not is_colour(item.pixels)]
+        specs = self.shape.contrasts
+        return grey if any(needs_statistics(spec, item.contrast) for item in grey for spec in specs) else []
+
     def reductions(self) -> dict[int, int]:
         """By row of the index, the reduction to try for a slice; none where statistics pool all values."""
-        specs = self.shape.contrasts
-        grey = [item for item in self.slices if not is_colour(item.pixels)]
-        pools = any(needs_statistics(spec, item.contrast) for item in grey for spec in specs)
+        pooled = {item.row for item in self.pooled}
         return {
-            item.row: 1 if pools and not is_colour(item.pixels) else wanted_reduction(item, self.size(item))
+            item.row: 1 if item.row in pooled else wanted_reduction(item, self.size(item))
             for item in self.slices
         }
 
@@ -386,23 +354,14 @@ class Plan:
         return self.watch.cost()
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """A slice's stored values, or why there are none."""
-
-    slice: Slice
-    decoded: Decoded | None
-    error: ObjectError | StorageError | None = None
-
-
 def _reason(error: ObjectError | StorageError) -> str:
     """Why one object fails, without its name."""
     return error.reason if isinstance(error, ObjectError) else error.problem
 
 
-def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[ReportedTile]) -> NoReturn:
+def _raise_failure(plan: Plan, cells: dict[int, Cells], reported: list[ReportedTile]) -> NoReturn:
     """Say why no tile is left: the storage withholds all of them, or they cannot be decoded."""
-    error = frames[plan.slices[0].row].error
+    error = cells[plan.slices[0].row][0].error
     if isinstance(error, StorageError):
         raise error
     problem = f"none of the {len(plan.slices)} slices chosen can be shown; {reported[0].error}"
@@ -429,19 +388,17 @@ def _pixel_shape(item: Slice) -> tuple[float, float]:
     return item.pixel_spacing_mm or item.pixel_aspect_ratio or (1.0, 1.0)
 
 
-def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
-    """Every cell's tile, what to report of it, and warnings."""
-    shape = plan.shape
-    pooled = {id(spec): _pool(spec, frames.values()) for spec in shape.contrasts}
+def _tell(plan: Plan, cells: dict[int, Cells]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
+    """Every cell's tile, what to report of it, and warnings; in the order of the plan."""
     tiles: list[Tile] = []
     reported: list[ReportedTile] = []
     warnings: Counter[str] = Counter()
     for item in plan.slices:
-        frame = frames[item.row]
-        for spec in shape.contrasts:
-            tile, contrast, error = _tile(plan, frame, spec, pooled[id(spec)], warnings)
-            row, column = divmod(len(tiles), shape.columns)
-            tiles.append(tile)
+        error = None
+        for cell in cells[item.row]:
+            row, column = divmod(len(tiles), plan.shape.columns)
+            error = None if cell.error is None else _reason(cell.error)
+            tiles.append(failed_tile(*plan.tile) if cell.tile is None else cell.tile)
             reported.append(
                 ReportedTile(
                     row=row,
@@ -453,52 +410,17 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
                     axis=item.primary_axis,
                     primary_position=item.primary_position,
                     position=plan.positions[item.row],
-                    contrast=contrast,
+                    contrast=None if cell.applied is None else _reported(cell.applied),
                     error=error,
                 )
             )
+            if cell.applied is not None and cell.applied.warning:
+                warnings[cell.applied.warning] += 1
         if error is not None:
             number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
-    return (
-        tiles,
-        reported,
-        [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()],
-    )
-
-
-def _pool(spec: ContrastSpec, frames: Any) -> AutoWindow:  # noqa: ANN401 - a view of a dict's values
-    """The statistics of the slices shown, where the contrast depends on them."""
-    pooled = AutoWindow()
-    grey = [f for f in frames if f.decoded is not None and not is_colour(f.slice.pixels)]
-    if any(needs_statistics(spec, frame.slice.contrast) for frame in grey):
-        for frame in grey:
-            # A broken lookup table has no values to pool; rendering the slice says so.
-            with suppress(DecodeError):
-                pooled.add(frame.decoded.samples, frame.slice.contrast)
-    return pooled
-
-
-def _tile(
-    plan: Plan, frame: _Frame, spec: ContrastSpec, pooled: AutoWindow, warnings: Counter[str]
-) -> tuple[Tile, AppliedContrast | None, str | None]:
-    """One slice under one contrast."""
-    item, decoded = frame.slice, frame.decoded
-    if decoded is None:
-        return failed_tile(*plan.tile), None, _reason(frame.error) if frame.error is not None else None
-    try:
-        if is_colour(item.pixels):
-            applied, padding = COLOUR, None
-            shown = to_rgb(decoded, item.pixels)
-        else:
-            applied = resolve(spec, item.contrast, pooled)
-            padding = padding_mask(decoded.samples, item.contrast)
-            shown = render(decoded, item.pixels, item.contrast, applied)
-    except DecodeError as error:
-        return failed_tile(*plan.tile), None, error.reason
-    if applied.warning:
-        warnings[applied.warning] += 1
-    return resize(shown, plan.size(item), padding, area_of(decoded, item)), _reported(applied), None
+    texts = [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()]
+    return tiles, reported, texts
 
 
 def _reported(applied: Applied) -> AppliedContrast:
