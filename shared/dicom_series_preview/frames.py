@@ -90,7 +90,13 @@ def fetch_frames(
 
 def _fetch(storage: Storage, waiting: dict[ByteRange, list[Slice]], room: int) -> Iterator[Fetched]:
     """`Storage.fetch`, of no more at once than there is room for."""
-    ranges = _Ranges({wanted: _length(wanted, slices[0]) for wanted, slices in waiting.items()}, room)
+    ranges = _Ranges(
+        {
+            wanted: (slices[0].object_size if wanted.end is None else wanted.end) - wanted.start
+            for wanted, slices in waiting.items()
+        },
+        room,
+    )
     for fetched in storage.fetch(ranges):
         yield fetched
         ranges.taken(fetched.range)
@@ -122,9 +128,9 @@ class _Ranges:
         self._under_way -= self._lengths[done]
 
 
-def _length(wanted: ByteRange, item: Slice) -> int:
-    end = item.object_size if wanted.end is None else wanted.end
-    return max(1, end - wanted.start)
+def frame_length(item: Slice) -> int:
+    """The bytes that are fetched for a frame, as far as the index knows."""
+    return item.object_size if item.location is None else item.location.length
 
 
 def _range(series: str, item: Slice) -> ByteRange:

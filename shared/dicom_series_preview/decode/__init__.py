@@ -6,7 +6,7 @@ import alone costs a cold start more than a hundred milliseconds.
 """
 
 from dicom_series_preview.decode.colour import is_colour, to_rgb
-from dicom_series_preview.decode.frame import decode_frame, decoded_bytes, has_means
+from dicom_series_preview.decode.frame import decode_frame, decoded_bytes, reductions
 from dicom_series_preview.decode.registry import CodecInfo, codecs
 from dicom_series_preview.decode.values import Decoded
 
@@ -16,7 +16,7 @@ __all__ = [
     "codecs",
     "decode_frame",
     "decoded_bytes",
-    "has_means",
     "is_colour",
+    "reductions",
     "to_rgb",
 ]

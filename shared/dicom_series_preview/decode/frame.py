@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.decode.bits import container_bits, stored_values
-from dicom_series_preview.decode.registry import find_codec
+from dicom_series_preview.decode.registry import find_codec, reductions_of
 from dicom_series_preview.decode.values import Decoded, reduced_shape
 from dicom_series_preview.errors import DecodeError
 from dicom_series_preview.settings import Limits
@@ -54,7 +54,7 @@ def decode_frame(
         words = codec.decode_native(data, pixels, bit_offset)
     elif codec.decode is None or not len(data):
         raise DecodeError("the frame is empty")
-    elif reduction > 1 and codec.decode_reduced is not None and has_means(pixels):
+    elif reduction > 1 and codec.decode_reduced is not None and _has_means(pixels):
         words = codec.decode_reduced(data, pixels, reduction)
     else:
         words = codec.decode(data, pixels)
@@ -63,7 +63,12 @@ def decode_frame(
     return Decoded(samples, words.photometric_interpretation, words.reduction, words.offset)
 
 
-def has_means(pixels: PixelDescription) -> bool:
+def reductions(pixels: PixelDescription) -> tuple[int, ...]:
+    """The reductions that `decode_frame` may give for less work; none where there are no means to give."""
+    return reductions_of(pixels) if _has_means(pixels) else ()
+
+
+def _has_means(pixels: PixelDescription) -> bool:
     """Whether the mean of two stored values means something: not of palette indices, nor of 1-bit samples."""
     return (
         pixels.bits_allocated > 1

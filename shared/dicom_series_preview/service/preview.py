@@ -28,7 +28,6 @@ from dicom_series_preview.layout import failed_tile, fitted_size, grid, tile_siz
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
-from dicom_series_preview.service.reduced import wanted_reduction
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint
 
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 _REFRESHES = 2
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 2
+RENDERER = 3
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
@@ -340,14 +339,6 @@ class Plan:
         grey = [item for item in self.slices if not is_colour(item.pixels)]
         specs = self.shape.contrasts
         return grey if any(needs_statistics(spec, item.contrast) for item in grey for spec in specs) else []
-
-    def reductions(self) -> dict[int, int]:
-        """By row of the index, the reduction to try for a slice; none where statistics pool all values."""
-        pooled = {item.row for item in self.pooled}
-        return {
-            item.row: 1 if item.row in pooled else wanted_reduction(item, self.size(item))
-            for item in self.slices
-        }
 
     def cost(self) -> Cost:
         """What it has taken so far."""

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from dicom_series_preview.contrast import COLOUR, Applied, AutoWindow, padding_mask, render, resolve
-from dicom_series_preview.decode import Decoded, decoded_bytes, is_colour, to_rgb
+from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is_colour, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
-from dicom_series_preview.frames import FrameBytes, fetch_frames
+from dicom_series_preview.frames import FrameBytes, fetch_frames, frame_length
 from dicom_series_preview.layout import Tile, resize
-from dicom_series_preview.service.reduced import area_of, decode_for_tile
+from dicom_series_preview.service.reduced import (
+    Attempt,
+    Trial,
+    Verdict,
+    area_of,
+    judge,
+    reduce_once_more,
+    trial_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,16 +35,25 @@ if TYPE_CHECKING:
     from dicom_series_preview.service.preview import Plan
     from dicom_series_preview.storage import Storage
 
-_WAITING_BYTES = 128 * 2**20
+# What frames may take that wait for the statistics of all, and for the verdict on the first.
+_WAITING_BYTES, _HELD_BYTES = 128 * 2**20, 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One slice under one contrast: a tile and the contrast applied, or why there is none."""
+    """One slice under one contrast.
+
+    Attributes:
+        tile: What is shown, or None where there is an error.
+        applied: The contrast that is applied, or None where there is an error.
+        error: Why it cannot be shown, or None.
+        reduction: What rows and columns of the frame were divided by in decoding.
+    """
 
     tile: Tile | None
     applied: Applied | None
     error: ObjectError | StorageError | None = None
+    reduction: int = 1
 
 
 Cells: TypeAlias = tuple[Cell, ...]
@@ -82,14 +100,14 @@ class _Painter:
         self._storage = storage
         self._plan = plan
         self._limit_bytes = limit_bytes
-        self._reductions = plan.reductions()
         self._pooled = AutoWindow()
+        self._reduced: dict[int, Verdict] = {}
 
     def cells(self, waiting_bytes: int) -> Iterator[tuple[int, Cells]]:
         """Yield each slice's row in the index and its cells."""
         pooled = self._plan.pooled
         rows = {item.row for item in pooled}
-        yield from self._paint(self._fetch(item for item in self._plan.slices if item.row not in rows))
+        yield from self._paint_reduced([item for item in self._plan.slices if item.row not in rows])
         waiting = self._gather(pooled, waiting_bytes)
         yield from self._paint(waiting)
         rows -= {frame.slice.row for frame in waiting}
@@ -103,6 +121,51 @@ class _Painter:
         for frame in frames:
             yield frame.slice.row, self._cells_of(frame)
 
+    def _paint_reduced(self, slices: list[Slice]) -> Iterator[tuple[int, Cells]]:
+        """Paint slices that do not depend on each other, at reduced resolution where a trial passes it."""
+        trial = trial_of(slices, self._plan.size)
+        if trial is None:
+            yield from self._paint(self._fetch(slices))
+            return
+        first, rest = _with_probe(trial.probe, slices)
+        frames = chain(self._fetch(first), self._fetch(rest))
+        yield from self._paint(self._tried(trial, frames))
+
+    def _tried(self, trial: Trial, frames: Iterable[FrameBytes]) -> Iterator[_Frame]:
+        """The frames, held back until the probe has come and its verdict is known."""
+        held: list[FrameBytes] | None = []
+        for frame in frames:
+            if frame.slice.row == trial.probe.row:
+                yield self._try(trial, frame)
+                yield from held or ()
+                held = None
+            elif held is None:
+                yield frame
+            else:
+                held.append(frame)
+
+    def _try(self, trial: Trial, frame: FrameBytes) -> _Frame:
+        """Decode the probe both ways, for the verdict; the whole frame, or what stands in its way."""
+        try:
+            whole = _DecodedFrame(frame.slice, self._decode(frame))
+        except (ObjectError, StorageError) as error:
+            return FrameBytes(frame.slice, b"", error=error)
+        cells = self._cells(frame.slice, whole.decoded)
+        if all(cell.tile is not None for cell in cells):
+            verdict = judge(trial.reductions, _tiles(cells), lambda wanted: self._attempt(frame, wanted)[1])
+            if verdict is not None:
+                self._reduced = dict.fromkeys(trial.rows, verdict)
+        return whole
+
+    def _attempt(self, frame: FrameBytes, reduction: int) -> tuple[Cells, Attempt]:
+        """A frame's cells at reduced resolution, and what tells whether they can be trusted."""
+        decoded = self._decode(frame, reduction)
+        cells = self._cells(frame.slice, decoded)
+        if decoded.reduction == 1:
+            return cells, Attempt(1, (), ())
+        once_more = self._cells(frame.slice, reduce_once_more(decoded))
+        return cells, Attempt(decoded.reduction, _tiles(cells), _tiles(once_more))
+
     def _gather(self, slices: list[Slice], room: int) -> list[_Frame]:
         """Pool the values of slices.
 
@@ -114,7 +177,7 @@ class _Painter:
         for_all = sum(decoded_bytes(item.pixels) for item in slices) <= room
         for frame in self._fetch(slices):
             try:
-                decoded = self._decoded(frame)
+                decoded = self._decode(frame)
             except (ObjectError, StorageError) as error:
                 kept.append(FrameBytes(frame.slice, b"", error=error))
                 continue
@@ -128,24 +191,35 @@ class _Painter:
                 kept.append(_DecodedFrame(frame.slice, decoded) if smaller else frame)
         return kept
 
-    def _decoded(self, frame: _Frame) -> Decoded:
+    def _decode(self, frame: FrameBytes, reduction: int = 1) -> Decoded:
         """A frame's stored values; raises what stands in their way."""
-        if isinstance(frame, _DecodedFrame):
-            return frame.decoded
         if frame.error is not None:
             raise frame.error
-        item, plan = frame.slice, self._plan
-        return decode_for_tile(
-            frame, plan.size(item), plan.shape.contrasts, self._reductions[item.row], self._limit_bytes
+        return decode_frame(
+            frame.data,
+            frame.slice.pixels,
+            bit_offset=frame.bit_offset,
+            limit_bytes=self._limit_bytes,
+            reduction=reduction,
         )
 
     def _cells_of(self, frame: _Frame) -> Cells:
-        specs = self._plan.shape.contrasts
+        """A frame's cells, from a reduced frame where that is as good as the whole one."""
+        item = frame.slice
+        if isinstance(frame, _DecodedFrame):
+            return self._cells(item, frame.decoded)
         try:
-            decoded = self._decoded(frame)
+            verdict = self._reduced.get(item.row)
+            if verdict is not None:
+                cells, attempt = self._attempt(frame, verdict.reduction)
+                if attempt.reduction == 1 or verdict.holds(attempt):
+                    return cells
+            return self._cells(item, self._decode(frame))
         except (ObjectError, StorageError) as error:
-            return tuple(Cell(None, None, error) for _ in specs)
-        return tuple(self._cell(frame.slice, decoded, spec) for spec in specs)
+            return tuple(Cell(None, None, error) for _ in self._plan.shape.contrasts)
+
+    def _cells(self, item: Slice, decoded: Decoded) -> Cells:
+        return tuple(self._cell(item, decoded, spec) for spec in self._plan.shape.contrasts)
 
     def _cell(self, item: Slice, decoded: Decoded, spec: ContrastSpec) -> Cell:
         try:
@@ -158,4 +232,18 @@ class _Painter:
                 shown = render(decoded, item.pixels, item.contrast, applied)
         except DecodeError as error:
             return Cell(None, None, error)
-        return Cell(resize(shown, self._plan.size(item), padding, area_of(decoded, item)), applied)
+        tile = resize(shown, self._plan.size(item), padding, area_of(decoded, item))
+        return Cell(tile, applied, reduction=decoded.reduction)
+
+
+def _tiles(cells: Cells) -> list[Tile]:
+    """The tiles of a slice that can be shown."""
+    return [cell.tile for cell in cells if cell.tile is not None]
+
+
+def _with_probe(probe: Slice, slices: list[Slice]) -> tuple[list[Slice], list[Slice]]:
+    """What to ask for first: the probe, and as much as may wait for it; and the rest."""
+    others = [item for item in slices if item.row != probe.row]
+    lengths = accumulate(frame_length(item) for item in others)
+    fitting = sum(length <= _HELD_BYTES for length in lengths)
+    return [probe, *others[:fitting]], others[fitting:]
