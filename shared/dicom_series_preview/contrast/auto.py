@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from dicom_series_preview.headers.image import Contrast, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_Number = TypeVar("_Number", np.int64, np.float64)
 
 _LOW, _HIGH = 2.0, 98.0
 # Distinct values that are told apart, and values that are counted at once: what bounds the memory.
@@ -102,14 +104,12 @@ class AutoWindow:
 
 
 class _Histogram:
-    """How often each stored value of up to 16 bits, of either sign, occurs.
+    """How often each stored value of up to 16 bits occurs.
 
     Attributes:
         stored: The values that occur, ascending.
         counts: How often each occurs.
     """
-
-    _LOWEST, _SIZE = -(1 << 15), (1 << 15) + (1 << 16)
 
     def __init__(self) -> None:
         self.stored: NDArray[np.int64] = np.empty(0, np.int64)
@@ -117,16 +117,19 @@ class _Histogram:
 
     def add(self, samples: NDArray[Any], padding: tuple[float, float] | None) -> None:
         """Count samples, in one dimension, save those in the range of padding."""
-        counts = np.zeros(self._SIZE, np.int64)
+        lowest, size = int(samples.min()), int(samples.max()) - int(samples.min()) + 1
+        counts = np.zeros(size, np.int64)
         for start in range(0, samples.size, _BLOCK):
-            index = np.subtract(samples[start : start + _BLOCK], self._LOWEST, dtype=np.intp)
-            counts += np.bincount(index, minlength=self._SIZE)
-        if padding is not None:
-            low, high = (int(np.clip(limit - self._LOWEST, -1, self._SIZE)) for limit in padding)
-            counts[max(low, 0) : high + 1] = 0
-        counts[self.stored - self._LOWEST] += self.counts
+            index = np.subtract(samples[start : start + _BLOCK], lowest, dtype=np.intp)
+            counts += np.bincount(index, minlength=size)
         occurring = np.flatnonzero(counts)
-        self.stored, self.counts = occurring + self._LOWEST, counts[occurring]
+        stored, counts = occurring + lowest, counts[occurring]
+        if padding is not None:
+            kept = (stored < padding[0]) | (stored > padding[1])
+            stored, counts = stored[kept], counts[kept]
+        stored, counts = np.concatenate((self.stored, stored)), np.concatenate((self.counts, counts))
+        order = np.argsort(stored, kind="stable")
+        self.stored, self.counts = _distinct(stored[order], counts[order])
 
 
 class _Counts:
@@ -186,14 +189,14 @@ class _Counts:
         return np.where(np.abs(multiples) < 2**53, np.ldexp(np.trunc(multiples), exponent), values)
 
 
-def _number(ascending: NDArray[np.float64]) -> int:
+def _number(ascending: NDArray[Any]) -> int:
     """The number of distinct values."""
     return int(np.count_nonzero(ascending[1:] != ascending[:-1])) + 1
 
 
 def _distinct(
-    ascending: NDArray[np.float64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    ascending: NDArray[_Number], counts: NDArray[np.int64]
+) -> tuple[NDArray[_Number], NDArray[np.int64]]:
     """Each value once, and how often it occurs in all."""
     if not ascending.size:
         return ascending, counts
