@@ -98,10 +98,11 @@ def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | 
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
+    codestreams: dict[int, list[bytes]] = {}
     for item in slices:
         try:
             if is_whole:
-                yield _from_whole(fetched.data, item)
+                yield _from_whole(fetched.data, item, codestreams)
             elif item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
                 yield FrameBytes(item, fetched.data, _bit_offset(item))
             else:
@@ -119,8 +120,17 @@ def _bit_offset(item: Slice) -> int:
     return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
-def _from_whole(data: bytes, item: Slice) -> FrameBytes:
-    """A frame out of its whole object: deflated, or encapsulated without an offset table that holds."""
+def _from_whole(data: bytes, item: Slice, codestreams: dict[int, list[bytes]]) -> FrameBytes:
+    """A frame out of its whole object: deflated, or encapsulated without an offset table that holds.
+
+    Args:
+        data: The object.
+        item: The frame.
+        codestreams: By number of frames, the object's codestreams: what one frame needs, all others share.
+    """
+    frames = item.pixels.number_of_frames
+    if frames in codestreams:
+        return _codestream(codestreams[frames], item)
     scanned = scan(data, len(data))
     if isinstance(scanned, Incomplete) or scanned.pixels is None:
         raise DecodeError("the object has no pixels any more")
@@ -134,7 +144,12 @@ def _from_whole(data: bytes, item: Slice) -> FrameBytes:
         end = min(end, start + _LIMIT_BYTES)
         part = data_set_of(data, start, end) if scanned.deflated else data[start:end]
         return FrameBytes(item, part, first % 8)
-    codestream = split_frames(data, pixels, item.pixels.number_of_frames)[item.frame_number - 1]
+    codestreams[frames] = split_frames(data, pixels, frames)
+    return _codestream(codestreams[frames], item)
+
+
+def _codestream(codestreams: list[bytes], item: Slice) -> FrameBytes:
+    codestream = codestreams[item.frame_number - 1]
     if not codestream:
         raise HeaderError("cut off: the object ends inside the frame")
     return FrameBytes(item, codestream)

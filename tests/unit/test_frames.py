@@ -40,7 +40,7 @@ class Held:
         self.storage = CountingStorage(self.memory)
         index = SeriesOpener(self.memory, None, Limits()).open(SeriesName(SERIES)).index
         rows = np.flatnonzero(index.table["FrameNumber"].is_valid().to_numpy())
-        self.slices = sorted(index.slices(rows.tolist()), key=lambda s: (s.file_name, s.frame_number))
+        self.slices = sorted(index.frames(rows.tolist()), key=lambda s: (s.file_name, s.frame_number))
 
     def fetch(self, slices=None, storage=None):
         """Frames in the order of the slices."""

@@ -10,6 +10,7 @@ from dicom_series_preview.headers.header import (
     split_frames,
 )
 from dicom_series_preview.headers.image import Contrast, LookupTable, Palette, PixelDescription, Window
+from dicom_series_preview.headers.mosaic import Mosaic, csa_values
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
@@ -55,10 +56,12 @@ __all__ = [
     "Incomplete",
     "Item",
     "LookupTable",
+    "Mosaic",
     "Palette",
     "PixelDescription",
     "PixelElement",
     "Window",
+    "csa_values",
     "data_set_of",
     "element_from_json",
     "element_to_json",

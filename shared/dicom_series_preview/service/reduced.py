@@ -126,16 +126,16 @@ def _error(decoded: Decoded, item: Slice, size: tuple[int, int], specs: Sequence
     largest = 0.0
     for spec in specs:
         shown = _shown(decoded, item, spec)
-        halved = resize(_halve(shown), size)
+        halved = resize(halve(shown), size)
         low_pass = _rms(resize(shown, size), halved)
         clipping = 0.0
         if not is_colour(item.pixels):
             # In two phases: edges that lie on the grid of one do not lie on that of the other.
             for phase in (0, 1):
-                samples = replace(decoded, samples=_halve(decoded.samples, phase))
+                samples = replace(decoded, samples=halve(decoded.samples, phase))
                 half = phase / 2
                 area = half, half, half + shown.shape[1] / 2, half + shown.shape[0] / 2
-                last = resize(_halve(shown, phase), size, area=area)
+                last = resize(halve(shown, phase), size, area=area)
                 first = resize(_shown(samples, item, spec), size, area=area)
                 clipping = max(clipping, _rms(first, last))
         largest = max(largest, math.hypot(_OF_CLIPPING * clipping, _OF_LOW_PASS * low_pass))
@@ -149,7 +149,7 @@ def _shown(decoded: Decoded, item: Slice, spec: ContrastSpec) -> NDArray[np.uint
     return render(decoded, item.pixels, item.contrast, applied)
 
 
-def _halve(samples: NDArray[Any], phase: int = 0) -> NDArray[Any]:
+def halve(samples: NDArray[Any], phase: int = 0) -> NDArray[Any]:
     """Means of 2 x 2 samples of up to 16 bits; a last row or column, and in phase 1 a first, stands alone."""
     around = [(phase, (side + phase) % 2) for side in samples.shape[:2]]
     if any(before or after for before, after in around):

@@ -54,6 +54,10 @@ class ReportedTile:
         position: 0 (first slice of the stack) to 1 (last), or None where the slice has no place.
         contrast: What was applied; None for a tile that could not be shown.
         error: Why it could not be shown, or None.
+        area: Of a slice that is a part of its frame: the part's first row and column there, from 0, then its
+            rows and columns. None of any other.
+        frames: How many frames the slice is put together of; `frame_number` is the first of them.
+        failed_frames: How many of them could not be shown and are crossed out.
     """
 
     row: int
@@ -67,6 +71,9 @@ class ReportedTile:
     position: float | None
     contrast: AppliedContrast | None
     error: str | None = None
+    area: tuple[int, int, int, int] | None = None
+    frames: int = 1
+    failed_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ class Report:
 
     def summary(self) -> str:
         """The report in one line."""
-        shown = len({tile.index for tile in self.tiles if tile.error is None})
+        shown = len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
         cost = self.cost
         count = len(self.skipped)
         skipped = f", {count} object{'s' if count > 1 else ''} skipped" if count else ""
