@@ -27,6 +27,7 @@ from dicom_series_preview.storage import ByteRange
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dicom_series_preview.headers import PixelElement, Scan
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
@@ -98,11 +99,11 @@ def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | 
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
-    codestreams: dict[int, list[bytes]] = {}
+    whole = _Whole(fetched.data)
     for item in slices:
         try:
             if is_whole:
-                yield _from_whole(fetched.data, item, codestreams)
+                yield whole.frame(item)
             elif item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
                 yield FrameBytes(item, fetched.data, _bit_offset(item))
             else:
@@ -120,36 +121,46 @@ def _bit_offset(item: Slice) -> int:
     return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
-def _from_whole(data: bytes, item: Slice, codestreams: dict[int, list[bytes]]) -> FrameBytes:
-    """A frame out of its whole object: deflated, or encapsulated without an offset table that holds.
+@dataclass(slots=True)
+class _Whole:
+    """A whole object that frames are taken out of: deflated, or encapsulated without a true offset table.
 
-    Args:
+    Attributes:
         data: The object.
-        item: The frame.
-        codestreams: By number of frames, the object's codestreams: what one frame needs, all others share.
+        scanned: Its header, once it has been read.
+        codestreams: Those of its frames, once one has been asked for.
     """
-    frames = item.pixels.number_of_frames
-    if frames in codestreams:
-        return _codestream(codestreams[frames], item)
-    scanned = scan(data, len(data))
-    if isinstance(scanned, Incomplete) or scanned.pixels is None:
-        raise DecodeError("the object has no pixels any more")
-    pixels = scanned.pixels
-    if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
-        raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
-    if pixels.length is not None:
-        bits = item.pixels.native_frame_bits
-        first = (item.frame_number - 1) * bits
-        start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-        end = min(end, start + _LIMIT_BYTES)
-        part = data_set_of(data, start, end) if scanned.deflated else data[start:end]
-        return FrameBytes(item, part, first % 8)
-    codestreams[frames] = split_frames(data, pixels, frames)
-    return _codestream(codestreams[frames], item)
 
+    data: bytes
+    scanned: Scan | None = None
+    codestreams: list[bytes] = field(default_factory=list)
 
-def _codestream(codestreams: list[bytes], item: Slice) -> FrameBytes:
-    codestream = codestreams[item.frame_number - 1]
-    if not codestream:
-        raise HeaderError("cut off: the object ends inside the frame")
-    return FrameBytes(item, codestream)
+    def frame(self, item: Slice) -> FrameBytes:
+        """One of its frames.
+
+        Raises:
+            ObjectError: It is not there.
+        """
+        pixels, scanned = self._pixels()
+        if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
+            raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
+        if pixels.length is not None:
+            bits = item.pixels.native_frame_bits
+            first = (item.frame_number - 1) * bits
+            start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
+            end = min(end, start + _LIMIT_BYTES)
+            part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
+            return FrameBytes(item, part, first % 8)
+        if not self.codestreams:
+            self.codestreams = split_frames(self.data, pixels, item.pixels.number_of_frames)
+        codestream = self.codestreams[item.frame_number - 1]
+        if not codestream:
+            raise HeaderError("cut off: the object ends inside the frame")
+        return FrameBytes(item, codestream)
+
+    def _pixels(self) -> tuple[PixelElement, Scan]:
+        scanned = self.scanned or scan(self.data, len(self.data))
+        if isinstance(scanned, Incomplete) or scanned.pixels is None:
+            raise DecodeError("the object has no pixels any more")
+        self.scanned = scanned
+        return scanned.pixels, scanned

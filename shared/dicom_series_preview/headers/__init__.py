@@ -15,6 +15,7 @@ from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
     PixelElement,
+    Scan,
     data_set_of,
     scan,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Palette",
     "PixelDescription",
     "PixelElement",
+    "Scan",
     "Window",
     "csa_values",
     "data_set_of",

@@ -203,6 +203,7 @@ def _table(index: Index, rows_of: Sequence[NDArray[np.int64]], apart: _Apart) ->
     place = np.repeat(np.arange(len(order)), [len(part) for part in rows])
     table = index.table.take(pa.array(np.concatenate(rows)))
     positions = apart.slices.position[order][place]
+    placed = np.logical_not(np.isnan(positions).any(axis=1), dtype=np.bool_)
     replaced: dict[str, list[Any]] = {
         "Stack": _column(arrangement.stack[place], arrangement.stack[place] >= 0),
         "Location": _column(arrangement.location[place], arrangement.location[place] >= 0),
@@ -211,7 +212,7 @@ def _table(index: Index, rows_of: Sequence[NDArray[np.int64]], apart: _Apart) ->
             arrangement.primary_position[place], ~np.isnan(arrangement.primary_position[place])
         ),
         "PrimaryAxis": [arrangement.axis[i] for i in place.tolist()],
-        "ImagePositionPatient": _column(positions, ~np.isnan(positions).any(axis=1)),
+        "ImagePositionPatient": _column(positions, placed),
         **_parts(table, apart, place),
     }
     for column in (*FIXED_COLUMNS, *PART_COLUMNS):

@@ -42,7 +42,7 @@ from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicR
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.assemble import Gaps, Wanted, assemble, reason_of
-from dicom_series_preview.service.reduced import area_of, decode_for_tile, wanted_reduction
+from dicom_series_preview.service.reduced import area_of, decode_for_tile, level_reduction, wanted_reduction
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class PreviewService:
                 continue
             frames[item.row] = _Frame(item, decoded)
         wanted = [
-            Wanted(item, plan.index.parts(item), reductions[item.row])
+            Wanted(item, plan.index.parts(item), level_reduction(item, plan.size(item)))
             for item in plan.slices
             if item.part_rows
         ]

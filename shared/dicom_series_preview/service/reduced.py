@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.index import Slice
 
 _LARGEST = 8
+_LEAST_PIXELS = 4
 # What one more reduction does to a tile, times these, tells what the one before has done.
 _OF_CLIPPING, _OF_LOW_PASS, _LARGEST_ERROR = 0.5, 0.9, 1.45
 # Noise of more grey levels than this is clipped by the window before it can be averaged.
@@ -56,6 +57,21 @@ def wanted_reduction(item: Slice, size: tuple[int, int]) -> int:
     while reduction < _LARGEST and (2 * reduction) ** 2 <= shrink:
         reduction *= 2
     return reduction
+
+
+def level_reduction(item: Slice, size: tuple[int, int]) -> int:
+    """The reduction to have for the frames of a slice that is put together, where nobody looks a second time.
+
+    With 4 reduced pixels and more for each of the tile, in both directions, a real slide is off by 0.4 grey levels
+    (RMS), and white noise by less than 2.
+
+    Args:
+        item: The slice.
+        size: Width and height it is shown in.
+    """
+    reduction = wanted_reduction(item, size)
+    shrink = min(item.pixels.columns / size[0], item.pixels.rows / size[1])
+    return reduction if shrink >= _LEAST_PIXELS * reduction else 1
 
 
 def decode_for_tile(
