@@ -237,7 +237,7 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
         provenance = built.index.provenance
         skipped = f", {len(provenance.skipped)} skipped" if provenance.skipped else ""
         limited = f", limited to {provenance.limit}" if provenance.limit is not None else ""
-        count = built.index.table.num_rows
+        count = built.index.slice_count
         lines.append(
             f"{built.source:8} {built.name}: {count} slices{skipped}{limited} -> {service.index_path(built)}"
         )

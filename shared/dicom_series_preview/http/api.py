@@ -369,7 +369,7 @@ def _summary(opened: OpenedSeries) -> dict[str, Any]:
         "fingerprint": provenance.fingerprint,
         "objects": provenance.listed,
         "limit": provenance.limit,
-        "slices": index.table.num_rows,
+        "slices": index.slice_count,
         "columns": index.table.column_names,
         "stacks": stacks,
         "skipped": [{"name": item.name, "reason": item.reason} for item in provenance.skipped],

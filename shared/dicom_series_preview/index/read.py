@@ -180,6 +180,11 @@ class Index:
             numbers[1:][slices[1:] == slices[:-1]] = np.nan
         return {int(n): np.flatnonzero(numbers == n) for n in np.unique(numbers) if n >= 0}
 
+    @property
+    def slice_count(self) -> int:
+        """Slices in all stacks."""
+        return sum(len(rows) for rows in self.stacks.values())
+
     def sorted_stack(self, number: int) -> SortedStack:
         """One stack's positions and times, in display order.
 
