@@ -24,8 +24,9 @@ class AppliedContrast:
     """The contrast of one tile.
 
     Attributes:
-        kind: `preset`, `custom`, `auto`, `embedded`, or `none` for colour.
-        name: The preset's name, or the view's explanation.
+        kind: `preset`, `custom`, `auto`, `embedded`, `default` where what the image shows decides, or `none`
+            for colour.
+        name: The name of the preset or of the default window, or the embedded view's explanation.
         function: `LINEAR`, `LINEAR_EXACT`, `SIGMOID`, `LUT` or `NONE`.
         center: In modality units, where the function has one.
         width: In modality units, where the function has one.
