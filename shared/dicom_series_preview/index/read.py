@@ -70,6 +70,7 @@ class Slice:
         contrast: What they mean.
         pixel_spacing_mm: Row and column spacing that hold for showing it, or None.
         pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None.
+        image_orientation_patient: Row cosines, then column cosines, or None.
     """
 
     row: int
@@ -86,6 +87,7 @@ class Slice:
     contrast: Contrast = field(repr=False)
     pixel_spacing_mm: tuple[float, float] | None
     pixel_aspect_ratio: tuple[int, int] | None
+    image_orientation_patient: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -317,6 +319,7 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         contrast=_contrast(cells, pixels),
         pixel_spacing_mm=_spacing(cells),
         pixel_aspect_ratio=_pair(cells["PixelAspectRatio"]),
+        image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
     )
 
 

@@ -41,7 +41,7 @@ class AppliedContrast:
 
 @dataclass(frozen=True, slots=True)
 class ReportedTile:
-    """One tile of a picture.
+    r"""One tile of a picture.
 
     Attributes:
         row: Row of the grid, from 0.
@@ -53,6 +53,7 @@ class ReportedTile:
         axis: `X`, `Y`, `Z` or `I`.
         primary_position: Coordinate on the axis in mm, InstanceNumber on `I`.
         position: 0 (first slice of the stack) to 1 (last), or None where the slice has no place.
+        patient_orientation: Where its rows and its columns lead, as in `L\P` (PS3.3 C.7.6.1.1.1), or empty.
         contrast: What was applied; None for a tile that could not be shown.
         error: Why it could not be shown, or None.
     """
@@ -66,6 +67,7 @@ class ReportedTile:
     axis: str
     primary_position: float | None
     position: float | None
+    patient_orientation: str
     contrast: AppliedContrast | None
     error: str | None = None
 
