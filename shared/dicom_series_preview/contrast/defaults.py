@@ -61,7 +61,7 @@ _UPTAKE = frozenset(("PT", "NM"))
 _UPTAKE_PERCENT = 99.5
 _FROM_ZERO = frozenset(("RTDOSE", "SEG"))
 # Shown by the device itself in 8 bits, as they are to be seen.
-_AS_STORED = frozenset(("US", "IVUS", "ES", "XC", "GM", "SM"))
+_AS_STORED = frozenset(("US", "IVUS", "ES", "OP", "OPT", "XC", "GM", "SM"))
 _DISPLAY_RANGE = (0, 255)
 
 
@@ -129,7 +129,8 @@ def ct_preset(body_part: str) -> str:
 def _hounsfield(body_part: str, pooled: AutoWindow) -> tuple[str, Window] | None:
     name = ct_preset(body_part)
     width, center = PRESETS[name]
-    found = pooled.percentiles(2.0, 98.0)
+    # A slice of little but air is as dark as it is to be; a thousandth of its pixels is patient all the same.
+    found = pooled.percentiles(0.1, 99.9)
     if found is None or found[1] <= center - width / 2 or found[0] >= center + width / 2:
         return None
     return name, Window(center, width)
