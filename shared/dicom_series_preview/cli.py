@@ -121,6 +121,7 @@ _PICTURE = _options(
     click.option("--image-width", metavar="PIXELS", help="Width of each image.  [default: 128]"),
     click.option("-q", "--quality", metavar="LEVEL", help="0 (smallest) to 100 (best).  [default: 25]"),
     click.option("--stack", metavar="N", help="Which stack of the series.  [default: 0, the main one]"),
+    click.option("--overlays", is_flag=True, flag_value="true", help="Draw overlay planes into the images."),
     _CACHE_DIR,
     click.option("--no-cache", is_flag=True, help="Keep no index and use none."),
     click.option(

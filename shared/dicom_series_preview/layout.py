@@ -143,6 +143,38 @@ def resize(
     return result
 
 
+def overlay_opacity(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """How much of each pixel of a tile an overlay hides: by the area it covers, thin lines more than that.
+
+    Up to 1:4 a pixel that is half covered is hidden, as one at the rim of padding is shown (see `resize`).
+    Beyond, a line one pixel wide would fade away; it hides half of what it crosses at any size.
+
+    Args:
+        mask: bool (r, c), the pixels of the image that the overlay marks.
+        size: Width and height of the tile.
+
+    Returns:
+        float32 (height, width), 0 (nothing) to 1.
+    """
+    covered = _shares(mask.shape[0], size[1]) @ mask.astype(np.float32) @ _shares(mask.shape[1], size[0]).T
+    shrink = max(mask.shape[0] / size[1], mask.shape[1] / size[0])
+    return np.asarray(np.minimum(max(2.0, shrink / 2) * covered, 1), np.float32)
+
+
+def draw_overlay(tile: Tile, opacity: npt.NDArray[np.float32]) -> Tile:
+    """Draw an overlay in full white.
+
+    Args:
+        tile: uint8 (height, width) or (height, width, 3).
+        opacity: float32 (height, width), as `overlay_opacity` gives it.
+
+    Returns:
+        The tile with it, a new array.
+    """
+    share = opacity if tile.ndim == 2 else opacity[..., np.newaxis]
+    return np.asarray(np.rint(tile + (255 - tile) * share), np.uint8)
+
+
 def grid(tiles: Sequence[Tile], columns: int, rows: int, tile_width: int, tile_height: int) -> Tile:
     """Put tiles together, row by row.
 

@@ -6,8 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dicom_series_preview.layout import aspect_of, failed_tile, fitted_size, grid, resize, tile_size
+from dicom_series_preview.layout import (
+    aspect_of,
+    draw_overlay,
+    failed_tile,
+    fitted_size,
+    grid,
+    overlay_opacity,
+    resize,
+    tile_size,
+)
 
+RANDOM = np.random.default_rng(1)
 NAN, INF = float("nan"), float("inf")
 
 pictures = hnp.arrays(
@@ -296,6 +306,44 @@ def test_mask_of_another_shape_is_a_mistake():
     """A mask belongs to its picture."""
     with pytest.raises(ValueError, match="a mask of"):
         resize(np.zeros((4, 4), np.uint8), (2, 2), np.ones((4, 5), bool))
+
+
+# --- overlays
+
+
+@pytest.mark.parametrize("shrink", [1, 2, 3, 4])
+def test_overlay_hides_twice_the_area_it_covers(shrink):
+    """Down to a quarter, a pixel's opacity is twice its covered share, and all from a half on."""
+    mask = RANDOM.random((6 * shrink, 8 * shrink)) < 0.3
+    covered = mask.reshape(6, shrink, 8, shrink).mean(axis=(1, 3))
+    expected = np.minimum(1, 2 * covered)
+    assert overlay_opacity(mask, (8, 6)) == pytest.approx(expected, abs=1e-6)
+
+
+@given(st.integers(1, 1500), st.floats(0, 1, exclude_max=True), st.integers(1, 64), st.booleans())
+def test_a_line_stays_visible_in_the_smallest_tile(length, place, side, upright):
+    """A line one pixel wide hides at least half of what it crosses, at any size and in any direction."""
+    mask = np.zeros((length, length), bool)
+    mask[:, int(place * length)] = True
+    opacity = overlay_opacity(mask if upright else mask.T, (side, side))
+    assert (opacity.sum(axis=1 if upright else 0) >= 0.5 - 1e-4).all()
+
+
+def test_enlarged_overlay_lies_on_its_pixels():
+    """Of an enlarged picture, an overlay hides exactly the marked pixels' squares."""
+    mask = RANDOM.random((5, 7)) < 0.5
+    assert (overlay_opacity(mask, (21, 15)) == np.kron(mask, np.ones((3, 3)))).all()
+
+
+def test_overlay_is_drawn_white():
+    """An opacity of 1 is white and one of 0 the picture, in every channel; the picture itself stays."""
+    for shape in ((2, 2), (2, 2, 3)):
+        tile = np.full(shape, 100, np.uint8)
+        drawn = draw_overlay(tile, np.array([[0, 0.5], [0.2, 1]], np.float32))
+        expected = np.array([[100, 178], [131, 255]])
+        assert (drawn == (expected if len(shape) == 2 else expected[..., np.newaxis])).all()
+        assert drawn.dtype == np.uint8
+        assert (tile == 100).all()
 
 
 # --- grid

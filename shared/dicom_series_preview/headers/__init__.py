@@ -10,6 +10,12 @@ from dicom_series_preview.headers.header import (
     split_frames,
 )
 from dicom_series_preview.headers.image import Contrast, LookupTable, Palette, PixelDescription, Window
+from dicom_series_preview.headers.overlays import (
+    OverlayPlane,
+    is_overlay_tag,
+    overlay_data,
+    overlay_planes,
+)
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
@@ -55,6 +61,7 @@ __all__ = [
     "Incomplete",
     "Item",
     "LookupTable",
+    "OverlayPlane",
     "Palette",
     "PixelDescription",
     "PixelElement",
@@ -64,7 +71,10 @@ __all__ = [
     "element_to_json",
     "fragments",
     "from_json",
+    "is_overlay_tag",
     "keyword",
+    "overlay_data",
+    "overlay_planes",
     "parse",
     "private_creator",
     "pydicom",

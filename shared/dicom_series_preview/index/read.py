@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,14 @@ from dicom_series_preview.headers import (
     Element,
     FrameLocation,
     LookupTable,
+    OverlayPlane,
     Palette,
     PixelDescription,
     Window,
     element_from_json,
     from_json,
+    is_overlay_tag,
+    overlay_planes,
     to_dataset,
 )
 from dicom_series_preview.index.build import (
@@ -69,6 +72,8 @@ class Slice:
         contrast: What they mean.
         pixel_spacing_mm: Row and column spacing that hold for showing it, or None.
         pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None.
+        overlays: The object's overlay planes, where they were asked for.
+        header_length: Bytes before its first frame, where it has such planes and a location.
     """
 
     row: int
@@ -85,6 +90,8 @@ class Slice:
     contrast: Contrast = field(repr=False)
     pixel_spacing_mm: tuple[float, float] | None
     pixel_aspect_ratio: tuple[int, int] | None
+    overlays: tuple[OverlayPlane, ...] = ()
+    header_length: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,14 +172,39 @@ class Index:
             instance_numbers=_floats(self.table["InstanceNumber"])[rows],
         )
 
-    def slices(self, rows: Sequence[int]) -> list[Slice]:
+    def slices(self, rows: Sequence[int], *, overlays: bool = False) -> list[Slice]:
         """Rows as slices to show.
 
         Args:
             rows: Rows of slices with an image.
+            overlays: Say which overlay planes their objects have.
         """
         fixed = self.table.select([column.name for column in FIXED_COLUMNS])
-        return [_slice(row, fixed.slice(row, 1).to_pylist()[0]) for row in rows]
+        slices = [_slice(row, fixed.slice(row, 1).to_pylist()[0]) for row in rows]
+        return self._with_overlays(slices) if overlays else slices
+
+    def _with_overlays(self, slices: list[Slice]) -> list[Slice]:
+        columns = [column.name for column in self.table.schema if is_overlay_tag(tag_of_field(column))]
+        constants = {tag: element for tag, element in self.constants.items() if is_overlay_tag(tag)}
+        if not columns and not constants:
+            return slices
+        columns += [name for name in ("FileName", OTHER_ELEMENTS.name) if name in self.table.column_names]
+        # By object, its first row, which has what no column gives back, and where its first frame begins.
+        firsts: dict[str, tuple[int, int]] = {}
+        wanted = {item.file_name for item in slices}
+        cells = zip(self.table["FileName"].to_pylist(), self.table["FrameOffset"].to_pylist(), strict=True)
+        for row, (name, offset) in enumerate(cells):
+            if name in wanted:
+                first, start = firsts.get(name, (row, offset))
+                firsts[name] = first, min(start or 0, offset or 0)
+        part = self.table.select(columns).take(pa.array([row for row, _ in firsts.values()], pa.int64()))
+        planes = dict(zip(firsts, map(overlay_planes, _elements(part, constants)), strict=True))
+        return [
+            replace(item, overlays=planes[item.file_name], header_length=firsts[item.file_name][1])
+            if planes[item.file_name]
+            else item
+            for item in slices
+        ]
 
     def header(self, row: int) -> Dataset:
         """The header of the object that a row belongs to, binary values aside, as the object holds it.

@@ -36,10 +36,11 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.frames import fetch_frames
 from dicom_series_preview.index import Index, Skipped
-from dicom_series_preview.layout import failed_tile, fitted_size, grid, resize, tile_size
+from dicom_series_preview.layout import draw_overlay, failed_tile, fitted_size, grid, resize, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
+from dicom_series_preview.service.overlays import Overlay, overlay_of
 from dicom_series_preview.service.reduced import area_of, decode_for_tile, wanted_reduction
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
@@ -249,7 +250,8 @@ class PreviewService:
             except ObjectError as error:
                 frames[item.row] = _Frame(item, None, error)
                 continue
-            frames[item.row] = _Frame(item, decoded)
+            overlay = overlay_of(fetched, plan.size(item), self.limits.frame_bytes)
+            frames[item.row] = _Frame(item, decoded, overlay=overlay)
         return frames
 
 
@@ -332,7 +334,7 @@ class Plan:
         stack = index.sorted_stack(picture.stack)
         chosen = _chosen(request, stack)
         normalised = normalised_positions(stack)
-        slices = index.slices([int(rows[i]) for i in chosen])
+        slices = index.slices([int(rows[i]) for i in chosen], overlays=picture.overlays)
         positions = {
             int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
             for i in chosen
@@ -357,6 +359,7 @@ class Plan:
             (picture.image_format.name, picture.quality),
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
+            *(["overlays"] if picture.overlays else []),
             [
                 (item.file_name, item.object_version, item.object_size, item.frame_number)
                 for item in self.slices
@@ -388,11 +391,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A slice's stored values, or why there are none."""
+    """A slice's stored values, or why there are none; and what is drawn over them."""
 
     slice: Slice
     decoded: Decoded | None
     error: ObjectError | StorageError | None = None
+    overlay: Overlay = field(default_factory=Overlay)
 
 
 def _reason(error: ObjectError | StorageError) -> str:
@@ -460,6 +464,7 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
         if error is not None:
             number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
+        warnings.update(frame.overlay.warnings)
     return (
         tiles,
         reported,
@@ -498,7 +503,10 @@ def _tile(
         return failed_tile(*plan.tile), None, error.reason
     if applied.warning:
         warnings[applied.warning] += 1
-    return resize(shown, plan.size(item), padding, area_of(decoded, item)), _reported(applied), None
+    tile = resize(shown, plan.size(item), padding, area_of(decoded, item))
+    if frame.overlay.opacity is not None:
+        tile = draw_overlay(tile, frame.overlay.opacity)
+    return tile, _reported(applied), None
 
 
 def _reported(applied: Applied) -> AppliedContrast:
