@@ -156,7 +156,10 @@ def overlay_opacity(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.N
     Returns:
         float32 (height, width), 0 (nothing) to 1.
     """
-    covered = _shares(mask.shape[0], size[1]) @ mask.astype(np.float32) @ _shares(mask.shape[1], size[0]).T
+    # Most rows and columns of most overlays are empty.
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    down, across = _shares(mask.shape[0], size[1])[:, rows], _shares(mask.shape[1], size[0])[:, columns]
+    covered = down @ mask[np.ix_(rows, columns)].astype(np.float32) @ across.T
     shrink = max(mask.shape[0] / size[1], mask.shape[1] / size[0])
     return np.asarray(np.minimum(max(2.0, shrink / 2) * covered, 1), np.float32)
 

@@ -55,7 +55,7 @@ def test_data_that_are_cut_off_are_refused():
         own_overlay(plane, 1, packed(bits)[:-1], PIXELS)
 
 
-@pytest.mark.parametrize("size", [(0, 8), (8, 0), (0, 0)])
+@pytest.mark.parametrize("size", [(0, 8), (8, 0), (-8, -8)])
 def test_a_plane_without_size_is_refused(size):
     """A plane needs rows and columns."""
     with pytest.raises(DecodeError, match="no rows or no columns"):
@@ -84,6 +84,7 @@ def test_a_plane_in_the_pixel_data_is_its_bit(kind, position):
         (0, {}, "no unused one"),
         (11, {}, "no unused one"),
         (16, {}, "no unused one"),
+        (-1, {}, "no unused one"),
         (13, {"lossless": False}, "compressed without"),
         (13, {"precision": 12}, "compressed without"),
     ],

@@ -329,6 +329,11 @@ def test_a_line_stays_visible_in_the_smallest_tile(length, place, side, upright)
     assert (opacity.sum(axis=1 if upright else 0) >= 0.5 - 1e-4).all()
 
 
+def test_an_overlay_of_nothing_hides_nothing():
+    """Without a marked pixel the opacity is 0 everywhere."""
+    assert not overlay_opacity(np.zeros((50, 40), bool), (8, 10)).any()
+
+
 def test_enlarged_overlay_lies_on_its_pixels():
     """Of an enlarged picture, an overlay hides exactly the marked pixels' squares."""
     mask = RANDOM.random((5, 7)) < 0.5

@@ -34,7 +34,7 @@ def own_overlay(plane: OverlayPlane, number: int, packed: bytes, pixels: PixelDe
         DecodeError: The plane has no size, or the data end before the frame does.
     """
     count = plane.rows * plane.columns
-    if count < 1:
+    if plane.rows < 1 or plane.columns < 1:
         raise DecodeError("it has no rows or no columns")
     start, end = number * count, (number + 1) * count
     needed = (end + 7) // 8
@@ -72,7 +72,7 @@ def embedded_overlay(plane: OverlayPlane, words: Words, pixels: PixelDescription
     """
     position = plane.bit_position or 0
     stored, below = stored_bits(pixels)
-    if below <= position < below + stored or position >= pixels.bits_allocated:
+    if below <= position < below + stored or not 0 <= position < pixels.bits_allocated:
         raise DecodeError(f"bit {position} of the pixel data is no unused one")
     if words.dtype.kind == "f" or words.samples.ndim != 2:
         raise DecodeError("only pixel data of one whole number a pixel have unused bits")
