@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dicom_series_preview.layout import (
-    aspect_of,
     draw_overlay,
     failed_tile,
     fitted_size,
@@ -18,7 +17,6 @@ from dicom_series_preview.layout import (
 )
 
 RANDOM = np.random.default_rng(1)
-NAN, INF = float("nan"), float("inf")
 
 pictures = hnp.arrays(
     np.uint8,
@@ -37,33 +35,6 @@ def padded_pictures(draw):
     return image, draw(hnp.arrays(np.bool_, image.shape[:2]))
 
 
-# --- aspect_of
-
-
-def test_aspect_takes_the_first_that_is_there():
-    """PixelSpacing wins over ImagerPixelSpacing, NominalScannedPixelSpacing and PixelAspectRatio."""
-    pairs = [(1, 2), (3, 4), (5, 6), (7, 8)]
-    for present in range(4):
-        assert aspect_of(*[None] * present, *pairs[present:]) == pairs[present]
-    assert aspect_of() == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    "unusable",
-    [(0, 1), (1, 0), (-1, -1), (NAN, 1), (1, INF), (INF, INF), (0.5,), (), (1, 2, 3), (20.1, 1), (1, 20.1)],
-)
-def test_unusable_spacing_is_passed_over(unusable):
-    """A pair that is no two finite numbers above 0, or a pixel longer than 20:1, gives way to the next."""
-    assert aspect_of(unusable, None, (0.5, 0.25)) == (0.5, 0.25)
-    assert aspect_of(unusable) == (1.0, 1.0)
-
-
-def test_longest_pixel_that_counts():
-    """A pixel of 20:1 is still believed, whichever way it lies."""
-    assert aspect_of((20, 1)) == (20, 1)
-    assert aspect_of((0.05, 1)) == (0.05, 1)
-
-
 # --- tile_size
 
 
@@ -79,9 +50,6 @@ def test_longest_pixel_that_counts():
         ((5, 2), 1, (1, 1), (1, 3)),  # 2.5 too
         ((1, 2), 1, (0.3, 0.1), (1, 2)),  # 1.5, though 0.3 / 0.1 is a little less than 3
         ((1, 1000), 128, (1, 1), (128, 1)),  # never nothing
-        ((512, 256), 128, (0, 1), (128, 256)),  # unusable: square
-        ((512, 256), 128, (NAN, 1), (128, 256)),
-        ((512, 256), 128, (1, 100), (128, 256)),
     ],
 )
 def test_tile_height_follows_pixels_and_spacing(shape, width, spacing, expected):

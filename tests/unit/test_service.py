@@ -212,6 +212,13 @@ def test_tile_height_follows_pixel_spacing() -> None:
     assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
 
 
+def test_spacing_that_cannot_be_gives_way() -> None:
+    """A spacing that no pixel has is passed over for the next one, in the picture too."""
+    slice_ = uniform(1, 0, PixelSpacing=[1.0, 100.0], ImagerPixelSpacing=[2.0, 1.0])
+    rendered = Bench(files(slice_)).mosaic(tile_width=1)
+    assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
+
+
 def test_colour_series_gives_a_colour_picture() -> None:
     """Colour is shown as it is; a window does not apply, and the report says so."""
     red = np.zeros((SIDE, SIDE, 3), np.uint8)

@@ -70,8 +70,8 @@ class Slice:
         location: Where the frame's data lie, or None where only the whole object tells.
         pixels: How its stored values are laid out.
         contrast: What they mean.
-        pixel_spacing_mm: Row and column spacing that hold for showing it, or None.
-        pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None.
+        pixel_spacing_mm: Row and column spacing that hold for showing it, or None where none is usable.
+        pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None where that is not usable.
         overlays: The object's overlay planes, where they were asked for.
         header_length: Bytes before its first frame, where it has such planes and a location.
     """
@@ -92,6 +92,11 @@ class Slice:
     pixel_aspect_ratio: tuple[int, int] | None
     overlays: tuple[OverlayPlane, ...] = ()
     header_length: int = 0
+
+    @property
+    def pixel_shape(self) -> tuple[float, float]:
+        """Height and width of a pixel, in mm or only relative to each other; (1, 1) where nothing tells."""
+        return self.pixel_spacing_mm or self.pixel_aspect_ratio or (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -470,6 +475,11 @@ def _palette(text: str | None, *, signed: bool) -> Palette | None:
     return Palette(red, green, blue, segmented=segmented)
 
 
+# A pixel longer than this in one direction is a header's mistake (a spacing in the wrong unit, a
+# placeholder). 5 mm slices reformatted at 0.5 mm are 1:10.
+_LARGEST_PIXEL_RATIO = 20.0
+
+
 def _spacing(cells: dict[str, Any]) -> tuple[float, float] | None:
     """Row and column spacing in mm that a picture is shown with, the first of the three that is usable."""
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
@@ -480,9 +490,10 @@ def _spacing(cells: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _pair(values: list[Any] | None) -> tuple[Any, Any] | None:
+    r"""Vertical and horizontal size of a pixel (row \ column spacing, PS3.3 10.7.1.3), or None."""
     if values is None or len(values) != 2 or not all(v is not None and 0 < v < float("inf") for v in values):
         return None
-    return values[0], values[1]
+    return (values[0], values[1]) if max(values) <= _LARGEST_PIXEL_RATIO * min(values) else None
 
 
 __all__ = ["BY_NAME", "DamagedIndexError", "Index", "Slice"]

@@ -340,7 +340,7 @@ class Plan:
             for i in chosen
         }
         pixels = slices[0].pixels
-        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *_pixel_shape(slices[0]))
+        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
         return cls(request, shape, opened, stack, slices, positions, tile, watch)
 
     @property
@@ -371,7 +371,7 @@ class Plan:
     def size(self, item: Slice) -> tuple[int, int]:
         """Width and height that a slice is shown in: the tile's, or what fits into it."""
         width, height = self.tile
-        own = tile_size(item.pixels.rows, item.pixels.columns, width, *_pixel_shape(item))
+        own = tile_size(item.pixels.rows, item.pixels.columns, width, *item.pixel_shape)
         return own if own[1] == height else fitted_size(*own, width, height)
 
     def reductions(self) -> dict[int, int]:
@@ -426,11 +426,6 @@ def _no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
     text = f"none of its {provenance.listed} objects has an image"
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
-
-
-def _pixel_shape(item: Slice) -> tuple[float, float]:
-    """Vertical and horizontal size of a pixel, in mm or relative to each other."""
-    return item.pixel_spacing_mm or item.pixel_aspect_ratio or (1.0, 1.0)
 
 
 def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[ReportedTile], list[str]]:

@@ -241,19 +241,39 @@ def test_windows_keep_the_files_order():
 
 
 @pytest.mark.parametrize(
-    ("elements", "spacing"),
+    ("elements", "shape"),
     [
         ({"PixelSpacing": [1, 2], "ImagerPixelSpacing": [3, 4]}, (1, 2)),
         ({"PixelSpacing": None, "ImagerPixelSpacing": [3, 4], "NominalScannedPixelSpacing": [5, 6]}, (3, 4)),
-        ({"PixelSpacing": [0, 0], "NominalScannedPixelSpacing": [5, 6]}, (5, 6)),
-        ({"PixelSpacing": None, "PixelAspectRatio": [1, 2]}, None),
+        ({"PixelSpacing": None, "NominalScannedPixelSpacing": [5, 6], "PixelAspectRatio": [7, 8]}, (5, 6)),
+        ({"PixelSpacing": None, "PixelAspectRatio": [1, 2]}, (1, 2)),
+        ({"PixelSpacing": None}, (1, 1)),
     ],
 )
-def test_spacing_precedence(elements, spacing):
-    """PixelSpacing counts before ImagerPixelSpacing and NominalScannedPixelSpacing; zeros are none."""
+def test_spacing_precedence(elements, shape):
+    """PixelSpacing wins over ImagerPixelSpacing, NominalScannedPixelSpacing and PixelAspectRatio."""
     shown = only(make.image(**elements))
-    assert shown.pixel_spacing_mm == spacing
-    assert shown.pixel_aspect_ratio == ((1, 2) if "PixelAspectRatio" in elements else None)
+    assert shown.pixel_shape == shape
+
+
+@pytest.mark.parametrize(
+    "unusable", [[0, 0], [0, 1], [1, 0], [-1, -1], [0.5], [1, 2, 3], [20.1, 1], [1, 20.1], [1, 100]]
+)
+def test_unusable_spacing_is_passed_over(unusable):
+    """A pair that is no two numbers above 0, or a pixel longer than 20:1, gives way to the next."""
+    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        elements = {"PixelSpacing": None, name: unusable}
+        assert only(make.image(**elements)).pixel_shape == (1, 1)
+        assert only(make.image(**elements, PixelAspectRatio=[2, 3])).pixel_shape == (2, 3)
+    given_way = only(make.image(PixelSpacing=unusable, ImagerPixelSpacing=[0.5, 0.25]))
+    assert given_way.pixel_shape == given_way.pixel_spacing_mm == (0.5, 0.25)
+    assert only(make.image(PixelSpacing=None, PixelAspectRatio=[1, 21])).pixel_aspect_ratio is None
+
+
+@pytest.mark.parametrize("spacing", [[20, 1], [0.05, 1]])
+def test_longest_pixel_that_counts(spacing):
+    """A pixel of 20:1 is still believed, whichever way it lies."""
+    assert only(make.image(PixelSpacing=spacing)).pixel_shape == tuple(spacing)
 
 
 def lut(entries, first, bits, data, vr="US"):
