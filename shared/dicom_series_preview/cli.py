@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.errors import OutputError, PreviewError, RequestError
+from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
 from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Settings
 
 if TYPE_CHECKING:
@@ -235,9 +235,9 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
         provenance = built.index.provenance
         skipped = f", {len(provenance.skipped)} skipped" if provenance.skipped else ""
         limited = f", limited to {provenance.limit}" if provenance.limit is not None else ""
-        count = built.index.table.num_rows
+        count = counted(built.index.table.num_rows, "slice")
         lines.append(
-            f"{built.source:8} {built.name}: {count} slices{skipped}{limited} -> {service.index_path(built)}"
+            f"{built.source:8} {built.name}: {count}{skipped}{limited} -> {service.index_path(built)}"
         )
     _say(*lines)
     if failures:

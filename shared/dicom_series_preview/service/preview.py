@@ -33,6 +33,7 @@ from dicom_series_preview.errors import (
     RequestError,
     StorageError,
     UndecodableError,
+    counted,
 )
 from dicom_series_preview.frames import fetch_frames
 from dicom_series_preview.index import Index, Skipped
@@ -328,7 +329,7 @@ class Plan:
         rows = index.stacks.get(picture.stack)
         if rows is None:
             counts = ", ".join(
-                f"{number} ({len(members)} slices)" for number, members in index.stacks.items()
+                f"{number} ({counted(len(members), 'slice')})" for number, members in index.stacks.items()
             )
             raise RequestError("stack", f"{picture.stack} is none of this series' stacks: {counts}")
         stack = index.sorted_stack(picture.stack)
@@ -409,7 +410,13 @@ def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[Reporte
     error = frames[plan.slices[0].row].error
     if isinstance(error, StorageError):
         raise error
-    problem = f"none of the {len(plan.slices)} slices chosen can be shown; {reported[0].error}"
+    count = len(plan.slices)
+    text = (
+        "the one slice chosen cannot be shown"
+        if count == 1
+        else f"none of the {count} slices chosen can be shown"
+    )
+    problem = f"{text}; {reported[0].error}"
     raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
 
 
@@ -424,7 +431,8 @@ def _without_image(index: Index) -> list[Skipped]:
 
 def _no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
-    text = f"none of its {provenance.listed} objects has an image"
+    count = provenance.listed
+    text = "its one object has no image" if count == 1 else f"none of its {count} objects has an image"
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
 
 
