@@ -251,7 +251,13 @@ def convert(element: RawElement, vr: str, context: _Context, depth: int = 0) -> 
     """
     raw = element.value
     if vr == "SQ":
-        return Element(element.tag, vr, _items(element, context, depth))
+        try:
+            return Element(element.tag, vr, _items(element, context, depth))
+        except HeaderError:
+            if not element.tag >> 16 & 1:
+                raise
+            # Of a maker's own sequence that is broken the bytes are kept; pictures need nothing of it.
+            vr = "UN"
     if vr in BULK_VRS or (vr not in _CONVERTERS and vr not in _TEXT_VRS):
         keep = len(raw) <= _INLINE_BYTES or element.tag in LOOKUP_TABLE_DATA
         if keep and not element.little and vr == "OW":
