@@ -431,6 +431,10 @@ def test_real_frames_are_pydicoms(real_data, part):
         frames = {f.slice.frame_number: f for f in fetch_frames(storage, SERIES, slices)}
         assert len(frames) == len(slices), path
         dataset = pydicom.dcmread(path, force=True)
+        if path.name == "GH626.dcm":
+            # Behind its sequence that counts itself too short pydicom finds no pixels.
+            assert record.pixel_keyword not in dataset
+            continue
         compared += compare(record, dataset, frames, path)
         assert len(storage.ranges) <= len(slices) + 1, path
     assert compared > 60
