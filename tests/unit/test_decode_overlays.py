@@ -103,3 +103,29 @@ def test_colour_and_floats_have_no_unused_bits(samples):
     plane = OverlayPlane(0x6000, ROWS, COLUMNS, bit_position=13)
     with pytest.raises(DecodeError, match="one whole number a pixel"):
         embedded_overlay(plane, words(samples), PIXELS)
+
+
+SHORTS = st.integers(-(2**15), 2**16)
+
+
+@given(
+    size=st.tuples(SHORTS, SHORTS),
+    origin=st.tuples(SHORTS, SHORTS),
+    number=st.integers(0, 2**31),
+    position=SHORTS,
+    data=st.binary(max_size=64),
+)
+def test_no_values_crash(size, origin, number, position, data):
+    """Whatever a header says of a plane, it is a mask of the image's shape or refused."""
+    own = OverlayPlane(0x6000, *size, origin=origin)
+    embedded = OverlayPlane(0x6000, *size, origin=origin, bit_position=position)
+    zeros = words(np.zeros((ROWS, COLUMNS), np.uint16))
+    for read in (
+        lambda: own_overlay(own, number, data, PIXELS),
+        lambda: embedded_overlay(embedded, zeros, PIXELS),
+    ):
+        try:
+            found = read()
+        except DecodeError:
+            continue
+        assert (found.shape, found.dtype) == ((ROWS, COLUMNS), bool)

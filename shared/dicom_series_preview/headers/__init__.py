@@ -9,7 +9,14 @@ from dicom_series_preview.headers.header import (
     parse,
     split_frames,
 )
-from dicom_series_preview.headers.image import Contrast, LookupTable, Palette, PixelDescription, Window
+from dicom_series_preview.headers.image import (
+    Content,
+    Contrast,
+    LookupTable,
+    Palette,
+    PixelDescription,
+    Window,
+)
 from dicom_series_preview.headers.overlays import (
     OverlayPlane,
     is_overlay_tag,
@@ -53,6 +60,7 @@ __all__ = [
     "REAL_VRS",
     "SHARED_FUNCTIONAL_GROUPS",
     "Bulk",
+    "Content",
     "Contrast",
     "Converter",
     "Element",
