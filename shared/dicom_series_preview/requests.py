@@ -33,6 +33,7 @@ class Picture:
         quality: 0 (smallest) to 100 (best).
         stack: The stack that is shown, 0 the main one.
         untile: Siemens mosaics are shown as the slices in them.
+        overlays: Overlay planes are drawn into the images.
     """
 
     image_format: ImageFormat
@@ -40,6 +41,7 @@ class Picture:
     quality: int = DEFAULT_QUALITY
     stack: int = 0
     untile: bool = False
+    overlays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,12 +267,6 @@ class _Reader:
             return default
         return number
 
-    def flag(self, name: str) -> bool:
-        text = self.text(name)
-        if text is not None and text.lower() not in ("true", "false"):
-            self.problem(RequestError(name, f"{text!r} is neither true nor false"))
-        return text is not None and text.lower() == "true"
-
     def number(self, name: str, default: float | None, low: float, high: float) -> float | None:
         text = self.text(name)
         if text is None:
@@ -284,6 +280,12 @@ class _Reader:
             self.problem(RequestError(name, f"{text} is out of range; give {low:g} to {high:g}"))
             return default
         return number
+
+    def flag(self, name: str) -> bool:
+        text = self.text(name)
+        if text is not None and text.lower() not in ("true", "false"):
+            self.problem(RequestError(name, f"{text!r} is neither true nor false"))
+        return text is not None and text.lower() == "true"
 
     def range(self) -> tuple[float, float]:
         """`start` and `end`."""
@@ -304,6 +306,7 @@ class _Reader:
             quality=self.integer("quality", DEFAULT_QUALITY, 0, 100),
             stack=self.integer("stack", 0, 0, None),
             untile=self.flag("untile"),
+            overlays=self.flag("overlays"),
         )
 
     def contrast(self) -> ContrastSpec:

@@ -169,6 +169,15 @@ def test_a_mosaic_that_cannot_be_decoded_fails_each_of_its_slices() -> None:
         Bench({name: data[:-300] for name, data in files(bad).items()}).mosaic(untile="true")
 
 
+def test_overlays_of_mosaics_are_left_out_of_their_slices() -> None:
+    """Overlay planes belong to the whole frame: they are not drawn on its slices, and a warning says so."""
+    bench = Bench(files(make_dicom.add(mosaic(volume(4)), 0x60003000, "OW", bytes(32))))
+    plain, asked = bench.mosaic(untile="true"), bench.mosaic(untile="true", overlays="true")
+    assert plain.report.warnings == ()
+    assert asked.report.warnings == ("overlay planes are left out of slices that are no frames",)
+    assert plain.data == asked.data
+
+
 # --- levels
 
 
@@ -303,7 +312,7 @@ def test_a_level_without_a_tile_is_an_error() -> None:
     source, _ = jpeg_level(picture(40, 40)[0, 0])
     ((name, data),) = files(source, syntax=make_dicom.JPEG).items()
     start = data.rindex(make_dicom.ITEM, 0, data.index(b"\xff\xd8\xff"))
-    with pytest.raises(UndecodableError, match="none of the 1 slices"):
+    with pytest.raises(UndecodableError, match="the one slice chosen cannot be shown"):
         Bench({name: data[:start] + b"\0" * (len(data) - start)}).image()
     bench = Bench({name: data})
     plan = bench.service.plan(ImageRequest.from_strings("S", "a.webp", given({"position": 0})))

@@ -18,6 +18,12 @@ from dicom_series_preview.headers.image import (
     Window,
 )
 from dicom_series_preview.headers.mosaic import Mosaic, csa_values
+from dicom_series_preview.headers.overlays import (
+    OverlayPlane,
+    is_overlay_tag,
+    overlay_data,
+    overlay_planes,
+)
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
@@ -66,6 +72,7 @@ __all__ = [
     "Item",
     "LookupTable",
     "Mosaic",
+    "OverlayPlane",
     "Palette",
     "PixelDescription",
     "PixelElement",
@@ -77,7 +84,10 @@ __all__ = [
     "element_to_json",
     "fragments",
     "from_json",
+    "is_overlay_tag",
     "keyword",
+    "overlay_data",
+    "overlay_planes",
     "parse",
     "private_creator",
     "pydicom",

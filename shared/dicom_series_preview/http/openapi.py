@@ -46,6 +46,7 @@ _PICTURE = (
     _query("quality", _integer(DEFAULT_QUALITY, 0, 100), "0 (smallest) to 100 (best)."),
     _query("stack", _integer(0, 0), "Which stack of the series."),
     _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
+    _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
 )
 _START = _query("start", {**_POSITION, "default": 0}, "First position shown.")
 _END = _query("end", {**_POSITION, "default": 1}, "Last position shown.")
