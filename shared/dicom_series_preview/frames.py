@@ -27,6 +27,7 @@ from dicom_series_preview.storage import ByteRange
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dicom_series_preview.headers import PixelElement, Scan
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
@@ -123,9 +124,10 @@ def _frames(fetched: Fetched, slices: Sequence[Slice], head: Fetched) -> Iterato
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
+    whole = _Whole(fetched.data)
     for item in slices:
         try:
-            frame = _from_whole(fetched.data, item) if is_whole else _from_part(fetched, item)
+            frame = whole.frame(item) if is_whole else _from_part(fetched, item)
             yield replace(frame, header=head.data) if _needs_header(item) else frame
         except ObjectError as reason:
             yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
@@ -149,22 +151,46 @@ def _bit_offset(item: Slice) -> int:
     return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
-def _from_whole(data: bytes, item: Slice) -> FrameBytes:
-    """A frame out of its whole object: deflated, or encapsulated without an offset table that holds."""
-    scanned = scan(data, len(data))
-    if isinstance(scanned, Incomplete) or scanned.pixels is None:
-        raise DecodeError("the object has no pixels any more")
-    pixels = scanned.pixels
-    if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
-        raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
-    if pixels.length is not None:
-        bits = item.pixels.native_frame_bits
-        first = (item.frame_number - 1) * bits
-        start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-        end = min(end, start + _LIMIT_BYTES)
-        part = data_set_of(data, start, end) if scanned.deflated else data[start:end]
-        return FrameBytes(item, part, first % 8)
-    codestream = split_frames(data, pixels, item.pixels.number_of_frames)[item.frame_number - 1]
-    if not codestream:
-        raise HeaderError("cut off: the object ends inside the frame")
-    return FrameBytes(item, codestream)
+@dataclass(slots=True)
+class _Whole:
+    """A whole object that frames are taken out of: deflated, or encapsulated without a true offset table.
+
+    Attributes:
+        data: The object.
+        scanned: Its header, once it has been read.
+        codestreams: Those of its frames, once one has been asked for.
+    """
+
+    data: bytes
+    scanned: Scan | None = None
+    codestreams: list[bytes] = field(default_factory=list)
+
+    def frame(self, item: Slice) -> FrameBytes:
+        """One of its frames.
+
+        Raises:
+            ObjectError: It is not there.
+        """
+        pixels, scanned = self._pixels()
+        if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
+            raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
+        if pixels.length is not None:
+            bits = item.pixels.native_frame_bits
+            first = (item.frame_number - 1) * bits
+            start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
+            end = min(end, start + _LIMIT_BYTES)
+            part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
+            return FrameBytes(item, part, first % 8)
+        if not self.codestreams:
+            self.codestreams = split_frames(self.data, pixels, item.pixels.number_of_frames)
+        codestream = self.codestreams[item.frame_number - 1]
+        if not codestream:
+            raise HeaderError("cut off: the object ends inside the frame")
+        return FrameBytes(item, codestream)
+
+    def _pixels(self) -> tuple[PixelElement, Scan]:
+        scanned = self.scanned or scan(self.data, len(self.data))
+        if isinstance(scanned, Incomplete) or scanned.pixels is None:
+            raise DecodeError("the object has no pixels any more")
+        self.scanned = scanned
+        return scanned.pixels, scanned
