@@ -11,24 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import obstore
-from obstore.exceptions import BaseError, GenericError, InvalidPathError
+from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import S3Store
 
-from dicom_series_preview.errors import (
-    AccessDeniedError,
-    ObjectNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.errors import StorageError, StorageUnavailableError
 from dicom_series_preview.storage.base import ObjectInfo
-from dicom_series_preview.storage.objectstore import (
-    OBSTORE_ERRORS,
-    PAGE_OBJECTS,
-    ObjectStoreStorage,
-    cause,
-    storage_error,
-    without_markers,
-)
+from dicom_series_preview.storage.failures import OBSTORE_ERRORS, s3_error, storage_error
+from dicom_series_preview.storage.objectstore import ObjectStoreStorage, without_markers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,13 +44,6 @@ _ROLE_VARIABLES = {
     "AWS_WEB_IDENTITY_TOKEN_FILE": "web_identity_token_file",
     "AWS_ROLE_ARN": "role_arn",
     "AWS_ROLE_SESSION_NAME": "role_session_name",
-}
-_DENIED_CODES = {
-    "AccessDenied",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
 }
 # A whole object may be large and a line slow: what stalls is cut off, what still moves is not.
 _TRANSFER_FACTOR = 10
@@ -162,7 +144,7 @@ class S3Storage(ObjectStoreStorage):
         url = "s3://" + "/".join(filter(None, (access.bucket, prefix)))
         super().__init__(
             store=_store(url, access, settings, retry, settings.max_retries),
-            probe=_store(url, access, settings, retry, 0),
+            reader=_store(url, access, settings, retry, 0),
             url=url,
             prefix=prefix,
             concurrency=settings.concurrency,
@@ -184,25 +166,17 @@ class S3Storage(ObjectStoreStorage):
         """
         url = self._object_url(folder) if folder else self._url
         try:
-            found = self._list(folder)
+            return self._list(folder)
         except InvalidPathError:
             logger.debug("%s holds keys that obstore cannot list", url)
             return self._list_with_boto3(folder, url)
-        except GenericError as error:
-            # obstore does not tell why S3 refused a listing; boto3, asked for one key, does.
-            self._meter.count(lists=1)
-            self._diagnose(url, error)
-            raise StorageUnavailableError(url, cause(error)) from error
         except OBSTORE_ERRORS as error:
-            self._meter.count(lists=1)
             raise storage_error(url, error) from error
-        self._meter.count(lists=max(1, -(-len(found) // PAGE_OBJECTS)))
-        return found
 
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`, with boto3: obstore's prefixes end where a folder does."""
         start = f"{self._prefix}/" if self._prefix else ""
-        pages = self._pages(self._url, self._settings.max_retries, Prefix=start + prefix, Delimiter="/")
+        pages = self._pages(self._url, Prefix=start + prefix, Delimiter="/")
         return sorted(
             common["Prefix"][len(start) : -1] for page in pages for common in page.get("CommonPrefixes", [])
         )
@@ -219,22 +193,13 @@ class S3Storage(ObjectStoreStorage):
         below = f"{start}{folder}/" if folder else start
         found = [
             ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
-            for page in self._pages(url, self._settings.max_retries, Prefix=below)
+            for page in self._pages(url, Prefix=below)
             for entry in page.get("Contents", [])
             if not (entry["Key"].endswith("/") and entry["Size"] == 0)
         ]
         return sorted(without_markers(found), key=lambda info: info.path)
 
-    def _diagnose(self, url: str, error: Exception) -> None:
-        try:
-            for _ in self._pages(url, 0, MaxKeys=1):
-                return
-        except StorageUnavailableError:
-            return  # the caller raises the first error
-        except StorageError as typed:
-            raise typed from error
-
-    def _pages(self, url: str, retries: int, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    def _pages(self, url: str, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
         """The pages of one listing; boto3's errors are made ours. `query` is ListObjectsV2's."""
         # boto3 takes 160 ms to import, and most previews never come here.
         from botocore.exceptions import (  # noqa: PLC0415
@@ -245,7 +210,7 @@ class S3Storage(ObjectStoreStorage):
         )
 
         try:
-            with closing(_client(self._access, self._settings, retries)) as client:
+            with closing(_client(self._access, self._settings)) as client:
                 pages = client.get_paginator("list_objects_v2")
                 for page in pages.paginate(Bucket=self._access.bucket, **query):
                     self._meter.count(lists=1)
@@ -253,25 +218,13 @@ class S3Storage(ObjectStoreStorage):
         except ClientError as error:
             self._meter.count(lists=1)
             details = error.response
-            raise _client_error(
-                url, details["Error"].get("Code", ""), details["ResponseMetadata"]["HTTPStatusCode"]
+            raise s3_error(
+                url, details["ResponseMetadata"]["HTTPStatusCode"], details["Error"].get("Code", "")
             ) from error
         except (ConnectionError, HTTPClientError) as error:
             raise StorageUnavailableError(url, _sentence(error)) from error
         except BotoCoreError as error:
             raise StorageError(url, _sentence(error)) from error
-
-
-def _client_error(url: str, code: str, status: int) -> StorageError:
-    if code == "NoSuchBucket" or status == 404:
-        return ObjectNotFoundError(url, "there is no such bucket")
-    if status in {401, 403} or code in _DENIED_CODES:
-        return AccessDeniedError(
-            url, f"access denied ({code or status}); check the credentials and permissions"
-        )
-    if status >= 500 or status == 429 or code in {"SlowDown", "RequestTimeout", "Throttling"}:
-        return StorageUnavailableError(url, f"status {status} {code}")
-    return StorageError(url, f"status {status} {code}")
 
 
 def _sentence(error: Exception) -> str:
@@ -355,13 +308,13 @@ def _on_ec2(environment: Mapping[str, str], dmi_vendor: Path) -> bool:
         return False
 
 
-def _client(access: S3Access, settings: Settings, retries: int) -> BaseClient:
+def _client(access: S3Access, settings: Settings) -> BaseClient:
     import boto3  # noqa: PLC0415  boto3 takes 160 ms to import, and most previews never list folders
     from botocore import UNSIGNED  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
     config = Config(
-        retries={"total_max_attempts": retries + 1, "mode": "standard"},
+        retries={"total_max_attempts": settings.max_retries + 1, "mode": "standard"},
         connect_timeout=min(settings.request_timeout_s, 10),
         read_timeout=settings.request_timeout_s,
         s3={"addressing_style": "path"} if access.endpoint else {},
