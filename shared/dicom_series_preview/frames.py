@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    CredentialsError,
     DecodeError,
     HeaderError,
     ObjectChangedError,
@@ -64,6 +65,7 @@ def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iter
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
         StorageUnavailableError: The storage fails beyond every retry.
+        CredentialsError: The credentials are refused, or no longer accepted.
     """
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
@@ -92,7 +94,7 @@ def _range(series: str, item: Slice) -> ByteRange:
 def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | Slice]:
     """The frames in what came; a slice where its offset table is wrong: the whole object is needed."""
     error = fetched.error
-    if isinstance(error, (ObjectChangedError, StorageUnavailableError)):
+    if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
         raise error
     if error is not None:
         yield from (FrameBytes(item, b"", error=error) for item in slices)

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    CredentialsError,
     HeaderError,
     ObjectChangedError,
     ObjectError,
@@ -121,6 +122,7 @@ class HeaderReader:
         Raises:
             StorageUnavailableError: The storage fails beyond every retry; an index without what it failed to
                 tell would pass for a whole one.
+            CredentialsError: The credentials are refused, or no longer accepted.
         """
         fresh = deque(_Pending(info, version=info.version) for info in objects)
         held: list[_Pending] = []
@@ -202,6 +204,6 @@ class HeaderReader:
 
 def _storage_reason(error: StorageError) -> str:
     """Why the storage withholds one object; what concerns it as a whole is raised."""
-    if isinstance(error, StorageUnavailableError):
+    if isinstance(error, (StorageUnavailableError, CredentialsError)):
         raise error
     return error.problem

@@ -7,6 +7,7 @@ import logging
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from obstore.store import BackoffConfig, ClientConfig, RetryConfig, S3Config
 
     from dicom_series_preview.settings import Settings
+    from dicom_series_preview.storage.credentials import SessionCredentials
     from dicom_series_preview.storage.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class S3Access:
         anonymous: Requests are not signed.
         ca_bundle: A file of certificate authorities, or None for the usual ones.
         credentials: obstore's options for keys or for a role it fetches itself.
-        session: boto3's session, where the credentials come from a profile or an instance's role.
+        session: Where boto3 finds the credentials: a profile, a container's or an instance's role.
     """
 
     bucket: str
@@ -69,7 +71,7 @@ class S3Access:
     anonymous: bool = True
     ca_bundle: str | None = None
     credentials: S3Config | None = field(default=None, repr=False)
-    session: Session | None = None
+    session: SessionCredentials | None = None
 
 
 def resolve_access(
@@ -91,7 +93,7 @@ def resolve_access(
         StorageError: Credentials are named that are not there, or by halves.
     """
     credentials: S3Config | None = None
-    session: Session | None = None
+    session: SessionCredentials | None = None
     if bucket not in PUBLIC_BUCKETS:
         credentials = _environment_credentials(bucket, environment)
         session = None if credentials else _boto3_session(bucket, environment, dmi_vendor)
@@ -254,8 +256,10 @@ def _environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3C
     return cast("S3Config", role) if usable else None
 
 
-def _boto3_session(bucket: str, environment: Mapping[str, str], dmi_vendor: Path) -> Session | None:
-    """boto3's session where a profile, a container's or an instance's role gives credentials, else None."""
+def _boto3_session(
+    bucket: str, environment: Mapping[str, str], dmi_vendor: Path
+) -> SessionCredentials | None:
+    """What boto3 finds where a profile, a container's or an instance's role gives credentials, else None."""
     home = Path(environment.get("HOME") or Path.home())
     credentials_file = _aws_file(environment, "AWS_SHARED_CREDENTIALS_FILE", home / ".aws" / "credentials")
     config_file = _aws_file(environment, "AWS_CONFIG_FILE", home / ".aws" / "config")
@@ -266,21 +270,29 @@ def _boto3_session(bucket: str, environment: Mapping[str, str], dmi_vendor: Path
     ):
         return None
     # boto3 takes 160 ms to import: only those pay who need it.
-    import boto3  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-    from botocore.session import Session as BotocoreSession  # noqa: PLC0415
 
-    core = BotocoreSession(profile=profile)
-    core.set_config_variable("credentials_file", str(credentials_file))
-    core.set_config_variable("config_file", str(config_file))
+    from dicom_series_preview.storage.credentials import SessionCredentials  # noqa: PLC0415
+
+    reopen = partial(_session, profile, credentials_file, config_file)
     try:
-        session = boto3.Session(botocore_session=core)
+        session = reopen()
         found = session.get_credentials()
     except BotoCoreError as error:
         raise StorageError(f"s3://{bucket}", f"AWS credentials: {_sentence(error)}") from error
     if found is None and profile:
         raise StorageError(f"s3://{bucket}", f"the AWS profile {profile} holds no credentials")
-    return session if found else None
+    return SessionCredentials(session, reopen) if found else None
+
+
+def _session(profile: str | None, credentials_file: Path, config_file: Path) -> Session:
+    import boto3  # noqa: PLC0415  see above
+    from botocore.session import Session as BotocoreSession  # noqa: PLC0415
+
+    core = BotocoreSession(profile=profile)
+    core.set_config_variable("credentials_file", str(credentials_file))
+    core.set_config_variable("config_file", str(config_file))
+    return boto3.Session(botocore_session=core)
 
 
 def _aws_file(environment: Mapping[str, str], variable: str, usual: Path) -> Path:
@@ -321,11 +333,15 @@ def _client(access: S3Access, settings: Settings) -> BaseClient:
     )
     if access.anonymous:
         config = config.merge(Config(signature_version=UNSIGNED))
-    keys = access.credentials or {}
-    session = access.session or boto3.Session(
+    keys: Mapping[str, Any] = access.credentials or {}
+    token = keys.get("session_token")
+    if access.session:
+        keys = access.session()
+        token = keys["token"]
+    session = boto3.Session(
         aws_access_key_id=keys.get("access_key_id"),
         aws_secret_access_key=keys.get("secret_access_key"),
-        aws_session_token=keys.get("session_token"),
+        aws_session_token=token,
     )
     client: BaseClient = session.client(
         "s3",
@@ -355,18 +371,12 @@ def _store(url: str, access: S3Access, settings: Settings, retry: RetryPolicy, m
         config["endpoint"] = access.endpoint
         config["virtual_hosted_style_request"] = False
     try:
-        provider = None
-        if access.session:
-            # It imports boto3, which the session has already done.
-            from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
-
-            provider = Boto3CredentialProvider(access.session)
         return S3Store(
             access.bucket,
             config=config,
             client_options=_client_options(access, settings),
             retry_config=retries,
-            credential_provider=provider,
+            credential_provider=access.session,
         )
     except (BaseError, OSError) as error:
         raise StorageError(url, f"cannot be opened: {_sentence(error)}") from error

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from dicom_series_preview.errors import (
     AccessDeniedError,
@@ -21,6 +24,8 @@ from dicom_series_preview.storage.s3 import S3Access, bucket_region, resolve_acc
 from servers import Answer, Asked, ScriptedServer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import servers
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAKEY", "AWS_SECRET_ACCESS_KEY": "wordless"}
@@ -111,12 +116,49 @@ def test_profiles(tmp_path: Path) -> None:
         access = resolved(tmp_path, environment)
         assert not access.anonymous
         assert access.session is not None
-        return access.session.get_credentials().access_key
+        return access.session()["access_key_id"]
 
     assert key({}) == "D"
     assert key({"AWS_PROFILE": "mine"}) == "M"
     assert key({"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "elsewhere")}) == "E"
     assert resolved(tmp_path, {"AWS_PROFILE": "mine"}, region=None).region == "ap-south-1"
+
+
+def test_a_profile_is_read_again(tmp_path: Path) -> None:
+    """Keys that are written anew while the process runs are found within minutes."""
+    (tmp_path / ".aws").mkdir()
+    file = tmp_path / ".aws" / "credentials"
+    file.write_text(PROFILES)
+    session = resolved(tmp_path, {}).session
+    assert session is not None
+    first = session()
+    assert (first["access_key_id"], first["token"]) == ("D", None)
+    expires_at = first["expires_at"]
+    assert expires_at is not None
+    assert datetime.now(UTC) < expires_at <= datetime.now(UTC) + timedelta(minutes=10)
+    file.write_text(PROFILES.replace("= D", "= N\naws_session_token = T"))
+    assert (session()["access_key_id"], session()["token"]) == ("N", "T")
+    file.write_text("")
+    with pytest.raises(NoCredentialsError):
+        session()
+
+
+def test_what_expires_is_renewed_by_botocore(tmp_path: Path) -> None:
+    """A container's role is asked for again when it is about to expire, and not before."""
+    left_s = iter((300, 3600))
+
+    def role(_asked: Asked) -> Answer:
+        expiration = (datetime.now(UTC) + timedelta(seconds=next(left_s))).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {"AccessKeyId": "R", "SecretAccessKey": "r", "Token": "T", "Expiration": expiration}
+        return Answer(200, {}, json.dumps(body).encode())
+
+    with ScriptedServer(role) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        session = resolved(tmp_path, {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{server.url}/role"}).session
+        assert session is not None
+        assert {session()["access_key_id"] for _ in range(3)} == {"R"}
+        assert len(server.asked) == 2
 
 
 def test_missing_profile(tmp_path: Path) -> None:
@@ -286,6 +328,69 @@ def test_one_request_for_one_object(tmp_path: Path) -> None:
         assert (got.data, got.object_size, got.version) == (b"0123456789", 10, '"v1"')
         assert [asked.method for asked in server.asked] == ["GET"]
         assert "range" not in {name.lower() for name in server.asked[0].headers}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (400, "ExpiredToken", "have expired"),
+        (403, "ExpiredToken", "have expired"),
+        (403, "RequestTimeTooSkewed", "clock"),
+        (403, "InvalidAccessKeyId", "not accepted"),
+        (403, "SignatureDoesNotMatch", "not accepted"),
+    ],
+)
+def test_credentials_that_fail_say_what_to_do(status: int, code: str, said: str, tmp_path: Path) -> None:
+    """Refused credentials are told apart from a refused object: at once, and what helps is named."""
+    with ScriptedServer([Answer(status, {}, error(code))]) as server:
+        storage = opened(server.url, tmp_path, **KEYS)
+        (got,) = storage.fetch([RANGE])
+        with pytest.raises(CredentialsError) as raised:
+            storage.list_objects("s")
+        for failed in (got.error, raised.value):
+            assert isinstance(failed, CredentialsError)
+            assert said in str(failed)
+            assert code in str(failed)
+            assert "\n" not in str(failed)
+        assert len(server.asked) == 2
+
+
+def test_credentials_that_cannot_be_had(tmp_path: Path) -> None:
+    """Where a profile's keys go missing while the process runs, the error names it."""
+    credentials = tmp_path / "credentials"
+    credentials.write_text(PROFILES)
+    with ScriptedServer([PART]) as server:
+        storage = opened(server.url, tmp_path, AWS_SHARED_CREDENTIALS_FILE=str(credentials))
+        credentials.write_text("")
+        (got,) = storage.fetch([RANGE])
+    assert isinstance(got.error, CredentialsError)
+    assert "the AWS credentials cannot be had" in got.error.problem
+    assert "Unable to locate credentials" in got.error.problem
+
+
+def listing(keys: Sequence[str], token: str = "") -> bytes:
+    """A page of a listing."""
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+    rows = "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;v&quot;</ETag><Size>3</Size></Contents>"
+        for key in keys
+    )
+    return f"<ListBucketResult>{more if token else ''}{rows}</ListBucketResult>".encode()
+
+
+def test_a_broken_listing_goes_on(tmp_path: Path) -> None:
+    """A listing that breaks off is asked for again from its last key on, and every try is counted."""
+    cut = Answer(200, {"Content-Length": "1000"}, b"<ListBucketResult>")
+    first, second = [f"s/{number:04}" for number in range(1000)], ["s/1000", "s/1001"]
+    answers = [Answer(503), Answer(200, {}, listing(first, "next")), cut, Answer(200, {}, listing(second))]
+    with ScriptedServer(answers) as server:
+        storage = opened(server.url, tmp_path)
+        assert [info.path for info in storage.list_objects("s")] == first + second
+        paths = [asked.path for asked in server.asked]
+    assert "continuation-token=next" in paths[2]
+    assert "start-after=s%2F0999" in paths[3]
+    assert len(paths) == storage.usage.lists == 4
 
 
 @pytest.mark.parametrize(
