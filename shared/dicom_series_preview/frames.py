@@ -23,10 +23,10 @@ from dicom_series_preview.headers import (
     split_frames,
 )
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import ByteRange
+from dicom_series_preview.storage import ByteRange, InHand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
@@ -52,15 +52,19 @@ class FrameBytes:
     error: ObjectError | StorageError | None = None
 
 
-def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+def fetch_frames(
+    storage: Storage, series: str, slices: Sequence[Slice], in_hand: InHand | None = None
+) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
-    Frames whose place only their whole object tells share one request for that object.
+    Frames whose place only their whole object tells share one request for that object. What came with the
+    headers is not asked for.
 
     Args:
         storage: The root the series lies in.
         series: The series' folder below it.
         slices: What to fetch, none twice.
+        in_hand: What came with the headers, or None.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
@@ -71,7 +75,7 @@ def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iter
     for item in slices:
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
-    for fetched in storage.fetch(waiting):
+    for fetched in _fetch(storage, waiting, in_hand or InHand()):
         for frame in _frames(fetched, waiting[fetched.range]):
             if isinstance(frame, FrameBytes):
                 yield frame
@@ -81,6 +85,18 @@ def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iter
         yield from (
             frame for frame in _frames(fetched, again[fetched.range]) if isinstance(frame, FrameBytes)
         )
+
+
+def _fetch(storage: Storage, ranges: Iterable[ByteRange], in_hand: InHand) -> Iterator[Fetched]:
+    """What is in hand, then what the storage has."""
+    missing = []
+    for wanted in ranges:
+        fetched = in_hand.fetch(wanted)
+        if fetched is None:
+            missing.append(wanted)
+        else:
+            yield fetched
+    yield from storage.fetch(missing)
 
 
 def _range(series: str, item: Slice) -> ByteRange:

@@ -31,7 +31,7 @@ from dicom_series_preview.index import (
     fingerprint,
     is_passed_over,
 )
-from dicom_series_preview.storage import is_full_name, split_root
+from dicom_series_preview.storage import InHand, is_full_name, split_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -250,6 +250,7 @@ class OpenedSeries:
         source: `cache`, `updated` (some headers were read) or `built` (all were).
         matches: How many series the prefix matched; 1 where it was no prefix.
         headers_read: Objects whose header was read now.
+        in_hand: What came with those headers and holds frames.
     """
 
     name: str
@@ -258,6 +259,7 @@ class OpenedSeries:
     source: str
     matches: int = 1
     headers_read: int = 0
+    in_hand: InHand = field(default_factory=InHand, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +273,7 @@ class SeriesOpener:
         progress: Called with headers read and headers to read.
         single_flight: Let only one of several that ask at once build an index; the others are told to wait.
         clock: Seconds since 1970.
+        next_frames: How many frames the caller reads next, at most; small objects are then read whole.
     """
 
     storage: Storage
@@ -279,6 +282,7 @@ class SeriesOpener:
     progress: Callable[[int, int], None] = lambda _done, _total: None
     single_flight: bool = False
     clock: Callable[[], float] = time.time
+    next_frames: int = 0
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -343,8 +347,7 @@ class SeriesOpener:
             ObjectChangedError: Another one has been kept meanwhile.
         """
         if self.cache is None:
-            index, read = self._build(wish, None)
-            return OpenedSeries(wish.series, self.storage, index, "built", headers_read=read)
+            return self._build(wish, None)
         claim = (
             self.cache.claim(wish.series, self.storage.url, self.clock())
             if self.single_flight
@@ -356,10 +359,9 @@ class SeriesOpener:
             if opened is not None:
                 return opened
             earlier = None if wish.refresh else kept.index
-            index, read = self._build(wish, earlier)
-            self.cache.save(wish.series, index, kept.version)
-        source = "updated" if earlier is not None else "built"
-        return OpenedSeries(wish.series, self.storage, index, source, headers_read=read)
+            opened = self._build(wish, earlier)
+            self.cache.save(wish.series, opened.index, kept.version)
+        return opened
 
     def _first_match(self, name: SeriesName) -> tuple[str, int]:
         """The first series in lexical order that begins with the prefix, and how many do."""
@@ -377,7 +379,7 @@ class SeriesOpener:
                 return candidate, listing
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
-    def _build(self, wish: _Wish, cached: Index | None) -> tuple[Index, int]:
+    def _build(self, wish: _Wish, cached: Index | None) -> OpenedSeries:
         """Build the index; objects that an earlier index knows as they are now are not read again."""
         series, listing = wish.series, wish.listing
         if len(listing) > self.limits.instances:
@@ -409,7 +411,9 @@ class SeriesOpener:
             done += 1
             self.progress(done, len(to_read))
 
-        reader = HeaderReader(self.storage, series, self.limits.header_bytes, count)
+        # An update is about objects that are rarely the ones shown.
+        next_frames = 0 if cached is not None else self.next_frames
+        reader = HeaderReader(self.storage, series, self.limits.header_bytes, count, next_frames)
         for result in reader.read(to_read):
             if isinstance(result, Record):
                 records.append(result)
@@ -432,7 +436,11 @@ class SeriesOpener:
             limit=None if whole else wish.limit,
             skipped=tuple(skipped),
         )
-        return Index(build(records, provenance)), len(to_read)
+        source = "built" if cached is None else "updated"
+        index = Index(build(records, provenance))
+        return OpenedSeries(
+            series, self.storage, index, source, headers_read=len(to_read), in_hand=reader.in_hand
+        )
 
 
 @dataclass(frozen=True, slots=True)

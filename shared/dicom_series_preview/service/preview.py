@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
@@ -222,7 +222,8 @@ class PreviewService:
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opened = self._opener().open(request.series, refresh=refresh)
+            opener = replace(self._opener(), next_frames=_next_frames(request, shape))
+            opened = opener.open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
         picture.image_format.check_size(
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
@@ -233,7 +234,7 @@ class PreviewService:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
         reductions = plan.reductions()
-        for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices):
+        for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices, plan.opened.in_hand):
             item = fetched.slice
             if fetched.error is not None:
                 frames[item.row] = _Frame(item, None, fetched.error)
@@ -275,6 +276,13 @@ def _shape(request: PictureRequest) -> Shape:
         return Shape(1, 1, (request.contrast,))
     rows = 1 if request.position is not None else request.rows
     return Shape(len(request.contrasts), rows, request.contrasts)
+
+
+def _next_frames(request: PictureRequest, shape: Shape) -> int:
+    """How many frames a picture of a whole series shows; of a part of one there may be fewer."""
+    if isinstance(request, ImageRequest) or (request.start, request.end) != (0.0, 1.0):
+        return 1
+    return shape.rows * (shape.columns if isinstance(request, MosaicRequest) else 1)
 
 
 def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:
