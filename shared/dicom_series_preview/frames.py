@@ -116,10 +116,11 @@ def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | 
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
+    whole = _Whole(fetched.data)
     for item in slices:
         try:
             if is_whole:
-                yield _from_whole(fetched.data, item)
+                yield whole.frame(item)
             elif item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
                 yield FrameBytes(item, fetched.data, _bit_offset(item))
             else:
@@ -137,22 +138,41 @@ def _bit_offset(item: Slice) -> int:
     return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
-def _from_whole(data: bytes, item: Slice) -> FrameBytes:
-    """A frame out of its whole object: deflated, or encapsulated without an offset table that holds."""
-    scanned = scan(data, len(data))
-    if isinstance(scanned, Incomplete) or scanned.pixels is None:
-        raise DecodeError("the object has no pixels any more")
-    pixels = scanned.pixels
-    if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
-        raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
-    if pixels.length is not None:
+@dataclass(slots=True)
+class _Whole:
+    """A whole object: deflated, or encapsulated without an offset table that holds.
+
+    Attributes:
+        data: Its bytes.
+        codestreams: Of an encapsulated object those of all frames; told apart once, for the first frame.
+    """
+
+    data: bytes
+    codestreams: list[bytes] | None = None
+
+    def frame(self, item: Slice) -> FrameBytes:
+        """One of its frames."""
+        if self.codestreams is None:
+            scanned = scan(self.data, len(self.data))
+            if isinstance(scanned, Incomplete) or scanned.pixels is None:
+                raise DecodeError("the object has no pixels any more")
+            pixels = scanned.pixels
+            if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
+                raise DecodeError(
+                    "broken: its transfer syntax and its pixels disagree about being encapsulated"
+                )
+            if pixels.length is not None:
+                return self._native(item, pixels.offset, deflated=scanned.deflated)
+            self.codestreams = split_frames(self.data, pixels, item.pixels.number_of_frames)
+        codestream = self.codestreams[item.frame_number - 1]
+        if not codestream:
+            raise HeaderError("cut off: the object ends inside the frame")
+        return FrameBytes(item, codestream)
+
+    def _native(self, item: Slice, offset: int, *, deflated: bool) -> FrameBytes:
         bits = item.pixels.native_frame_bits
         first = (item.frame_number - 1) * bits
-        start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
+        start, end = offset + first // 8, offset + (first + bits + 7) // 8
         end = min(end, start + _LIMIT_BYTES)
-        part = data_set_of(data, start, end) if scanned.deflated else data[start:end]
+        part = data_set_of(self.data, start, end) if deflated else self.data[start:end]
         return FrameBytes(item, part, first % 8)
-    codestream = split_frames(data, pixels, item.pixels.number_of_frames)[item.frame_number - 1]
-    if not codestream:
-        raise HeaderError("cut off: the object ends inside the frame")
-    return FrameBytes(item, codestream)

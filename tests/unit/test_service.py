@@ -268,6 +268,31 @@ def test_index_is_built_once_and_used_again() -> None:
     assert (second.cost.list_requests, second.cost.get_requests) == (1, 1)
 
 
+@pytest.mark.parametrize(("side", "cold"), [(400, ["list", "fetch", "fetch"]), (SIDE, ["list", "fetch"])])
+def test_waves_of_requests(side: int, cold: list[str]) -> None:
+    """A first picture waits for three answers one after the other, of small slices for two, as the next."""
+    waves: list[str] = []
+
+    class Waves(doubles.Wrapper):
+        def list_objects(self, folder: str) -> list[ObjectInfo]:
+            waves.append("list")
+            return super().list_objects(folder)
+
+        def fetch(self, ranges: Any) -> Any:
+            asked = list(ranges)
+            waves.extend(["fetch"] * bool(asked))
+            return super().fetch(asked)
+
+    pixels = {"Rows": side, "Columns": side, "PixelData": bytes(2 * side * side)}
+    objects = files(*(make_dicom.image(number, **pixels) for number in range(1, 5)))
+    bench = Bench({}, storage=Waves(MemoryStorage(objects)))
+    bench.mosaic()
+    assert waves == cold
+    waves.clear()
+    bench.mosaic()
+    assert waves == ["list", "fetch"]
+
+
 def test_immutable_root_is_not_even_listed() -> None:
     """Below an immutable root a kept index is used as it is."""
     bench = Bench(ramp(5), immutable=True)
