@@ -19,15 +19,16 @@ from dicom_series_preview.headers import (
     Incomplete,
     data_set_of,
     fragments,
+    locate_frames,
     scan,
-    split_frames,
 )
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import ByteRange, InHand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
@@ -53,7 +54,11 @@ class FrameBytes:
 
 
 def fetch_frames(
-    storage: Storage, series: str, slices: Sequence[Slice], in_hand: InHand | None = None
+    storage: Storage,
+    series: str,
+    slices: Sequence[Slice],
+    in_hand: InHand | None = None,
+    located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None,
 ) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
@@ -65,6 +70,8 @@ def fetch_frames(
         series: The series' folder below it.
         slices: What to fetch, none twice.
         in_hand: What came with the headers, or None.
+        located: Called with an object's name and where its frames lie, when only the whole object told; each
+            can then be fetched alone.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
@@ -76,14 +83,16 @@ def fetch_frames(
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
     for fetched in _fetch(storage, waiting, in_hand or InHand()):
-        for frame in _frames(fetched, waiting[fetched.range]):
+        for frame in _frames(fetched, waiting[fetched.range], located):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
                 again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
     for fetched in storage.fetch(again):
         yield from (
-            frame for frame in _frames(fetched, again[fetched.range]) if isinstance(frame, FrameBytes)
+            frame
+            for frame in _frames(fetched, again[fetched.range], located)
+            if isinstance(frame, FrameBytes)
         )
 
 
@@ -107,7 +116,9 @@ def _range(series: str, item: Slice) -> ByteRange:
     return ByteRange(path, start, start + item.location.length, item.object_version)
 
 
-def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | Slice]:
+def _frames(
+    fetched: Fetched, slices: Sequence[Slice], located: Callable[[str, Sequence[FrameLocation]], None]
+) -> Iterator[FrameBytes | Slice]:
     """The frames in what came; a slice where its offset table is wrong: the whole object is needed."""
     error = fetched.error
     if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
@@ -127,6 +138,8 @@ def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | 
                 yield FrameBytes(item, fragments(fetched.data, one_of_many=_is_one_of_many(item)))
         except ObjectError as reason:
             yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
+    if whole.is_located:
+        located(slices[0].file_name, whole.locations)
 
 
 def _is_one_of_many(item: Slice) -> bool:
@@ -144,15 +157,15 @@ class _Whole:
 
     Attributes:
         data: Its bytes.
-        codestreams: Of an encapsulated object those of all frames; told apart once, for the first frame.
+        locations: Where the frames of an encapsulated object lie; found once, for the first frame.
     """
 
     data: bytes
-    codestreams: list[bytes] | None = None
+    locations: tuple[FrameLocation, ...] = ()
 
     def frame(self, item: Slice) -> FrameBytes:
         """One of its frames."""
-        if self.codestreams is None:
+        if not self.locations:
             scanned = scan(self.data, len(self.data))
             if isinstance(scanned, Incomplete) or scanned.pixels is None:
                 raise DecodeError("the object has no pixels any more")
@@ -163,11 +176,19 @@ class _Whole:
                 )
             if pixels.length is not None:
                 return self._native(item, pixels.offset, deflated=scanned.deflated)
-            self.codestreams = split_frames(self.data, pixels, item.pixels.number_of_frames)
-        codestream = self.codestreams[item.frame_number - 1]
-        if not codestream:
+            self.locations = locate_frames(self.data, pixels, item.pixels.number_of_frames)
+        location = self.locations[item.frame_number - 1]
+        end = location.offset + location.length
+        if end > len(self.data):
             raise HeaderError("cut off: the object ends inside the frame")
-        return FrameBytes(item, codestream)
+        return FrameBytes(item, fragments(self.data[location.offset : end]))
+
+    @property
+    def is_located(self) -> bool:
+        """Whether the locations hold for fetching each frame alone."""
+        return bool(self.locations) and self.locations[-1].offset + self.locations[-1].length <= len(
+            self.data
+        )
 
     def _native(self, item: Slice, offset: int, *, deflated: bool) -> FrameBytes:
         bits = item.pixels.native_frame_bits

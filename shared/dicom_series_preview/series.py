@@ -19,6 +19,7 @@ from dicom_series_preview.errors import (
     ObjectNotFoundError,
     SeriesNameError,
     SeriesNotFoundError,
+    StorageError,
 )
 from dicom_series_preview.index import (
     DamagedIndexError,
@@ -34,8 +35,9 @@ from dicom_series_preview.index import (
 from dicom_series_preview.storage import InHand, is_full_name, split_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import ObjectInfo, Storage
 
@@ -152,8 +154,8 @@ class IndexCache:
             return Kept(None, fetched.version)
         return Kept(index, fetched.version)
 
-    def save(self, series: str, index: Index, if_version: str) -> None:
-        """Keep an index; it appears whole or not at all.
+    def save(self, series: str, index: Index, if_version: str) -> str:
+        """Keep an index, and return its version; it appears whole or not at all.
 
         Args:
             series: The series.
@@ -164,7 +166,7 @@ class IndexCache:
             ObjectChangedError: Someone else has written another one since.
             StorageError: It cannot be written.
         """
-        self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
+        return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
     def forget(self, series: str) -> None:
         """Keep nothing of a series any more.
@@ -251,6 +253,7 @@ class OpenedSeries:
         matches: How many series the prefix matched; 1 where it was no prefix.
         headers_read: Objects whose header was read now.
         in_hand: What came with those headers and holds frames.
+        kept_version: The version of the index where it is kept, empty where it is not.
     """
 
     name: str
@@ -260,6 +263,7 @@ class OpenedSeries:
     matches: int = 1
     headers_read: int = 0
     in_hand: InHand = field(default_factory=InHand, repr=False)
+    kept_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,9 +310,11 @@ class SeriesOpener:
             candidates = [folder]
         if self.storage.immutable and not refresh:
             for candidate in candidates:
-                cached = self._kept(candidate).index
-                if cached is not None and _is_enough(cached, limit):
-                    return OpenedSeries(candidate, self.storage, cached, "cache", matches)
+                kept = self._kept(candidate)
+                if kept.index is not None and _is_enough(kept.index, limit):
+                    return OpenedSeries(
+                        candidate, self.storage, kept.index, "cache", matches, kept_version=kept.version
+                    )
         attempts = 0
         while True:
             try:
@@ -338,7 +344,7 @@ class SeriesOpener:
         provenance = index.provenance
         if provenance.fingerprint != wish.fingerprint or any(item.transient for item in provenance.skipped):
             return None
-        return OpenedSeries(wish.series, self.storage, index, "cache")
+        return OpenedSeries(wish.series, self.storage, index, "cache", kept_version=kept.version)
 
     def _made(self, wish: _Wish) -> OpenedSeries:
         """Build or update the index, and keep it.
@@ -360,8 +366,25 @@ class SeriesOpener:
                 return opened
             earlier = None if wish.refresh else kept.index
             opened = self._build(wish, earlier)
-            self.cache.save(wish.series, opened.index, kept.version)
-        return opened
+            version = self.cache.save(wish.series, opened.index, kept.version)
+        return replace(opened, kept_version=version)
+
+    def keep_locations(self, opened: OpenedSeries, found: Mapping[str, Sequence[FrameLocation]]) -> None:
+        """Keep where frames lie that only their whole object told, so that each is fetched alone from now on.
+
+        It spares bytes and nothing else: where the index has changed meanwhile, or cannot be written, that is
+        noted and left.
+
+        Args:
+            opened: The series as it was opened.
+            found: By the object's path below the series' folder, where its frames lie.
+        """
+        if self.cache is None or not opened.kept_version or not found:
+            return
+        try:
+            self.cache.save(opened.name, opened.index.with_locations(found), opened.kept_version)
+        except StorageError as error:
+            _LOGGER.info("the places of %s's frames are not kept: %s", opened.name, error)
 
     def _first_match(self, name: SeriesName) -> tuple[str, int]:
         """The first series in lexical order that begins with the prefix, and how many do."""

@@ -370,6 +370,58 @@ def test_object_that_always_changes_is_an_error() -> None:
     assert bench.storage.lists < 20
 
 
+# --- frames without an offset table
+
+
+def cine(frames: int = 8) -> dict[str, bytes]:
+    """One object of JPEG frames whose offset table is empty, too large to come with its header."""
+    random = np.random.default_rng(5)
+    streams = []
+    for number in range(frames):
+        buffer = BytesIO()
+        noise = random.integers(0, 100, (320, 320), dtype=np.uint8) + np.uint8(20 * number)
+        Image.fromarray(noise).save(buffer, "JPEG", quality=90)
+        streams.append([buffer.getvalue()])
+    elements = {"Rows": 320, "Columns": 320, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    dataset = make_dicom.image(
+        **elements, NumberOfFrames=frames, PixelData=make_dicom.encapsulate(streams, ())
+    )
+    return {"S/a": make_dicom.encode(dataset, make_dicom.JPEG)}
+
+
+def test_frames_are_fetched_alone_once_their_whole_object_was() -> None:
+    """The first picture finds where the frames lie; every later one asks for its own only."""
+    objects = cine()
+    size = len(objects["S/a"])
+    assert size > 256 * 1024
+    bench = Bench(objects)
+    first = bench.mosaic()
+    assert [(r.start, r.end) for r in bench.storage.ranges][1:] == [(0, None)]
+    bench.storage.reset()
+    second = bench.mosaic()
+    assert second.data == first.data
+    assert (second.report.cost.list_requests, second.report.cost.get_requests) == (1, 8)
+    assert bench.storage.received < size
+    bench.storage.reset()
+    bench.image(0.3)
+    assert len(bench.storage.ranges) == 1
+    assert bench.storage.received < size / 4
+
+
+def test_an_index_that_others_have_written_is_left() -> None:
+    """Where frames lie is not written over another's newer index, and the picture is shown all the same."""
+    kept = MemoryStorage()
+    bench = Bench(cine(), cache=IndexCache(kept))
+    bench.service.index(IndexRequest.from_strings("S", {}))
+    plan = bench.service.plan(MosaicRequest.from_strings("S", "a.jpg", given({})))
+    path = IndexCache(kept).path("S")
+    newer = kept.get(path).data
+    version = kept.put(path, newer)
+    assert not any(tile.error for tile in bench.service.render(plan).report.tiles)
+    assert (kept.get(path).data, kept.get(path).version) == (newer, version)
+    assert Bench(cine(), cache=None).mosaic().data
+
+
 # --- failures
 
 

@@ -6,8 +6,8 @@ from dicom_series_preview.headers.header import (
     FrameLocation,
     Header,
     fragments,
+    locate_frames,
     parse,
-    split_frames,
 )
 from dicom_series_preview.headers.image import Contrast, LookupTable, Palette, PixelDescription, Window
 from dicom_series_preview.headers.scan import (
@@ -65,11 +65,11 @@ __all__ = [
     "fragments",
     "from_json",
     "keyword",
+    "locate_frames",
     "parse",
     "private_creator",
     "pydicom",
     "scan",
-    "split_frames",
     "tag_key",
     "tag_of",
     "to_dataset",

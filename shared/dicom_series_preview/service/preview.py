@@ -44,11 +44,12 @@ from dicom_series_preview.service.reduced import area_of, decode_for_tile, wante
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
     from dicom_series_preview.requests import IndexRequest, Picture
     from dicom_series_preview.selection import SortedStack
@@ -234,7 +235,11 @@ class PreviewService:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
         reductions = plan.reductions()
-        for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices, plan.opened.in_hand):
+        opened = plan.opened
+        located: dict[str, Sequence[FrameLocation]] = {}
+        for fetched in fetch_frames(
+            self.storage, opened.name, plan.slices, opened.in_hand, located.__setitem__
+        ):
             item = fetched.slice
             if fetched.error is not None:
                 frames[item.row] = _Frame(item, None, fetched.error)
@@ -251,6 +256,7 @@ class PreviewService:
                 frames[item.row] = _Frame(item, None, error)
                 continue
             frames[item.row] = _Frame(item, decoded)
+        self._opener().keep_locations(opened, located)
         return frames
 
 
