@@ -28,6 +28,19 @@ _ACQUISITION_TIME = 2
 _ORDER_OF_TIMES = (_ACQUISITION_TIME, 3, 4, 0, 1)
 
 
+# The end of each axis that a positive and that a negative direction cosine point to (C.7.6.1.1.1), bipeds'.
+_ENDS = (("L", "R"), ("P", "A"), ("H", "F"))
+_NAMES = {"L": "left", "R": "right", "P": "back", "A": "front", "H": "head", "F": "feet"}
+_OPPOSITE = dict(zip("LRPAHF", "RLAPFH", strict=True))
+# Directions closer than 5 degrees to a plane of the axes have no letter for the third axis.
+_LEAST_COSINE = 0.087
+# By the axis of their normal: the plane's name, and where rows and columns usually lead. Sagittal slices are
+# looked at from either side.
+_USUAL = {"X": ("sagittal", "", "F"), "Y": ("coronal", "L", "F"), "Z": ("axial", "L", "P")}
+# Beyond 37 degrees from the axes nothing is usual.
+_STRAIGHT = 0.8
+
+
 @dataclass(frozen=True, slots=True)
 class Slices:
     """What is known of n slices before they are sorted. NaN stands for what is missing.
@@ -274,3 +287,53 @@ def _locations(along: FloatArray) -> IntArray:
             start, number = value, number + 1
         location[rank] = number
     return location
+
+
+def patient_orientation(cosines: Sequence[float]) -> str:
+    r"""Where rows and columns lead, as the values of PatientOrientation (0020,0020; PS3.3 C.7.6.1.1.1).
+
+    Args:
+        cosines: ImageOrientationPatient: row cosines, then column cosines.
+
+    Returns:
+        For instance `L\P`, the usual axial slice: rows lead to the patient's left, columns to the back.
+        Oblique directions have several letters, the closest axis first. Empty where cosines span no plane.
+    """
+    orientation = np.asarray(cosines, np.float64)
+    if _normal(orientation) is None:
+        return ""
+    return "\\".join(_letters(direction) for direction in (orientation[:3], orientation[3:]))
+
+
+def unusual_orientation(cosines: Sequence[float]) -> str:
+    """How a slice lies that is upside down, mirrored or turned, or empty where it lies as usual.
+
+    Args:
+        cosines: ImageOrientationPatient: row cosines, then column cosines.
+    """
+    orientation = np.asarray(cosines, np.float64)
+    normal = _normal(orientation)
+    if normal is None:
+        return ""
+    directions = orientation[:3], orientation[3:]
+    if any(np.abs(direction).max() < _STRAIGHT for direction in directions):
+        return ""
+    row, column = (_letters(direction)[0] for direction in directions)
+    plane, usual_row, usual_column = _USUAL[_AXES[int(np.argmax(np.abs(normal)))]]
+    if column == usual_column and row == (usual_row or row):
+        return ""
+    found, usual = _edges(row, column), _edges(usual_row, usual_column)
+    return f"{plane} slices are shown as stored, with the patient's {found}, not with the {usual}"
+
+
+def _letters(direction: FloatArray) -> str:
+    """The letters of the axes that a direction follows, the closest first."""
+    ranked = sorted(range(3), key=lambda axis: -abs(direction[axis]))
+    leading = [axis for axis in ranked if abs(direction[axis]) >= _LEAST_COSINE]
+    return "".join(_ENDS[axis][int(direction[axis] < 0)] for axis in leading)
+
+
+def _edges(row: str, column: str) -> str:
+    """What lies at the left and upper edge of a picture whose rows and columns lead so."""
+    left = f"{_NAMES[_OPPOSITE[row]]} on the left and " if row else ""
+    return f"{left}{_NAMES[_OPPOSITE[column]]} on top"

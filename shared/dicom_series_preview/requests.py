@@ -49,7 +49,7 @@ class ImageRequest:
         picture: How it is written.
         position: 0 (first slice) to 1 (last slice).
         slice_offset: Slices to move on from there.
-        contrast: The contrast; the file's own, else auto, where none is asked for.
+        contrast: The contrast; where none is asked for the file's own, else by what the image shows.
     """
 
     series: SeriesName
@@ -98,7 +98,7 @@ class MosaicRequest:
         rows: Tiles one below the other.
         start: First position shown, 0 to 1.
         end: Last position shown, 0 to 1.
-        contrast: The contrast; the file's own, else auto, where none is asked for.
+        contrast: The contrast; where none is asked for the file's own, else by what the image shows.
     """
 
     series: SeriesName

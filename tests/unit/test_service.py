@@ -666,3 +666,53 @@ def test_index_path_of_a_local_cache_is_a_path() -> None:
     bench = Bench(ramp(2), cache=IndexCache(MemoryStorage(url="file:///a%20b/%C3%BC%23")))
     opened = bench.service.index(IndexRequest.from_strings("S", {}))
     assert bench.service.index_path(opened) == "/a b/ü#/indices/S_index.parquet"
+
+
+# --- what the file does not say
+
+
+def test_without_a_window_what_is_shown_decides() -> None:
+    """CT of a head is shown as a brain, by itself and among others, and the report names the window."""
+    head = files(*(uniform(i, 20 * i, BodyPartExamined="HEAD") for i in range(5)))
+    rendered = Bench(head).mosaic(tile_width=5, tile_height=1)
+    assert greys(rendered) == pytest.approx([255, 191, 128, 64, 0], abs=1)
+    contrast = rendered.report.tiles[0].contrast
+    assert (contrast.kind, contrast.name, contrast.width, contrast.center) == ("default", "ct-brain", 80, 40)
+    assert rendered.report.warnings == ()
+    assert Bench(head).mosaic(contrast="auto").report.tiles[0].contrast.kind == "auto"
+
+
+def test_slices_of_uptake_are_pooled() -> None:
+    """Tiles of a PET compare: the coldest slice is dark beside the hottest, whatever its own rescale."""
+    given = {"Modality": "PT", "RescaleIntercept": 0.0}
+    slopes = {1: 4.0, 2: 2.0, 3: 1.0}
+    pet = files(*(uniform(i, 76, RescaleSlope=slope, **given) for i, slope in slopes.items()))
+    rendered = Bench(pet).mosaic(tile_width=3, tile_height=1)
+    assert greys(rendered) == pytest.approx([64, 128, 255], abs=1)
+    assert {tile.contrast.name for tile in rendered.report.tiles} == {"uptake"}
+    assert {tile.contrast.width for tile in rendered.report.tiles} == {4400.0}
+
+
+def test_pictures_lie_as_they_are_stored_and_say_how() -> None:
+    """A slice that is stored upside down stays so; the report names its directions and warns once."""
+    halves = np.repeat(np.array([1024, 1424], "<u2"), SIDE * SIDE // 2).tobytes()
+    usual = files(*(uniform(i, 0, PixelData=halves) for i in (1, 2)))
+    flipped = [1.0, 0.0, 0.0, 0.0, -1.0, 0.0]
+    turned = files(*(uniform(i, 0, PixelData=halves, ImageOrientationPatient=flipped) for i in (1, 2)))
+    pictures = [
+        Bench(objects).mosaic(tile_width=2, tile_height=1, contrast="400/200") for objects in (usual, turned)
+    ]
+    assert pictures[0].data == pictures[1].data
+    reports = [picture.report for picture in pictures]
+    assert [{tile.patient_orientation for tile in report.tiles} for report in reports] == [{"L\\P"}, {"L\\A"}]
+    assert reports[0].warnings == ()
+    (warning,) = reports[1].warnings
+    assert warning.startswith(
+        "axial slices are shown as stored, with the patient's right on the left and back on"
+    )
+
+
+def test_images_without_an_orientation_have_no_letters() -> None:
+    """A projection has no plane in the patient, and says nothing of it."""
+    report = Bench(files(uniform(1, 0, ImageOrientationPatient=None))).image(0).report
+    assert (report.tiles[0].patient_orientation, report.warnings) == ("", ())

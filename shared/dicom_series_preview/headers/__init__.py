@@ -9,7 +9,14 @@ from dicom_series_preview.headers.header import (
     locate_frames,
     parse,
 )
-from dicom_series_preview.headers.image import Contrast, LookupTable, Palette, PixelDescription, Window
+from dicom_series_preview.headers.image import (
+    Content,
+    Contrast,
+    LookupTable,
+    Palette,
+    PixelDescription,
+    Window,
+)
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
@@ -47,6 +54,7 @@ __all__ = [
     "REAL_VRS",
     "SHARED_FUNCTIONAL_GROUPS",
     "Bulk",
+    "Content",
     "Contrast",
     "Converter",
     "Element",

@@ -48,7 +48,7 @@ _PICTURE = (
 )
 _START = _query("start", {**_POSITION, "default": 0}, "First position shown.")
 _END = _query("end", {**_POSITION, "default": 1}, "Last position shown.")
-_ONE_CONTRAST = _query("contrast", _CONTRAST, "The contrast; else the file's own, else auto.")
+_ONE_CONTRAST = _query("contrast", _CONTRAST, "The contrast; else the file's own, else by what it shows.")
 _EARLIER = (
     _query("contrast_preset", {"type": "string"}, "A preset, instead of contrast.", deprecated=True),
     _query("window_width", {"type": "number"}, "With window_center, instead of contrast.", deprecated=True),

@@ -16,6 +16,7 @@ from dicom_series_preview.headers import (
     BULK_VRS,
     PER_FRAME_FUNCTIONAL_GROUPS,
     Bulk,
+    Content,
     Contrast,
     Element,
     FrameLocation,
@@ -69,6 +70,7 @@ class Slice:
         contrast: What they mean.
         pixel_spacing_mm: Row and column spacing that hold for showing it, or None.
         pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None.
+        image_orientation_patient: Row cosines, then column cosines, or None.
     """
 
     row: int
@@ -85,6 +87,7 @@ class Slice:
     contrast: Contrast = field(repr=False)
     pixel_spacing_mm: tuple[float, float] | None
     pixel_aspect_ratio: tuple[int, int] | None
+    image_orientation_patient: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -333,6 +336,7 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         contrast=_contrast(cells, pixels),
         pixel_spacing_mm=_spacing(cells),
         pixel_aspect_ratio=_pair(cells["PixelAspectRatio"]),
+        image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
     )
 
 
@@ -383,7 +387,31 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
         pixel_padding_value=_padding(cells, "Value", pixels),
         pixel_padding_range_limit=_padding(cells, "RangeLimit", pixels),
         presentation_lut_shape=(cells["PresentationLUTShape"] or "").strip(),
+        content=_content(cells, pixels),
     )
+
+
+_CODE_MEANING = 0x00080104
+
+
+def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
+    regions = [from_json(item) for item in json.loads(cells["AnatomicRegionSequence"] or "[]")]
+    region = regions[0].get(_CODE_MEANING) if regions else None
+    return Content(
+        modality=(cells["Modality"] or "").strip(),
+        image_type=tuple(word for word in (*(cells["ImageType"] or ()), *(cells["FrameType"] or ())) if word),
+        body_part=(cells["BodyPartExamined"] or str(region.first if region else None or "")).strip(),
+        rescale_type=(cells["RescaleType"] or "").strip(),
+        is_rescaled=cells["RescaleIntercept"] is not None,
+        stored_range=_stored_range(pixels) if pixels.pixel_keyword == "PixelData" else None,
+    )
+
+
+def _stored_range(pixels: PixelDescription) -> tuple[int, int]:
+    """The lowest and highest value of so many bits, no more than any decoder gives."""
+    values = 1 << min(pixels.bits_stored, 64)
+    lowest = -(values >> 1) if pixels.pixel_representation == 1 else 0
+    return lowest, lowest + values - 1
 
 
 def _padding(cells: dict[str, Any], end: str, pixels: PixelDescription) -> float | None:

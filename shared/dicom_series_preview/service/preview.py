@@ -35,6 +35,7 @@ from dicom_series_preview.errors import (
     UndecodableError,
 )
 from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.geometry import patient_orientation, unusual_orientation
 from dicom_series_preview.index import Index, Skipped
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, resize, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 _REFRESHES = 2
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 2
+RENDERER = 3
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
@@ -183,7 +184,7 @@ class PreviewService:
             tiles=tuple(reported),
             skipped=(*provenance.skipped, *_without_image(opened.index)),
             notes=provenance.notes,
-            warnings=tuple(warnings),
+            warnings=(*warnings, *_unusual_orientation(plan)),
             cost=watch.cost(),
         )
         return Rendered(data, picture.image_format, report, plan)
@@ -438,6 +439,18 @@ def _no_image(opened: OpenedSeries) -> str:
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
 
 
+def _patient_orientation(item: Slice) -> str:
+    cosines = item.image_orientation_patient
+    return patient_orientation(cosines) if cosines is not None else ""
+
+
+def _unusual_orientation(plan: Plan) -> list[str]:
+    """What a viewer should know of the one orientation that the slices of a stack have."""
+    cosines = plan.slices[0].image_orientation_patient
+    unusual = unusual_orientation(cosines) if cosines is not None else ""
+    return [unusual] if unusual else []
+
+
 def _pixel_shape(item: Slice) -> tuple[float, float]:
     """Vertical and horizontal size of a pixel, in mm or relative to each other."""
     return item.pixel_spacing_mm or item.pixel_aspect_ratio or (1.0, 1.0)
@@ -467,6 +480,7 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
                     axis=item.primary_axis,
                     primary_position=item.primary_position,
                     position=plan.positions[item.row],
+                    patient_orientation=_patient_orientation(item),
                     contrast=contrast,
                     error=error,
                 )

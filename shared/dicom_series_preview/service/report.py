@@ -24,8 +24,9 @@ class AppliedContrast:
     """The contrast of one tile.
 
     Attributes:
-        kind: `preset`, `custom`, `auto`, `embedded`, or `none` for colour.
-        name: The preset's name, or the view's explanation.
+        kind: `preset`, `custom`, `auto`, `embedded`, `default` where what the image shows decides, or `none`
+            for colour.
+        name: The name of the preset or of the default window, or the embedded view's explanation.
         function: `LINEAR`, `LINEAR_EXACT`, `SIGMOID`, `LUT` or `NONE`.
         center: In modality units, where the function has one.
         width: In modality units, where the function has one.
@@ -40,7 +41,7 @@ class AppliedContrast:
 
 @dataclass(frozen=True, slots=True)
 class ReportedTile:
-    """One tile of a picture.
+    r"""One tile of a picture.
 
     Attributes:
         row: Row of the grid, from 0.
@@ -52,6 +53,7 @@ class ReportedTile:
         axis: `X`, `Y`, `Z` or `I`.
         primary_position: Coordinate on the axis in mm, InstanceNumber on `I`.
         position: 0 (first slice of the stack) to 1 (last), or None where the slice has no place.
+        patient_orientation: Where its rows and its columns lead, as in `L\P` (PS3.3 C.7.6.1.1.1), or empty.
         contrast: What was applied; None for a tile that could not be shown.
         error: Why it could not be shown, or None.
     """
@@ -65,6 +67,7 @@ class ReportedTile:
     axis: str
     primary_position: float | None
     position: float | None
+    patient_orientation: str
     contrast: AppliedContrast | None
     error: str | None = None
 

@@ -13,7 +13,7 @@ import pytest
 from pydicom.filebase import DicomBytesIO
 
 import make_dicom as make
-from dicom_series_preview.headers import BULK_VRS, FrameLocation, Window, to_json
+from dicom_series_preview.headers import BULK_VRS, Content, FrameLocation, Window, to_json
 from dicom_series_preview.index import DamagedIndexError, Index, Skipped, build
 from indexing import PROVENANCE, index_of, readable_records, records_of
 
@@ -224,6 +224,40 @@ def test_what_is_missing_has_the_standards_default():
     assert pixels.palette is None
     assert shown.pixel_spacing_mm is None
     assert shown.pixel_aspect_ratio is None
+
+
+def test_slices_say_what_they_show():
+    """What decides a window that no file gives is in the index, of each frame what holds for it."""
+    plain = only(
+        make.image(ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], BodyPartExamined="HEAD", RescaleType="HU")
+    )
+    assert plain.contrast.content == Content(
+        modality="CT",
+        image_type=("ORIGINAL", "PRIMARY", "AXIAL"),
+        body_part="HEAD",
+        rescale_type="HU",
+        is_rescaled=True,
+        stored_range=(0, 4095),
+    )
+    region = make.dataset(CodeValue="89546000", CodingSchemeDesignator="SCT", CodeMeaning="Skull")
+    groups = make.orientation_group(
+        FrameAnatomySequence=[make.dataset(AnatomicRegionSequence=[region])],
+        PixelValueTransformationSequence=[
+            make.dataset(RescaleIntercept=0.0, RescaleSlope=1.0, RescaleType="MGML")
+        ],
+        CTImageFrameTypeSequence=[make.dataset(FrameType=["DERIVED", "PRIMARY", "VOLUME", "MAT_SPECIFIC"])],
+    )
+    source = make.enhanced([make.position_group(0, 0, 1)], groups, BitsStored=16, PixelRepresentation=1)
+    assert only(source).contrast.content == Content(
+        modality="CT",
+        image_type=("DERIVED", "PRIMARY", "VOLUME", "MAT_SPECIFIC"),
+        body_part="Skull",
+        rescale_type="MGML",
+        is_rescaled=True,
+        stored_range=(-32768, 32767),
+    )
+    bare = make.image(Modality=None, RescaleIntercept=None, RescaleSlope=None, AnatomicRegionSequence=[])
+    assert only(bare).contrast.content == Content(stored_range=(0, 4095))
 
 
 def test_windows_keep_the_files_order():
