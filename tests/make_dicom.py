@@ -9,6 +9,7 @@ import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydicom import DataElement, Dataset
 from pydicom.config import IGNORE
 from pydicom.dataset import FileMetaDataset
@@ -16,6 +17,8 @@ from pydicom.sequence import Sequence as Items
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -92,6 +95,52 @@ def add(target: Dataset, tag: int, vr: str, value: Any) -> Dataset:
     """Add an element as it is, also where pydicom would warn of it."""
     target.add(DataElement(tag, vr, value, validation_mode=IGNORE))
     return target
+
+
+_OVERLAY_ELEMENTS = {
+    "OverlayRows": (0x0010, "US"),
+    "OverlayColumns": (0x0011, "US"),
+    "NumberOfFramesInOverlay": (0x0015, "IS"),
+    "OverlayType": (0x0040, "CS"),
+    "OverlayOrigin": (0x0050, "SS"),
+    "ImageFrameOrigin": (0x0051, "US"),
+    "OverlayBitsAllocated": (0x0100, "US"),
+    "OverlayBitPosition": (0x0102, "US"),
+    "OverlayData": (0x3000, "OW"),
+}
+
+
+def overlay(target: Dataset, bits: NDArray[np.bool_], group: int = 0x6000, **elements: Any) -> Dataset:
+    """Add an overlay plane.
+
+    Args:
+        target: What it is added to.
+        bits: What it marks: (rows, columns), or (frames, rows, columns) of a plane with several.
+        group: 0x6000, 0x6002 ...
+        elements: By keyword, what it says otherwise; None leaves an element out.
+    """
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    values = {
+        "OverlayRows": bits.shape[-2],
+        "OverlayColumns": bits.shape[-1],
+        "NumberOfFramesInOverlay": bits.shape[0] if bits.ndim == 3 else None,
+        "OverlayType": "G",
+        "OverlayOrigin": [1, 1],
+        "OverlayBitsAllocated": 1,
+        "OverlayBitPosition": 0,
+        "OverlayData": packed + bytes(len(packed) % 2),
+        **elements,
+    }
+    for name, value in values.items():
+        if value is not None:
+            number, vr = _OVERLAY_ELEMENTS[name]
+            add(target, group << 16 | number, vr, value)
+    return target
+
+
+def swapped(data: bytes) -> bytes:
+    """Words as big endian objects hold them."""
+    return np.frombuffer(data, "<u2").astype(">u2").tobytes()
 
 
 def enhanced(groups: Sequence[Dataset], shared: Dataset | None = None, **elements: Any) -> Dataset:

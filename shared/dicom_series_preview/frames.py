@@ -44,12 +44,14 @@ class FrameBytes:
         slice: The slice it is.
         data: Native: the frame's bytes. Encapsulated: its codestream, fragments joined.
         bit_offset: Native 1-bit pixels: the bit of the first byte that the frame begins at.
+        header: The object's first bytes, at least up to its pixels, where overlays lie in them; else empty.
         error: Why there are no bytes, or None.
     """
 
     slice: Slice
     data: bytes = field(repr=False)
     bit_offset: int = 0
+    header: bytes = field(default=b"", repr=False)
     error: ObjectError | StorageError | None = None
 
 
@@ -62,7 +64,9 @@ def fetch_frames(
 ) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
-    Frames whose place only their whole object tells share one request for that object. What came with the
+    Frames whose place only their whole object tells share one request for that object. Where a slice has
+    overlays in its header, the request for its frame begins at the object's first byte; the frames of an
+    object with several share one more request, for what comes before the first of them. What came with the
     headers is not asked for.
 
     Args:
@@ -78,12 +82,16 @@ def fetch_frames(
         StorageUnavailableError: The storage fails beyond every retry.
         CredentialsError: The credentials are refused, or no longer accepted.
     """
+    in_hand = in_hand or InHand()
+    header_ranges = _header_ranges(series, slices)
+    headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, in_hand)}
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
-    for fetched in _fetch(storage, waiting, in_hand or InHand()):
-        for frame in _frames(fetched, waiting[fetched.range], located):
+    for fetched in _fetch(storage, waiting, in_hand):
+        head = headers.get(fetched.range.path, fetched)
+        for frame in _frames(fetched, waiting[fetched.range], head, located):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
@@ -91,7 +99,7 @@ def fetch_frames(
     for fetched in storage.fetch(again):
         yield from (
             frame
-            for frame in _frames(fetched, again[fetched.range], located)
+            for frame in _frames(fetched, again[fetched.range], fetched, located)
             if isinstance(frame, FrameBytes)
         )
 
@@ -108,19 +116,41 @@ def _fetch(storage: Storage, ranges: Iterable[ByteRange], in_hand: InHand) -> It
     yield from storage.fetch(missing)
 
 
+def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[ByteRange]:
+    """What comes before the pixels in objects with overlays there and frames that lie apart from it."""
+    for item in {item.file_name: item for item in slices}.values():
+        if item.location is not None and _needs_header(item) and _is_one_of_many(item):
+            yield ByteRange(f"{series}/{item.file_name}", 0, item.header_length, item.object_version)
+
+
+def _needs_header(item: Slice) -> bool:
+    return any(plane.bit_position is None for plane in item.overlays)
+
+
 def _range(series: str, item: Slice) -> ByteRange:
     path = f"{series}/{item.file_name}"
     if item.location is None:
         return ByteRange(path, 0, None, item.object_version)
     start = item.location.offset
-    return ByteRange(path, start, start + item.location.length, item.object_version)
+    with_header = _needs_header(item) and not _is_one_of_many(item)
+    return ByteRange(path, 0 if with_header else start, start + item.location.length, item.object_version)
 
 
 def _frames(
-    fetched: Fetched, slices: Sequence[Slice], located: Callable[[str, Sequence[FrameLocation]], None]
+    fetched: Fetched,
+    slices: Sequence[Slice],
+    head: Fetched,
+    located: Callable[[str, Sequence[FrameLocation]], None],
 ) -> Iterator[FrameBytes | Slice]:
-    """The frames in what came; a slice where its offset table is wrong: the whole object is needed."""
-    error = fetched.error
+    """The frames in what came; a slice where its offset table is wrong: the whole object is needed.
+
+    Args:
+        fetched: What came.
+        slices: What it was fetched for.
+        head: What holds the object's header, if anything does.
+        located: As `fetch_frames` takes it.
+    """
+    error = fetched.error or head.error
     if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
         raise error
     if error is not None:
@@ -130,16 +160,21 @@ def _frames(
     whole = _Whole(fetched.data)
     for item in slices:
         try:
-            if is_whole:
-                yield whole.frame(item)
-            elif item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
-                yield FrameBytes(item, fetched.data, _bit_offset(item))
-            else:
-                yield FrameBytes(item, fragments(fetched.data, one_of_many=_is_one_of_many(item)))
+            frame = whole.frame(item) if is_whole else _from_part(fetched, item)
+            yield replace(frame, header=head.data) if _needs_header(item) else frame
         except ObjectError as reason:
             yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
     if whole.is_located:
         located(slices[0].file_name, whole.locations)
+
+
+def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:
+    """A frame out of a range that ends with it, and may begin before it."""
+    before = item.location.offset - fetched.range.start if item.location is not None else 0
+    data = fetched.data[before:] if before else fetched.data
+    if item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+        return FrameBytes(item, data, _bit_offset(item))
+    return FrameBytes(item, fragments(data, one_of_many=_is_one_of_many(item)))
 
 
 def _is_one_of_many(item: Slice) -> bool:

@@ -118,9 +118,10 @@ def arrange(slices: Slices) -> Arrangement:
         primary[members] = piled.primary[members]
         time[members] = _varying_time(slices.times[members])
         if piled.without_position:
+            verbs = ("has", "comes") if piled.without_position == 1 else ("have", "come")
             notes.append(
-                f"stack {number}: {piled.without_position} of {len(members)} slices have no position "
-                "and come after those that have one"
+                f"stack {number}: {piled.without_position} of {len(members)} slices {verbs[0]} no position "
+                f"and {verbs[1]} after those that have one"
             )
     names = _ranks(slices.file_name)[imageless]
     order.append(imageless[np.lexsort((slices.frame_number[imageless], names))])

@@ -32,12 +32,14 @@ class Picture:
         image_width: Width of one tile in pixels; its height follows the image's proportions.
         quality: 0 (smallest) to 100 (best).
         stack: The stack that is shown, 0 the main one.
+        overlays: Overlay planes are drawn into the images.
     """
 
     image_format: ImageFormat
     image_width: int = DEFAULT_IMAGE_WIDTH
     quality: int = DEFAULT_QUALITY
     stack: int = 0
+    overlays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +279,12 @@ class _Reader:
             return default
         return number
 
+    def flag(self, name: str) -> bool:
+        text = self.text(name)
+        if text is not None and text.lower() not in ("true", "false"):
+            self.problem(RequestError(name, f"{text!r} is neither true nor false"))
+        return text is not None and text.lower() == "true"
+
     def range(self) -> tuple[float, float]:
         """`start` and `end`."""
         before = len(self.problems)
@@ -295,6 +303,7 @@ class _Reader:
             image_width=self.integer("image_width", DEFAULT_IMAGE_WIDTH, 1, _LARGEST_SIDE),
             quality=self.integer("quality", DEFAULT_QUALITY, 0, 100),
             stack=self.integer("stack", 0, 0, None),
+            overlays=self.flag("overlays"),
         )
 
     def contrast(self) -> ContrastSpec:

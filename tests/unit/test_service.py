@@ -212,6 +212,13 @@ def test_tile_height_follows_pixel_spacing() -> None:
     assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
 
 
+def test_spacing_that_cannot_be_gives_way() -> None:
+    """A spacing that no pixel has is passed over for the next one, in the picture too."""
+    slice_ = uniform(1, 0, PixelSpacing=[1.0, 100.0], ImagerPixelSpacing=[2.0, 1.0])
+    rendered = Bench(files(slice_)).mosaic(tile_width=1)
+    assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
+
+
 def test_colour_series_gives_a_colour_picture() -> None:
     """Colour is shown as it is; a window does not apply, and the report says so."""
     red = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -250,7 +257,7 @@ def test_other_stacks_by_number() -> None:
     bench = Bench({**ramp(3), **files(coronal)})
     assert bench.mosaic().report.stacks == (3, 1)
     assert [tile.file_name for tile in bench.mosaic(stack=1).report.tiles] == ["9.dcm"]
-    with pytest.raises(RequestError, match=r"0 \(3 slices\), 1 \(1 slices\)"):
+    with pytest.raises(RequestError, match=r"0 \(3 slices\), 1 \(1 slice\)"):
         bench.mosaic(stack=2)
 
 
@@ -514,6 +521,8 @@ def test_series_without_an_image() -> None:
     bench = Bench(files(make_dicom.report(1), make_dicom.report(2)))
     with pytest.raises(NoImageError, match="none of its 2 objects has an image"):
         bench.mosaic()
+    with pytest.raises(NoImageError, match="its one object has no image"):
+        Bench(files(make_dicom.report(1))).mosaic()
 
 
 def test_no_such_series() -> None:
@@ -567,7 +576,7 @@ def test_limit_of_objects() -> None:
 
 def test_limit_of_a_frame() -> None:
     """A frame that would decode to more bytes than the limit is not decoded."""
-    with pytest.raises(UndecodableError, match="none of the 1 slices chosen can be shown"):
+    with pytest.raises(UndecodableError, match="the one slice chosen cannot be shown; the frame has"):
         Bench(ramp(1), limits=Limits(frame_bytes=100)).mosaic()
 
 

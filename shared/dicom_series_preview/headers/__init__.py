@@ -17,6 +17,12 @@ from dicom_series_preview.headers.image import (
     PixelDescription,
     Window,
 )
+from dicom_series_preview.headers.overlays import (
+    OverlayPlane,
+    is_overlay_tag,
+    overlay_data,
+    overlay_planes,
+)
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
@@ -63,6 +69,7 @@ __all__ = [
     "Incomplete",
     "Item",
     "LookupTable",
+    "OverlayPlane",
     "Palette",
     "PixelDescription",
     "PixelElement",
@@ -72,8 +79,11 @@ __all__ = [
     "element_to_json",
     "fragments",
     "from_json",
+    "is_overlay_tag",
     "keyword",
     "locate_frames",
+    "overlay_data",
+    "overlay_planes",
     "parse",
     "private_creator",
     "pydicom",

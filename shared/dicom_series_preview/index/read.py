@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,14 @@ from dicom_series_preview.headers import (
     Element,
     FrameLocation,
     LookupTable,
+    OverlayPlane,
     Palette,
     PixelDescription,
     Window,
     element_from_json,
     from_json,
+    is_overlay_tag,
+    overlay_planes,
     to_dataset,
 )
 from dicom_series_preview.index.build import (
@@ -68,9 +71,11 @@ class Slice:
         location: Where the frame's data lie, or None where only the whole object tells.
         pixels: How its stored values are laid out.
         contrast: What they mean.
-        pixel_spacing_mm: Row and column spacing that hold for showing it, or None.
-        pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None.
+        pixel_spacing_mm: Row and column spacing that hold for showing it, or None where none is usable.
+        pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None where that is not usable.
         image_orientation_patient: Row cosines, then column cosines, or None.
+        overlays: The object's overlay planes, where they were asked for.
+        header_length: Bytes before its first frame, where it has such planes and a location.
     """
 
     row: int
@@ -88,6 +93,13 @@ class Slice:
     pixel_spacing_mm: tuple[float, float] | None
     pixel_aspect_ratio: tuple[int, int] | None
     image_orientation_patient: tuple[float, ...] | None
+    overlays: tuple[OverlayPlane, ...] = ()
+    header_length: int = 0
+
+    @property
+    def pixel_shape(self) -> tuple[float, float]:
+        """Height and width of a pixel, in mm or only relative to each other; (1, 1) where nothing tells."""
+        return self.pixel_spacing_mm or self.pixel_aspect_ratio or (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -168,14 +180,39 @@ class Index:
             instance_numbers=_floats(self.table["InstanceNumber"])[rows],
         )
 
-    def slices(self, rows: Sequence[int]) -> list[Slice]:
+    def slices(self, rows: Sequence[int], *, overlays: bool = False) -> list[Slice]:
         """Rows as slices to show.
 
         Args:
             rows: Rows of slices with an image.
+            overlays: Say which overlay planes their objects have.
         """
         fixed = self.table.select([column.name for column in FIXED_COLUMNS])
-        return [_slice(row, fixed.slice(row, 1).to_pylist()[0]) for row in rows]
+        slices = [_slice(row, fixed.slice(row, 1).to_pylist()[0]) for row in rows]
+        return self._with_overlays(slices) if overlays else slices
+
+    def _with_overlays(self, slices: list[Slice]) -> list[Slice]:
+        columns = [column.name for column in self.table.schema if is_overlay_tag(tag_of_field(column))]
+        constants = {tag: element for tag, element in self.constants.items() if is_overlay_tag(tag)}
+        if not columns and not constants:
+            return slices
+        columns += [name for name in ("FileName", OTHER_ELEMENTS.name) if name in self.table.column_names]
+        # By object, its first row, which has what no column gives back, and where its first frame begins.
+        firsts: dict[str, tuple[int, int]] = {}
+        wanted = {item.file_name for item in slices}
+        cells = zip(self.table["FileName"].to_pylist(), self.table["FrameOffset"].to_pylist(), strict=True)
+        for row, (name, offset) in enumerate(cells):
+            if name in wanted:
+                first, start = firsts.get(name, (row, offset))
+                firsts[name] = first, min(start or 0, offset or 0)
+        part = self.table.select(columns).take(pa.array([row for row, _ in firsts.values()], pa.int64()))
+        planes = dict(zip(firsts, map(overlay_planes, _elements(part, constants)), strict=True))
+        return [
+            replace(item, overlays=planes[item.file_name], header_length=firsts[item.file_name][1])
+            if planes[item.file_name]
+            else item
+            for item in slices
+        ]
 
     def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
         """The same index, with the places of frames that it did not know.
@@ -483,6 +520,11 @@ def _palette(text: str | None, *, signed: bool) -> Palette | None:
     return Palette(red, green, blue, segmented=segmented)
 
 
+# A pixel longer than this in one direction is a header's mistake (a spacing in the wrong unit, a
+# placeholder). 5 mm slices reformatted at 0.5 mm are 1:10.
+_LARGEST_PIXEL_RATIO = 20.0
+
+
 def _spacing(cells: dict[str, Any]) -> tuple[float, float] | None:
     """Row and column spacing in mm that a picture is shown with, the first of the three that is usable."""
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
@@ -493,9 +535,10 @@ def _spacing(cells: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _pair(values: list[Any] | None) -> tuple[Any, Any] | None:
+    r"""Vertical and horizontal size of a pixel (row \ column spacing, PS3.3 10.7.1.3), or None."""
     if values is None or len(values) != 2 or not all(v is not None and 0 < v < float("inf") for v in values):
         return None
-    return values[0], values[1]
+    return (values[0], values[1]) if max(values) <= _LARGEST_PIXEL_RATIO * min(values) else None
 
 
 __all__ = ["BY_NAME", "DamagedIndexError", "Index", "Slice"]

@@ -33,14 +33,16 @@ from dicom_series_preview.errors import (
     RequestError,
     StorageError,
     UndecodableError,
+    counted,
 )
 from dicom_series_preview.frames import fetch_frames
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
 from dicom_series_preview.index import Index, Skipped
-from dicom_series_preview.layout import failed_tile, fitted_size, grid, resize, tile_size
+from dicom_series_preview.layout import draw_overlay, failed_tile, fitted_size, grid, resize, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
+from dicom_series_preview.service.overlays import Overlay, overlay_of
 from dicom_series_preview.service.reduced import area_of, decode_for_tile, wanted_reduction
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
@@ -256,7 +258,8 @@ class PreviewService:
             except ObjectError as error:
                 frames[item.row] = _Frame(item, None, error)
                 continue
-            frames[item.row] = _Frame(item, decoded)
+            overlay = overlay_of(fetched, plan.size(item), self.limits.frame_bytes)
+            frames[item.row] = _Frame(item, decoded, overlay=overlay)
         self._opener().keep_locations(opened, located)
         return frames
 
@@ -341,19 +344,19 @@ class Plan:
         rows = index.stacks.get(picture.stack)
         if rows is None:
             counts = ", ".join(
-                f"{number} ({len(members)} slices)" for number, members in index.stacks.items()
+                f"{number} ({counted(len(members), 'slice')})" for number, members in index.stacks.items()
             )
             raise RequestError("stack", f"{picture.stack} is none of this series' stacks: {counts}")
         stack = index.sorted_stack(picture.stack)
         chosen = _chosen(request, stack)
         normalised = normalised_positions(stack)
-        slices = index.slices([int(rows[i]) for i in chosen])
+        slices = index.slices([int(rows[i]) for i in chosen], overlays=picture.overlays)
         positions = {
             int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
             for i in chosen
         }
         pixels = slices[0].pixels
-        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *_pixel_shape(slices[0]))
+        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
         return cls(request, shape, opened, stack, slices, positions, tile, watch)
 
     @property
@@ -372,6 +375,7 @@ class Plan:
             (picture.image_format.name, picture.quality),
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
+            *(["overlays"] if picture.overlays else []),
             [
                 (item.file_name, item.object_version, item.object_size, item.frame_number)
                 for item in self.slices
@@ -383,7 +387,7 @@ class Plan:
     def size(self, item: Slice) -> tuple[int, int]:
         """Width and height that a slice is shown in: the tile's, or what fits into it."""
         width, height = self.tile
-        own = tile_size(item.pixels.rows, item.pixels.columns, width, *_pixel_shape(item))
+        own = tile_size(item.pixels.rows, item.pixels.columns, width, *item.pixel_shape)
         return own if own[1] == height else fitted_size(*own, width, height)
 
     def reductions(self) -> dict[int, int]:
@@ -403,11 +407,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A slice's stored values, or why there are none."""
+    """A slice's stored values, or why there are none; and what is drawn over them."""
 
     slice: Slice
     decoded: Decoded | None
     error: ObjectError | StorageError | None = None
+    overlay: Overlay = field(default_factory=Overlay)
 
 
 def _reason(error: ObjectError | StorageError) -> str:
@@ -420,7 +425,13 @@ def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[Reporte
     error = frames[plan.slices[0].row].error
     if isinstance(error, StorageError):
         raise error
-    problem = f"none of the {len(plan.slices)} slices chosen can be shown; {reported[0].error}"
+    count = len(plan.slices)
+    text = (
+        "the one slice chosen cannot be shown"
+        if count == 1
+        else f"none of the {count} slices chosen can be shown"
+    )
+    problem = f"{text}; {reported[0].error}"
     raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
 
 
@@ -435,7 +446,8 @@ def _without_image(index: Index) -> list[Skipped]:
 
 def _no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
-    text = f"none of its {provenance.listed} objects has an image"
+    count = provenance.listed
+    text = "its one object has no image" if count == 1 else f"none of its {count} objects has an image"
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
 
 
@@ -449,11 +461,6 @@ def _unusual_orientation(plan: Plan) -> list[str]:
     cosines = plan.slices[0].image_orientation_patient
     unusual = unusual_orientation(cosines) if cosines is not None else ""
     return [unusual] if unusual else []
-
-
-def _pixel_shape(item: Slice) -> tuple[float, float]:
-    """Vertical and horizontal size of a pixel, in mm or relative to each other."""
-    return item.pixel_spacing_mm or item.pixel_aspect_ratio or (1.0, 1.0)
 
 
 def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
@@ -488,6 +495,7 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
         if error is not None:
             number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
+        warnings.update(frame.overlay.warnings)
     return (
         tiles,
         reported,
@@ -526,7 +534,10 @@ def _tile(
         return failed_tile(*plan.tile), None, error.reason
     if applied.warning:
         warnings[applied.warning] += 1
-    return resize(shown, plan.size(item), padding, area_of(decoded, item)), _reported(applied), None
+    tile = resize(shown, plan.size(item), padding, area_of(decoded, item))
+    if frame.overlay.opacity is not None:
+        tile = draw_overlay(tile, frame.overlay.opacity)
+    return tile, _reported(applied), None
 
 
 def _reported(applied: Applied) -> AppliedContrast:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,10 +147,9 @@ class Report:
         """The report in one line."""
         shown = len({tile.index for tile in self.tiles if tile.error is None})
         cost = self.cost
-        count = len(self.skipped)
-        skipped = f", {count} object{'s' if count > 1 else ''} skipped" if count else ""
+        skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
         prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
-        picture = f"{prefix}{self.width} x {self.height}, {shown} of {self.slices} slices{skipped}"
+        picture = f"{prefix}{self.width} x {self.height}, {shown} of {counted(self.slices, 'slice')}{skipped}"
         requests = f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB"
         return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
 

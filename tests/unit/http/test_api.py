@@ -5,6 +5,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import urllib3
@@ -75,6 +76,23 @@ def test_what_a_picture_lacks_is_counted() -> None:
     response = Bench({**slices(count=4), **FAILING}).ok("mosaic", "tile_width=2")
     assert response.headers["Preview-Failed-Tiles"] == "1"
     assert int(response.headers["Preview-Warnings"]) >= 1
+
+
+@pytest.mark.parametrize("resource", PICTURES)
+def test_overlays_are_drawn_where_the_query_says_so(resource: str) -> None:
+    """`overlays=true` is another picture under another ETag; anything but true and false is refused."""
+    marked = make_dicom.overlay(planted(1), np.eye(4, 6, dtype=bool))
+    bench = Bench({"S/1.dcm": make_dicom.encode(marked)})
+    asked = [
+        PICTURES[resource],
+        f"{PICTURES[resource]}&overlays=false",
+        f"{PICTURES[resource]}&overlays=true",
+    ]
+    plain, off, drawn = (bench.ok(resource, query) for query in asked)
+    assert plain.headers["ETag"] == off.headers["ETag"] != drawn.headers["ETag"]
+    assert plain.body == off.body != drawn.body
+    refused = problem(bench.get(resource, f"{PICTURES[resource]}&overlays=1"), 400, "bad-parameter")
+    assert [error["parameter"] for error in refused["errors"]] == ["overlays"]
 
 
 # --- which format
