@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    CredentialsError,
     DecodeError,
     HeaderError,
     ObjectChangedError,
@@ -18,16 +19,16 @@ from dicom_series_preview.headers import (
     Incomplete,
     data_set_of,
     fragments,
+    locate_frames,
     scan,
-    split_frames,
 )
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import ByteRange
+from dicom_series_preview.storage import ByteRange, InHand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from dicom_series_preview.headers import PixelElement, Scan
+    from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
@@ -54,29 +55,43 @@ class FrameBytes:
     error: ObjectError | StorageError | None = None
 
 
-def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+def fetch_frames(
+    storage: Storage,
+    series: str,
+    slices: Sequence[Slice],
+    in_hand: InHand | None = None,
+    located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None,
+) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
     Frames whose place only their whole object tells share one request for that object. Where a slice has
     overlays in its header, the request for its frame begins at the object's first byte; the frames of an
-    object with several share one more request, for what comes before the first of them.
+    object with several share one more request, for what comes before the first of them. What came with the
+    headers is not asked for.
 
     Args:
         storage: The root the series lies in.
         series: The series' folder below it.
         slices: What to fetch, none twice.
+        in_hand: What came with the headers, or None.
+        located: Called with an object's name and where its frames lie, when only the whole object told; each
+            can then be fetched alone.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
         StorageUnavailableError: The storage fails beyond every retry.
+        CredentialsError: The credentials are refused, or no longer accepted.
     """
-    headers = {fetched.range.path: fetched for fetched in storage.fetch(_header_ranges(series, slices))}
+    in_hand = in_hand or InHand()
+    header_ranges = _header_ranges(series, slices)
+    headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, in_hand)}
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
-    for fetched in storage.fetch(waiting):
-        for frame in _frames(fetched, waiting[fetched.range], headers.get(fetched.range.path, fetched)):
+    for fetched in _fetch(storage, waiting, in_hand):
+        head = headers.get(fetched.range.path, fetched)
+        for frame in _frames(fetched, waiting[fetched.range], head, located):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
@@ -84,9 +99,21 @@ def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iter
     for fetched in storage.fetch(again):
         yield from (
             frame
-            for frame in _frames(fetched, again[fetched.range], fetched)
+            for frame in _frames(fetched, again[fetched.range], fetched, located)
             if isinstance(frame, FrameBytes)
         )
+
+
+def _fetch(storage: Storage, ranges: Iterable[ByteRange], in_hand: InHand) -> Iterator[Fetched]:
+    """What is in hand, then what the storage has."""
+    missing = []
+    for wanted in ranges:
+        fetched = in_hand.fetch(wanted)
+        if fetched is None:
+            missing.append(wanted)
+        else:
+            yield fetched
+    yield from storage.fetch(missing)
 
 
 def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[ByteRange]:
@@ -109,16 +136,22 @@ def _range(series: str, item: Slice) -> ByteRange:
     return ByteRange(path, 0 if with_header else start, start + item.location.length, item.object_version)
 
 
-def _frames(fetched: Fetched, slices: Sequence[Slice], head: Fetched) -> Iterator[FrameBytes | Slice]:
+def _frames(
+    fetched: Fetched,
+    slices: Sequence[Slice],
+    head: Fetched,
+    located: Callable[[str, Sequence[FrameLocation]], None],
+) -> Iterator[FrameBytes | Slice]:
     """The frames in what came; a slice where its offset table is wrong: the whole object is needed.
 
     Args:
         fetched: What came.
         slices: What it was fetched for.
         head: What holds the object's header, if anything does.
+        located: As `fetch_frames` takes it.
     """
     error = fetched.error or head.error
-    if isinstance(error, (ObjectChangedError, StorageUnavailableError)):
+    if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
         raise error
     if error is not None:
         yield from (FrameBytes(item, b"", error=error) for item in slices)
@@ -131,6 +164,8 @@ def _frames(fetched: Fetched, slices: Sequence[Slice], head: Fetched) -> Iterato
             yield replace(frame, header=head.data) if _needs_header(item) else frame
         except ObjectError as reason:
             yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
+    if whole.is_located:
+        located(slices[0].file_name, whole.locations)
 
 
 def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:
@@ -153,44 +188,47 @@ def _bit_offset(item: Slice) -> int:
 
 @dataclass(slots=True)
 class _Whole:
-    """A whole object that frames are taken out of: deflated, or encapsulated without a true offset table.
+    """A whole object: deflated, or encapsulated without an offset table that holds.
 
     Attributes:
-        data: The object.
-        scanned: Its header, once it has been read.
-        codestreams: Those of its frames, once one has been asked for.
+        data: Its bytes.
+        locations: Where the frames of an encapsulated object lie; found once, for the first frame.
     """
 
     data: bytes
-    scanned: Scan | None = None
-    codestreams: list[bytes] = field(default_factory=list)
+    locations: tuple[FrameLocation, ...] = ()
 
     def frame(self, item: Slice) -> FrameBytes:
-        """One of its frames.
-
-        Raises:
-            ObjectError: It is not there.
-        """
-        pixels, scanned = self._pixels()
-        if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
-            raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
-        if pixels.length is not None:
-            bits = item.pixels.native_frame_bits
-            first = (item.frame_number - 1) * bits
-            start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-            end = min(end, start + _LIMIT_BYTES)
-            part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
-            return FrameBytes(item, part, first % 8)
-        if not self.codestreams:
-            self.codestreams = split_frames(self.data, pixels, item.pixels.number_of_frames)
-        codestream = self.codestreams[item.frame_number - 1]
-        if not codestream:
+        """One of its frames."""
+        if not self.locations:
+            scanned = scan(self.data, len(self.data))
+            if isinstance(scanned, Incomplete) or scanned.pixels is None:
+                raise DecodeError("the object has no pixels any more")
+            pixels = scanned.pixels
+            if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
+                raise DecodeError(
+                    "broken: its transfer syntax and its pixels disagree about being encapsulated"
+                )
+            if pixels.length is not None:
+                return self._native(item, pixels.offset, deflated=scanned.deflated)
+            self.locations = locate_frames(self.data, pixels, item.pixels.number_of_frames)
+        location = self.locations[item.frame_number - 1]
+        end = location.offset + location.length
+        if end > len(self.data):
             raise HeaderError("cut off: the object ends inside the frame")
-        return FrameBytes(item, codestream)
+        return FrameBytes(item, fragments(self.data[location.offset : end]))
 
-    def _pixels(self) -> tuple[PixelElement, Scan]:
-        scanned = self.scanned or scan(self.data, len(self.data))
-        if isinstance(scanned, Incomplete) or scanned.pixels is None:
-            raise DecodeError("the object has no pixels any more")
-        self.scanned = scanned
-        return scanned.pixels, scanned
+    @property
+    def is_located(self) -> bool:
+        """Whether the locations hold for fetching each frame alone."""
+        return bool(self.locations) and self.locations[-1].offset + self.locations[-1].length <= len(
+            self.data
+        )
+
+    def _native(self, item: Slice, offset: int, *, deflated: bool) -> FrameBytes:
+        bits = item.pixels.native_frame_bits
+        first = (item.frame_number - 1) * bits
+        start, end = offset + first // 8, offset + (first + bits + 7) // 8
+        end = min(end, start + _LIMIT_BYTES)
+        part = data_set_of(self.data, start, end) if deflated else self.data[start:end]
+        return FrameBytes(item, part, first % 8)
