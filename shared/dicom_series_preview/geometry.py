@@ -48,7 +48,8 @@ class Slices:
     Attributes:
         series_instance_uid: (n,) SeriesInstanceUID of each.
         size: (n, 3) int: rows, columns, samples per pixel; 0 rows in an object without an image.
-        localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM.
+        localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM; or it is `aside`.
+        aside: (n,) bool: the label or the overview of a slide.
         orientation: (n, 6) ImageOrientationPatient: row cosines, then column cosines.
         position: (n, 3) ImagePositionPatient, mm.
         slice_location: (n,) SliceLocation, mm.
@@ -58,11 +59,14 @@ class Slices:
             InstanceCreationTime, each in any unit.
         file_name: (n,) the objects' names.
         frame_number: (n,) 1-based frame numbers, 0 in an object without an image.
+        focal_plane: (n,) of a level of a slide what its focal planes are ordered by, from the glass up; NaN
+            of any other slice.
     """
 
     series_instance_uid: Sequence[str]
     size: IntArray
     localizer: NDArray[np.bool_]
+    aside: NDArray[np.bool_]
     orientation: FloatArray
     position: FloatArray
     slice_location: FloatArray
@@ -71,6 +75,7 @@ class Slices:
     times: FloatArray
     file_name: Sequence[str]
     frame_number: IntArray
+    focal_plane: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,9 @@ def arrange(slices: Slices) -> Arrangement:
     primary = slices.instance_number.copy()
     time = np.full(count, np.nan)
     notes: list[str] = []
-    for number, members in enumerate(stacks):
+    # A slide's label shows whose it is: where there is nothing else, there is no main stack.
+    first = 1 if stacks and slices.aside[stacks[0][0]] else 0
+    for number, members in enumerate(stacks, first):
         piled = _sort_stack(slices, members)
         order.append(piled.order)
         stack_numbers[members] = number
@@ -145,20 +152,26 @@ def _ranks(names: Sequence[str]) -> IntArray:
 def _stacks(slices: Slices) -> list[IntArray]:
     """The slices of each stack, the main one first.
 
-    Stack 0 is the largest that is no localizer; of equal ones the one that was acquired first.
+    Stack 0 is the largest that is no localizer; of equal ones the one that was acquired first. Levels of a
+    slide come the smallest first, whatever the number of their slices.
     """
     names = _ranks(slices.file_name)
     keys: dict[tuple[object, ...], list[int]] = {}
     # By name, so that what a stack is measured against does not depend on the order of the input.
     for i in np.lexsort((slices.frame_number, names)).tolist():
         if slices.size[i, 0]:
-            key = (slices.series_instance_uid[i], *slices.size[i].tolist(), bool(slices.localizer[i]))
+            is_level = not np.isnan(slices.focal_plane[i])
+            kind = (bool(slices.localizer[i]), bool(slices.aside[i]), is_level)
+            key = (slices.series_instance_uid[i], *slices.size[i].tolist(), *kind)
             keys.setdefault(key, []).append(i)
     stacks = [part for members in keys.values() for part in _by_orientation(slices, np.array(members))]
 
-    def rank(members: IntArray) -> tuple[bool, int, float, float, float, int]:
+    def rank(members: IntArray) -> tuple[bool, int, int, float, float, float, int]:
+        is_level = not np.isnan(slices.focal_plane[members[0]])
+        rows, columns = slices.size[members[0], :2].tolist()
         return (
             bool(slices.localizer[members[0]]),
+            rows * columns if is_level else 0,
             -len(members),
             _least(slices.times[members, _ACQUISITION_TIME]),
             _least(slices.acquisition_number[members]),
@@ -243,6 +256,10 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
     The first is NaN where a slice has no place; smaller comes first.
     """
     primary = np.full(len(slices.file_name), np.nan)
+    if not np.isnan(slices.focal_plane[members[0]]):
+        # A slide has no place in a patient; its focal planes are nearer to each other than locations can be.
+        primary[members] = slices.instance_number[members]
+        return np.unique(slices.focal_plane[members], return_inverse=True)[1].astype(np.float64), "I", primary
     positions = slices.position[members]
     placed = ~np.isnan(positions).any(axis=1)
     if placed.any():

@@ -32,6 +32,7 @@ class Picture:
         image_width: Width of one tile in pixels; its height follows the image's proportions.
         quality: 0 (smallest) to 100 (best).
         stack: The stack that is shown, 0 the main one.
+        untile: Siemens mosaics are shown as the slices in them.
         overlays: Overlay planes are drawn into the images.
     """
 
@@ -39,6 +40,7 @@ class Picture:
     image_width: int = DEFAULT_IMAGE_WIDTH
     quality: int = DEFAULT_QUALITY
     stack: int = 0
+    untile: bool = False
     overlays: bool = False
 
 
@@ -303,6 +305,7 @@ class _Reader:
             image_width=self.integer("image_width", DEFAULT_IMAGE_WIDTH, 1, _LARGEST_SIDE),
             quality=self.integer("quality", DEFAULT_QUALITY, 0, 100),
             stack=self.integer("stack", 0, 0, None),
+            untile=self.flag("untile"),
             overlays=self.flag("overlays"),
         )
 

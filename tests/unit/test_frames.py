@@ -449,7 +449,7 @@ def test_real_frames_are_pydicoms(real_data, part):
         table = build([replace(record, version=version)], Provenance(SERIES, "memory://objects", "f", 1))
         index = Index(table)
         rows = index.table["FrameNumber"].to_pylist()
-        slices = index.slices(range(len(rows)))[:: max(1, len(rows) // 5)]
+        slices = index.frames(range(len(rows)))[:: max(1, len(rows) // 5)]
         frames = {f.slice.frame_number: f for f in fetch_frames(storage, SERIES, slices)}
         assert len(frames) == len(slices), path
         dataset = pydicom.dcmread(path, force=True)

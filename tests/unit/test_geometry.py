@@ -22,6 +22,8 @@ def one(name, position=NO_POSITION, orientation=AXIAL, **facts):
         "series": "1.2",
         "size": (512, 512, 1),
         "localizer": False,
+        "aside": False,
+        "focal_plane": NAN,
         "slice_location": NAN,
         "acquisition_number": NAN,
         "instance_number": NAN,
@@ -40,6 +42,7 @@ def slices_of(slices):
         series_instance_uid=[s["series"] for s in slices],
         size=np.array([s["size"] for s in slices], np.int64).reshape(-1, 3),
         localizer=np.array([s["localizer"] for s in slices], bool),
+        aside=np.array([s["aside"] for s in slices], bool),
         orientation=np.array([s["orientation"] for s in slices], float).reshape(-1, 6),
         position=np.array([s["position"] for s in slices], float).reshape(-1, 3),
         slice_location=np.array([s["slice_location"] for s in slices], float),
@@ -48,6 +51,7 @@ def slices_of(slices):
         times=np.array([[s[time] for time in TIMES] for s in slices], float).reshape(-1, 5),
         file_name=[s["name"] for s in slices],
         frame_number=np.array([s["frame_number"] for s in slices], np.int64),
+        focal_plane=np.array([s["focal_plane"] for s in slices], float),
     )
 
 

@@ -17,6 +17,7 @@ from dicom_series_preview.headers.image import (
     PixelDescription,
     Window,
 )
+from dicom_series_preview.headers.mosaic import Mosaic, csa_values
 from dicom_series_preview.headers.overlays import (
     OverlayPlane,
     is_overlay_tag,
@@ -27,6 +28,7 @@ from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
     PixelElement,
+    Scan,
     data_set_of,
     scan,
 )
@@ -69,11 +71,14 @@ __all__ = [
     "Incomplete",
     "Item",
     "LookupTable",
+    "Mosaic",
     "OverlayPlane",
     "Palette",
     "PixelDescription",
     "PixelElement",
+    "Scan",
     "Window",
+    "csa_values",
     "data_set_of",
     "element_from_json",
     "element_to_json",

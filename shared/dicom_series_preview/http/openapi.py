@@ -45,6 +45,7 @@ _PICTURE = (
     _query("image_width", _integer(DEFAULT_IMAGE_WIDTH, 1), "Width of each image in pixels."),
     _query("quality", _integer(DEFAULT_QUALITY, 0, 100), "0 (smallest) to 100 (best)."),
     _query("stack", _integer(0, 0), "Which stack of the series."),
+    _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
     _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
 )
 _START = _query("start", {**_POSITION, "default": 0}, "First position shown.")

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
@@ -27,6 +28,7 @@ from dicom_series_preview.decode import Decoded, is_colour, to_rgb
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
     DecodeError,
+    LimitError,
     NoImageError,
     ObjectChangedError,
     ObjectError,
@@ -37,13 +39,14 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.frames import fetch_frames
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
-from dicom_series_preview.index import Index, Skipped
+from dicom_series_preview.index import Index, Skipped, untiled
 from dicom_series_preview.layout import draw_overlay, failed_tile, fitted_size, grid, resize, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
+from dicom_series_preview.service.assemble import Gaps, Wanted, assemble, reason_of
 from dicom_series_preview.service.overlays import Overlay, overlay_of
-from dicom_series_preview.service.reduced import area_of, decode_for_tile, wanted_reduction
+from dicom_series_preview.service.reduced import area_of, decode_for_tile, level_reduction, wanted_reduction
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
@@ -178,15 +181,15 @@ class PreviewService:
             headers_read=opened.headers_read,
             stack=picture.stack,
             slices=len(plan.stack),
-            stacks=tuple(len(rows) for rows in opened.index.stacks.values()),
+            stacks=tuple(len(rows) for rows in plan.index.stacks.values()),
             width=image.shape[1],
             height=image.shape[0],
             tile_width=plan.tile[0],
             tile_height=plan.tile[1],
             tiles=tuple(reported),
             skipped=(*provenance.skipped, *_without_image(opened.index)),
-            notes=provenance.notes,
-            warnings=(*warnings, *_unusual_orientation(plan)),
+            notes=plan.index.provenance.notes,
+            warnings=(*plan.warnings, *warnings, *_unusual_orientation(plan)),
             cost=watch.cost(),
         )
         return Rendered(data, picture.image_format, report, plan)
@@ -229,6 +232,7 @@ class PreviewService:
             opener = replace(self._opener(), next_frames=_next_frames(request, shape))
             opened = opener.open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
+        plan.check_levels(self.limits.matrix_pixels)
         picture.image_format.check_size(
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
         )
@@ -238,11 +242,15 @@ class PreviewService:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
         reductions = plan.reductions()
-        opened = plan.opened
         located: dict[str, Sequence[FrameLocation]] = {}
-        for fetched in fetch_frames(
-            self.storage, opened.name, plan.slices, opened.in_hand, located.__setitem__
-        ):
+        fetch = partial(
+            fetch_frames,
+            self.storage,
+            plan.opened.name,
+            in_hand=plan.opened.in_hand,
+            located=located.__setitem__,
+        )
+        for fetched in fetch([item for item in plan.slices if not item.part_rows]):
             item = fetched.slice
             if fetched.error is not None:
                 frames[item.row] = _Frame(item, None, fetched.error)
@@ -260,7 +268,14 @@ class PreviewService:
                 continue
             overlay = overlay_of(fetched, plan.size(item), self.limits.frame_bytes)
             frames[item.row] = _Frame(item, decoded, overlay=overlay)
-        self._opener().keep_locations(opened, located)
+        wanted = [
+            Wanted(item, plan.index.parts(item), level_reduction(item, plan.size(item)))
+            for item in plan.slices
+            if item.part_rows
+        ]
+        for made in assemble(fetch, wanted, self.limits.frame_bytes):
+            frames[made.slice.row] = _Frame(made.slice, made.decoded, made.error, gaps=made.gaps)
+        self._opener().keep_locations(plan.opened, located)
         return frames
 
 
@@ -314,21 +329,25 @@ class Plan:
         request: What was asked for.
         shape: The grid.
         opened: The series.
+        index: Its index; where mosaics are taken apart, that of their slices.
         stack: The stack that is shown.
         slices: The slices that were chosen, in order.
         positions: By row of the index, 0 (first slice of the stack) to 1, or None.
         tile: Width and height of a tile in pixels.
         watch: Counts what it takes.
+        warnings: What a viewer should know already.
     """
 
     request: PictureRequest
     shape: Shape
     opened: OpenedSeries
+    index: Index
     stack: SortedStack
     slices: list[Slice]
     positions: dict[int, float | None]
     tile: tuple[int, int]
     watch: Stopwatch = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: PictureRequest, shape: Shape, opened: OpenedSeries, watch: Stopwatch) -> Plan:
@@ -338,9 +357,13 @@ class Plan:
             NoImageError: The series has no image.
             RequestError: There is no such stack, or no such slice in it.
         """
-        index, picture = opened.index, request.picture
+        picture = request.picture
+        index, warnings = untiled(opened.index) if picture.untile else (opened.index, ())
         if not index.stacks:
             raise NoImageError(opened.name, opened.storage.url, _no_image(opened))
+        if picture.stack == 0 and 0 not in index.stacks:
+            problem = "a slide's label or overview is all it has; --stack chooses it"
+            raise NoImageError(opened.name, opened.storage.url, problem)
         rows = index.stacks.get(picture.stack)
         if rows is None:
             counts = ", ".join(
@@ -351,13 +374,29 @@ class Plan:
         chosen = _chosen(request, stack)
         normalised = normalised_positions(stack)
         slices = index.slices([int(rows[i]) for i in chosen], overlays=picture.overlays)
+        if any(item.overlays and item.part_rows for item in slices):
+            warnings = (*warnings, "overlay planes are left out of slices that are no frames")
         positions = {
             int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
             for i in chosen
         }
         pixels = slices[0].pixels
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
-        return cls(request, shape, opened, stack, slices, positions, tile, watch)
+        return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
+
+    def check_levels(self, limit_pixels: int) -> None:
+        """Refuse a level of a slide that is too large to be put together.
+
+        Raises:
+            LimitError: It is.
+        """
+        for item in self.slices:
+            size = item.pixels.rows * item.pixels.columns
+            if item.part_rows and size > limit_pixels:
+                problem = f"level of {item.pixels.columns} x {item.pixels.rows} pixels"
+                raise LimitError(
+                    "stack", f"{item.stack} is a {problem}, more than {limit_pixels}; choose a smaller one"
+                )
 
     @property
     def picture(self) -> Picture:
@@ -376,9 +415,11 @@ class Plan:
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
             *(["overlays"] if picture.overlays else []),
+            [_version(item) for item in self.slices],
             [
-                (item.file_name, item.object_version, item.object_size, item.frame_number)
+                (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
                 for item in self.slices
+                for part in self.index.parts(item)
             ],
         ]
         digest.update(repr(parts).encode())
@@ -407,17 +448,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A slice's stored values, or why there are none; and what is drawn over them."""
+    """A slice's stored values, what is missing of them and drawn over them; or why there are none."""
 
     slice: Slice
     decoded: Decoded | None
     error: ObjectError | StorageError | None = None
     overlay: Overlay = field(default_factory=Overlay)
+    gaps: Gaps | None = None
 
 
-def _reason(error: ObjectError | StorageError) -> str:
-    """Why one object fails, without its name."""
-    return error.reason if isinstance(error, ObjectError) else error.problem
+def _version(item: Slice) -> tuple[object, ...]:
+    """What tells a frame from all others, and from itself at other times."""
+    return item.file_name, item.object_version, item.object_size, item.frame_number
 
 
 def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[ReportedTile]) -> NoReturn:
@@ -472,6 +514,8 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
     warnings: Counter[str] = Counter()
     for item in plan.slices:
         frame = frames[item.row]
+        if frame.gaps is not None:
+            warnings.update(frame.gaps.warnings(item.file_name))
         for spec in shape.contrasts:
             tile, contrast, error = _tile(plan, frame, spec, pooled[id(spec)], warnings)
             row, column = divmod(len(tiles), shape.columns)
@@ -480,7 +524,7 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
                 ReportedTile(
                     row=row,
                     column=column,
-                    index=item.row,
+                    index=plan.index.table["Index"][item.row].as_py(),
                     file_name=item.file_name,
                     sop_instance_uid=item.sop_instance_uid,
                     frame_number=item.frame_number,
@@ -490,6 +534,9 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
                     patient_orientation=_patient_orientation(item),
                     contrast=contrast,
                     error=error,
+                    area=_area(plan.index, item),
+                    frames=max(1, len(item.part_rows)),
+                    failed_frames=len(frame.gaps.failed) if frame.gaps is not None else 0,
                 )
             )
         if error is not None:
@@ -503,6 +550,16 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
     )
 
 
+def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:
+    """The part of its frame that a slice is."""
+    parts, rows, columns = index.parts(item), item.pixels.rows, item.pixels.columns
+    if len(parts) != 1:
+        return None
+    frame = parts[0].frame.pixels
+    is_part = rows < frame.rows or columns < frame.columns
+    return (max(0, -parts[0].top), max(0, -parts[0].left), rows, columns) if is_part else None
+
+
 def _pool(spec: ContrastSpec, frames: Any) -> AutoWindow:  # noqa: ANN401 - a view of a dict's values
     """The statistics of the slices shown, where the contrast depends on them."""
     pooled = AutoWindow()
@@ -511,7 +568,8 @@ def _pool(spec: ContrastSpec, frames: Any) -> AutoWindow:  # noqa: ANN401 - a vi
         for frame in grey:
             # A broken lookup table has no values to pool; rendering the slice says so.
             with suppress(DecodeError):
-                pooled.add(frame.decoded.samples, frame.slice.contrast)
+                samples = frame.decoded.samples
+                pooled.add(frame.gaps.known(samples) if frame.gaps else samples, frame.slice.contrast)
     return pooled
 
 
@@ -521,7 +579,7 @@ def _tile(
     """One slice under one contrast."""
     item, decoded = frame.slice, frame.decoded
     if decoded is None:
-        return failed_tile(*plan.tile), None, _reason(frame.error) if frame.error is not None else None
+        return failed_tile(*plan.tile), None, reason_of(frame.error) if frame.error is not None else None
     try:
         if is_colour(item.pixels):
             applied, padding = COLOUR, None
@@ -534,6 +592,8 @@ def _tile(
         return failed_tile(*plan.tile), None, error.reason
     if applied.warning:
         warnings[applied.warning] += 1
+    if frame.gaps is not None:
+        shown = frame.gaps.painted(shown)
     tile = resize(shown, plan.size(item), padding, area_of(decoded, item))
     if frame.overlay.opacity is not None:
         tile = draw_overlay(tile, frame.overlay.opacity)

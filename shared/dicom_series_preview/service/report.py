@@ -57,6 +57,10 @@ class ReportedTile:
         patient_orientation: Where its rows and its columns lead, as in `L\P` (PS3.3 C.7.6.1.1.1), or empty.
         contrast: What was applied; None for a tile that could not be shown.
         error: Why it could not be shown, or None.
+        area: Of a slice that is a part of its frame: the part's first row and column there, from 0, then its
+            rows and columns. None of any other.
+        frames: How many frames the slice is put together of; `frame_number` is the first of them.
+        failed_frames: How many of them could not be shown and are crossed out.
     """
 
     row: int
@@ -71,6 +75,9 @@ class ReportedTile:
     patient_orientation: str
     contrast: AppliedContrast | None
     error: str | None = None
+    area: tuple[int, int, int, int] | None = None
+    frames: int = 1
+    failed_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,7 @@ class Report:
 
     def summary(self) -> str:
         """The report in one line."""
-        shown = len({tile.index for tile in self.tiles if tile.error is None})
+        shown = len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
         cost = self.cost
         skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
         prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""

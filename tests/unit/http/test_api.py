@@ -5,6 +5,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import imagecodecs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -313,6 +314,42 @@ def test_a_picture_with_a_failed_tile_is_not_kept() -> None:
         assert response.headers["Preview-Render"] == "made"
         assert "ETag" not in response.headers
     assert bench.renders.puts == []
+
+
+def test_a_picture_with_a_failed_part_is_not_kept() -> None:
+    """A level of a slide of which a tile could not be shown is kept by nobody, as if all of it had failed."""
+    whole = np.full((1, 1, 16, 16, 3), 200, np.uint8)
+    tiles = [imagecodecs.jpeg8_encode(tile) for tile in make_dicom.tiles_of(whole[0, 0], (8, 8))]
+    tiles[2] = b"no JPEG!"
+    pixels = make_dicom.encapsulate([[tile + bytes(len(tile) % 2)] for tile in tiles], None)
+    source = make_dicom.level(whole, (8, 8), PixelData=pixels)
+    bench = Bench({"S/1.dcm": make_dicom.encode(source, make_dicom.JPEG)})
+    response = bench.ok("image")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Preview-Failed-Tiles"] == "1"
+    assert "ETag" not in response.headers
+    assert bench.renders.puts == []
+
+
+def test_slices_in_mosaics() -> None:
+    """`untile=true` shows the slices in mosaics, under a tag of their own."""
+    volume = np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8)
+    bench = Bench({"S/1.dcm": make_dicom.encode(make_dicom.mosaic(volume))})
+    whole, apart = bench.ok("mosaic"), bench.ok("mosaic", "untile=true")
+    assert (whole.headers["Preview-Slices"], apart.headers["Preview-Slices"]) == ("1/1", "4/4")
+    assert whole.headers["ETag"] != apart.headers["ETag"]
+    assert bench.ok("mosaic", "untile=false").headers["ETag"] == whole.headers["ETag"]
+    document = problem(bench.get("mosaic", "untile=maybe"), 400, "bad-parameter")
+    assert "untile" in document["detail"]
+
+
+def test_index_summary_of_a_slide() -> None:
+    """The summary counts slices of a slide as its stacks do: each focal plane of a level is one."""
+    levels = [make_dicom.level(np.zeros((1, 2, side, side, 3), np.uint8), (8, 8), side) for side in (16, 30)]
+    bench = Bench({f"S/{one.InstanceNumber}.dcm": make_dicom.encode(one) for one in levels})
+    document = json.loads(bench.ok("index").body)
+    assert document["slices"] == 4
+    assert [(stack["slices"], stack["rows"]) for stack in document["stacks"]] == [(2, 16), (2, 30)]
 
 
 def test_without_a_place_for_pictures_they_are_made_each_time() -> None:
