@@ -28,7 +28,7 @@ from dicom_series_preview.storage import ByteRange, InHand
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from dicom_series_preview.headers import FrameLocation
+    from dicom_series_preview.headers import FrameLocation, PixelElement, Scan
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
@@ -188,29 +188,35 @@ def _bit_offset(item: Slice) -> int:
 
 @dataclass(slots=True)
 class _Whole:
-    """A whole object: deflated, or encapsulated without an offset table that holds.
+    """A whole object that frames are taken out of: deflated, or encapsulated without a true offset table.
 
     Attributes:
-        data: Its bytes.
-        locations: Where the frames of an encapsulated object lie; found once, for the first frame.
+        data: The object.
+        scanned: Its header, once it has been read.
+        locations: Where its frames lie, once one of encapsulated ones has been asked for.
     """
 
     data: bytes
+    scanned: Scan | None = None
     locations: tuple[FrameLocation, ...] = ()
 
     def frame(self, item: Slice) -> FrameBytes:
-        """One of its frames."""
+        """One of its frames.
+
+        Raises:
+            ObjectError: It is not there.
+        """
+        pixels, scanned = self._pixels()
+        if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
+            raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
+        if pixels.length is not None:
+            bits = item.pixels.native_frame_bits
+            first = (item.frame_number - 1) * bits
+            start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
+            end = min(end, start + _LIMIT_BYTES)
+            part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
+            return FrameBytes(item, part, first % 8)
         if not self.locations:
-            scanned = scan(self.data, len(self.data))
-            if isinstance(scanned, Incomplete) or scanned.pixels is None:
-                raise DecodeError("the object has no pixels any more")
-            pixels = scanned.pixels
-            if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
-                raise DecodeError(
-                    "broken: its transfer syntax and its pixels disagree about being encapsulated"
-                )
-            if pixels.length is not None:
-                return self._native(item, pixels.offset, deflated=scanned.deflated)
             self.locations = locate_frames(self.data, pixels, item.pixels.number_of_frames)
         location = self.locations[item.frame_number - 1]
         end = location.offset + location.length
@@ -220,15 +226,13 @@ class _Whole:
 
     @property
     def is_located(self) -> bool:
-        """Whether the locations hold for fetching each frame alone."""
-        return bool(self.locations) and self.locations[-1].offset + self.locations[-1].length <= len(
-            self.data
-        )
+        """Whether each frame can be fetched alone: all are located, and none is cut off."""
+        last = self.locations[-1] if self.locations else None
+        return last is not None and last.offset + last.length <= len(self.data)
 
-    def _native(self, item: Slice, offset: int, *, deflated: bool) -> FrameBytes:
-        bits = item.pixels.native_frame_bits
-        first = (item.frame_number - 1) * bits
-        start, end = offset + first // 8, offset + (first + bits + 7) // 8
-        end = min(end, start + _LIMIT_BYTES)
-        part = data_set_of(self.data, start, end) if deflated else self.data[start:end]
-        return FrameBytes(item, part, first % 8)
+    def _pixels(self) -> tuple[PixelElement, Scan]:
+        scanned = self.scanned or scan(self.data, len(self.data))
+        if isinstance(scanned, Incomplete) or scanned.pixels is None:
+            raise DecodeError("the object has no pixels any more")
+        self.scanned = scanned
+        return scanned.pixels, scanned

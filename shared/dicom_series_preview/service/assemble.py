@@ -98,14 +98,14 @@ class Wanted:
 
 
 def assemble(
-    fetch: Callable[[Sequence[Slice]], Iterable[FrameBytes]], wanted: Iterable[Wanted], limit_bytes: int
+    fetch: Callable[[Sequence[Slice]], Iterator[FrameBytes]], wanted: Iterable[Wanted], limit_bytes: int
 ) -> Iterator[Assembled]:
     """Put slices together; yields each when its last frame has come.
 
     No more is held of a frame than what slices show of it.
 
     Args:
-        fetch: Gives the bytes of frames, as `fetch_frames` does.
+        fetch: Fetches frames, as `fetch_frames` does of one series.
         wanted: The slices; several may show parts of one frame.
         limit_bytes: The largest frame, in decoded bytes.
 

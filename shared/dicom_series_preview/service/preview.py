@@ -242,10 +242,13 @@ class PreviewService:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
         reductions = plan.reductions()
-        opened = plan.opened
         located: dict[str, Sequence[FrameLocation]] = {}
         fetch = partial(
-            fetch_frames, self.storage, opened.name, in_hand=opened.in_hand, located=located.__setitem__
+            fetch_frames,
+            self.storage,
+            plan.opened.name,
+            in_hand=plan.opened.in_hand,
+            located=located.__setitem__,
         )
         for fetched in fetch([item for item in plan.slices if not item.part_rows]):
             item = fetched.slice
@@ -272,7 +275,7 @@ class PreviewService:
         ]
         for made in assemble(fetch, wanted, self.limits.frame_bytes):
             frames[made.slice.row] = _Frame(made.slice, made.decoded, made.error, gaps=made.gaps)
-        self._opener().keep_locations(opened, located)
+        self._opener().keep_locations(plan.opened, located)
         return frames
 
 
