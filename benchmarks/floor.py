@@ -1,10 +1,10 @@
-"""The least that a picture takes: the bytes it is made of, decoded, windowed, resized, encoded; nothing around.
+"""The least that a picture takes: its bytes, decoded, windowed, resized, encoded; nothing around.
 
 Usage: python floor.py PLAN.json
 
-A process that knows in advance where every byte lies: no command line, no header is parsed, no index is read or
-written, nothing is checked or reported. It asks in the same waves as a reader must (the listing, then headers,
-then frames), with as many connections as help, and uses the same libraries as the product.
+A process that knows in advance where every byte lies: no command line, no header is parsed, no index is read
+or written, nothing is checked or reported. It asks in the same waves as a reader must (the listing, then
+headers, then frames), with as many connections as help, and uses the same libraries as the product.
 """
 
 from __future__ import annotations
@@ -37,11 +37,15 @@ def main(plan: dict[str, Any]) -> None:
         names = [meta["path"] for page in pages for meta in page]
     with ThreadPoolExecutor(plan["connections"]) as pool:
         if plan["header_bytes"]:
-            headers = pool.map(lambda name: obstore.get_range(store, name, start=0, end=plan["header_bytes"]), names)
+            headers = pool.map(
+                lambda name: obstore.get_range(store, name, start=0, end=plan["header_bytes"]), names
+            )
             assert sum(1 for _ in headers) == len(names)
         if plan["frames"]:
             data = pool.map(
-                lambda frame: obstore.get_range(store, f"{plan['folder']}/{frame[0]}", start=frame[1], end=frame[2]),
+                lambda frame: obstore.get_range(
+                    store, f"{plan['folder']}/{frame[0]}", start=frame[1], end=frame[2]
+                ),
                 plan["frames"],
             )
             paint(plan, data)

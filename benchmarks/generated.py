@@ -1,7 +1,7 @@
 """Series of any length for measuring: headers of their own, pixels shared, nothing kept twice in memory.
 
-Anatomy and noise are those of the built-in sample. A few slices of it are made, and every slice of a series is
-one of them: 5,000 native slices of 512 x 512 are 2.6 GB to a client, and 4 MB here.
+Anatomy and noise are those of the built-in sample. A few slices of it are made, and every slice of a series
+is one of them: 5,000 native slices of 512 x 512 are 2.6 GB to a client, and 4 MB here.
 """
 
 from __future__ import annotations
@@ -143,9 +143,7 @@ def _body(samples: NDArray[np.uint16], kind: Kind) -> bytes:
     return codestream + bytes(len(codestream) % 2)
 
 
-def _pixel_element(
-    bodies: list[bytes], number: int, kind: Kind
-) -> tuple[list[bytes], list[tuple[int, int]]]:
+def _pixel_element(bodies: list[bytes], number: int, kind: Kind) -> tuple[list[bytes], list[tuple[int, int]]]:
     """The element in pieces, and where its frames lie, counted from the end of the first piece."""
     first = number * kind.frames
     total = kind.objects * kind.frames
@@ -262,7 +260,8 @@ def _make_enhanced(dataset: Dataset, kind: Kind) -> None:
 def _per_frame(number: int, kind: Kind) -> bytes:
     """PerFrameFunctionalGroupsSequence: of each frame its position and its place in the stack."""
     content, plane, groups, root = (Dataset() for _ in range(4))
-    content.FrameComments = _TOKENS["frame"]
+    content.FrameAcquisitionDateTime = content.FrameReferenceDateTime = f"20250101{_TOKENS['acquired']}"
+    content.FrameAcquisitionDuration, content.FrameComments = 500.0, _TOKENS["frame"]
     content.StackID, content.TemporalPositionIndex = "1", 1
     plane.ImagePositionPatient = ["-220", "-220", _TOKENS["z"]]
     groups.FrameContentSequence, groups.PlanePositionSequence = Sequence([content]), Sequence([plane])

@@ -1,8 +1,9 @@
 """An S3 server in a process of its own: generated series, injected latency, shared bandwidth, counts.
 
-It answers what a reader asks for, without signatures: ListObjectsV2 with prefix, delimiter and pages of 1,000,
-GET with Range and If-Match, HEAD; on connections that stay open. Every answer waits for the line's latency.
-With a bandwidth, bodies pass one after the other over one line, and each arrives when its last byte does.
+It answers what a reader asks for, without signatures: ListObjectsV2 with prefix, delimiter and pages of
+1,000, GET with Range and If-Match, HEAD; on connections that stay open. Every answer waits for the line's
+latency. With a bandwidth, bodies pass one after the other over one line, and each arrives when its last byte
+does.
 """
 
 from __future__ import annotations
@@ -61,9 +62,7 @@ class S3:
         self._ask("line", line)
 
     def counts(self) -> Counter[str]:
-        """Requests by kind (`LIST`, `GET`, `HEAD`), their refusals (`refused`), and `bytes` of bodies of
-        objects, since last asked.
-        """
+        """Requests by kind (`LIST`, `GET`, ...), those `refused`, and `bytes` of objects, since last asked."""
         counts = self._ask("counts")
         assert isinstance(counts, Counter)
         return counts
