@@ -62,7 +62,7 @@ class S3:
         self._ask("line", line)
 
     def counts(self) -> Counter[str]:
-        """Requests by kind (`LIST`, `GET`, ...), those `refused`, and `bytes` of objects, since last asked."""
+        """Requests by kind, those that were `refused`, and `bytes` of objects, since last asked."""
         counts = self._ask("counts")
         assert isinstance(counts, Counter)
         return counts
