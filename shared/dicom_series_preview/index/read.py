@@ -149,7 +149,8 @@ class Index:
     def stacks(self) -> dict[int, np.ndarray[Any, np.dtype[np.int64]]]:
         """By stack number, the rows of its slices in display order."""
         numbers = _floats(self.table["Stack"])
-        return {int(n): np.flatnonzero(numbers == n) for n in np.unique(numbers) if n >= 0}
+        # Not np.unique, which imports numpy.ma: 9 ms of every preview.
+        return {int(n): np.flatnonzero(numbers == n) for n in sorted({n for n in numbers.tolist() if n >= 0})}
 
     def sorted_stack(self, number: int) -> SortedStack:
         """One stack's positions and times, in display order.
