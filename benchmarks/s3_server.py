@@ -96,7 +96,10 @@ async def _serve(pipe: Connection) -> None:
     stopped = loop.create_future()
 
     def told() -> None:
-        name, *arguments = pipe.recv()
+        try:
+            name, *arguments = pipe.recv()
+        except EOFError:  # whoever started it is gone
+            name, arguments = "stop", []
         if name == "stop":
             loop.remove_reader(pipe.fileno())
             stopped.set_result(None)
