@@ -10,7 +10,6 @@ docs/performance.md says what is measured and what came out.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -249,7 +248,6 @@ def machine() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "processors": os.cpu_count(),
         "python": platform.python_version(),
-        "has_pandas": importlib.util.find_spec("pandas") is not None,
     }
 
 
