@@ -201,8 +201,8 @@ def measure(series: Series, contrast: str) -> None:
             whole.update(paint(storage, replace(plan, slices=[item]), LIMITS.frame_bytes))
         spent, before = min(spent, middle - start), min(before, time.process_time() - middle)
     errors, reduced = [], 0
-    for row, cells in painted.items():
-        for cell, other in zip(cells, whole[row], strict=True):
+    for row, one in painted.items():
+        for cell, other in zip(one.cells, whole[row].cells, strict=True):
             reduced += cell.reduction > 1
             errors.append(np.sqrt(np.mean(np.subtract(cell.tile, other.tile, dtype=np.float64) ** 2)))
     count = len(errors)

@@ -11,6 +11,7 @@
     ├── StorageError                  a storage root or an object of it
     │   ├── ObjectNotFoundError       (a FileNotFoundError)
     │   ├── AccessDeniedError         (a PermissionError)
+    │   │   └── CredentialsError      the credentials are refused, whatever they are to open
     │   ├── ObjectChangedError        another version than the one the index describes
     │   └── StorageUnavailableError   throttled, timed out or broken, after every retry
     ├── SeriesError                   a series as a whole
@@ -30,6 +31,11 @@ and the fields, never at the text. No message holds a value read from a DICOM he
 """
 
 from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: 1 slice, 2 slices."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class PreviewError(Exception):
@@ -106,6 +112,10 @@ class AccessDeniedError(StorageError, PermissionError):
         self, url: str, problem: str = "access denied; check the credentials and permissions"
     ) -> None:
         super().__init__(url, problem)
+
+
+class CredentialsError(AccessDeniedError):
+    """The credentials have expired or are unknown, or the clock is wrong: nothing can be had with them."""
 
 
 class ObjectChangedError(StorageError):

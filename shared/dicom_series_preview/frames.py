@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    CredentialsError,
     DecodeError,
     HeaderError,
     ObjectChangedError,
@@ -19,21 +20,22 @@ from dicom_series_preview.headers import (
     Incomplete,
     data_set_of,
     fragments,
+    locate_frames,
     scan,
-    split_frames,
 )
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import ByteRange
+from dicom_series_preview.storage import ByteRange, InHand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from dicom_series_preview.headers import FrameLocation, PixelElement, Scan
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
 # A deflated object is not inflated any further for a frame than a frame may be long.
 _LIMIT_BYTES = Limits().frame_bytes
-# What may be under way or wait to be taken: 64 requests at once of frames up to 1 MiB, fewer of larger ones.
+# What may be asked for and not yet be taken: 64 frames at once of up to 1 MiB, fewer of larger ones.
 _UNDER_WAY_BYTES = 64 * 2**20
 
 
@@ -45,59 +47,81 @@ class FrameBytes:
         slice: The slice it is.
         data: Native: the frame's bytes. Encapsulated: its codestream, fragments joined.
         bit_offset: Native 1-bit pixels: the bit of the first byte that the frame begins at.
+        header: The object's first bytes, at least up to its pixels, where overlays lie in them; else empty.
         error: Why there are no bytes, or None.
     """
 
     slice: Slice
     data: bytes = field(repr=False)
     bit_offset: int = 0
+    header: bytes = field(default=b"", repr=False)
     error: ObjectError | StorageError | None = None
 
 
 def fetch_frames(
-    storage: Storage, series: str, slices: Sequence[Slice], under_way_bytes: int = _UNDER_WAY_BYTES
+    storage: Storage,
+    series: str,
+    slices: Sequence[Slice],
+    in_hand: InHand | None = None,
+    located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None,
 ) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
-    Frames whose place only their whole object tells share one request for that object. No more is under way
-    than one range, or what fits the memory for it.
+    Frames whose place only their whole object tells share one request for that object. Where a slice has
+    overlays in its header, the request for its frame begins at the object's first byte; the frames of an
+    object with several share one more request, for what comes before the first of them. What came with the
+    headers is not asked for. No more is under way than one range, or what fits the memory for it.
 
     Args:
         storage: The root the series lies in.
         series: The series' folder below it.
         slices: What to fetch, none twice.
-        under_way_bytes: What may be asked for and not yet be taken.
+        in_hand: What came with the headers, or None.
+        located: Called with an object's name and where its frames lie, when only the whole object told; each
+            can then be fetched alone.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
         StorageUnavailableError: The storage fails beyond every retry.
+        CredentialsError: The credentials are refused, or no longer accepted.
     """
+    in_hand = in_hand or InHand()
+    header_ranges = {wanted: item.header_length for wanted, item in _header_ranges(series, slices)}
+    headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, in_hand)}
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
-    for fetched in _fetch(storage, waiting, under_way_bytes):
-        for frame in _frames(fetched, waiting[fetched.range]):
+    lengths = {wanted: _length(wanted, items[0]) for wanted, items in waiting.items()}
+    for fetched in _fetch(storage, lengths, in_hand):
+        head = headers.get(fetched.range.path, fetched)
+        for frame in _frames(fetched, waiting[fetched.range], head, located):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
                 again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
-    for fetched in _fetch(storage, again, under_way_bytes):
+    lengths = {wanted: _length(wanted, items[0]) for wanted, items in again.items()}
+    for fetched in _fetch(storage, lengths, InHand()):
         yield from (
-            frame for frame in _frames(fetched, again[fetched.range]) if isinstance(frame, FrameBytes)
+            frame
+            for frame in _frames(fetched, again[fetched.range], fetched, located)
+            if isinstance(frame, FrameBytes)
         )
 
 
-def _fetch(storage: Storage, waiting: dict[ByteRange, list[Slice]], room: int) -> Iterator[Fetched]:
-    """`Storage.fetch`, of no more at once than there is room for."""
-    ranges = _Ranges(
-        {
-            wanted: (slices[0].object_size if wanted.end is None else wanted.end) - wanted.start
-            for wanted, slices in waiting.items()
-        },
-        room,
-    )
-    for fetched in storage.fetch(ranges):
+def _fetch(
+    storage: Storage, lengths: dict[ByteRange, int], in_hand: InHand, room: int = _UNDER_WAY_BYTES
+) -> Iterator[Fetched]:
+    """What is in hand, then what the storage has, of which no more is under way than there is room for."""
+    missing = {}
+    for wanted, length in lengths.items():
+        fetched = in_hand.fetch(wanted)
+        if fetched is None:
+            missing[wanted] = length
+        else:
+            yield fetched
+    ranges = _Ranges(missing, room)
+    for fetched in storage.fetch(ranges) if missing else ():
         yield fetched
         ranges.taken(fetched.range)
 
@@ -128,9 +152,25 @@ class _Ranges:
         self._under_way -= self._lengths[done]
 
 
+def _length(wanted: ByteRange, item: Slice) -> int:
+    return (item.object_size if wanted.end is None else wanted.end) - wanted.start
+
+
 def frame_length(item: Slice) -> int:
-    """The bytes that are fetched for a frame, as far as the index knows."""
+    """The bytes that are fetched for a frame alone, as far as the index knows."""
     return item.object_size if item.location is None else item.location.length
+
+
+def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[tuple[ByteRange, Slice]]:
+    """What comes before the pixels in objects with overlays there and frames that lie apart from it."""
+    for item in {item.file_name: item for item in slices}.values():
+        if item.location is not None and _needs_header(item) and _is_one_of_many(item):
+            path = f"{series}/{item.file_name}"
+            yield ByteRange(path, 0, item.header_length, item.object_version), item
+
+
+def _needs_header(item: Slice) -> bool:
+    return any(plane.bit_position is None for plane in item.overlays)
 
 
 def _range(series: str, item: Slice) -> ByteRange:
@@ -138,28 +178,49 @@ def _range(series: str, item: Slice) -> ByteRange:
     if item.location is None:
         return ByteRange(path, 0, None, item.object_version)
     start = item.location.offset
-    return ByteRange(path, start, start + item.location.length, item.object_version)
+    with_header = _needs_header(item) and not _is_one_of_many(item)
+    return ByteRange(path, 0 if with_header else start, start + item.location.length, item.object_version)
 
 
-def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | Slice]:
-    """The frames in what came; a slice where its offset table is wrong: the whole object is needed."""
-    error = fetched.error
-    if isinstance(error, (ObjectChangedError, StorageUnavailableError)):
+def _frames(
+    fetched: Fetched,
+    slices: Sequence[Slice],
+    head: Fetched,
+    located: Callable[[str, Sequence[FrameLocation]], None],
+) -> Iterator[FrameBytes | Slice]:
+    """The frames in what came; a slice where its offset table is wrong: the whole object is needed.
+
+    Args:
+        fetched: What came.
+        slices: What it was fetched for.
+        head: What holds the object's header, if anything does.
+        located: As `fetch_frames` takes it.
+    """
+    error = fetched.error or head.error
+    if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
         raise error
     if error is not None:
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
+    whole = _Whole(fetched.data)
     for item in slices:
         try:
-            if is_whole:
-                yield _from_whole(fetched.data, item)
-            elif item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
-                yield FrameBytes(item, fetched.data, _bit_offset(item))
-            else:
-                yield FrameBytes(item, fragments(fetched.data, one_of_many=_is_one_of_many(item)))
+            frame = whole.frame(item) if is_whole else _from_part(fetched, item)
+            yield replace(frame, header=head.data) if _needs_header(item) else frame
         except ObjectError as reason:
             yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
+    if whole.is_located:
+        located(slices[0].file_name, whole.locations)
+
+
+def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:
+    """A frame out of a range that ends with it, and may begin before it."""
+    before = item.location.offset - fetched.range.start if item.location is not None else 0
+    data = fetched.data[before:] if before else fetched.data
+    if item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+        return FrameBytes(item, data, _bit_offset(item))
+    return FrameBytes(item, fragments(data, one_of_many=_is_one_of_many(item)))
 
 
 def _is_one_of_many(item: Slice) -> bool:
@@ -171,22 +232,53 @@ def _bit_offset(item: Slice) -> int:
     return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
-def _from_whole(data: bytes, item: Slice) -> FrameBytes:
-    """A frame out of its whole object: deflated, or encapsulated without an offset table that holds."""
-    scanned = scan(data, len(data))
-    if isinstance(scanned, Incomplete) or scanned.pixels is None:
-        raise DecodeError("the object has no pixels any more")
-    pixels = scanned.pixels
-    if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
-        raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
-    if pixels.length is not None:
-        bits = item.pixels.native_frame_bits
-        first = (item.frame_number - 1) * bits
-        start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-        end = min(end, start + _LIMIT_BYTES)
-        part = data_set_of(data, start, end) if scanned.deflated else data[start:end]
-        return FrameBytes(item, part, first % 8)
-    codestream = split_frames(data, pixels, item.pixels.number_of_frames)[item.frame_number - 1]
-    if not codestream:
-        raise HeaderError("cut off: the object ends inside the frame")
-    return FrameBytes(item, codestream)
+@dataclass(slots=True)
+class _Whole:
+    """A whole object that frames are taken out of: deflated, or encapsulated without a true offset table.
+
+    Attributes:
+        data: The object.
+        scanned: Its header, once it has been read.
+        locations: Where its frames lie, once one of encapsulated ones has been asked for.
+    """
+
+    data: bytes
+    scanned: Scan | None = None
+    locations: tuple[FrameLocation, ...] = ()
+
+    def frame(self, item: Slice) -> FrameBytes:
+        """One of its frames.
+
+        Raises:
+            ObjectError: It is not there.
+        """
+        pixels, scanned = self._pixels()
+        if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
+            raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
+        if pixels.length is not None:
+            bits = item.pixels.native_frame_bits
+            first = (item.frame_number - 1) * bits
+            start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
+            end = min(end, start + _LIMIT_BYTES)
+            part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
+            return FrameBytes(item, part, first % 8)
+        if not self.locations:
+            self.locations = locate_frames(self.data, pixels, item.pixels.number_of_frames)
+        location = self.locations[item.frame_number - 1]
+        end = location.offset + location.length
+        if end > len(self.data):
+            raise HeaderError("cut off: the object ends inside the frame")
+        return FrameBytes(item, fragments(self.data[location.offset : end]))
+
+    @property
+    def is_located(self) -> bool:
+        """Whether each frame can be fetched alone: all are located, and none is cut off."""
+        last = self.locations[-1] if self.locations else None
+        return last is not None and last.offset + last.length <= len(self.data)
+
+    def _pixels(self) -> tuple[PixelElement, Scan]:
+        scanned = self.scanned or scan(self.data, len(self.data))
+        if isinstance(scanned, Incomplete) or scanned.pixels is None:
+            raise DecodeError("the object has no pixels any more")
+        self.scanned = scanned
+        return scanned.pixels, scanned

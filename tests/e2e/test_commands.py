@@ -16,6 +16,8 @@ import pytest
 import synthetic
 from PIL import Image
 
+import make_dicom
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -377,6 +379,26 @@ def test_stack_shows_another_stack(local_root: Path, report_of: Callable[..., di
     assert (report["stack"], report["stacks"]) == (1, [40, 1])
 
 
+def test_untile_shows_the_slices_in_mosaics(
+    tmp_path: Path,
+    local_root: Path,
+    succeed: Callable[..., commandline.Outcome],
+    report_of: Callable[..., Any],
+) -> None:
+    """`--untile` shows the slices in Siemens mosaics; of a series without any it says that it is in vain."""
+    folder = tmp_path / "root" / "M"
+    folder.mkdir(parents=True)
+    source = make_dicom.mosaic(np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8))
+    (folder / "1.dcm").write_bytes(make_dicom.encode(source))
+    assert report_of("mosaic", folder, "a.webp", "--untile")["slices"] == 4
+    assert report_of("mosaic", folder, "a.webp")["slices"] == 1
+    for command in (("get-image", "--position", 0), ("contrast-mosaic", "--contrast", "auto")):
+        report = report_of(command[0], folder, "a.webp", *command[1:], "--untile")
+        assert report["tiles"][0]["area"] == [8, 8, 8, 8]
+    outcome = succeed("get-image", SERIES, "a.webp", "--position", 0, "--root", local_root, "--untile")
+    assert "warning: untile has no effect: the series has no mosaic\n" in outcome.stderr
+
+
 # --- the report
 
 
@@ -410,7 +432,7 @@ def test_report_says_what_is_shown_skipped_and_spent(
     assert "name" in reasons["README.txt"]
     assert "DICOM" in reasons["notes"]
     cost = report["cost"]
-    assert (cost["list_requests"], cost["get_requests"]) == (1, 42 + 4)
+    assert (cost["list_requests"], cost["get_requests"]) == (1, 42)
     assert cost["bytes"] >= 4 * 8192
     assert set(cost["milliseconds"]) == {"index", "pixels", "render", "encode", "total"}
     assert (report["index_source"], report["headers_read"]) == ("built", 42)
@@ -419,8 +441,8 @@ def test_report_says_what_is_shown_skipped_and_spent(
 def test_warm_report_costs_one_listing_and_the_tiles(
     local_root: Path, report_of: Callable[..., dict[str, Any]]
 ) -> None:
-    """With an index, a preview costs a listing and one request a tile."""
-    for source, gets in (("built", 42 + 4), ("cache", 4)):
+    """With an index, a preview costs a listing and one request a tile; without, one a small object."""
+    for source, gets in (("built", 42), ("cache", 4)):
         report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 2)
         assert report["index_source"] == source
         assert report["cost"]["get_requests"] == gets

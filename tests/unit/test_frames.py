@@ -12,6 +12,7 @@ from pydicom.filebase import DicomBytesIO
 import make_dicom as make
 from dicom_series_preview.errors import (
     AccessDeniedError,
+    CredentialsError,
     DecodeError,
     HeaderError,
     ObjectChangedError,
@@ -19,11 +20,12 @@ from dicom_series_preview.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.frames import _fetch, fetch_frames
+from dicom_series_preview.headers import overlay_data
 from dicom_series_preview.index import Index, Provenance, Record, build
 from dicom_series_preview.series import SeriesName, SeriesOpener
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.storage import ByteRange, InHand, MemoryStorage
 from doubles import CountingStorage, FailingStorage, Wrapper
 from indexing import readable_records
 
@@ -35,12 +37,13 @@ CODESTREAMS = [b"".join(frame) for frame in JPEG_FRAMES]
 class Held:
     """Objects in a counted storage, and their slices by file name and frame."""
 
-    def __init__(self, objects):
+    def __init__(self, objects, *, overlays=False):
         self.memory = MemoryStorage({f"{SERIES}/{name}": data for name, data in objects.items()})
         self.storage = CountingStorage(self.memory)
         index = SeriesOpener(self.memory, None, Limits()).open(SeriesName(SERIES)).index
         rows = np.flatnonzero(index.table["FrameNumber"].is_valid().to_numpy())
-        self.slices = sorted(index.slices(rows.tolist()), key=lambda s: (s.file_name, s.frame_number))
+        slices = index.slices(rows.tolist(), overlays=overlays)
+        self.slices = sorted(slices, key=lambda s: (s.file_name, s.frame_number))
 
     def fetch(self, slices=None, storage=None):
         """Frames in the order of the slices."""
@@ -153,6 +156,26 @@ def test_frames_without_a_table_share_one_request():
     assert [(r.start, r.end) for r in held.storage.ranges] == [(0, None)]
 
 
+@pytest.mark.parametrize("table", [(), (0, 20, 44)], ids=["none", "wrong"])
+def test_what_the_whole_object_told_is_enough_for_each_frame(table):
+    """When frames came from a whole object, all its frames are located, and each can be fetched alone."""
+    whole = compressed(())
+    held = Held({"a": compressed(table), "b": compressed(), "c": whole[: whole.index(b"three") + 2]})
+    found = {}
+    frames = list(fetch_frames(held.storage, SERIES, held.slices[1:], located=found.__setitem__))
+    assert len(frames) == 8
+    # What has a table needs no help, and of what is cut off the last frame lies nowhere.
+    assert found.keys() == {"a"}
+    held.storage.reset()
+    alone = [
+        replace(item, location=location) for item, location in zip(held.slices[:3], found["a"], strict=True)
+    ]
+    assert [frame.data for frame in held.fetch(alone)] == CODESTREAMS
+    assert sorted((r.start, r.end) for r in held.storage.ranges) == [
+        (at.offset, at.offset + at.length) for at in found["a"]
+    ]
+
+
 @pytest.mark.parametrize(
     "table",
     [(0, 20, 44), (0, 12, 30), (0, 17, 18), (0, 2**31, 2**32 - 1), (0, 16, 60)],
@@ -216,6 +239,95 @@ def test_some_frames_cost_some_ranges():
     assert [f.data for f in held.fetch(wanted)] == [CODESTREAMS[1], CODESTREAMS[2]]
     assert len(held.storage.ranges) == 2
     assert held.fetch([]) == []
+
+
+# --- overlays
+
+
+def with_overlay(source, **elements):
+    """A data set with a plane of 10 x 10 bits."""
+    return make.overlay(source, np.ones((10, 10), bool), **elements)
+
+
+def headers_of(held):
+    """What each frame has of its object's header; all of them must be readable, and the frames be there."""
+    frames = held.fetch()
+    assert [f.error for f in frames] == [None] * len(frames)
+    return [overlay_data(f.header, f.slice.object_size) for f in frames]
+
+
+BITS = {0x6000: np.packbits(np.ones(100, bool), bitorder="little").tobytes() + b"\0"}
+
+
+@pytest.mark.parametrize("syntax", [make.IMPLICIT, make.EXPLICIT, make.DEFLATED])
+def test_header_comes_with_a_single_frame(syntax):
+    """A frame whose overlay is wanted comes with its header, in one request from the first byte on."""
+    held = Held({"a": make.encode(with_overlay(make.image()), syntax)}, overlays=True)
+    assert held.data() == [bytes(range(48))]
+    assert [r.start for r in held.storage.ranges] == [0]
+    assert headers_of(held) == [BITS]
+
+
+def test_header_comes_with_a_single_codestream():
+    """So it does with a compressed frame."""
+    source = with_overlay(make.image(PixelData=make.encapsulate([JPEG_FRAMES[1]])))
+    held = Held({"a": make.encode(source, make.JPEG)}, overlays=True)
+    assert held.data() == [CODESTREAMS[1]]
+    assert [r.start for r in held.storage.ranges] == [0]
+    assert headers_of(held) == [BITS]
+
+
+def test_frames_share_the_request_for_their_header():
+    """Of an object with several frames the header is one request more, and no byte of it comes twice."""
+    native = with_overlay(make.image(NumberOfFrames=3, PixelData=bytes(range(144))))
+    encapsulated = with_overlay(make.image(NumberOfFrames=3, PixelData=make.encapsulate(JPEG_FRAMES, None)))
+    for source, syntax, frames in (
+        (native, make.EXPLICIT, [bytes(range(i, i + 48)) for i in (0, 48, 96)]),
+        (encapsulated, make.JPEG, CODESTREAMS),
+    ):
+        data = make.encode(source, syntax)
+        held = Held({"a": data}, overlays=True)
+        assert held.data() == frames
+        assert sorted(r.start for r in held.storage.ranges)[:2] == [0, held.slices[0].location.offset]
+        assert held.storage.received <= len(data)
+        assert headers_of(held) == [BITS] * 3
+
+
+@pytest.mark.parametrize("table", [(), (0, 20, 44)], ids=["none", "wrong"])
+def test_whole_objects_bring_their_header(table):
+    """Frames that come from their whole object find the header in it."""
+    source = with_overlay(make.image(NumberOfFrames=3, PixelData=make.encapsulate(JPEG_FRAMES, table)))
+    held = Held({"a": make.encode(source, make.JPEG)}, overlays=True)
+    assert held.data() == CODESTREAMS
+    assert headers_of(held) == [BITS] * 3
+
+
+def test_frames_without_overlays_come_alone():
+    """No header is asked for where there is no overlay, none was asked for, or it lies in the pixel data."""
+    embedded = {"OverlayBitsAllocated": 16, "OverlayBitPosition": 12, "OverlayData": None}
+    for source, overlays in (
+        (make.image(), True),
+        (with_overlay(make.image()), False),
+        (with_overlay(make.image(), **embedded), True),
+    ):
+        held = Held({"a": make.encode(source)}, overlays=overlays)
+        assert held.data() == [bytes(range(48))]
+        assert held.storage.received == 48
+
+
+def test_a_header_that_is_withheld_is_its_frames_error():
+    """Where the storage gives no header, the object's frames fail with its reason, and no others."""
+    several = make.encode(with_overlay(make.image(NumberOfFrames=2, PixelData=bytes(96))))
+    held = Held({"a": several, "b": make.encode(make.image(2))}, overlays=True)
+
+    class Withholding(Wrapper):
+        def fetch(self, ranges):
+            for fetched in super().fetch(ranges):
+                error = AccessDeniedError("memory://x/a") if fetched.range.start == 0 else None
+                yield replace(fetched, data=b"" if error else fetched.data, error=error)
+
+    errors = [type(frame.error) for frame in held.fetch(storage=Withholding(held.memory))]
+    assert errors == [AccessDeniedError, AccessDeniedError, type(None)]
 
 
 # --- what is broken
@@ -303,11 +415,12 @@ def test_a_missing_object_is_an_error_frame():
     assert len(frames) == 4
 
 
-def test_a_storage_that_fails_is_raised():
-    """A storage that fails beyond every retry fails the request."""
+@pytest.mark.parametrize("kind", [StorageUnavailableError, CredentialsError])
+def test_a_storage_that_fails_is_raised(kind):
+    """A storage that fails beyond every retry, or for want of credentials, fails the request."""
     held = Held({"a": make.encode(make.image(1))})
-    error = StorageUnavailableError("memory://x", "throttled")
-    with pytest.raises(StorageUnavailableError):
+    error = kind("memory://x", "throttled")
+    with pytest.raises(kind):
         held.fetch(storage=FailingStorage(held.memory, {f"{SERIES}/a": error}))
 
 
@@ -336,10 +449,14 @@ def test_real_frames_are_pydicoms(real_data, part):
         table = build([replace(record, version=version)], Provenance(SERIES, "memory://objects", "f", 1))
         index = Index(table)
         rows = index.table["FrameNumber"].to_pylist()
-        slices = index.slices(range(len(rows)))[:: max(1, len(rows) // 5)]
+        slices = index.frames(range(len(rows)))[:: max(1, len(rows) // 5)]
         frames = {f.slice.frame_number: f for f in fetch_frames(storage, SERIES, slices)}
         assert len(frames) == len(slices), path
         dataset = pydicom.dcmread(path, force=True)
+        if path.name == "GH626.dcm":
+            # Behind its sequence that counts itself too short pydicom finds no pixels.
+            assert record.pixel_keyword not in dataset
+            continue
         compared += compare(record, dataset, frames, path)
         assert len(storage.ranges) <= len(slices) + 1, path
     assert compared > 60
@@ -400,9 +517,19 @@ class Watched(Wrapper):
 @pytest.mark.parametrize(("room", "most"), [(240, 240), (150, 144), (48, 48), (1, 48)])
 def test_no_more_is_under_way_than_there_is_room_for(room, most):
     """Ranges wait for their turn where the memory for them is full, and one is always under way."""
-    held = one(make.image(NumberOfFrames=10, PixelData=bytes(i % 251 for i in range(480))))
-    watched = Watched(held.memory)
-    frames = list(fetch_frames(watched, SERIES, held.slices, room))
-    assert sorted(frame.slice.frame_number for frame in frames) == list(range(1, 11))
+    watched = Watched(MemoryStorage({"a": bytes(480)}))
+    ranges = {ByteRange("a", start, start + 48): 48 for start in range(0, 480, 48)}
+    fetched = list(_fetch(watched, ranges, InHand(), room))
+    assert {done.range for done in fetched} == ranges.keys()
     assert watched.most == most
     assert watched.under_way == 0
+
+
+def test_large_frames_are_not_all_under_way_at_once():
+    """Of frames larger than a MiB fewer are fetched at once."""
+    side = 4096
+    data = make.encode(make.image(Rows=side, Columns=side, PixelData=bytes(2 * side**2)))
+    held = Held({str(number): data for number in range(4)})
+    watched = Watched(held.memory)
+    assert [frame.error for frame in fetch_frames(watched, SERIES, held.slices)] == [None] * 4
+    assert watched.most == 2 * 2 * side**2

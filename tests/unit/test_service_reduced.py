@@ -122,7 +122,7 @@ def plan_of(service: PreviewService, contrast: str, width: int, tiles: int = 12)
 def painted(service: PreviewService, plan: Plan, storage: Storage | None = None) -> list[Cells]:
     """The cells of each slice, in order."""
     cells = paint(storage or service.storage, plan, LIMIT)
-    return [cells[item.row] for item in plan.slices]
+    return [cells[item.row].cells for item in plan.slices]
 
 
 def compare(
@@ -249,7 +249,7 @@ def described_slice(row: int = 0, length: int = 0, uid: str = J2K, **changes: An
     pixels = PixelDescription(uid, 512, 1024, bits_allocated=16, bits_stored=16, high_bit=15)
     pixels = replace(pixels, **{k: v for k, v in changes.items() if k != "contrast"})
     contrast = changes.get("contrast", Contrast())
-    return Slice(row, "", length, "", "", 1, 0, "Z", 0.0, None, pixels, contrast, None, None)
+    return Slice(row, "", length, "", "", 1, 0, "Z", 0.0, None, pixels, contrast, None, None, None)
 
 
 def eight(**changes: Any) -> list[Slice]:
@@ -413,6 +413,7 @@ def test_without_a_probe_all_frames_are_decoded_whole():
 def test_each_frame_is_fetched_once():
     """A trial costs no request and no byte."""
     service = Bench(moved(DRAWN["waves"])).compressed
+    plan_of(service, "2500/0", 64)
     plan = plan_of(service, "2500/0", 64)
     storage = doubles.CountingStorage(service.storage)
     painted(service, plan, storage)

@@ -12,6 +12,7 @@ import make_dicom
 from dicom_series_preview.contrast import COLOUR
 from dicom_series_preview.errors import AccessDeniedError, DecodeError, ObjectChangedError
 from dicom_series_preview.requests import MosaicRequest
+from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.service.tiles import paint
 from dicom_series_preview.settings import Limits
@@ -58,10 +59,12 @@ def series(frames: list[np.ndarray], *, native: bool = False, **elements: Any) -
 
 
 def plan_of(storage: Any, contrast: str, columns: int, rows: int) -> Plan:
-    """A mosaic of small tiles."""
+    """A mosaic of small tiles, by an index that is there already: nothing has come with the headers."""
     given = {"contrast": contrast, "tile_width": columns, "tile_height": rows, "image_width": 16}
     request = MosaicRequest.from_strings("S", "a.jpg", {k: [str(v)] for k, v in given.items()})
-    return PreviewService(storage, None, Limits()).plan(request)
+    service = PreviewService(storage, IndexCache(MemoryStorage()), Limits())
+    service.plan(request)
+    return service.plan(request)
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -87,7 +90,9 @@ def test_memory_does_not_grow_with_the_tiles(contrast):
     few, many = plan_of(storage, contrast, 2, 5), plan_of(storage, contrast, 20, 10)
     assert (len(few.slices), len(many.slices)) == (10, 200)
     frame = 2 * 512**2
-    peaks = [peak_of(lambda plan=plan: paint(storage, plan, LIMIT, MIB)) for plan in (few, many)]
+    peaks = [
+        peak_of(lambda plan=plan: paint(storage, plan, LIMIT, waiting_bytes=MIB)) for plan in (few, many)
+    ]
     assert peaks[1] < 32 * frame < 200 * frame
     assert peaks[1] - peaks[0] < 5 * frame
 
@@ -97,9 +102,9 @@ def picture(painted: dict[int, Any]) -> dict[int, list[Any]]:
     return {
         row: [
             (None if cell.tile is None else cell.tile.tolist(), cell.applied, str(cell.error))
-            for cell in cells
+            for cell in one.cells
         ]
-        for row, cells in painted.items()
+        for row, one in painted.items()
     }
 
 
@@ -111,7 +116,7 @@ def test_frames_beyond_the_budget_are_fetched_again_and_look_the_same(native):
     requests, pictures = [], []
     for room in (MIB, 6 * 32**2 * 2, 0):
         storage.reset()
-        pictures.append(picture(paint(storage, plan, LIMIT, room)))
+        pictures.append(picture(paint(storage, plan, LIMIT, waiting_bytes=room)))
         requests.append(len(storage.ranges))
     assert pictures[0] == pictures[1] == pictures[2]
     # Deflated ramps are small: all of them fit where six decoded ones do.
@@ -127,7 +132,7 @@ def test_an_object_that_changes_between_the_passes_is_noticed():
     changing = doubles.ChangingStorage(inner, {"S/002.dcm": lambda storage: storage.put("S/002.dcm", other)})
     plan = plan_of(inner, "auto", 3, 1)
     with pytest.raises(ObjectChangedError):
-        paint(changing, plan, LIMIT, 0)
+        paint(changing, plan, LIMIT, waiting_bytes=0)
 
 
 @pytest.mark.parametrize("contrast", ["lung", "auto"])
@@ -145,9 +150,9 @@ def test_the_order_of_answers_changes_nothing(contrast, room):
     denied = {"S/007.dcm": AccessDeniedError("memory://objects/S/007.dcm", "no")}
     storage = doubles.FailingStorage(inner, denied)
     plan = plan_of(inner, contrast, 3, 3)
-    forwards = paint(storage, plan, LIMIT, room)
-    assert picture(forwards) == picture(paint(Backwards(storage), plan, LIMIT, room))
-    errors = [type(forwards[item.row][0].error) for item in plan.slices]
+    forwards = paint(storage, plan, LIMIT, waiting_bytes=room)
+    assert picture(forwards) == picture(paint(Backwards(storage), plan, LIMIT, waiting_bytes=room))
+    errors = [type(forwards[item.row].cells[0].error) for item in plan.slices]
     assert errors == [{3: DecodeError, 6: AccessDeniedError}.get(number, type(None)) for number in range(9)]
 
 
@@ -167,7 +172,7 @@ def test_colour_among_grey_does_not_wait_for_statistics():
     )
     storage = MemoryStorage({**grey, "S/003.dcm": coloured["S/003.dcm"]})
     plan = plan_of(storage, "auto", 3, 1)
-    cells = [cell for (cell,) in (paint(storage, plan, LIMIT)[item.row] for item in plan.slices)]
+    cells = [paint(storage, plan, LIMIT)[item.row].cells[0] for item in plan.slices]
     assert [cell.tile[8, 8].tolist() for cell in cells] == [0, 255, [77, 77, 77]]
     assert cells[2].applied == COLOUR
     assert cells[0].applied.width == 1000.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from urllib.parse import unquote
 
@@ -16,37 +16,41 @@ from dicom_series_preview.contrast import Applied, ContrastSpec, needs_statistic
 from dicom_series_preview.decode import is_colour
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
+    LimitError,
     NoImageError,
     ObjectChangedError,
-    ObjectError,
     RequestError,
     StorageError,
     UndecodableError,
+    counted,
 )
-from dicom_series_preview.index import Index, Skipped
+from dicom_series_preview.geometry import patient_orientation, unusual_orientation
+from dicom_series_preview.index import Index, Skipped, untiled
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
+from dicom_series_preview.service.assemble import reason_of
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
     from dicom_series_preview.layout import Tile
     from dicom_series_preview.requests import IndexRequest, Picture
     from dicom_series_preview.selection import SortedStack
     from dicom_series_preview.series import IndexCache
-    from dicom_series_preview.service.tiles import Cells
+    from dicom_series_preview.service.tiles import Painted
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Storage
 
 _REFRESHES = 2
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 3
+RENDERER = 4
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
@@ -135,7 +139,9 @@ class PreviewService:
         for attempt in range(_REFRESHES + 1):
             try:
                 with watch.phase("pixels"):
-                    cells = paint(self.storage, plan, self.limits.frame_bytes)
+                    located: dict[str, Sequence[FrameLocation]] = {}
+                    painted = paint(self.storage, plan, self.limits.frame_bytes, located.__setitem__)
+                    self._opener().keep_locations(plan.opened, located)
                 break
             except ObjectChangedError:
                 if attempt == _REFRESHES:
@@ -144,9 +150,9 @@ class PreviewService:
                 plan = self._plan(plan.request, watch, refresh=True)
         opened, shape, picture = plan.opened, plan.shape, plan.picture
         with watch.phase("render"):
-            tiles, reported, warnings = _tell(plan, cells)
+            tiles, reported, warnings = _tell(plan, painted)
         if all(tile.error is not None for tile in reported):
-            _raise_failure(plan, cells, reported)
+            _raise_failure(plan, painted, reported)
         with watch.phase("encode"):
             image = grid(tiles, shape.columns, shape.rows, *plan.tile)
             data = encode(image, picture.image_format, picture.quality)
@@ -159,15 +165,15 @@ class PreviewService:
             headers_read=opened.headers_read,
             stack=picture.stack,
             slices=len(plan.stack),
-            stacks=tuple(len(rows) for rows in opened.index.stacks.values()),
+            stacks=tuple(len(rows) for rows in plan.index.stacks.values()),
             width=image.shape[1],
             height=image.shape[0],
             tile_width=plan.tile[0],
             tile_height=plan.tile[1],
             tiles=tuple(reported),
             skipped=(*provenance.skipped, *_without_image(opened.index)),
-            notes=provenance.notes,
-            warnings=tuple(warnings),
+            notes=plan.index.provenance.notes,
+            warnings=(*plan.warnings, *warnings, *_unusual_orientation(plan)),
             cost=watch.cost(),
         )
         return Rendered(data, picture.image_format, report, plan)
@@ -207,8 +213,10 @@ class PreviewService:
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opened = self._opener().open(request.series, refresh=refresh)
+            opener = replace(self._opener(), next_frames=_next_frames(request, shape))
+            opened = opener.open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
+        plan.check_levels(self.limits.matrix_pixels)
         picture.image_format.check_size(
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
         )
@@ -239,6 +247,13 @@ def _shape(request: PictureRequest) -> Shape:
     return Shape(len(request.contrasts), rows, request.contrasts)
 
 
+def _next_frames(request: PictureRequest, shape: Shape) -> int:
+    """How many frames a picture of a whole series shows; of a part of one there may be fewer."""
+    if isinstance(request, ImageRequest) or (request.start, request.end) != (0.0, 1.0):
+        return 1
+    return shape.rows * (shape.columns if isinstance(request, MosaicRequest) else 1)
+
+
 def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:
     """The slices of a stack that a request asks for, in order."""
     if isinstance(request, ImageRequest) or (
@@ -258,21 +273,25 @@ class Plan:
         request: What was asked for.
         shape: The grid.
         opened: The series.
+        index: Its index; where mosaics are taken apart, that of their slices.
         stack: The stack that is shown.
         slices: The slices that were chosen, in order.
         positions: By row of the index, 0 (first slice of the stack) to 1, or None.
         tile: Width and height of a tile in pixels.
         watch: Counts what it takes.
+        warnings: What a viewer should know already.
     """
 
     request: PictureRequest
     shape: Shape
     opened: OpenedSeries
+    index: Index
     stack: SortedStack
     slices: list[Slice]
     positions: dict[int, float | None]
     tile: tuple[int, int]
     watch: Stopwatch = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: PictureRequest, shape: Shape, opened: OpenedSeries, watch: Stopwatch) -> Plan:
@@ -282,26 +301,46 @@ class Plan:
             NoImageError: The series has no image.
             RequestError: There is no such stack, or no such slice in it.
         """
-        index, picture = opened.index, request.picture
+        picture = request.picture
+        index, warnings = untiled(opened.index) if picture.untile else (opened.index, ())
         if not index.stacks:
             raise NoImageError(opened.name, opened.storage.url, _no_image(opened))
+        if picture.stack == 0 and 0 not in index.stacks:
+            problem = "a slide's label or overview is all it has; --stack chooses it"
+            raise NoImageError(opened.name, opened.storage.url, problem)
         rows = index.stacks.get(picture.stack)
         if rows is None:
             counts = ", ".join(
-                f"{number} ({len(members)} slices)" for number, members in index.stacks.items()
+                f"{number} ({counted(len(members), 'slice')})" for number, members in index.stacks.items()
             )
             raise RequestError("stack", f"{picture.stack} is none of this series' stacks: {counts}")
         stack = index.sorted_stack(picture.stack)
         chosen = _chosen(request, stack)
         normalised = normalised_positions(stack)
-        slices = index.slices([int(rows[i]) for i in chosen])
+        slices = index.slices([int(rows[i]) for i in chosen], overlays=picture.overlays)
+        if any(item.overlays and item.part_rows for item in slices):
+            warnings = (*warnings, "overlay planes are left out of slices that are no frames")
         positions = {
             int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
             for i in chosen
         }
         pixels = slices[0].pixels
-        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *_pixel_shape(slices[0]))
-        return cls(request, shape, opened, stack, slices, positions, tile, watch)
+        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
+        return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
+
+    def check_levels(self, limit_pixels: int) -> None:
+        """Refuse a level of a slide that is too large to be put together.
+
+        Raises:
+            LimitError: It is.
+        """
+        for item in self.slices:
+            size = item.pixels.rows * item.pixels.columns
+            if item.part_rows and size > limit_pixels:
+                problem = f"level of {item.pixels.columns} x {item.pixels.rows} pixels"
+                raise LimitError(
+                    "stack", f"{item.stack} is a {problem}, more than {limit_pixels}; choose a smaller one"
+                )
 
     @property
     def picture(self) -> Picture:
@@ -319,9 +358,12 @@ class Plan:
             (picture.image_format.name, picture.quality),
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
+            *(["overlays"] if picture.overlays else []),
+            [_version(item) for item in self.slices],
             [
-                (item.file_name, item.object_version, item.object_size, item.frame_number)
+                (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
                 for item in self.slices
+                for part in self.index.parts(item)
             ],
         ]
         digest.update(repr(parts).encode())
@@ -330,12 +372,12 @@ class Plan:
     def size(self, item: Slice) -> tuple[int, int]:
         """Width and height that a slice is shown in: the tile's, or what fits into it."""
         width, height = self.tile
-        own = tile_size(item.pixels.rows, item.pixels.columns, width, *_pixel_shape(item))
+        own = tile_size(item.pixels.rows, item.pixels.columns, width, *item.pixel_shape)
         return own if own[1] == height else fitted_size(*own, width, height)
 
     @property
     def pooled(self) -> list[Slice]:
-        """The slices whose values are pooled: every grey one, where a contrast is automatic."""
+        """The slices whose values are pooled: every grey one, where a contrast depends on them."""
         grey = [item for item in self.slices if not is_colour(item.pixels)]
         specs = self.shape.contrasts
         return grey if any(needs_statistics(spec, item.contrast) for item in grey for spec in specs) else []
@@ -345,17 +387,23 @@ class Plan:
         return self.watch.cost()
 
 
-def _reason(error: ObjectError | StorageError) -> str:
-    """Why one object fails, without its name."""
-    return error.reason if isinstance(error, ObjectError) else error.problem
+def _version(item: Slice) -> tuple[object, ...]:
+    """What tells a frame from all others, and from itself at other times."""
+    return item.file_name, item.object_version, item.object_size, item.frame_number
 
 
-def _raise_failure(plan: Plan, cells: dict[int, Cells], reported: list[ReportedTile]) -> NoReturn:
+def _raise_failure(plan: Plan, painted: dict[int, Painted], reported: list[ReportedTile]) -> NoReturn:
     """Say why no tile is left: the storage withholds all of them, or they cannot be decoded."""
-    error = cells[plan.slices[0].row][0].error
+    error = painted[plan.slices[0].row].cells[0].error
     if isinstance(error, StorageError):
         raise error
-    problem = f"none of the {len(plan.slices)} slices chosen can be shown; {reported[0].error}"
+    count = len(plan.slices)
+    text = (
+        "the one slice chosen cannot be shown"
+        if count == 1
+        else f"none of the {count} slices chosen can be shown"
+    )
+    problem = f"{text}; {reported[0].error}"
     raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
 
 
@@ -370,39 +418,52 @@ def _without_image(index: Index) -> list[Skipped]:
 
 def _no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
-    text = f"none of its {provenance.listed} objects has an image"
+    count = provenance.listed
+    text = "its one object has no image" if count == 1 else f"none of its {count} objects has an image"
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
 
 
-def _pixel_shape(item: Slice) -> tuple[float, float]:
-    """Vertical and horizontal size of a pixel, in mm or relative to each other."""
-    return item.pixel_spacing_mm or item.pixel_aspect_ratio or (1.0, 1.0)
+def _patient_orientation(item: Slice) -> str:
+    cosines = item.image_orientation_patient
+    return patient_orientation(cosines) if cosines is not None else ""
 
 
-def _tell(plan: Plan, cells: dict[int, Cells]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
+def _unusual_orientation(plan: Plan) -> list[str]:
+    """What a viewer should know of the one orientation that the slices of a stack have."""
+    cosines = plan.slices[0].image_orientation_patient
+    unusual = unusual_orientation(cosines) if cosines is not None else ""
+    return [unusual] if unusual else []
+
+
+def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
     """Every cell's tile, what to report of it, and warnings; in the order of the plan."""
     tiles: list[Tile] = []
     reported: list[ReportedTile] = []
     warnings: Counter[str] = Counter()
     for item in plan.slices:
-        error = None
-        for cell in cells[item.row]:
+        shown, error = painted[item.row], None
+        warnings.update(shown.missing)
+        for cell in shown.cells:
             row, column = divmod(len(tiles), plan.shape.columns)
-            error = None if cell.error is None else _reason(cell.error)
+            error = None if cell.error is None else reason_of(cell.error)
             tiles.append(failed_tile(*plan.tile) if cell.tile is None else cell.tile)
             reported.append(
                 ReportedTile(
                     row=row,
                     column=column,
-                    index=item.row,
+                    index=plan.index.table["Index"][item.row].as_py(),
                     file_name=item.file_name,
                     sop_instance_uid=item.sop_instance_uid,
                     frame_number=item.frame_number,
                     axis=item.primary_axis,
                     primary_position=item.primary_position,
                     position=plan.positions[item.row],
+                    patient_orientation=_patient_orientation(item),
                     contrast=None if cell.applied is None else _reported(cell.applied),
                     error=error,
+                    area=_area(plan.index, item),
+                    frames=max(1, len(item.part_rows)),
+                    failed_frames=shown.failed_frames,
                 )
             )
             if cell.applied is not None and cell.applied.warning:
@@ -410,8 +471,19 @@ def _tell(plan: Plan, cells: dict[int, Cells]) -> tuple[list[Tile], list[Reporte
         if error is not None:
             number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
+        warnings.update(shown.overlay_warnings)
     texts = [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()]
     return tiles, reported, texts
+
+
+def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:
+    """The part of its frame that a slice is."""
+    parts, rows, columns = index.parts(item), item.pixels.rows, item.pixels.columns
+    if len(parts) != 1:
+        return None
+    frame = parts[0].frame.pixels
+    is_part = rows < frame.rows or columns < frame.columns
+    return (max(0, -parts[0].top), max(0, -parts[0].left), rows, columns) if is_part else None
 
 
 def _reported(applied: Applied) -> AppliedContrast:
