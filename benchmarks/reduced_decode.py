@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 LIMITS = Limits()
 TILES = 36
-REPEATS = 3
+REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
