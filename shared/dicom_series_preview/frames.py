@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    CredentialsError,
     DecodeError,
     HeaderError,
     ObjectChangedError,
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
-# A deflated object is not inflated any further for a frame than a frame may be long.
-_LIMIT_BYTES = Limits().frame_bytes
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,9 @@ class FrameBytes:
     error: ObjectError | StorageError | None = None
 
 
-def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+def fetch_frames(
+    storage: Storage, series: str, slices: Sequence[Slice], limits: Limits = _LIMITS
+) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
     Frames whose place only their whole object tells share one request for that object.
@@ -60,25 +62,31 @@ def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iter
         storage: The root the series lies in.
         series: The series' folder below it.
         slices: What to fetch, none twice.
+        limits: How long a frame may be, and how far a deflated object is inflated.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
         StorageUnavailableError: The storage fails beyond every retry.
+        CredentialsError: The storage withholds everything.
     """
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
+        length = 0 if item.location is None else item.location.length
+        if length > limits.frame_bytes:
+            too_long = f"the frame takes {length:,} bytes, more than the limit of {limits.frame_bytes:,}"
+            yield FrameBytes(item, b"", error=DecodeError(too_long))
+            continue
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
     for fetched in storage.fetch(waiting):
-        for frame in _frames(fetched, waiting[fetched.range]):
+        for frame in _frames(fetched, waiting[fetched.range], limits):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
                 again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
     for fetched in storage.fetch(again):
-        yield from (
-            frame for frame in _frames(fetched, again[fetched.range]) if isinstance(frame, FrameBytes)
-        )
+        frames = _frames(fetched, again[fetched.range], limits)
+        yield from (frame for frame in frames if isinstance(frame, FrameBytes))
 
 
 def _range(series: str, item: Slice) -> ByteRange:
@@ -89,10 +97,10 @@ def _range(series: str, item: Slice) -> ByteRange:
     return ByteRange(path, start, start + item.location.length, item.object_version)
 
 
-def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | Slice]:
+def _frames(fetched: Fetched, slices: Sequence[Slice], limits: Limits) -> Iterator[FrameBytes | Slice]:
     """The frames in what came; a slice where its offset table is wrong: the whole object is needed."""
     error = fetched.error
-    if isinstance(error, (ObjectChangedError, StorageUnavailableError)):
+    if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
         raise error
     if error is not None:
         yield from (FrameBytes(item, b"", error=error) for item in slices)
@@ -101,7 +109,7 @@ def _frames(fetched: Fetched, slices: Sequence[Slice]) -> Iterator[FrameBytes | 
     for item in slices:
         try:
             if is_whole:
-                yield _from_whole(fetched.data, item)
+                yield _from_whole(fetched.data, item, limits)
             elif item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
                 yield FrameBytes(item, fetched.data, _bit_offset(item))
             else:
@@ -119,9 +127,9 @@ def _bit_offset(item: Slice) -> int:
     return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
-def _from_whole(data: bytes, item: Slice) -> FrameBytes:
+def _from_whole(data: bytes, item: Slice, limits: Limits) -> FrameBytes:
     """A frame out of its whole object: deflated, or encapsulated without an offset table that holds."""
-    scanned = scan(data, len(data))
+    scanned = scan(data, len(data), limits)
     if isinstance(scanned, Incomplete) or scanned.pixels is None:
         raise DecodeError("the object has no pixels any more")
     pixels = scanned.pixels
@@ -131,7 +139,8 @@ def _from_whole(data: bytes, item: Slice) -> FrameBytes:
         bits = item.pixels.native_frame_bits
         first = (item.frame_number - 1) * bits
         start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-        end = min(end, start + _LIMIT_BYTES)
+        # A deflated object is not inflated any further for a frame than a frame may be long.
+        end = min(end, start + limits.frame_bytes)
         part = data_set_of(data, start, end) if scanned.deflated else data[start:end]
         return FrameBytes(item, part, first % 8)
     codestream = split_frames(data, pixels, item.pixels.number_of_frames)[item.frame_number - 1]

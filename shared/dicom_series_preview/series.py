@@ -409,7 +409,7 @@ class SeriesOpener:
             done += 1
             self.progress(done, len(to_read))
 
-        reader = HeaderReader(self.storage, series, self.limits.header_bytes, count)
+        reader = HeaderReader(self.storage, series, self.limits, count)
         for result in reader.read(to_read):
             if isinstance(result, Record):
                 records.append(result)

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    CredentialsError,
     HeaderError,
     ObjectChangedError,
     ObjectError,
@@ -22,6 +23,7 @@ from dicom_series_preview.storage import ByteRange
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Fetched, ObjectInfo, Storage
 
 FIRST_RANGE_BYTES = 5 * 1024
@@ -101,7 +103,7 @@ class HeaderReader:
     Attributes:
         storage: Where they lie.
         folder: The series' folder; names in records are relative to it.
-        limit_bytes: The longest header that is read.
+        limits: How long headers may be, and how many frames an object may have.
         progress: Called with each object that is done.
         learned: How much to ask for first.
         withheld: The first error by which the storage withheld an object.
@@ -109,7 +111,7 @@ class HeaderReader:
 
     storage: Storage
     folder: str
-    limit_bytes: int
+    limits: Limits
     progress: Callable[[], None] = lambda: None
     learned: LearnedRange = field(default_factory=LearnedRange)
     withheld: StorageError | None = None
@@ -121,6 +123,7 @@ class HeaderReader:
         Raises:
             StorageUnavailableError: The storage fails beyond every retry; an index without what it failed to
                 tell would pass for a whole one.
+            CredentialsError: The storage withholds everything.
         """
         fresh = deque(_Pending(info, version=info.version) for info in objects)
         held: list[_Pending] = []
@@ -179,10 +182,12 @@ class HeaderReader:
         item.data += fetched.data
         item.version = fetched.version or item.version
         try:
-            parsed = parse(item.data, fetched.object_size, self.converter)
+            parsed = parse(item.data, fetched.object_size, self.converter, self.limits)
             if isinstance(parsed, Incomplete):
-                if parsed.at_least > self.limit_bytes:
-                    raise HeaderError(f"its header is longer than the limit of {self.limit_bytes} bytes")
+                if parsed.at_least > self.limits.header_bytes:
+                    raise HeaderError(
+                        f"its header is longer than the limit of {self.limits.header_bytes} bytes"
+                    )
                 item.at_least = parsed.at_least
                 return None
         except ObjectError as error:
@@ -202,6 +207,6 @@ class HeaderReader:
 
 def _storage_reason(error: StorageError) -> str:
     """Why the storage withholds one object; what concerns it as a whole is raised."""
-    if isinstance(error, StorageUnavailableError):
+    if isinstance(error, (StorageUnavailableError, CredentialsError)):
         raise error
     return error.problem

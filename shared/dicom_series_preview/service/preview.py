@@ -27,6 +27,7 @@ from dicom_series_preview.decode import Decoded, is_colour, to_rgb
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
     DecodeError,
+    LimitError,
     NoImageError,
     ObjectChangedError,
     ObjectError,
@@ -35,6 +36,7 @@ from dicom_series_preview.errors import (
     UndecodableError,
 )
 from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.headers import NATIVE_TRANSFER_SYNTAXES
 from dicom_series_preview.index import Index, Skipped
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, resize, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
@@ -44,7 +46,7 @@ from dicom_series_preview.service.reduced import area_of, decode_for_tile, wante
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -136,7 +138,7 @@ class PreviewService:
         shape, width = _shape(request), _shape(request).columns * request.picture.image_width
         for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
             request.picture.image_format.check_size(width, height, self.limits.output_pixels)
-        return self._plan(request, Stopwatch(self.storage), refresh=False)
+        return self._plan(request, self.watch(), refresh=False)
 
     def render(self, plan: Plan) -> Rendered:
         """Fetch, decode and paint what was planned.
@@ -193,7 +195,11 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had.
         """
-        return self._opener().open(request.series, limit=request.limit)
+        return self._opener(self.watch()).open(request.series, limit=request.limit)
+
+    def watch(self) -> Stopwatch:
+        """A stopwatch for one request, that starts now and knows how long it may take."""
+        return Stopwatch(self.storage, self.limits.seconds)
 
     def forget(self, series: str) -> None:
         """Keep no index of a series any more.
@@ -214,15 +220,17 @@ class PreviewService:
             url = unquote(url.removeprefix("file://"), errors="surrogateescape")
         return f"{url}/{self.cache.path(opened.name)}"
 
-    def _opener(self) -> SeriesOpener:
-        return SeriesOpener(
-            self.storage, self.cache, self.limits, self.progress, single_flight=self.single_flight
-        )
+    def _opener(self, watch: Stopwatch) -> SeriesOpener:
+        def progress(done: int, total: int) -> None:
+            watch.check()
+            self.progress(done, total)
+
+        return SeriesOpener(self.storage, self.cache, self.limits, progress, single_flight=self.single_flight)
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opened = self._opener().open(request.series, refresh=refresh)
+            opened = self._opener(watch).open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
         picture.image_format.check_size(
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
@@ -233,7 +241,10 @@ class PreviewService:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
         reductions = plan.reductions()
-        for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices):
+        held = 0
+        _check_weight(plan.least_bytes(reductions, self.limits), self.limits)
+        for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices, self.limits):
+            plan.watch.check()
             item = fetched.slice
             if fetched.error is not None:
                 frames[item.row] = _Frame(item, None, fetched.error)
@@ -250,6 +261,8 @@ class PreviewService:
                 frames[item.row] = _Frame(item, None, error)
                 continue
             frames[item.row] = _Frame(item, decoded)
+            held += decoded.samples.nbytes
+            _check_weight(held, self.limits)
         return frames
 
 
@@ -381,9 +394,41 @@ class Plan:
             for item in self.slices
         }
 
+    def least_bytes(self, reductions: Mapping[int, int], limits: Limits) -> int:
+        """What the frames take in bytes at least, all of them at once: as they come, or decoded.
+
+        Frames that are larger than a frame may be are not read.
+
+        Args:
+            reductions: By row of the index, the reduction that is tried; native frames have none.
+            limits: Tells how large a frame may be.
+        """
+        whole = {item.file_name: item.object_size for item in self.slices if item.location is None}
+        ranges = [item.location.length for item in self.slices if item.location is not None]
+        decoded = 0
+        for item in self.slices:
+            pixels = item.pixels
+            side = 1 if pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES else reductions[item.row]
+            size = pixels.rows * pixels.columns * pixels.samples_per_pixel * pixels.bits_allocated // 8
+            decoded += size // side**2 if size <= limits.frame_bytes else 0
+        fetched = sum(whole.values()) + sum(length for length in ranges if length <= limits.frame_bytes)
+        return max(fetched, decoded)
+
     def cost(self) -> Cost:
         """What it has taken so far."""
         return self.watch.cost()
+
+
+def _check_weight(size: int, limits: Limits) -> None:
+    """Refuse a picture whose frames would not fit into memory.
+
+    Raises:
+        LimitError: They have more bytes than is allowed.
+    """
+    if size > limits.picture_bytes:
+        raise LimitError(
+            "series", f"its images to be shown have more than {limits.picture_bytes:,} bytes together"
+        )
 
 
 @dataclass(frozen=True, slots=True)
