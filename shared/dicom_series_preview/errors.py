@@ -11,7 +11,7 @@
     ├── StorageError                  a storage root or an object of it
     │   ├── ObjectNotFoundError       (a FileNotFoundError)
     │   ├── AccessDeniedError         (a PermissionError)
-    │   │   └── CredentialsError      not this object is withheld, but all of them
+    │   │   └── CredentialsError      the credentials are refused, whatever they are to open
     │   ├── ObjectChangedError        another version than the one the index describes
     │   └── StorageUnavailableError   throttled, timed out or broken, after every retry
     ├── SeriesError                   a series as a whole
@@ -111,7 +111,7 @@ class AccessDeniedError(StorageError, PermissionError):
 
 
 class CredentialsError(AccessDeniedError):
-    """The credentials are expired or wrong, or the clock is: no request is granted, whatever it asks for."""
+    """The credentials have expired or are unknown, or the clock is wrong: nothing can be had with them."""
 
 
 class ObjectChangedError(StorageError):

@@ -67,7 +67,7 @@ def fetch_frames(
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
         StorageUnavailableError: The storage fails beyond every retry.
-        CredentialsError: The storage withholds everything.
+        CredentialsError: The credentials are refused, or no longer accepted.
     """
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:

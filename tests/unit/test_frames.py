@@ -12,6 +12,7 @@ from pydicom.filebase import DicomBytesIO
 import make_dicom as make
 from dicom_series_preview.errors import (
     AccessDeniedError,
+    CredentialsError,
     DecodeError,
     HeaderError,
     ObjectChangedError,
@@ -303,11 +304,12 @@ def test_a_missing_object_is_an_error_frame():
     assert len(frames) == 4
 
 
-def test_a_storage_that_fails_is_raised():
-    """A storage that fails beyond every retry fails the request."""
+@pytest.mark.parametrize("kind", [StorageUnavailableError, CredentialsError])
+def test_a_storage_that_fails_is_raised(kind):
+    """A storage that fails beyond every retry, or for want of credentials, fails the request."""
     held = Held({"a": make.encode(make.image(1))})
-    error = StorageUnavailableError("memory://x", "throttled")
-    with pytest.raises(StorageUnavailableError):
+    error = kind("memory://x", "throttled")
+    with pytest.raises(kind):
         held.fetch(storage=FailingStorage(held.memory, {f"{SERIES}/a": error}))
 
 

@@ -123,7 +123,7 @@ class HeaderReader:
         Raises:
             StorageUnavailableError: The storage fails beyond every retry; an index without what it failed to
                 tell would pass for a whole one.
-            CredentialsError: The storage withholds everything.
+            CredentialsError: The credentials are refused, or no longer accepted.
         """
         fresh = deque(_Pending(info, version=info.version) for info in objects)
         held: list[_Pending] = []

@@ -24,6 +24,7 @@ from dicom_series_preview.storage.pages import (
 )
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import TransientError
+from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -317,7 +318,11 @@ def open_http(
     """Open a web server's folder; see `open_storage`. Nothing is asked for yet."""
     pool = connection_pool(url, environment, settings.concurrency)
     client = HttpClient(
-        pool, retry, settings.request_timeout_s, allow_cross_host_redirects=allow_cross_host_redirects
+        pool,
+        retry,
+        Throttle(settings.concurrency),
+        settings.request_timeout_s,
+        allow_cross_host_redirects=allow_cross_host_redirects,
     )
     return HttpStorage(url, client, settings.concurrency)
 

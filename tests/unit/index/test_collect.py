@@ -8,6 +8,7 @@ import pytest
 import make_dicom as make
 from dicom_series_preview.errors import (
     AccessDeniedError,
+    CredentialsError,
     ObjectNotFoundError,
     StorageError,
     StorageUnavailableError,
@@ -220,13 +221,12 @@ def test_an_object_that_the_storage_withholds_is_named(error, reason):
     assert reason in skipped["b"].reason
 
 
-def test_a_storage_that_fails_is_raised():
+@pytest.mark.parametrize("kind", [StorageUnavailableError, CredentialsError])
+def test_a_storage_that_fails_is_raised(kind):
     """An index without what a failing storage did not tell never passes for a whole one."""
     objects = {name: make.encode(make.image(1)) for name in "abc"}
-    storage = FailingStorage(
-        memory(objects), {f"{FOLDER}/b": StorageUnavailableError("memory://x", "throttled")}
-    )
-    with pytest.raises(StorageUnavailableError):
+    storage = FailingStorage(memory(objects), {f"{FOLDER}/b": kind("memory://x", "throttled")})
+    with pytest.raises(kind):
         read(storage)
 
 
