@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import time
+import uuid
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from dicom_series_preview.errors import (
     ObjectNotFoundError,
     SeriesNameError,
     SeriesNotFoundError,
+    StorageError,
 )
 from dicom_series_preview.index import (
     DamagedIndexError,
@@ -190,7 +192,7 @@ class IndexCache:
             StorageError: The cache cannot be written.
         """
         path = f"{self.path(series)}.lock"
-        lease = json.dumps({"until": now + LEASE_S}).encode()
+        lease = json.dumps({"until": now + LEASE_S, "holder": uuid.uuid4().hex}).encode()
         try:
             self.storage.put(path, lease, if_version="")
         except ObjectChangedError:
@@ -198,7 +200,7 @@ class IndexCache:
         try:
             yield
         finally:
-            self.storage.delete(path)
+            self._give_back(path)
 
     def _take_over(self, path: str, lease: bytes, series: str, root: str, now: float) -> None:
         """Take a claim whose lease has run out: its holder has died."""
@@ -207,6 +209,8 @@ class IndexCache:
         except ObjectNotFoundError:
             # Given back this very moment.
             raise IndexBusyError(series, root, 1) from None
+        if held.data == lease:
+            return  # It was written, and the answer that said so was lost.
         left_s = _lease_end(held.data) - now
         # One that seems to last much longer than a lease is of a wrong clock, and must not keep everyone out
         # for good; by a little it does whenever clocks differ, or its holder came a moment after us.
@@ -215,7 +219,15 @@ class IndexCache:
         try:
             self.storage.put(path, lease, if_version=held.version)
         except ObjectChangedError:
-            raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+            if self.storage.get(path).data != lease:
+                raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+
+    def _give_back(self, path: str) -> None:
+        try:
+            self.storage.delete(path)
+        except StorageError as error:
+            # What was done under it is done; others wait until it runs out.
+            _LOGGER.warning("a claim stays until it runs out: %s", error)
 
 
 def _lease_end(claim: bytes) -> float:

@@ -16,6 +16,7 @@ from dicom_series_preview.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from commandline import Outcome
 
 SERIES = "1.2.3"
