@@ -15,6 +15,8 @@ from dicom_series_preview.settings import Limits
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_series_preview.decode.registry import Codec
+    from dicom_series_preview.decode.values import Words
     from dicom_series_preview.headers.image import PixelDescription
 
 _LIMIT_BYTES = Limits().frame_bytes
@@ -46,21 +48,31 @@ def decode_frame(
 
     Raises:
         UnsupportedTransferSyntaxError: No decoder reads the transfer syntax.
-        DecodeError: The bytes are cut off or broken, disagree with the description, or exceed the limit.
+        DecodeError: The bytes are cut off or broken, disagree with the description, or exceed the limit or
+            the memory.
     """
     codec = find_codec(pixels.transfer_syntax_uid)
     _check_description(pixels, limit_bytes)
-    if codec.decode_native is not None:
-        words = codec.decode_native(data, pixels, bit_offset)
-    elif codec.decode is None or not len(data):
-        raise DecodeError("the frame is empty")
-    elif reduction > 1 and codec.decode_reduced is not None and has_means(pixels):
-        words = codec.decode_reduced(data, pixels, reduction)
-    else:
-        words = codec.decode(data, pixels)
-    samples = stored_values(words, pixels)
+    try:
+        words = _words(codec, data, pixels, bit_offset, reduction)
+        samples = stored_values(words, pixels)
+    except MemoryError as error:
+        size = f"{pixels.rows} x {pixels.columns}"
+        raise DecodeError(f"there is not enough memory to decode a frame of {size}") from error
     _check_samples(samples, pixels, words.reduction)
     return Decoded(samples, words.photometric_interpretation, words.reduction, words.offset)
+
+
+def _words(
+    codec: Codec, data: bytes | memoryview, pixels: PixelDescription, bit_offset: int, reduction: int
+) -> Words:
+    if codec.decode_native is not None:
+        return codec.decode_native(data, pixels, bit_offset)
+    if codec.decode is None or not len(data):
+        raise DecodeError("the frame is empty")
+    if reduction > 1 and codec.decode_reduced is not None and has_means(pixels):
+        return codec.decode_reduced(data, pixels, reduction)
+    return codec.decode(data, pixels)
 
 
 def has_means(pixels: PixelDescription) -> bool:
