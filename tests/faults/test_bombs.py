@@ -143,7 +143,7 @@ LARGE = {
     ),
     "native": (
         lambda: make.encode(make.image(1, Rows=65535, Columns=65535, PixelData=bytes(100))),
-        "the frame takes 8,589,672,450 bytes, more than the limit of 1,073,741,824",
+        "the frame has 8,589,672,450 bytes, more than the limit of 1,073,741,824",
     ),
     "frames": (many_frames, "600000 frames, more than the limit of 500000"),
     "encapsulated": (

@@ -25,7 +25,7 @@ LIMITS = {
     "HEADER_BYTES": ("6000", 422, "its header is longer than the limit of 6000 bytes"),
     "INFLATED_BYTES": ("100", 422, "its deflated data set inflates to more than 100 bytes"),
     "FRAMES": ("1", 422, "2 frames, more than the limit of 1"),
-    "FRAME_BYTES": ("47", 415, "the frame takes 48 bytes, more than the limit of 47"),
+    "FRAME_BYTES": ("47", 415, "the frame has 48 bytes, more than the limit of 47"),
     "PICTURE_BYTES": ("143", 413, "its images to be shown have more than 143 bytes together"),
     "OUTPUT_PIXELS": ("1000", 413, "more than 1000 in all"),
     "SECONDS": ("0", 413, "takes longer than the limit of 0 s"),

@@ -15,7 +15,6 @@ from dicom_series_preview.settings import Limits
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dicom_series_preview.decode.registry import Codec
     from dicom_series_preview.decode.values import Words
     from dicom_series_preview.headers.image import PixelDescription
 
@@ -51,10 +50,10 @@ def decode_frame(
         DecodeError: The bytes are cut off or broken, disagree with the description, or exceed the limit or
             the memory.
     """
-    codec = find_codec(pixels.transfer_syntax_uid)
-    _check_description(pixels, limit_bytes)
     try:
-        words = _words(codec, data, pixels, bit_offset, reduction)
+        words = decode_words(
+            data, pixels, bit_offset=bit_offset, limit_bytes=limit_bytes, reduction=reduction
+        )
         samples = stored_values(words, pixels)
     except MemoryError as error:
         size = f"{pixels.rows} x {pixels.columns}"
@@ -63,9 +62,17 @@ def decode_frame(
     return Decoded(samples, words.photometric_interpretation, words.reduction, words.offset)
 
 
-def _words(
-    codec: Codec, data: bytes | memoryview, pixels: PixelDescription, bit_offset: int, reduction: int
+def decode_words(
+    data: bytes | memoryview,
+    pixels: PixelDescription,
+    *,
+    bit_offset: int = 0,
+    limit_bytes: int = _LIMIT_BYTES,
+    reduction: int = 1,
 ) -> Words:
+    """Decode exactly one frame into its codec's words, unused bits and all; see `decode_frame`."""
+    codec = find_codec(pixels.transfer_syntax_uid)
+    _check_description(pixels, limit_bytes)
     if codec.decode_native is not None:
         return codec.decode_native(data, pixels, bit_offset)
     if codec.decode is None or not len(data):

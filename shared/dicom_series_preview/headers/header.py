@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
 from dicom_series_preview.headers.image import native_frame_bits
+from dicom_series_preview.headers.mosaic import Mosaic, mosaic_of
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
@@ -63,6 +64,7 @@ class Header:
         number_of_frames: Frames that can be shown; 0 in an object without an image.
         locations: Where each frame's data lie; empty where only the whole object tells: it is deflated, or
             encapsulated without an offset table that holds or a transfer syntax that says how.
+        mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
     """
 
     transfer_syntax_uid: str
@@ -72,6 +74,7 @@ class Header:
     object_size: int
     number_of_frames: int
     locations: tuple[FrameLocation, ...] = field(repr=False)
+    mosaic: Mosaic | None = None
 
 
 def parse(
@@ -106,7 +109,14 @@ def parse(
         if not (scanned.deflated or (encapsulated and _is_native(scanned.transfer_syntax_uid))):
             locations = _locate(elements, scanned.elements, scanned.pixels, frames, object_size)
     return Header(
-        scanned.transfer_syntax_uid, elements, scanned.pixels, scanned.length, object_size, frames, locations
+        scanned.transfer_syntax_uid,
+        elements,
+        scanned.pixels,
+        scanned.length,
+        object_size,
+        frames,
+        locations,
+        mosaic_of(elements, scanned.elements) if frames else None,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
@@ -392,9 +392,14 @@ def _walk_data_set(
     buffer: _Buffer, position: int, elements: dict[int, RawElement], *, explicit: bool, little: bool
 ) -> tuple[PixelElement | None, int]:
     """Walk the root data set up to the pixels; returns them, and the bytes it took."""
+    element: RawElement | None = None
     while not buffer.at_end(position):
         buffer.need(position + 8, position, "an element")
         tag = _tag(buffer.data, position, little=little)
+        if element is not None and (tag == 0 or tag >> 16 in _ILLEGAL_GROUPS):
+            element, position = _with_all_items(buffer, element, position)
+            elements[element.tag] = element
+            tag = _tag(buffer.data, position, little=little)
         if tag in PIXEL_KEYWORDS:
             return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
         if tag == 0 and elements:
@@ -407,6 +412,35 @@ def _walk_data_set(
         element, position = _read_element(buffer, position, explicit=explicit, little=little)
         elements[tag] = element
     return None, position
+
+
+def _with_all_items(buffer: _Buffer, element: RawElement, behind: int) -> tuple[RawElement, int]:
+    """The element, and the offset behind it, by its items where its length is another than they have.
+
+    Some writers count a sequence's length a few bytes short, so that the walk goes on inside it. Its items
+    are believed only where they end at an element that may follow it; else the element stays as it is.
+    """
+    start = position = behind - len(element.value)
+    try:
+        while _tag_at(buffer, position, little=element.little) == _ITEM:
+            length: int = struct.unpack_from("<I" if element.little else ">I", buffer.data, position + 4)[0]
+            position += 8
+            if length == _UNDEFINED:
+                position = _skip_item(buffer, position, little=element.little, depth=0)
+            else:
+                buffer.need(position + length, position, "an item")
+                position += length
+        following = _tag_at(buffer, position, little=element.little)
+    except HeaderError:
+        return element, behind
+    if position == start or not element.tag < following <= _LAST_PIXEL_TAG:
+        return element, behind
+    return replace(element, value=buffer.data[start:position]), position
+
+
+def _tag_at(buffer: _Buffer, position: int, *, little: bool) -> int:
+    buffer.need(position + 8, position, "an element")
+    return _tag(buffer.data, position, little=little)
 
 
 def _check_padding(buffer: _Buffer, position: int) -> None:

@@ -251,11 +251,17 @@ def convert(element: RawElement, vr: str, context: _Context, depth: int = 0) -> 
     """
     raw = element.value
     if vr == "SQ":
-        return Element(element.tag, vr, _items(element, context, depth))
+        try:
+            return Element(element.tag, vr, _items(element, context, depth))
+        except HeaderError:
+            if not element.tag >> 16 & 1:
+                raise
+            # Of a maker's own sequence that is broken the bytes are kept; pictures need nothing of it.
+            vr = "UN"
     if vr in BULK_VRS or (vr not in _CONVERTERS and vr not in _TEXT_VRS):
         keep = len(raw) <= _INLINE_BYTES or element.tag in LOOKUP_TABLE_DATA
         if keep and not element.little and vr == "OW":
-            raw = _swapped(raw)
+            raw = swapped_words(raw)
         digest = hashlib.sha256(raw).hexdigest()
         return Element(
             element.tag, vr if vr in BULK_VRS else "UN", Bulk(len(raw), digest, raw if keep else None)
@@ -267,7 +273,7 @@ def convert(element: RawElement, vr: str, context: _Context, depth: int = 0) -> 
     return Element(element.tag, vr, _CONVERTERS[vr](raw, element.little))
 
 
-def _swapped(raw: bytes) -> bytes:
+def swapped_words(raw: bytes) -> bytes:
     """Big endian 16-bit words as little endian."""
     even = raw[: len(raw) & ~1]
     return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))

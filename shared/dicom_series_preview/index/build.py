@@ -31,11 +31,14 @@ from dicom_series_preview.headers import (
     tag_key,
     to_json,
 )
+from dicom_series_preview.index.levels import Place, is_aside, places_of
 from dicom_series_preview.index.records import Provenance, Record, sequence_items
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
+    MOSAIC_COLUMNS,
     OTHER_ELEMENTS,
+    PART_COLUMNS,
     SCHEMA_VERSION,
     Column,
     arrow_number_type,
@@ -45,7 +48,9 @@ from dicom_series_preview.index.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from dicom_series_preview.headers import Item
 
@@ -70,12 +75,43 @@ _TIMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """A slice to be: its record, its frame (0 without an image), and the elements that hold for it."""
+class Row:
+    """A row to be.
+
+    Attributes:
+        record: Number of its record.
+        frame_number: Its frame, 0 without an image.
+        elements: What holds for it.
+        place: Where the frame lies in a level of a slide; None of any other frame.
+    """
 
     record: int
     frame_number: int
     elements: Mapping[int, Element]
+    place: Place | None = None
+
+
+def slices_of(records: Sequence[Record]) -> list[list[Row]]:
+    """The rows of each slice, the slices in no order: one, or all tiles of a slide's level in their order."""
+    levels: dict[tuple[object, ...], list[Row]] = {}
+    slices: list[list[Row]] = []
+    for number, record in enumerate(records):
+        if not record.number_of_frames:
+            slices.append([Row(number, 0, record.frame_elements(0))])
+            continue
+        frames = [record.frame_elements(i + 1) for i in range(record.number_of_frames)]
+        places = places_of(record, frames)
+        for i, elements in enumerate(frames):
+            place = places[i] if places else None
+            level = (*place.level, place.rows, place.columns) if place is not None else None
+            members = [] if level is None else levels.setdefault(level, [])
+            if not members:
+                slices.append(members)
+            members.append(Row(number, i + 1, elements, place))
+    for members in levels.values():
+        # The parts of a concatenation come in the order of their names.
+        members.sort(key=lambda row: row.place.number if row.place is not None else 0)
+    return slices
 
 
 def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
@@ -85,15 +121,15 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         records: One an object, in any order.
         provenance: What the index says of itself; its notes are those of the order.
     """
-    rows = [
-        _Row(number, frame, record.frame_elements(frame))
-        for number, record in enumerate(records)
-        for frame in (range(1, record.number_of_frames + 1) if record.number_of_frames else (0,))
-    ]
-    arrangement = arrange(_slices(records, rows))
-    rows = [rows[i] for i in arrangement.order]
+    slices = slices_of(records)
+    arrangement = arrange(arrangeable(records, slices))
+    rows = [row for i in arrangement.order for row in slices[i]]
+    slice_of_row = np.repeat(np.arange(len(slices)), [len(slices[i]) for i in arrangement.order])
     constants = _constants([record.elements for record in records])
-    fields, arrays = _fixed(records, rows, arrangement, provenance)
+    fields, arrays = _fixed(records, rows, arrangement, slice_of_row, provenance)
+    for column, values in (*_parts(rows, slice_of_row), *_mosaics(records, rows)):
+        fields.append(column.field())
+        arrays.append(pa.array(values, column.type))
     varying = sorted(set().union(*(record.elements.keys() for record in records)) - constants.keys())
     record_of_row = np.array([row.record for row in rows], dtype=np.int64)
     remainders: list[dict[str, Any]] = [{} for _ in records]
@@ -164,12 +200,14 @@ def _constants(headers: Sequence[Item]) -> Item:
     return constants
 
 
-def _slices(records: Sequence[Record], rows: Sequence[_Row]) -> Slices:
-    """What sorting needs, as arrays."""
+def arrangeable(records: Sequence[Record], slices: Sequence[Sequence[Row]]) -> Slices:
+    """What sorting needs of slices, as arrays; of a slice of many frames its first frame tells it."""
+    rows = [members[0] for members in slices]
     count = len(rows)
     size = np.zeros((count, 3), dtype=np.int64)
     position, orientation = np.full((count, 3), np.nan), np.full((count, 6), np.nan)
     slice_location, instance_number = np.full(count, np.nan), np.full(count, np.nan)
+    focal_plane = np.full(count, np.nan)
     acquisition_number = np.full(count, np.nan)
     times = np.full((count, len(_TIMES)), np.nan)
     columns = {name: BY_NAME[name] for name in _GEOMETRY_COLUMNS}
@@ -177,6 +215,8 @@ def _slices(records: Sequence[Record], rows: Sequence[_Row]) -> Slices:
         cells = {name: _cell(column, row.elements.get(column.tag)) for name, column in columns.items()}
         if row.frame_number:
             size[i] = cells["Rows"] or 0, cells["Columns"] or 0, cells["SamplesPerPixel"] or 1
+        if row.place is not None:
+            size[i, :2], focal_plane[i] = (row.place.rows, row.place.columns), row.place.focal_plane
         position[i] = cells["ImagePositionPatient"] or np.nan
         orientation[i] = cells["ImageOrientationPatient"] or np.nan
         slice_location[i] = _or_nan(cells["SliceLocation"])
@@ -186,7 +226,10 @@ def _slices(records: Sequence[Record], rows: Sequence[_Row]) -> Slices:
     return Slices(
         series_instance_uid=[_text(row.elements.get(0x0020000E)) for row in rows],
         size=size,
-        localizer=np.array([_is_localizer(row.elements) for row in rows], dtype=bool),
+        localizer=np.array(
+            [_is_localizer(row.elements) or is_aside(row.elements) for row in rows], dtype=bool
+        ),
+        aside=np.array([is_aside(row.elements) for row in rows], dtype=bool),
         orientation=orientation,
         position=position,
         slice_location=slice_location,
@@ -195,6 +238,7 @@ def _slices(records: Sequence[Record], rows: Sequence[_Row]) -> Slices:
         times=times,
         file_name=[records[row.record].name for row in rows],
         frame_number=np.array([row.frame_number for row in rows], dtype=np.int64),
+        focal_plane=focal_plane,
     )
 
 
@@ -299,20 +343,25 @@ def _list_cell(column: Column, element: Element) -> list[Any] | None:
 
 
 def _fixed(
-    records: Sequence[Record], rows: Sequence[_Row], arrangement: Arrangement, provenance: Provenance
+    records: Sequence[Record],
+    rows: Sequence[Row],
+    arrangement: Arrangement,
+    slice_of_row: NDArray[np.int64],
+    provenance: Provenance,
 ) -> tuple[list[pa.Field], list[pa.Array]]:
     """The columns that every index has."""
-    own: dict[str, Callable[[int, _Row, Record], Any]] = {
+    order = slice_of_row.tolist()
+    own: dict[str, Callable[[int, Row, Record], Any]] = {
         "Index": lambda i, _row, _record: i,
         "FileName": lambda _i, _row, record: record.name,
         "SeriesUID": lambda _i, _row, _record: provenance.series,
         "StorageRoot": lambda _i, _row, _record: provenance.root,
-        "PrimaryPosition": lambda i, _row, _record: _known(arrangement.primary_position[i]),
-        "PrimaryAxis": lambda i, _row, _record: arrangement.axis[i],
+        "PrimaryPosition": lambda i, _row, _record: _known(arrangement.primary_position[order[i]]),
+        "PrimaryAxis": lambda i, _row, _record: arrangement.axis[order[i]],
         "FrameNumber": lambda _i, row, _record: row.frame_number or None,
-        "Stack": lambda i, _row, _record: _counted(arrangement.stack[i]),
-        "Location": lambda i, _row, _record: _counted(arrangement.location[i]),
-        "Time": lambda i, _row, _record: _known(arrangement.time[i]),
+        "Stack": lambda i, _row, _record: _counted(arrangement.stack[order[i]]),
+        "Location": lambda i, _row, _record: _counted(arrangement.location[order[i]]),
+        "Time": lambda i, _row, _record: _known(arrangement.time[order[i]]),
         "ObjectSize": lambda _i, _row, record: record.size,
         "ObjectVersion": lambda _i, _row, record: record.version,
         "TransferSyntaxUID": lambda _i, _row, record: record.transfer_syntax_uid,
@@ -334,7 +383,28 @@ def _fixed(
     return fields, arrays
 
 
-def _effective(column: Column, rows: Sequence[_Row]) -> list[Any]:
+def _parts(rows: Sequence[Row], slice_of_row: NDArray[np.int64]) -> Iterator[tuple[Column, list[Any]]]:
+    """The columns that tell which slice a frame is a part of, where there is such a frame."""
+    if any(row.place for row in rows):
+        numbers = slice_of_row.tolist()
+        cells = [
+            (numbers[i], row.place.rows, row.place.columns, row.place.top, row.place.left)
+            if row.place
+            else (None,) * len(PART_COLUMNS)
+            for i, row in enumerate(rows)
+        ]
+        yield from zip(PART_COLUMNS, map(list, zip(*cells, strict=True)), strict=True)
+
+
+def _mosaics(records: Sequence[Record], rows: Sequence[Row]) -> Iterator[tuple[Column, list[Any]]]:
+    """The columns that tell of the slices in mosaics, where there is one."""
+    mosaics = [records[row.record].mosaic for row in rows]
+    if any(mosaics):
+        cells = [(mosaic.images, mosaic.normal) if mosaic else (None, None) for mosaic in mosaics]
+        yield from zip(MOSAIC_COLUMNS, map(list, zip(*cells, strict=True)), strict=True)
+
+
+def _effective(column: Column, rows: Sequence[Row]) -> list[Any]:
     """A fixed element column; an element that rows share is converted once."""
     cells: dict[int, Any] = {}
     values = []
@@ -354,7 +424,7 @@ def _counted(value: int) -> int | None:
     return None if value < 0 else int(value)
 
 
-def _location(row: _Row, record: Record, part: str) -> int | None:
+def _location(row: Row, record: Record, part: str) -> int | None:
     if not row.frame_number or not record.locations:
         return None
     return int(getattr(record.locations[row.frame_number - 1], part))
@@ -365,7 +435,7 @@ def _palette(elements: Mapping[int, Element]) -> str | None:
     return json.dumps(to_json(tables)) if tables else None
 
 
-def _per_frame_groups(records: Sequence[Record], rows: Sequence[_Row]) -> pa.Array:
+def _per_frame_groups(records: Sequence[Record], rows: Sequence[Row]) -> pa.Array:
     """Each frame's own item, so that the table grows with the frames and not with their square."""
     texts = []
     for row in rows:

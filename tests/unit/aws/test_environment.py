@@ -54,7 +54,7 @@ def test_limits_that_the_memory_bears() -> None:
     memory = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1536"}
     limits = Deployment.from_environment({**set_up, **memory}).settings.limits
     assert (limits.frame_bytes, limits.picture_bytes) == (96 * 2**20, 512 * 2**20)
-    assert limits.seconds == math.inf
+    assert (limits.matrix_pixels, limits.seconds) == (48 * 2**20, math.inf)
     named = {"DICOM_SERIES_PREVIEW_MAX_FRAME_BYTES": "1000", "DICOM_SERIES_PREVIEW_RETRIES": "1"}
     settings = Deployment.from_environment({**set_up, **memory, **named}).settings
     assert (settings.limits.frame_bytes, settings.limits.picture_bytes) == (1000, 512 * 2**20)
