@@ -496,6 +496,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+class _WithoutPandas:
+    """Hides pandas, of which nothing is needed here.
+
+    Where it is installed, pyarrow imports it to ask whether a list is one of its: half of a preview's time.
+    """
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(f"the command line does without {name}", name=name)
+
+
 def run() -> None:
     """The console script."""
+    sys.meta_path.insert(0, _WithoutPandas)
     sys.exit(main(sys.argv[1:]))

@@ -27,6 +27,9 @@ SETTINGS = {
 }
 BUCKET = "bucket"
 SLICES = 4
+# So large that headers are read without their frames.
+SIDE = 384
+SYNTHETIC = synthetic.series("faults", SLICES, others=False, side=SIDE)
 NUMBERS = itertools.count()
 
 
@@ -55,7 +58,7 @@ def of_one(wanted: Callable[[faulty.Asked], bool]) -> Callable[[faulty.Asked], b
     return lambda asked: wanted(asked) and asked.path.endswith(ONE)
 
 
-ONE = synthetic.series("faults", SLICES, others=False).file_names[1]
+ONE = SYNTHETIC.file_names[1]
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def door(
 def fresh_series(server: faulty.FaultyServer) -> str:
     """A series that no door has seen; the same slices each time."""
     name = f"series-{next(NUMBERS)}"
-    objects = synthetic.series("faults", SLICES, others=False).objects
+    objects = SYNTHETIC.objects
     server.begin(lambda _asked: None)
     server.objects.update({f"{BUCKET}/{name}/{file}": data for file, data in objects.items()})
     return name
@@ -240,7 +243,7 @@ def test_fault(
 
 def another(data: bytes, mask: int = 0x3F) -> bytes:
     """Another version of an object: the same header, every pixel another."""
-    pixels = synthetic.SIDE * synthetic.SIDE * 2
+    pixels = SIDE * SIDE * 2
     return data[:-pixels] + bytes(byte ^ mask for byte in data[-pixels:])
 
 
@@ -266,7 +269,7 @@ def test_replaced_in_between(
 ) -> None:
     """When objects are replaced after they were indexed, the picture is of the new ones, all of it."""
     replaced, other = fresh_series(server), fresh_series(server)
-    for name in synthetic.series("faults", SLICES, others=False).file_names[:2]:
+    for name in SYNTHETIC.file_names[:2]:
         path = f"{BUCKET}/{other}/{name}"
         server.objects[path] = another(server.objects[path])
     expected = door(root, other).picture

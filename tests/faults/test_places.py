@@ -33,7 +33,7 @@ ROOT = "s3://bucket"
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[faulty.FaultyServer]:
     """A server with the main series, as the environment's S3."""
     with faulty.FaultyServer() as running:
-        objects = synthetic.series(count=4, others=False).objects
+        objects = synthetic.series(count=4, others=False, side=384).objects
         running.objects = {f"bucket/{SERIES}/{name}": data for name, data in objects.items()}
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)

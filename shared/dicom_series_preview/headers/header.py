@@ -248,10 +248,10 @@ def fragments(data: bytes, *, one_of_many: bool = False) -> bytes:
     return b"".join(parts) if len(parts) > 1 else parts[0]
 
 
-def split_frames(data: bytes, pixels: PixelElement, frames: int) -> list[bytes]:
-    """The codestreams of all frames of an encapsulated object whose offset table does not hold.
+def locate_frames(data: bytes, pixels: PixelElement, frames: int) -> tuple[FrameLocation, ...]:
+    """Where all frames lie in an encapsulated object whose offset table does not hold.
 
-    The one that the object breaks off in is empty.
+    The one that the object breaks off in reaches beyond its end.
 
     Args:
         data: The whole object.
@@ -261,22 +261,19 @@ def split_frames(data: bytes, pixels: PixelElement, frames: int) -> list[bytes]:
     Raises:
         HeaderError: The fragments cannot be told apart into frames.
     """
-    parts = []
-    is_cut = False
+    items = []
     position = pixels.first_fragment
     while data[position : position + 4] == b"\xfe\xff\x00\xe0" and position + 8 <= len(data):
-        end = position + 8 + struct.unpack_from("<I", data, position + 4)[0]
-        parts.append(data[position + 8 : end])
-        is_cut = end > len(data)
-        position = end
-    if len(parts) != frames:
-        starts = [i for i, part in enumerate(parts) if _begins_a_frame(part)]
-        if len(starts) != frames or not starts or starts[0] != 0:
+        items.append(position)
+        position += 8 + struct.unpack_from("<I", data, position + 4)[0]
+    starts = items
+    if len(items) != frames:
+        starts = [item for item in items if _begins_a_frame(data[item + 8 : item + 12])]
+        if len(starts) != frames or not starts or starts[0] != items[0]:
             raise HeaderError(
-                f"broken: {len(parts)} fragments for {frames} frames, and no offset table that holds"
+                f"broken: {len(items)} fragments for {frames} frames, and no offset table that holds"
             )
-        parts = [b"".join(parts[a:b]) for a, b in zip(starts, [*starts[1:], len(parts)], strict=True)]
-    return [*parts[:-1], b""] if is_cut else parts
+    return tuple(FrameLocation(a, b - a) for a, b in pairwise([*starts, position]))
 
 
 def _begins_a_frame(fragment: bytes) -> bool:

@@ -131,7 +131,9 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         fields.append(column.field())
         arrays.append(pa.array(values, column.type))
     varying = sorted(set().union(*(record.elements.keys() for record in records)) - constants.keys())
-    record_of_row = np.array([row.record for row in rows], dtype=np.int64)
+    # Lists, not arrays, from here on: of an array pyarrow asks whether it is masked, which imports numpy.ma.
+    record_of_row = [row.record for row in rows]
+    taken = pa.array(record_of_row, pa.int64())
     remainders: list[dict[str, Any]] = [{} for _ in records]
     for tag in varying:
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
@@ -142,17 +144,21 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         elements = [record.elements.get(tag) for record in records]
         for field, values in _element_columns(tag, elements, records):
             fields.append(field)
-            arrays.append(values.take(pa.array(record_of_row)))
+            arrays.append(values.take(taken))
         _add_lookup_tables(tag, elements, remainders)
     fields = _named_apart(fields)
-    first_rows = np.unique(record_of_row, return_index=True)[1]
+    first_rows = np.unique(record_of_row, return_index=True)[1].tolist()
     _add_remainders(
-        list(zip(fields, arrays, strict=True)), records, pa.array(first_rows), constants, remainders
+        list(zip(fields, arrays, strict=True)),
+        records,
+        pa.array(first_rows, pa.int64()),
+        constants,
+        remainders,
     )
     if any(remainders):
         # Once an object, not with each of its frames: the text may be long, the frames many.
         texts: list[str | None] = [None] * len(rows)
-        for row, remainder in zip(first_rows.tolist(), remainders, strict=True):
+        for row, remainder in zip(first_rows, remainders, strict=True):
             texts[row] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
         fields.append(OTHER_ELEMENTS.field())
         arrays.append(pa.array(texts, pa.utf8()))

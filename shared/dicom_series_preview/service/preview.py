@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
@@ -36,7 +36,7 @@ from dicom_series_preview.errors import (
     UndecodableError,
     counted,
 )
-from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.frames import Terms, fetch_frames
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
 from dicom_series_preview.headers import NATIVE_TRANSFER_SYNTAXES
 from dicom_series_preview.index import Index, Skipped, untiled
@@ -50,11 +50,13 @@ from dicom_series_preview.service.reduced import area_of, decode_for_tile, level
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from dicom_series_preview.frames import FrameBytes
+    from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
     from dicom_series_preview.requests import IndexRequest, Picture
     from dicom_series_preview.selection import SortedStack
@@ -234,7 +236,8 @@ class PreviewService:
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opened = self._opener(watch).open(request.series, refresh=refresh)
+            opener = replace(self._opener(watch), next_frames=_next_frames(request, shape))
+            opened = opener.open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
         plan.check_levels(self.limits.matrix_pixels)
         picture.image_format.check_size(
@@ -248,9 +251,15 @@ class PreviewService:
         reductions = plan.reductions()
         held = 0
         _check_weight(plan.least_bytes(reductions, self.limits), self.limits)
-        whole = [item for item in plan.slices if not item.part_rows]
-        for fetched in fetch_frames(self.storage, plan.opened.name, whole, self.limits):
-            plan.watch.check()
+        located: dict[str, Sequence[FrameLocation]] = {}
+        terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
+
+        def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+            for fetched in fetch_frames(self.storage, plan.opened.name, slices, terms):
+                plan.watch.check()
+                yield fetched
+
+        for fetched in fetch([item for item in plan.slices if not item.part_rows]):
             item = fetched.slice
             if fetched.error is not None:
                 frames[item.row] = _Frame(item, None, fetched.error)
@@ -275,8 +284,9 @@ class PreviewService:
             for item in plan.slices
             if item.part_rows
         ]
-        for made in assemble(self.storage, plan.opened.name, wanted, self.limits, plan.watch.check):
+        for made in assemble(fetch, wanted, self.limits.frame_bytes):
             frames[made.slice.row] = _Frame(made.slice, made.decoded, made.error, gaps=made.gaps)
+        self._opener(plan.watch).keep_locations(plan.opened, located)
         return frames
 
 
@@ -302,6 +312,13 @@ def _shape(request: PictureRequest) -> Shape:
         return Shape(1, 1, (request.contrast,))
     rows = 1 if request.position is not None else request.rows
     return Shape(len(request.contrasts), rows, request.contrasts)
+
+
+def _next_frames(request: PictureRequest, shape: Shape) -> int:
+    """How many frames a picture of a whole series shows; of a part of one there may be fewer."""
+    if isinstance(request, ImageRequest) or (request.start, request.end) != (0.0, 1.0):
+        return 1
+    return shape.rows * (shape.columns if isinstance(request, MosaicRequest) else 1)
 
 
 def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:

@@ -103,7 +103,9 @@ def s3_error(url: str, status: int, code: str) -> StorageError:
         )
     if code in _UNKNOWN_KEYS:
         return CredentialsError(
-            url, f"the AWS credentials are not accepted ({code}); check the environment or the profile"
+            url,
+            f"access denied, the AWS keys are not accepted ({code}); check the credentials in the "
+            "environment or the profile",
         )
     if code == "NoSuchBucket":
         return ObjectNotFoundError(url, "there is no such bucket")
