@@ -10,6 +10,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -122,6 +123,7 @@ def generate(kind: Kind) -> Series:
     return Series(kind, dict(sorted(objects.items())), longest, frames)
 
 
+@cache
 def _samples(side: int) -> list[NDArray[np.uint16]]:
     """Slices of the sample, as stored values of 12 bits."""
     phantom, images = Phantom(0), []

@@ -16,7 +16,7 @@ import click
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
-from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Settings
+from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Limits, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.service import PreviewService, Rendered
 
 PROGRAM = "dicom-series-preview"
+# Who asks a server does not wait any longer.
+_SERVED_S = 300.0
 _PRESETS = ("lung", "bone", "brain", "abdomen", "liver", "mediastinum", "soft-tissue")
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -294,7 +296,9 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
         roots[name] = root
     _log(verbose=options["verbose"])
     settings = Settings.from_environment(
-        os.environ, Path(options["cache_dir"]) if options["cache_dir"] else None
+        os.environ,
+        Path(options["cache_dir"]) if options["cache_dir"] else None,
+        Settings(Path(), limits=Limits(seconds=_SERVED_S)),
     )
     api = open_api(roots, settings)
     address = f"[{host}]" if ":" in host else host

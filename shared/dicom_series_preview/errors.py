@@ -46,14 +46,15 @@ class RequestError(PreviewError):
     """A parameter has a value it cannot have.
 
     Attributes:
-        parameter: The parameter's name, in snake_case.
+        parameter: The parameter's name, in snake_case, or an environment variable's.
         problem: What is wrong, with the valid range or an example.
     """
 
     def __init__(self, parameter: str, problem: str) -> None:
         self.parameter = parameter
         self.problem = problem
-        super().__init__(f"{parameter.replace('_', '-')}: {problem}")
+        shown = parameter if parameter.isupper() else parameter.replace("_", "-")
+        super().__init__(f"{shown}: {problem}")
 
 
 class CombinedRequestError(RequestError):

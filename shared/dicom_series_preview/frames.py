@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
-# A deflated object is not inflated any further for a frame than a frame may be long.
-_LIMIT_BYTES = Limits().frame_bytes
+_LIMITS = Limits()
 # What may be asked for and not yet be taken: 64 frames at once of up to 1 MiB, fewer of larger ones.
 _UNDER_WAY_BYTES = 64 * 2**20
 
@@ -58,12 +57,24 @@ class FrameBytes:
     error: ObjectError | StorageError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms frames are fetched.
+
+    Attributes:
+        in_hand: What came with the headers.
+        located: Called with an object's name and where its frames lie, when only the whole object told; each
+            can then be fetched alone.
+        limits: How long a frame may be, and how far a deflated object is inflated.
+    """
+
+    in_hand: InHand = field(default_factory=InHand)
+    located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None
+    limits: Limits = _LIMITS
+
+
 def fetch_frames(
-    storage: Storage,
-    series: str,
-    slices: Sequence[Slice],
-    in_hand: InHand | None = None,
-    located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None,
+    storage: Storage, series: str, slices: Sequence[Slice], terms: Terms | None = None
 ) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
@@ -76,37 +87,38 @@ def fetch_frames(
         storage: The root the series lies in.
         series: The series' folder below it.
         slices: What to fetch, none twice.
-        in_hand: What came with the headers, or None.
-        located: Called with an object's name and where its frames lie, when only the whole object told; each
-            can then be fetched alone.
+        terms: What is at hand already, what is told, and what is refused.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
         StorageUnavailableError: The storage fails beyond every retry.
         CredentialsError: The credentials are refused, or no longer accepted.
     """
-    in_hand = in_hand or InHand()
+    terms = terms or Terms()
+    limit = terms.limits.frame_bytes
     header_ranges = {wanted: item.header_length for wanted, item in _header_ranges(series, slices)}
-    headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, in_hand)}
+    headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, terms.in_hand)}
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
+        length = 0 if item.location is None else item.location.length
+        if length > limit:
+            too_long = f"the frame has {length:,} bytes, more than the limit of {limit:,}"
+            yield FrameBytes(item, b"", error=DecodeError(too_long))
+            continue
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
     lengths = {wanted: _length(wanted, items[0]) for wanted, items in waiting.items()}
-    for fetched in _fetch(storage, lengths, in_hand):
+    for fetched in _fetch(storage, lengths, terms.in_hand):
         head = headers.get(fetched.range.path, fetched)
-        for frame in _frames(fetched, waiting[fetched.range], head, located):
+        for frame in _frames(fetched, waiting[fetched.range], head, terms):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
                 again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
     lengths = {wanted: _length(wanted, items[0]) for wanted, items in again.items()}
     for fetched in _fetch(storage, lengths, InHand()):
-        yield from (
-            frame
-            for frame in _frames(fetched, again[fetched.range], fetched, located)
-            if isinstance(frame, FrameBytes)
-        )
+        frames = _frames(fetched, again[fetched.range], fetched, terms)
+        yield from (frame for frame in frames if isinstance(frame, FrameBytes))
 
 
 def _fetch(
@@ -183,10 +195,7 @@ def _range(series: str, item: Slice) -> ByteRange:
 
 
 def _frames(
-    fetched: Fetched,
-    slices: Sequence[Slice],
-    head: Fetched,
-    located: Callable[[str, Sequence[FrameLocation]], None],
+    fetched: Fetched, slices: Sequence[Slice], head: Fetched, terms: Terms
 ) -> Iterator[FrameBytes | Slice]:
     """The frames in what came; a slice where its offset table is wrong: the whole object is needed.
 
@@ -194,7 +203,7 @@ def _frames(
         fetched: What came.
         slices: What it was fetched for.
         head: What holds the object's header, if anything does.
-        located: As `fetch_frames` takes it.
+        terms: As `fetch_frames` takes them.
     """
     error = fetched.error or head.error
     if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
@@ -203,7 +212,7 @@ def _frames(
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
-    whole = _Whole(fetched.data)
+    whole = _Whole(fetched.data, terms.limits)
     for item in slices:
         try:
             frame = whole.frame(item) if is_whole else _from_part(fetched, item)
@@ -211,7 +220,7 @@ def _frames(
         except ObjectError as reason:
             yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
     if whole.is_located:
-        located(slices[0].file_name, whole.locations)
+        terms.located(slices[0].file_name, whole.locations)
 
 
 def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:
@@ -238,11 +247,13 @@ class _Whole:
 
     Attributes:
         data: The object.
+        limits: How long a frame may be, and how far a deflated object is inflated.
         scanned: Its header, once it has been read.
         locations: Where its frames lie, once one of encapsulated ones has been asked for.
     """
 
     data: bytes
+    limits: Limits
     scanned: Scan | None = None
     locations: tuple[FrameLocation, ...] = ()
 
@@ -259,7 +270,7 @@ class _Whole:
             bits = item.pixels.native_frame_bits
             first = (item.frame_number - 1) * bits
             start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-            end = min(end, start + _LIMIT_BYTES)
+            end = min(end, start + self.limits.frame_bytes)
             part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
             return FrameBytes(item, part, first % 8)
         if not self.locations:
@@ -277,7 +288,7 @@ class _Whole:
         return last is not None and last.offset + last.length <= len(self.data)
 
     def _pixels(self) -> tuple[PixelElement, Scan]:
-        scanned = self.scanned or scan(self.data, len(self.data))
+        scanned = self.scanned or scan(self.data, len(self.data), self.limits)
         if isinstance(scanned, Incomplete) or scanned.pixels is None:
             raise DecodeError("the object has no pixels any more")
         self.scanned = scanned

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import time
+import uuid
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -193,7 +194,7 @@ class IndexCache:
             StorageError: The cache cannot be written.
         """
         path = f"{self.path(series)}.lock"
-        lease = json.dumps({"until": now + LEASE_S}).encode()
+        lease = json.dumps({"until": now + LEASE_S, "holder": uuid.uuid4().hex}).encode()
         try:
             self.storage.put(path, lease, if_version="")
         except ObjectChangedError:
@@ -201,7 +202,7 @@ class IndexCache:
         try:
             yield
         finally:
-            self.storage.delete(path)
+            self._give_back(path)
 
     def _take_over(self, path: str, lease: bytes, series: str, root: str, now: float) -> None:
         """Take a claim whose lease has run out: its holder has died."""
@@ -210,6 +211,8 @@ class IndexCache:
         except ObjectNotFoundError:
             # Given back this very moment.
             raise IndexBusyError(series, root, 1) from None
+        if held.data == lease:
+            return  # It was written, and the answer that said so was lost.
         left_s = _lease_end(held.data) - now
         # One that seems to last much longer than a lease is of a wrong clock, and must not keep everyone out
         # for good; by a little it does whenever clocks differ, or its holder came a moment after us.
@@ -218,7 +221,15 @@ class IndexCache:
         try:
             self.storage.put(path, lease, if_version=held.version)
         except ObjectChangedError:
-            raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+            if self.storage.get(path).data != lease:
+                raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+
+    def _give_back(self, path: str) -> None:
+        try:
+            self.storage.delete(path)
+        except StorageError as error:
+            # What was done under it is done; others wait until it runs out.
+            _LOGGER.warning("a claim stays until it runs out: %s", error)
 
 
 def _lease_end(claim: bytes) -> float:
@@ -438,7 +449,7 @@ class SeriesOpener:
 
         # An update is about objects that are rarely the ones shown.
         next_frames = 0 if cached is not None else self.next_frames
-        reader = HeaderReader(self.storage, series, self.limits.header_bytes, count, next_frames)
+        reader = HeaderReader(self.storage, series, self.limits, count, next_frames)
         for result in reader.read(to_read):
             if isinstance(result, Record):
                 records.append(result)

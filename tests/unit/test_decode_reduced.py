@@ -241,7 +241,7 @@ def test_what_cannot_be_scaled_is_decoded_whole():
 
 
 def test_reductions_are_those_that_spare_work():
-    """Half a grey JPEG is as much work as the whole; what has no means or no smaller form is not reduced."""
+    """Half a grey JPEG is as much work as the whole; what has no means or smaller forms has none."""
     grey, colour = _smooth(64, 48, 8), np.stack([_smooth(64, 48, 8)] * 3, axis=-1)
     for uid, samples, expected in (
         (BASELINE, grey, {4, 8}),

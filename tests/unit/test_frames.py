@@ -20,7 +20,7 @@ from dicom_series_preview.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dicom_series_preview.frames import _fetch, fetch_frames
+from dicom_series_preview.frames import Terms, _fetch, fetch_frames
 from dicom_series_preview.headers import overlay_data
 from dicom_series_preview.index import Index, Provenance, Record, build
 from dicom_series_preview.series import SeriesName, SeriesOpener
@@ -162,7 +162,7 @@ def test_what_the_whole_object_told_is_enough_for_each_frame(table):
     whole = compressed(())
     held = Held({"a": compressed(table), "b": compressed(), "c": whole[: whole.index(b"three") + 2]})
     found = {}
-    frames = list(fetch_frames(held.storage, SERIES, held.slices[1:], located=found.__setitem__))
+    frames = list(fetch_frames(held.storage, SERIES, held.slices[1:], Terms(located=found.__setitem__)))
     assert len(frames) == 8
     # What has a table needs no help, and of what is cut off the last frame lies nowhere.
     assert found.keys() == {"a"}

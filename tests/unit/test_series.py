@@ -16,7 +16,7 @@ from dicom_series_preview.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.frames import Terms, fetch_frames
 from dicom_series_preview.index import SCHEMA_VERSION, Index
 from dicom_series_preview.index.collect import is_read_whole
 from dicom_series_preview.series import IndexCache, SeriesName, SeriesOpener
@@ -536,7 +536,7 @@ def test_a_series_whose_objects_are_all_withheld_is_not_one_without_images():
 def frames_of(opened, storage):
     """The bytes of all frames, by row."""
     slices = opened.index.slices(range(opened.index.table.num_rows))
-    return {f.slice.row: f.data for f in fetch_frames(storage, opened.name, slices, opened.in_hand)}
+    return {f.slice.row: f.data for f in fetch_frames(storage, opened.name, slices, Terms(opened.in_hand))}
 
 
 def opened_for(held, frames):

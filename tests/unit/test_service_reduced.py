@@ -14,6 +14,7 @@ import doubles
 import make_dicom
 from dicom_series_preview.decode import decode_frame
 from dicom_series_preview.errors import DecodeError
+from dicom_series_preview.frames import Terms
 from dicom_series_preview.headers import Contrast, LookupTable, PixelDescription
 from dicom_series_preview.index import Slice
 from dicom_series_preview.requests import ContrastRequest, MosaicRequest
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.storage import Storage
 
 J2K, BASELINE = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50"
-LIMIT = Limits().frame_bytes
 TOLERANCE = 2.0
 SIDE = 256
 
@@ -121,7 +121,7 @@ def plan_of(service: PreviewService, contrast: str, width: int, tiles: int = 12)
 
 def painted(service: PreviewService, plan: Plan, storage: Storage | None = None) -> list[Cells]:
     """The cells of each slice, in order."""
-    cells = paint(storage or service.storage, plan, LIMIT)
+    cells = paint(storage or service.storage, plan, Terms())
     return [cells[item.row].cells for item in plan.slices]
 
 

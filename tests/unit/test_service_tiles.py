@@ -11,6 +11,7 @@ import doubles
 import make_dicom
 from dicom_series_preview.contrast import COLOUR
 from dicom_series_preview.errors import AccessDeniedError, DecodeError, ObjectChangedError
+from dicom_series_preview.frames import Terms
 from dicom_series_preview.requests import MosaicRequest
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.service import Plan
 
 DEFLATED_FRAMES = b"1.2.840.10008.1.2.8.1\0"
-LIMIT = Limits().frame_bytes
 MIB = 2**20
 
 
@@ -91,7 +91,7 @@ def test_memory_does_not_grow_with_the_tiles(contrast):
     assert (len(few.slices), len(many.slices)) == (10, 200)
     frame = 2 * 512**2
     peaks = [
-        peak_of(lambda plan=plan: paint(storage, plan, LIMIT, waiting_bytes=MIB)) for plan in (few, many)
+        peak_of(lambda plan=plan: paint(storage, plan, Terms(), waiting_bytes=MIB)) for plan in (few, many)
     ]
     assert peaks[1] < 32 * frame < 200 * frame
     assert peaks[1] - peaks[0] < 5 * frame
@@ -116,7 +116,7 @@ def test_frames_beyond_the_budget_are_fetched_again_and_look_the_same(native):
     requests, pictures = [], []
     for room in (MIB, 6 * 32**2 * 2, 0):
         storage.reset()
-        pictures.append(picture(paint(storage, plan, LIMIT, waiting_bytes=room)))
+        pictures.append(picture(paint(storage, plan, Terms(), waiting_bytes=room)))
         requests.append(len(storage.ranges))
     assert pictures[0] == pictures[1] == pictures[2]
     # Deflated ramps are small: all of them fit where six decoded ones do.
@@ -132,7 +132,7 @@ def test_an_object_that_changes_between_the_passes_is_noticed():
     changing = doubles.ChangingStorage(inner, {"S/002.dcm": lambda storage: storage.put("S/002.dcm", other)})
     plan = plan_of(inner, "auto", 3, 1)
     with pytest.raises(ObjectChangedError):
-        paint(changing, plan, LIMIT, waiting_bytes=0)
+        paint(changing, plan, Terms(), waiting_bytes=0)
 
 
 @pytest.mark.parametrize("contrast", ["lung", "auto"])
@@ -150,8 +150,8 @@ def test_the_order_of_answers_changes_nothing(contrast, room):
     denied = {"S/007.dcm": AccessDeniedError("memory://objects/S/007.dcm", "no")}
     storage = doubles.FailingStorage(inner, denied)
     plan = plan_of(inner, contrast, 3, 3)
-    forwards = paint(storage, plan, LIMIT, waiting_bytes=room)
-    assert picture(forwards) == picture(paint(Backwards(storage), plan, LIMIT, waiting_bytes=room))
+    forwards = paint(storage, plan, Terms(), waiting_bytes=room)
+    assert picture(forwards) == picture(paint(Backwards(storage), plan, Terms(), waiting_bytes=room))
     errors = [type(forwards[item.row].cells[0].error) for item in plan.slices]
     assert errors == [{3: DecodeError, 6: AccessDeniedError}.get(number, type(None)) for number in range(9)]
 
@@ -172,7 +172,7 @@ def test_colour_among_grey_does_not_wait_for_statistics():
     )
     storage = MemoryStorage({**grey, "S/003.dcm": coloured["S/003.dcm"]})
     plan = plan_of(storage, "auto", 3, 1)
-    cells = [paint(storage, plan, LIMIT)[item.row].cells[0] for item in plan.slices]
+    cells = [paint(storage, plan, Terms())[item.row].cells[0] for item in plan.slices]
     assert [cell.tile[8, 8].tolist() for cell in cells] == [0, 255, [77, 77, 77]]
     assert cells[2].applied == COLOUR
     assert cells[0].applied.width == 1000.0

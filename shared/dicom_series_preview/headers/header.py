@@ -17,6 +17,7 @@ from dicom_series_preview.headers.scan import (
     RawElement,
     scan,
 )
+from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,10 +33,9 @@ _ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
 _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
-# The largest whole slide images have some 300,000; each frame is a row of the index.
-_MOST_FRAMES = 500_000
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _MEDIA_STORAGE_SOP_CLASS = 0x00020002
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,16 @@ class Header:
     mosaic: Mosaic | None = None
 
 
-def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incomplete:
+def parse(
+    data: bytes, size: int | None, converter: Converter, limits: Limits = _LIMITS
+) -> Header | Incomplete:
     """Read a header from an object's first bytes.
 
     Args:
         data: The first bytes, or all of them.
         size: The object's size in bytes; None where it is not known yet.
         converter: Shared by the objects of a series, so that equal values are converted once.
+        limits: How many frames there may be, and how far a deflated data set is inflated.
 
     Returns:
         The header, or how many bytes it takes to get on.
@@ -91,7 +94,7 @@ def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incom
     Raises:
         ObjectError: The object is not DICOM, broken or cut off.
     """
-    scanned = scan(data, size)
+    scanned = scan(data, size, limits)
     if isinstance(scanned, Incomplete):
         return scanned
     storage_class = scanned.elements.get(_MEDIA_STORAGE_SOP_CLASS)
@@ -101,7 +104,7 @@ def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incom
     elements = converter.convert(scanned.elements)
     frames, locations = 0, tuple[FrameLocation, ...]()
     if scanned.pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
-        frames = _number_of_frames(elements, scanned.pixels, scanned.end)
+        frames = _number_of_frames(elements, scanned.pixels, scanned.end, limits.frames)
         encapsulated = scanned.pixels.length is None
         if not (scanned.deflated or (encapsulated and _is_native(scanned.transfer_syntax_uid))):
             locations = _locate(elements, scanned.elements, scanned.pixels, frames, object_size)
@@ -138,22 +141,23 @@ def _frame_bits(elements: Item, pixels: PixelElement) -> int:
     )
 
 
-def _number_of_frames(elements: Item, pixels: PixelElement, end: int | None) -> int:
+def _number_of_frames(elements: Item, pixels: PixelElement, end: int | None, most: int) -> int:
     """NumberOfFrames (0028,0008), or what the data's length says where that is missing or too large.
 
     Args:
         elements: The header.
         pixels: Where the pixels lie.
         end: Where the data set ends, or None where that is not known: a length is a claim.
+        most: The most there may be.
 
     Raises:
-        HeaderError: There are more than any image has.
+        HeaderError: There are more.
     """
     declared = _count(elements, _FRAMES)
     there = None if end is None else max(0, end - pixels.offset)
     if pixels.length is None:
         # Every frame has at least the 8 bytes of one item's head.
-        frames = min(declared or 1, max(1, there // 8) if there is not None else _MOST_FRAMES)
+        frames = min(declared or 1, max(1, there // 8) if there is not None else most)
     else:
         bits = _frame_bits(elements, pixels) or pixels.length * 8
         whole = pixels.length * 8 // bits if bits else 1
@@ -164,8 +168,8 @@ def _number_of_frames(elements: Item, pixels: PixelElement, end: int | None) -> 
         else:
             fits = whole > 1 and (whole * bits + 7) // 8 in (length, length - 1)
             frames = whole if fits else 1
-    if frames > _MOST_FRAMES:
-        raise HeaderError(f"{frames} frames, more than the limit of {_MOST_FRAMES}")
+    if frames > most:
+        raise HeaderError(f"{frames} frames, more than the limit of {most}")
     return frames
 
 

@@ -23,6 +23,7 @@ from dicom_series_preview.storage import IN_HAND_BYTES, ByteRange, InHand
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Fetched, ObjectInfo, Storage
 
 FIRST_RANGE_BYTES = 5 * 1024
@@ -104,7 +105,7 @@ class HeaderReader:
     Attributes:
         storage: Where they lie.
         folder: The series' folder; names in records are relative to it.
-        limit_bytes: The longest header that is read.
+        limits: How long headers may be, and how many frames an object may have.
         progress: Called with each object that is done.
         next_frames: How many frames are read next, 0 where none are: their bytes are kept in `in_hand`.
         in_hand: What came with the headers and holds frames.
@@ -114,7 +115,7 @@ class HeaderReader:
 
     storage: Storage
     folder: str
-    limit_bytes: int
+    limits: Limits
     progress: Callable[[], None] = lambda: None
     next_frames: int = 0
     in_hand: InHand = field(default_factory=InHand)
@@ -189,11 +190,13 @@ class HeaderReader:
         item.data += fetched.data
         item.version = fetched.version or item.version
         try:
-            parsed = parse(item.data, fetched.object_size, self.converter)
+            parsed = parse(item.data, fetched.object_size, self.converter, self.limits)
+            needed = parsed.at_least if isinstance(parsed, Incomplete) else parsed.length
+            if needed > self.limits.header_bytes:
+                limit = self.limits.header_bytes
+                raise HeaderError(f"its header is longer than the limit of {limit} bytes")
             if isinstance(parsed, Incomplete):
-                if parsed.at_least > self.limit_bytes:
-                    raise HeaderError(f"its header is longer than the limit of {self.limit_bytes} bytes")
-                item.at_least = parsed.at_least
+                item.at_least = needed
                 return None
         except ObjectError as error:
             return self._skipped(item, error.reason)

@@ -24,6 +24,7 @@ from dicom_series_preview.errors import (
     UndecodableError,
     counted,
 )
+from dicom_series_preview.frames import Terms
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
 from dicom_series_preview.index import Index, Skipped, untiled
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, tile_size
@@ -125,7 +126,7 @@ class PreviewService:
         shape, width = _shape(request), _shape(request).columns * request.picture.image_width
         for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
             request.picture.image_format.check_size(width, height, self.limits.output_pixels)
-        return self._plan(request, Stopwatch(self.storage), refresh=False)
+        return self._plan(request, self.watch(), refresh=False)
 
     def render(self, plan: Plan) -> Rendered:
         """Fetch, decode and paint what was planned.
@@ -140,8 +141,9 @@ class PreviewService:
             try:
                 with watch.phase("pixels"):
                     located: dict[str, Sequence[FrameLocation]] = {}
-                    painted = paint(self.storage, plan, self.limits.frame_bytes, located.__setitem__)
-                    self._opener().keep_locations(plan.opened, located)
+                    terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
+                    painted = paint(self.storage, plan, terms)
+                    self._opener(watch).keep_locations(plan.opened, located)
                 break
             except ObjectChangedError:
                 if attempt == _REFRESHES:
@@ -184,7 +186,11 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had.
         """
-        return self._opener().open(request.series, limit=request.limit)
+        return self._opener(self.watch()).open(request.series, limit=request.limit)
+
+    def watch(self) -> Stopwatch:
+        """A stopwatch for one request, that starts now and knows how long it may take."""
+        return Stopwatch(self.storage, self.limits.seconds)
 
     def forget(self, series: str) -> None:
         """Keep no index of a series any more.
@@ -205,15 +211,17 @@ class PreviewService:
             url = unquote(url.removeprefix("file://"), errors="surrogateescape")
         return f"{url}/{self.cache.path(opened.name)}"
 
-    def _opener(self) -> SeriesOpener:
-        return SeriesOpener(
-            self.storage, self.cache, self.limits, self.progress, single_flight=self.single_flight
-        )
+    def _opener(self, watch: Stopwatch) -> SeriesOpener:
+        def progress(done: int, total: int) -> None:
+            watch.check()
+            self.progress(done, total)
+
+        return SeriesOpener(self.storage, self.cache, self.limits, progress, single_flight=self.single_flight)
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opener = replace(self._opener(), next_frames=_next_frames(request, shape))
+            opener = replace(self._opener(watch), next_frames=_next_frames(request, shape))
             opened = opener.open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
         plan.check_levels(self.limits.matrix_pixels)

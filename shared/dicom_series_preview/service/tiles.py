@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -38,12 +37,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.contrast import ContrastSpec
-    from dicom_series_preview.headers import FrameLocation
+    from dicom_series_preview.frames import Terms
     from dicom_series_preview.index import Slice
     from dicom_series_preview.service.preview import Plan
     from dicom_series_preview.storage import Storage
-
-    Located = Callable[[str, Sequence[FrameLocation]], None]
 
 # What frames may take that wait for the statistics of all, and for the verdict on the first.
 _WAITING_BYTES, _HELD_BYTES = 128 * 2**20, 32 * 2**20
@@ -101,19 +98,14 @@ _Frame: TypeAlias = FrameBytes | _DecodedFrame
 
 
 def paint(
-    storage: Storage,
-    plan: Plan,
-    limit_bytes: int,
-    located: Located = lambda _name, _locations: None,
-    waiting_bytes: int = _WAITING_BYTES,
+    storage: Storage, plan: Plan, terms: Terms, waiting_bytes: int = _WAITING_BYTES
 ) -> dict[int, Painted]:
     """Fetch and paint the slices of a picture.
 
     Args:
         storage: The root the series lies in.
         plan: The slices and what they are shown with.
-        limit_bytes: The largest frame, in decoded bytes.
-        located: See `fetch_frames`.
+        terms: See `fetch_frames`; its limits also hold for decoding.
         waiting_bytes: What frames may take that wait for the statistics of all.
 
     Returns:
@@ -124,9 +116,15 @@ def paint(
         ObjectChangedError: An object is not the version that was planned any more.
         StorageUnavailableError: The storage fails beyond every retry.
         CredentialsError: The credentials are refused, or no longer accepted.
+        LimitError: It takes longer than the request may.
     """
-    fetch = partial(fetch_frames, storage, plan.opened.name, in_hand=plan.opened.in_hand, located=located)
-    return dict(_Painter(fetch, plan, limit_bytes).painted(waiting_bytes))
+
+    def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+        for fetched in fetch_frames(storage, plan.opened.name, slices, terms):
+            plan.watch.check()
+            yield fetched
+
+    return dict(_Painter(fetch, plan, terms.limits.frame_bytes).painted(waiting_bytes))
 
 
 class _Painter:

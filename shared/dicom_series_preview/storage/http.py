@@ -204,10 +204,13 @@ class HttpStorage:
         return self._client.run(request, threading.Event(), consume)
 
     def _listing_body(self, response: BaseHTTPResponse, url: str) -> bytes:
-        body = response.read(_MAX_LISTING_BYTES + 1)
-        if len(body) > _MAX_LISTING_BYTES:
-            raise StorageError(url, f"the folder's listing is longer than {_MAX_LISTING_BYTES} bytes")
-        return body
+        # One read of a body that was cut short gives what came; only the next one tells.
+        body = bytearray()
+        while chunk := response.read(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > _MAX_LISTING_BYTES:
+                raise StorageError(url, f"the folder's listing is longer than {_MAX_LISTING_BYTES} bytes")
+        return bytes(body)
 
     # Reading
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import GenericError
+from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import MemoryStore
 
-from dicom_series_preview.errors import ObjectChangedError
+from dicom_series_preview.errors import ObjectChangedError, StorageUnavailableError
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
 from dicom_series_preview.storage.failures import OBSTORE_ERRORS, Failure, storage_error
 from dicom_series_preview.storage.pool import FetchPool
@@ -29,27 +30,24 @@ class ObjectStoreStorage:
     """Objects behind an obstore store.
 
     Args:
-        store: The store, rooted at the bucket. It writes, and retries by itself.
-        reader: The same store without retries: reads and listings are tried again here, where throttling is
-            seen.
+        store: The store, rooted at the bucket, without retries: everything is tried again here, where
+            throttling is seen.
         url: The root's URL.
         prefix: The root's place in the store; no slashes at its ends.
         concurrency: Reads in flight at once, fewer where the store throttles.
-        retry: When a read is tried again.
+        retry: When a request is tried again.
     """
 
-    def __init__(  # noqa: PLR0913  only the package's own constructors call it, by keyword
+    def __init__(
         self,
         *,
         store: ObjectStore,
-        reader: ObjectStore,
         url: str,
         prefix: str,
         concurrency: int,
         retry: RetryPolicy,
     ) -> None:
         self._store = store
-        self._reader = reader
         self._url = url
         self._prefix = prefix
         self._retry = retry
@@ -78,28 +76,27 @@ class ObjectStoreStorage:
     def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
         """`Storage.put`; conditions are checked by the store itself."""
         key, url = self._key(path), self._object_url(path)
-        self._meter.count(puts=1)
+        tries = count(1)
         try:
-            if if_version is None:
-                result = obstore.put(self._store, key, data)
-            elif if_version == "":
-                result = obstore.put(self._store, key, data, mode="create", use_multipart=False)
-            else:
-                result = obstore.put(self._store, key, data, mode={"e_tag": if_version}, use_multipart=False)
+            return self._retry.run(
+                url,
+                threading.Event(),
+                lambda: self._put_once(key, data, if_version, is_first=next(tries) == 1),
+                self._throttle,
+            )
         except FileNotFoundError as error:
             if if_version:
                 raise ObjectChangedError(url, "is no longer there") from error
             raise storage_error(url, error) from error
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
-        return result["e_tag"] or ""
 
     def delete(self, path: str) -> None:
         """`Storage.delete`."""
         key, url = self._key(path), self._object_url(path)
         self._meter.count(puts=1)
         try:
-            obstore.delete(self._store, key)
+            self._retry.run(url, threading.Event(), lambda: self._delete_once(key), self._throttle)
         except FileNotFoundError:
             return
         except OBSTORE_ERRORS as error:
@@ -121,7 +118,16 @@ class ObjectStoreStorage:
         below = self._key(folder) if folder else self._prefix
         url = self._object_url(folder) if folder else self._url
         found: dict[str, ObjectInfo] = {}
-        self._retry.run(url, threading.Event(), lambda: self._list_on(below, found), self._throttle)
+        before = -1
+        while before < len(found):
+            before = len(found)
+            try:
+                self._retry.run(url, threading.Event(), lambda: self._list_on(below, found), self._throttle)
+                break
+            except StorageUnavailableError:
+                # The tries are those of one page: of thousands, more than a few may fail once.
+                if before == len(found):
+                    raise
         return sorted(without_markers(list(found.values())), key=lambda info: info.path)
 
     def _list_on(self, below: str, found: dict[str, ObjectInfo]) -> None:
@@ -132,7 +138,7 @@ class ObjectStoreStorage:
         pages = 0
         try:
             for page in obstore.list(
-                self._reader, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS
+                self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS
             ):
                 pages += 1
                 for meta in page:
@@ -164,7 +170,7 @@ class ObjectStoreStorage:
             options["range"] = {"offset": wanted.start}
         self._meter.count(gets=1)
         try:
-            result = obstore.get(self._reader, key, options=options)
+            result = obstore.get(self._store, key, options=options)
             self._check_version(wanted, result.meta)
             data = bytes(result.bytes())
         except GenericError as error:
@@ -177,6 +183,35 @@ class ObjectStoreStorage:
         if wanted.end is not None:
             data = data[: max(wanted.end - wanted.start, 0)]
         return Fetched(wanted, data, meta["size"], meta["e_tag"] or "")
+
+    def _put_once(self, key: str, data: bytes, if_version: str | None, *, is_first: bool) -> str:
+        """Write, and return the version.
+
+        Where an earlier try's answer was lost, what is in the way may be what it has written.
+        """
+        self._meter.count(puts=1)
+        try:
+            if if_version is None:
+                result = obstore.put(self._store, key, data)
+            elif if_version == "":
+                result = obstore.put(self._store, key, data, mode="create", use_multipart=False)
+            else:
+                result = obstore.put(self._store, key, data, mode={"e_tag": if_version}, use_multipart=False)
+        except GenericError as error:
+            raise Failure.of(error).passing() or error from error
+        except (AlreadyExistsError, PreconditionError):
+            there = None if is_first else self._read_once(ByteRange(key), key)
+            if there is None or there.data != data:
+                raise
+            return there.version
+        return result["e_tag"] or ""
+
+    def _delete_once(self, key: str) -> None:
+        """Delete; obstore asks S3 by POST, which it does not try again when a connection breaks."""
+        try:
+            obstore.delete(self._store, key)
+        except GenericError as error:
+            raise Failure.of(error).passing() or error from error
 
     def _past_end(self, wanted: ByteRange, key: str, error: GenericError) -> Fetched:
         """The empty answer for a range past the object's end, which fails with no type of its own.
@@ -196,7 +231,7 @@ class ObjectStoreStorage:
             raise error
         self._meter.count(gets=1)
         try:
-            meta = obstore.get(self._reader, key).meta
+            meta = obstore.get(self._store, key).meta
         except GenericError as second:
             raise Failure.of(second).passing() or error from second
         self._check_version(wanted, meta)
@@ -228,9 +263,7 @@ class MemoryStorage(ObjectStoreStorage):
         immutable: bool = False,
     ) -> None:
         store = MemoryStore()
-        super().__init__(
-            store=store, reader=store, url=url, prefix="", concurrency=concurrency, retry=RetryPolicy(0, 0.0)
-        )
+        super().__init__(store=store, url=url, prefix="", concurrency=concurrency, retry=RetryPolicy(0, 0.0))
         self._immutable = immutable
         for path, data in (objects or {}).items():
             obstore.put(store, path, data)

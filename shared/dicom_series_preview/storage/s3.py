@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from boto3 import Session
     from botocore.client import BaseClient
-    from obstore.store import BackoffConfig, ClientConfig, RetryConfig, S3Config
+    from obstore.store import ClientConfig, S3Config
 
     from dicom_series_preview.settings import Settings
     from dicom_series_preview.storage.credentials import SessionCredentials
@@ -145,8 +145,7 @@ class S3Storage(ObjectStoreStorage):
     def __init__(self, access: S3Access, prefix: str, settings: Settings, retry: RetryPolicy) -> None:
         url = "s3://" + "/".join(filter(None, (access.bucket, prefix)))
         super().__init__(
-            store=_store(url, access, settings, retry, settings.max_retries),
-            reader=_store(url, access, settings, retry, 0),
+            store=_store(url, access, settings),
             url=url,
             prefix=prefix,
             concurrency=settings.concurrency,
@@ -353,17 +352,7 @@ def _client(access: S3Access, settings: Settings) -> BaseClient:
     return client
 
 
-def _store(url: str, access: S3Access, settings: Settings, retry: RetryPolicy, max_retries: int) -> S3Store:
-    backoff: BackoffConfig = {
-        "init_backoff": timedelta(seconds=retry.first_delay_s),
-        "max_backoff": timedelta(seconds=retry.longest_delay_s),
-        "base": 2,
-    }
-    retries: RetryConfig = {
-        "max_retries": max_retries,
-        "retry_timeout": timedelta(seconds=settings.retry_timeout_s),
-        "backoff": backoff,
-    }
+def _store(url: str, access: S3Access, settings: Settings) -> S3Store:
     config: S3Config = {"region": access.region, "skip_signature": access.anonymous}
     if access.credentials:
         config.update(access.credentials)
@@ -375,7 +364,7 @@ def _store(url: str, access: S3Access, settings: Settings, retry: RetryPolicy, m
             access.bucket,
             config=config,
             client_options=_client_options(access, settings),
-            retry_config=retries,
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
             credential_provider=access.session,
         )
     except (BaseError, OSError) as error:
