@@ -29,6 +29,7 @@ from pydicom.encaps import encapsulate
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGBaseline8Bit
 
+from dicom_series_preview.frames import Terms
 from dicom_series_preview.requests import MosaicRequest
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LIMITS = Limits()
+TERMS = Terms()
 TILES = 36
-REPEATS = 3
+REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def real_series(folder: Path) -> Iterator[Series]:
 def measure(series: Series, contrast: str) -> None:
     """Print one row."""
     storage = MemoryStorage({f"S/{name}": data for name, data in series.objects.items()})
-    service = PreviewService(storage, IndexCache(MemoryStorage()), LIMITS)
+    service = PreviewService(storage, IndexCache(MemoryStorage()), Limits())
     given = {"contrast": [contrast], "image_width": [str(series.width)]}
     plan = service.plan(MosaicRequest.from_strings("S", "a.jpg", {**given, "tile_width": ["6"]}))
     if plan.pooled:
@@ -194,11 +195,11 @@ def measure(series: Series, contrast: str) -> None:
     spent, before = math.inf, math.inf
     for _ in range(REPEATS):
         start = time.process_time()
-        painted = paint(storage, plan, LIMITS.frame_bytes)
+        painted = paint(storage, plan, TERMS)
         middle = time.process_time()
         whole = {}
         for item in plan.slices:
-            whole.update(paint(storage, replace(plan, slices=[item]), LIMITS.frame_bytes))
+            whole.update(paint(storage, replace(plan, slices=[item]), TERMS))
         spent, before = min(spent, middle - start), min(before, time.process_time() - middle)
     errors, reduced = [], 0
     for row, one in painted.items():
