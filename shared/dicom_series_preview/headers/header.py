@@ -8,19 +8,23 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
+from dicom_series_preview.headers.convert import MEDIA_STORAGE_SOP_CLASS
 from dicom_series_preview.headers.image import native_frame_bits
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
+    OFFSET_TABLES,
     Incomplete,
     PixelElement,
     RawElement,
+    Scan,
     scan,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dicom_series_preview.headers.values import Converter, Item
+    from dicom_series_preview.headers.convert import Converter
+    from dicom_series_preview.headers.values import Item
 
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
@@ -30,11 +34,9 @@ PER_FRAME_FUNCTIONAL_GROUPS = 0x52009230
 _ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
 _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
-_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 # The largest whole slide images have some 300,000; each frame is a row of the index.
 _MOST_FRAMES = 500_000
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
-_MEDIA_STORAGE_SOP_CLASS = 0x00020002
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +90,28 @@ def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incom
     Raises:
         ObjectError: The object is not DICOM, broken or cut off.
     """
+    repeated = converter.repeat(data, size)
+    if repeated is not None:
+        return _header(*repeated, size if size is not None else len(data))
     scanned = scan(data, size)
     if isinstance(scanned, Incomplete):
         return scanned
-    storage_class = scanned.elements.get(_MEDIA_STORAGE_SOP_CLASS)
+    storage_class = scanned.elements.get(MEDIA_STORAGE_SOP_CLASS)
     if storage_class is not None and storage_class.value.rstrip(b"\0 ") == _MEDIA_STORAGE_DIRECTORY:
         raise NotDicomError("a DICOMDIR, no instance")
-    object_size = size if size is not None else len(data)
-    elements = converter.convert(scanned.elements)
-    frames, locations = 0, tuple[FrameLocation, ...]()
-    if scanned.pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
-        frames = _number_of_frames(elements, scanned.pixels, scanned.end)
-        encapsulated = scanned.pixels.length is None
-        if not (scanned.deflated or (encapsulated and _is_native(scanned.transfer_syntax_uid))):
-            locations = _locate(elements, scanned.elements, scanned.pixels, frames, object_size)
+    return _header(scanned, converter.convert(scanned, data), size if size is not None else len(data))
+
+
+def _header(scanned: Scan, elements: Item, object_size: int) -> Header:
+    pixels, frames, locations = scanned.pixels, 0, tuple[FrameLocation, ...]()
+    pixels_of_frame = _count(elements, _ROWS) * _count(elements, _COLUMNS)
+    if pixels is not None and pixels_of_frame:
+        bits = _frame_bits(elements, pixels, pixels_of_frame) if pixels.length is not None else 0
+        frames = _number_of_frames(_count(elements, _FRAMES), pixels, bits, scanned.end)
+        if not scanned.deflated:
+            locations = _locate(scanned, pixels, bits, frames, object_size)
     return Header(
-        scanned.transfer_syntax_uid, elements, scanned.pixels, scanned.length, object_size, frames, locations
+        scanned.transfer_syntax_uid, elements, pixels, scanned.length, object_size, frames, locations
     )
 
 
@@ -114,38 +122,34 @@ def _count(elements: Item, tag: int, default: int = 0) -> int:
     return value if isinstance(value, int) and value > 0 else default
 
 
-def _is_native(transfer_syntax_uid: str) -> bool:
-    return transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES
-
-
-def _frame_bits(elements: Item, pixels: PixelElement) -> int:
+def _frame_bits(elements: Item, pixels: PixelElement, pixels_of_frame: int) -> int:
     photometric = elements.get(_PHOTOMETRIC)
     return native_frame_bits(
-        _count(elements, _ROWS) * _count(elements, _COLUMNS),
+        pixels_of_frame,
         _count(elements, _SAMPLES, 1),
         _count(elements, _BITS_ALLOCATED, _IMPLIED_BITS.get(pixels.keyword, 16)),
         str(photometric.first) if photometric is not None else "",
     )
 
 
-def _number_of_frames(elements: Item, pixels: PixelElement, end: int | None) -> int:
+def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int | None) -> int:
     """NumberOfFrames (0028,0008), or what the data's length says where that is missing or too large.
 
     Args:
-        elements: The header.
+        declared: NumberOfFrames, 0 where it is missing.
         pixels: Where the pixels lie.
+        bits: Of a native frame.
         end: Where the data set ends, or None where that is not known: a length is a claim.
 
     Raises:
         HeaderError: There are more than any image has.
     """
-    declared = _count(elements, _FRAMES)
     there = None if end is None else max(0, end - pixels.offset)
     if pixels.length is None:
         # Every frame has at least the 8 bytes of one item's head.
         frames = min(declared or 1, max(1, there // 8) if there is not None else _MOST_FRAMES)
     else:
-        bits = _frame_bits(elements, pixels) or pixels.length * 8
+        bits = bits or pixels.length * 8
         whole = pixels.length * 8 // bits if bits else 1
         length = pixels.length if there is None else min(pixels.length, there)
         if declared:
@@ -160,23 +164,24 @@ def _number_of_frames(elements: Item, pixels: PixelElement, end: int | None) -> 
 
 
 def _locate(
-    elements: Item, raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
+    scanned: Scan, pixels: PixelElement, bits: int, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
     if pixels.length is not None:
-        bits = _frame_bits(elements, pixels)
         starts = [i * bits // 8 for i in range(frames)]
         ends = [((i + 1) * bits + 7) // 8 for i in range(frames)]
         return tuple(
             FrameLocation(pixels.offset + start, end - start) for start, end in zip(starts, ends, strict=True)
         )
+    if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+        return ()
+    first = pixels.first_fragment
     if frames == 1:
-        return (FrameLocation(pixels.first_fragment, max(0, object_size - pixels.first_fragment)),)
-    extended = _extended_offset_table(raw, pixels, frames, object_size)
+        return (FrameLocation(first, max(0, object_size - first)),)
+    extended = _extended_offset_table(scanned.elements, pixels, frames, object_size)
     if extended:
         return extended
     table = pixels.offset_table
     increasing = all(a < b for a, b in pairwise(table))
-    first = pixels.first_fragment
     if len(table) != frames or table[0] != 0 or not increasing or first + table[-1] >= object_size:
         return ()
     ends = [*(first + offset for offset in table[1:]), object_size]
@@ -189,7 +194,7 @@ def _extended_offset_table(
     raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
     """The extended offset table (PS3.3 C.7.6.3.1.8): one fragment a frame, 64-bit offsets and lengths."""
-    offsets, lengths = raw.get(_EXTENDED_OFFSETS), raw.get(_EXTENDED_LENGTHS)
+    offsets, lengths = (raw.get(tag) for tag in OFFSET_TABLES)
     if offsets is None or lengths is None or len(offsets.value) != 8 * frames:
         return ()
     if len(lengths.value) != len(offsets.value):

@@ -11,7 +11,7 @@ import struct
 import sys
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
 from dicom_series_preview.settings import Limits
@@ -29,16 +29,18 @@ NATIVE_TRANSFER_SYNTAXES = _UNCOMPRESSED | {DEFLATED_LITTLE_ENDIAN}
 
 PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 NUMBER_OF_FRAMES = 0x00280008
+# ExtendedOffsetTable, ExtendedOffsetTableLengths
+OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 TRANSFER_SYNTAX_UID = 0x00020010
 
-_LAST_PIXEL_TAG = 0x7FE00010
+_FIRST_PIXEL_TAG, _LAST_PIXEL_TAG = 0x7FE00008, 0x7FE00010
 _ITEM = 0xFFFEE000
 _ITEM_DELIMITER = 0xFFFEE00D
 _SEQUENCE_DELIMITER = 0xFFFEE0DD
-_UNDEFINED = 0xFFFFFFFF
+UNDEFINED = 0xFFFFFFFF
 # Delimiters of items that are not open, and the group that PS3.5 7.1 forbids.
 _ILLEGAL_GROUPS = frozenset((0xFFFE, 0xFFFF))
-_PREAMBLE = 128
+PREFIX, PREFIX_START, DATA_SET_START = b"DICM", 128, 132
 _FIRST_INFLATED, _DEFLATED_AT_ONCE, _INFLATED_AT_ONCE = 2**16, 2**16, 2**20
 _INFLATED_HEADER_LIMIT = Limits().header_bytes
 MAX_NESTING = 64
@@ -51,12 +53,17 @@ _SHORT_VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split(),
 )
 _VRS = _LONG_VRS | _SHORT_VRS
-_VR_NAMES = {vr: vr.decode() for vr in _VRS}
+SHORT_VRS = frozenset(vr.decode() for vr in _SHORT_VRS)
+_LONG_VR_NAMES = {vr: vr.decode() for vr in _LONG_VRS}
+_SHORT_VR_NAMES = {vr: vr.decode() for vr in _SHORT_VRS}
+# By whether the bytes are little endian: group and number of a tag; those, a VR and its 16-bit length.
+_TAG = {True: struct.Struct("<HH").unpack_from, False: struct.Struct(">HH").unpack_from}
+_SHORT_HEAD = {True: struct.Struct("<HH2sH").unpack_from, False: struct.Struct(">HH2sH").unpack_from}
+_LENGTH = {True: struct.Struct("<I").unpack_from, False: struct.Struct(">I").unpack_from}
 
 
-@dataclass(frozen=True, slots=True)
-class RawElement:
-    """An element's bytes as they lie in the object.
+class RawElement(NamedTuple):
+    """An element's bytes as they lie in the object: the one value here that is made for every element.
 
     Attributes:
         tag: Group and element number as one integer.
@@ -64,13 +71,17 @@ class RawElement:
         value: The value's bytes; of an undefined length without the delimiter at its end.
         explicit: The data set that holds it is in explicit VR.
         little: The data set that holds it is little endian.
+        start: Offset of its first byte in what was walked.
+        behind: Offset behind its last byte, that of a delimiter included.
     """
 
     tag: int
     vr: str
-    value: bytes = field(repr=False)
+    value: bytes
     explicit: bool
     little: bool
+    start: int
+    behind: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +211,12 @@ def _scan(buffer: _Buffer, inflated_limit: int) -> Scan:
     if declared == DEFLATED_LITTLE_ENDIAN:
         return _scan_deflated(buffer, position, elements, inflated_limit)
     if buffer.at_end(position):
-        if not elements or start == _PREAMBLE + 4:
+        if not elements or start == DATA_SET_START:
             raise NotDicomError("a DICOM prefix with no data set behind it")
         return Scan(declared or EXPLICIT_LITTLE_ENDIAN, elements, None, position)
     buffer.need(position + 8, position, "the first element")
     little = _is_little(buffer, position, declared)
-    explicit = _looks_explicit(buffer.data, position)
+    explicit = looks_explicit(buffer.data, position)
     pixels, length = _walk_data_set(buffer, position, elements, explicit=explicit, little=little)
     if start == 0 and pixels is None and not ({0x00080016, 0x00080018} & elements.keys()):
         raise NotDicomError("not DICOM: neither a DICM prefix nor an SOP class")
@@ -230,10 +241,10 @@ def _data_set_start(buffer: _Buffer) -> int:
     data = buffer.data
     if buffer.size == 0:
         raise NotDicomError("empty object")
-    if len(data) < _PREAMBLE + 4 and (buffer.size is None or buffer.size > len(data)):
-        raise _NeedMoreError(min(_PREAMBLE + 4, buffer.size or _PREAMBLE + 4))
-    if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
-        return _PREAMBLE + 4
+    if len(data) < DATA_SET_START and (buffer.size is None or buffer.size > len(data)):
+        raise _NeedMoreError(min(DATA_SET_START, buffer.size or DATA_SET_START))
+    if data.startswith(PREFIX, PREFIX_START):
+        return DATA_SET_START
     if not _plausible_start(data):
         raise NotDicomError(_what_it_is(data))
     return 0
@@ -246,7 +257,7 @@ def _plausible_start(data: bytes) -> bool:
     little_group, big_group = struct.unpack_from("<H", data)[0], struct.unpack_from(">H", data)[0]
     if little_group not in (0x0002, 0x0008) and big_group not in (0x0002, 0x0008):
         return False
-    return _looks_explicit(data, 0) or int(struct.unpack_from("<I", data, 4)[0]) < 2**16
+    return looks_explicit(data, 0) or int(struct.unpack_from("<I", data, 4)[0]) < 2**16
 
 
 def _what_it_is(data: bytes) -> str:
@@ -267,7 +278,7 @@ def _what_it_is(data: bytes) -> str:
     return "not DICOM: no DICM prefix, and no data set without one"
 
 
-def _looks_explicit(data: bytes, position: int) -> bool:
+def looks_explicit(data: bytes, position: int) -> bool:
     """Whether the element here carries a VR; declared and actual encoding differ in real objects."""
     return data[position + 4 : position + 6] in _VRS
 
@@ -289,7 +300,7 @@ def _walk_meta(buffer: _Buffer, position: int, elements: dict[int, RawElement]) 
         if buffer.data[position : position + 2] != b"\x02\x00":
             break
         if first:
-            explicit, first = _looks_explicit(buffer.data, position), False
+            explicit, first = looks_explicit(buffer.data, position), False
         element, position = _read_element(buffer, position, explicit=explicit, little=True)
         elements[element.tag] = element
     return position
@@ -322,7 +333,7 @@ def _scan_deflated(
 
 def _walk_inflated(buffer: _Buffer, elements: dict[int, RawElement]) -> PixelElement | None:
     buffer.need(8, 0, "the first element")
-    explicit = _looks_explicit(buffer.data, 0)
+    explicit = looks_explicit(buffer.data, 0)
     pixels, _ = _walk_data_set(buffer, 0, elements, explicit=explicit, little=True)
     return pixels
 
@@ -394,20 +405,23 @@ def _walk_data_set(
     buffer: _Buffer, position: int, elements: dict[int, RawElement], *, explicit: bool, little: bool
 ) -> tuple[PixelElement | None, int]:
     """Walk the root data set up to the pixels; returns them, and the bytes it took."""
+    data, words = buffer.data, _TAG[little]
     while not buffer.at_end(position):
-        buffer.need(position + 8, position, "an element")
-        tag = _tag(buffer.data, position, little=little)
-        if tag in PIXEL_KEYWORDS:
-            return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
+        if position + 8 > len(data):
+            buffer.need(position + 8, position, "an element")
+        group, number = words(data, position)
+        tag = group << 16 | number
+        if tag >= _FIRST_PIXEL_TAG:
+            if tag in PIXEL_KEYWORDS:
+                return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
+            if group in _ILLEGAL_GROUPS:
+                raise HeaderError(f"broken: {tag_text(tag)} at byte {position} is no element of a data set")
+            if tag > _LAST_PIXEL_TAG:
+                break
         if tag == 0 and elements:
             _check_padding(buffer, position)
             break
-        if tag >> 16 in _ILLEGAL_GROUPS:
-            raise HeaderError(f"broken: {tag_text(tag)} at byte {position} is no element of a data set")
-        if tag > _LAST_PIXEL_TAG:
-            break
-        element, position = _read_element(buffer, position, explicit=explicit, little=little)
-        elements[tag] = element
+        elements[tag], position = _read_element(buffer, position, explicit=explicit, little=little)
     return None, position
 
 
@@ -418,41 +432,46 @@ def _check_padding(buffer: _Buffer, position: int) -> None:
 
 
 def _tag(data: bytes, position: int, *, little: bool) -> int:
-    group, number = struct.unpack_from("<HH" if little else ">HH", data, position)
+    group, number = _TAG[little](data, position)
     return int(group) << 16 | int(number)
+
+
+def _length(data: bytes, position: int, *, little: bool) -> int:
+    length: int = _LENGTH[little](data, position)[0]
+    return length
 
 
 def _element_head(buffer: _Buffer, position: int, *, explicit: bool, little: bool) -> tuple[str, int, int]:
     """VR (empty in implicit VR), length, and offset of the value."""
     data = buffer.data
     if explicit:
-        vr = data[position + 4 : position + 6]
-        if vr in _SHORT_VRS:
-            return (
-                _VR_NAMES[vr],
-                struct.unpack_from("<H" if little else ">H", data, position + 6)[0],
-                position + 8,
-            )
+        _, _, vr, length = _SHORT_HEAD[little](data, position)
+        if vr in _SHORT_VR_NAMES:
+            return _SHORT_VR_NAMES[vr], length, position + 8
         if vr in _LONG_VRS or (vr.isalpha() and vr.isupper()):
             # A VR that the standard has added since has the long form (PS3.5 6.2.2).
             buffer.need(position + 12, position, "an element")
-            length = struct.unpack_from("<I" if little else ">I", data, position + 8)[0]
-            return _VR_NAMES.get(vr, "UN"), length, position + 12
-    return "", struct.unpack_from("<I" if little else ">I", data, position + 4)[0], position + 8
+            return _LONG_VR_NAMES.get(vr, "UN"), _length(data, position + 8, little=little), position + 12
+    return "", _length(data, position + 4, little=little), position + 8
 
 
 def _read_element(buffer: _Buffer, position: int, *, explicit: bool, little: bool) -> tuple[RawElement, int]:
     """The element here, and the offset behind it."""
-    tag = _tag(buffer.data, position, little=little)
-    vr, length, start = _element_head(buffer, position, explicit=explicit, little=little)
-    if length == _UNDEFINED:
+    data = buffer.data
+    group, number, stored, length = _SHORT_HEAD[little](data, position)
+    tag, vr = group << 16 | number, _SHORT_VR_NAMES.get(stored) if explicit else None
+    if vr is not None:
+        start = position + 8
+    else:
+        vr, length, start = _element_head(buffer, position, explicit=explicit, little=little)
+    if length == UNDEFINED:
         # UN of undefined length is implicit VR inside (PS3.5 6.2.2); the items say for themselves.
         end, behind = _skip_items(buffer, start, little=little)
     else:
         end = behind = start + length
-        if end > len(buffer.data):
+        if end > len(data):
             buffer.need(end, position, f"element {tag_text(tag)}")
-    return RawElement(tag, vr, buffer.data[start:end], explicit, little), behind
+    return RawElement(tag, vr, data[start:end], explicit, little, position, behind), behind
 
 
 def tag_text(tag: int) -> str:
@@ -467,13 +486,13 @@ def _skip_items(buffer: _Buffer, position: int, *, little: bool, depth: int = 0)
     while True:
         buffer.need(position + 8, position, "an item")
         tag = _tag(buffer.data, position, little=little)
-        length: int = struct.unpack_from("<I" if little else ">I", buffer.data, position + 4)[0]
+        length = _length(buffer.data, position + 4, little=little)
         if tag == _SEQUENCE_DELIMITER:
             return position, position + 8
         if tag != _ITEM:
             _not_an_item(tag, position)
         position += 8
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             position = _skip_item(buffer, position, little=little, depth=depth)
         else:
             buffer.need(position + length, position - 8, "an item")
@@ -496,59 +515,107 @@ def _skip_item(buffer: _Buffer, position: int, *, little: bool, depth: int) -> i
             # An item that is not closed before its sequence is: the sequence's end serves both.
             return position
         if explicit is None:
-            explicit = _looks_explicit(buffer.data, position)
+            explicit = looks_explicit(buffer.data, position)
         _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             _, position = _skip_items(buffer, start, little=little, depth=depth + 1)
         else:
             buffer.need(start + length, position, f"element {tag_text(tag)}")
             position = start + length
 
 
-def read_items(element: RawElement) -> list[dict[int, RawElement]]:
-    """The items of a sequence's value, each its elements by tag.
+def item_at(value: bytes, position: int, *, little: bool) -> tuple[int, int | None] | None:
+    """Where an item of a sequence's value begins and, unless a delimiter tells, ends; None behind the last.
 
     Raises:
-        HeaderError: The value is no sequence of items.
+        HeaderError: What is here is no item, or is cut off.
     """
-    buffer = _Buffer(element.value, len(element.value))
-    items = []
-    position = 0
     # Up to 7 bytes behind the last item cannot be one.
-    while position + 8 <= len(element.value):
-        tag = _tag(buffer.data, position, little=element.little)
-        length: int = struct.unpack_from("<I" if element.little else ">I", buffer.data, position + 4)[0]
-        if tag == _SEQUENCE_DELIMITER:
-            break
-        if tag != _ITEM:
-            _not_an_item(tag, position)
-        position += 8
-        end = None if length == _UNDEFINED else position + length
-        if end is not None:
-            buffer.need(end, position - 8, "an item")
-        item, position = _read_item(buffer, position, end, little=element.little)
-        items.append(item)
-    return items
+    if position + 8 > len(value):
+        return None
+    tag = _tag(value, position, little=little)
+    if tag == _SEQUENCE_DELIMITER:
+        return None
+    if tag != _ITEM:
+        _not_an_item(tag, position)
+    length = _length(value, position + 4, little=little)
+    start = position + 8
+    if length == UNDEFINED:
+        return start, None
+    _Buffer(value, len(value)).need(start + length, position, "an item")
+    return start, start + length
 
 
-def _read_item(
-    buffer: _Buffer, position: int, end: int | None, *, little: bool
+def read_item(
+    value: bytes, position: int, end: int | None, *, little: bool
 ) -> tuple[dict[int, RawElement], int]:
-    """The elements of one item up to its end or its delimiter."""
+    """The elements of an item, and the offset behind it.
+
+    Args:
+        value: The sequence's.
+        position: Where the item's content begins.
+        end: Where it ends, or None where a delimiter tells.
+        little: The data set is little endian.
+
+    Raises:
+        HeaderError: It is broken or cut off.
+    """
+    buffer = _Buffer(value, len(value))
     item: dict[int, RawElement] = {}
     explicit = None
     while end is None or position + 8 <= end:
-        buffer.need(position + 8, position, "an element")
-        tag = _tag(buffer.data, position, little=little)
+        if position + 8 > len(value):
+            buffer.need(position + 8, position, "an element")
+        tag = _tag(value, position, little=little)
         if tag == _ITEM_DELIMITER:
             return item, position + 8
         if tag == _SEQUENCE_DELIMITER:
             return item, position
         if explicit is None:
-            explicit = _looks_explicit(buffer.data, position)
-        element, position = _read_element(buffer, position, explicit=explicit, little=little)
-        item[tag] = element
+            explicit = looks_explicit(value, position)
+        item[tag], position = _read_element(buffer, position, explicit=explicit, little=little)
     return item, end if end is not None else position
+
+
+def items_end(data: bytes, position: int, *, little: bool) -> tuple[int, int] | None:
+    """Of the items of an undefined length the delimiter's offset, and the one behind it.
+
+    None where they are broken, or not all there.
+    """
+    try:
+        return _skip_items(_Buffer(data, None), position, little=little)
+    except (_NeedMoreError, HeaderError):
+        return None
+
+
+def scan_on(data: bytes, size: int | None, position: int, like: Scan) -> Scan | None:
+    """The scan of an object whose elements lie as they do in an earlier one.
+
+    Args:
+        data: See `scan`.
+        size: See `scan`.
+        position: The offset behind the last of those elements.
+        like: The scan of the earlier one, of whose elements those that this depends on are enough: the last,
+            and NumberOfFrames where the pixels are encapsulated.
+
+    Returns:
+        None where the object goes on in another way, is broken, or is not all there yet: `scan` tells.
+    """
+    last, elements = next(reversed(like.elements.items()))[1], dict(like.elements)
+    try:
+        pixels, length = _walk_data_set(
+            _Buffer(data, size), position, elements, explicit=last.explicit, little=last.little
+        )
+    except (_NeedMoreError, HeaderError):
+        return None
+    is_alike = len(elements) == len(like.elements) and _is_encapsulated(pixels) == _is_encapsulated(
+        like.pixels
+    )
+    return Scan(like.transfer_syntax_uid, elements, pixels, length, end=size) if is_alike else None
+
+
+def _is_encapsulated(pixels: PixelElement | None) -> bool | None:
+    return None if pixels is None else pixels.length is None
 
 
 def _read_pixels(
@@ -557,14 +624,14 @@ def _read_pixels(
     """The pixel data element: where its value lies, and its basic offset table (PS3.5 A.4)."""
     keyword = PIXEL_KEYWORDS[_tag(buffer.data, position, little=little)]
     vr, length, start = _element_head(buffer, position, explicit=explicit, little=little)
-    if length != _UNDEFINED:
+    if length != UNDEFINED:
         return PixelElement(keyword, start, length, vr=vr), start
     if buffer.size is not None and start + 8 > buffer.size:
         return PixelElement(keyword, start, None, (), start), start
     buffer.need(start + 8, start, "the basic offset table")
     tag = _tag(buffer.data, start, little=little)
-    table_length: int = struct.unpack_from("<I" if little else ">I", buffer.data, start + 4)[0]
-    if tag != _ITEM or table_length == _UNDEFINED:
+    table_length = _length(buffer.data, start + 4, little=little)
+    if tag != _ITEM or table_length == UNDEFINED:
         return PixelElement(keyword, start, None, (), start), start + 8
     first_fragment = start + 8 + table_length
     if not table_length or not _is_multi_frame(elements):
