@@ -4,7 +4,7 @@ Usage: DICOM_TEST_DATA=... python benchmarks/headers.py [ROUNDS]
 
 For each series prints the milliseconds of processor a header takes: `pydicom.dcmread` until the pixels, the
 same with every element's value asked for (dcmread leaves values as bytes until then; an index needs them),
-our bytes to `Record`, and our records to the bytes of the Parquet file. The best of some rounds, in one process.
+our bytes to `Record`, and our records to the bytes of the Parquet file. The best of some rounds.
 """
 
 from __future__ import annotations

@@ -219,14 +219,14 @@ class _Place:
     def learn(
         self,
         outer: _Context,
-        raw: Mapping[int, RawElement],
+        raw: dict[int, RawElement],
         item: Item,
         data: bytes,
         scanned: Scan | None = None,
     ) -> None:
         """Remember how a data set is laid out that was walked in some bytes."""
         if raw:
-            image = data[next(iter(raw.values())).start : next(reversed(raw.items()))[1].behind]
+            image = data[next(iter(raw.values())).start : next(reversed(raw.values())).behind]
             self.layouts = [_Layout(outer, raw, item, image, scanned), *self.layouts[: _MOST_LAYOUTS - 1]]
 
     def fill(self, layout: _Layout, followed: _Followed) -> Item:

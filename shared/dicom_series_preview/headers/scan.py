@@ -483,14 +483,16 @@ def _skip_items(buffer: _Buffer, position: int, *, little: bool, depth: int = 0)
     """Walk the items of an undefined length: offset of the delimiter, and the offset behind it."""
     if depth > MAX_NESTING:
         raise HeaderError(f"broken: sequences nested deeper than {MAX_NESTING} at byte {position}")
+    there = len(buffer.data)
     while True:
-        buffer.need(position + 8, position, "an item")
+        if position + 8 > there:
+            buffer.need(position + 8, position, "an item")
         tag = _tag(buffer.data, position, little=little)
-        length = _length(buffer.data, position + 4, little=little)
         if tag == _SEQUENCE_DELIMITER:
             return position, position + 8
         if tag != _ITEM:
             _not_an_item(tag, position)
+        length = _length(buffer.data, position + 4, little=little)
         position += 8
         if length == UNDEFINED:
             position = _skip_item(buffer, position, little=little, depth=depth)
@@ -505,23 +507,29 @@ def _not_an_item(tag: int, position: int) -> NoReturn:
 
 def _skip_item(buffer: _Buffer, position: int, *, little: bool, depth: int) -> int:
     """Walk one item of undefined length; returns the offset behind its delimiter."""
-    explicit = None
+    data, there = buffer.data, len(buffer.data)
+    head, explicit = _SHORT_HEAD[little], None
     while True:
-        buffer.need(position + 8, position, "an element")
-        tag = _tag(buffer.data, position, little=little)
+        if position + 8 > there:
+            buffer.need(position + 8, position, "an element")
+        group, number, vr, length = head(data, position)
+        tag = group << 16 | number
         if tag == _ITEM_DELIMITER:
             return position + 8
         if tag == _SEQUENCE_DELIMITER:
             # An item that is not closed before its sequence is: the sequence's end serves both.
             return position
         if explicit is None:
-            explicit = looks_explicit(buffer.data, position)
-        _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
+            explicit = looks_explicit(data, position)
+        start = position + 8
+        if not (explicit and vr in _SHORT_VRS):
+            _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
         if length == UNDEFINED:
             _, position = _skip_items(buffer, start, little=little, depth=depth + 1)
-        else:
+            continue
+        if start + length > there:
             buffer.need(start + length, position, f"element {tag_text(tag)}")
-            position = start + length
+        position = start + length
 
 
 def item_at(value: bytes, position: int, *, little: bool) -> tuple[int, int | None] | None:

@@ -279,8 +279,11 @@ def _integer(text: str) -> int:
 
 def _numbers(code: str) -> Callable[[bytes, bool], tuple[str | int | float | None, ...]]:
     size = struct.calcsize(code)
+    one = {True: struct.Struct(f"<{code}").unpack, False: struct.Struct(f">{code}").unpack}
 
     def numbers(raw: bytes, little: bool) -> tuple[str | int | float | None, ...]:  # noqa: FBT001 - one signature
+        if len(raw) == size:
+            return one[little](raw)
         count = len(raw) // size
         return struct.unpack_from(f"{'<' if little else '>'}{count}{code}", raw)
 
