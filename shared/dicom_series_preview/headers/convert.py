@@ -9,20 +9,20 @@ the walk would have found. What is laid out otherwise, or is not all there, is w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dicom_series_preview.errors import HeaderError
 from dicom_series_preview.headers.scan import (
     DATA_SET_START,
     MAX_NESTING,
-    NUMBER_OF_FRAMES,
-    OFFSET_TABLES,
     PREFIX,
     PREFIX_START,
     SHORT_VRS,
     TRANSFER_SYNTAX_UID,
     UNDEFINED,
+    Buffer,
     RawElement,
     Scan,
     item_at,
@@ -35,7 +35,7 @@ from dicom_series_preview.headers.scan import (
 from dicom_series_preview.headers.values import BULK_VRS, Bulk, Element, Item, creator_tag, value_of, vr_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
@@ -75,8 +75,11 @@ class Converter:
             HeaderError: A sequence is broken.
         """
         item = self.root.convert(scanned.elements, _OUTERMOST)
-        if data.startswith(PREFIX, PREFIX_START) and not scanned.deflated:
-            self.root.learn(_OUTERMOST, scanned.elements, item, data, scanned)
+        is_plain = data.startswith(PREFIX, PREFIX_START) and not scanned.deflated
+        # Of a file meta information alone nothing tells how a data set would go on.
+        raw = dict(scanned.elements)
+        if is_plain and next(reversed(raw)) >> 16 != 2:
+            self.root.learn(_OUTERMOST, raw, item, data, scanned)
         return item
 
     def repeat(self, data: bytes, size: int | None) -> tuple[Scan, Item] | None:
@@ -87,8 +90,8 @@ class Converter:
             size: See `scan`.
 
         Returns:
-            What the walk would have found, of its elements those that are asked for, and all as values; None
-            where no earlier object is laid out so, or the header is not all there.
+            What the walk would have found, and the elements; None where no earlier object is laid out so, or
+            the header is not all there.
 
         Raises:
             HeaderError: A sequence is broken.
@@ -99,7 +102,8 @@ class Converter:
             followed = layout.follow(data, DATA_SET_START)
             if followed is None or layout.scanned is None:
                 continue
-            scanned = scan_on(data, size, followed.behind, layout.scanned)
+            raw = _Raw(layout.raw, followed.values)
+            scanned = scan_on(Buffer(data, size), followed.behind, layout.scanned, raw)
             if scanned is not None:
                 return scanned, self.root.fill(layout, followed)
         return None
@@ -234,11 +238,12 @@ class _Place:
         if self.layouts[0] is not layout:
             self.layouts = [layout, *(other for other in self.layouts if other is not layout)]
         item = followed.item
-        for part, value in followed.unknown:
-            like = part.element
-            raw = RawElement(like.tag, like.vr, value, like.explicit, like.little, 0, 0)
-            element = item[like.tag] = self._element(raw, part.creator, layout.context)
-            part.remember(value, element)
+        for part, value in followed.values:
+            element = part.find(value)
+            if element is None:
+                element = self._element(part.like(value), part.creator, layout.context)
+                part.remember(value, element)
+            item[element.tag] = element
         return item
 
 
@@ -291,6 +296,11 @@ class _Part:
             return self.known.get(value)
         return self.latest[1] if self.latest is not None and self.latest[0] == value else None
 
+    def like(self, value: bytes) -> RawElement:
+        """Such an element with another value."""
+        like = self.element
+        return RawElement(like.tag, like.vr, value, like.explicit, like.little, like.start, like.behind)
+
     def read(self, data: bytes, behind_head: int) -> tuple[bytes, int] | None:
         """The value of such an element, and the offset behind it; None where the walk must tell."""
         start = behind_head + self.value_at
@@ -316,11 +326,34 @@ class _Step(NamedTuple):
 
 
 class _Followed(NamedTuple):
-    """What is known of a data set that is laid out as an earlier one, what is not yet, and where it ends."""
+    """A data set that is laid out as an earlier one: what is equal, what is not, and the offset behind it."""
 
     item: Item
-    unknown: list[tuple[_Part, bytes]]
+    values: list[tuple[_Part, bytes]]
     behind: int
+
+
+class _Raw(Mapping[int, RawElement]):
+    """The elements of such a data set as bytes; their offsets are those of the earlier one."""
+
+    def __init__(self, like: dict[int, RawElement], values: list[tuple[_Part, bytes]]) -> None:
+        self._like, self._values = like, values
+
+    def __getitem__(self, tag: int) -> RawElement:
+        if tag in self._like:
+            for part, value in self._values:
+                if part.element.tag == tag:
+                    return part.like(value)
+        return self._like[tag]
+
+    def __contains__(self, tag: object) -> bool:
+        return tag in self._like
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._like)
+
+    def __len__(self) -> int:
+        return len(self._like)
 
 
 @dataclass(slots=True)
@@ -329,10 +362,10 @@ class _Layout:
 
     Attributes:
         outer: What its meaning hung on outside.
-        raw: Its elements; once it has been followed, those that decide.
+        raw: Its elements.
         item: What they became.
         image: The bytes of the first to the last of them; empty once it has been followed.
-        scanned: Of a root data set what the walk found, its elements as above.
+        scanned: Of a root data set what the walk found.
         context: What its elements' meaning hangs on.
         parts: Its elements; none before it has been followed, and where it cannot be.
         varying: The tags of the elements that have varied.
@@ -370,77 +403,62 @@ class _Layout:
             self._prepare()
         if not self.parts:
             return None
-        item, unknown, at = dict(self.item) if self.steps else self.item, [], position
+        item, values, at = dict(self.item) if self.steps else self.item, [], position
         for common, size, length_at, value_at, order, part in self.steps:
             if not data.startswith(common, at):
                 return self._follow_parts(data, position)
-            at += size
-            start = at + value_at
-            length = int.from_bytes(data[at + length_at : start], order)
-            at = start + length
-            if length <= _SHORT_BYTES and at <= len(data):
-                value = data[start:at]
-                known = part.known.get(value)
-            else:
-                read = part.read(data, start - value_at)
-                if read is None:
-                    return None
-                value, at = read
-                known = part.find(value)
-            if known is None:
-                unknown.append((part, value))
-            else:
-                item[known.tag] = known
+            start = at + size + value_at
+            length = int.from_bytes(data[at + size + length_at : start], order)
+            end = start + length
+            if length <= _SHORT_BYTES and end <= len(data):
+                values.append((part, data[start:end]))
+                at = end
+                continue
+            read = part.read(data, at + size)
+            if read is None:
+                return None
+            values.append((part, read[0]))
+            at = read[1]
         if not data.startswith(self.tail, at):
             return self._follow_parts(data, position)
-        return _Followed(item, unknown, at + len(self.tail))
+        return _Followed(item, values, at + len(self.tail))
 
     def _follow_parts(self, data: bytes, position: int) -> _Followed | None:
         """The same one element after the other, to learn which vary besides those known to."""
-        item, unknown, at, varying = dict(self.item), [], position, set(self.varying)
+        values: list[tuple[_Part, bytes]] = []
+        at, varying = position, set(self.varying)
         for part in self.parts:
             if data.startswith(part.image, at):
                 at += len(part.image)
                 continue
-            tag = part.element.tag
             if part.decides or not data.startswith(part.head, at):
                 return None
             read = part.read(data, at + len(part.head))
             if read is None:
                 return None
-            value, at = read
-            known = part.find(value)
-            if known is None:
-                unknown.append((part, value))
-            else:
-                item[tag] = known
-            varying.add(tag)
+            values.append((part, read[0]))
+            varying.add(part.element.tag)
+            at = read[1]
         self.varying = varying
         self._join()
-        return _Followed(item, unknown, at)
+        return _Followed(dict(self.item), values, at)
 
     def _prepare(self) -> None:
         """Take the data set apart that the layout is learned from."""
-        raw, image = self.raw, self.image
-        base = position = next(iter(raw.values())).start
+        base = position = next(iter(self.raw.values())).start
         parts = []
-        for tag, element in raw.items():
+        for tag, element in self.raw.items():
             # Not one that stands twice, nor one without a VR where all have one.
-            if element.start != position or (element.explicit and not element.vr) or tag in OFFSET_TABLES:
+            if element.start != position or (element.explicit and not element.vr):
                 break
             position = element.behind
-            part = self._part(element, image[element.start - base : position - base])
+            part = self._part(element, self.image[element.start - base : position - base])
             part.remember(element.value, self.item[tag])
             parts.append(part)
-        tag, last = next(reversed(raw.items()))
-        self.raw = {part.element.tag: part.element for part in parts if part.decides} | {tag: last}
-        self.image = b""
-        is_whole = len(parts) == len(raw)
-        if self.scanned is not None:
-            self.scanned = replace(self.scanned, elements=self.raw)
-            is_whole = is_whole and tag >> 16 != 2
+        is_whole = len(parts) == len(self.raw)
         self.parts = tuple(parts) if is_whole else ()
         self.context = self.outer.inside(self.raw)
+        self.image = b""
         self._join()
 
     def _part(self, element: RawElement, image: bytes) -> _Part:
@@ -448,13 +466,12 @@ class _Layout:
         if element.explicit:
             head = image[:6]
             length_at, value_at = (0, 2) if element.vr in SHORT_VRS else (2, 6)
-        tag, pixels = element.tag, self.scanned.pixels if self.scanned is not None else None
-        is_creator = tag >> 16 & 1 == 1 and 0x10 <= tag & 0xFFFF <= 0xFF
-        # Only of encapsulated pixels it tells whether there is an offset table to read.
-        counts = tag == NUMBER_OF_FRAMES and pixels is not None and pixels.length is None
-        decides = tag in _DECISIVE or is_creator or counts
         order: Literal["little", "big"] = "little" if element.little else "big"
-        return _Part(element, _creator(tag, self.raw), image, head, length_at, value_at, order, decides)
+        is_creator = element.tag >> 16 & 1 == 1 and 0x10 <= element.tag & 0xFFFF <= 0xFF
+        decides = is_creator or element.tag in _DECISIVE
+        return _Part(
+            element, _creator(element.tag, self.raw), image, head, length_at, value_at, order, decides
+        )
 
     def _join(self) -> None:
         """Join what never varied."""

@@ -12,7 +12,6 @@ from dicom_series_preview.headers.convert import MEDIA_STORAGE_SOP_CLASS
 from dicom_series_preview.headers.image import native_frame_bits
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
-    OFFSET_TABLES,
     Incomplete,
     PixelElement,
     RawElement,
@@ -34,6 +33,7 @@ PER_FRAME_FUNCTIONAL_GROUPS = 0x52009230
 _ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
 _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
+_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 # The largest whole slide images have some 300,000; each frame is a row of the index.
 _MOST_FRAMES = 500_000
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
@@ -194,7 +194,7 @@ def _extended_offset_table(
     raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
     """The extended offset table (PS3.3 C.7.6.3.1.8): one fragment a frame, 64-bit offsets and lengths."""
-    offsets, lengths = (raw.get(tag) for tag in OFFSET_TABLES)
+    offsets, lengths = raw.get(_EXTENDED_OFFSETS), raw.get(_EXTENDED_LENGTHS)
     if offsets is None or lengths is None or len(offsets.value) != 8 * frames:
         return ()
     if len(lengths.value) != len(offsets.value):

@@ -17,7 +17,7 @@ from dicom_series_preview.errors import HeaderError, NotDicomError
 from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -29,8 +29,6 @@ NATIVE_TRANSFER_SYNTAXES = _UNCOMPRESSED | {DEFLATED_LITTLE_ENDIAN}
 
 PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 NUMBER_OF_FRAMES = 0x00280008
-# ExtendedOffsetTable, ExtendedOffsetTableLengths
-OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 TRANSFER_SYNTAX_UID = 0x00020010
 
 _FIRST_PIXEL_TAG, _LAST_PIXEL_TAG = 0x7FE00008, 0x7FE00010
@@ -117,15 +115,19 @@ class Scan:
         pixels: Where the pixels lie, or None in an object without.
         length: How many bytes of the object it took; what the next object of the series is likely to need.
         deflated: The data set was deflated.
+        explicit: It is in explicit VR.
+        little: It is little endian.
         end: Where the data set ends, counted as the pixels' offset is: of a deflated one when inflated. None
             where that is not known.
     """
 
     transfer_syntax_uid: str
-    elements: dict[int, RawElement] = field(repr=False)
+    elements: Mapping[int, RawElement] = field(repr=False)
     pixels: PixelElement | None
     length: int
     deflated: bool = False
+    explicit: bool = True
+    little: bool = True
     end: int | None = field(default=None, compare=False)
 
 
@@ -163,13 +165,13 @@ def scan(data: bytes, size: int | None, *, inflated_limit: int = 2**30) -> Scan 
         HeaderError: They are one, but broken or cut off; the reason says at which byte.
     """
     try:
-        return _scan(_Buffer(data, size), inflated_limit)
+        return _scan(Buffer(data, size), inflated_limit)
     except _NeedMoreError as need:
         return Incomplete(need.at_least)
 
 
 @dataclass(slots=True)
-class _Buffer:
+class Buffer:
     """The bytes at hand, and the knowledge of where the object ends.
 
     Attributes:
@@ -203,7 +205,7 @@ class _Buffer:
         return True
 
 
-def _scan(buffer: _Buffer, inflated_limit: int) -> Scan:
+def _scan(buffer: Buffer, inflated_limit: int) -> Scan:
     start = _data_set_start(buffer)
     elements: dict[int, RawElement] = {}
     position = _walk_meta(buffer, start, elements)
@@ -222,7 +224,7 @@ def _scan(buffer: _Buffer, inflated_limit: int) -> Scan:
         raise NotDicomError("not DICOM: neither a DICM prefix nor an SOP class")
     if not declared or declared in _UNCOMPRESSED:
         declared = _found_syntax(explicit=explicit, little=little)
-    return Scan(declared, elements, pixels, length, end=buffer.size)
+    return Scan(declared, elements, pixels, length, explicit=explicit, little=little, end=buffer.size)
 
 
 def _found_syntax(*, explicit: bool, little: bool) -> str:
@@ -236,7 +238,7 @@ def _transfer_syntax(elements: dict[int, RawElement]) -> str:
     return element.value.decode("ascii", "replace").strip("\0 ") if element else ""
 
 
-def _data_set_start(buffer: _Buffer) -> int:
+def _data_set_start(buffer: Buffer) -> int:
     """The offset of the first element: behind the preamble, or 0 where there is none."""
     data = buffer.data
     if buffer.size == 0:
@@ -283,7 +285,7 @@ def looks_explicit(data: bytes, position: int) -> bool:
     return data[position + 4 : position + 6] in _VRS
 
 
-def _is_little(buffer: _Buffer, position: int, declared: str) -> bool:
+def _is_little(buffer: Buffer, position: int, declared: str) -> bool:
     """The byte order of the data set: group 0008, which comes first, tells better than the declaration."""
     group = buffer.data[position : position + 2]
     if group in (b"\x08\x00", b"\x00\x08"):
@@ -291,7 +293,7 @@ def _is_little(buffer: _Buffer, position: int, declared: str) -> bool:
     return declared != EXPLICIT_BIG_ENDIAN
 
 
-def _walk_meta(buffer: _Buffer, position: int, elements: dict[int, RawElement]) -> int:
+def _walk_meta(buffer: Buffer, position: int, elements: dict[int, RawElement]) -> int:
     """Walk group 0002: always little endian, explicit VR by the standard, implicit in some real objects."""
     explicit = True
     first = True
@@ -307,7 +309,7 @@ def _walk_meta(buffer: _Buffer, position: int, elements: dict[int, RawElement]) 
 
 
 def _scan_deflated(
-    buffer: _Buffer, position: int, elements: dict[int, RawElement], inflated_limit: int
+    buffer: Buffer, position: int, elements: dict[int, RawElement], inflated_limit: int
 ) -> Scan:
     """Inflate the data set (PS3.5 A.5) as far as its header goes, and walk it; it takes the whole object.
 
@@ -320,7 +322,7 @@ def _scan_deflated(
         inflated = inflated_part(deflated, 0, min(wanted, length))
         found = dict(elements)
         try:
-            pixels = _walk_inflated(_Buffer(inflated, length), found)
+            pixels = _walk_inflated(Buffer(inflated, length), found)
         except _NeedMoreError as need:
             if need.at_least > _INFLATED_HEADER_LIMIT:
                 raise HeaderError(
@@ -331,14 +333,14 @@ def _scan_deflated(
         return Scan(DEFLATED_LITTLE_ENDIAN, found, pixels, len(buffer.data), deflated=True, end=length)
 
 
-def _walk_inflated(buffer: _Buffer, elements: dict[int, RawElement]) -> PixelElement | None:
+def _walk_inflated(buffer: Buffer, elements: dict[int, RawElement]) -> PixelElement | None:
     buffer.need(8, 0, "the first element")
     explicit = looks_explicit(buffer.data, 0)
     pixels, _ = _walk_data_set(buffer, 0, elements, explicit=explicit, little=True)
     return pixels
 
 
-def _whole(buffer: _Buffer) -> bytes:
+def _whole(buffer: Buffer) -> bytes:
     """All of the object's bytes."""
     if buffer.size is None or len(buffer.data) < buffer.size:
         raise _NeedMoreError(buffer.size or 2 * len(buffer.data))
@@ -392,7 +394,7 @@ def data_set_of(data: bytes, start: int = 0, end: int = 2**31) -> bytes:
     Raises:
         HeaderError: The object is not what its index says.
     """
-    buffer = _Buffer(data, len(data))
+    buffer = Buffer(data, len(data))
     elements: dict[int, RawElement] = {}
     try:
         position = _walk_meta(buffer, _data_set_start(buffer), elements)
@@ -402,7 +404,7 @@ def data_set_of(data: bytes, start: int = 0, end: int = 2**31) -> bytes:
 
 
 def _walk_data_set(
-    buffer: _Buffer, position: int, elements: dict[int, RawElement], *, explicit: bool, little: bool
+    buffer: Buffer, position: int, elements: dict[int, RawElement], *, explicit: bool, little: bool
 ) -> tuple[PixelElement | None, int]:
     """Walk the root data set up to the pixels; returns them, and the bytes it took."""
     data, words = buffer.data, _TAG[little]
@@ -425,7 +427,7 @@ def _walk_data_set(
     return None, position
 
 
-def _check_padding(buffer: _Buffer, position: int) -> None:
+def _check_padding(buffer: Buffer, position: int) -> None:
     """Zeros may follow the last element up to the object's end; anything behind them was its middle."""
     if any(_whole(buffer)[position:]):
         raise HeaderError(f"broken: zeros at byte {position} stand where an element must")
@@ -441,7 +443,7 @@ def _length(data: bytes, position: int, *, little: bool) -> int:
     return length
 
 
-def _element_head(buffer: _Buffer, position: int, *, explicit: bool, little: bool) -> tuple[str, int, int]:
+def _element_head(buffer: Buffer, position: int, *, explicit: bool, little: bool) -> tuple[str, int, int]:
     """VR (empty in implicit VR), length, and offset of the value."""
     data = buffer.data
     if explicit:
@@ -455,7 +457,7 @@ def _element_head(buffer: _Buffer, position: int, *, explicit: bool, little: boo
     return "", _length(data, position + 4, little=little), position + 8
 
 
-def _read_element(buffer: _Buffer, position: int, *, explicit: bool, little: bool) -> tuple[RawElement, int]:
+def _read_element(buffer: Buffer, position: int, *, explicit: bool, little: bool) -> tuple[RawElement, int]:
     """The element here, and the offset behind it."""
     data = buffer.data
     group, number, stored, length = _SHORT_HEAD[little](data, position)
@@ -479,7 +481,7 @@ def tag_text(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def _skip_items(buffer: _Buffer, position: int, *, little: bool, depth: int = 0) -> tuple[int, int]:
+def _skip_items(buffer: Buffer, position: int, *, little: bool, depth: int = 0) -> tuple[int, int]:
     """Walk the items of an undefined length: offset of the delimiter, and the offset behind it."""
     if depth > MAX_NESTING:
         raise HeaderError(f"broken: sequences nested deeper than {MAX_NESTING} at byte {position}")
@@ -505,7 +507,7 @@ def _not_an_item(tag: int, position: int) -> NoReturn:
     raise HeaderError(f"broken: {tag_text(tag)} at byte {position} stands where an item must")
 
 
-def _skip_item(buffer: _Buffer, position: int, *, little: bool, depth: int) -> int:
+def _skip_item(buffer: Buffer, position: int, *, little: bool, depth: int) -> int:
     """Walk one item of undefined length; returns the offset behind its delimiter."""
     data, there = buffer.data, len(buffer.data)
     head, explicit = _SHORT_HEAD[little], None
@@ -550,7 +552,7 @@ def item_at(value: bytes, position: int, *, little: bool) -> tuple[int, int | No
     start = position + 8
     if length == UNDEFINED:
         return start, None
-    _Buffer(value, len(value)).need(start + length, position, "an item")
+    Buffer(value, len(value)).need(start + length, position, "an item")
     return start, start + length
 
 
@@ -568,7 +570,7 @@ def read_item(
     Raises:
         HeaderError: It is broken or cut off.
     """
-    buffer = _Buffer(value, len(value))
+    buffer = Buffer(value, len(value))
     item: dict[int, RawElement] = {}
     explicit = None
     while end is None or position + 8 <= end:
@@ -591,43 +593,43 @@ def items_end(data: bytes, position: int, *, little: bool) -> tuple[int, int] | 
     None where they are broken, or not all there.
     """
     try:
-        return _skip_items(_Buffer(data, None), position, little=little)
+        return _skip_items(Buffer(data, None), position, little=little)
     except (_NeedMoreError, HeaderError):
         return None
 
 
-def scan_on(data: bytes, size: int | None, position: int, like: Scan) -> Scan | None:
-    """The scan of an object whose elements lie as they do in an earlier one.
+def scan_on(buffer: Buffer, position: int, like: Scan, elements: Mapping[int, RawElement]) -> Scan | None:
+    """The scan of an object whose elements up to its pixels are known.
 
     Args:
-        data: See `scan`.
-        size: See `scan`.
+        buffer: The object.
         position: The offset behind the last of those elements.
-        like: The scan of the earlier one, of whose elements those that this depends on are enough: the last,
-            and NumberOfFrames where the pixels are encapsulated.
+        like: The scan of an object that is laid out alike.
+        elements: The elements of this one.
 
     Returns:
         None where the object goes on in another way, is broken, or is not all there yet: `scan` tells.
     """
-    last, elements = next(reversed(like.elements.items()))[1], dict(like.elements)
+    explicit, little = like.explicit, like.little
+    # The walk asks for this one, and whether there is any.
+    first = next(iter(elements))
+    found = {first: elements[first]}
+    if NUMBER_OF_FRAMES in elements:
+        found[NUMBER_OF_FRAMES] = elements[NUMBER_OF_FRAMES]
+    known = len(found)
     try:
-        pixels, length = _walk_data_set(
-            _Buffer(data, size), position, elements, explicit=last.explicit, little=last.little
-        )
+        pixels, length = _walk_data_set(buffer, position, found, explicit=explicit, little=little)
     except (_NeedMoreError, HeaderError):
         return None
-    is_alike = len(elements) == len(like.elements) and _is_encapsulated(pixels) == _is_encapsulated(
-        like.pixels
+    if len(found) != known or (pixels is None) != (like.pixels is None):
+        return None
+    return Scan(
+        like.transfer_syntax_uid, elements, pixels, length, explicit=explicit, little=little, end=buffer.size
     )
-    return Scan(like.transfer_syntax_uid, elements, pixels, length, end=size) if is_alike else None
-
-
-def _is_encapsulated(pixels: PixelElement | None) -> bool | None:
-    return None if pixels is None else pixels.length is None
 
 
 def _read_pixels(
-    buffer: _Buffer, position: int, *, explicit: bool, little: bool, elements: dict[int, RawElement]
+    buffer: Buffer, position: int, *, explicit: bool, little: bool, elements: dict[int, RawElement]
 ) -> tuple[PixelElement, int]:
     """The pixel data element: where its value lies, and its basic offset table (PS3.5 A.4)."""
     keyword = PIXEL_KEYWORDS[_tag(buffer.data, position, little=little)]
