@@ -11,6 +11,8 @@ import json
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from dicom_series_preview.headers import (
     LOOKUP_TABLE_DATA,
     PER_FRAME_FUNCTIONAL_GROUPS,
     REAL_VRS,
+    SHARED_FUNCTIONAL_GROUPS,
     Bulk,
     Element,
     element_to_json,
@@ -46,6 +49,9 @@ from dicom_series_preview.index.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from numpy.typing import NDArray
 
     from dicom_series_preview.headers import Item
 
@@ -54,7 +60,7 @@ CONSTANTS_KEY = b"dicom_series_preview.constant_elements"
 
 # Tags in numbers: asking the dictionary would import it wherever an index is only read.
 _IMAGE_TYPE, _FRAME_TYPE = 0x00080008, 0x00089007
-_ACQUISITION_NUMBER = 0x00200012
+_ACQUISITION_NUMBER, _SERIES_INSTANCE_UID = 0x00200012, 0x0020000E
 _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 # The palette's descriptors and data, then its segmented data, each of red, green and blue.
 _PALETTE_TAGS = tuple(first + colour for first in (0x00281101, 0x00281201, 0x00281221) for colour in range(3))
@@ -78,6 +84,36 @@ class _Row:
     elements: Mapping[int, Element]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Slices to be.
+
+    Attributes:
+        rows: The slices.
+        varying: The tags of the elements of which one and the same may not hold for all of them; None: any.
+    """
+
+    rows: Sequence[_Row]
+    varying: AbstractSet[int] | None
+
+    def values(self, tag: int, convert: Callable[[Element | None], Any]) -> list[Any]:
+        """Of each slice what an element, or none, becomes; one that slices share is converted once."""
+        if self.rows and self.varying is not None and tag not in self.varying:
+            return [convert(self.rows[0].elements.get(tag))] * len(self.rows)
+        values, known = [], dict[int, Any]()
+        for row in self.rows:
+            element = row.elements.get(tag)
+            key = id(element)
+            if key not in known:
+                known[key] = convert(element)
+            values.append(known[key])
+        return values
+
+    def cells(self, column: Column) -> list[Any]:
+        """A fixed column."""
+        return self.values(column.tag, partial(_cell, column))
+
+
 def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
     """Build the index.
 
@@ -86,16 +122,21 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         provenance: What the index says of itself; its notes are those of the order.
     """
     rows = [
-        _Row(number, frame, record.frame_elements(frame))
+        _Row(number, frame, elements)
         for number, record in enumerate(records)
-        for frame in (range(1, record.number_of_frames + 1) if record.number_of_frames else (0,))
+        for frame, elements in enumerate(record.frames(), 1 if record.number_of_frames else 0)
     ]
-    arrangement = arrange(_slices(records, rows))
-    rows = [rows[i] for i in arrangement.order]
-    constants = _constants([record.elements for record in records])
-    fields, arrays = _fixed(records, rows, arrangement, provenance)
-    varying = sorted(set().union(*(record.elements.keys() for record in records)) - constants.keys())
+    constants, identical = _constants([record.elements for record in records])
+    tags = set[int]().union(*(record.elements for record in records))
+    # Where there are functional groups, what is the same in all roots need not hold for all frames.
+    has_groups = tags & {SHARED_FUNCTIONAL_GROUPS, PER_FRAME_FUNCTIONAL_GROUPS}
+    varies = None if has_groups else tags - identical
+    arrangement = arrange(_slices(records, _Rows(rows, varies)))
+    rows = [rows[i] for i in arrangement.order.tolist()]
+    fields, arrays = _fixed(records, _Rows(rows, varies), arrangement, provenance)
+    varying = sorted(tags - constants.keys())
     record_of_row = np.array([row.record for row in rows], dtype=np.int64)
+    taken = pa.array(record_of_row)
     remainders: list[dict[str, Any]] = [{} for _ in records]
     for tag in varying:
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
@@ -106,13 +147,16 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         elements = [record.elements.get(tag) for record in records]
         for field, values in _element_columns(tag, elements, records):
             fields.append(field)
-            arrays.append(values.take(pa.array(record_of_row)))
+            arrays.append(values.take(taken))
+            _keep_apart(field, values, elements, remainders)
         _add_lookup_tables(tag, elements, remainders)
-    fields = _named_apart(fields)
     first_rows = np.unique(record_of_row, return_index=True)[1]
-    _add_remainders(
-        list(zip(fields, arrays, strict=True)), records, pa.array(first_rows), constants, remainders
-    )
+    for field, values in zip(fields, arrays[: len(FIXED_COLUMNS)], strict=False):
+        tag = tag_of_field(field)
+        if tag and tag not in constants:
+            elements = [record.elements.get(tag) for record in records]
+            _keep_apart(field, values.take(pa.array(first_rows)), elements, remainders)
+    fields = _named_apart(fields)
     if any(remainders):
         # Once an object, not with each of its frames: the text may be long, the frames many.
         texts: list[str | None] = [None] * len(rows)
@@ -146,98 +190,97 @@ def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
         name = field.name
         if name in named:
             name = f"{name}_{tag_key(tag_of_field(field))}"
-        named[name] = field.with_name(name)
+        named[name] = field if name == field.name else field.with_name(name)
     return list(named.values())
 
 
-def _constants(headers: Sequence[Item]) -> Item:
-    """The elements that every object has with one value; equal bytes are one `Element`, `is` decides."""
+def _constants(headers: Sequence[Item]) -> tuple[Item, set[int]]:
+    """The elements that every object has with one value, and which of them are one and the same `Element`.
+
+    Equal values need not be the same cell: 0.0 is -0.0.
+    """
     if not headers:
-        return {}
+        return {}, set()
     constants = dict(headers[0])
     constants.pop(PER_FRAME_FUNCTIONAL_GROUPS, None)
+    same, tags, elements = set(constants), list(constants), list(constants.values())
     for header in headers[1:]:
-        for tag, element in list(constants.items()):
-            other = header.get(tag)
-            if other is not element and other != element:
-                del constants[tag]
-    return constants
+        others = list(map(header.get, tags))
+        if not all(map(is_, others, elements)):
+            for tag, element, other in zip(tags, elements, others, strict=True):
+                if other is not element:
+                    same.discard(tag)
+                    if other != element:
+                        del constants[tag]
+            tags, elements = list(constants), list(constants.values())
+    return constants, same
 
 
-def _slices(records: Sequence[Record], rows: Sequence[_Row]) -> Slices:
+def _slices(records: Sequence[Record], rows: _Rows) -> Slices:
     """What sorting needs, as arrays."""
-    count = len(rows)
-    size = np.zeros((count, 3), dtype=np.int64)
-    position, orientation = np.full((count, 3), np.nan), np.full((count, 6), np.nan)
-    slice_location, instance_number = np.full(count, np.nan), np.full(count, np.nan)
-    acquisition_number = np.full(count, np.nan)
-    times = np.full((count, len(_TIMES)), np.nan)
-    columns = {name: BY_NAME[name] for name in _GEOMETRY_COLUMNS}
-    for i, row in enumerate(rows):
-        cells = {name: _cell(column, row.elements.get(column.tag)) for name, column in columns.items()}
-        if row.frame_number:
-            size[i] = cells["Rows"] or 0, cells["Columns"] or 0, cells["SamplesPerPixel"] or 1
-        position[i] = cells["ImagePositionPatient"] or np.nan
-        orientation[i] = cells["ImageOrientationPatient"] or np.nan
-        slice_location[i] = _or_nan(cells["SliceLocation"])
-        instance_number[i] = _or_nan(cells["InstanceNumber"])
-        acquisition_number[i] = _first_number(row.elements, (_ACQUISITION_NUMBER,))
-        times[i] = [_first_number(row.elements, candidates) for candidates in _TIMES]
+    has_image = np.array([row.frame_number > 0 for row in rows.rows], dtype=bool)
+    sizes = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1))
+    size = np.array(
+        [[cell or default for cell in rows.cells(BY_NAME[name])] for name, default in sizes], dtype=np.int64
+    ).T
     return Slices(
-        series_instance_uid=[_text(row.elements.get(0x0020000E)) for row in rows],
-        size=size,
-        localizer=np.array([_is_localizer(row.elements) for row in rows], dtype=bool),
-        orientation=orientation,
-        position=position,
-        slice_location=slice_location,
-        acquisition_number=acquisition_number,
-        instance_number=instance_number,
-        times=times,
-        file_name=[records[row.record].name for row in rows],
-        frame_number=np.array([row.frame_number for row in rows], dtype=np.int64),
+        series_instance_uid=rows.values(_SERIES_INSTANCE_UID, _text),
+        size=np.where(has_image[:, np.newaxis], size, 0),
+        localizer=np.logical_or(
+            *(
+                np.array(rows.values(tag, _names_a_localizer), dtype=bool)
+                for tag in (_IMAGE_TYPE, _FRAME_TYPE)
+            )
+        ),
+        orientation=_vectors(rows, "ImageOrientationPatient", 6),
+        position=_vectors(rows, "ImagePositionPatient", 3),
+        slice_location=_reals(rows.cells(BY_NAME["SliceLocation"])),
+        acquisition_number=_first_numbers(rows, (_ACQUISITION_NUMBER,)),
+        instance_number=_reals(rows.cells(BY_NAME["InstanceNumber"])),
+        times=np.array([_first_numbers(rows, candidates) for candidates in _TIMES]).T,
+        file_name=[records[row.record].name for row in rows.rows],
+        frame_number=np.array([row.frame_number for row in rows.rows], dtype=np.int64),
     )
 
 
-_GEOMETRY_COLUMNS = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "SliceLocation",
-    "InstanceNumber",
-)
+def _reals(cells: Sequence[float | None]) -> NDArray[np.float64]:
+    """Numbers as an array, NaN where there is none."""
+    return np.array(cells, dtype=np.float64)
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _vectors(rows: _Rows, name: str, length: int) -> NDArray[np.float64]:
+    """A column of lists as an (n, length) array, NaN where there is none."""
+    missing = [math.nan] * length
+    cells = [missing if cell is None else cell for cell in rows.cells(BY_NAME[name])]
+    return np.array(cells, dtype=np.float64).reshape(-1, length)
 
 
 def _text(element: Element | None) -> str:
     return str(element.first) if element is not None and element.first is not None else ""
 
 
-def _is_localizer(elements: Mapping[int, Element]) -> bool:
-    for tag in (_IMAGE_TYPE, _FRAME_TYPE):
-        element = elements.get(tag)
-        words = () if element is None or isinstance(element.value, Bulk) else element.value
-        if any(str(word).upper() in _LOCALIZER_WORDS for word in words):
-            return True
-    return False
+def _names_a_localizer(element: Element | None) -> bool:
+    words = () if element is None or isinstance(element.value, Bulk) else element.value
+    return any(str(word).upper() in _LOCALIZER_WORDS for word in words)
 
 
-def _first_number(elements: Mapping[int, Element], candidates: tuple[int, ...]) -> float:
-    """The first candidate that is there, as a number: TM and DT in seconds, others as they are."""
-    for tag in candidates:
-        element = elements.get(tag)
-        value = element.first if element is not None else None
-        if isinstance(value, (int, float)):
-            return float(value)
-        if isinstance(value, str) and element is not None:
-            seconds = _seconds(value, element.vr)
-            if not math.isnan(seconds):
-                return seconds
-    return math.nan
+def _first_numbers(rows: _Rows, candidates: Sequence[int]) -> NDArray[np.float64]:
+    """Of each slice the first of some elements that is a number, NaN where none is."""
+    numbers = np.full(len(rows.rows), np.nan)
+    for tag in reversed(candidates):
+        found = rows.values(tag, _as_number)
+        is_number = np.array([number is not None for number in found], dtype=bool)
+        numbers = np.where(is_number, _reals(found), numbers)
+    return numbers
+
+
+def _as_number(element: Element | None) -> float | None:
+    """The value of an element as a number: TM and DT in seconds, others as they are."""
+    value = element.first if element is not None else None
+    if isinstance(value, (int, float)):
+        return float(value)
+    seconds = _seconds(value, element.vr) if element is not None and isinstance(value, str) else math.nan
+    return None if math.isnan(seconds) else seconds
 
 
 def _seconds(text: str, vr: str) -> float:
@@ -299,70 +342,65 @@ def _list_cell(column: Column, element: Element) -> list[Any] | None:
 
 
 def _fixed(
-    records: Sequence[Record], rows: Sequence[_Row], arrangement: Arrangement, provenance: Provenance
+    records: Sequence[Record], rows: _Rows, arrangement: Arrangement, provenance: Provenance
 ) -> tuple[list[pa.Field], list[pa.Array]]:
     """The columns that every index has."""
-    own: dict[str, Callable[[int, _Row, Record], Any]] = {
-        "Index": lambda i, _row, _record: i,
-        "FileName": lambda _i, _row, record: record.name,
-        "SeriesUID": lambda _i, _row, _record: provenance.series,
-        "StorageRoot": lambda _i, _row, _record: provenance.root,
-        "PrimaryPosition": lambda i, _row, _record: _known(arrangement.primary_position[i]),
-        "PrimaryAxis": lambda i, _row, _record: arrangement.axis[i],
-        "FrameNumber": lambda _i, row, _record: row.frame_number or None,
-        "Stack": lambda i, _row, _record: _counted(arrangement.stack[i]),
-        "Location": lambda i, _row, _record: _counted(arrangement.location[i]),
-        "Time": lambda i, _row, _record: _known(arrangement.time[i]),
-        "ObjectSize": lambda _i, _row, record: record.size,
-        "ObjectVersion": lambda _i, _row, record: record.version,
-        "TransferSyntaxUID": lambda _i, _row, record: record.transfer_syntax_uid,
-        "PixelKeyword": lambda _i, _row, record: record.pixel_keyword or None,
-        "PixelVR": lambda _i, _row, record: record.pixel_vr or None,
-        "FrameOffset": lambda _i, row, record: _location(row, record, "offset"),
-        "FrameLength": lambda _i, row, record: _location(row, record, "length"),
-        "Palette": lambda _i, row, _record: _palette(row.elements),
+    count = len(rows.rows)
+    of_row = [records[row.record] for row in rows.rows]
+    locations = [
+        record.locations[row.frame_number - 1] if row.frame_number and record.locations else None
+        for row, record in zip(rows.rows, of_row, strict=True)
+    ]
+    own: dict[str, Sequence[Any]] = {
+        "Index": range(count),
+        "FileName": [record.name for record in of_row],
+        "SeriesUID": [provenance.series] * count,
+        "StorageRoot": [provenance.root] * count,
+        "PrimaryPosition": _known(arrangement.primary_position),
+        "PrimaryAxis": arrangement.axis,
+        "FrameNumber": [row.frame_number or None for row in rows.rows],
+        "Stack": _counted(arrangement.stack),
+        "Location": _counted(arrangement.location),
+        "Time": _known(arrangement.time),
+        "ObjectSize": [record.size for record in of_row],
+        "ObjectVersion": [record.version for record in of_row],
+        "TransferSyntaxUID": [record.transfer_syntax_uid for record in of_row],
+        "PixelKeyword": [record.pixel_keyword or None for record in of_row],
+        "PixelVR": [record.pixel_vr or None for record in of_row],
+        "FrameOffset": [location and location.offset for location in locations],
+        "FrameLength": [location and location.length for location in locations],
+        "Palette": _palettes(rows),
     }
-    fields, arrays = [], []
-    for column in FIXED_COLUMNS:
-        of_row = own.get(column.name)
-        if of_row is not None:
-            values = [of_row(i, row, records[row.record]) for i, row in enumerate(rows)]
-        else:
-            values = _effective(column, rows)
-        fields.append(column.field())
-        arrays.append(pa.array(values, column.type))
-    return fields, arrays
+    columns = [(column, own.get(column.name)) for column in FIXED_COLUMNS]
+    return (
+        [column.field() for column, _ in columns],
+        [
+            pa.array(rows.cells(column) if values is None else values, column.type)
+            for column, values in columns
+        ],
+    )
 
 
-def _effective(column: Column, rows: Sequence[_Row]) -> list[Any]:
-    """A fixed element column; an element that rows share is converted once."""
-    cells: dict[int, Any] = {}
-    values = []
-    for row in rows:
-        element = row.elements.get(column.tag)
-        if id(element) not in cells:
-            cells[id(element)] = _cell(column, element)
-        values.append(cells[id(element)])
-    return values
+def _known(numbers: NDArray[np.float64]) -> list[float | None]:
+    return [None if math.isnan(number) else number for number in numbers.tolist()]
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _counted(numbers: NDArray[np.int64]) -> list[int | None]:
+    return [None if number < 0 else number for number in numbers.tolist()]
 
 
-def _counted(value: int) -> int | None:
-    return None if value < 0 else int(value)
-
-
-def _location(row: _Row, record: Record, part: str) -> int | None:
-    if not row.frame_number or not record.locations:
-        return None
-    return int(getattr(record.locations[row.frame_number - 1], part))
-
-
-def _palette(elements: Mapping[int, Element]) -> str | None:
-    tables = {tag: elements[tag] for tag in _PALETTE_TAGS if tag in elements}
-    return json.dumps(to_json(tables)) if tables else None
+def _palettes(rows: _Rows) -> list[str | None]:
+    """The palette of each slice; one that slices share is converted once."""
+    texts: dict[tuple[int, ...], str | None] = {}
+    palettes = []
+    for elements in zip(*(rows.values(tag, lambda element: element) for tag in _PALETTE_TAGS), strict=True):
+        key = tuple(map(id, elements))
+        if key not in texts:
+            known = zip(_PALETTE_TAGS, elements, strict=True)
+            tables = {tag: element for tag, element in known if element is not None}
+            texts[key] = json.dumps(to_json(tables)) if tables else None
+        palettes.append(texts[key])
+    return palettes
 
 
 def _per_frame_groups(records: Sequence[Record], rows: Sequence[_Row]) -> pa.Array:
@@ -397,16 +435,7 @@ def _element_columns(
     """The column of a varying element, two of a binary one, none of one that has a fixed column."""
     if tag in _FIXED_TAGS:
         return []
-    kinds = [
-        None if element is None else (element.vr, _creator(tag, record))
-        for element, record in zip(elements, records, strict=True)
-    ]
-    # The column is of the kind that most objects have, in whatever order they come.
-    counts = Counter(kind for kind in kinds if kind is not None)
-    vr, creator = max(counts, key=lambda kind: (counts[kind], kind))
-    fitting = [
-        element if kind == (vr, creator) else None for element, kind in zip(elements, kinds, strict=True)
-    ]
+    vr, creator, fitting = _fitting(tag, elements, records)
     if vr in BULK_VRS:
         bulks = [element.value if element else None for element in fitting]
         sizes = [bulk.size if isinstance(bulk, Bulk) else None for bulk in bulks]
@@ -430,6 +459,22 @@ def _element_columns(
             pa.array(values, pa.list_(kind) if multiple else kind),
         )
     ]
+
+
+def _fitting(
+    tag: int, elements: Sequence[Element | None], records: Sequence[Record]
+) -> tuple[str, str, Sequence[Element | None]]:
+    """The VR and private creator that most objects have, in whatever order they come, and whose these are."""
+    vrs = {element.vr for element in elements if element is not None}
+    if len(vrs) == 1 and not tag >> 16 & 1:
+        return vrs.pop(), "", elements
+    kinds = [
+        None if element is None else (element.vr, _creator(tag, record))
+        for element, record in zip(elements, records, strict=True)
+    ]
+    counts = Counter(kind for kind in kinds if kind is not None)
+    vr, creator = most = max(counts, key=lambda kind: (counts[kind], kind))
+    return vr, creator, [e if kind == most else None for e, kind in zip(elements, kinds, strict=True)]
 
 
 _FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
@@ -472,24 +517,42 @@ def _add_lookup_tables(
                 remainder[tag_key(tag)] = element_to_json(element)
 
 
-def _add_remainders(
-    columns: Sequence[tuple[pa.Field, pa.Array]],
-    records: Sequence[Record],
-    first_row: pa.Array,
-    constants: Item,
+def _keep_apart(
+    field: pa.Field,
+    values: pa.Array,
+    elements: Sequence[Element | None],
     remainders: Sequence[dict[str, Any]],
 ) -> None:
-    """Read every element column back, and keep apart what it does not give back as it was."""
-    for field, array in columns:
-        tag = tag_of_field(field)
-        vr = field.metadata[b"vr"].decode()
-        if not tag or tag in constants or tag == PER_FRAME_FUNCTIONAL_GROUPS or is_hash(field):
-            continue
-        cells = array.take(first_row).to_pylist()
-        for record, cell, remainder in zip(records, cells, remainders, strict=True):
-            element = record.elements.get(tag)
-            if not _gives_back(element, tag, vr, cell):
-                remainder[tag_key(tag)] = None if element is None else element_to_json(element)
+    """Read a column back, a cell an object, and keep apart what it does not give back as it was."""
+    tag, vr = tag_of_field(field), field.metadata[b"vr"].decode()
+    if is_hash(field) or _gives_all_back(elements, vr, values):
+        return
+    for element, cell, remainder in zip(elements, values.to_pylist(), remainders, strict=True):
+        if not _gives_back(element, tag, vr, cell):
+            remainder[tag_key(tag)] = None if element is None else element_to_json(element)
+
+
+def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Array) -> bool:
+    """Whether a column of numbers or text gives every element back; False where each must be looked at."""
+    if vr == "SQ" or vr in BULK_VRS:
+        return False
+    is_list = pa.types.is_list(column.type)
+    values: list[Any] = []
+    for element in elements:
+        if element is None:
+            values.append(None)
+        elif element.vr != vr or not element.value or not (is_list or len(element.value) == 1):  # type: ignore[arg-type]
+            return False
+        else:
+            values.append(element.value if is_list else element.value[0])  # type: ignore[index]
+    # All that a type may lose are the digits of a real number.
+    kind = column.type.value_type if is_list else column.type
+    exact = pa.float64() if pa.types.is_floating(kind) else kind
+    exact = pa.list_(exact) if is_list else exact
+    try:
+        return bool(column.cast(exact).equals(pa.array(values, exact)))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return False
 
 
 def _gives_back(element: Element | None, tag: int, vr: str, cell: Any) -> bool:  # noqa: ANN401 - Arrow's values
