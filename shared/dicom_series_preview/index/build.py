@@ -26,7 +26,6 @@ from dicom_series_preview.headers import (
     LOOKUP_TABLE_DATA,
     PER_FRAME_FUNCTIONAL_GROUPS,
     REAL_VRS,
-    SHARED_FUNCTIONAL_GROUPS,
     Bulk,
     Element,
     element_to_json,
@@ -34,7 +33,7 @@ from dicom_series_preview.headers import (
     tag_key,
     to_json,
 )
-from dicom_series_preview.index.records import Provenance, Record, sequence_items
+from dicom_series_preview.index.records import FrameElements, Provenance, Record, sequence_items
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
@@ -90,15 +89,15 @@ class _Rows:
 
     Attributes:
         rows: The slices.
-        varying: The tags of the elements of which one and the same may not hold for all of them; None: any.
+        varying: The tags of the elements of which one and the same may not hold for all of them.
     """
 
     rows: Sequence[_Row]
-    varying: AbstractSet[int] | None
+    varying: AbstractSet[int]
 
     def values(self, tag: int, convert: Callable[[Element | None], Any]) -> list[Any]:
         """Of each slice what an element, or none, becomes; one that slices share is converted once."""
-        if self.rows and self.varying is not None and tag not in self.varying:
+        if self.rows and tag not in self.varying:
             return [convert(self.rows[0].elements.get(tag))] * len(self.rows)
         values, known = [], dict[int, Any]()
         for row in self.rows:
@@ -126,19 +125,15 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         for number, record in enumerate(records)
         for frame, elements in enumerate(record.frames(), 1 if record.number_of_frames else 0)
     ]
-    constants, identical = _constants([record.elements for record in records])
-    tags = set[int]().union(*(record.elements for record in records))
-    # Where there are functional groups, what is the same in all roots need not hold for all frames.
-    has_groups = tags & {SHARED_FUNCTIONAL_GROUPS, PER_FRAME_FUNCTIONAL_GROUPS}
-    varies = None if has_groups else tags - identical
-    arrangement = arrange(_slices(records, _Rows(rows, varies)))
+    varying = _varying(rows)
+    arrangement = arrange(_slices(records, _Rows(rows, varying)))
     rows = [rows[i] for i in arrangement.order.tolist()]
-    fields, arrays = _fixed(records, _Rows(rows, varies), arrangement, provenance)
-    varying = sorted(tags - constants.keys())
+    fields, arrays = _fixed(records, _Rows(rows, varying), arrangement, provenance)
+    constants = _constants([record.elements for record in records])
     record_of_row = np.array([row.record for row in rows], dtype=np.int64)
     taken = pa.array(record_of_row)
     remainders: list[dict[str, Any]] = [{} for _ in records]
-    for tag in varying:
+    for tag in sorted(set[int]().union(*(record.elements for record in records)) - constants.keys()):
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
             fields.append(_element_field(tag, "SQ", pa.utf8(), ""))
             arrays.append(_per_frame_groups(records, rows))
@@ -194,26 +189,45 @@ def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
     return list(named.values())
 
 
-def _constants(headers: Sequence[Item]) -> tuple[Item, set[int]]:
-    """The elements that every object has with one value, and which of them are one and the same `Element`.
+def _varying(rows: Sequence[_Row]) -> set[int]:
+    """The tags of the elements of which one and the same `Element` does not hold for all slices.
 
-    Equal values need not be the same cell: 0.0 is -0.0.
+    Equal elements need not be equal cells: 0.0 is -0.0.
     """
+    own: set[int] = set()
+    shared: list[Mapping[int, Element]] = []
+    for row in rows:
+        elements = row.elements
+        if isinstance(elements, FrameElements):
+            own.update(elements.own)
+            elements = elements.shared
+        if not shared or elements is not shared[-1]:
+            shared.append(elements)
+    same = dict(shared[0]) if shared else {}
+    tags, values = list(same), list(same.values())
+    for elements in shared[1:]:
+        others = list(map(elements.get, tags))
+        if not all(map(is_, others, values)):
+            known = zip(tags, values, others, strict=True)
+            same = {tag: element for tag, element, other in known if other is element}
+            tags, values = list(same), list(same.values())
+    return own | (set[int]().union(*shared) - same.keys())
+
+
+def _constants(headers: Sequence[Item]) -> Item:
+    """The elements that every object has with one value."""
     if not headers:
-        return {}, set()
+        return {}
     constants = dict(headers[0])
     constants.pop(PER_FRAME_FUNCTIONAL_GROUPS, None)
-    same, tags, elements = set(constants), list(constants), list(constants.values())
+    tags, elements = list(constants), list(constants.values())
     for header in headers[1:]:
         others = list(map(header.get, tags))
-        if not all(map(is_, others, elements)):
-            for tag, element, other in zip(tags, elements, others, strict=True):
-                if other is not element:
-                    same.discard(tag)
-                    if other != element:
-                        del constants[tag]
+        if others != elements:
+            known = zip(tags, elements, others, strict=True)
+            constants = {tag: element for tag, element, other in known if other == element}
             tags, elements = list(constants), list(constants.values())
-    return constants, same
+    return constants
 
 
 def _slices(records: Sequence[Record], rows: _Rows) -> Slices:
@@ -405,13 +419,29 @@ def _palettes(rows: _Rows) -> list[str | None]:
 
 def _per_frame_groups(records: Sequence[Record], rows: Sequence[_Row]) -> pa.Array:
     """Each frame's own item, so that the table grows with the frames and not with their square."""
-    texts = []
+    texts, macros = [], dict[int, tuple[Element, str]]()
     for row in rows:
         items = sequence_items(records[row.record].elements.get(PER_FRAME_FUNCTIONAL_GROUPS))
         number = row.frame_number - 1
         has_item = 0 <= number < len(items)
-        texts.append(json.dumps([to_json(items[number])], ensure_ascii=False) if has_item else None)
+        texts.append(f"[{_item_text(items[number], macros)}]" if has_item else None)
     return pa.array(texts, pa.utf8())
+
+
+def _item_text(item: Item, known: dict[int, tuple[Element, str]]) -> str:
+    """An item as DICOM JSON text; an element that the one before had too is not written anew.
+
+    Args:
+        item: The item.
+        known: By tag, the latest element and its text.
+    """
+    parts = []
+    for tag, element in sorted(item.items()):
+        latest = known.get(tag)
+        if latest is None or latest[0] is not element:
+            latest = known[tag] = element, json.dumps(element_to_json(element), ensure_ascii=False)
+        parts.append(f'"{tag_key(tag)}": {latest[1]}')
+    return f"{{{', '.join(parts)}}}"
 
 
 def _add_ill_matched_groups(records: Sequence[Record], remainders: Sequence[dict[str, Any]]) -> None:

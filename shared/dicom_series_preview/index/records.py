@@ -82,24 +82,23 @@ class Record:
 
 
 class FrameElements(Mapping[int, "Element"]):
-    """The elements that hold for one frame: those of a level nearer to it before those that frames share."""
+    """The elements that hold for one frame.
 
-    __slots__ = ("_own", "_shared")
+    Attributes:
+        shared: What holds for all frames of the object.
+        own: What holds for this one instead; None where then nothing does.
+    """
+
+    __slots__ = ("own", "shared")
 
     def __init__(self, shared: Item, own: dict[int, Element | None]) -> None:
-        """A frame's elements.
-
-        Args:
-            shared: What holds for all frames.
-            own: What holds for this one instead; None where then nothing does.
-        """
-        self._shared, self._own = shared, own
+        self.shared, self.own = shared, own
 
     def get(self, tag: int, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
-        """One element."""
-        element = self._own.get(tag, self)
+        """One element, or the default where there is none."""
+        element = self.own.get(tag, self)
         if element is self:
-            return self._shared.get(tag, default)
+            return self.shared.get(tag, default)
         return default if element is None else element
 
     def __getitem__(self, tag: int) -> Element:
@@ -113,7 +112,7 @@ class FrameElements(Mapping[int, "Element"]):
         return self.get(tag) is not None  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[int]:
-        return (tag for tag in {**self._shared, **self._own} if tag in self)
+        return (tag for tag in {**self.shared, **self.own} if tag in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
