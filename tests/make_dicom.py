@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydicom import DataElement, Dataset
 from pydicom.config import IGNORE
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence as Items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -26,6 +30,8 @@ RLE = "1.2.840.10008.1.2.5"
 NATIVE = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
+WHOLE_SLIDE_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 SERIES_UID = "1.2.826.0.1.3680043.10.1"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
@@ -94,6 +100,52 @@ def add(target: Dataset, tag: int, vr: str, value: Any) -> Dataset:
     return target
 
 
+_OVERLAY_ELEMENTS = {
+    "OverlayRows": (0x0010, "US"),
+    "OverlayColumns": (0x0011, "US"),
+    "NumberOfFramesInOverlay": (0x0015, "IS"),
+    "OverlayType": (0x0040, "CS"),
+    "OverlayOrigin": (0x0050, "SS"),
+    "ImageFrameOrigin": (0x0051, "US"),
+    "OverlayBitsAllocated": (0x0100, "US"),
+    "OverlayBitPosition": (0x0102, "US"),
+    "OverlayData": (0x3000, "OW"),
+}
+
+
+def overlay(target: Dataset, bits: NDArray[np.bool_], group: int = 0x6000, **elements: Any) -> Dataset:
+    """Add an overlay plane.
+
+    Args:
+        target: What it is added to.
+        bits: What it marks: (rows, columns), or (frames, rows, columns) of a plane with several.
+        group: 0x6000, 0x6002 ...
+        elements: By keyword, what it says otherwise; None leaves an element out.
+    """
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    values = {
+        "OverlayRows": bits.shape[-2],
+        "OverlayColumns": bits.shape[-1],
+        "NumberOfFramesInOverlay": bits.shape[0] if bits.ndim == 3 else None,
+        "OverlayType": "G",
+        "OverlayOrigin": [1, 1],
+        "OverlayBitsAllocated": 1,
+        "OverlayBitPosition": 0,
+        "OverlayData": packed + bytes(len(packed) % 2),
+        **elements,
+    }
+    for name, value in values.items():
+        if value is not None:
+            number, vr = _OVERLAY_ELEMENTS[name]
+            add(target, group << 16 | number, vr, value)
+    return target
+
+
+def swapped(data: bytes) -> bytes:
+    """Words as big endian objects hold them."""
+    return np.frombuffer(data, "<u2").astype(">u2").tobytes()
+
+
 def enhanced(groups: Sequence[Dataset], shared: Dataset | None = None, **elements: Any) -> Dataset:
     """A multi-frame image.
 
@@ -127,6 +179,138 @@ def position_group(x: float, y: float, z: float, **macros: Any) -> Dataset:
 def orientation_group(cosines: Sequence[float] = AXIAL, **macros: Any) -> Dataset:
     """Functional groups with an orientation, and whatever other macros by keyword."""
     return dataset(PlaneOrientationSequence=[dataset(ImageOrientationPatient=list(cosines))], **macros)
+
+
+def mosaic(slices: np.ndarray, number: int = 1, csa: bytes | None = None, **elements: Any) -> Dataset:
+    """A Siemens mosaic of slices of square pixels.
+
+    Args:
+        slices: uint16 (images, rows, columns).
+        number: InstanceNumber.
+        csa: The CSA image header, or None for one of the usual tags.
+        elements: Of the root.
+    """
+    images, rows, columns = slices.shape
+    side = math.isqrt(images - 1) + 1
+    grid = np.zeros((side * rows, side * columns), "<u2")
+    for i, one in enumerate(slices):
+        top, left = i // side * rows, i % side * columns
+        grid[top : top + rows, left : left + columns] = one
+    values = {
+        "SOPClassUID": MR_IMAGE,
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"],
+        "Rows": side * rows,
+        "Columns": side * columns,
+        "PixelSpacing": [1.0, 1.0],
+        "SpacingBetweenSlices": 3.0,
+        "SliceThickness": 2.5,
+        "RescaleIntercept": 0.0,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelData": grid.tobytes(),
+    }
+    made = image(number, **{**values, **elements})
+    made.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", images)
+    if csa is None:
+        csa = csa_header({"NumberOfImagesInMosaic": [str(images)], "SliceNormalVector": ["0", "0", "1"]})
+    made.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", csa)
+    return made
+
+
+def csa_header(tags: Mapping[str, Sequence[str]], *, version: int = 2, items: int = 6) -> bytes:
+    """A CSA header, whose tags have at least so many items, as real ones have."""
+    parts = [b"SV10\4\3\2\1" if version == 2 else b"", struct.pack("<II", len(tags), 77)]
+    # Each length of version 1 is too large by the number of items of the first tag.
+    excess = max(items, len(next(iter(tags.values())))) if version == 1 else 0
+    for name, values in tags.items():
+        count = max(items, len(values))
+        parts.append(struct.pack("<64si4siii", name.encode(), len(values), b"FD\0\0", 4, count, 77))
+        for i in range(count):
+            text = values[i].encode() + b"\0" if i < len(values) else b""
+            parts.append(struct.pack("<4i", len(text) + excess, len(text), 77, len(text)))
+            parts.append(text + bytes(-len(text) % 4))
+    return b"".join(parts)
+
+
+def level(planes: np.ndarray, tile: tuple[int, int], number: int = 1, **elements: Any) -> Dataset:
+    """A level of a slide, TILED_FULL.
+
+    Args:
+        planes: uint8 (optical paths, focal planes, rows, columns, 3), or grey without the last axis.
+        tile: Rows and columns of a tile.
+        number: InstanceNumber, and what sets levels apart.
+        elements: Of the root.
+    """
+    paths, focal_planes, rows, columns = planes.shape[:4]
+    frames = [frame for path in planes for plane in path for frame in tiles_of(plane, tile)]
+    values = {
+        "SOPClassUID": WHOLE_SLIDE_IMAGE,
+        "Modality": "SM",
+        "FrameOfReferenceUID": f"{SERIES_UID}.9",
+        "ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"],
+        "DimensionOrganizationType": "TILED_FULL",
+        "NumberOfFrames": len(frames),
+        "Rows": tile[0],
+        "Columns": tile[1],
+        "TotalPixelMatrixRows": rows,
+        "TotalPixelMatrixColumns": columns,
+        "TotalPixelMatrixFocalPlanes": focal_planes,
+        "NumberOfOpticalPaths": paths,
+        "OpticalPathSequence": [dataset(OpticalPathIdentifier=str(i)) for i in range(paths)],
+        "TotalPixelMatrixOriginSequence": [
+            dataset(XOffsetInSlideCoordinateSystem=20.0, YOffsetInSlideCoordinateSystem=40.0)
+        ],
+        "ImageOrientationSlide": [0.0, -1.0, 0.0, -1.0, 0.0, 0.0],
+        "SharedFunctionalGroupsSequence": [
+            dataset(
+                PixelMeasuresSequence=[
+                    dataset(PixelSpacing=[0.002, 0.001], SliceThickness=0.01, SpacingBetweenSlices=0.0005)
+                ]
+            )
+        ],
+        "SamplesPerPixel": 3 if planes.ndim == 5 else 1,
+        "PhotometricInterpretation": "RGB" if planes.ndim == 5 else "MONOCHROME2",
+        "PlanarConfiguration": 0 if planes.ndim == 5 else None,
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelData": b"".join(frame.tobytes() for frame in frames),
+    }
+    absent = (
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "RescaleSlope",
+        "RescaleIntercept",
+    )
+    return image(number, **{**dict.fromkeys(absent), **values, **elements})
+
+
+def tiles_of(plane: np.ndarray, tile: tuple[int, int]) -> list[np.ndarray]:
+    """The tiles of a picture, row by row; beyond its edges they are filled with 77."""
+    around = [(0, -plane.shape[axis] % tile[axis]) for axis in range(2)] + [(0, 0)] * (plane.ndim - 2)
+    padded = np.pad(plane, around, constant_values=77)
+    return [
+        padded[top : top + tile[0], left : left + tile[1]]
+        for top in range(0, plane.shape[0], tile[0])
+        for left in range(0, plane.shape[1], tile[1])
+    ]
+
+
+def tile_group(row: int, column: int, z_um: float = 0.0, path: str = "0") -> Dataset:
+    """A frame's functional groups in TILED_SPARSE: where its first pixel lies, from 1."""
+    return dataset(
+        PlanePositionSlideSequence=[
+            dataset(
+                RowPositionInTotalImagePixelMatrix=row,
+                ColumnPositionInTotalImagePixelMatrix=column,
+                XOffsetInSlideCoordinateSystem=0.0,
+                YOffsetInSlideCoordinateSystem=0.0,
+                ZOffsetInSlideCoordinateSystem=z_um,
+            )
+        ],
+        OpticalPathIdentificationSequence=[dataset(OpticalPathIdentifier=path)],
+    )
 
 
 def undefined_lengths(target: Dataset) -> Dataset:

@@ -101,7 +101,8 @@ class Series:
 
         Args:
             image_format: `webp` or `jpeg`.
-            **options: tile_width, tile_height, start, end, contrast, image_width, quality, stack.
+            **options: tile_width, tile_height, start, end, contrast, image_width, quality, stack, untile,
+                overlays.
 
         Raises:
             PreviewError: It cannot be had.
@@ -115,7 +116,8 @@ class Series:
         Args:
             position: Where.
             image_format: `webp` or `jpeg`.
-            **options: slice_offset, contrast, image_width, quality, stack.
+            **options: slice_offset, contrast, image_width, quality, stack, untile,
+                overlays.
 
         Raises:
             PreviewError: It cannot be had.
@@ -131,7 +133,8 @@ class Series:
         Args:
             *contrasts: The columns, such as `lung`, `1500/-500`, `auto`.
             image_format: `webp` or `jpeg`.
-            **options: position and slice_offset, or start, end and tile_height; image_width, quality, stack.
+            **options: position and slice_offset, or start, end and tile_height; image_width, quality, stack,
+                untile, overlays.
 
         Raises:
             PreviewError: It cannot be had.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.errors import OutputError, PreviewError, RequestError
+from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
 from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Settings
 
 if TYPE_CHECKING:
@@ -121,6 +121,10 @@ _PICTURE = _options(
     click.option("--image-width", metavar="PIXELS", help="Width of each image.  [default: 128]"),
     click.option("-q", "--quality", metavar="LEVEL", help="0 (smallest) to 100 (best).  [default: 25]"),
     click.option("--stack", metavar="N", help="Which stack of the series.  [default: 0, the main one]"),
+    click.option(
+        "--untile", is_flag=True, flag_value="true", default=None, help="Show the slices in Siemens mosaics."
+    ),
+    click.option("--overlays", is_flag=True, flag_value="true", help="Draw overlay planes into the images."),
     _CACHE_DIR,
     click.option("--no-cache", is_flag=True, help="Keep no index and use none."),
     click.option(
@@ -234,9 +238,9 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
         provenance = built.index.provenance
         skipped = f", {len(provenance.skipped)} skipped" if provenance.skipped else ""
         limited = f", limited to {provenance.limit}" if provenance.limit is not None else ""
-        count = built.index.table.num_rows
+        count = counted(built.index.slice_count, "slice")
         lines.append(
-            f"{built.source:8} {built.name}: {count} slices{skipped}{limited} -> {service.index_path(built)}"
+            f"{built.source:8} {built.name}: {count}{skipped}{limited} -> {service.index_path(built)}"
         )
     _say(*lines)
     if failures:

@@ -32,6 +32,11 @@ and the fields, never at the text. No message holds a value read from a DICOM he
 from __future__ import annotations
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: 1 slice, 2 slices."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class PreviewError(Exception):
     """Anything this product refuses or fails to do, said in one line."""
 

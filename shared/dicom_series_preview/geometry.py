@@ -28,6 +28,19 @@ _ACQUISITION_TIME = 2
 _ORDER_OF_TIMES = (_ACQUISITION_TIME, 3, 4, 0, 1)
 
 
+# The end of each axis that a positive and that a negative direction cosine point to (C.7.6.1.1.1), bipeds'.
+_ENDS = (("L", "R"), ("P", "A"), ("H", "F"))
+_NAMES = {"L": "left", "R": "right", "P": "back", "A": "front", "H": "head", "F": "feet"}
+_OPPOSITE = dict(zip("LRPAHF", "RLAPFH", strict=True))
+# Directions closer than 5 degrees to a plane of the axes have no letter for the third axis.
+_LEAST_COSINE = 0.087
+# By the axis of their normal: the plane's name, and where rows and columns usually lead. Sagittal slices are
+# looked at from either side.
+_USUAL = {"X": ("sagittal", "", "F"), "Y": ("coronal", "L", "F"), "Z": ("axial", "L", "P")}
+# Beyond 37 degrees from the axes nothing is usual.
+_STRAIGHT = 0.8
+
+
 @dataclass(frozen=True, slots=True)
 class Slices:
     """What is known of n slices before they are sorted. NaN stands for what is missing.
@@ -35,7 +48,8 @@ class Slices:
     Attributes:
         series_instance_uid: (n,) SeriesInstanceUID of each.
         size: (n, 3) int: rows, columns, samples per pixel; 0 rows in an object without an image.
-        localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM.
+        localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM; or it is `aside`.
+        aside: (n,) bool: the label or the overview of a slide.
         orientation: (n, 6) ImageOrientationPatient: row cosines, then column cosines.
         position: (n, 3) ImagePositionPatient, mm.
         slice_location: (n,) SliceLocation, mm.
@@ -45,11 +59,14 @@ class Slices:
             InstanceCreationTime, each in any unit.
         file_name: (n,) the objects' names.
         frame_number: (n,) 1-based frame numbers, 0 in an object without an image.
+        focal_plane: (n,) of a level of a slide what its focal planes are ordered by, from the glass up; NaN
+            of any other slice.
     """
 
     series_instance_uid: Sequence[str]
     size: IntArray
     localizer: NDArray[np.bool_]
+    aside: NDArray[np.bool_]
     orientation: FloatArray
     position: FloatArray
     slice_location: FloatArray
@@ -58,6 +75,7 @@ class Slices:
     times: FloatArray
     file_name: Sequence[str]
     frame_number: IntArray
+    focal_plane: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,9 @@ def arrange(slices: Slices) -> Arrangement:
     primary = slices.instance_number.copy()
     time = np.full(count, np.nan)
     notes: list[str] = []
-    for number, members in enumerate(stacks):
+    # A slide's label shows whose it is: where there is nothing else, there is no main stack.
+    first = 1 if stacks and slices.aside[stacks[0][0]] else 0
+    for number, members in enumerate(stacks, first):
         piled = _sort_stack(slices, members)
         order.append(piled.order)
         stack_numbers[members] = number
@@ -105,9 +125,10 @@ def arrange(slices: Slices) -> Arrangement:
         primary[members] = piled.primary[members]
         time[members] = _varying_time(slices.times[members])
         if piled.without_position:
+            verbs = ("has", "comes") if piled.without_position == 1 else ("have", "come")
             notes.append(
-                f"stack {number}: {piled.without_position} of {len(members)} slices have no position "
-                "and come after those that have one"
+                f"stack {number}: {piled.without_position} of {len(members)} slices {verbs[0]} no position "
+                f"and {verbs[1]} after those that have one"
             )
     names = _ranks(slices.file_name)[imageless]
     order.append(imageless[np.lexsort((slices.frame_number[imageless], names))])
@@ -131,20 +152,26 @@ def _ranks(names: Sequence[str]) -> IntArray:
 def _stacks(slices: Slices) -> list[IntArray]:
     """The slices of each stack, the main one first.
 
-    Stack 0 is the largest that is no localizer; of equal ones the one that was acquired first.
+    Stack 0 is the largest that is no localizer; of equal ones the one that was acquired first. Levels of a
+    slide come the smallest first, whatever the number of their slices.
     """
     names = _ranks(slices.file_name)
     keys: dict[tuple[object, ...], list[int]] = {}
     # By name, so that what a stack is measured against does not depend on the order of the input.
     for i in np.lexsort((slices.frame_number, names)).tolist():
         if slices.size[i, 0]:
-            key = (slices.series_instance_uid[i], *slices.size[i].tolist(), bool(slices.localizer[i]))
+            is_level = not np.isnan(slices.focal_plane[i])
+            kind = (bool(slices.localizer[i]), bool(slices.aside[i]), is_level)
+            key = (slices.series_instance_uid[i], *slices.size[i].tolist(), *kind)
             keys.setdefault(key, []).append(i)
     stacks = [part for members in keys.values() for part in _by_orientation(slices, np.array(members))]
 
-    def rank(members: IntArray) -> tuple[bool, int, float, float, float, int]:
+    def rank(members: IntArray) -> tuple[bool, int, int, float, float, float, int]:
+        is_level = not np.isnan(slices.focal_plane[members[0]])
+        rows, columns = slices.size[members[0], :2].tolist()
         return (
             bool(slices.localizer[members[0]]),
+            rows * columns if is_level else 0,
             -len(members),
             _least(slices.times[members, _ACQUISITION_TIME]),
             _least(slices.acquisition_number[members]),
@@ -229,6 +256,10 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
     The first is NaN where a slice has no place; smaller comes first.
     """
     primary = np.full(len(slices.file_name), np.nan)
+    if not np.isnan(slices.focal_plane[members[0]]):
+        # A slide has no place in a patient; its focal planes are nearer to each other than locations can be.
+        primary[members] = slices.instance_number[members]
+        return np.unique(slices.focal_plane[members], return_inverse=True)[1].astype(np.float64), "I", primary
     positions = slices.position[members]
     placed = ~np.isnan(positions).any(axis=1)
     if placed.any():
@@ -274,3 +305,53 @@ def _locations(along: FloatArray) -> IntArray:
             start, number = value, number + 1
         location[rank] = number
     return location
+
+
+def patient_orientation(cosines: Sequence[float]) -> str:
+    r"""Where rows and columns lead, as the values of PatientOrientation (0020,0020; PS3.3 C.7.6.1.1.1).
+
+    Args:
+        cosines: ImageOrientationPatient: row cosines, then column cosines.
+
+    Returns:
+        For instance `L\P`, the usual axial slice: rows lead to the patient's left, columns to the back.
+        Oblique directions have several letters, the closest axis first. Empty where cosines span no plane.
+    """
+    orientation = np.asarray(cosines, np.float64)
+    if _normal(orientation) is None:
+        return ""
+    return "\\".join(_letters(direction) for direction in (orientation[:3], orientation[3:]))
+
+
+def unusual_orientation(cosines: Sequence[float]) -> str:
+    """How a slice lies that is upside down, mirrored or turned, or empty where it lies as usual.
+
+    Args:
+        cosines: ImageOrientationPatient: row cosines, then column cosines.
+    """
+    orientation = np.asarray(cosines, np.float64)
+    normal = _normal(orientation)
+    if normal is None:
+        return ""
+    directions = orientation[:3], orientation[3:]
+    if any(np.abs(direction).max() < _STRAIGHT for direction in directions):
+        return ""
+    row, column = (_letters(direction)[0] for direction in directions)
+    plane, usual_row, usual_column = _USUAL[_AXES[int(np.argmax(np.abs(normal)))]]
+    if column == usual_column and row == (usual_row or row):
+        return ""
+    found, usual = _edges(row, column), _edges(usual_row, usual_column)
+    return f"{plane} slices are shown as stored, with the patient's {found}, not with the {usual}"
+
+
+def _letters(direction: FloatArray) -> str:
+    """The letters of the axes that a direction follows, the closest first."""
+    ranked = sorted(range(3), key=lambda axis: -abs(direction[axis]))
+    leading = [axis for axis in ranked if abs(direction[axis]) >= _LEAST_COSINE]
+    return "".join(_ENDS[axis][int(direction[axis] < 0)] for axis in leading)
+
+
+def _edges(row: str, column: str) -> str:
+    """What lies at the left and upper edge of a picture whose rows and columns lead so."""
+    left = f"{_NAMES[_OPPOSITE[row]]} on the left and " if row else ""
+    return f"{left}{_NAMES[_OPPOSITE[column]]} on top"

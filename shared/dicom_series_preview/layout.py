@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 Tile: TypeAlias = npt.NDArray[np.uint8]
 """uint8, (rows, columns) grey or (rows, columns, 3) RGB."""
 
-# A pixel longer than this in one direction is a header's mistake (a spacing in the wrong unit, a
-# placeholder). 5 mm slices reformatted at 0.5 mm are 1:10.
-LARGEST_PIXEL_RATIO = 20.0
-
 # Measured on a step of 130 grey levels and on a zone plate, 512 x 512 -> 128 x 128 (Pillow 13):
 #            beyond the step   alias   contrast kept   ms
 #   BOX             0           12.4        85        0.22
@@ -43,29 +39,8 @@ _FAILED_GREY = 48
 _FAILED_CROSS_GREY = 144
 
 
-def aspect_of(
-    pixel_spacing: Sequence[float] | None = None,
-    imager_pixel_spacing: Sequence[float] | None = None,
-    nominal_scanned_pixel_spacing: Sequence[float] | None = None,
-    pixel_aspect_ratio: Sequence[float] | None = None,
-) -> tuple[float, float]:
-    r"""The shape of a pixel, from the first element that gives a usable one.
-
-    Each is a pair: row spacing \ column spacing, which is the vertical distance first (PS3.3 10.7.1.3), or
-    vertical \ horizontal size for PixelAspectRatio (PS3.3 C.7.6.3.1.7). Passed over are pairs that are not
-    two finite numbers above 0 and pixels longer than `LARGEST_PIXEL_RATIO`.
-
-    Returns:
-        Height and width of a pixel, in mm or only relative to each other; (1, 1) where nothing is usable.
-    """
-    for pair in (pixel_spacing, imager_pixel_spacing, nominal_scanned_pixel_spacing, pixel_aspect_ratio):
-        if pair is not None and len(pair) == 2 and _is_pixel_shape(pair[0], pair[1]):
-            return float(pair[0]), float(pair[1])
-    return 1.0, 1.0
-
-
 def tile_size(
-    rows: int, columns: int, width: int, row_spacing_mm: float, column_spacing_mm: float
+    rows: int, columns: int, width: int, pixel_height: float, pixel_width: float
 ) -> tuple[int, int]:
     """The size of a tile that shows rows x columns pixels in their true proportions.
 
@@ -73,14 +48,13 @@ def tile_size(
         rows: Rows (0028,0010).
         columns: Columns (0028,0011).
         width: The tile's width in pixels.
-        row_spacing_mm: Vertical distance between pixel centres.
-        column_spacing_mm: Horizontal distance. A pair that `aspect_of` would pass over counts as square.
+        pixel_height: Vertical distance between pixel centres, above 0; in mm, or relative to the other one.
+        pixel_width: Horizontal distance, above 0.
 
     Returns:
         Width and height; the height is rounded, a half up, and at least 1.
     """
-    ratio = row_spacing_mm / column_spacing_mm if _is_pixel_shape(row_spacing_mm, column_spacing_mm) else 1.0
-    return width, max(1, _round_half_up(width * rows / columns * ratio))
+    return width, max(1, _round_half_up(width * rows / columns * (pixel_height / pixel_width)))
 
 
 def fitted_size(width: int, height: int, largest_width: int, largest_height: int) -> tuple[int, int]:
@@ -143,6 +117,41 @@ def resize(
     return result
 
 
+def overlay_opacity(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """How much of each pixel of a tile an overlay hides: by the area it covers, thin lines more than that.
+
+    Up to 1:4 a pixel that is half covered is hidden, as one at the rim of padding is shown (see `resize`).
+    Beyond, a line one pixel wide would fade away; it hides half of what it crosses at any size.
+
+    Args:
+        mask: bool (r, c), the pixels of the image that the overlay marks.
+        size: Width and height of the tile.
+
+    Returns:
+        float32 (height, width), 0 (nothing) to 1.
+    """
+    # Most rows and columns of most overlays are empty.
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    down, across = _shares(mask.shape[0], size[1])[:, rows], _shares(mask.shape[1], size[0])[:, columns]
+    covered = down @ mask[np.ix_(rows, columns)].astype(np.float32) @ across.T
+    shrink = max(mask.shape[0] / size[1], mask.shape[1] / size[0])
+    return np.asarray(np.minimum(max(2.0, shrink / 2) * covered, 1), np.float32)
+
+
+def draw_overlay(tile: Tile, opacity: npt.NDArray[np.float32]) -> Tile:
+    """Draw an overlay in full white.
+
+    Args:
+        tile: uint8 (height, width) or (height, width, 3).
+        opacity: float32 (height, width), as `overlay_opacity` gives it.
+
+    Returns:
+        The tile with it, a new array.
+    """
+    share = opacity if tile.ndim == 2 else opacity[..., np.newaxis]
+    return np.asarray(np.rint(tile + (255 - tile) * share), np.uint8)
+
+
 def grid(tiles: Sequence[Tile], columns: int, rows: int, tile_width: int, tile_height: int) -> Tile:
     """Put tiles together, row by row.
 
@@ -185,12 +194,6 @@ def failed_tile(width: int, height: int) -> Tile:
     draw.line((0, bottom, right, 0), fill=_FAILED_CROSS_GREY, width=thickness)
     draw.rectangle((0, 0, right, bottom), outline=_FAILED_CROSS_GREY, width=thickness)
     return np.array(image)
-
-
-def _is_pixel_shape(vertical: float, horizontal: float) -> bool:
-    if not (math.isfinite(vertical) and math.isfinite(horizontal) and vertical > 0 and horizontal > 0):
-        return False
-    return max(vertical, horizontal) <= LARGEST_PIXEL_RATIO * min(vertical, horizontal)
 
 
 def _round_half_up(value: float) -> int:

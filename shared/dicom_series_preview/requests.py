@@ -32,12 +32,16 @@ class Picture:
         image_width: Width of one tile in pixels; its height follows the image's proportions.
         quality: 0 (smallest) to 100 (best).
         stack: The stack that is shown, 0 the main one.
+        untile: Siemens mosaics are shown as the slices in them.
+        overlays: Overlay planes are drawn into the images.
     """
 
     image_format: ImageFormat
     image_width: int = DEFAULT_IMAGE_WIDTH
     quality: int = DEFAULT_QUALITY
     stack: int = 0
+    untile: bool = False
+    overlays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class ImageRequest:
         picture: How it is written.
         position: 0 (first slice) to 1 (last slice).
         slice_offset: Slices to move on from there.
-        contrast: The contrast; the file's own, else auto, where none is asked for.
+        contrast: The contrast; where none is asked for the file's own, else by what the image shows.
     """
 
     series: SeriesName
@@ -98,7 +102,7 @@ class MosaicRequest:
         rows: Tiles one below the other.
         start: First position shown, 0 to 1.
         end: Last position shown, 0 to 1.
-        contrast: The contrast; the file's own, else auto, where none is asked for.
+        contrast: The contrast; where none is asked for the file's own, else by what the image shows.
     """
 
     series: SeriesName
@@ -277,6 +281,12 @@ class _Reader:
             return default
         return number
 
+    def flag(self, name: str) -> bool:
+        text = self.text(name)
+        if text is not None and text.lower() not in ("true", "false"):
+            self.problem(RequestError(name, f"{text!r} is neither true nor false"))
+        return text is not None and text.lower() == "true"
+
     def range(self) -> tuple[float, float]:
         """`start` and `end`."""
         before = len(self.problems)
@@ -295,6 +305,8 @@ class _Reader:
             image_width=self.integer("image_width", DEFAULT_IMAGE_WIDTH, 1, _LARGEST_SIDE),
             quality=self.integer("quality", DEFAULT_QUALITY, 0, 100),
             stack=self.integer("stack", 0, 0, None),
+            untile=self.flag("untile"),
+            overlays=self.flag("overlays"),
         )
 
     def contrast(self) -> ContrastSpec:

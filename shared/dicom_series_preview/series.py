@@ -19,6 +19,7 @@ from dicom_series_preview.errors import (
     ObjectNotFoundError,
     SeriesNameError,
     SeriesNotFoundError,
+    counted,
 )
 from dicom_series_preview.index import (
     DamagedIndexError,
@@ -382,7 +383,8 @@ class SeriesOpener:
         series, listing = wish.series, wish.listing
         if len(listing) > self.limits.instances:
             raise LimitError(
-                "series", f"{series} has {len(listing)} objects; the limit is {self.limits.instances}"
+                "series",
+                f"{series} has {counted(len(listing), 'object')}; the limit is {self.limits.instances}",
             )
         folder = f"{series}/"
         named = [info for info in listing if is_passed_over(info.path)]
@@ -476,8 +478,9 @@ def _still_true(
 
 def _nothing_reason(skipped: Sequence[Skipped]) -> str:
     """Why a series has nothing, with the first of its objects as the example."""
-    reasons = {item.reason for item in skipped}
-    if len(reasons) == 1:
-        return f"none of its {len(skipped)} objects is a readable DICOM instance: {next(iter(reasons))}"
     first = skipped[0]
-    return f"none of its {len(skipped)} objects is a readable DICOM instance; {first.name}: {first.reason}"
+    if len(skipped) == 1:
+        return f"its one object is no readable DICOM instance: {first.reason}"
+    text = f"none of its {len(skipped)} objects is a readable DICOM instance"
+    same = all(item.reason == first.reason for item in skipped)
+    return f"{text}: {first.reason}" if same else f"{text}; {first.name}: {first.reason}"

@@ -24,12 +24,14 @@ class Limits:
         frame_bytes: The largest frame that is decoded, in decoded bytes.
         output_pixels: The largest picture, in pixels.
         instances: The most objects of one series.
+        matrix_pixels: The largest level of a slide that is put together, in pixels.
     """
 
     header_bytes: int = 64 * 2**20
     frame_bytes: int = 2**30
     output_pixels: int = 100_000_000
     instances: int = 200_000
+    matrix_pixels: int = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)

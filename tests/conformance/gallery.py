@@ -155,7 +155,7 @@ def _render(service: PreviewService, index: Index, stack: int) -> Rendered:
 def _height(index: Index, rows: Sequence[int]) -> float:
     """A slice's height, where its width is 1."""
     first = index.slices([int(rows[0])])[0]
-    pixel = first.pixel_spacing_mm or first.pixel_aspect_ratio or (1.0, 1.0)
+    pixel = first.pixel_shape
     return first.pixels.rows * pixel[0] / (first.pixels.columns * pixel[1])
 
 

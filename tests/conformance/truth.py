@@ -85,7 +85,7 @@ def frames(folder: Path, series: str) -> Iterator[Frame]:
     storage = open_storage(str(folder), Settings(folder), {})
     index = PreviewService(storage, None, Limits()).index(IndexRequest.from_strings(series, {})).index
     firsts = [row for members in index.stacks.values() for row in members.tolist()]
-    slices = [item for item in index.slices(firsts) if item.frame_number == 1]
+    slices = [item for item in index.frames(firsts) if item.frame_number == 1]
     for fetched in fetch_frames(storage, series, slices):
         name = f"{series}/{fetched.slice.file_name}"
         if fetched.error is not None:

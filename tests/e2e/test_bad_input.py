@@ -251,7 +251,7 @@ def odd_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (*MOSAIC, "--start", "0.01", "--end", "0.02"),
             "no slice lies from 0.01 to 0.02; the nearest is",
         ),
-        ((*MOSAIC, "--stack", "7"), "stack: 7 is none of this series' stacks: 0 (40 slices), 1 (1 slices)"),
+        ((*MOSAIC, "--stack", "7"), "stack: 7 is none of this series' stacks: 0 (40 slices), 1 (1 slice)"),
         (("mosaic", SERIES, "b.webp/"), ""),
         (("mosaic", SERIES, f"{LONG}.webp"), "ile name too long"),
     ],
@@ -380,7 +380,7 @@ def test_no_tile_left_is_an_error(sixty: synthetic.Synthetic, tmp_path: Path, re
         *("get-image", "sixty", "a.webp", "--position", 0, "--root", tmp_path / "sixty"),
         *("--cache-dir", tmp_path / "elsewhere"),
     )
-    assert "none of the 1 slices chosen can be shown" in line
+    assert "the one slice chosen cannot be shown" in line
 
 
 def test_object_that_goes_away_is_noticed(

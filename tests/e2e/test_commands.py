@@ -16,6 +16,8 @@ import pytest
 import synthetic
 from PIL import Image
 
+import make_dicom
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -375,6 +377,26 @@ def test_stack_shows_another_stack(local_root: Path, report_of: Callable[..., di
     report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--stack", 1, "--tile-width", 1)
     assert [tile["file_name"] for tile in report["tiles"]] == ["7c0ffee.dcm"]
     assert (report["stack"], report["stacks"]) == (1, [40, 1])
+
+
+def test_untile_shows_the_slices_in_mosaics(
+    tmp_path: Path,
+    local_root: Path,
+    succeed: Callable[..., commandline.Outcome],
+    report_of: Callable[..., Any],
+) -> None:
+    """`--untile` shows the slices in Siemens mosaics; of a series without any it says that it is in vain."""
+    folder = tmp_path / "root" / "M"
+    folder.mkdir(parents=True)
+    source = make_dicom.mosaic(np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8))
+    (folder / "1.dcm").write_bytes(make_dicom.encode(source))
+    assert report_of("mosaic", folder, "a.webp", "--untile")["slices"] == 4
+    assert report_of("mosaic", folder, "a.webp")["slices"] == 1
+    for command in (("get-image", "--position", 0), ("contrast-mosaic", "--contrast", "auto")):
+        report = report_of(command[0], folder, "a.webp", *command[1:], "--untile")
+        assert report["tiles"][0]["area"] == [8, 8, 8, 8]
+    outcome = succeed("get-image", SERIES, "a.webp", "--position", 0, "--root", local_root, "--untile")
+    assert "warning: untile has no effect: the series has no mosaic\n" in outcome.stderr
 
 
 # --- the report

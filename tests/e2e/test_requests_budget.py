@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import commandline
+import numpy as np
 import pytest
 import synthetic
+from pydicom import dcmread
 
 import doubles
+import make_dicom
 from dicom_series_preview.requests import MosaicRequest
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
@@ -96,6 +100,28 @@ def test_image_and_contrasts_warm(small: str, spend: Spend) -> None:
     assert len(report["tiles"]) == 12
     kinds, _ = spend("contrast-mosaic", small, "a.webp", "--position", 0.5, *contrasts)
     assert kinds == {"LIST": 1, "GET": 1}
+
+
+def test_overlays_cost_no_request_more(
+    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, counted: counting.CountingProxy
+) -> None:
+    """With overlays each slice is still one request; of those that have one it begins at the header."""
+    objects = dict(synthetic.series("overlays", 12, others=False).objects)
+    marked = sorted(objects)[:3]
+    for name in marked:
+        slice_ = dcmread(BytesIO(objects[name]))
+        make_dicom.overlay(slice_, np.eye(synthetic.SIDE, dtype=bool))
+        objects[name] = synthetic.encoded(slice_)
+    bucket("budget/overlays", objects)
+    kinds, _ = spend("mosaic", "overlays", "a.webp")
+    assert kinds == {"LIST": 1, "GET": 12 + 12}
+    kinds, report = spend("mosaic", "overlays", "a.webp")
+    assert (kinds, report["cost"]["bytes"]) == ({"LIST": 1, "GET": 12}, 12 * PIXELS)
+    kinds, report = spend("mosaic", "overlays", "a.webp", "--overlays")
+    assert kinds == {"LIST": 1, "GET": 12}
+    whole = {len(objects[name]) for name in marked}
+    assert {seen.length for seen in counted.gets() if seen.start == 0} == whole
+    assert report["cost"]["bytes"] == sum(len(objects[name]) for name in marked) + 9 * PIXELS
 
 
 def test_new_object_is_the_only_one_read(

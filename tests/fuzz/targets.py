@@ -19,7 +19,7 @@ import make_dicom as make
 from dicom_series_preview.decode import decode_frame, is_colour, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError
 from dicom_series_preview.headers import Converter, Header, Incomplete, PixelDescription, data_set_of, parse
-from dicom_series_preview.index import Index, Record, build
+from dicom_series_preview.index import Index, Record, build, untiled
 from indexing import PROVENANCE, header_of
 
 if TYPE_CHECKING:
@@ -106,7 +106,11 @@ def _index(data: bytes) -> None:
         return
     index = Index.from_parquet(Index(build(records, PROVENANCE)).to_parquet())
     rows = [int(row) for members in index.stacks.values() for row in members]
-    assert len(index.slices(rows)) == len(rows)
+    slices = index.slices(rows)
+    assert len(slices) == len(rows)
+    for item in slices:
+        index.parts(item)
+    untiled(index)
     assert {record.name for record in index.records()} == {"odd", "plain"}
 
 

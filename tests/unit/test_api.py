@@ -58,6 +58,17 @@ def test_pictures(root: Path) -> None:
     assert [tile.contrast.kind for tile in compared.report.tiles] == ["preset", "custom", "auto"]
 
 
+def test_options_are_values(root: Path) -> None:
+    """Options may be numbers and truth values, as well as text."""
+    volume = np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8)
+    (root / "M").mkdir()
+    (root / "M" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.mosaic(volume)))
+    series = Series("M", root=root)
+    assert series.mosaic(untile=True).report.slices == 4
+    assert series.mosaic(untile="true", tile_width="2").report.slices == 4
+    assert series.mosaic(untile=False).report.slices == 1
+
+
 def test_numbers_and_text_are_the_same(root: Path) -> None:
     """Options may be numbers or text, and None is an option that is not given."""
     series = Series("S", root=str(root))

@@ -46,10 +46,12 @@ def test_examples_of_the_help_can_be_typed(line: str) -> None:
 @pytest.mark.parametrize("name", PICTURES)
 def test_options_of_the_door_are_not_the_requests(name: str) -> None:
     """Root, cache, report and verbosity are this door's; everything else that is given is the request's."""
-    line = f"p {name} S a.webp --root /r --cache-dir c --no-cache --report r.json -v -q 3 --stack 1"
+    line = (
+        f"p {name} S a.webp --root /r --cache-dir c --no-cache --report r.json -v -q 3 --stack 1 --overlays"
+    )
     options = dict(parsed(line).params)
     del options["series"], options["output"]
-    assert cli._given(options) == {"quality": ["3"], "stack": ["1"]}
+    assert cli._given(options) == {"quality": ["3"], "stack": ["1"], "overlays": ["true"]}
 
 
 def test_options_that_are_not_given_are_left_out() -> None:

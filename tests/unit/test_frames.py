@@ -20,11 +20,12 @@ from dicom_series_preview.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.headers import overlay_data
 from dicom_series_preview.index import Index, Provenance, Record, build
 from dicom_series_preview.series import SeriesName, SeriesOpener
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
-from doubles import CountingStorage, FailingStorage
+from doubles import CountingStorage, FailingStorage, Wrapper
 from indexing import readable_records
 
 SERIES = "s"
@@ -35,12 +36,13 @@ CODESTREAMS = [b"".join(frame) for frame in JPEG_FRAMES]
 class Held:
     """Objects in a counted storage, and their slices by file name and frame."""
 
-    def __init__(self, objects):
+    def __init__(self, objects, *, overlays=False):
         self.memory = MemoryStorage({f"{SERIES}/{name}": data for name, data in objects.items()})
         self.storage = CountingStorage(self.memory)
         index = SeriesOpener(self.memory, None, Limits()).open(SeriesName(SERIES)).index
         rows = np.flatnonzero(index.table["FrameNumber"].is_valid().to_numpy())
-        self.slices = sorted(index.slices(rows.tolist()), key=lambda s: (s.file_name, s.frame_number))
+        slices = index.slices(rows.tolist(), overlays=overlays)
+        self.slices = sorted(slices, key=lambda s: (s.file_name, s.frame_number))
 
     def fetch(self, slices=None, storage=None):
         """Frames in the order of the slices."""
@@ -218,6 +220,95 @@ def test_some_frames_cost_some_ranges():
     assert held.fetch([]) == []
 
 
+# --- overlays
+
+
+def with_overlay(source, **elements):
+    """A data set with a plane of 10 x 10 bits."""
+    return make.overlay(source, np.ones((10, 10), bool), **elements)
+
+
+def headers_of(held):
+    """What each frame has of its object's header; all of them must be readable, and the frames be there."""
+    frames = held.fetch()
+    assert [f.error for f in frames] == [None] * len(frames)
+    return [overlay_data(f.header, f.slice.object_size) for f in frames]
+
+
+BITS = {0x6000: np.packbits(np.ones(100, bool), bitorder="little").tobytes() + b"\0"}
+
+
+@pytest.mark.parametrize("syntax", [make.IMPLICIT, make.EXPLICIT, make.DEFLATED])
+def test_header_comes_with_a_single_frame(syntax):
+    """A frame whose overlay is wanted comes with its header, in one request from the first byte on."""
+    held = Held({"a": make.encode(with_overlay(make.image()), syntax)}, overlays=True)
+    assert held.data() == [bytes(range(48))]
+    assert [r.start for r in held.storage.ranges] == [0]
+    assert headers_of(held) == [BITS]
+
+
+def test_header_comes_with_a_single_codestream():
+    """So it does with a compressed frame."""
+    source = with_overlay(make.image(PixelData=make.encapsulate([JPEG_FRAMES[1]])))
+    held = Held({"a": make.encode(source, make.JPEG)}, overlays=True)
+    assert held.data() == [CODESTREAMS[1]]
+    assert [r.start for r in held.storage.ranges] == [0]
+    assert headers_of(held) == [BITS]
+
+
+def test_frames_share_the_request_for_their_header():
+    """Of an object with several frames the header is one request more, and no byte of it comes twice."""
+    native = with_overlay(make.image(NumberOfFrames=3, PixelData=bytes(range(144))))
+    encapsulated = with_overlay(make.image(NumberOfFrames=3, PixelData=make.encapsulate(JPEG_FRAMES, None)))
+    for source, syntax, frames in (
+        (native, make.EXPLICIT, [bytes(range(i, i + 48)) for i in (0, 48, 96)]),
+        (encapsulated, make.JPEG, CODESTREAMS),
+    ):
+        data = make.encode(source, syntax)
+        held = Held({"a": data}, overlays=True)
+        assert held.data() == frames
+        assert sorted(r.start for r in held.storage.ranges)[:2] == [0, held.slices[0].location.offset]
+        assert held.storage.received <= len(data)
+        assert headers_of(held) == [BITS] * 3
+
+
+@pytest.mark.parametrize("table", [(), (0, 20, 44)], ids=["none", "wrong"])
+def test_whole_objects_bring_their_header(table):
+    """Frames that come from their whole object find the header in it."""
+    source = with_overlay(make.image(NumberOfFrames=3, PixelData=make.encapsulate(JPEG_FRAMES, table)))
+    held = Held({"a": make.encode(source, make.JPEG)}, overlays=True)
+    assert held.data() == CODESTREAMS
+    assert headers_of(held) == [BITS] * 3
+
+
+def test_frames_without_overlays_come_alone():
+    """No header is asked for where there is no overlay, none was asked for, or it lies in the pixel data."""
+    embedded = {"OverlayBitsAllocated": 16, "OverlayBitPosition": 12, "OverlayData": None}
+    for source, overlays in (
+        (make.image(), True),
+        (with_overlay(make.image()), False),
+        (with_overlay(make.image(), **embedded), True),
+    ):
+        held = Held({"a": make.encode(source)}, overlays=overlays)
+        assert held.data() == [bytes(range(48))]
+        assert held.storage.received == 48
+
+
+def test_a_header_that_is_withheld_is_its_frames_error():
+    """Where the storage gives no header, the object's frames fail with its reason, and no others."""
+    several = make.encode(with_overlay(make.image(NumberOfFrames=2, PixelData=bytes(96))))
+    held = Held({"a": several, "b": make.encode(make.image(2))}, overlays=True)
+
+    class Withholding(Wrapper):
+        def fetch(self, ranges):
+            for fetched in super().fetch(ranges):
+                error = AccessDeniedError("memory://x/a") if fetched.range.start == 0 else None
+                yield replace(fetched, data=b"" if error else fetched.data, error=error)
+
+    errors = [type(frame.error) for frame in held.fetch(storage=Withholding(held.memory))]
+    assert errors == [AccessDeniedError, AccessDeniedError, type(None)]
+
+
 # --- what is broken
 
 
@@ -336,10 +427,14 @@ def test_real_frames_are_pydicoms(real_data, part):
         table = build([replace(record, version=version)], Provenance(SERIES, "memory://objects", "f", 1))
         index = Index(table)
         rows = index.table["FrameNumber"].to_pylist()
-        slices = index.slices(range(len(rows)))[:: max(1, len(rows) // 5)]
+        slices = index.frames(range(len(rows)))[:: max(1, len(rows) // 5)]
         frames = {f.slice.frame_number: f for f in fetch_frames(storage, SERIES, slices)}
         assert len(frames) == len(slices), path
         dataset = pydicom.dcmread(path, force=True)
+        if path.name == "GH626.dcm":
+            # Behind its sequence that counts itself too short pydicom finds no pixels.
+            assert record.pixel_keyword not in dataset
+            continue
         compared += compare(record, dataset, frames, path)
         assert len(storage.ranges) <= len(slices) + 1, path
     assert compared > 60

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_series_preview.geometry import Slices, arrange
+from dicom_series_preview.geometry import Slices, arrange, patient_orientation, unusual_orientation
 from make_dicom import AXIAL, CORONAL, SAGITTAL
 
 NAN = math.nan
@@ -22,6 +22,8 @@ def one(name, position=NO_POSITION, orientation=AXIAL, **facts):
         "series": "1.2",
         "size": (512, 512, 1),
         "localizer": False,
+        "aside": False,
+        "focal_plane": NAN,
         "slice_location": NAN,
         "acquisition_number": NAN,
         "instance_number": NAN,
@@ -40,6 +42,7 @@ def slices_of(slices):
         series_instance_uid=[s["series"] for s in slices],
         size=np.array([s["size"] for s in slices], np.int64).reshape(-1, 3),
         localizer=np.array([s["localizer"] for s in slices], bool),
+        aside=np.array([s["aside"] for s in slices], bool),
         orientation=np.array([s["orientation"] for s in slices], float).reshape(-1, 6),
         position=np.array([s["position"] for s in slices], float).reshape(-1, 3),
         slice_location=np.array([s["slice_location"] for s in slices], float),
@@ -48,6 +51,7 @@ def slices_of(slices):
         times=np.array([[s[time] for time in TIMES] for s in slices], float).reshape(-1, 5),
         file_name=[s["name"] for s in slices],
         frame_number=np.array([s["frame_number"] for s in slices], np.int64),
+        focal_plane=np.array([s["focal_plane"] for s in slices], float),
     )
 
 
@@ -391,3 +395,86 @@ def test_every_slice_is_there_once(facts):
         known = places[places >= 0]
         assert (places[: len(known)] == known).all()
         assert (np.diff(known) >= 0).all()
+
+
+# --- orientation
+
+
+@pytest.mark.parametrize(
+    ("cosines", "letters"),
+    [
+        (AXIAL, "L\\P"),
+        ((1, 0, 0, 0, 0, -1), "L\\F"),
+        ((0, 1, 0, 0, 0, -1), "P\\F"),
+        ((-1, 0, 0, 0, -1, 0), "R\\A"),
+        ((0, -1, 0, 0, 0, 1), "A\\H"),
+        ((1, 0, 0, 0, 0.9, -0.43), "L\\PF"),
+        ((0.6, -0.8, 0, 0.1, 0.1, -0.98), "AL\\FLP"),
+        ((0.9999, 0.01, 0, -0.01, 0.9999, 0), "L\\P"),
+        ((1, 0, 0, 1, 0, 0), ""),
+        ((0, 0, 0, 0, 0, 0), ""),
+        ((math.nan, 0, 0, 0, 1, 0), ""),
+    ],
+)
+def test_where_rows_and_columns_lead(cosines, letters):
+    """Letters name the ends of the axes in order of dominance, as PatientOrientation does."""
+    assert patient_orientation(cosines) == letters
+
+
+@pytest.mark.parametrize(
+    "cosines",
+    [
+        AXIAL,
+        (1, 0, 0, 0, 0.93, -0.37),
+        (1, 0, 0, 0, 0, -1),
+        (0, 1, 0, 0, 0, -1),
+        (0, -1, 0, 0, 0, -1),
+        (-0.7, 0.7, 0, 0, 0, -1),
+        (0, 0, 0, 0, 0, 0),
+    ],
+)
+def test_usual_orientations_are_not_worth_a_word(cosines):
+    """Front on top and right on the left, heads up, gantry tilt, and what lies between the axes."""
+    assert unusual_orientation(cosines) == ""
+
+
+@pytest.mark.parametrize(
+    ("cosines", "plane", "found", "usual"),
+    [
+        (
+            (1, 0, 0, 0, -1, 0),
+            "axial",
+            "right on the left and back on top",
+            "right on the left and front on top",
+        ),
+        (
+            (-1, 0, 0, 0, 1, 0),
+            "axial",
+            "left on the left and front on top",
+            "right on the left and front on top",
+        ),
+        (
+            (-1, 0, 0, 0, -1, 0),
+            "axial",
+            "left on the left and back on top",
+            "right on the left and front on top",
+        ),
+        (
+            (0, 1, 0, 1, 0, 0),
+            "axial",
+            "front on the left and right on top",
+            "right on the left and front on top",
+        ),
+        (
+            (-1, 0, 0, 0, 0, -1),
+            "coronal",
+            "left on the left and head on top",
+            "right on the left and head on top",
+        ),
+        ((0, 1, 0, 0, 0, 1), "sagittal", "front on the left and feet on top", "head on top"),
+    ],
+)
+def test_unusual_orientations_are_told(cosines, plane, found, usual):
+    """What is mirrored, upside down or turned is named by its left and upper edge."""
+    expected = f"{plane} slices are shown as stored, with the patient's {found}, not with the {usual}"
+    assert unusual_orientation(cosines) == expected

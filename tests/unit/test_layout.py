@@ -6,9 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dicom_series_preview.layout import aspect_of, failed_tile, fitted_size, grid, resize, tile_size
+from dicom_series_preview.layout import (
+    draw_overlay,
+    failed_tile,
+    fitted_size,
+    grid,
+    overlay_opacity,
+    resize,
+    tile_size,
+)
 
-NAN, INF = float("nan"), float("inf")
+RANDOM = np.random.default_rng(1)
 
 pictures = hnp.arrays(
     np.uint8,
@@ -27,33 +35,6 @@ def padded_pictures(draw):
     return image, draw(hnp.arrays(np.bool_, image.shape[:2]))
 
 
-# --- aspect_of
-
-
-def test_aspect_takes_the_first_that_is_there():
-    """PixelSpacing wins over ImagerPixelSpacing, NominalScannedPixelSpacing and PixelAspectRatio."""
-    pairs = [(1, 2), (3, 4), (5, 6), (7, 8)]
-    for present in range(4):
-        assert aspect_of(*[None] * present, *pairs[present:]) == pairs[present]
-    assert aspect_of() == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    "unusable",
-    [(0, 1), (1, 0), (-1, -1), (NAN, 1), (1, INF), (INF, INF), (0.5,), (), (1, 2, 3), (20.1, 1), (1, 20.1)],
-)
-def test_unusable_spacing_is_passed_over(unusable):
-    """A pair that is no two finite numbers above 0, or a pixel longer than 20:1, gives way to the next."""
-    assert aspect_of(unusable, None, (0.5, 0.25)) == (0.5, 0.25)
-    assert aspect_of(unusable) == (1.0, 1.0)
-
-
-def test_longest_pixel_that_counts():
-    """A pixel of 20:1 is still believed, whichever way it lies."""
-    assert aspect_of((20, 1)) == (20, 1)
-    assert aspect_of((0.05, 1)) == (0.05, 1)
-
-
 # --- tile_size
 
 
@@ -69,9 +50,6 @@ def test_longest_pixel_that_counts():
         ((5, 2), 1, (1, 1), (1, 3)),  # 2.5 too
         ((1, 2), 1, (0.3, 0.1), (1, 2)),  # 1.5, though 0.3 / 0.1 is a little less than 3
         ((1, 1000), 128, (1, 1), (128, 1)),  # never nothing
-        ((512, 256), 128, (0, 1), (128, 256)),  # unusable: square
-        ((512, 256), 128, (NAN, 1), (128, 256)),
-        ((512, 256), 128, (1, 100), (128, 256)),
     ],
 )
 def test_tile_height_follows_pixels_and_spacing(shape, width, spacing, expected):
@@ -296,6 +274,49 @@ def test_mask_of_another_shape_is_a_mistake():
     """A mask belongs to its picture."""
     with pytest.raises(ValueError, match="a mask of"):
         resize(np.zeros((4, 4), np.uint8), (2, 2), np.ones((4, 5), bool))
+
+
+# --- overlays
+
+
+@pytest.mark.parametrize("shrink", [1, 2, 3, 4])
+def test_overlay_hides_twice_the_area_it_covers(shrink):
+    """Down to a quarter, a pixel's opacity is twice its covered share, and all from a half on."""
+    mask = RANDOM.random((6 * shrink, 8 * shrink)) < 0.3
+    covered = mask.reshape(6, shrink, 8, shrink).mean(axis=(1, 3))
+    expected = np.minimum(1, 2 * covered)
+    assert overlay_opacity(mask, (8, 6)) == pytest.approx(expected, abs=1e-6)
+
+
+@given(st.integers(1, 1500), st.floats(0, 1, exclude_max=True), st.integers(1, 64), st.booleans())
+def test_a_line_stays_visible_in_the_smallest_tile(length, place, side, upright):
+    """A line one pixel wide hides at least half of what it crosses, at any size and in any direction."""
+    mask = np.zeros((length, length), bool)
+    mask[:, int(place * length)] = True
+    opacity = overlay_opacity(mask if upright else mask.T, (side, side))
+    assert (opacity.sum(axis=1 if upright else 0) >= 0.5 - 1e-4).all()
+
+
+def test_an_overlay_of_nothing_hides_nothing():
+    """Without a marked pixel the opacity is 0 everywhere."""
+    assert not overlay_opacity(np.zeros((50, 40), bool), (8, 10)).any()
+
+
+def test_enlarged_overlay_lies_on_its_pixels():
+    """Of an enlarged picture, an overlay hides exactly the marked pixels' squares."""
+    mask = RANDOM.random((5, 7)) < 0.5
+    assert (overlay_opacity(mask, (21, 15)) == np.kron(mask, np.ones((3, 3)))).all()
+
+
+def test_overlay_is_drawn_white():
+    """An opacity of 1 is white and one of 0 the picture, in every channel; the picture itself stays."""
+    for shape in ((2, 2), (2, 2, 3)):
+        tile = np.full(shape, 100, np.uint8)
+        drawn = draw_overlay(tile, np.array([[0, 0.5], [0.2, 1]], np.float32))
+        expected = np.array([[100, 178], [131, 255]])
+        assert (drawn == (expected if len(shape) == 2 else expected[..., np.newaxis])).all()
+        assert drawn.dtype == np.uint8
+        assert (tile == 100).all()
 
 
 # --- grid

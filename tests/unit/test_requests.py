@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -88,6 +89,15 @@ def test_format_follows_the_extension(output: str, image_format: ImageFormat) ->
     assert mosaic(output).picture.image_format is image_format
 
 
+def test_overlays_are_drawn_where_asked_for() -> None:
+    """Overlays are an option of every picture, and off without it."""
+    for build in (mosaic, partial(image, position="0"), partial(contrasts, "lung")):
+        drawn = [
+            build(**given).picture.overlays for given in ({}, {"overlays": "true"}, {"overlays": "false"})
+        ]
+        assert drawn == [False, True, False]
+
+
 # --- ranges
 
 
@@ -99,6 +109,7 @@ def test_format_follows_the_extension(output: str, image_format: ImageFormat) ->
         ("image_width", ["1", "512"], ["0", "65501", "12px"]),
         ("quality", ["0", "100"], ["-1", "101", "25.5"]),
         ("stack", ["0", "3"], ["-1", "main"]),
+        ("overlays", ["true", "false", "True"], ["", "1", "yes"]),
         ("start", ["0", "0.0", "1", ".5", "1e-3"], ["-0.1", "1.0001", "nan", "inf", "-inf", "x", ""]),
         ("end", ["0", "1", "0.5"], ["2", "nan", "half"]),
         ("contrast", ["lung", "ct-lung", "soft", "1500/-500", "auto", "embedded"], ["", "0/1", "x", "1"]),

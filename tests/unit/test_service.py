@@ -212,6 +212,13 @@ def test_tile_height_follows_pixel_spacing() -> None:
     assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
 
 
+def test_spacing_that_cannot_be_gives_way() -> None:
+    """A spacing that no pixel has is passed over for the next one, in the picture too."""
+    slice_ = uniform(1, 0, PixelSpacing=[1.0, 100.0], ImagerPixelSpacing=[2.0, 1.0])
+    rendered = Bench(files(slice_)).mosaic(tile_width=1)
+    assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
+
+
 def test_colour_series_gives_a_colour_picture() -> None:
     """Colour is shown as it is; a window does not apply, and the report says so."""
     red = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -250,7 +257,7 @@ def test_other_stacks_by_number() -> None:
     bench = Bench({**ramp(3), **files(coronal)})
     assert bench.mosaic().report.stacks == (3, 1)
     assert [tile.file_name for tile in bench.mosaic(stack=1).report.tiles] == ["9.dcm"]
-    with pytest.raises(RequestError, match=r"0 \(3 slices\), 1 \(1 slices\)"):
+    with pytest.raises(RequestError, match=r"0 \(3 slices\), 1 \(1 slice\)"):
         bench.mosaic(stack=2)
 
 
@@ -431,6 +438,8 @@ def test_series_without_an_image() -> None:
     bench = Bench(files(make_dicom.report(1), make_dicom.report(2)))
     with pytest.raises(NoImageError, match="none of its 2 objects has an image"):
         bench.mosaic()
+    with pytest.raises(NoImageError, match="its one object has no image"):
+        Bench(files(make_dicom.report(1))).mosaic()
 
 
 def test_no_such_series() -> None:
@@ -484,7 +493,7 @@ def test_limit_of_objects() -> None:
 
 def test_limit_of_a_frame() -> None:
     """A frame that would decode to more bytes than the limit is not decoded."""
-    with pytest.raises(UndecodableError, match="none of the 1 slices chosen can be shown"):
+    with pytest.raises(UndecodableError, match="the one slice chosen cannot be shown; the frame has"):
         Bench(ramp(1), limits=Limits(frame_bytes=100)).mosaic()
 
 
@@ -583,3 +592,53 @@ def test_index_path_of_a_local_cache_is_a_path() -> None:
     bench = Bench(ramp(2), cache=IndexCache(MemoryStorage(url="file:///a%20b/%C3%BC%23")))
     opened = bench.service.index(IndexRequest.from_strings("S", {}))
     assert bench.service.index_path(opened) == "/a b/ü#/indices/S_index.parquet"
+
+
+# --- what the file does not say
+
+
+def test_without_a_window_what_is_shown_decides() -> None:
+    """CT of a head is shown as a brain, by itself and among others, and the report names the window."""
+    head = files(*(uniform(i, 20 * i, BodyPartExamined="HEAD") for i in range(5)))
+    rendered = Bench(head).mosaic(tile_width=5, tile_height=1)
+    assert greys(rendered) == pytest.approx([255, 191, 128, 64, 0], abs=1)
+    contrast = rendered.report.tiles[0].contrast
+    assert (contrast.kind, contrast.name, contrast.width, contrast.center) == ("default", "ct-brain", 80, 40)
+    assert rendered.report.warnings == ()
+    assert Bench(head).mosaic(contrast="auto").report.tiles[0].contrast.kind == "auto"
+
+
+def test_slices_of_uptake_are_pooled() -> None:
+    """Tiles of a PET compare: the coldest slice is dark beside the hottest, whatever its own rescale."""
+    given = {"Modality": "PT", "RescaleIntercept": 0.0}
+    slopes = {1: 4.0, 2: 2.0, 3: 1.0}
+    pet = files(*(uniform(i, 76, RescaleSlope=slope, **given) for i, slope in slopes.items()))
+    rendered = Bench(pet).mosaic(tile_width=3, tile_height=1)
+    assert greys(rendered) == pytest.approx([64, 128, 255], abs=1)
+    assert {tile.contrast.name for tile in rendered.report.tiles} == {"uptake"}
+    assert {tile.contrast.width for tile in rendered.report.tiles} == {4400.0}
+
+
+def test_pictures_lie_as_they_are_stored_and_say_how() -> None:
+    """A slice that is stored upside down stays so; the report names its directions and warns once."""
+    halves = np.repeat(np.array([1024, 1424], "<u2"), SIDE * SIDE // 2).tobytes()
+    usual = files(*(uniform(i, 0, PixelData=halves) for i in (1, 2)))
+    flipped = [1.0, 0.0, 0.0, 0.0, -1.0, 0.0]
+    turned = files(*(uniform(i, 0, PixelData=halves, ImageOrientationPatient=flipped) for i in (1, 2)))
+    pictures = [
+        Bench(objects).mosaic(tile_width=2, tile_height=1, contrast="400/200") for objects in (usual, turned)
+    ]
+    assert pictures[0].data == pictures[1].data
+    reports = [picture.report for picture in pictures]
+    assert [{tile.patient_orientation for tile in report.tiles} for report in reports] == [{"L\\P"}, {"L\\A"}]
+    assert reports[0].warnings == ()
+    (warning,) = reports[1].warnings
+    assert warning.startswith(
+        "axial slices are shown as stored, with the patient's right on the left and back on"
+    )
+
+
+def test_images_without_an_orientation_have_no_letters() -> None:
+    """A projection has no plane in the patient, and says nothing of it."""
+    report = Bench(files(uniform(1, 0, ImageOrientationPatient=None))).image(0).report
+    assert (report.tiles[0].patient_orientation, report.warnings) == ("", ())

@@ -66,7 +66,7 @@ def frame_of(data: bytes, uid: str, samples: np.ndarray, contrast: Contrast | No
         high_bit=bits - 1,
         pixel_representation=int(samples.dtype.kind == "i"),
     )
-    item = Slice(0, "", 0, "", "", 1, 0, "Z", 0.0, None, pixels, contrast or Contrast(), None, None)
+    item = Slice(0, "", 0, "", "", 1, 0, "Z", 0.0, None, pixels, contrast or Contrast(), None, None, None)
     return FrameBytes(item, data)
 
 

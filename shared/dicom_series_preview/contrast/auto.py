@@ -28,6 +28,7 @@ class AutoWindow:
     def __init__(self) -> None:
         self._histograms: dict[Contrast, _Histogram] = {}
         self._values: list[NDArray[np.float64]] = []
+        self._pooled: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
 
     def add(self, samples: NDArray[Any], contrast: Contrast) -> None:
         """Add one slice's stored values.
@@ -35,6 +36,7 @@ class AutoWindow:
         Raises:
             DecodeError: The slice's modality LUT is cut off.
         """
+        self._pooled = None
         if samples.dtype.kind != "f" and samples.dtype.itemsize <= 2:
             rescale = Contrast(contrast.rescale_slope, contrast.rescale_intercept, contrast.modality_lut)
             histogram = self._histograms.setdefault(rescale, _Histogram())
@@ -51,10 +53,11 @@ class AutoWindow:
         Returns:
             One value for each percent, or None where nothing but padding was added.
         """
-        values, counts = self._pool()
+        if self._pooled is None:
+            self._pooled = self._pool()
+        values, ends = self._pooled
         if not values.size:
             return None
-        ends = np.cumsum(counts)
         return tuple(_percentile(values, ends, percent) for percent in percents)
 
     def window(self) -> Window | None:
@@ -74,7 +77,7 @@ class AutoWindow:
         return Window(low + width / 2, width)
 
     def _pool(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """All modality values in ascending order, and how often each occurs."""
+        """All modality values in ascending order, and how many there are up to and with each."""
         values = list(self._values)
         counts = [np.ones(part.size, np.int64) for part in values]
         for rescale, histogram in self._histograms.items():
@@ -86,7 +89,7 @@ class AutoWindow:
             return np.empty(0), np.empty(0, np.int64)
         pooled = np.concatenate(values)
         order = np.argsort(pooled)
-        return pooled[order], np.concatenate(counts)[order]
+        return pooled[order], np.cumsum(np.concatenate(counts)[order])
 
 
 class _Histogram:

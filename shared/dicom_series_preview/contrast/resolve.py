@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from dicom_series_preview.contrast.defaults import default_window
 from dicom_series_preview.headers.image import LookupTable
 
 if TYPE_CHECKING:
@@ -21,17 +22,18 @@ class Applied:
     """The contrast of one slice, for rendering it and for the report.
 
     Attributes:
-        kind: `preset`, `custom`, `auto`, `embedded`, or `none`: colour, or nothing but padding.
+        kind: `preset`, `custom`, `auto`, `embedded`, `default` (by what the image shows), or `none` (colour,
+            or nothing but padding).
         function: `LINEAR`, `LINEAR_EXACT`, `SIGMOID`, `LUT` or `NONE`.
         center: Window center in modality units, where the function has one.
         width: Window width in modality units, > 0, where the function has one.
-        name: The preset's name, or empty.
+        name: The name of the preset or of the default window, or empty.
         explanation: The window's or LUT's explanation from the header, or empty.
         lut: The VOI LUT, where the function is `LUT`.
         warning: Why this is not what was asked for, or empty. Holds nothing from the header.
     """
 
-    kind: Literal["preset", "custom", "auto", "embedded", "none"]
+    kind: Literal["preset", "custom", "auto", "embedded", "default", "none"]
     function: Function
     center: float = 0.0
     width: float = 0.0
@@ -66,11 +68,21 @@ def resolve(spec: ContrastSpec, contrast: Contrast, pooled: AutoWindow) -> Appli
     applied = _embedded(spec, contrast)
     if applied is not None:
         return applied
+    applied = _default(contrast, pooled) if spec.kind == "default" else _auto(pooled)
+    used = f"{applied.name or 'auto'} is used instead"
     if contrast.windows:
-        return replace(_auto(pooled), warning="the file's window has no positive width; auto is used instead")
+        return replace(applied, warning=f"the file's window has no positive width; {used}")
     if spec.kind == "embedded":
-        return replace(_auto(pooled), warning="the file has no window; auto is used instead")
-    return _auto(pooled)
+        return replace(applied, warning=f"the file has no window; {used}")
+    return applied
+
+
+def _default(contrast: Contrast, pooled: AutoWindow) -> Applied:
+    found = default_window(contrast, pooled)
+    if found is None:
+        return _auto(pooled)
+    name, window = found
+    return Applied("default", "LINEAR_EXACT", window.center, window.width, name=name)
 
 
 def _auto(pooled: AutoWindow) -> Applied:

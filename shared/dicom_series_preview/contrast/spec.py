@@ -35,7 +35,8 @@ class ContrastSpec:
     """A wish for contrast; its text is its canonical label.
 
     Attributes:
-        kind: `preset`, `custom`, `auto`, `embedded`, or `default`: embedded where there is one, else auto.
+        kind: `preset`, `custom`, `auto`, `embedded`, or `default`: embedded where there is one, else by what
+            the image shows, else auto.
         name: The preset's name, or the embedded view's explanation.
         center: Center of a preset or custom window, in modality units.
         width: Width of a preset or custom window, in modality units, > 0.

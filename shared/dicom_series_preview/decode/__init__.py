@@ -6,8 +6,21 @@ import alone costs a cold start more than a hundred milliseconds.
 """
 
 from dicom_series_preview.decode.colour import is_colour, to_rgb
-from dicom_series_preview.decode.frame import decode_frame, has_means
+from dicom_series_preview.decode.frame import decode_frame, decode_words, has_means
+from dicom_series_preview.decode.overlays import embedded_overlay, own_overlay
 from dicom_series_preview.decode.registry import CodecInfo, codecs
-from dicom_series_preview.decode.values import Decoded
+from dicom_series_preview.decode.values import Decoded, Words
 
-__all__ = ["CodecInfo", "Decoded", "codecs", "decode_frame", "has_means", "is_colour", "to_rgb"]
+__all__ = [
+    "CodecInfo",
+    "Decoded",
+    "Words",
+    "codecs",
+    "decode_frame",
+    "decode_words",
+    "embedded_overlay",
+    "has_means",
+    "is_colour",
+    "own_overlay",
+    "to_rgb",
+]

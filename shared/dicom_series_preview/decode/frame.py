@@ -15,6 +15,7 @@ from dicom_series_preview.settings import Limits
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_series_preview.decode.values import Words
     from dicom_series_preview.headers.image import PixelDescription
 
 _LIMIT_BYTES = Limits().frame_bytes
@@ -48,19 +49,30 @@ def decode_frame(
         UnsupportedTransferSyntaxError: No decoder reads the transfer syntax.
         DecodeError: The bytes are cut off or broken, disagree with the description, or exceed the limit.
     """
-    codec = find_codec(pixels.transfer_syntax_uid)
-    _check_description(pixels, limit_bytes)
-    if codec.decode_native is not None:
-        words = codec.decode_native(data, pixels, bit_offset)
-    elif codec.decode is None or not len(data):
-        raise DecodeError("the frame is empty")
-    elif reduction > 1 and codec.decode_reduced is not None and has_means(pixels):
-        words = codec.decode_reduced(data, pixels, reduction)
-    else:
-        words = codec.decode(data, pixels)
+    words = decode_words(data, pixels, bit_offset=bit_offset, limit_bytes=limit_bytes, reduction=reduction)
     samples = stored_values(words, pixels)
     _check_samples(samples, pixels, words.reduction)
     return Decoded(samples, words.photometric_interpretation, words.reduction, words.offset)
+
+
+def decode_words(
+    data: bytes | memoryview,
+    pixels: PixelDescription,
+    *,
+    bit_offset: int = 0,
+    limit_bytes: int = _LIMIT_BYTES,
+    reduction: int = 1,
+) -> Words:
+    """Decode exactly one frame into its codec's words, unused bits and all; see `decode_frame`."""
+    codec = find_codec(pixels.transfer_syntax_uid)
+    _check_description(pixels, limit_bytes)
+    if codec.decode_native is not None:
+        return codec.decode_native(data, pixels, bit_offset)
+    if codec.decode is None or not len(data):
+        raise DecodeError("the frame is empty")
+    if reduction > 1 and codec.decode_reduced is not None and has_means(pixels):
+        return codec.decode_reduced(data, pixels, reduction)
+    return codec.decode(data, pixels)
 
 
 def has_means(pixels: PixelDescription) -> bool:

@@ -10,11 +10,26 @@ from dicom_series_preview.headers.header import (
     parse,
     split_frames,
 )
-from dicom_series_preview.headers.image import Contrast, LookupTable, Palette, PixelDescription, Window
+from dicom_series_preview.headers.image import (
+    Content,
+    Contrast,
+    LookupTable,
+    Palette,
+    PixelDescription,
+    Window,
+)
+from dicom_series_preview.headers.mosaic import Mosaic, csa_values
+from dicom_series_preview.headers.overlays import (
+    OverlayPlane,
+    is_overlay_tag,
+    overlay_data,
+    overlay_planes,
+)
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
     PixelElement,
+    Scan,
     data_set_of,
     scan,
 )
@@ -47,6 +62,7 @@ __all__ = [
     "REAL_VRS",
     "SHARED_FUNCTIONAL_GROUPS",
     "Bulk",
+    "Content",
     "Contrast",
     "Converter",
     "Element",
@@ -55,16 +71,23 @@ __all__ = [
     "Incomplete",
     "Item",
     "LookupTable",
+    "Mosaic",
+    "OverlayPlane",
     "Palette",
     "PixelDescription",
     "PixelElement",
+    "Scan",
     "Window",
+    "csa_values",
     "data_set_of",
     "element_from_json",
     "element_to_json",
     "fragments",
     "from_json",
+    "is_overlay_tag",
     "keyword",
+    "overlay_data",
+    "overlay_planes",
     "parse",
     "private_creator",
     "pydicom",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dicom_series_preview.errors import HeaderError
 from dicom_series_preview.headers.scan import (
@@ -174,7 +174,13 @@ class _Place:
             place = self.inside.get(element.tag)
             if place is None:
                 place = self.inside[element.tag] = _Place(self.depth + 1)
-            return Element(element.tag, vr, place.items(element, context))
+            try:
+                return Element(element.tag, vr, place.items(element, context))
+            except HeaderError:
+                if not element.tag >> 16 & 1:
+                    raise
+                # Of a maker's own sequence that is broken the bytes are kept; pictures need nothing of it.
+                vr = "UN"
         value = value_of(element, vr, context.charset)
         return Element(element.tag, "UN" if isinstance(value, Bulk) and vr not in BULK_VRS else vr, value)
 
@@ -348,6 +354,9 @@ class _Raw(Mapping[int, RawElement]):
 
     def __contains__(self, tag: object) -> bool:
         return tag in self._like
+
+    def get(self, tag: int, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
+        return self[tag] if tag in self._like else default
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._like)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview.errors import HeaderError, NotDicomError
 from dicom_series_preview.headers.convert import MEDIA_STORAGE_SOP_CLASS
 from dicom_series_preview.headers.image import native_frame_bits
+from dicom_series_preview.headers.mosaic import Mosaic, mosaic_of
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
@@ -65,6 +66,7 @@ class Header:
         number_of_frames: Frames that can be shown; 0 in an object without an image.
         locations: Where each frame's data lie; empty where only the whole object tells: it is deflated, or
             encapsulated without an offset table that holds or a transfer syntax that says how.
+        mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
     """
 
     transfer_syntax_uid: str
@@ -74,6 +76,7 @@ class Header:
     object_size: int
     number_of_frames: int
     locations: tuple[FrameLocation, ...] = field(repr=False)
+    mosaic: Mosaic | None = None
 
 
 def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incomplete:
@@ -111,7 +114,14 @@ def _header(scanned: Scan, elements: Item, object_size: int) -> Header:
         if not scanned.deflated:
             locations = _locate(scanned, pixels, bits, frames, object_size)
     return Header(
-        scanned.transfer_syntax_uid, elements, pixels, scanned.length, object_size, frames, locations
+        scanned.transfer_syntax_uid,
+        elements,
+        pixels,
+        scanned.length,
+        object_size,
+        frames,
+        locations,
+        mosaic_of(elements, scanned.elements) if frames else None,
     )
 
 

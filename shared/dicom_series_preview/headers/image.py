@@ -115,6 +115,27 @@ class PixelDescription:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What an image shows, as far as that decides how it is shown where its file names no window.
+
+    Attributes:
+        modality: Modality (0008,0060), or empty.
+        image_type: The words of ImageType (0008,0008) and of the frame's FrameType (0008,9007).
+        body_part: BodyPartExamined (0018,0015), else the meaning of the anatomic region's code, or empty.
+        rescale_type: RescaleType (0028,1054), the unit of modality values, or empty.
+        is_rescaled: The file has RescaleIntercept (0028,1052), were it 0.
+        stored_range: The lowest and highest value that a stored value's bits can hold; None of float pixels.
+    """
+
+    modality: str = ""
+    image_type: tuple[str, ...] = ()
+    body_part: str = ""
+    rescale_type: str = ""
+    is_rescaled: bool = False
+    stored_range: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Contrast:
     """What an instance says of turning one frame's stored values into display values.
 
@@ -130,6 +151,7 @@ class Contrast:
         pixel_padding_range_limit: PixelPaddingRangeLimit (0028,0121), or its float or double twin
             (0028,0124/0125): a stored value.
         presentation_lut_shape: PresentationLUTShape (2050,0020), or empty.
+        content: What the image shows: it counts where there is neither window nor VOI LUT.
     """
 
     rescale_slope: float = 1.0
@@ -141,3 +163,4 @@ class Contrast:
     pixel_padding_value: float | None = None
     pixel_padding_range_limit: float | None = None
     presentation_lut_shape: str = ""
+    content: Content = Content()

@@ -408,23 +408,58 @@ def _walk_data_set(
 ) -> tuple[PixelElement | None, int]:
     """Walk the root data set up to the pixels; returns them, and the bytes it took."""
     data, words = buffer.data, _TAG[little]
+    element: RawElement | None = None
     while not buffer.at_end(position):
         if position + 8 > len(data):
             buffer.need(position + 8, position, "an element")
         group, number = words(data, position)
         tag = group << 16 | number
+        if element is not None and (tag == 0 or tag >> 16 in _ILLEGAL_GROUPS):
+            element, position = _with_all_items(buffer, element, position)
+            elements[element.tag] = element
+            tag = _tag(data, position, little=little)
         if tag >= _FIRST_PIXEL_TAG:
             if tag in PIXEL_KEYWORDS:
                 return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
-            if group in _ILLEGAL_GROUPS:
+            if tag >> 16 in _ILLEGAL_GROUPS:
                 raise HeaderError(f"broken: {tag_text(tag)} at byte {position} is no element of a data set")
             if tag > _LAST_PIXEL_TAG:
                 break
         if tag == 0 and elements:
             _check_padding(buffer, position)
             break
-        elements[tag], position = _read_element(buffer, position, explicit=explicit, little=little)
+        element, position = _read_element(buffer, position, explicit=explicit, little=little)
+        elements[tag] = element
     return None, position
+
+
+def _with_all_items(buffer: Buffer, element: RawElement, behind: int) -> tuple[RawElement, int]:
+    """The element, and the offset behind it, by its items where its length is another than they have.
+
+    Some writers count a sequence's length a few bytes short, so that the walk goes on inside it. Its items
+    are believed only where they end at an element that may follow it; else the element stays as it is.
+    """
+    start = position = behind - len(element.value)
+    try:
+        while _tag_at(buffer, position, little=element.little) == _ITEM:
+            length = _length(buffer.data, position + 4, little=element.little)
+            position += 8
+            if length == UNDEFINED:
+                position = _skip_item(buffer, position, little=element.little, depth=0)
+            else:
+                buffer.need(position + length, position, "an item")
+                position += length
+        following = _tag_at(buffer, position, little=element.little)
+    except HeaderError:
+        return element, behind
+    if position == start or not element.tag < following <= _LAST_PIXEL_TAG:
+        return element, behind
+    return element._replace(value=buffer.data[start:position], behind=position), position
+
+
+def _tag_at(buffer: Buffer, position: int, *, little: bool) -> int:
+    buffer.need(position + 8, position, "an element")
+    return _tag(buffer.data, position, little=little)
 
 
 def _check_padding(buffer: Buffer, position: int) -> None:

@@ -198,11 +198,11 @@ def value_of(element: RawElement, vr: str, charset: bytes) -> Value:
         return _text(raw, vr, charset) if raw else ()
     keep = len(raw) <= _INLINE_BYTES or element.tag in LOOKUP_TABLE_DATA
     if keep and not element.little and vr == "OW":
-        raw = _swapped(raw)
+        raw = swapped_words(raw)
     return Bulk(len(raw), hashlib.sha256(raw).hexdigest(), raw if keep else None)
 
 
-def _swapped(raw: bytes) -> bytes:
+def swapped_words(raw: bytes) -> bytes:
     """Big endian 16-bit words as little endian."""
     even = raw[: len(raw) & ~1]
     return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))

@@ -129,8 +129,7 @@ class PreviewApi:
             # The series has changed since it was planned: what is shown has a tag of its own.
             plan = rendered.plan
             headers = _picture_headers(plan)
-        failed = [tile for tile in rendered.report.tiles if tile.error is not None]
-        if failed:
+        if _failed_tiles(rendered):
             # What stood in the way of a tile may pass; the picture is not kept, here or by anyone else.
             headers["Cache-Control"] = "no-store"
             del headers["ETag"]
@@ -158,7 +157,7 @@ class PreviewApi:
         if rendered is not None:
             if rendered.report.warnings:
                 all_headers["Preview-Warnings"] = str(len(rendered.report.warnings))
-            failed = sum(tile.error is not None for tile in rendered.report.tiles)
+            failed = _failed_tiles(rendered)
             if failed:
                 all_headers["Preview-Failed-Tiles"] = str(failed)
         if len(data) > self.answer_limit_bytes and self.renders is not None:
@@ -214,6 +213,11 @@ class PreviewApi:
             names = ", ".join(sorted(self.services))
             raise RequestError("root", f"is one alias of this deployment: {names}")
         return self.services[named[0]]()
+
+
+def _failed_tiles(rendered: Rendered) -> int:
+    """How many tiles could not be shown, in whole or in part."""
+    return sum(tile.error is not None or tile.failed_frames > 0 for tile in rendered.report.tiles)
 
 
 def _own_copy(query: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -365,7 +369,7 @@ def _summary(opened: OpenedSeries) -> dict[str, Any]:
         "fingerprint": provenance.fingerprint,
         "objects": provenance.listed,
         "limit": provenance.limit,
-        "slices": index.table.num_rows,
+        "slices": index.slice_count,
         "columns": index.table.column_names,
         "stacks": stacks,
         "skipped": [{"name": item.name, "reason": item.reason} for item in provenance.skipped],

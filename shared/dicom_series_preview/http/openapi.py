@@ -45,10 +45,12 @@ _PICTURE = (
     _query("image_width", _integer(DEFAULT_IMAGE_WIDTH, 1), "Width of each image in pixels."),
     _query("quality", _integer(DEFAULT_QUALITY, 0, 100), "0 (smallest) to 100 (best)."),
     _query("stack", _integer(0, 0), "Which stack of the series."),
+    _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
+    _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
 )
 _START = _query("start", {**_POSITION, "default": 0}, "First position shown.")
 _END = _query("end", {**_POSITION, "default": 1}, "Last position shown.")
-_ONE_CONTRAST = _query("contrast", _CONTRAST, "The contrast; else the file's own, else auto.")
+_ONE_CONTRAST = _query("contrast", _CONTRAST, "The contrast; else the file's own, else by what it shows.")
 _EARLIER = (
     _query("contrast_preset", {"type": "string"}, "A preset, instead of contrast.", deprecated=True),
     _query("window_width", {"type": "number"}, "With window_center, instead of contrast.", deprecated=True),

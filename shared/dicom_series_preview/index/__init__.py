@@ -2,9 +2,10 @@
 
 from dicom_series_preview.index.build import build
 from dicom_series_preview.index.collect import FIRST_RANGE_BYTES, HeaderReader, is_passed_over
-from dicom_series_preview.index.read import DamagedIndexError, Index, Slice
+from dicom_series_preview.index.read import DamagedIndexError, Index, Part, Slice
 from dicom_series_preview.index.records import Provenance, Record, Skipped, fingerprint
 from dicom_series_preview.index.schema import FIXED_COLUMNS, SCHEMA_VERSION
+from dicom_series_preview.index.untile import untiled
 
 __all__ = [
     "FIRST_RANGE_BYTES",
@@ -13,6 +14,7 @@ __all__ = [
     "DamagedIndexError",
     "HeaderReader",
     "Index",
+    "Part",
     "Provenance",
     "Record",
     "Skipped",
@@ -20,4 +22,5 @@ __all__ = [
     "build",
     "fingerprint",
     "is_passed_over",
+    "untiled",
 ]

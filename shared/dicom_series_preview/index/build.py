@@ -33,11 +33,14 @@ from dicom_series_preview.headers import (
     tag_key,
     to_json,
 )
+from dicom_series_preview.index.levels import WHOLE_SLIDE_IMAGE, Place, is_aside, places_of
 from dicom_series_preview.index.records import FrameElements, Provenance, Record, sequence_items
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
+    MOSAIC_COLUMNS,
     OTHER_ELEMENTS,
+    PART_COLUMNS,
     SCHEMA_VERSION,
     Column,
     arrow_number_type,
@@ -47,7 +50,7 @@ from dicom_series_preview.index.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
@@ -58,7 +61,7 @@ PROVENANCE_KEY = b"dicom_series_preview"
 CONSTANTS_KEY = b"dicom_series_preview.constant_elements"
 
 # Tags in numbers: asking the dictionary would import it wherever an index is only read.
-_IMAGE_TYPE, _FRAME_TYPE = 0x00080008, 0x00089007
+_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID = 0x00080008, 0x00089007, 0x00080016
 _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID = 0x00200012, 0x0020000E
 _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 # The palette's descriptors and data, then its segmented data, each of red, green and blue.
@@ -75,12 +78,43 @@ _TIMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """A slice to be: its record, its frame (0 without an image), and the elements that hold for it."""
+class Row:
+    """A row to be.
+
+    Attributes:
+        record: Number of its record.
+        frame_number: Its frame, 0 without an image.
+        elements: What holds for it.
+        place: Where the frame lies in a level of a slide; None of any other frame.
+    """
 
     record: int
     frame_number: int
     elements: Mapping[int, Element]
+    place: Place | None = None
+
+
+def slices_of(records: Sequence[Record]) -> list[list[Row]]:
+    """The rows of each slice, the slices in no order: one, or all tiles of a slide's level in their order."""
+    levels: dict[tuple[object, ...], list[Row]] = {}
+    slices: list[list[Row]] = []
+    for number, record in enumerate(records):
+        if not record.number_of_frames:
+            slices.append([Row(number, 0, record.frames()[0])])
+            continue
+        frames = record.frames()
+        places = places_of(record, frames)
+        for i, elements in enumerate(frames):
+            place = places[i] if places else None
+            level = (*place.level, place.rows, place.columns) if place is not None else None
+            members = [] if level is None else levels.setdefault(level, [])
+            if not members:
+                slices.append(members)
+            members.append(Row(number, i + 1, elements, place))
+    for members in levels.values():
+        # The parts of a concatenation come in the order of their names.
+        members.sort(key=lambda row: row.place.number if row.place is not None else 0)
+    return slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +126,7 @@ class _Rows:
         varying: The tags of the elements of which one and the same may not hold for all of them.
     """
 
-    rows: Sequence[_Row]
+    rows: Sequence[Row]
     varying: AbstractSet[int]
 
     def values(self, tag: int, convert: Callable[[Element | None], Any]) -> list[Any]:
@@ -120,15 +154,16 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         records: One an object, in any order.
         provenance: What the index says of itself; its notes are those of the order.
     """
-    rows = [
-        _Row(number, frame, elements)
-        for number, record in enumerate(records)
-        for frame, elements in enumerate(record.frames(), 1 if record.number_of_frames else 0)
-    ]
-    varying = _varying(rows)
-    arrangement = arrange(_slices(records, _Rows(rows, varying)))
-    rows = [rows[i] for i in arrangement.order.tolist()]
-    fields, arrays = _fixed(records, _Rows(rows, varying), arrangement, provenance)
+    slices = slices_of(records)
+    varying = _varying([row for members in slices for row in members])
+    arrangement = arrange(_arrangeable(records, _Rows([members[0] for members in slices], varying)))
+    order = arrangement.order.tolist()
+    rows = [row for i in order for row in slices[i]]
+    slice_of_row = np.repeat(np.arange(len(slices)), [len(slices[i]) for i in order])
+    fields, arrays = _fixed(records, _Rows(rows, varying), arrangement, slice_of_row, provenance)
+    for column, values in (*_parts(rows, slice_of_row), *_mosaics(records, rows)):
+        fields.append(column.field())
+        arrays.append(pa.array(values, column.type))
     constants = _constants([record.elements for record in records])
     record_of_row = np.array([row.record for row in rows], dtype=np.int64)
     taken = pa.array(record_of_row)
@@ -189,7 +224,7 @@ def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
     return list(named.values())
 
 
-def _varying(rows: Sequence[_Row]) -> set[int]:
+def _varying(rows: Sequence[Row]) -> set[int]:
     """The tags of the elements of which one and the same `Element` does not hold for all slices.
 
     Equal elements need not be equal cells: 0.0 is -0.0.
@@ -230,22 +265,27 @@ def _constants(headers: Sequence[Item]) -> Item:
     return constants
 
 
-def _slices(records: Sequence[Record], rows: _Rows) -> Slices:
-    """What sorting needs, as arrays."""
-    has_image = np.array([row.frame_number > 0 for row in rows.rows], dtype=bool)
-    sizes = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1))
-    size = np.array(
-        [[cell or default for cell in rows.cells(BY_NAME[name])] for name, default in sizes], dtype=np.int64
-    ).T
+def arrangeable(records: Sequence[Record], slices: Sequence[Sequence[Row]]) -> Slices:
+    """What sorting needs of slices, as arrays; of a slice of many frames its first frame tells it."""
+    rows = [members[0] for members in slices]
+    return _arrangeable(records, _Rows(rows, _varying(rows)))
+
+
+def _arrangeable(records: Sequence[Record], rows: _Rows) -> Slices:
+    lengths = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1))
+    size = np.array([[cell or default for cell in rows.cells(BY_NAME[name])] for name, default in lengths]).T
+    size[[row.frame_number == 0 for row in rows.rows]] = 0
+    focal_plane = np.full(len(rows.rows), np.nan)
+    for i, row in enumerate(rows.rows):
+        if row.place is not None:
+            size[i, :2], focal_plane[i] = (row.place.rows, row.place.columns), row.place.focal_plane
+    aside = _asides(rows)
+    kinds = [np.array(rows.values(tag, _names_a_localizer), bool) for tag in (_IMAGE_TYPE, _FRAME_TYPE)]
     return Slices(
         series_instance_uid=rows.values(_SERIES_INSTANCE_UID, _text),
-        size=np.where(has_image[:, np.newaxis], size, 0),
-        localizer=np.logical_or(
-            *(
-                np.array(rows.values(tag, _names_a_localizer), dtype=bool)
-                for tag in (_IMAGE_TYPE, _FRAME_TYPE)
-            )
-        ),
+        size=size,
+        localizer=np.any([*kinds, aside], axis=0),
+        aside=aside,
         orientation=_vectors(rows, "ImageOrientationPatient", 6),
         position=_vectors(rows, "ImagePositionPatient", 3),
         slice_location=_reals(rows.cells(BY_NAME["SliceLocation"])),
@@ -254,7 +294,15 @@ def _slices(records: Sequence[Record], rows: _Rows) -> Slices:
         times=np.array([_first_numbers(rows, candidates) for candidates in _TIMES]).T,
         file_name=[records[row.record].name for row in rows.rows],
         frame_number=np.array([row.frame_number for row in rows.rows], dtype=np.int64),
+        focal_plane=focal_plane,
     )
+
+
+def _asides(rows: _Rows) -> NDArray[np.bool_]:
+    """Which slices show the label or the overview of a slide."""
+    slides = rows.values(_SOP_CLASS_UID, lambda element: _text(element) == WHOLE_SLIDE_IMAGE)
+    known = zip(slides, rows.rows, strict=True)
+    return np.array([slide and is_aside(row.elements) for slide, row in known], dtype=bool)
 
 
 def _reals(cells: Sequence[float | None]) -> NDArray[np.float64]:
@@ -356,7 +404,11 @@ def _list_cell(column: Column, element: Element) -> list[Any] | None:
 
 
 def _fixed(
-    records: Sequence[Record], rows: _Rows, arrangement: Arrangement, provenance: Provenance
+    records: Sequence[Record],
+    rows: _Rows,
+    arrangement: Arrangement,
+    slice_of_row: NDArray[np.int64],
+    provenance: Provenance,
 ) -> tuple[list[pa.Field], list[pa.Array]]:
     """The columns that every index has."""
     count = len(rows.rows)
@@ -370,12 +422,12 @@ def _fixed(
         "FileName": [record.name for record in of_row],
         "SeriesUID": [provenance.series] * count,
         "StorageRoot": [provenance.root] * count,
-        "PrimaryPosition": _known(arrangement.primary_position),
-        "PrimaryAxis": arrangement.axis,
+        "PrimaryPosition": _known(arrangement.primary_position[slice_of_row]),
+        "PrimaryAxis": [arrangement.axis[i] for i in slice_of_row.tolist()],
         "FrameNumber": [row.frame_number or None for row in rows.rows],
-        "Stack": _counted(arrangement.stack),
-        "Location": _counted(arrangement.location),
-        "Time": _known(arrangement.time),
+        "Stack": _counted(arrangement.stack[slice_of_row]),
+        "Location": _counted(arrangement.location[slice_of_row]),
+        "Time": _known(arrangement.time[slice_of_row]),
         "ObjectSize": [record.size for record in of_row],
         "ObjectVersion": [record.version for record in of_row],
         "TransferSyntaxUID": [record.transfer_syntax_uid for record in of_row],
@@ -393,6 +445,27 @@ def _fixed(
             for column, values in columns
         ],
     )
+
+
+def _parts(rows: Sequence[Row], slice_of_row: NDArray[np.int64]) -> Iterator[tuple[Column, list[Any]]]:
+    """The columns that tell which slice a frame is a part of, where there is such a frame."""
+    if any(row.place for row in rows):
+        numbers = slice_of_row.tolist()
+        cells = [
+            (numbers[i], row.place.rows, row.place.columns, row.place.top, row.place.left)
+            if row.place
+            else (None,) * len(PART_COLUMNS)
+            for i, row in enumerate(rows)
+        ]
+        yield from zip(PART_COLUMNS, map(list, zip(*cells, strict=True)), strict=True)
+
+
+def _mosaics(records: Sequence[Record], rows: Sequence[Row]) -> Iterator[tuple[Column, list[Any]]]:
+    """The columns that tell of the slices in mosaics, where there is one."""
+    mosaics = [records[row.record].mosaic for row in rows]
+    if any(mosaics):
+        cells = [(mosaic.images, mosaic.normal) if mosaic else (None, None) for mosaic in mosaics]
+        yield from zip(MOSAIC_COLUMNS, map(list, zip(*cells, strict=True)), strict=True)
 
 
 def _known(numbers: NDArray[np.float64]) -> list[float | None]:
@@ -417,7 +490,7 @@ def _palettes(rows: _Rows) -> list[str | None]:
     return palettes
 
 
-def _per_frame_groups(records: Sequence[Record], rows: Sequence[_Row]) -> pa.Array:
+def _per_frame_groups(records: Sequence[Record], rows: Sequence[Row]) -> pa.Array:
     """Each frame's own item, so that the table grows with the frames and not with their square."""
     texts, macros = [], dict[int, tuple[Element, str]]()
     for row in rows:

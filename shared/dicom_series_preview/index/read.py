@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,20 @@ from dicom_series_preview.headers import (
     BULK_VRS,
     PER_FRAME_FUNCTIONAL_GROUPS,
     Bulk,
+    Content,
     Contrast,
     Element,
     FrameLocation,
     LookupTable,
+    Mosaic,
+    OverlayPlane,
     Palette,
     PixelDescription,
     Window,
     element_from_json,
     from_json,
+    is_overlay_tag,
+    overlay_planes,
     to_dataset,
 )
 from dicom_series_preview.index.build import (
@@ -35,7 +40,14 @@ from dicom_series_preview.index.build import (
     tag_of_field,
 )
 from dicom_series_preview.index.records import Provenance, Record, Skipped
-from dicom_series_preview.index.schema import BY_NAME, FIXED_COLUMNS, OTHER_ELEMENTS, SCHEMA_VERSION
+from dicom_series_preview.index.schema import (
+    BY_NAME,
+    FIXED_COLUMNS,
+    MOSAIC_COLUMNS,
+    OTHER_ELEMENTS,
+    PART_COLUMNS,
+    SCHEMA_VERSION,
+)
 from dicom_series_preview.selection import SortedStack
 
 if TYPE_CHECKING:
@@ -52,10 +64,10 @@ class DamagedIndexError(PreviewError):
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One row of the index as what it takes to show it.
+    """A slice as what it takes to show it: a frame, or a picture of its own that frames lie on.
 
     Attributes:
-        row: Its row in the index.
+        row: Its row in the index: its frame's, or its first frame's.
         file_name: The object's path below the series' folder.
         object_size: Bytes.
         object_version: The version that the index describes.
@@ -65,10 +77,14 @@ class Slice:
         primary_axis: `X`, `Y`, `Z` or `I`.
         primary_position: Coordinate on the primary axis in mm (InstanceNumber on `I`), or None.
         location: Where the frame's data lie, or None where only the whole object tells.
-        pixels: How its stored values are laid out.
+        pixels: How its stored values are laid out; of a slice that frames lie on, its own rows and columns.
         contrast: What they mean.
-        pixel_spacing_mm: Row and column spacing that hold for showing it, or None.
-        pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None.
+        pixel_spacing_mm: Row and column spacing that hold for showing it, or None where none is usable.
+        pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None where that is not usable.
+        image_orientation_patient: Row cosines, then column cosines, or None.
+        part_rows: Rows of the frames that lie on it, `Index.parts` has them; none where it is a frame.
+        overlays: The object's overlay planes, where they were asked for.
+        header_length: Bytes before its first frame, where it has such planes and a location.
     """
 
     row: int
@@ -85,6 +101,31 @@ class Slice:
     contrast: Contrast = field(repr=False)
     pixel_spacing_mm: tuple[float, float] | None
     pixel_aspect_ratio: tuple[int, int] | None
+    image_orientation_patient: tuple[float, ...] | None
+    overlays: tuple[OverlayPlane, ...] = ()
+    header_length: int = 0
+    part_rows: range = range(0)
+
+    @property
+    def pixel_shape(self) -> tuple[float, float]:
+        """Height and width of a pixel, in mm or only relative to each other; (1, 1) where nothing tells."""
+        return self.pixel_spacing_mm or self.pixel_aspect_ratio or (1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A frame that lies on a slice; what of it lies beyond the slice's edges is cut off.
+
+    Attributes:
+        frame: The frame.
+        top: Row of the slice, from 0, at which the frame's first row lies; below 0 where the slice begins
+            inside of it.
+        left: The same of its columns.
+    """
+
+    frame: Slice
+    top: int
+    left: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +133,7 @@ class Index:
     """The index of a series.
 
     Attributes:
-        table: One row a slice, in display order, stack after stack.
+        table: One row a frame, in display order, stack after stack; the frames of one slice are neighbours.
     """
 
     table: pa.Table
@@ -147,9 +188,17 @@ class Index:
 
     @cached_property
     def stacks(self) -> dict[int, np.ndarray[Any, np.dtype[np.int64]]]:
-        """By stack number, the rows of its slices in display order."""
+        """By stack number, the rows of its slices in display order; of a slice of many frames the first."""
         numbers = _floats(self.table["Stack"])
+        if self._has_parts:
+            slices = _floats(self.table["Slice"])
+            numbers[1:][slices[1:] == slices[:-1]] = np.nan
         return {int(n): np.flatnonzero(numbers == n) for n in np.unique(numbers) if n >= 0}
+
+    @property
+    def slice_count(self) -> int:
+        """Slices in all stacks."""
+        return sum(len(rows) for rows in self.stacks.values())
 
     def sorted_stack(self, number: int) -> SortedStack:
         """One stack's positions and times, in display order.
@@ -165,14 +214,79 @@ class Index:
             instance_numbers=_floats(self.table["InstanceNumber"])[rows],
         )
 
-    def slices(self, rows: Sequence[int]) -> list[Slice]:
+    def slices(self, rows: Sequence[int], *, overlays: bool = False) -> list[Slice]:
         """Rows as slices to show.
 
         Args:
-            rows: Rows of slices with an image.
+            rows: Rows of slices with an image, as `stacks` has them.
+            overlays: Say which overlay planes their objects have.
         """
-        fixed = self.table.select([column.name for column in FIXED_COLUMNS])
-        return [_slice(row, fixed.slice(row, 1).to_pylist()[0]) for row in rows]
+        frames = self._with_overlays(self.frames(rows)) if overlays else self.frames(rows)
+        return [self._put_together(item) for item in frames] if self._has_parts else frames
+
+    def frames(self, rows: Sequence[int]) -> list[Slice]:
+        """Rows as the frames that they are, on whatever slices those lie."""
+        return [_slice(row, self._fixed.slice(row, 1).to_pylist()[0]) for row in rows]
+
+    def parts(self, item: Slice) -> list[Part]:
+        """The frames that lie on a slice, those that it does not show left out; none where it is a frame."""
+        rows = item.part_rows
+        names = ("FileName", "Index", "FrameNumber", "FrameOffset", "FrameLength", "FrameTop", "FrameLeft")
+        columns = self.table.slice(rows.start, len(rows)).select(names).to_pydict() if rows else {}
+        first_of: dict[str, Slice] = {}
+        parts = []
+        for i, row in enumerate(rows):
+            name, index_row, number, offset, length, top, left = (columns[column][i] for column in names)
+            # An object's frames differ in their place alone.
+            first = first_of.get(name) or first_of.setdefault(name, self.frames([row])[0])
+            location = None if offset is None else FrameLocation(offset, length)
+            frame = replace(first, row=index_row, frame_number=number, location=location)
+            if (
+                -frame.pixels.rows < top < item.pixels.rows
+                and -frame.pixels.columns < left < item.pixels.columns
+            ):
+                parts.append(Part(frame, top, left))
+        return parts
+
+    @cached_property
+    def _has_parts(self) -> bool:
+        return PART_COLUMNS[0].name in self.table.column_names
+
+    @cached_property
+    def _fixed(self) -> pa.Table:
+        return self.table.select([column.name for column in FIXED_COLUMNS])
+
+    def _put_together(self, item: Slice) -> Slice:
+        """A row's slice: the one that its frame lies on, where it lies on one."""
+        number, rows, columns = (self.table[column.name][item.row].as_py() for column in PART_COLUMNS[:3])
+        if number is None:
+            return item
+        count = int(np.count_nonzero(_floats(self.table["Slice"]) == number))
+        pixels = replace(item.pixels, rows=rows, columns=columns)
+        return replace(item, pixels=pixels, part_rows=range(item.row, item.row + count))
+
+    def _with_overlays(self, slices: list[Slice]) -> list[Slice]:
+        columns = [column.name for column in self.table.schema if is_overlay_tag(tag_of_field(column))]
+        constants = {tag: element for tag, element in self.constants.items() if is_overlay_tag(tag)}
+        if not columns and not constants:
+            return slices
+        columns += [name for name in ("FileName", OTHER_ELEMENTS.name) if name in self.table.column_names]
+        # By object, its first row, which has what no column gives back, and where its first frame begins.
+        firsts: dict[str, tuple[int, int]] = {}
+        wanted = {item.file_name for item in slices}
+        cells = zip(self.table["FileName"].to_pylist(), self.table["FrameOffset"].to_pylist(), strict=True)
+        for row, (name, offset) in enumerate(cells):
+            if name in wanted:
+                first, start = firsts.get(name, (row, offset))
+                firsts[name] = first, min(start or 0, offset or 0)
+        part = self.table.select(columns).take(pa.array([row for row, _ in firsts.values()], pa.int64()))
+        planes = dict(zip(firsts, map(overlay_planes, _elements(part, constants)), strict=True))
+        return [
+            replace(item, overlays=planes[item.file_name], header_length=firsts[item.file_name][1])
+            if planes[item.file_name]
+            else item
+            for item in slices
+        ]
 
     def header(self, row: int) -> Dataset:
         """The header of the object that a row belongs to, binary values aside, as the object holds it.
@@ -230,6 +344,7 @@ class Index:
                     )
                     if located
                     else (),
+                    mosaic=_mosaic(part, i),
                 )
             )
         return records
@@ -239,13 +354,24 @@ class Index:
         return self.table[name].to_pylist() if name in self.table.column_names else None
 
 
+def _mosaic(part: pa.Table, row: int) -> Mosaic | None:
+    if MOSAIC_COLUMNS[0].name not in part.column_names:
+        return None
+    images, normal = (part[column.name][row].as_py() for column in MOSAIC_COLUMNS)
+    return None if images is None else Mosaic(images, tuple(normal) if normal is not None else None)
+
+
 def _positions(
     table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Each slice's coordinate on its stack's axis in mm, in full precision; NaN where it has none."""
+    """Each slice's coordinate on its stack's axis in mm, in full precision; NaN where it has none.
+
+    Focal planes of a slide, which have a location and no axis, are as far from each other as their numbers.
+    """
     axis = table["PrimaryAxis"][int(rows[0])].as_py()
     if axis == "I":
-        return np.full(len(rows), np.nan)
+        planes: np.ndarray[Any, np.dtype[np.float64]] = _floats(table["Location"])[rows]
+        return planes
     number = "XYZ".index(axis)
     exact = [np.nan if p is None else p[number] for p in table["ImagePositionPatient"].to_pylist()]
     positions: np.ndarray[Any, np.dtype[np.float64]] = np.array(exact, dtype=np.float64)[rows]
@@ -316,6 +442,7 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         contrast=_contrast(cells, pixels),
         pixel_spacing_mm=_spacing(cells),
         pixel_aspect_ratio=_pair(cells["PixelAspectRatio"]),
+        image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
     )
 
 
@@ -366,7 +493,31 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
         pixel_padding_value=_padding(cells, "Value", pixels),
         pixel_padding_range_limit=_padding(cells, "RangeLimit", pixels),
         presentation_lut_shape=(cells["PresentationLUTShape"] or "").strip(),
+        content=_content(cells, pixels),
     )
+
+
+_CODE_MEANING = 0x00080104
+
+
+def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
+    regions = [from_json(item) for item in json.loads(cells["AnatomicRegionSequence"] or "[]")]
+    region = regions[0].get(_CODE_MEANING) if regions else None
+    return Content(
+        modality=(cells["Modality"] or "").strip(),
+        image_type=tuple(word for word in (*(cells["ImageType"] or ()), *(cells["FrameType"] or ())) if word),
+        body_part=(cells["BodyPartExamined"] or str(region.first if region else None or "")).strip(),
+        rescale_type=(cells["RescaleType"] or "").strip(),
+        is_rescaled=cells["RescaleIntercept"] is not None,
+        stored_range=_stored_range(pixels) if pixels.pixel_keyword == "PixelData" else None,
+    )
+
+
+def _stored_range(pixels: PixelDescription) -> tuple[int, int]:
+    """The lowest and highest value of so many bits, no more than any decoder gives."""
+    values = 1 << min(pixels.bits_stored, 64)
+    lowest = -(values >> 1) if pixels.pixel_representation == 1 else 0
+    return lowest, lowest + values - 1
 
 
 def _padding(cells: dict[str, Any], end: str, pixels: PixelDescription) -> float | None:
@@ -438,6 +589,11 @@ def _palette(text: str | None, *, signed: bool) -> Palette | None:
     return Palette(red, green, blue, segmented=segmented)
 
 
+# A pixel longer than this in one direction is a header's mistake (a spacing in the wrong unit, a
+# placeholder). 5 mm slices reformatted at 0.5 mm are 1:10.
+_LARGEST_PIXEL_RATIO = 20.0
+
+
 def _spacing(cells: dict[str, Any]) -> tuple[float, float] | None:
     """Row and column spacing in mm that a picture is shown with, the first of the three that is usable."""
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
@@ -448,9 +604,10 @@ def _spacing(cells: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _pair(values: list[Any] | None) -> tuple[Any, Any] | None:
+    r"""Vertical and horizontal size of a pixel (row \ column spacing, PS3.3 10.7.1.3), or None."""
     if values is None or len(values) != 2 or not all(v is not None and 0 < v < float("inf") for v in values):
         return None
-    return values[0], values[1]
+    return (values[0], values[1]) if max(values) <= _LARGEST_PIXEL_RATIO * min(values) else None
 
 
 __all__ = ["BY_NAME", "DamagedIndexError", "Index", "Slice"]

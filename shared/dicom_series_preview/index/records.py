@@ -12,7 +12,7 @@ from dicom_series_preview.headers import PER_FRAME_FUNCTIONAL_GROUPS, SHARED_FUN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dicom_series_preview.headers import Element, FrameLocation, Header, Item
+    from dicom_series_preview.headers import Element, FrameLocation, Header, Item, Mosaic
     from dicom_series_preview.storage import ObjectInfo
 
 
@@ -39,6 +39,7 @@ class Record:
         elements: Its header by tag.
         number_of_frames: Frames that can be shown, 0 in an object without an image.
         locations: Where the frames' data lie, or empty where only the whole object tells.
+        mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Record:
     elements: Item = field(repr=False)
     number_of_frames: int
     locations: tuple[FrameLocation, ...] = field(repr=False)
+    mosaic: Mosaic | None = None
 
     @classmethod
     def of(cls, name: str, version: str, header: Header) -> Record:
@@ -64,6 +66,7 @@ class Record:
             elements=header.elements,
             number_of_frames=header.number_of_frames,
             locations=header.locations,
+            mosaic=header.mosaic,
         )
 
     def frames(self) -> list[Mapping[int, Element]]:

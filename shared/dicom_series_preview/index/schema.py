@@ -14,7 +14,7 @@ from dicom_series_preview.headers import keyword, private_creator, pydicom
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _FLOATS = pa.list_(pa.float64())
 
@@ -102,6 +102,12 @@ FIXED_COLUMNS = (
     Column("ModalityLUTSequence", pa.utf8(), "Modality LUT as DICOM JSON", 0x00283000),
     Column("VOILUTSequence", pa.utf8(), "VOI LUTs as DICOM JSON", 0x00283010),
     Column("Palette", pa.utf8(), "Palette colour tables as DICOM JSON"),
+    Column("Modality", pa.utf8(), "Modality", 0x00080060),
+    Column("ImageType", pa.list_(pa.utf8()), "Kind of image: value 3 tells localizers", 0x00080008),
+    Column("FrameType", pa.list_(pa.utf8()), "Kind of image, of a frame of its own", 0x00089007),
+    Column("BodyPartExamined", pa.utf8(), "Part of the body", 0x00180015),
+    Column("AnatomicRegionSequence", pa.utf8(), "Part of the body, coded, as DICOM JSON", 0x00082218),
+    Column("RescaleType", pa.utf8(), "Unit of modality values; HU are Hounsfield units", 0x00281054),
     Column("PresentationLUTShape", pa.utf8(), "IDENTITY or INVERSE", 0x20500020),
     Column("PixelPaddingValue", pa.int64(), "Stored value of pixels that are no image", 0x00280120),
     Column("PixelPaddingRangeLimit", pa.int64(), "Other end of the range of padding values", 0x00280121),
@@ -120,6 +126,25 @@ OTHER_ELEMENTS = Column(
     "OtherElements",
     pa.utf8(),
     "On an object's first row: its elements that no column gives back, as DICOM JSON; null: it is absent",
+)
+# Only where they say something: the first five of frames that are not slices, but tiles of a slide's level or
+# mosaics that are taken apart; the last two of mosaics.
+PART_COLUMNS = (
+    Column(
+        "Slice",
+        pa.int32(),
+        "Number of the slice that the frame is a part of, or has a part in; null: its own",
+    ),
+    Column("SliceRows", pa.int32(), "Rows of that slice"),
+    Column("SliceColumns", pa.int32(), "Columns of that slice"),
+    Column("FrameTop", pa.int32(), "Row of that slice, from 0, at which the frame's first row lies"),
+    Column("FrameLeft", pa.int32(), "Column of that slice, from 0, at which the frame's first column lies"),
+)
+MOSAIC_COLUMNS = (
+    Column(
+        "MosaicImages", pa.int32(), "Slices in a Siemens mosaic, 0 where it does not say; null: no mosaic"
+    ),
+    Column("MosaicNormal", _FLOATS, "Direction from each slice of a Siemens mosaic to the next"),
 )
 BY_NAME = {column.name: column for column in FIXED_COLUMNS}
 
@@ -160,7 +185,9 @@ def arrow_number_type(values: list[Any]) -> pa.DataType:
 __all__ = [
     "BY_NAME",
     "FIXED_COLUMNS",
+    "MOSAIC_COLUMNS",
     "OTHER_ELEMENTS",
+    "PART_COLUMNS",
     "SCHEMA_VERSION",
     "Column",
     "arrow_number_type",

@@ -27,20 +27,25 @@ from dicom_series_preview.decode import Decoded, is_colour, to_rgb
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
     DecodeError,
+    LimitError,
     NoImageError,
     ObjectChangedError,
     ObjectError,
     RequestError,
     StorageError,
     UndecodableError,
+    counted,
 )
 from dicom_series_preview.frames import fetch_frames
-from dicom_series_preview.index import Index, Skipped
-from dicom_series_preview.layout import failed_tile, fitted_size, grid, resize, tile_size
+from dicom_series_preview.geometry import patient_orientation, unusual_orientation
+from dicom_series_preview.index import Index, Skipped, untiled
+from dicom_series_preview.layout import draw_overlay, failed_tile, fitted_size, grid, resize, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
-from dicom_series_preview.service.reduced import area_of, decode_for_tile, wanted_reduction
+from dicom_series_preview.service.assemble import Gaps, Wanted, assemble, reason_of
+from dicom_series_preview.service.overlays import Overlay, overlay_of
+from dicom_series_preview.service.reduced import area_of, decode_for_tile, level_reduction, wanted_reduction
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
@@ -61,7 +66,7 @@ if TYPE_CHECKING:
 _REFRESHES = 2
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 2
+RENDERER = 3
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
@@ -174,15 +179,15 @@ class PreviewService:
             headers_read=opened.headers_read,
             stack=picture.stack,
             slices=len(plan.stack),
-            stacks=tuple(len(rows) for rows in opened.index.stacks.values()),
+            stacks=tuple(len(rows) for rows in plan.index.stacks.values()),
             width=image.shape[1],
             height=image.shape[0],
             tile_width=plan.tile[0],
             tile_height=plan.tile[1],
             tiles=tuple(reported),
             skipped=(*provenance.skipped, *_without_image(opened.index)),
-            notes=provenance.notes,
-            warnings=tuple(warnings),
+            notes=plan.index.provenance.notes,
+            warnings=(*plan.warnings, *warnings, *_unusual_orientation(plan)),
             cost=watch.cost(),
         )
         return Rendered(data, picture.image_format, report, plan)
@@ -224,6 +229,7 @@ class PreviewService:
         with watch.phase("index"):
             opened = self._opener().open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
+        plan.check_levels(self.limits.matrix_pixels)
         picture.image_format.check_size(
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
         )
@@ -233,7 +239,8 @@ class PreviewService:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
         reductions = plan.reductions()
-        for fetched in fetch_frames(self.storage, plan.opened.name, plan.slices):
+        whole = [item for item in plan.slices if not item.part_rows]
+        for fetched in fetch_frames(self.storage, plan.opened.name, whole):
             item = fetched.slice
             if fetched.error is not None:
                 frames[item.row] = _Frame(item, None, fetched.error)
@@ -249,7 +256,15 @@ class PreviewService:
             except ObjectError as error:
                 frames[item.row] = _Frame(item, None, error)
                 continue
-            frames[item.row] = _Frame(item, decoded)
+            overlay = overlay_of(fetched, plan.size(item), self.limits.frame_bytes)
+            frames[item.row] = _Frame(item, decoded, overlay=overlay)
+        wanted = [
+            Wanted(item, plan.index.parts(item), level_reduction(item, plan.size(item)))
+            for item in plan.slices
+            if item.part_rows
+        ]
+        for made in assemble(self.storage, plan.opened.name, wanted, self.limits.frame_bytes):
+            frames[made.slice.row] = _Frame(made.slice, made.decoded, made.error, gaps=made.gaps)
         return frames
 
 
@@ -296,21 +311,25 @@ class Plan:
         request: What was asked for.
         shape: The grid.
         opened: The series.
+        index: Its index; where mosaics are taken apart, that of their slices.
         stack: The stack that is shown.
         slices: The slices that were chosen, in order.
         positions: By row of the index, 0 (first slice of the stack) to 1, or None.
         tile: Width and height of a tile in pixels.
         watch: Counts what it takes.
+        warnings: What a viewer should know already.
     """
 
     request: PictureRequest
     shape: Shape
     opened: OpenedSeries
+    index: Index
     stack: SortedStack
     slices: list[Slice]
     positions: dict[int, float | None]
     tile: tuple[int, int]
     watch: Stopwatch = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: PictureRequest, shape: Shape, opened: OpenedSeries, watch: Stopwatch) -> Plan:
@@ -320,26 +339,46 @@ class Plan:
             NoImageError: The series has no image.
             RequestError: There is no such stack, or no such slice in it.
         """
-        index, picture = opened.index, request.picture
+        picture = request.picture
+        index, warnings = untiled(opened.index) if picture.untile else (opened.index, ())
         if not index.stacks:
             raise NoImageError(opened.name, opened.storage.url, _no_image(opened))
+        if picture.stack == 0 and 0 not in index.stacks:
+            problem = "a slide's label or overview is all it has; --stack chooses it"
+            raise NoImageError(opened.name, opened.storage.url, problem)
         rows = index.stacks.get(picture.stack)
         if rows is None:
             counts = ", ".join(
-                f"{number} ({len(members)} slices)" for number, members in index.stacks.items()
+                f"{number} ({counted(len(members), 'slice')})" for number, members in index.stacks.items()
             )
             raise RequestError("stack", f"{picture.stack} is none of this series' stacks: {counts}")
         stack = index.sorted_stack(picture.stack)
         chosen = _chosen(request, stack)
         normalised = normalised_positions(stack)
-        slices = index.slices([int(rows[i]) for i in chosen])
+        slices = index.slices([int(rows[i]) for i in chosen], overlays=picture.overlays)
+        if any(item.overlays and item.part_rows for item in slices):
+            warnings = (*warnings, "overlay planes are left out of slices that are no frames")
         positions = {
             int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
             for i in chosen
         }
         pixels = slices[0].pixels
-        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *_pixel_shape(slices[0]))
-        return cls(request, shape, opened, stack, slices, positions, tile, watch)
+        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
+        return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
+
+    def check_levels(self, limit_pixels: int) -> None:
+        """Refuse a level of a slide that is too large to be put together.
+
+        Raises:
+            LimitError: It is.
+        """
+        for item in self.slices:
+            size = item.pixels.rows * item.pixels.columns
+            if item.part_rows and size > limit_pixels:
+                problem = f"level of {item.pixels.columns} x {item.pixels.rows} pixels"
+                raise LimitError(
+                    "stack", f"{item.stack} is a {problem}, more than {limit_pixels}; choose a smaller one"
+                )
 
     @property
     def picture(self) -> Picture:
@@ -357,9 +396,12 @@ class Plan:
             (picture.image_format.name, picture.quality),
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
+            *(["overlays"] if picture.overlays else []),
+            [_version(item) for item in self.slices],
             [
-                (item.file_name, item.object_version, item.object_size, item.frame_number)
+                (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
                 for item in self.slices
+                for part in self.index.parts(item)
             ],
         ]
         digest.update(repr(parts).encode())
@@ -368,7 +410,7 @@ class Plan:
     def size(self, item: Slice) -> tuple[int, int]:
         """Width and height that a slice is shown in: the tile's, or what fits into it."""
         width, height = self.tile
-        own = tile_size(item.pixels.rows, item.pixels.columns, width, *_pixel_shape(item))
+        own = tile_size(item.pixels.rows, item.pixels.columns, width, *item.pixel_shape)
         return own if own[1] == height else fitted_size(*own, width, height)
 
     def reductions(self) -> dict[int, int]:
@@ -388,16 +430,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A slice's stored values, or why there are none."""
+    """A slice's stored values, what is missing of them and drawn over them; or why there are none."""
 
     slice: Slice
     decoded: Decoded | None
     error: ObjectError | StorageError | None = None
+    overlay: Overlay = field(default_factory=Overlay)
+    gaps: Gaps | None = None
 
 
-def _reason(error: ObjectError | StorageError) -> str:
-    """Why one object fails, without its name."""
-    return error.reason if isinstance(error, ObjectError) else error.problem
+def _version(item: Slice) -> tuple[object, ...]:
+    """What tells a frame from all others, and from itself at other times."""
+    return item.file_name, item.object_version, item.object_size, item.frame_number
 
 
 def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[ReportedTile]) -> NoReturn:
@@ -405,7 +449,13 @@ def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[Reporte
     error = frames[plan.slices[0].row].error
     if isinstance(error, StorageError):
         raise error
-    problem = f"none of the {len(plan.slices)} slices chosen can be shown; {reported[0].error}"
+    count = len(plan.slices)
+    text = (
+        "the one slice chosen cannot be shown"
+        if count == 1
+        else f"none of the {count} slices chosen can be shown"
+    )
+    problem = f"{text}; {reported[0].error}"
     raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
 
 
@@ -420,13 +470,21 @@ def _without_image(index: Index) -> list[Skipped]:
 
 def _no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
-    text = f"none of its {provenance.listed} objects has an image"
+    count = provenance.listed
+    text = "its one object has no image" if count == 1 else f"none of its {count} objects has an image"
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
 
 
-def _pixel_shape(item: Slice) -> tuple[float, float]:
-    """Vertical and horizontal size of a pixel, in mm or relative to each other."""
-    return item.pixel_spacing_mm or item.pixel_aspect_ratio or (1.0, 1.0)
+def _patient_orientation(item: Slice) -> str:
+    cosines = item.image_orientation_patient
+    return patient_orientation(cosines) if cosines is not None else ""
+
+
+def _unusual_orientation(plan: Plan) -> list[str]:
+    """What a viewer should know of the one orientation that the slices of a stack have."""
+    cosines = plan.slices[0].image_orientation_patient
+    unusual = unusual_orientation(cosines) if cosines is not None else ""
+    return [unusual] if unusual else []
 
 
 def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
@@ -438,6 +496,8 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
     warnings: Counter[str] = Counter()
     for item in plan.slices:
         frame = frames[item.row]
+        if frame.gaps is not None:
+            warnings.update(frame.gaps.warnings(item.file_name))
         for spec in shape.contrasts:
             tile, contrast, error = _tile(plan, frame, spec, pooled[id(spec)], warnings)
             row, column = divmod(len(tiles), shape.columns)
@@ -446,25 +506,40 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
                 ReportedTile(
                     row=row,
                     column=column,
-                    index=item.row,
+                    index=plan.index.table["Index"][item.row].as_py(),
                     file_name=item.file_name,
                     sop_instance_uid=item.sop_instance_uid,
                     frame_number=item.frame_number,
                     axis=item.primary_axis,
                     primary_position=item.primary_position,
                     position=plan.positions[item.row],
+                    patient_orientation=_patient_orientation(item),
                     contrast=contrast,
                     error=error,
+                    area=_area(plan.index, item),
+                    frames=max(1, len(item.part_rows)),
+                    failed_frames=len(frame.gaps.failed) if frame.gaps is not None else 0,
                 )
             )
         if error is not None:
             number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
+        warnings.update(frame.overlay.warnings)
     return (
         tiles,
         reported,
         [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()],
     )
+
+
+def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:
+    """The part of its frame that a slice is."""
+    parts, rows, columns = index.parts(item), item.pixels.rows, item.pixels.columns
+    if len(parts) != 1:
+        return None
+    frame = parts[0].frame.pixels
+    is_part = rows < frame.rows or columns < frame.columns
+    return (max(0, -parts[0].top), max(0, -parts[0].left), rows, columns) if is_part else None
 
 
 def _pool(spec: ContrastSpec, frames: Any) -> AutoWindow:  # noqa: ANN401 - a view of a dict's values
@@ -475,7 +550,8 @@ def _pool(spec: ContrastSpec, frames: Any) -> AutoWindow:  # noqa: ANN401 - a vi
         for frame in grey:
             # A broken lookup table has no values to pool; rendering the slice says so.
             with suppress(DecodeError):
-                pooled.add(frame.decoded.samples, frame.slice.contrast)
+                samples = frame.decoded.samples
+                pooled.add(frame.gaps.known(samples) if frame.gaps else samples, frame.slice.contrast)
     return pooled
 
 
@@ -485,7 +561,7 @@ def _tile(
     """One slice under one contrast."""
     item, decoded = frame.slice, frame.decoded
     if decoded is None:
-        return failed_tile(*plan.tile), None, _reason(frame.error) if frame.error is not None else None
+        return failed_tile(*plan.tile), None, reason_of(frame.error) if frame.error is not None else None
     try:
         if is_colour(item.pixels):
             applied, padding = COLOUR, None
@@ -498,7 +574,12 @@ def _tile(
         return failed_tile(*plan.tile), None, error.reason
     if applied.warning:
         warnings[applied.warning] += 1
-    return resize(shown, plan.size(item), padding, area_of(decoded, item)), _reported(applied), None
+    if frame.gaps is not None:
+        shown = frame.gaps.painted(shown)
+    tile = resize(shown, plan.size(item), padding, area_of(decoded, item))
+    if frame.overlay.opacity is not None:
+        tile = draw_overlay(tile, frame.overlay.opacity)
+    return tile, _reported(applied), None
 
 
 def _reported(applied: Applied) -> AppliedContrast:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +25,9 @@ class AppliedContrast:
     """The contrast of one tile.
 
     Attributes:
-        kind: `preset`, `custom`, `auto`, `embedded`, or `none` for colour.
-        name: The preset's name, or the view's explanation.
+        kind: `preset`, `custom`, `auto`, `embedded`, `default` where what the image shows decides, or `none`
+            for colour.
+        name: The name of the preset or of the default window, or the embedded view's explanation.
         function: `LINEAR`, `LINEAR_EXACT`, `SIGMOID`, `LUT` or `NONE`.
         center: In modality units, where the function has one.
         width: In modality units, where the function has one.
@@ -40,7 +42,7 @@ class AppliedContrast:
 
 @dataclass(frozen=True, slots=True)
 class ReportedTile:
-    """One tile of a picture.
+    r"""One tile of a picture.
 
     Attributes:
         row: Row of the grid, from 0.
@@ -52,8 +54,13 @@ class ReportedTile:
         axis: `X`, `Y`, `Z` or `I`.
         primary_position: Coordinate on the axis in mm, InstanceNumber on `I`.
         position: 0 (first slice of the stack) to 1 (last), or None where the slice has no place.
+        patient_orientation: Where its rows and its columns lead, as in `L\P` (PS3.3 C.7.6.1.1.1), or empty.
         contrast: What was applied; None for a tile that could not be shown.
         error: Why it could not be shown, or None.
+        area: Of a slice that is a part of its frame: the part's first row and column there, from 0, then its
+            rows and columns. None of any other.
+        frames: How many frames the slice is put together of; `frame_number` is the first of them.
+        failed_frames: How many of them could not be shown and are crossed out.
     """
 
     row: int
@@ -65,8 +72,12 @@ class ReportedTile:
     axis: str
     primary_position: float | None
     position: float | None
+    patient_orientation: str
     contrast: AppliedContrast | None
     error: str | None = None
+    area: tuple[int, int, int, int] | None = None
+    frames: int = 1
+    failed_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +152,11 @@ class Report:
 
     def summary(self) -> str:
         """The report in one line."""
-        shown = len({tile.index for tile in self.tiles if tile.error is None})
+        shown = len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
         cost = self.cost
-        count = len(self.skipped)
-        skipped = f", {count} object{'s' if count > 1 else ''} skipped" if count else ""
+        skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
         prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
-        picture = f"{prefix}{self.width} x {self.height}, {shown} of {self.slices} slices{skipped}"
+        picture = f"{prefix}{self.width} x {self.height}, {shown} of {counted(self.slices, 'slice')}{skipped}"
         requests = f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB"
         return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
 

@@ -345,6 +345,10 @@ def test_the_frame_that_an_object_breaks_off_in_is_empty():
     assert split_frames(cut, header_of(data).pixels, 3) == [*JOINED[:2], b""]
 
 
+# Behind its sequence that counts itself too short pydicom and the manifest's decoders find no pixels.
+MENDED = "GH626.dcm"
+
+
 @pytest.mark.real_data
 @pytest.mark.filterwarnings("ignore")  # pydicom's, of real files
 def test_real_frames_lie_where_pydicom_finds_them(real_data):
@@ -358,7 +362,7 @@ def test_real_frames_lie_where_pydicom_finds_them(real_data):
             header = header_of(data)
         except ObjectError:
             continue
-        if not header.locations:
+        if not header.locations or path.name == MENDED:
             continue
         pixels = pydicom.dcmread(path, force=True)[header.pixels.keyword].value
         ranges = [data[at.offset : at.offset + at.length] for at in header.locations]
@@ -391,4 +395,5 @@ def test_real_headers_count_the_frames_of_the_manifest(real_data):
             continue
         if header.number_of_frames != int(row["n_frames"] or 0):
             different[name] = header.number_of_frames, row["n_frames"], row["notes"]
+    assert different.pop(f"single/odd/{MENDED}")[:2] == (1, "0")
     assert different == {}

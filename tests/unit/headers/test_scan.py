@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.filebase import DicomBytesIO
 
 import make_dicom as make
 from dicom_series_preview.errors import HeaderError, NotDicomError, ObjectError
@@ -358,6 +359,48 @@ def test_an_item_may_be_closed_by_the_end_of_its_sequence():
     assert complete(data, len(data)).elements[0x00081155].value == b"1.2\0"
 
 
+OPEN_ITEM = make.ITEM + b"\xff" * 4 + make.element(0x00189036, "CS", b"ABCD")
+OPEN_ITEM += b"\xfe\xff\x0d\xe0" + bytes(4)
+
+
+def with_sequence(items, length, tag=0x2005140F):
+    """An object whose sequence says that it is so long."""
+    before = make.element(0x00080018, "UI", b"1.2\0")
+    behind = make.element(0x2005141A, "LO", b"") + make.element(0x7FE00010, "OW", bytes(range(48)))
+    return make.preamble() + before + make.element(tag, "SQ", items, length) + behind
+
+
+@pytest.mark.parametrize("missing", [4, 8])
+@pytest.mark.parametrize("items", [OPEN_ITEM, make.item(b"") + OPEN_ITEM])
+def test_a_sequence_that_counts_itself_too_short_ends_where_its_items_do(items, missing):
+    """Where a sequence's length leaves the walk inside it, its items tell where it ends, at every cut."""
+    source = with_sequence(items, None)
+    whole = complete(source, len(source))
+    data = with_sequence(items, len(items) - missing)
+    assert complete(data, len(data)).elements == whole.elements
+    assert complete(data, len(data)).pixels == whole.pixels
+    for cut in range(132, len(data) - 48):
+        scanned = scan(data[:cut], len(data))
+        assert isinstance(scanned, Incomplete), cut
+        assert cut < scanned.at_least <= len(data) - 48
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_sequence(b"no items" + bytes(8), 8),
+        with_sequence(OPEN_ITEM[:-8] + bytes(8), len(OPEN_ITEM) - 8),
+        with_sequence(OPEN_ITEM, len(OPEN_ITEM) - 4, tag=0x30050010),
+        with_sequence(make.ITEM + struct.pack("<I", 5000) + bytes(8), 8),
+    ],
+    ids=["no items", "an open item", "a tag that cannot follow", "an item beyond the object"],
+)
+def test_items_that_tell_no_end_mend_nothing(data):
+    """Where the items do not lead to an element that may follow, the object is broken where the walk was."""
+    with pytest.raises(HeaderError, match=r"stand where an element must|is no element of a data set"):
+        scan(data, len(data))
+
+
 @given(
     name=st.sampled_from(sorted(GENERATED)),
     changes=st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=4)), max_size=4),
@@ -443,3 +486,17 @@ def test_real_headers_take_no_more_than_their_bytes(real_data):
             assert needed(data, found) <= known + 8 + 4 * len(found.pixels.offset_table), row["name"]
             counted += 1
     assert counted > 100
+
+
+@pytest.mark.real_data
+def test_a_real_sequence_that_counts_itself_too_short(real_data):
+    """A real object whose private sequence is 4 bytes too short is read as pydicom reads it once mended."""
+    data = (real_data / "single" / "odd" / "GH626.dcm").read_bytes()
+    short = b"\x05\x20\x0f\x14" + struct.pack("<I", 256)
+    assert data.count(short) == 1
+    truth = pydicom.dcmread(DicomBytesIO(data.replace(short, short[:4] + struct.pack("<I", 260))))
+    scanned = complete(data, len(data))
+    assert set(scanned.elements) == {e.tag for e in (*truth.file_meta, *truth)} - {0x7FE00010}
+    start, end = scanned.pixels.offset, scanned.pixels.offset + scanned.pixels.length
+    assert data[start:end] == truth.PixelData
+    assert end == len(data)

@@ -391,6 +391,17 @@ def test_a_broken_sequence_is_an_error():
         header_of(data)
 
 
+def test_a_broken_private_sequence_costs_itself_only():
+    """A maker's own sequence that is broken is kept as bytes, beside all else; so it is inside an item."""
+    broken = make.element(0x2005140F, "SQ", make.ITEM + struct.pack("<I", 400))
+    around = make.element(0x00081140, "SQ", make.item(broken))
+    data = make.preamble() + around + make.element(0x00081155, "UI", b"1.2\0") + broken
+    elements = header_of(data).elements
+    assert elements[0x00081155].value == ("1.2",)
+    for element in (elements[0x2005140F], elements[0x00081140].first[0x2005140F]):
+        assert (element.vr, element.value.data) == ("UN", make.ITEM + struct.pack("<I", 400))
+
+
 def test_keywords():
     """A tag has the dictionary's keyword, else its numbers; private elements have creators."""
     assert keyword(0x00280010) == "Rows"

@@ -5,6 +5,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import imagecodecs
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import urllib3
@@ -75,6 +77,23 @@ def test_what_a_picture_lacks_is_counted() -> None:
     response = Bench({**slices(count=4), **FAILING}).ok("mosaic", "tile_width=2")
     assert response.headers["Preview-Failed-Tiles"] == "1"
     assert int(response.headers["Preview-Warnings"]) >= 1
+
+
+@pytest.mark.parametrize("resource", PICTURES)
+def test_overlays_are_drawn_where_the_query_says_so(resource: str) -> None:
+    """`overlays=true` is another picture under another ETag; anything but true and false is refused."""
+    marked = make_dicom.overlay(planted(1), np.eye(4, 6, dtype=bool))
+    bench = Bench({"S/1.dcm": make_dicom.encode(marked)})
+    asked = [
+        PICTURES[resource],
+        f"{PICTURES[resource]}&overlays=false",
+        f"{PICTURES[resource]}&overlays=true",
+    ]
+    plain, off, drawn = (bench.ok(resource, query) for query in asked)
+    assert plain.headers["ETag"] == off.headers["ETag"] != drawn.headers["ETag"]
+    assert plain.body == off.body != drawn.body
+    refused = problem(bench.get(resource, f"{PICTURES[resource]}&overlays=1"), 400, "bad-parameter")
+    assert [error["parameter"] for error in refused["errors"]] == ["overlays"]
 
 
 # --- which format
@@ -295,6 +314,42 @@ def test_a_picture_with_a_failed_tile_is_not_kept() -> None:
         assert response.headers["Preview-Render"] == "made"
         assert "ETag" not in response.headers
     assert bench.renders.puts == []
+
+
+def test_a_picture_with_a_failed_part_is_not_kept() -> None:
+    """A level of a slide of which a tile could not be shown is kept by nobody, as if all of it had failed."""
+    whole = np.full((1, 1, 16, 16, 3), 200, np.uint8)
+    tiles = [imagecodecs.jpeg8_encode(tile) for tile in make_dicom.tiles_of(whole[0, 0], (8, 8))]
+    tiles[2] = b"no JPEG!"
+    pixels = make_dicom.encapsulate([[tile + bytes(len(tile) % 2)] for tile in tiles], None)
+    source = make_dicom.level(whole, (8, 8), PixelData=pixels)
+    bench = Bench({"S/1.dcm": make_dicom.encode(source, make_dicom.JPEG)})
+    response = bench.ok("image")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Preview-Failed-Tiles"] == "1"
+    assert "ETag" not in response.headers
+    assert bench.renders.puts == []
+
+
+def test_slices_in_mosaics() -> None:
+    """`untile=true` shows the slices in mosaics, under a tag of their own."""
+    volume = np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8)
+    bench = Bench({"S/1.dcm": make_dicom.encode(make_dicom.mosaic(volume))})
+    whole, apart = bench.ok("mosaic"), bench.ok("mosaic", "untile=true")
+    assert (whole.headers["Preview-Slices"], apart.headers["Preview-Slices"]) == ("1/1", "4/4")
+    assert whole.headers["ETag"] != apart.headers["ETag"]
+    assert bench.ok("mosaic", "untile=false").headers["ETag"] == whole.headers["ETag"]
+    document = problem(bench.get("mosaic", "untile=maybe"), 400, "bad-parameter")
+    assert "untile" in document["detail"]
+
+
+def test_index_summary_of_a_slide() -> None:
+    """The summary counts slices of a slide as its stacks do: each focal plane of a level is one."""
+    levels = [make_dicom.level(np.zeros((1, 2, side, side, 3), np.uint8), (8, 8), side) for side in (16, 30)]
+    bench = Bench({f"S/{one.InstanceNumber}.dcm": make_dicom.encode(one) for one in levels})
+    document = json.loads(bench.ok("index").body)
+    assert document["slices"] == 4
+    assert [(stack["slices"], stack["rows"]) for stack in document["stacks"]] == [(2, 16), (2, 30)]
 
 
 def test_without_a_place_for_pictures_they_are_made_each_time() -> None:

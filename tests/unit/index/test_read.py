@@ -13,7 +13,7 @@ import pytest
 from pydicom.filebase import DicomBytesIO
 
 import make_dicom as make
-from dicom_series_preview.headers import BULK_VRS, FrameLocation, Window, to_json
+from dicom_series_preview.headers import BULK_VRS, Content, FrameLocation, OverlayPlane, Window, to_json
 from dicom_series_preview.index import DamagedIndexError, Index, Skipped, build
 from indexing import PROVENANCE, index_of, readable_records, records_of
 
@@ -226,6 +226,40 @@ def test_what_is_missing_has_the_standards_default():
     assert shown.pixel_aspect_ratio is None
 
 
+def test_slices_say_what_they_show():
+    """What decides a window that no file gives is in the index, of each frame what holds for it."""
+    plain = only(
+        make.image(ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], BodyPartExamined="HEAD", RescaleType="HU")
+    )
+    assert plain.contrast.content == Content(
+        modality="CT",
+        image_type=("ORIGINAL", "PRIMARY", "AXIAL"),
+        body_part="HEAD",
+        rescale_type="HU",
+        is_rescaled=True,
+        stored_range=(0, 4095),
+    )
+    region = make.dataset(CodeValue="89546000", CodingSchemeDesignator="SCT", CodeMeaning="Skull")
+    groups = make.orientation_group(
+        FrameAnatomySequence=[make.dataset(AnatomicRegionSequence=[region])],
+        PixelValueTransformationSequence=[
+            make.dataset(RescaleIntercept=0.0, RescaleSlope=1.0, RescaleType="MGML")
+        ],
+        CTImageFrameTypeSequence=[make.dataset(FrameType=["DERIVED", "PRIMARY", "VOLUME", "MAT_SPECIFIC"])],
+    )
+    source = make.enhanced([make.position_group(0, 0, 1)], groups, BitsStored=16, PixelRepresentation=1)
+    assert only(source).contrast.content == Content(
+        modality="CT",
+        image_type=("DERIVED", "PRIMARY", "VOLUME", "MAT_SPECIFIC"),
+        body_part="Skull",
+        rescale_type="MGML",
+        is_rescaled=True,
+        stored_range=(-32768, 32767),
+    )
+    bare = make.image(Modality=None, RescaleIntercept=None, RescaleSlope=None, AnatomicRegionSequence=[])
+    assert only(bare).contrast.content == Content(stored_range=(0, 4095))
+
+
 def test_windows_keep_the_files_order():
     """Windows come in the file's order, unequal numbers cut to pairs, zero widths as they are."""
     shown = only(
@@ -241,19 +275,39 @@ def test_windows_keep_the_files_order():
 
 
 @pytest.mark.parametrize(
-    ("elements", "spacing"),
+    ("elements", "shape"),
     [
         ({"PixelSpacing": [1, 2], "ImagerPixelSpacing": [3, 4]}, (1, 2)),
         ({"PixelSpacing": None, "ImagerPixelSpacing": [3, 4], "NominalScannedPixelSpacing": [5, 6]}, (3, 4)),
-        ({"PixelSpacing": [0, 0], "NominalScannedPixelSpacing": [5, 6]}, (5, 6)),
-        ({"PixelSpacing": None, "PixelAspectRatio": [1, 2]}, None),
+        ({"PixelSpacing": None, "NominalScannedPixelSpacing": [5, 6], "PixelAspectRatio": [7, 8]}, (5, 6)),
+        ({"PixelSpacing": None, "PixelAspectRatio": [1, 2]}, (1, 2)),
+        ({"PixelSpacing": None}, (1, 1)),
     ],
 )
-def test_spacing_precedence(elements, spacing):
-    """PixelSpacing counts before ImagerPixelSpacing and NominalScannedPixelSpacing; zeros are none."""
+def test_spacing_precedence(elements, shape):
+    """PixelSpacing wins over ImagerPixelSpacing, NominalScannedPixelSpacing and PixelAspectRatio."""
     shown = only(make.image(**elements))
-    assert shown.pixel_spacing_mm == spacing
-    assert shown.pixel_aspect_ratio == ((1, 2) if "PixelAspectRatio" in elements else None)
+    assert shown.pixel_shape == shape
+
+
+@pytest.mark.parametrize(
+    "unusable", [[0, 0], [0, 1], [1, 0], [-1, -1], [0.5], [1, 2, 3], [20.1, 1], [1, 20.1], [1, 100]]
+)
+def test_unusable_spacing_is_passed_over(unusable):
+    """A pair that is no two numbers above 0, or a pixel longer than 20:1, gives way to the next."""
+    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        elements = {"PixelSpacing": None, name: unusable}
+        assert only(make.image(**elements)).pixel_shape == (1, 1)
+        assert only(make.image(**elements, PixelAspectRatio=[2, 3])).pixel_shape == (2, 3)
+    given_way = only(make.image(PixelSpacing=unusable, ImagerPixelSpacing=[0.5, 0.25]))
+    assert given_way.pixel_shape == given_way.pixel_spacing_mm == (0.5, 0.25)
+    assert only(make.image(PixelSpacing=None, PixelAspectRatio=[1, 21])).pixel_aspect_ratio is None
+
+
+@pytest.mark.parametrize("spacing", [[20, 1], [0.05, 1]])
+def test_longest_pixel_that_counts(spacing):
+    """A pixel of 20:1 is still believed, whichever way it lies."""
+    assert only(make.image(PixelSpacing=spacing)).pixel_shape == tuple(spacing)
 
 
 def lut(entries, first, bits, data, vr="US"):
@@ -382,3 +436,60 @@ def test_real_headers_are_data_sets(real_data):
                     mine = given[element.tag]
                     same = mine == element or str(mine.value).split() == str(element.value).split()
                     assert same, (path, element, mine)
+
+
+# --- overlays
+
+
+def overlays_of(index):
+    """By file name, the overlay planes of its slices and where they say its first frame begins."""
+    rows = range(index.table.num_rows)
+    return {s.file_name: (s.overlays, s.header_length) for s in index.slices(rows, overlays=True)}
+
+
+def with_plane(number, rows, columns, **elements):
+    """A slice with a plane of some size."""
+    return make.overlay(make.image(number), np.ones((rows, columns), bool), **elements)
+
+
+def test_overlays_of_slices():
+    """The index tells each object's planes, whether they are all alike, differ, or are there in some only."""
+    alike = index_of(series(with_plane(1, 4, 6), with_plane(2, 4, 6)))
+    assert {planes for planes, _ in overlays_of(alike).values()} == {(OverlayPlane(0x6000, 4, 6),)}
+    mixed = [
+        with_plane(1, 40, 60, OverlayOrigin=[-2, 3]),
+        make.image(2),
+        with_plane(3, 4, 6, OverlayBitsAllocated=16, OverlayBitPosition=14, OverlayData=None),
+        make.add(with_plane(4, 4, 6), 0x60000010, "SS", 4),
+    ]
+    objects = series(*mixed)
+    found = overlays_of(index_of(objects))
+    assert [found[f"{i:03}.dcm"][0] for i in range(4)] == [
+        (OverlayPlane(0x6000, 40, 60, origin=(-2, 3)),),
+        (),
+        (OverlayPlane(0x6000, 4, 6, bit_position=14),),
+        (OverlayPlane(0x6000, 4, 6),),
+    ]
+    for name in ("000.dcm", "003.dcm"):
+        assert objects[name][found[name][1] :] == bytes(range(48))
+
+
+def test_overlays_of_frames():
+    """Every frame has its object's planes, and knows where the first frame begins."""
+    groups = [make.position_group(0, 0, z) for z in (1, 2, 3)]
+    source = make.overlay(make.enhanced(groups), np.ones((3, 40, 60), bool))
+    # Another VR than most have: a value that no column gives back.
+    make.add(source, 0x60000011, "SS", 60)
+    objects = series(source, with_plane(9, 4, 6), with_plane(10, 4, 6))
+    index = index_of(objects)
+    slices = [s for s in index.slices(range(5), overlays=True) if s.file_name == "000.dcm"]
+    assert [s.overlays for s in slices] == [(OverlayPlane(0x6000, 40, 60, frames=3),)] * 3
+    start = {s.header_length for s in slices}
+    assert start == {min(s.location.offset for s in slices)}
+
+
+def test_overlays_are_told_when_asked_for():
+    """Slices without them are as ever."""
+    index = index_of(series(with_plane(1, 4, 6)))
+    (item,) = index.slices([0])
+    assert (item.overlays, item.header_length) == ((), 0)

@@ -1,0 +1,120 @@
+"""Where the frames of whole slide images lie in their levels (PS3.3 C.8.12, C.7.6.17.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dicom_series_preview.headers import Element
+    from dicom_series_preview.index.records import Record
+
+WHOLE_SLIDE_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
+_SOP_CLASS_UID, _IMAGE_TYPE = 0x00080016, 0x00080008
+_ROWS, _COLUMNS = 0x00280010, 0x00280011
+_MATRIX_COLUMNS, _MATRIX_ROWS, _FOCAL_PLANES = 0x00480006, 0x00480007, 0x00480303
+_ORGANIZATION, _CONCATENATION_UID, _FRAME_OFFSET = 0x00209311, 0x00209161, 0x00209228
+_COLUMN_POSITION, _ROW_POSITION, _Z_OFFSET = 0x0048021E, 0x0048021F, 0x0040074A
+# Of a segmentation, which may be tiled as well, its segments are what optical paths are of a slide.
+_OPTICAL_PATH, _SEGMENT_NUMBER = 0x00480106, 0x0062000B
+_LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a frame lies in a level of a slide.
+
+    Attributes:
+        level: What tells one slice of the series from the others: the instance or concatenation, the focal
+            plane and the optical path.
+        rows: Rows of the level's total pixel matrix.
+        columns: Its columns.
+        top: The matrix's row, from 0, at which the frame's first row lies; it may lie beyond the matrix.
+        left: The same of its columns.
+        focal_plane: Number of the focal plane from 0; of TILED_SPARSE its distance from the glass in
+            micrometres.
+        number: The frame's number in its concatenation, from 0.
+    """
+
+    level: tuple[object, ...]
+    rows: int
+    columns: int
+    top: int
+    left: int
+    focal_plane: float
+    number: int
+
+
+def places_of(record: Record, frames: Sequence[Mapping[int, Element]]) -> list[Place]:
+    """Where the frames of an object lie; none at all where they are no tiles, or do not say it.
+
+    Args:
+        record: The object.
+        frames: The elements that hold for each of its frames.
+    """
+    root = record.elements
+    rows, columns = _whole(root, _MATRIX_ROWS), _whole(root, _MATRIX_COLUMNS)
+    is_level = is_slide(root) or len(frames) > 1
+    if not (frames and is_level and 0 < rows <= _LARGEST and 0 < columns <= _LARGEST):
+        return []
+    concatenation = root.get(_CONCATENATION_UID)
+    instance = str(concatenation.first) if concatenation and concatenation.first else record.name
+    offset, matrix = _whole(root, _FRAME_OFFSET), (rows, columns)
+    organization = _first(root, _ORGANIZATION)
+    placed = [_has(frame, _ROW_POSITION) and _has(frame, _COLUMN_POSITION) for frame in frames]
+    # Objects of earlier days do not say their organization; their frames have positions or are all there.
+    if organization == "TILED_FULL" or not (any(placed) or organization == "TILED_SPARSE"):
+        return [_implied(root, offset + i, matrix, instance) for i in range(len(frames))]
+    if not all(placed):
+        return []
+    return [_said(frame, offset + i, matrix, instance) for i, frame in enumerate(frames)]
+
+
+def _said(frame: Mapping[int, Element], number: int, matrix: tuple[int, int], instance: object) -> Place:
+    """A frame with a Plane Position (Slide): where its first pixel lies, from 1 (PS3.3 C.8.12.6.1)."""
+    top, left = (
+        min(max(_whole(frame, tag) - 1, -_LARGEST), _LARGEST) for tag in (_ROW_POSITION, _COLUMN_POSITION)
+    )
+    z = _first(frame, _Z_OFFSET)
+    channel = _first(frame, _OPTICAL_PATH), _first(frame, _SEGMENT_NUMBER)
+    plane = float(z) if isinstance(z, (int, float)) else 0.0
+    return Place((instance, plane, *channel), *matrix, top, left, plane, number)
+
+
+def _implied(root: Mapping[int, Element], number: int, matrix: tuple[int, int], instance: object) -> Place:
+    """A frame of TILED_FULL: row by row, then by focal plane, then by optical path."""
+    rows, columns = max(_whole(root, _ROWS), 1), max(_whole(root, _COLUMNS), 1)
+    across, down = -(-matrix[1] // columns), -(-matrix[0] // rows)
+    plane_number, tile = divmod(number, across * down)
+    path, plane = divmod(plane_number, max(_whole(root, _FOCAL_PLANES), 1))
+    row, column = divmod(tile, across)
+    return Place((instance, plane, path), *matrix, row * rows, column * columns, float(plane), number)
+
+
+def is_slide(elements: Mapping[int, Element]) -> bool:
+    """Whether an object is a VL Whole Slide Microscopy Image."""
+    return str(_first(elements, _SOP_CLASS_UID)) == WHOLE_SLIDE_IMAGE
+
+
+def is_aside(elements: Mapping[int, Element]) -> bool:
+    """Whether an object shows a slide's label, or the slide as it lies there (PS3.3 C.8.12.4.1.1)."""
+    image_type = elements.get(_IMAGE_TYPE)
+    words = image_type.value if image_type is not None and isinstance(image_type.value, tuple) else ()
+    return is_slide(elements) and ("LABEL" in words or "OVERVIEW" in words)
+
+
+def _first(elements: Mapping[int, Element], tag: int) -> Any:  # noqa: ANN401 - the type follows from the VR
+    element = elements.get(tag)
+    return None if element is None else element.first
+
+
+def _has(elements: Mapping[int, Element], tag: int) -> bool:
+    return isinstance(_first(elements, tag), int)
+
+
+def _whole(elements: Mapping[int, Element], tag: int) -> int:
+    value = _first(elements, tag)
+    return value if isinstance(value, int) else 0
