@@ -381,7 +381,8 @@ def _positions(
         planes: np.ndarray[Any, np.dtype[np.float64]] = _floats(table["Location"])[rows]
         return planes
     number = "XYZ".index(axis)
-    positions = _coordinates(table["ImagePositionPatient"], number)[rows]
+    positions: np.ndarray[Any, np.dtype[np.float64]] = _coordinates(table["ImagePositionPatient"], number)
+    positions = positions[rows]
     # A stack without any position is sorted by SliceLocation, which PrimaryPosition then holds.
     if np.isnan(positions).all():
         positions = _floats(table["PrimaryPosition"])[rows]
