@@ -391,24 +391,40 @@ def _positions(
 
 def _coordinates(column: pa.ChunkedArray, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """One coordinate of a column of positions, NaN where it has none."""
-    coordinates: np.ndarray[Any, np.dtype[np.float64]] = np.full(len(column), np.nan)
-    start = 0
+    parts = []
     for chunk in column.chunks:
-        offsets, values = chunk.offsets.to_numpy(), chunk.values.to_numpy(zero_copy_only=False)
+        starts, values = _buffer(chunk.offsets), _floats(chunk.values)
         # Where there is none, its list is empty; no position is of another length.
-        has_one = np.diff(offsets) == 3
-        coordinates[start : start + len(chunk)][has_one] = values[offsets[:-1][has_one] + number]
-        start += len(chunk)
-    return coordinates
+        has_one = np.diff(starts) == 3
+        coordinates = np.full(len(chunk), np.nan)
+        coordinates[has_one] = values[starts[:-1][has_one] + number]
+        parts.append(coordinates)
+    return np.concatenate([np.empty(0), *parts])
 
 
-def _floats(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A column of numbers, NaN where it has none.
 
-    Arrow's own functions on columns (take, cast, fill_null) would do, but their first use takes 30 ms.
+    Arrow's own functions on columns (take, cast, fill_null) would do, but their first use takes 30 ms; its
+    `to_numpy` imports pandas where that is installed, which takes 400.
     """
-    values: np.ndarray[Any, np.dtype[np.float64]] = column.to_numpy().astype(np.float64)
-    return values
+    parts = []
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        values = _buffer(chunk).astype(np.float64)
+        validity = chunk.buffers()[0]
+        if validity is not None:
+            bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
+            values[bits[chunk.offset : chunk.offset + len(chunk)] == 0] = np.nan
+        parts.append(values)
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _buffer(array: pa.Array) -> np.ndarray[Any, np.dtype[Any]]:
+    """The numbers of an array as they lie in memory; anything where it has none."""
+    kind = array.type.to_pandas_dtype()
+    if not len(array):
+        return np.empty(0, kind)
+    return np.frombuffer(array.buffers()[-1], kind)[array.offset : array.offset + len(array)]
 
 
 def _elements(part: pa.Table, constants: Item) -> list[Item]:
