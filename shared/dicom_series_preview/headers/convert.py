@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
-MEDIA_STORAGE_SOP_CLASS = 0x00020002
+MEDIA_STORAGE_SOP_CLASS, _META = 0x00020002, 0x00020000
 
 # A layout is of one value of these, and of private creators.
 _DECISIVE = frozenset(
@@ -76,9 +76,9 @@ class Converter:
         """
         item = self.root.convert(scanned.elements, _OUTERMOST)
         is_plain = data.startswith(PREFIX, PREFIX_START) and not scanned.deflated
-        # Of a file meta information alone nothing tells how a data set would go on.
         raw = dict(scanned.elements)
-        if is_plain and next(reversed(raw)) >> 16 != 2:
+        # Of a file meta information alone nothing tells how a data set would go on.
+        if is_plain and next(reversed(raw), _META) >> 16 != _META >> 16:
             self.root.learn(_OUTERMOST, raw, item, data, scanned)
         return item
 
