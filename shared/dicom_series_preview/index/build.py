@@ -160,54 +160,59 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
     order = arrangement.order.tolist()
     rows = [row for i in order for row in slices[i]]
     slice_of_row = np.repeat(np.arange(len(slices)), [len(slices[i]) for i in order])
-    fields, arrays = _fixed(records, _Rows(rows, varying), arrangement, slice_of_row, provenance)
-    for column, values in (*_parts(rows, slice_of_row), *_mosaics(records, rows)):
-        fields.append(column.field())
-        arrays.append(pa.array(values, column.type))
+    columns = _fixed(records, _Rows(rows, varying), arrangement, slice_of_row, provenance)
     constants = _constants([record.elements for record in records])
-    record_of_row = np.array([row.record for row in rows], dtype=np.int64)
-    taken = pa.array(record_of_row)
-    remainders: list[dict[str, Any]] = [{} for _ in records]
-    for tag in sorted(set[int]().union(*(record.elements for record in records)) - constants.keys()):
-        if tag == PER_FRAME_FUNCTIONAL_GROUPS:
-            fields.append(_element_field(tag, "SQ", pa.utf8(), ""))
-            arrays.append(_per_frame_groups(records, rows))
-            _add_ill_matched_groups(records, remainders)
-            continue
-        elements = [record.elements.get(tag) for record in records]
-        for field, values in _element_columns(tag, elements, records):
-            fields.append(field)
-            arrays.append(values.take(taken))
-            _keep_apart(field, values, elements, remainders)
-        _add_lookup_tables(tag, elements, remainders)
-    first_rows = np.unique(record_of_row, return_index=True)[1]
-    for field, values in zip(fields, arrays[: len(FIXED_COLUMNS)], strict=False):
-        tag = tag_of_field(field)
-        if tag and tag not in constants:
-            elements = [record.elements.get(tag) for record in records]
-            _keep_apart(field, values.take(pa.array(first_rows)), elements, remainders)
-    fields = _named_apart(fields)
-    if any(remainders):
-        # Once an object, not with each of its frames: the text may be long, the frames many.
-        texts: list[str | None] = [None] * len(rows)
-        for row, remainder in zip(first_rows.tolist(), remainders, strict=True):
-            texts[row] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
-        fields.append(OTHER_ELEMENTS.field())
-        arrays.append(pa.array(texts, pa.utf8()))
-    notes = (*provenance.notes, *arrangement.notes)
+    columns += _of_elements(records, rows, constants, columns)
     metadata = {
         PROVENANCE_KEY: json.dumps(
             {
                 "schema_version": SCHEMA_VERSION,
                 "product_version": __version__,
                 **asdict(provenance),
-                "notes": notes,
+                "notes": (*provenance.notes, *arrangement.notes),
             },
             ensure_ascii=False,
         ),
         CONSTANTS_KEY: json.dumps(to_json(constants), ensure_ascii=False),
     }
-    return pa.table(arrays, schema=pa.schema(fields, metadata=metadata))
+    fields = _named_apart([field for field, _ in columns])
+    return pa.table([values for _, values in columns], schema=pa.schema(fields, metadata=metadata))
+
+
+def _of_elements(
+    records: Sequence[Record],
+    rows: Sequence[Row],
+    constants: Item,
+    fixed: Sequence[tuple[pa.Field, pa.Array]],
+) -> list[tuple[pa.Field, pa.Array]]:
+    """The columns of elements that vary and have no fixed one, and of what no column gives back."""
+    columns: list[tuple[pa.Field, pa.Array]] = []
+    remainders: list[dict[str, Any]] = [{} for _ in records]
+    record_of_row = np.array([row.record for row in rows], dtype=np.int64)
+    taken = pa.array(record_of_row)
+    for tag in sorted(set[int]().union(*(record.elements for record in records)) - constants.keys()):
+        if tag == PER_FRAME_FUNCTIONAL_GROUPS:
+            columns.append((_element_field(tag, "SQ", pa.utf8(), ""), _per_frame_groups(records, rows)))
+            _add_ill_matched_groups(records, remainders)
+            continue
+        elements = [record.elements.get(tag) for record in records]
+        for field, values in _element_columns(tag, elements, records):
+            columns.append((field, values.take(taken)))
+            _keep_apart(field, values, elements, remainders)
+        _add_lookup_tables(tag, elements, remainders)
+    first_rows = np.unique(record_of_row, return_index=True)[1]
+    for field, values in fixed:
+        tag = tag_of_field(field)
+        if tag and tag not in constants:
+            elements = [record.elements.get(tag) for record in records]
+            _keep_apart(field, values.take(pa.array(first_rows)), elements, remainders)
+    if any(remainders):
+        # Once an object, not with each of its frames: the text may be long, the frames many.
+        texts: list[str | None] = [None] * len(rows)
+        for row, remainder in zip(first_rows.tolist(), remainders, strict=True):
+            texts[row] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
+        columns.append((OTHER_ELEMENTS.field(), pa.array(texts, pa.utf8())))
+    return columns
 
 
 def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
@@ -409,8 +414,8 @@ def _fixed(
     arrangement: Arrangement,
     slice_of_row: NDArray[np.int64],
     provenance: Provenance,
-) -> tuple[list[pa.Field], list[pa.Array]]:
-    """The columns that every index has."""
+) -> list[tuple[pa.Field, pa.Array]]:
+    """The columns that every index has, and those of frames that are no slices where there are such."""
     count = len(rows.rows)
     of_row = [records[row.record] for row in rows.rows]
     locations = [
@@ -437,14 +442,11 @@ def _fixed(
         "FrameLength": [location and location.length for location in locations],
         "Palette": _palettes(rows),
     }
-    columns = [(column, own.get(column.name)) for column in FIXED_COLUMNS]
-    return (
-        [column.field() for column, _ in columns],
-        [
-            pa.array(rows.cells(column) if values is None else values, column.type)
-            for column, values in columns
-        ],
-    )
+    columns: list[tuple[Column, Sequence[Any]]] = [
+        (column, own[column.name] if column.name in own else rows.cells(column)) for column in FIXED_COLUMNS
+    ]
+    columns += (*_parts(rows.rows, slice_of_row), *_mosaics(records, rows.rows))
+    return [(column.field(), pa.array(values, column.type)) for column, values in columns]
 
 
 def _parts(rows: Sequence[Row], slice_of_row: NDArray[np.int64]) -> Iterator[tuple[Column, list[Any]]]:
