@@ -1,7 +1,7 @@
 # Two commands need nothing but Python 3.11-3.13, make and a package registry: `make demo` and `make test`.
 SHELL := /bin/sh
 .SUFFIXES:
-.PHONY: help demo pictures gallery conformance test lint format lock clean
+.PHONY: help demo pictures gallery conformance test bench lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,6 +57,9 @@ test: $(VENV)/.installed-dev ## lint, types, module order, and every test
 MINUTES ?= 10
 fuzz: $(VENV)/.installed-dev ## fuzz headers and codecs for MINUTES=10, with random seeds, which it prints
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
+
+bench: $(VENV)/.installed ## measure the whole path against a floor; ARGS=--quick, --full, --json FILE, --compare OLD
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff, mypy --strict and the module order
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,3 +290,101 @@ class ScriptedServer:
                 pass
 
         return Handler
+
+
+class BusyServer:
+    """A server of objects that refuses what comes while it is busy; over HTTP/1.1, S3's or any web server's.
+
+    Args:
+        objects: Path to bytes.
+        places: Requests served at once; more are answered with 503.
+        hold_s: How long each takes, so that requests meet.
+        retry_after: The Retry-After header of a refusal, or empty.
+    """
+
+    def __init__(
+        self, objects: dict[str, bytes], *, places: int, hold_s: float = 0.002, retry_after: str = ""
+    ) -> None:
+        self.served: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.connections = 0
+        self._objects = objects
+        self._places = places
+        self._hold_s = hold_s
+        self._retry_after = retry_after
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._server = _ManyServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @contextmanager
+    def _place(self, path: str) -> Iterator[bool]:
+        """Whether the request is served."""
+        with self._lock:
+            self._under_way += 1
+            served = self._under_way <= self._places
+            (self.served if served else self.refused)[path] += 1
+        try:
+            yield served
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _answer(self, path: str, wanted: str) -> Answer:
+        with self._place(path) as served:
+            time.sleep(self._hold_s)
+            if not served:
+                pause = {"Retry-After": self._retry_after} if self._retry_after else {}
+                return Answer(503, pause, b"<Error><Code>SlowDown</Code></Error>")
+            data = self._objects[path]
+            first, last = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
+            part = data[first : last + 1]
+            return Answer(
+                206,
+                {
+                    "Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(data)}",
+                    "ETag": '"v1"',
+                    "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT",
+                },
+                part,
+            )
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        busy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer is one packet: head and body apart wait for each other
+
+            def setup(self) -> None:
+                with busy._lock:
+                    busy.connections += 1
+                super().setup()
+
+            def do_GET(self) -> None:
+                answer = busy._answer(self.path, self.headers.get("Range", ""))
+                self.send_response(answer.status)
+                for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+class _ManyServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # a burst of connections is not refused by the kernel

@@ -16,7 +16,7 @@ import click
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
-from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Settings
+from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Limits, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.service import PreviewService, Rendered
 
 PROGRAM = "dicom-series-preview"
+# Who asks a server does not wait any longer.
+_SERVED_S = 300.0
 _PRESETS = ("lung", "bone", "brain", "abdomen", "liver", "mediastinum", "soft-tissue")
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -294,7 +296,9 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
         roots[name] = root
     _log(verbose=options["verbose"])
     settings = Settings.from_environment(
-        os.environ, Path(options["cache_dir"]) if options["cache_dir"] else None
+        os.environ,
+        Path(options["cache_dir"]) if options["cache_dir"] else None,
+        Settings(Path(), limits=Limits(seconds=_SERVED_S)),
     )
     api = open_api(roots, settings)
     address = f"[{host}]" if ":" in host else host
@@ -492,6 +496,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+class _WithoutPandas:
+    """Hides pandas, of which nothing is needed here.
+
+    Where it is installed, pyarrow imports it to ask whether a list is one of its: half of a preview's time.
+    """
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(f"the command line does without {name}", name=name)
+
+
 def run() -> None:
     """The console script."""
+    sys.meta_path.insert(0, _WithoutPandas)
     sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import stat
 from enum import Enum
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401 - else the first WebP imports all of Pillow's forty formats
 
 from dicom_series_preview.errors import LimitError, OutputError, RequestError
+from dicom_series_preview.storage.local import temporary_beside
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -179,7 +179,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         target = Path(os.path.realpath(path))
         mode = _replaceable_mode(target)
-        temporary = target.with_name(f".dicom-series-preview-{secrets.token_hex(8)}.tmp")
+        temporary = temporary_beside(target)
         # The kernel applies the umask; reading it to apply it ourselves would change it for other threads.
         descriptor = os.open(
             temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666

@@ -11,6 +11,7 @@
     ├── StorageError                  a storage root or an object of it
     │   ├── ObjectNotFoundError       (a FileNotFoundError)
     │   ├── AccessDeniedError         (a PermissionError)
+    │   │   └── CredentialsError      the credentials are refused, whatever they are to open
     │   ├── ObjectChangedError        another version than the one the index describes
     │   └── StorageUnavailableError   throttled, timed out or broken, after every retry
     ├── SeriesError                   a series as a whole
@@ -45,14 +46,15 @@ class RequestError(PreviewError):
     """A parameter has a value it cannot have.
 
     Attributes:
-        parameter: The parameter's name, in snake_case.
+        parameter: The parameter's name, in snake_case, or an environment variable's.
         problem: What is wrong, with the valid range or an example.
     """
 
     def __init__(self, parameter: str, problem: str) -> None:
         self.parameter = parameter
         self.problem = problem
-        super().__init__(f"{parameter.replace('_', '-')}: {problem}")
+        shown = parameter if parameter.isupper() else parameter.replace("_", "-")
+        super().__init__(f"{shown}: {problem}")
 
 
 class CombinedRequestError(RequestError):
@@ -111,6 +113,10 @@ class AccessDeniedError(StorageError, PermissionError):
         self, url: str, problem: str = "access denied; check the credentials and permissions"
     ) -> None:
         super().__init__(url, problem)
+
+
+class CredentialsError(AccessDeniedError):
+    """The credentials have expired or are unknown, or the clock is wrong: nothing can be had with them."""
 
 
 class ObjectChangedError(StorageError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    CredentialsError,
     DecodeError,
     HeaderError,
     ObjectChangedError,
@@ -18,21 +19,20 @@ from dicom_series_preview.headers import (
     Incomplete,
     data_set_of,
     fragments,
+    locate_frames,
     scan,
-    split_frames,
 )
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import ByteRange
+from dicom_series_preview.storage import ByteRange, InHand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from dicom_series_preview.headers import PixelElement, Scan
+    from dicom_series_preview.headers import FrameLocation, PixelElement, Scan
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
-# A deflated object is not inflated any further for a frame than a frame may be long.
-_LIMIT_BYTES = Limits().frame_bytes
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +54,78 @@ class FrameBytes:
     error: ObjectError | StorageError | None = None
 
 
-def fetch_frames(storage: Storage, series: str, slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms frames are fetched.
+
+    Attributes:
+        in_hand: What came with the headers.
+        located: Called with an object's name and where its frames lie, when only the whole object told; each
+            can then be fetched alone.
+        limits: How long a frame may be, and how far a deflated object is inflated.
+    """
+
+    in_hand: InHand = field(default_factory=InHand)
+    located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None
+    limits: Limits = _LIMITS
+
+
+def fetch_frames(
+    storage: Storage, series: str, slices: Sequence[Slice], terms: Terms | None = None
+) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
     Frames whose place only their whole object tells share one request for that object. Where a slice has
     overlays in its header, the request for its frame begins at the object's first byte; the frames of an
-    object with several share one more request, for what comes before the first of them.
+    object with several share one more request, for what comes before the first of them. What came with the
+    headers is not asked for.
 
     Args:
         storage: The root the series lies in.
         series: The series' folder below it.
         slices: What to fetch, none twice.
+        terms: What is at hand already, what is told, and what is refused.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
         StorageUnavailableError: The storage fails beyond every retry.
+        CredentialsError: The credentials are refused, or no longer accepted.
     """
-    headers = {fetched.range.path: fetched for fetched in storage.fetch(_header_ranges(series, slices))}
+    terms = terms or Terms()
+    limit = terms.limits.frame_bytes
+    header_ranges = _header_ranges(series, slices)
+    headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, terms.in_hand)}
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
+        length = 0 if item.location is None else item.location.length
+        if length > limit:
+            too_long = f"the frame has {length:,} bytes, more than the limit of {limit:,}"
+            yield FrameBytes(item, b"", error=DecodeError(too_long))
+            continue
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
-    for fetched in storage.fetch(waiting):
-        for frame in _frames(fetched, waiting[fetched.range], headers.get(fetched.range.path, fetched)):
+    for fetched in _fetch(storage, waiting, terms.in_hand):
+        head = headers.get(fetched.range.path, fetched)
+        for frame in _frames(fetched, waiting[fetched.range], head, terms):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
                 again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
     for fetched in storage.fetch(again):
-        yield from (
-            frame
-            for frame in _frames(fetched, again[fetched.range], fetched)
-            if isinstance(frame, FrameBytes)
-        )
+        frames = _frames(fetched, again[fetched.range], fetched, terms)
+        yield from (frame for frame in frames if isinstance(frame, FrameBytes))
+
+
+def _fetch(storage: Storage, ranges: Iterable[ByteRange], in_hand: InHand) -> Iterator[Fetched]:
+    """What is in hand, then what the storage has."""
+    missing = []
+    for wanted in ranges:
+        fetched = in_hand.fetch(wanted)
+        if fetched is None:
+            missing.append(wanted)
+        else:
+            yield fetched
+    yield from storage.fetch(missing)
 
 
 def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[ByteRange]:
@@ -109,28 +148,33 @@ def _range(series: str, item: Slice) -> ByteRange:
     return ByteRange(path, 0 if with_header else start, start + item.location.length, item.object_version)
 
 
-def _frames(fetched: Fetched, slices: Sequence[Slice], head: Fetched) -> Iterator[FrameBytes | Slice]:
+def _frames(
+    fetched: Fetched, slices: Sequence[Slice], head: Fetched, terms: Terms
+) -> Iterator[FrameBytes | Slice]:
     """The frames in what came; a slice where its offset table is wrong: the whole object is needed.
 
     Args:
         fetched: What came.
         slices: What it was fetched for.
         head: What holds the object's header, if anything does.
+        terms: As `fetch_frames` takes them.
     """
     error = fetched.error or head.error
-    if isinstance(error, (ObjectChangedError, StorageUnavailableError)):
+    if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
         raise error
     if error is not None:
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
-    whole = _Whole(fetched.data)
+    whole = _Whole(fetched.data, terms.limits)
     for item in slices:
         try:
             frame = whole.frame(item) if is_whole else _from_part(fetched, item)
             yield replace(frame, header=head.data) if _needs_header(item) else frame
         except ObjectError as reason:
             yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
+    if whole.is_located:
+        terms.located(slices[0].file_name, whole.locations)
 
 
 def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:
@@ -157,13 +201,15 @@ class _Whole:
 
     Attributes:
         data: The object.
+        limits: How long a frame may be, and how far a deflated object is inflated.
         scanned: Its header, once it has been read.
-        codestreams: Those of its frames, once one has been asked for.
+        locations: Where its frames lie, once one of encapsulated ones has been asked for.
     """
 
     data: bytes
+    limits: Limits
     scanned: Scan | None = None
-    codestreams: list[bytes] = field(default_factory=list)
+    locations: tuple[FrameLocation, ...] = ()
 
     def frame(self, item: Slice) -> FrameBytes:
         """One of its frames.
@@ -178,18 +224,25 @@ class _Whole:
             bits = item.pixels.native_frame_bits
             first = (item.frame_number - 1) * bits
             start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-            end = min(end, start + _LIMIT_BYTES)
+            end = min(end, start + self.limits.frame_bytes)
             part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
             return FrameBytes(item, part, first % 8)
-        if not self.codestreams:
-            self.codestreams = split_frames(self.data, pixels, item.pixels.number_of_frames)
-        codestream = self.codestreams[item.frame_number - 1]
-        if not codestream:
+        if not self.locations:
+            self.locations = locate_frames(self.data, pixels, item.pixels.number_of_frames)
+        location = self.locations[item.frame_number - 1]
+        end = location.offset + location.length
+        if end > len(self.data):
             raise HeaderError("cut off: the object ends inside the frame")
-        return FrameBytes(item, codestream)
+        return FrameBytes(item, fragments(self.data[location.offset : end]))
+
+    @property
+    def is_located(self) -> bool:
+        """Whether each frame can be fetched alone: all are located, and none is cut off."""
+        last = self.locations[-1] if self.locations else None
+        return last is not None and last.offset + last.length <= len(self.data)
 
     def _pixels(self) -> tuple[PixelElement, Scan]:
-        scanned = self.scanned or scan(self.data, len(self.data))
+        scanned = self.scanned or scan(self.data, len(self.data), self.limits)
         if isinstance(scanned, Incomplete) or scanned.pixels is None:
             raise DecodeError("the object has no pixels any more")
         self.scanned = scanned

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import time
+import uuid
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from dicom_series_preview.errors import (
     ObjectNotFoundError,
     SeriesNameError,
     SeriesNotFoundError,
+    StorageError,
     counted,
 )
 from dicom_series_preview.index import (
@@ -32,11 +34,12 @@ from dicom_series_preview.index import (
     fingerprint,
     is_passed_over,
 )
-from dicom_series_preview.storage import is_full_name, split_root
+from dicom_series_preview.storage import InHand, is_full_name, split_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import ObjectInfo, Storage
 
@@ -153,8 +156,8 @@ class IndexCache:
             return Kept(None, fetched.version)
         return Kept(index, fetched.version)
 
-    def save(self, series: str, index: Index, if_version: str) -> None:
-        """Keep an index; it appears whole or not at all.
+    def save(self, series: str, index: Index, if_version: str) -> str:
+        """Keep an index, and return its version; it appears whole or not at all.
 
         Args:
             series: The series.
@@ -165,7 +168,7 @@ class IndexCache:
             ObjectChangedError: Someone else has written another one since.
             StorageError: It cannot be written.
         """
-        self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
+        return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
     def forget(self, series: str) -> None:
         """Keep nothing of a series any more.
@@ -191,7 +194,7 @@ class IndexCache:
             StorageError: The cache cannot be written.
         """
         path = f"{self.path(series)}.lock"
-        lease = json.dumps({"until": now + LEASE_S}).encode()
+        lease = json.dumps({"until": now + LEASE_S, "holder": uuid.uuid4().hex}).encode()
         try:
             self.storage.put(path, lease, if_version="")
         except ObjectChangedError:
@@ -199,7 +202,7 @@ class IndexCache:
         try:
             yield
         finally:
-            self.storage.delete(path)
+            self._give_back(path)
 
     def _take_over(self, path: str, lease: bytes, series: str, root: str, now: float) -> None:
         """Take a claim whose lease has run out: its holder has died."""
@@ -208,6 +211,8 @@ class IndexCache:
         except ObjectNotFoundError:
             # Given back this very moment.
             raise IndexBusyError(series, root, 1) from None
+        if held.data == lease:
+            return  # It was written, and the answer that said so was lost.
         left_s = _lease_end(held.data) - now
         # One that seems to last much longer than a lease is of a wrong clock, and must not keep everyone out
         # for good; by a little it does whenever clocks differ, or its holder came a moment after us.
@@ -216,7 +221,15 @@ class IndexCache:
         try:
             self.storage.put(path, lease, if_version=held.version)
         except ObjectChangedError:
-            raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+            if self.storage.get(path).data != lease:
+                raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+
+    def _give_back(self, path: str) -> None:
+        try:
+            self.storage.delete(path)
+        except StorageError as error:
+            # What was done under it is done; others wait until it runs out.
+            _LOGGER.warning("a claim stays until it runs out: %s", error)
 
 
 def _lease_end(claim: bytes) -> float:
@@ -251,6 +264,8 @@ class OpenedSeries:
         source: `cache`, `updated` (some headers were read) or `built` (all were).
         matches: How many series the prefix matched; 1 where it was no prefix.
         headers_read: Objects whose header was read now.
+        in_hand: What came with those headers and holds frames.
+        kept_version: The version of the index where it is kept, empty where it is not.
     """
 
     name: str
@@ -259,6 +274,8 @@ class OpenedSeries:
     source: str
     matches: int = 1
     headers_read: int = 0
+    in_hand: InHand = field(default_factory=InHand, repr=False)
+    kept_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +289,7 @@ class SeriesOpener:
         progress: Called with headers read and headers to read.
         single_flight: Let only one of several that ask at once build an index; the others are told to wait.
         clock: Seconds since 1970.
+        next_frames: How many frames the caller reads next, at most; small objects are then read whole.
     """
 
     storage: Storage
@@ -280,6 +298,7 @@ class SeriesOpener:
     progress: Callable[[int, int], None] = lambda _done, _total: None
     single_flight: bool = False
     clock: Callable[[], float] = time.time
+    next_frames: int = 0
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -303,9 +322,11 @@ class SeriesOpener:
             candidates = [folder]
         if self.storage.immutable and not refresh:
             for candidate in candidates:
-                cached = self._kept(candidate).index
-                if cached is not None and _is_enough(cached, limit):
-                    return OpenedSeries(candidate, self.storage, cached, "cache", matches)
+                kept = self._kept(candidate)
+                if kept.index is not None and _is_enough(kept.index, limit):
+                    return OpenedSeries(
+                        candidate, self.storage, kept.index, "cache", matches, kept_version=kept.version
+                    )
         attempts = 0
         while True:
             try:
@@ -335,7 +356,7 @@ class SeriesOpener:
         provenance = index.provenance
         if provenance.fingerprint != wish.fingerprint or any(item.transient for item in provenance.skipped):
             return None
-        return OpenedSeries(wish.series, self.storage, index, "cache")
+        return OpenedSeries(wish.series, self.storage, index, "cache", kept_version=kept.version)
 
     def _made(self, wish: _Wish) -> OpenedSeries:
         """Build or update the index, and keep it.
@@ -344,8 +365,7 @@ class SeriesOpener:
             ObjectChangedError: Another one has been kept meanwhile.
         """
         if self.cache is None:
-            index, read = self._build(wish, None)
-            return OpenedSeries(wish.series, self.storage, index, "built", headers_read=read)
+            return self._build(wish, None)
         claim = (
             self.cache.claim(wish.series, self.storage.url, self.clock())
             if self.single_flight
@@ -357,10 +377,26 @@ class SeriesOpener:
             if opened is not None:
                 return opened
             earlier = None if wish.refresh else kept.index
-            index, read = self._build(wish, earlier)
-            self.cache.save(wish.series, index, kept.version)
-        source = "updated" if earlier is not None else "built"
-        return OpenedSeries(wish.series, self.storage, index, source, headers_read=read)
+            opened = self._build(wish, earlier)
+            version = self.cache.save(wish.series, opened.index, kept.version)
+        return replace(opened, kept_version=version)
+
+    def keep_locations(self, opened: OpenedSeries, found: Mapping[str, Sequence[FrameLocation]]) -> None:
+        """Keep where frames lie that only their whole object told, so that each is fetched alone from now on.
+
+        It spares bytes and nothing else: where the index has changed meanwhile, or cannot be written, that is
+        noted and left.
+
+        Args:
+            opened: The series as it was opened.
+            found: By the object's path below the series' folder, where its frames lie.
+        """
+        if self.cache is None or not opened.kept_version or not found:
+            return
+        try:
+            self.cache.save(opened.name, opened.index.with_locations(found), opened.kept_version)
+        except StorageError as error:
+            _LOGGER.info("the places of %s's frames are not kept: %s", opened.name, error)
 
     def _first_match(self, name: SeriesName) -> tuple[str, int]:
         """The first series in lexical order that begins with the prefix, and how many do."""
@@ -378,7 +414,7 @@ class SeriesOpener:
                 return candidate, listing
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
-    def _build(self, wish: _Wish, cached: Index | None) -> tuple[Index, int]:
+    def _build(self, wish: _Wish, cached: Index | None) -> OpenedSeries:
         """Build the index; objects that an earlier index knows as they are now are not read again."""
         series, listing = wish.series, wish.listing
         if len(listing) > self.limits.instances:
@@ -411,7 +447,9 @@ class SeriesOpener:
             done += 1
             self.progress(done, len(to_read))
 
-        reader = HeaderReader(self.storage, series, self.limits.header_bytes, count)
+        # An update is about objects that are rarely the ones shown.
+        next_frames = 0 if cached is not None else self.next_frames
+        reader = HeaderReader(self.storage, series, self.limits, count, next_frames)
         for result in reader.read(to_read):
             if isinstance(result, Record):
                 records.append(result)
@@ -434,7 +472,11 @@ class SeriesOpener:
             limit=None if whole else wish.limit,
             skipped=tuple(skipped),
         )
-        return Index(build(records, provenance)), len(to_read)
+        source = "built" if cached is None else "updated"
+        index = Index(build(records, provenance))
+        return OpenedSeries(
+            series, self.storage, index, source, headers_read=len(to_read), in_hand=reader.in_hand
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -184,6 +185,20 @@ def test_module_is_the_program(local_root: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert Path(done.stdout.strip()).is_file()
+
+
+def test_program_loads_no_more_than_it_needs(local_root: Path) -> None:
+    """No picture loads pandas where it is installed, nor numpy.ma, whether its index is built or read."""
+    assert importlib.util.find_spec("pandas") is not None
+    command = [sys.executable, "-X", "importtime", "-m", "dicom_series_preview", "mosaic", "389*", "a.webp"]
+    for source in ("built", "cache"):
+        done = subprocess.run(
+            [*command, "--root", str(local_root)], capture_output=True, text=True, check=True
+        )
+        assert f"index {source}" in done.stderr
+        loaded = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+        assert "pyarrow.lib" in loaded
+        assert not [name for name in loaded if name.startswith(("pandas.", "numpy.ma."))]
 
 
 # --- streams

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]:
     """The environment of every function, as the template sets it."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "PYTHONPATH", "LANG", "SSL_CERT_FILE")
+        if name in os.environ
+    }
     return {
         **kept,
         **moto.environment,

@@ -86,8 +86,8 @@ def test_metrics_of_a_picture(environment: dict[str, str], provided: archive.Arc
         cold, warm = run(asked), run(asked)
     (metrics,) = [line for line in cold.lines if "StorageRequests" in line]
     assert metrics["resource"] == "image"
-    # One listing, four headers, one frame.
-    assert (cold.metrics["StorageRequests"], cold.metrics["Status2xx"]) == (6, 1)
+    # One listing, and four small slices, whose frames come with their headers.
+    assert (cold.metrics["StorageRequests"], cold.metrics["Status2xx"]) == (5, 1)
     assert cold.metrics["StorageBytes"] > 0
     assert (cold.metrics["IndexHits"], cold.metrics["RenderHits"]) == (0, 0)
     assert (warm.metrics["StorageRequests"], warm.metrics["StorageBytes"]) == (1, 0)

@@ -12,6 +12,7 @@ from pydicom.filebase import DicomBytesIO
 import make_dicom as make
 from dicom_series_preview.errors import (
     AccessDeniedError,
+    CredentialsError,
     DecodeError,
     HeaderError,
     ObjectChangedError,
@@ -19,7 +20,7 @@ from dicom_series_preview.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.frames import Terms, fetch_frames
 from dicom_series_preview.headers import overlay_data
 from dicom_series_preview.index import Index, Provenance, Record, build
 from dicom_series_preview.series import SeriesName, SeriesOpener
@@ -153,6 +154,26 @@ def test_frames_without_a_table_share_one_request():
     held = Held({"a": compressed(())})
     assert held.data() == CODESTREAMS
     assert [(r.start, r.end) for r in held.storage.ranges] == [(0, None)]
+
+
+@pytest.mark.parametrize("table", [(), (0, 20, 44)], ids=["none", "wrong"])
+def test_what_the_whole_object_told_is_enough_for_each_frame(table):
+    """When frames came from a whole object, all its frames are located, and each can be fetched alone."""
+    whole = compressed(())
+    held = Held({"a": compressed(table), "b": compressed(), "c": whole[: whole.index(b"three") + 2]})
+    found = {}
+    frames = list(fetch_frames(held.storage, SERIES, held.slices[1:], Terms(located=found.__setitem__)))
+    assert len(frames) == 8
+    # What has a table needs no help, and of what is cut off the last frame lies nowhere.
+    assert found.keys() == {"a"}
+    held.storage.reset()
+    alone = [
+        replace(item, location=location) for item, location in zip(held.slices[:3], found["a"], strict=True)
+    ]
+    assert [frame.data for frame in held.fetch(alone)] == CODESTREAMS
+    assert sorted((r.start, r.end) for r in held.storage.ranges) == [
+        (at.offset, at.offset + at.length) for at in found["a"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -394,11 +415,12 @@ def test_a_missing_object_is_an_error_frame():
     assert len(frames) == 4
 
 
-def test_a_storage_that_fails_is_raised():
-    """A storage that fails beyond every retry fails the request."""
+@pytest.mark.parametrize("kind", [StorageUnavailableError, CredentialsError])
+def test_a_storage_that_fails_is_raised(kind):
+    """A storage that fails beyond every retry, or for want of credentials, fails the request."""
     held = Held({"a": make.encode(make.image(1))})
-    error = StorageUnavailableError("memory://x", "throttled")
-    with pytest.raises(StorageUnavailableError):
+    error = kind("memory://x", "throttled")
+    with pytest.raises(kind):
         held.fetch(storage=FailingStorage(held.memory, {f"{SERIES}/a": error}))
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import make_dicom as make
@@ -14,10 +16,12 @@ from dicom_series_preview.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from dicom_series_preview.frames import Terms, fetch_frames
 from dicom_series_preview.index import SCHEMA_VERSION, Index
+from dicom_series_preview.index.collect import is_read_whole
 from dicom_series_preview.series import IndexCache, SeriesName, SeriesOpener
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.storage import InHand, MemoryStorage
 from doubles import (
     BareListingStorage,
     ChangingStorage,
@@ -524,3 +528,56 @@ def test_a_series_whose_objects_are_all_withheld_is_not_one_without_images():
     setting = Setting(objects(2), wrap=lambda storage: FailingStorage(storage, denied))
     with pytest.raises(AccessDeniedError, match="no"):
         setting.open()
+
+
+# --- what comes with the headers
+
+
+def frames_of(opened, storage):
+    """The bytes of all frames, by row."""
+    slices = opened.index.slices(range(opened.index.table.num_rows))
+    return {f.slice.row: f.data for f in fetch_frames(storage, opened.name, slices, Terms(opened.in_hand))}
+
+
+def opened_for(held, frames):
+    """A counted storage, and its series opened for some frames."""
+    storage = CountingStorage(MemoryStorage(held))
+    return storage, SeriesOpener(storage, None, Limits(), next_frames=frames).open(SeriesName("s"))
+
+
+@pytest.mark.parametrize("syntax", [make.EXPLICIT, make.DEFLATED])
+def test_small_objects_are_read_once(syntax):
+    """Frames that came with the headers are not asked for again, and are the same bytes."""
+    held = {f"s/{i}": make.encode(make.image(i), syntax) for i in range(3)}
+    storage, opened = opened_for(held, 3)
+    frames = frames_of(opened, storage)
+    assert len(storage.ranges) == 3
+    assert frames == frames_of(replace(opened, in_hand=InHand()), MemoryStorage(held))
+
+
+def test_a_deflated_object_is_fetched_once():
+    """A deflated object, which only its whole can tell the header of, is not fetched again for its frames."""
+    pixels = np.random.default_rng(3).integers(0, 256, 2 * 640 * 640, dtype=np.uint8).tobytes()
+    held = {"s/1": make.encode(make.image(1, Rows=640, Columns=640, PixelData=pixels), make.DEFLATED)}
+    storage, opened = opened_for(held, 1)
+    assert frames_of(opened, storage) == {0: pixels}
+    assert storage.received == len(held["s/1"])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "frames", "whole"),
+    [
+        ([200_000] * 4, 36, True),
+        ([300_000] * 4, 36, False),
+        ([30_000] * 70, 36, True),
+        ([30_000] * 72, 36, False),
+        ([1_000, 200_000], 1, True),
+        ([250_000] * 140, 200, False),
+        ([200_000, None], 36, False),
+        ([200_000] * 4, 0, False),
+        ([], 1, False),
+    ],
+)
+def test_when_objects_are_read_whole(sizes, frames, whole):
+    """Objects are read whole where all are small, a megabyte is not shown at most, and they can be kept."""
+    assert is_read_whole(sizes, frames) == whole

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
 
-from dicom_series_preview.settings import CACHE_DIR_VARIABLE, Settings, default_cache_dir
+from dicom_series_preview.settings import CACHE_DIR_VARIABLE, Limits, Settings, default_cache_dir
 
 on_linux = pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the place is the platform's")
 
@@ -60,3 +60,25 @@ def test_settings_are_frozen() -> None:
     assert settings.concurrency == 64
     with pytest.raises(FrozenInstanceError):
         settings.concurrency = 1  # type: ignore[misc]
+
+
+def test_variables() -> None:
+    """A variable wins over what a door sets, which wins over the product's own; an empty one says nothing."""
+    door = Settings(Path("/any"), max_retries=2, request_timeout_s=8.0, limits=Limits(frames=10, seconds=20))
+    environment = {
+        "DICOM_SERIES_PREVIEW_RETRIES": "0",
+        "DICOM_SERIES_PREVIEW_REQUEST_SECONDS": "",
+        "DICOM_SERIES_PREVIEW_MAX_FRAMES": "20",
+        CACHE_DIR_VARIABLE: "/kept",
+    }
+    assert Settings.from_environment(environment, None, door) == replace(
+        door, cache_dir=Path("/kept"), max_retries=0, limits=Limits(frames=20, seconds=20)
+    )
+    assert Settings.from_environment({CACHE_DIR_VARIABLE: "/kept"}) == Settings(Path("/kept"))
+
+
+def test_every_limit_has_a_variable() -> None:
+    """What the product refuses can be set from outside, all of it."""
+    for field in fields(Limits):
+        environment = {f"DICOM_SERIES_PREVIEW_MAX_{field.name.upper()}": "7"}
+        assert getattr(Settings.from_environment(environment).limits, field.name) == 7

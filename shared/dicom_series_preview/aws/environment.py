@@ -12,7 +12,7 @@ from dicom_series_preview.errors import RequestError
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Settings
+from dicom_series_preview.settings import Limits, Settings
 from dicom_series_preview.storage import open_storage
 
 if TYPE_CHECKING:
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 ROOTS_VARIABLE = "PREVIEW_ROOTS"
 DATA_VARIABLE = "PREVIEW_DATA"
 SERIES_DEPTH_VARIABLE = "PREVIEW_SERIES_DEPTH"
+MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 # A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
 _REQUEST_TIMEOUT_S = 8.0
 _RETRY_TIMEOUT_S = 12.0
+_API_LIMIT_S = 20.0
+# Shares of the memory. While a frame is decoded it takes several times its bytes, beside those that are done.
+_FRAME_SHARE, _PICTURE_SHARE = 16, 3
+# Colour, which frame each pixel is of, and what it is resized from.
+_BYTES_A_PIXEL = 32
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
 
 
@@ -38,6 +44,7 @@ class Deployment:
         data: The URL below which indices, pictures and batches are kept.
         series_depth: How many folders below a root a series lies; 1 where they lie directly below it.
         environment: The process's environment, for credentials and endpoints.
+        settings: Concurrency, retries, timeouts, and limits that the function's memory bears.
     """
 
     roots: Mapping[str, str]
@@ -45,6 +52,7 @@ class Deployment:
     series_depth: int = 1
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     _opened: dict[str, Storage] = field(default_factory=dict, repr=False)
+    settings: Settings = field(default=Settings(Path("/tmp")), repr=False)  # noqa: S108 - nothing is kept there
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
@@ -67,16 +75,12 @@ class Deployment:
             raise RequestError(
                 ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}, and the depth is at least 1"
             )
-        return cls(roots, data, depth, environment)
+        return cls(roots, data, depth, environment, settings=_settings(environment))
 
     def storage(self, url: str) -> Storage:
         """A storage root; it is opened once. Redirects to other hosts are refused."""
         if url not in self._opened:
-            settings = replace(
-                Settings.from_environment(self.environment, Path("/tmp")),  # noqa: S108 - no local cache is used
-                request_timeout_s=_REQUEST_TIMEOUT_S,
-                retry_timeout_s=_RETRY_TIMEOUT_S,
-            )
+            settings = self.settings
             if url in (self.data, self.roots[DEFAULT_ROOT_ALIAS]):
                 # They lie in the deployment's region. Asking would take a cold start 100 ms for each, and ten
                 # seconds where S3 is reached by a private address only.
@@ -87,7 +91,7 @@ class Deployment:
         return self._opened[url]
 
     def service(self, alias: str) -> PreviewService:
-        """The service of a root.
+        """The service of a root, which takes as long as the function may.
 
         Raises:
             RequestError: There is no such alias.
@@ -96,13 +100,41 @@ class Deployment:
             raise RequestError("root", f"is one alias of this deployment: {', '.join(sorted(self.roots))}")
         folder = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
         kept = IndexCache(self.storage(self.data), folder)
-        settings = Settings.from_environment(self.environment, Path("/tmp"))  # noqa: S108 - no local cache is used
-        return PreviewService(self.storage(self.roots[alias]), kept, settings.limits, single_flight=True)
+        return PreviewService(self.storage(self.roots[alias]), kept, self.settings.limits, single_flight=True)
 
     def api(self) -> PreviewApi:
         """The HTTP API of all roots."""
-        services = {alias: partial(self.service, alias) for alias in self.roots}
+        services = {alias: partial(self._answering, alias) for alias in self.roots}
         return PreviewApi(services, Renders(self.storage(self.data)), batches=True)
+
+    def _answering(self, alias: str) -> PreviewService:
+        """The service of a root for those who wait for an answer."""
+        service = self.service(alias)
+        limits = service.limits
+        return replace(service, limits=replace(limits, seconds=min(limits.seconds, _API_LIMIT_S)))
+
+
+def _settings(environment: Mapping[str, str]) -> Settings:
+    """The settings: those of the environment, else what fits a function and its memory.
+
+    Raises:
+        RequestError: A variable holds no number.
+    """
+    limits = Limits()
+    memory = environment.get(MEMORY_VARIABLE, "")
+    if memory.isdecimal():
+        available = int(memory) * 2**20
+        limits = replace(
+            limits,
+            frame_bytes=min(limits.frame_bytes, available // _FRAME_SHARE),
+            picture_bytes=min(limits.picture_bytes, available // _PICTURE_SHARE),
+            matrix_pixels=min(limits.matrix_pixels, available // _BYTES_A_PIXEL),
+        )
+    nowhere = Path("/tmp")  # noqa: S108 - no local cache is used
+    defaults = Settings(
+        nowhere, request_timeout_s=_REQUEST_TIMEOUT_S, retry_timeout_s=_RETRY_TIMEOUT_S, limits=limits
+    )
+    return Settings.from_environment(environment, nowhere, defaults)
 
 
 @cache

@@ -47,10 +47,17 @@ def decode_frame(
 
     Raises:
         UnsupportedTransferSyntaxError: No decoder reads the transfer syntax.
-        DecodeError: The bytes are cut off or broken, disagree with the description, or exceed the limit.
+        DecodeError: The bytes are cut off or broken, disagree with the description, or exceed the limit or
+            the memory.
     """
-    words = decode_words(data, pixels, bit_offset=bit_offset, limit_bytes=limit_bytes, reduction=reduction)
-    samples = stored_values(words, pixels)
+    try:
+        words = decode_words(
+            data, pixels, bit_offset=bit_offset, limit_bytes=limit_bytes, reduction=reduction
+        )
+        samples = stored_values(words, pixels)
+    except MemoryError as error:
+        size = f"{pixels.rows} x {pixels.columns}"
+        raise DecodeError(f"there is not enough memory to decode a frame of {size}") from error
     _check_samples(samples, pixels, words.reduction)
     return Decoded(samples, words.photometric_interpretation, words.reduction, words.offset)
 

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.headers.image import PixelDescription
 
+# Each may go over all pixels again. Usual progressions have about ten.
+_MOST_SCANS = 100
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _APP0, _APP14 = 0xE0, 0xEE
 # Start of frame: every process but DHT (C4), JPG (C8) and DAC (CC); F7 is JPEG-LS (ISO/IEC 14495-1 C.1.1).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _LOSSLESS_FRAMES = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_LOSSLESS_HUFFMAN_FRAMES = frozenset((0xC3, 0xC7))
+_BITS_A_BLOCK = {0xC0: 2, 0xC1: 2, 0xC2: 1}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 
 
@@ -32,6 +36,7 @@ class JpegHeader:
     """A JPEG or JPEG-LS codestream's own description of itself.
 
     Attributes:
+        frame_marker: The second byte of the start of frame, which tells the process.
         lossless: The process is lossless (never true of JPEG-LS, whose scans say it).
         precision: Bits of a sample.
         rows: Number of lines.
@@ -43,6 +48,7 @@ class JpegHeader:
         scan_offset: Offset of the first scan's marker.
     """
 
+    frame_marker: int
     lossless: bool
     precision: int
     rows: int
@@ -64,6 +70,7 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     codestream = bytes(data)
     header = read_jpeg_header(codestream)
     check_dimensions(header, pixels)
+    _check_scans(codestream, header)
     if codestream.find(b"\xff\xd9", header.scan_offset) >= 0:
         samples = _decode(codestream, len(header.component_ids))
     else:
@@ -82,6 +89,7 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
     codestream = bytes(data)
     header = read_jpeg_header(codestream)
     check_dimensions(header, pixels)
+    _check_scans(codestream, header)
     mode = "RGB" if len(header.component_ids) == 3 else "L"
     worthwhile = mode == "RGB" or reduction > 2
     if (
@@ -141,6 +149,7 @@ def read_jpeg_header(codestream: bytes) -> JpegHeader:
     kind, body = frame
     components = [body[6 + 3 * i : 9 + 3 * i] for i in range(body[5])]
     return JpegHeader(
+        frame_marker=kind,
         lossless=kind in _LOSSLESS_FRAMES,
         precision=body[0],
         rows=int.from_bytes(body[1:3], "big"),
@@ -167,6 +176,29 @@ def check_dimensions(header: JpegHeader, pixels: PixelDescription) -> None:
                 *found, *expected
             )
         )
+
+
+def _check_scans(codestream: bytes, header: JpegHeader) -> None:
+    """Refuse more scans than a picture needs, and fewer bits than it has.
+
+    libjpeg makes up whatever is missing, and takes all the memory and time for it.
+    """
+    if codestream.count(b"\xff\xda", header.scan_offset) > _MOST_SCANS:
+        raise DecodeError(f"the JPEG codestream has more than {_MOST_SCANS} scans")
+    if 8 * (len(codestream) - header.scan_offset) < _least_bits(header):
+        raise DecodeError("the JPEG codestream is cut off")
+
+
+def _least_bits(header: JpegHeader) -> int:
+    """The fewest bits that a picture's scans can have.
+
+    A code has one bit at least: one for each sample of a lossless frame, two (DC and end of block) for each
+    8 x 8 block of a sequential one, one of a progressive one. Arithmetic coding takes even less.
+    """
+    if header.frame_marker in _LOSSLESS_HUFFMAN_FRAMES:
+        return header.rows * header.columns
+    blocks = -(-header.rows // 8) * -(-header.columns // 8)
+    return blocks * _BITS_A_BLOCK.get(header.frame_marker, 0)
 
 
 def _markers(codestream: bytes) -> Iterator[tuple[int, int, bytes]]:

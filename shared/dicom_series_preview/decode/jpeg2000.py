@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ImageFile
 
 from dicom_series_preview.decode.bits import container_bits, stored_bits
+from dicom_series_preview.decode.jpeg2000_pieces import Area, check_pieces
 from dicom_series_preview.decode.values import Words, reduced_shape
 from dicom_series_preview.errors import DecodeError
 
@@ -177,7 +178,7 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
     """Read the main header; a JP2 file around the codestream, which DICOM forbids, is skipped.
 
     Raises:
-        DecodeError: The bytes are no JPEG 2000 codestream.
+        DecodeError: The bytes are no JPEG 2000 codestream, or one that is cut into too many pieces.
     """
     start = 0
     if codestream[:8] == _JP2_SIGNATURE:
@@ -188,9 +189,12 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
     components = int.from_bytes(codestream[start + 40 : start + 42], "big")
     sizes = codestream[start + 42 : start + 42 + 3 * components]
     depths, steps = sizes[::3], sizes[1::3] + sizes[2::3]
-    if not depths or right <= left or bottom <= top:
-        raise DecodeError("the JPEG 2000 codestream has no usable size marker")
     tile_width, tile_height, tile_left, tile_top = np.frombuffer(codestream, ">u4", 4, start + 24).tolist()
+    if not depths or right <= left or bottom <= top or not tile_width or not tile_height:
+        raise DecodeError("the JPEG 2000 codestream has no usable size marker")
+    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    area = Area(right - left, bottom - top, components, tiles, tile_width, tile_height)
+    check_pieces(codestream, start, area)
     components_alike = len(set(depths)) == 1 and set(steps) == {1}
     has_transform, levels = _coding_style(codestream, start + 2)
     # Ssiz: the highest bit is the sign, the others are the depth less one.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.headers.image import PixelDescription
 
 _HEADER_BYTES = 64
+_ALWAYS_EXPANDED_BYTES = 64 * 2**20
 
 
 def decode_rle(data: bytes | memoryview, pixels: PixelDescription) -> Words:
@@ -26,7 +27,7 @@ def decode_rle(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     if bits not in (1, 8, 16, 32, 64):
         raise DecodeError(f"{bits} bits allocated is not a layout of RLE pixels")
     width = (bits + 7) // 8
-    planes = list(_segments(bytes(data)))
+    planes = list(_segments(bytes(data), pixels.rows * pixels.columns))
     if len(planes) != samples * width:
         raise DecodeError(f"the RLE frame has {len(planes)} segments, {samples * width} are expected")
     count = pixels.rows * pixels.columns
@@ -45,8 +46,8 @@ def decode_rle(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     )
 
 
-def _segments(data: bytes) -> Iterator[bytes]:
-    """Yield each segment expanded, by the offsets of the header (PS3.5 G.5)."""
+def _segments(data: bytes, count: int) -> Iterator[bytes]:
+    """Yield each segment expanded, by the offsets of the header (PS3.5 G.5); `count` is the pixels'."""
     from rle import rle  # noqa: PLC0415 - 20 ms that only RLE pays
 
     if len(data) < _HEADER_BYTES:
@@ -58,9 +59,25 @@ def _segments(data: bytes) -> Iterator[bytes]:
         raise DecodeError("the RLE header's segment offsets are broken")
     for start, end in pairwise(offsets):
         try:
-            yield rle.decode_segment(data[start:end])
+            segment = data[start:end]
+            _check_expansion(segment, max(2 * count, _ALWAYS_EXPANDED_BYTES))
+            yield rle.decode_segment(segment)
         except ValueError as error:
             raise DecodeError(f"an RLE segment is broken: {error}") from error
+
+
+def _check_expansion(segment: bytes, most: int) -> None:
+    """Refuse a segment that expands to far more than its pixels: two bytes can stand for 128."""
+    if len(segment) * 64 <= most:
+        return
+    expanded = at = 0
+    while at < len(segment):
+        head = segment[at]
+        literal = head < 128
+        expanded += head + 1 if literal else (257 - head) % 129
+        if expanded > most:
+            raise DecodeError(f"an RLE segment expands to more than {most:,} bytes")
+        at += head + 2 if literal else 1 + (head > 128)
 
 
 def _plane(segment: bytes, count: int, bits: int) -> NDArray[Any]:

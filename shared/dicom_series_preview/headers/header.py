@@ -19,6 +19,7 @@ from dicom_series_preview.headers.scan import (
     Scan,
     scan,
 )
+from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,9 +36,8 @@ _ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
 _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
-# The largest whole slide images have some 300,000; each frame is a row of the index.
-_MOST_FRAMES = 500_000
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +79,16 @@ class Header:
     mosaic: Mosaic | None = None
 
 
-def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incomplete:
+def parse(
+    data: bytes, size: int | None, converter: Converter, limits: Limits = _LIMITS
+) -> Header | Incomplete:
     """Read a header from an object's first bytes.
 
     Args:
         data: The first bytes, or all of them.
         size: The object's size in bytes; None where it is not known yet.
         converter: Shared by the objects of a series, so that equal values are converted once.
+        limits: How many frames there may be, and how far a deflated data set is inflated.
 
     Returns:
         The header, or how many bytes it takes to get on.
@@ -93,24 +96,25 @@ def parse(data: bytes, size: int | None, converter: Converter) -> Header | Incom
     Raises:
         ObjectError: The object is not DICOM, broken or cut off.
     """
+    object_size = size if size is not None else len(data)
     repeated = converter.repeat(data, size)
     if repeated is not None:
-        return _header(*repeated, size if size is not None else len(data))
-    scanned = scan(data, size)
+        return _header(*repeated, object_size, limits)
+    scanned = scan(data, size, limits)
     if isinstance(scanned, Incomplete):
         return scanned
     storage_class = scanned.elements.get(MEDIA_STORAGE_SOP_CLASS)
     if storage_class is not None and storage_class.value.rstrip(b"\0 ") == _MEDIA_STORAGE_DIRECTORY:
         raise NotDicomError("a DICOMDIR, no instance")
-    return _header(scanned, converter.convert(scanned, data), size if size is not None else len(data))
+    return _header(scanned, converter.convert(scanned, data), object_size, limits)
 
 
-def _header(scanned: Scan, elements: Item, object_size: int) -> Header:
+def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> Header:
     pixels, frames, locations = scanned.pixels, 0, tuple[FrameLocation, ...]()
     pixels_of_frame = _count(elements, _ROWS) * _count(elements, _COLUMNS)
     if pixels is not None and pixels_of_frame:
         bits = _frame_bits(elements, pixels, pixels_of_frame) if pixels.length is not None else 0
-        frames = _number_of_frames(_count(elements, _FRAMES), pixels, bits, scanned.end)
+        frames = _number_of_frames(_count(elements, _FRAMES), pixels, bits, scanned.end, limits.frames)
         if not scanned.deflated:
             locations = _locate(scanned, pixels, bits, frames, object_size)
     return Header(
@@ -142,7 +146,7 @@ def _frame_bits(elements: Item, pixels: PixelElement, pixels_of_frame: int) -> i
     )
 
 
-def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int | None) -> int:
+def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int | None, most: int) -> int:
     """NumberOfFrames (0028,0008), or what the data's length says where that is missing or too large.
 
     Args:
@@ -150,14 +154,15 @@ def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int |
         pixels: Where the pixels lie.
         bits: Of a native frame.
         end: Where the data set ends, or None where that is not known: a length is a claim.
+        most: The most there may be.
 
     Raises:
-        HeaderError: There are more than any image has.
+        HeaderError: There are more.
     """
     there = None if end is None else max(0, end - pixels.offset)
     if pixels.length is None:
         # Every frame has at least the 8 bytes of one item's head.
-        frames = min(declared or 1, max(1, there // 8) if there is not None else _MOST_FRAMES)
+        frames = min(declared or 1, max(1, there // 8) if there is not None else most)
     else:
         bits = bits or pixels.length * 8
         whole = pixels.length * 8 // bits if bits else 1
@@ -168,8 +173,8 @@ def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int |
         else:
             fits = whole > 1 and (whole * bits + 7) // 8 in (length, length - 1)
             frames = whole if fits else 1
-    if frames > _MOST_FRAMES:
-        raise HeaderError(f"{frames} frames, more than the limit of {_MOST_FRAMES}")
+    if frames > most:
+        raise HeaderError(f"{frames} frames, more than the limit of {most}")
     return frames
 
 
@@ -249,10 +254,10 @@ def fragments(data: bytes, *, one_of_many: bool = False) -> bytes:
     return b"".join(parts) if len(parts) > 1 else parts[0]
 
 
-def split_frames(data: bytes, pixels: PixelElement, frames: int) -> list[bytes]:
-    """The codestreams of all frames of an encapsulated object whose offset table does not hold.
+def locate_frames(data: bytes, pixels: PixelElement, frames: int) -> tuple[FrameLocation, ...]:
+    """Where all frames lie in an encapsulated object whose offset table does not hold.
 
-    The one that the object breaks off in is empty.
+    The one that the object breaks off in reaches beyond its end.
 
     Args:
         data: The whole object.
@@ -262,22 +267,19 @@ def split_frames(data: bytes, pixels: PixelElement, frames: int) -> list[bytes]:
     Raises:
         HeaderError: The fragments cannot be told apart into frames.
     """
-    parts = []
-    is_cut = False
+    items = []
     position = pixels.first_fragment
     while data[position : position + 4] == b"\xfe\xff\x00\xe0" and position + 8 <= len(data):
-        end = position + 8 + struct.unpack_from("<I", data, position + 4)[0]
-        parts.append(data[position + 8 : end])
-        is_cut = end > len(data)
-        position = end
-    if len(parts) != frames:
-        starts = [i for i, part in enumerate(parts) if _begins_a_frame(part)]
-        if len(starts) != frames or not starts or starts[0] != 0:
+        items.append(position)
+        position += 8 + struct.unpack_from("<I", data, position + 4)[0]
+    starts = items
+    if len(items) != frames:
+        starts = [item for item in items if _begins_a_frame(data[item + 8 : item + 12])]
+        if len(starts) != frames or not starts or starts[0] != items[0]:
             raise HeaderError(
-                f"broken: {len(parts)} fragments for {frames} frames, and no offset table that holds"
+                f"broken: {len(items)} fragments for {frames} frames, and no offset table that holds"
             )
-        parts = [b"".join(parts[a:b]) for a, b in zip(starts, [*starts[1:], len(parts)], strict=True)]
-    return [*parts[:-1], b""] if is_cut else parts
+    return tuple(FrameLocation(a, b - a) for a, b in pairwise([*starts, position]))
 
 
 def _begins_a_frame(fragment: bytes) -> bool:

@@ -40,8 +40,8 @@ UNDEFINED = 0xFFFFFFFF
 _ILLEGAL_GROUPS = frozenset((0xFFFE, 0xFFFF))
 PREFIX, PREFIX_START, DATA_SET_START = b"DICM", 128, 132
 _FIRST_INFLATED, _DEFLATED_AT_ONCE, _INFLATED_AT_ONCE = 2**16, 2**16, 2**20
-_INFLATED_HEADER_LIMIT = Limits().header_bytes
 MAX_NESTING = 64
+_LIMITS = Limits()
 
 # PS3.5 Table 7.1-1: these have two reserved bytes and a 32-bit length in explicit VR.
 _LONG_VRS = frozenset(
@@ -149,13 +149,13 @@ class _NeedMoreError(Exception):
         self.at_least = at_least
 
 
-def scan(data: bytes, size: int | None, *, inflated_limit: int = 2**30) -> Scan | Incomplete:
+def scan(data: bytes, size: int | None, limits: Limits = _LIMITS) -> Scan | Incomplete:
     """Walk an object's first bytes.
 
     Args:
         data: The object's first bytes, or all of them.
         size: The object's size in bytes; None where it is not known yet.
-        inflated_limit: The most bytes a deflated data set may inflate to.
+        limits: How far a deflated data set is inflated.
 
     Returns:
         The header's structure, or how many bytes it takes to get on.
@@ -165,7 +165,7 @@ def scan(data: bytes, size: int | None, *, inflated_limit: int = 2**30) -> Scan 
         HeaderError: They are one, but broken or cut off; the reason says at which byte.
     """
     try:
-        return _scan(Buffer(data, size), inflated_limit)
+        return _scan(Buffer(data, size), limits)
     except _NeedMoreError as need:
         return Incomplete(need.at_least)
 
@@ -205,13 +205,13 @@ class Buffer:
         return True
 
 
-def _scan(buffer: Buffer, inflated_limit: int) -> Scan:
+def _scan(buffer: Buffer, limits: Limits) -> Scan:
     start = _data_set_start(buffer)
     elements: dict[int, RawElement] = {}
     position = _walk_meta(buffer, start, elements)
     declared = _transfer_syntax(elements)
     if declared == DEFLATED_LITTLE_ENDIAN:
-        return _scan_deflated(buffer, position, elements, inflated_limit)
+        return _scan_deflated(buffer, position, elements, limits)
     if buffer.at_end(position):
         if not elements or start == DATA_SET_START:
             raise NotDicomError("a DICOM prefix with no data set behind it")
@@ -308,15 +308,13 @@ def _walk_meta(buffer: Buffer, position: int, elements: dict[int, RawElement]) -
     return position
 
 
-def _scan_deflated(
-    buffer: Buffer, position: int, elements: dict[int, RawElement], inflated_limit: int
-) -> Scan:
+def _scan_deflated(buffer: Buffer, position: int, elements: dict[int, RawElement], limits: Limits) -> Scan:
     """Inflate the data set (PS3.5 A.5) as far as its header goes, and walk it; it takes the whole object.
 
     No more of it is kept: a few bytes can inflate to a thousand times as many.
     """
     deflated = memoryview(_whole(buffer))[position:]
-    length = sum(len(chunk) for chunk in _inflate(deflated, inflated_limit))
+    length = sum(len(chunk) for chunk in _inflate(deflated, limits.inflated_bytes))
     wanted = _FIRST_INFLATED
     while True:
         inflated = inflated_part(deflated, 0, min(wanted, length))
@@ -324,9 +322,9 @@ def _scan_deflated(
         try:
             pixels = _walk_inflated(Buffer(inflated, length), found)
         except _NeedMoreError as need:
-            if need.at_least > _INFLATED_HEADER_LIMIT:
+            if need.at_least > limits.header_bytes:
                 raise HeaderError(
-                    f"its deflated header inflates to more than {_INFLATED_HEADER_LIMIT} bytes"
+                    f"its deflated header inflates to more than {limits.header_bytes} bytes"
                 ) from None
             wanted = max(need.at_least, 2 * wanted)
             continue

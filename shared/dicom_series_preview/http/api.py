@@ -26,7 +26,6 @@ from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.values import HttpRequest, HttpResponse
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.service import CACHEABLE_VERSION
-from dicom_series_preview.service.report import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -178,7 +177,7 @@ class PreviewApi:
             lambda: IndexRequest.from_strings(request.series, query),
         )
         refuse_root(asked.series)
-        watch = Stopwatch(service.storage)
+        watch = service.watch()
         with watch.phase("index"):
             opened = service.index(asked)
         etag = f'"{_index_identity(opened, wanted)}"'

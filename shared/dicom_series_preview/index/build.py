@@ -188,8 +188,9 @@ def _of_elements(
     """The columns of elements that vary and have no fixed one, and of what no column gives back."""
     columns: list[tuple[pa.Field, pa.Array]] = []
     remainders: list[dict[str, Any]] = [{} for _ in records]
-    record_of_row = np.array([row.record for row in rows], dtype=np.int64)
-    taken = pa.array(record_of_row)
+    # Lists, not arrays: of an array pyarrow asks whether it is masked, which imports numpy.ma.
+    record_of_row = [row.record for row in rows]
+    taken = pa.array(record_of_row, pa.int64())
     for tag in sorted(set[int]().union(*(record.elements for record in records)) - constants.keys()):
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
             columns.append((_element_field(tag, "SQ", pa.utf8(), ""), _per_frame_groups(records, rows)))
@@ -200,16 +201,16 @@ def _of_elements(
             columns.append((field, values.take(taken)))
             _keep_apart(field, values, elements, remainders)
         _add_lookup_tables(tag, elements, remainders)
-    first_rows = np.unique(record_of_row, return_index=True)[1]
+    first_rows = np.unique(record_of_row, return_index=True)[1].tolist()
     for field, values in fixed:
         tag = tag_of_field(field)
         if tag and tag not in constants:
             elements = [record.elements.get(tag) for record in records]
-            _keep_apart(field, values.take(pa.array(first_rows)), elements, remainders)
+            _keep_apart(field, values.take(pa.array(first_rows, pa.int64())), elements, remainders)
     if any(remainders):
         # Once an object, not with each of its frames: the text may be long, the frames many.
         texts: list[str | None] = [None] * len(rows)
-        for row, remainder in zip(first_rows.tolist(), remainders, strict=True):
+        for row, remainder in zip(first_rows, remainders, strict=True):
             texts[row] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
         columns.append((OTHER_ELEMENTS.field(), pa.array(texts, pa.utf8())))
     return columns

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
+    CredentialsError,
     HeaderError,
     ObjectChangedError,
     ObjectError,
@@ -17,11 +18,12 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.headers import Converter, Header, Incomplete, parse
 from dicom_series_preview.index.records import Record, Skipped
-from dicom_series_preview.storage import ByteRange
+from dicom_series_preview.storage import IN_HAND_BYTES, ByteRange, InHand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Fetched, ObjectInfo, Storage
 
 FIRST_RANGE_BYTES = 5 * 1024
@@ -31,6 +33,8 @@ _MARGIN = 1024
 _SCOUT_BYTES = 64 * 1024
 _SCOUTS = 2
 _RESTARTS = 2
+_SMALL_BYTES = 256 * 1024
+_SPARE_BYTES = 2**20
 
 _PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
 _PASSED_OVER_ENDINGS = (
@@ -101,19 +105,24 @@ class HeaderReader:
     Attributes:
         storage: Where they lie.
         folder: The series' folder; names in records are relative to it.
-        limit_bytes: The longest header that is read.
+        limits: How long headers may be, and how many frames an object may have.
         progress: Called with each object that is done.
+        next_frames: How many frames are read next, 0 where none are: their bytes are kept in `in_hand`.
+        in_hand: What came with the headers and holds frames.
         learned: How much to ask for first.
         withheld: The first error by which the storage withheld an object.
     """
 
     storage: Storage
     folder: str
-    limit_bytes: int
+    limits: Limits
     progress: Callable[[], None] = lambda: None
+    next_frames: int = 0
+    in_hand: InHand = field(default_factory=InHand)
     learned: LearnedRange = field(default_factory=LearnedRange)
     withheld: StorageError | None = None
     converter: Converter = field(default_factory=Converter)
+    _whole: bool = False
 
     def read(self, objects: Sequence[ObjectInfo]) -> Iterator[Record | Skipped]:
         """Read every object's header; yields as they come, in no order.
@@ -121,7 +130,9 @@ class HeaderReader:
         Raises:
             StorageUnavailableError: The storage fails beyond every retry; an index without what it failed to
                 tell would pass for a whole one.
+            CredentialsError: The credentials are refused, or no longer accepted.
         """
+        self._whole = is_read_whole([info.size for info in objects], self.next_frames)
         fresh = deque(_Pending(info, version=info.version) for info in objects)
         held: list[_Pending] = []
         while fresh or held:
@@ -161,7 +172,7 @@ class HeaderReader:
         learned = self.learned
         end = learned.next_end(len(item.data), item.at_least) if item.data else learned.first_range()
         if item.info.size is not None:
-            end = min(end, item.info.size)
+            end = item.info.size if self._whole else min(end, item.info.size)
         return ByteRange(item.info.path, len(item.data), end, item.version)
 
     def _take(self, item: _Pending, fetched: Fetched) -> Record | Skipped | None:
@@ -179,11 +190,13 @@ class HeaderReader:
         item.data += fetched.data
         item.version = fetched.version or item.version
         try:
-            parsed = parse(item.data, fetched.object_size, self.converter)
+            parsed = parse(item.data, fetched.object_size, self.converter, self.limits)
+            needed = parsed.at_least if isinstance(parsed, Incomplete) else parsed.length
+            if needed > self.limits.header_bytes:
+                limit = self.limits.header_bytes
+                raise HeaderError(f"its header is longer than the limit of {limit} bytes")
             if isinstance(parsed, Incomplete):
-                if parsed.at_least > self.limit_bytes:
-                    raise HeaderError(f"its header is longer than the limit of {self.limit_bytes} bytes")
-                item.at_least = parsed.at_least
+                item.at_least = needed
                 return None
         except ObjectError as error:
             return self._skipped(item, error.reason)
@@ -191,6 +204,10 @@ class HeaderReader:
 
     def _record(self, item: _Pending, header: Header) -> Record:
         self.learned.lengths.append(header.length)
+        first = header.locations[0] if header.locations else None
+        needed = first.offset + first.length if first else header.object_size
+        if self.next_frames and header.number_of_frames and len(item.data) >= min(needed, header.object_size):
+            self.in_hand.keep(item.info.path, item.data, header.object_size, item.version)
         return Record.of(self._name(item), item.version, header)
 
     def _skipped(self, item: _Pending, reason: str, *, transient: bool = False) -> Skipped:
@@ -200,8 +217,24 @@ class HeaderReader:
         return item.info.path.removeprefix(f"{self.folder}/")
 
 
+def is_read_whole(sizes: Sequence[int | None], next_frames: int) -> bool:
+    """Whether objects are read whole, their frames with their headers.
+
+    That spares a request a frame, and the time that one takes to be answered, in which a megabyte comes. So
+    all objects are small, and those that will not be shown have no more than that together.
+
+    Args:
+        sizes: The objects' sizes in bytes, None where the listing does not tell.
+        next_frames: How many frames are read next.
+    """
+    known = sorted(size for size in sizes if size is not None)
+    if not next_frames or not known or len(known) < len(sizes) or known[-1] > _SMALL_BYTES:
+        return False
+    return sum(known[:-next_frames]) <= _SPARE_BYTES and sum(known) <= IN_HAND_BYTES
+
+
 def _storage_reason(error: StorageError) -> str:
     """Why the storage withholds one object; what concerns it as a whole is raised."""
-    if isinstance(error, StorageUnavailableError):
+    if isinstance(error, (StorageUnavailableError, CredentialsError)):
         raise error
     return error.problem

@@ -52,7 +52,7 @@ from dicom_series_preview.index.schema import (
 from dicom_series_preview.selection import SortedStack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydicom import Dataset
 
@@ -195,11 +195,11 @@ class Index:
         if self._has_parts:
             slices = _floats(self.table["Slice"])
             numbers[1:][slices[1:] == slices[:-1]] = np.nan
-        # The largest of all for rows in none: what is left behind the last stack.
-        in_stacks = np.argsort(np.where(numbers >= 0, numbers, np.inf), kind="stable")
-        found, starts = np.unique(numbers[in_stacks], return_index=True, equal_nan=True)
-        parts = np.split(in_stacks, starts[1:]) if len(found) else []
-        return {int(n): rows for n, rows in zip(found, parts, strict=True) if n >= 0}
+        # Rows in no stack come last. Not np.unique, which imports numpy.ma: 9 ms of every preview.
+        order = np.argsort(np.where(numbers >= 0, numbers, np.inf), kind="stable")
+        order = order[: np.count_nonzero(numbers >= 0)]
+        parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+        return {int(numbers[rows[0]]): rows for rows in parts if len(rows)}
 
     @property
     def slice_count(self) -> int:
@@ -297,6 +297,23 @@ class Index:
             else item
             for item in slices
         ]
+
+    def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
+        """The same index, with the places of frames that it did not know.
+
+        Args:
+            found: By the object's path below the series' folder, where its frames lie, in their order.
+        """
+        cells = self.table.select(["FileName", "FrameNumber", "FrameOffset", "FrameLength"]).to_pydict()
+        for row, (name, number) in enumerate(zip(cells["FileName"], cells["FrameNumber"], strict=True)):
+            if name in found and number is not None:
+                location = found[name][number - 1]
+                cells["FrameOffset"][row], cells["FrameLength"][row] = location.offset, location.length
+        table = self.table
+        for column in ("FrameOffset", "FrameLength"):
+            at = table.schema.get_field_index(column)
+            table = table.set_column(at, table.schema.field(at), pa.array(cells[column], pa.int64()))
+        return Index(table)
 
     def header(self, row: int) -> Dataset:
         """The header of the object that a row belongs to, binary values aside, as the object holds it.

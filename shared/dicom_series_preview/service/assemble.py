@@ -9,19 +9,17 @@ import numpy as np
 
 from dicom_series_preview.decode import Decoded, decode_frame, is_colour, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
-from dicom_series_preview.frames import fetch_frames
 from dicom_series_preview.layout import failed_tile
 from dicom_series_preview.service.reduced import halve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from dicom_series_preview.frames import FrameBytes
     from dicom_series_preview.headers import PixelDescription
     from dicom_series_preview.index import Part, Slice
-    from dicom_series_preview.storage import Storage
 
 _BACKGROUND_GREY, _BACKGROUND_COLOUR = 0, 255
 
@@ -100,15 +98,14 @@ class Wanted:
 
 
 def assemble(
-    storage: Storage, series: str, wanted: Iterable[Wanted], limit_bytes: int
+    fetch: Callable[[Sequence[Slice]], Iterator[FrameBytes]], wanted: Iterable[Wanted], limit_bytes: int
 ) -> Iterator[Assembled]:
     """Put slices together; yields each when its last frame has come.
 
     No more is held of a frame than what slices show of it.
 
     Args:
-        storage: The root that the series lies in.
-        series: The series' folder below it.
+        fetch: Fetches frames, as `fetch_frames` does of one series.
         wanted: The slices; several may show parts of one frame.
         limit_bytes: The largest frame, in decoded bytes.
 
@@ -125,7 +122,7 @@ def assemble(
         for number, part in enumerate(one.parts):
             frames[part.frame.row] = part.frame
             users.setdefault(part.frame.row, []).append((canvas, number))
-    for fetched in fetch_frames(storage, series, list(frames.values())):
+    for fetched in fetch(list(frames.values())):
         canvases = users.pop(fetched.slice.row)
         decoded, error = _decoded(fetched, canvases, limit_bytes)
         for canvas, number in canvases:

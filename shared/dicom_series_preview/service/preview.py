@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
@@ -36,8 +36,9 @@ from dicom_series_preview.errors import (
     UndecodableError,
     counted,
 )
-from dicom_series_preview.frames import fetch_frames
+from dicom_series_preview.frames import Terms, fetch_frames
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
+from dicom_series_preview.headers import NATIVE_TRANSFER_SYNTAXES
 from dicom_series_preview.index import Index, Skipped, untiled
 from dicom_series_preview.layout import draw_overlay, failed_tile, fitted_size, grid, resize, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
@@ -49,11 +50,13 @@ from dicom_series_preview.service.reduced import area_of, decode_for_tile, level
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from dicom_series_preview.frames import FrameBytes
+    from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
     from dicom_series_preview.requests import IndexRequest, Picture
     from dicom_series_preview.selection import SortedStack
@@ -141,7 +144,7 @@ class PreviewService:
         shape, width = _shape(request), _shape(request).columns * request.picture.image_width
         for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
             request.picture.image_format.check_size(width, height, self.limits.output_pixels)
-        return self._plan(request, Stopwatch(self.storage), refresh=False)
+        return self._plan(request, self.watch(), refresh=False)
 
     def render(self, plan: Plan) -> Rendered:
         """Fetch, decode and paint what was planned.
@@ -198,7 +201,11 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had.
         """
-        return self._opener().open(request.series, limit=request.limit)
+        return self._opener(self.watch()).open(request.series, limit=request.limit)
+
+    def watch(self) -> Stopwatch:
+        """A stopwatch for one request, that starts now and knows how long it may take."""
+        return Stopwatch(self.storage, self.limits.seconds)
 
     def forget(self, series: str) -> None:
         """Keep no index of a series any more.
@@ -219,15 +226,18 @@ class PreviewService:
             url = unquote(url.removeprefix("file://"), errors="surrogateescape")
         return f"{url}/{self.cache.path(opened.name)}"
 
-    def _opener(self) -> SeriesOpener:
-        return SeriesOpener(
-            self.storage, self.cache, self.limits, self.progress, single_flight=self.single_flight
-        )
+    def _opener(self, watch: Stopwatch) -> SeriesOpener:
+        def progress(done: int, total: int) -> None:
+            watch.check()
+            self.progress(done, total)
+
+        return SeriesOpener(self.storage, self.cache, self.limits, progress, single_flight=self.single_flight)
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opened = self._opener().open(request.series, refresh=refresh)
+            opener = replace(self._opener(watch), next_frames=_next_frames(request, shape))
+            opened = opener.open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
         plan.check_levels(self.limits.matrix_pixels)
         picture.image_format.check_size(
@@ -239,8 +249,17 @@ class PreviewService:
         """Fetch and decode the chosen slices; by row of the index."""
         frames = {}
         reductions = plan.reductions()
-        whole = [item for item in plan.slices if not item.part_rows]
-        for fetched in fetch_frames(self.storage, plan.opened.name, whole):
+        held = 0
+        _check_weight(plan.least_bytes(reductions, self.limits), self.limits)
+        located: dict[str, Sequence[FrameLocation]] = {}
+        terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
+
+        def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+            for fetched in fetch_frames(self.storage, plan.opened.name, slices, terms):
+                plan.watch.check()
+                yield fetched
+
+        for fetched in fetch([item for item in plan.slices if not item.part_rows]):
             item = fetched.slice
             if fetched.error is not None:
                 frames[item.row] = _Frame(item, None, fetched.error)
@@ -258,13 +277,16 @@ class PreviewService:
                 continue
             overlay = overlay_of(fetched, plan.size(item), self.limits.frame_bytes)
             frames[item.row] = _Frame(item, decoded, overlay=overlay)
+            held += decoded.samples.nbytes
+            _check_weight(held, self.limits)
         wanted = [
             Wanted(item, plan.index.parts(item), level_reduction(item, plan.size(item)))
             for item in plan.slices
             if item.part_rows
         ]
-        for made in assemble(self.storage, plan.opened.name, wanted, self.limits.frame_bytes):
+        for made in assemble(fetch, wanted, self.limits.frame_bytes):
             frames[made.slice.row] = _Frame(made.slice, made.decoded, made.error, gaps=made.gaps)
+        self._opener(plan.watch).keep_locations(plan.opened, located)
         return frames
 
 
@@ -290,6 +312,13 @@ def _shape(request: PictureRequest) -> Shape:
         return Shape(1, 1, (request.contrast,))
     rows = 1 if request.position is not None else request.rows
     return Shape(len(request.contrasts), rows, request.contrasts)
+
+
+def _next_frames(request: PictureRequest, shape: Shape) -> int:
+    """How many frames a picture of a whole series shows; of a part of one there may be fewer."""
+    if isinstance(request, ImageRequest) or (request.start, request.end) != (0.0, 1.0):
+        return 1
+    return shape.rows * (shape.columns if isinstance(request, MosaicRequest) else 1)
 
 
 def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:
@@ -423,9 +452,43 @@ class Plan:
             for item in self.slices
         }
 
+    def least_bytes(self, reductions: Mapping[int, int], limits: Limits) -> int:
+        """What the frames take in bytes at least, all of them at once: as they come, or decoded.
+
+        Frames that are larger than a frame may be are not read.
+
+        Args:
+            reductions: By row of the index, the reduction that is tried; native frames stay whole.
+            limits: Tells how large a frame may be.
+        """
+        whole = {item.file_name: item.object_size for item in self.slices if item.location is None}
+        ranges = [item.location.length for item in self.slices if item.location is not None]
+        decoded = 0
+        for item in self.slices:
+            pixels = item.pixels
+            is_frame = not item.part_rows
+            whole_size = is_frame and pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES
+            size = pixels.rows * pixels.columns * pixels.samples_per_pixel * pixels.bits_allocated // 8
+            if not is_frame or size <= limits.frame_bytes:
+                decoded += size if whole_size else size // reductions[item.row] ** 2
+        fetched = sum(whole.values()) + sum(length for length in ranges if length <= limits.frame_bytes)
+        return max(fetched, decoded)
+
     def cost(self) -> Cost:
         """What it has taken so far."""
         return self.watch.cost()
+
+
+def _check_weight(size: int, limits: Limits) -> None:
+    """Refuse a picture whose frames would not fit into memory.
+
+    Raises:
+        LimitError: They have more bytes than is allowed.
+    """
+    if size > limits.picture_bytes:
+        raise LimitError(
+            "series", f"its images to be shown have more than {limits.picture_bytes:,} bytes together"
+        )
 
 
 @dataclass(frozen=True, slots=True)

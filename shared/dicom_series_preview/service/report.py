@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.errors import counted
+from dicom_series_preview.errors import LimitError, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dicom_series_preview.index import Skipped
     from dicom_series_preview.storage import Storage
@@ -162,32 +163,47 @@ class Report:
 
 
 class Stopwatch:
-    """Adds up milliseconds by phase, and what a storage does meanwhile.
+    """Adds up milliseconds by phase, and what a storage does meanwhile; tells when the time is up.
 
     Args:
         storage: The storage whose requests are counted from now on.
+        limit_s: The longest that it may take.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(
+        self, storage: Storage, limit_s: float = math.inf, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._storage = storage
+        self._limit_s = limit_s
+        self._clock = clock
         self._before = storage.usage
-        self._start = time.perf_counter()
+        self._start = clock()
         self._milliseconds: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count what happens inside towards a phase."""
-        start = time.perf_counter()
+        start = self._clock()
         try:
             yield
         finally:
-            spent = (time.perf_counter() - start) * 1000
+            spent = (self._clock() - start) * 1000
             self._milliseconds[name] = self._milliseconds.get(name, 0.0) + spent
+
+    def check(self) -> None:
+        """Go on, unless the time is up.
+
+        Raises:
+            LimitError: It is.
+        """
+        if self._clock() - self._start > self._limit_s:
+            raise LimitError("series", f"takes longer than the limit of {self._limit_s:g} s")
 
     def cost(self) -> Cost:
         """The cost so far."""
         before, after = self._before, self._storage.usage
-        total = (time.perf_counter() - self._start) * 1000
+        total = (self._clock() - self._start) * 1000
         return Cost(
             list_requests=after.lists - before.lists,
             get_requests=after.gets - before.gets,

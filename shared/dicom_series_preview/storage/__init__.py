@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage, total
+from dicom_series_preview.storage.hand import IN_HAND_BYTES, InHand
 from dicom_series_preview.storage.local import LocalStorage
 from dicom_series_preview.storage.objectstore import MemoryStorage
 from dicom_series_preview.storage.retry import RetryPolicy
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from dicom_series_preview.settings import Settings
 
 __all__ = [
+    "IN_HAND_BYTES",
     "ByteRange",
     "Fetched",
+    "InHand",
     "MemoryStorage",
     "ObjectInfo",
     "RetryPolicy",

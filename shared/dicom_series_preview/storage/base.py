@@ -72,8 +72,7 @@ class Usage:
 
     Attributes:
         lists: Listing requests (pages, not calls).
-        gets: Requests for an object's bytes, our own retries included; obstore's within one request are
-            not visible, and not counted.
+        gets: Requests for an object's bytes, every try counted.
         puts: Writes.
         bytes: Bytes of objects received.
     """

@@ -24,6 +24,7 @@ from dicom_series_preview.storage.pages import (
 )
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import TransientError
+from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -203,10 +204,13 @@ class HttpStorage:
         return self._client.run(request, threading.Event(), consume)
 
     def _listing_body(self, response: BaseHTTPResponse, url: str) -> bytes:
-        body = response.read(_MAX_LISTING_BYTES + 1)
-        if len(body) > _MAX_LISTING_BYTES:
-            raise StorageError(url, f"the folder's listing is longer than {_MAX_LISTING_BYTES} bytes")
-        return body
+        # One read of a body that was cut short gives what came; only the next one tells.
+        body = bytearray()
+        while chunk := response.read(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > _MAX_LISTING_BYTES:
+                raise StorageError(url, f"the folder's listing is longer than {_MAX_LISTING_BYTES} bytes")
+        return bytes(body)
 
     # Reading
 
@@ -317,7 +321,11 @@ def open_http(
     """Open a web server's folder; see `open_storage`. Nothing is asked for yet."""
     pool = connection_pool(url, environment, settings.concurrency)
     client = HttpClient(
-        pool, retry, settings.request_timeout_s, allow_cross_host_redirects=allow_cross_host_redirects
+        pool,
+        retry,
+        Throttle(settings.concurrency),
+        settings.request_timeout_s,
+        allow_cross_host_redirects=allow_cross_host_redirects,
     )
     return HttpStorage(url, client, settings.concurrency)
 

@@ -13,7 +13,7 @@ import urllib3
 from urllib3 import exceptions
 
 from dicom_series_preview.errors import AccessDeniedError, StorageError
-from dicom_series_preview.storage.retry import RetryPolicy, TransientError
+from dicom_series_preview.storage.retry import RetryPolicy, ThrottledError, TransientError
 
 if TYPE_CHECKING:
     import threading
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
+    from dicom_series_preview.storage.throttle import Throttle
+
 _T = TypeVar("_T")
 
 _RETRIED = {408, 429, 500, 502, 503, 504}
+_THROTTLED = {429, 503}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS = 5
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -54,15 +57,23 @@ class HttpClient:
     Args:
         pool: The connections.
         retry: When to try again.
+        throttle: Where each try takes a place.
         timeout_s: The longest a server may be silent.
         allow_cross_host_redirects: Whether a server may send us to another one.
     """
 
     def __init__(
-        self, pool: PoolManager, retry: RetryPolicy, timeout_s: float, *, allow_cross_host_redirects: bool
+        self,
+        pool: PoolManager,
+        retry: RetryPolicy,
+        throttle: Throttle,
+        timeout_s: float,
+        *,
+        allow_cross_host_redirects: bool,
     ) -> None:
         self._pool = pool
         self._retry = retry
+        self._throttle = throttle
         self._timeout = urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s)
         self._allow_cross_host_redirects = allow_cross_host_redirects
 
@@ -81,7 +92,9 @@ class HttpClient:
             StorageUnavailableError: Every try failed.
             StorageError: It cannot be sent, or a redirect is not followed.
         """
-        return self._retry.run(request.url, abandoned, lambda: self._attempt(request, consume))
+        return self._retry.run(
+            request.url, abandoned, lambda: self._attempt(request, consume), self._throttle
+        )
 
     def _attempt(self, request: Request, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:
         request.count()
@@ -89,7 +102,7 @@ class HttpClient:
             response, url = self._follow(request)
             try:
                 if response.status in _RETRIED:
-                    raise TransientError(f"status {response.status}", _retry_after_s(response))
+                    raise _trouble(response)
                 return consume(response, url)
             finally:
                 # A body read to its end has given its connection back; any other connection is closed.
@@ -145,6 +158,14 @@ def refusal(url: str, status: int) -> StorageError:
     if status in {401, 403, 407}:
         return AccessDeniedError(url, f"access denied (status {status})")
     return StorageError(url, f"the server answered with status {status}")
+
+
+def _trouble(response: BaseHTTPResponse) -> TransientError:
+    """The error for a status that another try may change."""
+    kind = ThrottledError if response.status in _THROTTLED else TransientError
+    pause_s = _retry_after_s(response)
+    asked = "" if pause_s is None else f", and asks for a pause of {max(pause_s, 0):.0f} s"
+    return kind(f"status {response.status}{asked}", pause_s)
 
 
 def _host(url: str) -> str:

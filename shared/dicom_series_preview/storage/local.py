@@ -11,7 +11,9 @@ import os
 import re
 import stat
 import threading
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +30,9 @@ from dicom_series_preview.storage.pool import FetchPool
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_TEMPORARY = ".dicom-series-preview-{}.part"
 _TEMPORARY_NAME = re.compile(r"\.dicom-series-preview-[0-9a-f]{32}\.part")
+# No write takes that long: whoever began it has been killed.
+_LEFT_OVER_S = 24 * 3600
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 _PASSING = {
     errno.EAGAIN,
@@ -226,8 +229,21 @@ def _read_exactly(descriptor: int, start: int, end: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def temporary_beside(target: Path) -> Path:
+    """A name in a file's folder for what is to take its place; listings leave such names out.
+
+    What killed processes have left behind of such files is removed once it is a day old.
+    """
+    with suppress(OSError), os.scandir(target.parent) as entries:  # the write itself tells what is wrong
+        oldest = time.time() - _LEFT_OVER_S
+        for entry in entries:
+            if _TEMPORARY_NAME.fullmatch(entry.name) and entry.stat().st_mtime < oldest:
+                os.unlink(entry.path)  # noqa: PTH108 - scandir gives text
+    return target.with_name(f".dicom-series-preview-{uuid.uuid4().hex}.part")
+
+
 def _write(target: Path, data: bytes, if_version: str | None) -> str:
-    temporary = target.with_name(_TEMPORARY.format(uuid.uuid4().hex))
+    temporary = temporary_beside(target)
     try:
         descriptor = os.open(
             temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import threading
+from itertools import count
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    GenericError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import MemoryStore
 
-from dicom_series_preview.errors import (
-    AccessDeniedError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.errors import ObjectChangedError, StorageUnavailableError
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
+from dicom_series_preview.storage.failures import OBSTORE_ERRORS, Failure, storage_error
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import RetryPolicy, TransientError
+from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,44 +24,35 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 PAGE_OBJECTS = 1000
-OBSTORE_ERRORS = (BaseError, FileNotFoundError, ValueError)
-_S3_CODE = re.compile(r"<Code>(\w+)</Code>")
-_NOISE = re.compile(
-    r"<.*"  # the server's answer
-    r"|\bhttps?://\S+"  # addresses may hold signatures
-    r"|^Generic \w+ error: |Error performing (list request: Error performing )?"
-    r"|, max_retries: \d+, retry_timeout: \w+"
-)
 
 
 class ObjectStoreStorage:
     """Objects behind an obstore store.
 
     Args:
-        store: The store, rooted at the bucket.
-        probe: The same store without retries. It asks for an object's size after a range was refused.
+        store: The store, rooted at the bucket, without retries: everything is tried again here, where
+            throttling is seen.
         url: The root's URL.
         prefix: The root's place in the store; no slashes at its ends.
-        concurrency: Requests in flight at once.
-        retry: When a body that is too short is asked for again; everything else obstore retries itself.
+        concurrency: Reads in flight at once, fewer where the store throttles.
+        retry: When a request is tried again.
     """
 
-    def __init__(  # noqa: PLR0913  only the package's own constructors call it, by keyword
+    def __init__(
         self,
         *,
         store: ObjectStore,
-        probe: ObjectStore,
         url: str,
         prefix: str,
         concurrency: int,
         retry: RetryPolicy,
     ) -> None:
         self._store = store
-        self._probe = probe
         self._url = url
         self._prefix = prefix
         self._retry = retry
         self._meter = Meter()
+        self._throttle = Throttle(concurrency)
         self._pool = FetchPool(concurrency, self._read)
 
     @property
@@ -96,28 +76,27 @@ class ObjectStoreStorage:
     def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
         """`Storage.put`; conditions are checked by the store itself."""
         key, url = self._key(path), self._object_url(path)
-        self._meter.count(puts=1)
+        tries = count(1)
         try:
-            if if_version is None:
-                result = obstore.put(self._store, key, data)
-            elif if_version == "":
-                result = obstore.put(self._store, key, data, mode="create", use_multipart=False)
-            else:
-                result = obstore.put(self._store, key, data, mode={"e_tag": if_version}, use_multipart=False)
+            return self._retry.run(
+                url,
+                threading.Event(),
+                lambda: self._put_once(key, data, if_version, is_first=next(tries) == 1),
+                self._throttle,
+            )
         except FileNotFoundError as error:
             if if_version:
                 raise ObjectChangedError(url, "is no longer there") from error
             raise storage_error(url, error) from error
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
-        return result["e_tag"] or ""
 
     def delete(self, path: str) -> None:
         """`Storage.delete`."""
         key, url = self._key(path), self._object_url(path)
         self._meter.count(puts=1)
         try:
-            obstore.delete(self._store, key)
+            self._retry.run(url, threading.Event(), lambda: self._delete_once(key), self._throttle)
         except FileNotFoundError:
             return
         except OBSTORE_ERRORS as error:
@@ -135,29 +114,48 @@ class ObjectStoreStorage:
         return f"{self._url}/{path}"
 
     def _list(self, folder: str) -> list[ObjectInfo]:
-        """All objects below a folder, sorted. Errors are obstore's."""
+        """All objects below a folder, sorted. Errors that another try does not change are obstore's."""
         below = self._key(folder) if folder else self._prefix
+        url = self._object_url(folder) if folder else self._url
+        found: dict[str, ObjectInfo] = {}
+        before = -1
+        while before < len(found):
+            before = len(found)
+            try:
+                self._retry.run(url, threading.Event(), lambda: self._list_on(below, found), self._throttle)
+                break
+            except StorageUnavailableError:
+                # The tries are those of one page: of thousands, more than a few may fail once.
+                if before == len(found):
+                    raise
+        return sorted(without_markers(list(found.values())), key=lambda info: info.path)
+
+    def _list_on(self, below: str, found: dict[str, ObjectInfo]) -> None:
+        """Add the objects below a key to `found`, from the one after its last on."""
         cut = len(self._prefix) + 1 if self._prefix else 0
-        found: list[ObjectInfo] = []
-        for page in obstore.list(self._store, prefix=below or None, chunk_size=PAGE_OBJECTS):
-            found.extend(
-                ObjectInfo(meta["path"][cut:], meta["size"], meta["e_tag"] or "")
-                for meta in page
-                # The marker of the listed folder itself: obstore has cut off its trailing slash.
-                if meta["path"] != below
-            )
-        return sorted(without_markers(found), key=lambda info: info.path)
+        last = next(reversed(found), None)
+        offset = None if last is None else self._key(last)
+        pages = 0
+        try:
+            for page in obstore.list(
+                self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS
+            ):
+                pages += 1
+                for meta in page:
+                    # The marker of the listed folder itself: obstore has cut off its trailing slash.
+                    if meta["path"] != below:
+                        path = meta["path"][cut:]
+                        found[path] = ObjectInfo(path, meta["size"], meta["e_tag"] or "")
+        except GenericError as error:
+            pages += 1
+            raise Failure.of(error).passing() or error from error
+        finally:
+            self._meter.count(lists=max(1, pages))
 
     def _read(self, wanted: ByteRange, abandoned: threading.Event) -> Fetched:
         key, url = self._key(wanted.path), self._object_url(wanted.path)
         try:
-            return self._retry.run(url, abandoned, lambda: self._read_once(wanted, key))
-        except GenericError as error:
-            # A range that starts at or past the end (of an empty object, any) fails with no type of its own.
-            past_end = None if _is_whole(wanted) else self._past_end(wanted, key)
-            if past_end is None:
-                raise storage_error(url, error) from error
-            return past_end
+            return self._retry.run(url, abandoned, lambda: self._read_once(wanted, key), self._throttle)
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
 
@@ -171,10 +169,13 @@ class ObjectStoreStorage:
         elif wanted.start:
             options["range"] = {"offset": wanted.start}
         self._meter.count(gets=1)
-        result = obstore.get(self._store, key, options=options)
+        try:
+            result = obstore.get(self._store, key, options=options)
+            self._check_version(wanted, result.meta)
+            data = bytes(result.bytes())
+        except GenericError as error:
+            return self._past_end(wanted, key, error)
         meta = result.meta
-        self._check_version(wanted, meta)
-        data = bytes(result.bytes())
         self._meter.count(received=len(data))
         end = meta["size"] if wanted.end is None else min(max(wanted.end, wanted.start + 1), meta["size"])
         if result.range != (wanted.start, end) or len(data) != end - wanted.start:
@@ -183,20 +184,59 @@ class ObjectStoreStorage:
             data = data[: max(wanted.end - wanted.start, 0)]
         return Fetched(wanted, data, meta["size"], meta["e_tag"] or "")
 
-    def _past_end(self, wanted: ByteRange, key: str) -> Fetched | None:
-        """The empty answer for a range past the object's end; None where the range is not the trouble.
+    def _put_once(self, key: str, data: bytes, if_version: str | None, *, is_first: bool) -> str:
+        """Write, and return the version.
 
-        The object is asked for as a whole and its body left unread: a HEAD would not be the same permission
-        everywhere.
+        Where an earlier try's answer was lost, what is in the way may be what it has written.
         """
+        self._meter.count(puts=1)
+        try:
+            if if_version is None:
+                result = obstore.put(self._store, key, data)
+            elif if_version == "":
+                result = obstore.put(self._store, key, data, mode="create", use_multipart=False)
+            else:
+                result = obstore.put(self._store, key, data, mode={"e_tag": if_version}, use_multipart=False)
+        except GenericError as error:
+            raise Failure.of(error).passing() or error from error
+        except (AlreadyExistsError, PreconditionError):
+            there = None if is_first else self._read_once(ByteRange(key), key)
+            if there is None or there.data != data:
+                raise
+            return there.version
+        return result["e_tag"] or ""
+
+    def _delete_once(self, key: str) -> None:
+        """Delete; obstore asks S3 by POST, which it does not try again when a connection breaks."""
+        try:
+            obstore.delete(self._store, key)
+        except GenericError as error:
+            raise Failure.of(error).passing() or error from error
+
+    def _past_end(self, wanted: ByteRange, key: str, error: GenericError) -> Fetched:
+        """The empty answer for a range past the object's end, which fails with no type of its own.
+
+        Of an empty object every range is past the end. The object is asked for as a whole and its body left
+        unread: a HEAD would not be the same permission everywhere.
+
+        Raises:
+            TransientError: The range is not the trouble, and another try may help.
+            GenericError: The range is not the trouble.
+        """
+        failure = Failure.of(error)
+        passing = failure.passing()
+        if passing is not None:
+            raise passing from error
+        if _is_whole(wanted) or failure.status not in {0, 416}:
+            raise error
         self._meter.count(gets=1)
         try:
-            meta = obstore.get(self._probe, key).meta
-        except GenericError:  # the caller raises the first error, which says more
-            return None
+            meta = obstore.get(self._store, key).meta
+        except GenericError as second:
+            raise Failure.of(second).passing() or error from second
         self._check_version(wanted, meta)
         if wanted.start < meta["size"]:
-            return None
+            raise error
         return Fetched(wanted, b"", meta["size"], meta["e_tag"] or "")
 
     def _check_version(self, wanted: ByteRange, meta: ObjectMeta) -> None:
@@ -223,9 +263,7 @@ class MemoryStorage(ObjectStoreStorage):
         immutable: bool = False,
     ) -> None:
         store = MemoryStore()
-        super().__init__(
-            store=store, probe=store, url=url, prefix="", concurrency=concurrency, retry=RetryPolicy(0, 0.0)
-        )
+        super().__init__(store=store, url=url, prefix="", concurrency=concurrency, retry=RetryPolicy(0, 0.0))
         self._immutable = immutable
         for path, data in (objects or {}).items():
             obstore.put(store, path, data)
@@ -237,7 +275,6 @@ class MemoryStorage(ObjectStoreStorage):
 
     def list_objects(self, folder: str) -> list[ObjectInfo]:
         """`Storage.list_objects`."""
-        self._meter.count(lists=1)
         try:
             return self._list(folder)
         except OBSTORE_ERRORS as error:
@@ -261,42 +298,6 @@ def without_markers(found: list[ObjectInfo]) -> list[ObjectInfo]:
             folders.add(parent)
             parent = parent.rpartition("/")[0]
     return [info for info in found if info.size != 0 or info.path not in folders]
-
-
-def storage_error(url: str, error: Exception) -> StorageError:
-    """Our error for one of obstore's, by its type.
-
-    Args:
-        url: The object or root it is about.
-        error: One of OBSTORE_ERRORS.
-    """
-    if isinstance(error, FileNotFoundError):
-        return ObjectNotFoundError(url)
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return AccessDeniedError(
-            url, f"access denied ({cause(error)}); check the credentials and permissions"
-        )
-    if isinstance(error, PreconditionError):
-        return ObjectChangedError(url)
-    if isinstance(error, AlreadyExistsError):
-        return ObjectChangedError(url, "exists already")
-    if isinstance(error, ValueError):
-        return StorageError(url, f"cannot be addressed: {cause(error)}")
-    if isinstance(error, GenericError):
-        return StorageUnavailableError(url, cause(error))
-    return StorageError(url, cause(error))
-
-
-def cause(error: Exception) -> str:
-    """One short line about an obstore error, for people: no address, no server's answer, no debug dump."""
-    text = str(error)
-    code = _S3_CODE.search(text.partition("Debug source:")[0])
-    line = _NOISE.sub("", text.partition("\n")[0])
-    line = (
-        line.rpartition(" - ")[2] if isinstance(error, PermissionDeniedError | UnauthenticatedError) else line
-    )
-    line = re.sub(r"\s+", " ", line).strip(" :-")[:200]
-    return f"{line}: {code[1]}" if code else line
 
 
 def _is_whole(wanted: ByteRange) -> bool:

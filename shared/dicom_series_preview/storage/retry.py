@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dicom_series_preview.settings import Settings
+    from dicom_series_preview.storage.throttle import Throttle
 
 _T = TypeVar("_T")
 
@@ -33,6 +35,10 @@ class TransientError(Exception):
         super().__init__(problem)
 
 
+class ThrottledError(TransientError):
+    """A server said that it is asked for too much: 429, or 503 (S3's Slow Down)."""
+
+
 def full_jitter(longest_s: float) -> float:
     """A pause of up to `longest_s`, so that clients that failed together do not return together."""
     return random.uniform(0, longest_s)
@@ -46,7 +52,8 @@ class RetryPolicy:
         max_retries: Tries after the first.
         timeout_s: No retry starts later than this after the first try.
         first_delay_s: The upper bound of the first pause; each further one doubles it.
-        longest_delay_s: No pause is longer, whatever a server's Retry-After says.
+        longest_delay_s: No pause of ours is longer. One that a server asks for is kept; where the time does
+            not allow it, the request is given up at once.
         wait: Pauses for some seconds, or until the event is set; True when it was set. Tests pass their own.
         clock: Seconds that only grow.
         jitter: Draws a pause from its upper bound.
@@ -68,27 +75,31 @@ class RetryPolicy:
     def delay_s(self, retry: int, retry_after_s: float | None) -> float:
         """The pause before retry number `retry`, counted from 0."""
         if retry_after_s is not None:
-            return min(max(retry_after_s, 0.0), self.longest_delay_s)
+            return max(retry_after_s, 0.0)
         return self.jitter(min(self.first_delay_s * 2**retry, self.longest_delay_s))
 
-    def run(self, url: str, abandoned: threading.Event, attempt: Callable[[], _T]) -> _T:
+    def run(self, url: str, abandoned: threading.Event, attempt: Callable[[], _T], throttle: Throttle) -> _T:
         """Call `attempt` until it gives a result, or fails for good.
 
         Args:
             url: What it is about, for the error.
             abandoned: Set when nobody waits for the result any more.
             attempt: Raises TransientError where another try may help.
+            throttle: Where each try takes a place, which pauses leave to others.
 
         Raises:
             StorageUnavailableError: The last try allowed failed too.
         """
-        started = self.clock()
+        started = math.inf
         for retry in count():
             try:
-                return attempt()
+                with throttle.place(abandoned):
+                    # Waiting for the first place is no trouble of the request's.
+                    started = min(started, self.clock())
+                    return attempt()
             except TransientError as error:
                 delay = self.delay_s(retry, error.retry_after_s)
-                late = self.clock() - started + delay > self.timeout_s
+                late = self.clock() + delay > started + self.timeout_s
                 if retry >= self.max_retries or late or self.wait(abandoned, delay):
                     tries = "1 try" if retry == 0 else f"{retry + 1} tries"
                     raise StorageUnavailableError(url, f"{error.problem}; gave up after {tries}") from error

@@ -7,37 +7,28 @@ import logging
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import obstore
-from obstore.exceptions import BaseError, GenericError, InvalidPathError
+from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import S3Store
 
-from dicom_series_preview.errors import (
-    AccessDeniedError,
-    ObjectNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.errors import StorageError, StorageUnavailableError
 from dicom_series_preview.storage.base import ObjectInfo
-from dicom_series_preview.storage.objectstore import (
-    OBSTORE_ERRORS,
-    PAGE_OBJECTS,
-    ObjectStoreStorage,
-    cause,
-    storage_error,
-    without_markers,
-)
+from dicom_series_preview.storage.failures import OBSTORE_ERRORS, s3_error, storage_error
+from dicom_series_preview.storage.objectstore import ObjectStoreStorage, without_markers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from boto3 import Session
     from botocore.client import BaseClient
-    from obstore.store import BackoffConfig, ClientConfig, RetryConfig, S3Config
+    from obstore.store import ClientConfig, S3Config
 
     from dicom_series_preview.settings import Settings
+    from dicom_series_preview.storage.credentials import SessionCredentials
     from dicom_series_preview.storage.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -56,13 +47,6 @@ _ROLE_VARIABLES = {
     "AWS_ROLE_ARN": "role_arn",
     "AWS_ROLE_SESSION_NAME": "role_session_name",
 }
-_DENIED_CODES = {
-    "AccessDenied",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
-}
 # A whole object may be large and a line slow: what stalls is cut off, what still moves is not.
 _TRANSFER_FACTOR = 10
 
@@ -78,7 +62,7 @@ class S3Access:
         anonymous: Requests are not signed.
         ca_bundle: A file of certificate authorities, or None for the usual ones.
         credentials: obstore's options for keys or for a role it fetches itself.
-        session: boto3's session, where the credentials come from a profile or an instance's role.
+        session: Where boto3 finds the credentials: a profile, a container's or an instance's role.
     """
 
     bucket: str
@@ -87,7 +71,7 @@ class S3Access:
     anonymous: bool = True
     ca_bundle: str | None = None
     credentials: S3Config | None = field(default=None, repr=False)
-    session: Session | None = None
+    session: SessionCredentials | None = None
 
 
 def resolve_access(
@@ -109,7 +93,7 @@ def resolve_access(
         StorageError: Credentials are named that are not there, or by halves.
     """
     credentials: S3Config | None = None
-    session: Session | None = None
+    session: SessionCredentials | None = None
     if bucket not in PUBLIC_BUCKETS:
         credentials = _environment_credentials(bucket, environment)
         session = None if credentials else _boto3_session(bucket, environment, dmi_vendor)
@@ -161,8 +145,7 @@ class S3Storage(ObjectStoreStorage):
     def __init__(self, access: S3Access, prefix: str, settings: Settings, retry: RetryPolicy) -> None:
         url = "s3://" + "/".join(filter(None, (access.bucket, prefix)))
         super().__init__(
-            store=_store(url, access, settings, retry, settings.max_retries),
-            probe=_store(url, access, settings, retry, 0),
+            store=_store(url, access, settings),
             url=url,
             prefix=prefix,
             concurrency=settings.concurrency,
@@ -184,25 +167,17 @@ class S3Storage(ObjectStoreStorage):
         """
         url = self._object_url(folder) if folder else self._url
         try:
-            found = self._list(folder)
+            return self._list(folder)
         except InvalidPathError:
             logger.debug("%s holds keys that obstore cannot list", url)
             return self._list_with_boto3(folder, url)
-        except GenericError as error:
-            # obstore does not tell why S3 refused a listing; boto3, asked for one key, does.
-            self._meter.count(lists=1)
-            self._diagnose(url, error)
-            raise StorageUnavailableError(url, cause(error)) from error
         except OBSTORE_ERRORS as error:
-            self._meter.count(lists=1)
             raise storage_error(url, error) from error
-        self._meter.count(lists=max(1, -(-len(found) // PAGE_OBJECTS)))
-        return found
 
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`, with boto3: obstore's prefixes end where a folder does."""
         start = f"{self._prefix}/" if self._prefix else ""
-        pages = self._pages(self._url, self._settings.max_retries, Prefix=start + prefix, Delimiter="/")
+        pages = self._pages(self._url, Prefix=start + prefix, Delimiter="/")
         return sorted(
             common["Prefix"][len(start) : -1] for page in pages for common in page.get("CommonPrefixes", [])
         )
@@ -219,22 +194,13 @@ class S3Storage(ObjectStoreStorage):
         below = f"{start}{folder}/" if folder else start
         found = [
             ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
-            for page in self._pages(url, self._settings.max_retries, Prefix=below)
+            for page in self._pages(url, Prefix=below)
             for entry in page.get("Contents", [])
             if not (entry["Key"].endswith("/") and entry["Size"] == 0)
         ]
         return sorted(without_markers(found), key=lambda info: info.path)
 
-    def _diagnose(self, url: str, error: Exception) -> None:
-        try:
-            for _ in self._pages(url, 0, MaxKeys=1):
-                return
-        except StorageUnavailableError:
-            return  # the caller raises the first error
-        except StorageError as typed:
-            raise typed from error
-
-    def _pages(self, url: str, retries: int, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    def _pages(self, url: str, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
         """The pages of one listing; boto3's errors are made ours. `query` is ListObjectsV2's."""
         # boto3 takes 160 ms to import, and most previews never come here.
         from botocore.exceptions import (  # noqa: PLC0415
@@ -245,7 +211,7 @@ class S3Storage(ObjectStoreStorage):
         )
 
         try:
-            with closing(_client(self._access, self._settings, retries)) as client:
+            with closing(_client(self._access, self._settings)) as client:
                 pages = client.get_paginator("list_objects_v2")
                 for page in pages.paginate(Bucket=self._access.bucket, **query):
                     self._meter.count(lists=1)
@@ -253,25 +219,13 @@ class S3Storage(ObjectStoreStorage):
         except ClientError as error:
             self._meter.count(lists=1)
             details = error.response
-            raise _client_error(
-                url, details["Error"].get("Code", ""), details["ResponseMetadata"]["HTTPStatusCode"]
+            raise s3_error(
+                url, details["ResponseMetadata"]["HTTPStatusCode"], details["Error"].get("Code", "")
             ) from error
         except (ConnectionError, HTTPClientError) as error:
             raise StorageUnavailableError(url, _sentence(error)) from error
         except BotoCoreError as error:
             raise StorageError(url, _sentence(error)) from error
-
-
-def _client_error(url: str, code: str, status: int) -> StorageError:
-    if code == "NoSuchBucket" or status == 404:
-        return ObjectNotFoundError(url, "there is no such bucket")
-    if status in {401, 403} or code in _DENIED_CODES:
-        return AccessDeniedError(
-            url, f"access denied ({code or status}); check the credentials and permissions"
-        )
-    if status >= 500 or status == 429 or code in {"SlowDown", "RequestTimeout", "Throttling"}:
-        return StorageUnavailableError(url, f"status {status} {code}")
-    return StorageError(url, f"status {status} {code}")
 
 
 def _sentence(error: Exception) -> str:
@@ -301,8 +255,10 @@ def _environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3C
     return cast("S3Config", role) if usable else None
 
 
-def _boto3_session(bucket: str, environment: Mapping[str, str], dmi_vendor: Path) -> Session | None:
-    """boto3's session where a profile, a container's or an instance's role gives credentials, else None."""
+def _boto3_session(
+    bucket: str, environment: Mapping[str, str], dmi_vendor: Path
+) -> SessionCredentials | None:
+    """What boto3 finds where a profile, a container's or an instance's role gives credentials, else None."""
     home = Path(environment.get("HOME") or Path.home())
     credentials_file = _aws_file(environment, "AWS_SHARED_CREDENTIALS_FILE", home / ".aws" / "credentials")
     config_file = _aws_file(environment, "AWS_CONFIG_FILE", home / ".aws" / "config")
@@ -313,21 +269,29 @@ def _boto3_session(bucket: str, environment: Mapping[str, str], dmi_vendor: Path
     ):
         return None
     # boto3 takes 160 ms to import: only those pay who need it.
-    import boto3  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-    from botocore.session import Session as BotocoreSession  # noqa: PLC0415
 
-    core = BotocoreSession(profile=profile)
-    core.set_config_variable("credentials_file", str(credentials_file))
-    core.set_config_variable("config_file", str(config_file))
+    from dicom_series_preview.storage.credentials import SessionCredentials  # noqa: PLC0415
+
+    reopen = partial(_session, profile, credentials_file, config_file)
     try:
-        session = boto3.Session(botocore_session=core)
+        session = reopen()
         found = session.get_credentials()
     except BotoCoreError as error:
         raise StorageError(f"s3://{bucket}", f"AWS credentials: {_sentence(error)}") from error
     if found is None and profile:
         raise StorageError(f"s3://{bucket}", f"the AWS profile {profile} holds no credentials")
-    return session if found else None
+    return SessionCredentials(session, reopen) if found else None
+
+
+def _session(profile: str | None, credentials_file: Path, config_file: Path) -> Session:
+    import boto3  # noqa: PLC0415  see above
+    from botocore.session import Session as BotocoreSession  # noqa: PLC0415
+
+    core = BotocoreSession(profile=profile)
+    core.set_config_variable("credentials_file", str(credentials_file))
+    core.set_config_variable("config_file", str(config_file))
+    return boto3.Session(botocore_session=core)
 
 
 def _aws_file(environment: Mapping[str, str], variable: str, usual: Path) -> Path:
@@ -355,24 +319,28 @@ def _on_ec2(environment: Mapping[str, str], dmi_vendor: Path) -> bool:
         return False
 
 
-def _client(access: S3Access, settings: Settings, retries: int) -> BaseClient:
+def _client(access: S3Access, settings: Settings) -> BaseClient:
     import boto3  # noqa: PLC0415  boto3 takes 160 ms to import, and most previews never list folders
     from botocore import UNSIGNED  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
     config = Config(
-        retries={"total_max_attempts": retries + 1, "mode": "standard"},
+        retries={"total_max_attempts": settings.max_retries + 1, "mode": "standard"},
         connect_timeout=min(settings.request_timeout_s, 10),
         read_timeout=settings.request_timeout_s,
         s3={"addressing_style": "path"} if access.endpoint else {},
     )
     if access.anonymous:
         config = config.merge(Config(signature_version=UNSIGNED))
-    keys = access.credentials or {}
-    session = access.session or boto3.Session(
+    keys: Mapping[str, Any] = access.credentials or {}
+    token = keys.get("session_token")
+    if access.session:
+        keys = access.session()
+        token = keys["token"]
+    session = boto3.Session(
         aws_access_key_id=keys.get("access_key_id"),
         aws_secret_access_key=keys.get("secret_access_key"),
-        aws_session_token=keys.get("session_token"),
+        aws_session_token=token,
     )
     client: BaseClient = session.client(
         "s3",
@@ -384,17 +352,7 @@ def _client(access: S3Access, settings: Settings, retries: int) -> BaseClient:
     return client
 
 
-def _store(url: str, access: S3Access, settings: Settings, retry: RetryPolicy, max_retries: int) -> S3Store:
-    backoff: BackoffConfig = {
-        "init_backoff": timedelta(seconds=retry.first_delay_s),
-        "max_backoff": timedelta(seconds=retry.longest_delay_s),
-        "base": 2,
-    }
-    retries: RetryConfig = {
-        "max_retries": max_retries,
-        "retry_timeout": timedelta(seconds=settings.retry_timeout_s),
-        "backoff": backoff,
-    }
+def _store(url: str, access: S3Access, settings: Settings) -> S3Store:
     config: S3Config = {"region": access.region, "skip_signature": access.anonymous}
     if access.credentials:
         config.update(access.credentials)
@@ -402,18 +360,12 @@ def _store(url: str, access: S3Access, settings: Settings, retry: RetryPolicy, m
         config["endpoint"] = access.endpoint
         config["virtual_hosted_style_request"] = False
     try:
-        provider = None
-        if access.session:
-            # It imports boto3, which the session has already done.
-            from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
-
-            provider = Boto3CredentialProvider(access.session)
         return S3Store(
             access.bucket,
             config=config,
             client_options=_client_options(access, settings),
-            retry_config=retries,
-            credential_provider=provider,
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
+            credential_provider=access.session,
         )
     except (BaseError, OSError) as error:
         raise StorageError(url, f"cannot be opened: {_sentence(error)}") from error

@@ -274,8 +274,8 @@ def test_an_item_that_succeeds() -> None:
     setting = Setting()
     outcome = setting.run("a", tile_width=["1"], tile_height=["2"], contrast=["lung"])
     assert outcome == setting.outcomes()["a"]
-    # One listing, two headers, two frames.
-    assert (outcome["status"], outcome["slices"], outcome["requests"]) == ("ok", 2, 5)
+    # One listing, and two slices, whose frames come with their headers.
+    assert (outcome["status"], outcome["slices"], outcome["requests"]) == ("ok", 2, 3)
     assert outcome["index_source"] == "built"
     assert setting.data.get(outcome["picture"]).data[8:12] == b"WEBP"
     assert "indices/a_index.parquet" in {info.path for info in setting.data.list_objects("indices")}

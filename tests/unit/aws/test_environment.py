@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from dicom_series_preview.http import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ROOTS = json.dumps({"default": "s3://archive", "more": "https://host/dicom"})
 
@@ -44,6 +46,33 @@ def test_an_environment_that_lacks_something(environment: dict[str, str], named:
     with pytest.raises(RequestError) as caught:
         Deployment.from_environment(environment)
     assert caught.value.parameter == named
+
+
+def test_limits_that_the_memory_bears() -> None:
+    """Frames and pictures fit the function's memory, unless a variable says otherwise."""
+    set_up = {"PREVIEW_ROOTS": json.dumps({"default": "memory"}), "PREVIEW_DATA": "/data"}
+    memory = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1536"}
+    limits = Deployment.from_environment({**set_up, **memory}).settings.limits
+    assert (limits.frame_bytes, limits.picture_bytes) == (96 * 2**20, 512 * 2**20)
+    assert (limits.matrix_pixels, limits.seconds) == (48 * 2**20, math.inf)
+    named = {"DICOM_SERIES_PREVIEW_MAX_FRAME_BYTES": "1000", "DICOM_SERIES_PREVIEW_RETRIES": "1"}
+    settings = Deployment.from_environment({**set_up, **memory, **named}).settings
+    assert (settings.limits.frame_bytes, settings.limits.picture_bytes) == (1000, 512 * 2**20)
+    assert (settings.max_retries, settings.request_timeout_s) == (1, 8.0)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [("", 20.0), ("5", 5.0), ("60", 20.0)])
+def test_time_of_an_answer(seconds: str, expected: float, tmp_path: Path) -> None:
+    """Who waits for an answer gets one before API Gateway gives up; batches take as long as they may."""
+    made = Deployment.from_environment(
+        {
+            "PREVIEW_ROOTS": json.dumps({"default": str(tmp_path)}),
+            "PREVIEW_DATA": str(tmp_path),
+            "DICOM_SERIES_PREVIEW_MAX_SECONDS": seconds,
+        }
+    )
+    assert made.api().services["default"]().limits.seconds == expected
+    assert made.service("default").limits.seconds == (float(seconds) if seconds else math.inf)
 
 
 def test_an_unknown_alias() -> None:

@@ -15,8 +15,8 @@ from dicom_series_preview.headers import (
     Converter,
     Incomplete,
     fragments,
+    locate_frames,
     parse,
-    split_frames,
 )
 from dicom_series_preview.headers.header import Header
 from indexing import header_of
@@ -321,7 +321,8 @@ def test_a_range_that_reaches_into_the_next_frame_is_refused():
 
 def split(data, count):
     """All frames of an object without an offset table."""
-    return split_frames(data, header_of(data).pixels, count)
+    located = locate_frames(data, header_of(data).pixels, count)
+    return [fragments(data[at.offset : at.offset + at.length], one_of_many=True) for at in located]
 
 
 def test_frames_without_a_table_are_told_by_fragment_or_by_codestream():
@@ -338,11 +339,13 @@ def test_frames_that_cannot_be_told_apart_are_refused(frames):
         split(encapsulated((), frames), 2)
 
 
-def test_the_frame_that_an_object_breaks_off_in_is_empty():
-    """Of an object that is cut off the whole frames are given, and no part of one passes for it."""
+def test_the_frame_that_an_object_breaks_off_in_reaches_beyond_it():
+    """Of an object that is cut off the frames lie where they did, so that the last one is known to be cut."""
     data = encapsulated(())
     cut = data[: data.index(b"three3") + 2]
-    assert split_frames(cut, header_of(data).pixels, 3) == [*JOINED[:2], b""]
+    whole, broken = (locate_frames(some, header_of(data).pixels, 3) for some in (data, cut))
+    assert broken == whole
+    assert broken[-1].offset + broken[-1].length > len(cut)
 
 
 # Behind its sequence that counts itself too short pydicom and the manifest's decoders find no pixels.

@@ -14,6 +14,7 @@ from pydicom.filebase import DicomBytesIO
 import make_dicom as make
 from dicom_series_preview.errors import HeaderError, NotDicomError, ObjectError
 from dicom_series_preview.headers.scan import Incomplete, Scan, data_set_of, scan
+from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -330,7 +331,7 @@ def test_a_deflated_object_that_swells_is_refused():
     """A deflated data set that inflates beyond the limit is refused before it has."""
     data = deflated(make.without_meta(make.encode(make.image(PixelData=bytes(10**6)))))
     with pytest.raises(HeaderError, match="inflates to more than 1000 bytes"):
-        scan(data, len(data), inflated_limit=1000)
+        scan(data, len(data), Limits(inflated_bytes=1000))
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-20], lambda d: d[:-40] + b"\xff" * 40])
@@ -415,7 +416,7 @@ def test_no_bytes_crash_the_walk(name, changes, cut):
         data[at : at + len(replacement)] = replacement
     part = bytes(data[:cut])
     try:
-        answer = scan(part, len(data), inflated_limit=2**20)
+        answer = scan(part, len(data), Limits(inflated_bytes=2**20))
     except ObjectError:
         return
     if isinstance(answer, Incomplete):

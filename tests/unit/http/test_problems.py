@@ -173,7 +173,8 @@ def test_roots_are_kept_apart() -> None:
 @pytest.mark.parametrize("resource", PICTURES)
 def test_503_for_a_series_that_keeps_changing(resource: str) -> None:
     """A series whose objects change again and again while they are read is to be asked for later."""
-    response = Bench(storage=Changing(MemoryStorage(slices(), url=ROOT))).get(resource)
+    large = slices(Rows=400, Columns=400, PixelData=bytes(320_000))
+    response = Bench(storage=Changing(MemoryStorage(large, url=ROOT))).get(resource)
     problem(response, 503, "changing")
     assert int(response.headers["Retry-After"]) > 0
 

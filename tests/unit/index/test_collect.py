@@ -8,12 +8,14 @@ import pytest
 import make_dicom as make
 from dicom_series_preview.errors import (
     AccessDeniedError,
+    CredentialsError,
     ObjectNotFoundError,
     StorageError,
     StorageUnavailableError,
 )
 from dicom_series_preview.index import FIRST_RANGE_BYTES, HeaderReader, Record, Skipped, is_passed_over
 from dicom_series_preview.index.collect import LearnedRange
+from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
 from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage
 from indexing import records_of
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER = "series"
 LIMIT = 2**20
+LIMITS = Limits(header_bytes=LIMIT)
 KIB = 1024
 
 
@@ -39,10 +42,10 @@ def memory(objects, **options):
     return MemoryStorage({f"{FOLDER}/{name}": data for name, data in objects.items()}, **options)
 
 
-def read(storage: Storage, listing: list[ObjectInfo] | None = None, limit=LIMIT):
+def read(storage: Storage, listing: list[ObjectInfo] | None = None, limits=LIMITS):
     """Records and skipped objects by name."""
     listing = storage.list_objects(FOLDER) if listing is None else listing
-    results = list(HeaderReader(storage, FOLDER, limit).read(listing))
+    results = list(HeaderReader(storage, FOLDER, limits).read(listing))
     records = {r.name: r for r in results if isinstance(r, Record)}
     skipped = {s.name: s for s in results if isinstance(s, Skipped)}
     assert len(records) + len(skipped) == len(results) == len(listing)
@@ -167,13 +170,13 @@ def test_progress_counts_every_object():
     """Progress is told once for each object, readable or not."""
     told = []
     storage = memory({"a": make.encode(make.image()), "b": b"text " * 100, "c": b""})
-    list(HeaderReader(storage, FOLDER, LIMIT, lambda: told.append(1)).read(storage.list_objects(FOLDER)))
+    list(HeaderReader(storage, FOLDER, LIMITS, lambda: told.append(1)).read(storage.list_objects(FOLDER)))
     assert len(told) == 3
 
 
 def test_nothing_is_nothing():
     """No objects, no requests."""
-    assert list(HeaderReader(memory({}), FOLDER, LIMIT).read([])) == []
+    assert list(HeaderReader(memory({}), FOLDER, LIMITS).read([])) == []
 
 
 # --- what cannot be read
@@ -218,13 +221,12 @@ def test_an_object_that_the_storage_withholds_is_named(error, reason):
     assert reason in skipped["b"].reason
 
 
-def test_a_storage_that_fails_is_raised():
+@pytest.mark.parametrize("kind", [StorageUnavailableError, CredentialsError])
+def test_a_storage_that_fails_is_raised(kind):
     """An index without what a failing storage did not tell never passes for a whole one."""
     objects = {name: make.encode(make.image(1)) for name in "abc"}
-    storage = FailingStorage(
-        memory(objects), {f"{FOLDER}/b": StorageUnavailableError("memory://x", "throttled")}
-    )
-    with pytest.raises(StorageUnavailableError):
+    storage = FailingStorage(memory(objects), {f"{FOLDER}/b": kind("memory://x", "throttled")})
+    with pytest.raises(kind):
         read(storage)
 
 
@@ -235,7 +237,7 @@ def test_a_header_without_end_is_refused():
         "elements": make.preamble() + make.element(0x00090010, "LO", b"x" * 60_000) * 60,
     }
     storage = CountingStorage(memory(objects))
-    records, skipped = read(storage, limit=LIMIT)
+    records, skipped = read(storage, limits=LIMITS)
     assert records == {}
     assert {item.reason for item in skipped.values()} == {
         "its header is longer than the limit of 1048576 bytes"

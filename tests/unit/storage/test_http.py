@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,13 +105,32 @@ def test_retries_are_bounded_in_time(pauses: Pauses) -> None:
 
 @pytest.mark.parametrize(
     ("value", "pause"),
-    [("3", 3.0), ("0", 0.0), ("100000", 15.0), (formatdate(0, usegmt=True), 0.0), ("soon", 0.2)],
+    [("3", 3.0), ("0", 0.0), ("50", 50.0), (formatdate(0, usegmt=True), 0.0), ("soon", 0.2)],
 )
 def test_retry_after(value: str, pause: float, pauses: Pauses) -> None:
-    """The pause is the one that the server asks for, up to a cap, and ours when it makes no sense."""
+    """The pause is the one that the server asks for, and ours when it makes no sense."""
     with ScriptedServer([Answer(429, {"Retry-After": value}), PART]) as server:
         assert fetch_one(opened(server.url, pauses)).data == b"234"
     assert pauses.seconds == [pause]
+
+
+def test_retry_after_as_a_date(pauses: Pauses) -> None:
+    """A date is a pause until then."""
+    soon = formatdate(time.time() + 40, usegmt=True)
+    with ScriptedServer([Answer(503, {"Retry-After": soon}), PART]) as server:
+        assert fetch_one(opened(server.url, pauses)).data == b"234"
+    (pause,) = pauses.seconds
+    assert 0 < pause <= 40
+
+
+def test_retry_after_beyond_the_time(pauses: Pauses) -> None:
+    """A pause that is longer than the time allows is named, and not waited for."""
+    with ScriptedServer([Answer(503, {"Retry-After": "100000"})]) as server:
+        error = fetch_one(opened(server.url, pauses)).error
+        assert isinstance(error, StorageUnavailableError)
+        assert "100000 s" in str(error)
+        assert len(server.asked) == 1
+    assert pauses.seconds == []
 
 
 @pytest.mark.parametrize(

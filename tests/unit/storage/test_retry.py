@@ -6,6 +6,7 @@ import pytest
 
 from dicom_series_preview.errors import StorageUnavailableError
 from dicom_series_preview.storage.retry import RetryPolicy, TransientError, full_jitter
+from dicom_series_preview.storage.throttle import Throttle
 
 
 def failing() -> None:
@@ -32,7 +33,7 @@ def test_pauses_double_up_to_a_cap() -> None:
         jitter=lambda longest: longest,
     )
     with pytest.raises(StorageUnavailableError, match="7 tries"):
-        policy.run("u", threading.Event(), failing)
+        policy.run("u", threading.Event(), failing, Throttle(1))
     assert pauses == [1, 2, 4, 8, 10, 10]
 
 
@@ -49,7 +50,7 @@ def test_time_runs_out() -> None:
         100, 10.0, first_delay_s=3.0, wait=wait, clock=lambda: now, jitter=lambda longest: longest
     )
     with pytest.raises(StorageUnavailableError, match="3 tries"):
-        policy.run("u", threading.Event(), failing)
+        policy.run("u", threading.Event(), failing, Throttle(1))
     assert now == 9.0
 
 
@@ -58,10 +59,51 @@ def test_nobody_waits_any_more() -> None:
     abandoned = threading.Event()
     abandoned.set()
     with pytest.raises(StorageUnavailableError, match="1 try"):
-        RetryPolicy(5, 60.0).run("u", abandoned, failing)
+        RetryPolicy(5, 60.0).run("u", abandoned, failing, Throttle(1))
 
 
 def test_other_errors_pass() -> None:
     """Only what may pass is tried again."""
     with pytest.raises(ZeroDivisionError):
-        RetryPolicy(5, 60.0).run("u", threading.Event(), lambda: 1 // 0)
+        RetryPolicy(5, 60.0).run("u", threading.Event(), lambda: 1 // 0, Throttle(1))
+
+
+def test_a_pause_that_is_asked_for_is_kept_whole() -> None:
+    """A server's pause is neither shortened nor waited for where the time does not allow it."""
+    pauses: list[float] = []
+
+    def asking_for(seconds: float) -> None:
+        raise TransientError("busy", seconds)
+
+    def run(seconds: float) -> None:
+        policy = RetryPolicy(
+            1, 60.0, longest_delay_s=1.0, wait=lambda _event, pause: bool(pauses.append(pause))
+        )
+        policy.run("u", threading.Event(), lambda: asking_for(seconds), Throttle(1))
+
+    with pytest.raises(StorageUnavailableError, match="2 tries"):
+        run(30.0)
+    with pytest.raises(StorageUnavailableError, match="1 try"):
+        run(61.0)
+    assert pauses == [30.0]
+
+
+def test_waiting_for_a_place_takes_none_of_the_time() -> None:
+    """A request's time begins with its first try, and its pauses leave the place to others."""
+    now = 0.0
+    throttle = Throttle(1)
+
+    def wait(abandoned: threading.Event, seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        with throttle.place(abandoned):
+            return False
+
+    def clock() -> float:
+        nonlocal now
+        now += 100.0 if now == 0.0 else 0.0
+        return now
+
+    policy = RetryPolicy(1, 1.0, wait=wait, clock=clock, jitter=lambda _longest: 0.5)
+    with pytest.raises(StorageUnavailableError, match="2 tries"):
+        policy.run("u", threading.Event(), failing, throttle)

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from dicom_series_preview.errors import (
     AccessDeniedError,
+    CredentialsError,
     ObjectChangedError,
     ObjectNotFoundError,
     RequestError,
@@ -20,6 +24,8 @@ from dicom_series_preview.storage.s3 import S3Access, bucket_region, resolve_acc
 from servers import Answer, Asked, ScriptedServer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import servers
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAKEY", "AWS_SECRET_ACCESS_KEY": "wordless"}
@@ -110,12 +116,49 @@ def test_profiles(tmp_path: Path) -> None:
         access = resolved(tmp_path, environment)
         assert not access.anonymous
         assert access.session is not None
-        return access.session.get_credentials().access_key
+        return access.session()["access_key_id"]
 
     assert key({}) == "D"
     assert key({"AWS_PROFILE": "mine"}) == "M"
     assert key({"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "elsewhere")}) == "E"
     assert resolved(tmp_path, {"AWS_PROFILE": "mine"}, region=None).region == "ap-south-1"
+
+
+def test_a_profile_is_read_again(tmp_path: Path) -> None:
+    """Keys that are written anew while the process runs are found within minutes."""
+    (tmp_path / ".aws").mkdir()
+    file = tmp_path / ".aws" / "credentials"
+    file.write_text(PROFILES)
+    session = resolved(tmp_path, {}).session
+    assert session is not None
+    first = session()
+    assert (first["access_key_id"], first["token"]) == ("D", None)
+    expires_at = first["expires_at"]
+    assert expires_at is not None
+    assert datetime.now(UTC) < expires_at <= datetime.now(UTC) + timedelta(minutes=10)
+    file.write_text(PROFILES.replace("= D", "= N\naws_session_token = T"))
+    assert (session()["access_key_id"], session()["token"]) == ("N", "T")
+    file.write_text("")
+    with pytest.raises(NoCredentialsError):
+        session()
+
+
+def test_what_expires_is_renewed_by_botocore(tmp_path: Path) -> None:
+    """A container's role is asked for again when it is about to expire, and not before."""
+    left_s = iter((300, 3600))
+
+    def role(_asked: Asked) -> Answer:
+        expiration = (datetime.now(UTC) + timedelta(seconds=next(left_s))).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {"AccessKeyId": "R", "SecretAccessKey": "r", "Token": "T", "Expiration": expiration}
+        return Answer(200, {}, json.dumps(body).encode())
+
+    with ScriptedServer(role) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        session = resolved(tmp_path, {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{server.url}/role"}).session
+        assert session is not None
+        assert {session()["access_key_id"] for _ in range(3)} == {"R"}
+        assert len(server.asked) == 2
 
 
 def test_missing_profile(tmp_path: Path) -> None:
@@ -192,13 +235,28 @@ def opened(url: str, tmp_path: Path, retry: RetryPolicy = QUICK, **environment: 
     return open_storage("s3://bucket", SETTINGS, variables, retry=retry)
 
 
-@pytest.mark.parametrize("trouble", [Answer(429), Answer(500), Answer(503), Answer(0)])
+def error(code: str) -> bytes:
+    """S3's error document."""
+    return f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+
+
+PASSING = [
+    Answer(408),
+    Answer(429),
+    Answer(500),
+    Answer(503, {}, error("SlowDown")),
+    Answer(400, {}, error("RequestTimeout")),
+]
+
+
+@pytest.mark.parametrize("trouble", [*PASSING, Answer(0)])
 def test_passing_troubles_are_retried(trouble: Answer, tmp_path: Path) -> None:
-    """429, 5xx and broken connections are tried again, by obstore."""
+    """429, 5xx, timeouts and broken connections are tried again, and every try is counted."""
     with ScriptedServer([trouble, trouble, PART]) as server:
-        (got,) = opened(server.url, tmp_path).fetch([RANGE])
+        storage = opened(server.url, tmp_path)
+        (got,) = storage.fetch([RANGE])
         assert (got.data, got.object_size, got.version) == (b"234", 10, '"v1"')
-        assert len(server.asked) == 3
+        assert (len(server.asked), storage.usage.gets) == (3, 3)
 
 
 def test_retries_are_bounded(tmp_path: Path) -> None:
@@ -208,12 +266,11 @@ def test_retries_are_bounded(tmp_path: Path) -> None:
         (got,) = opened(server.url, tmp_path).fetch([RANGE])
         assert isinstance(got.error, StorageUnavailableError)
         assert got.error.url == "s3://bucket/s/1"
-        for said in ("503", "SlowDown", "2 retries"):
+        for said in ("503", "SlowDown", "3 tries"):
             assert said in got.error.problem
         for unsaid in ("secret", "http:", "\n", "Generic", "<"):
             assert unsaid not in str(got.error)
-        # The three tries, and one without retries that asks whether the range lies past the end.
-        assert len(server.asked) == 4
+        assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize(
@@ -236,13 +293,17 @@ def test_refusals_are_final(status: int, kind: type[StorageError], tmp_path: Pat
 
 
 def test_short_bodies_are_retried(tmp_path: Path) -> None:
-    """A body that was cut off is gone on with; a shorter range than was asked for is never passed on."""
+    """A body that was cut off is asked for again; a shorter range than was asked for is never passed on."""
     cut = Answer(206, PART.headers | {"Content-Length": "3"}, b"2")
-    rest = Answer(206, PART.headers | {"Content-Range": "bytes 3-4/10"}, b"34")
-    with ScriptedServer([cut, rest]) as server:
+    with ScriptedServer([cut, PART]) as server:
         (got,) = opened(server.url, tmp_path).fetch([RANGE])
         assert got.data == b"234"
-        assert server.asked[1].headers["range"] == "bytes=3-4"
+        assert len(server.asked) == 2
+    with ScriptedServer([cut]) as server:
+        (got,) = opened(server.url, tmp_path).fetch([RANGE])
+        assert isinstance(got.error, StorageUnavailableError)
+        assert "connection broke; gave up after 3 tries" in got.error.problem
+        assert len(server.asked) == 3
     less = Answer(206, PART.headers | {"Content-Range": "bytes 2-3/10"}, b"23")
     whole = Answer(200, {**PART.headers, "Content-Range": ""}, b"0123456789")
     with ScriptedServer(lambda asked: less if "range" in asked.headers else whole) as server:
@@ -269,16 +330,75 @@ def test_one_request_for_one_object(tmp_path: Path) -> None:
         assert "range" not in {name.lower() for name in server.asked[0].headers}
 
 
-def error(code: str) -> bytes:
-    """S3's error document."""
-    return f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (400, "ExpiredToken", "have expired"),
+        (403, "ExpiredToken", "have expired"),
+        (403, "RequestTimeTooSkewed", "clock"),
+        (403, "InvalidAccessKeyId", "not accepted"),
+        (403, "SignatureDoesNotMatch", "not accepted"),
+    ],
+)
+def test_credentials_that_fail_say_what_to_do(status: int, code: str, said: str, tmp_path: Path) -> None:
+    """Refused credentials are told apart from a refused object: at once, and what helps is named."""
+    with ScriptedServer([Answer(status, {}, error(code))]) as server:
+        storage = opened(server.url, tmp_path, **KEYS)
+        (got,) = storage.fetch([RANGE])
+        with pytest.raises(CredentialsError) as raised:
+            storage.list_objects("s")
+        for failed in (got.error, raised.value):
+            assert isinstance(failed, CredentialsError)
+            assert said in str(failed)
+            assert code in str(failed)
+            assert "\n" not in str(failed)
+        assert len(server.asked) == 2
+
+
+def test_credentials_that_cannot_be_had(tmp_path: Path) -> None:
+    """Where a profile's keys go missing while the process runs, the error names it."""
+    credentials = tmp_path / "credentials"
+    credentials.write_text(PROFILES)
+    with ScriptedServer([PART]) as server:
+        storage = opened(server.url, tmp_path, AWS_SHARED_CREDENTIALS_FILE=str(credentials))
+        credentials.write_text("")
+        (got,) = storage.fetch([RANGE])
+    assert isinstance(got.error, CredentialsError)
+    assert "the AWS credentials cannot be had" in got.error.problem
+    assert "Unable to locate credentials" in got.error.problem
+
+
+def listing(keys: Sequence[str], token: str = "") -> bytes:
+    """A page of a listing."""
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+    rows = "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;v&quot;</ETag><Size>3</Size></Contents>"
+        for key in keys
+    )
+    return f"<ListBucketResult>{more if token else ''}{rows}</ListBucketResult>".encode()
+
+
+def test_a_broken_listing_goes_on(tmp_path: Path) -> None:
+    """A listing that breaks off is asked for again from its last key on, and every try is counted."""
+    cut = Answer(200, {"Content-Length": "1000"}, b"<ListBucketResult>")
+    first, second = [f"s/{number:04}" for number in range(1000)], ["s/1000", "s/1001"]
+    answers = [Answer(503), Answer(200, {}, listing(first, "next")), cut, Answer(200, {}, listing(second))]
+    with ScriptedServer(answers) as server:
+        storage = opened(server.url, tmp_path)
+        assert [info.path for info in storage.list_objects("s")] == first + second
+        paths = [asked.path for asked in server.asked]
+    assert "continuation-token=next" in paths[2]
+    assert "start-after=s%2F0999" in paths[3]
+    assert len(paths) == storage.usage.lists == 4
 
 
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
         (403, "AccessDenied", AccessDeniedError),
-        (400, "ExpiredToken", AccessDeniedError),
+        (400, "ExpiredToken", CredentialsError),
+        (403, "RequestTimeTooSkewed", CredentialsError),
         (404, "NoSuchBucket", ObjectNotFoundError),
         (503, "SlowDown", StorageUnavailableError),
         (400, "Strange", StorageError),

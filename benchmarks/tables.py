@@ -1,0 +1,158 @@
+"""Write a run's figures into docs/performance.md.
+
+Usage: python benchmarks/tables.py RUN.json [PAGE]
+
+RUN.json is what `speed.py --json` wrote. Between the page's two marks, tables take the place of those before.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from jobs import JOBS
+from speed import DOWNLOAD, TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- figures: written by benchmarks/tables.py -->", "<!-- end of figures -->"
+_GROWING = ("50 native, 30 ms", "300 native, 30 ms", "1000 native, 30 ms", "5000 native, 30 ms")
+
+Row = dict[str, Any]
+
+
+def figures(document: dict[str, Any]) -> str:
+    """All tables of a run, as Markdown."""
+    rows = document["rows"]
+    parts = [
+        "Measured on {processors} processors ({processor}), Python {python}.".format(**document["machine"]),
+        "### Against the floor",
+        "Time / processor's time, each over the floor's.",
+        table(ratios(rows)),
+        "### Against a download",
+        "The cold mosaic over a script that downloads all, reads it with pydicom and paints with Pillow.",
+        table(downloads(rows)),
+        "### Growth",
+        "Native slices at 30 ms. Processor's time is over that of 50 slices.",
+        table(growth(rows)),
+        "### 100,000 frames",
+        table(many_frames(rows)),
+        "### Start-up",
+        table(start_up(rows)),
+        "### What is aimed at",
+        table(targets(rows)),
+    ]
+    return "\n\n".join(parts)
+
+
+def table(lines: Iterator[Sequence[str]]) -> str:
+    """Cells as Markdown, the first line its head."""
+    head, *others = lines
+    rule = ["---", *("--:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *others))
+
+
+def ratios(rows: list[Row]) -> Iterator[Sequence[str]]:
+    """Each scenario's jobs."""
+    names = [job.name for job in JOBS]
+    yield ["", *names]
+    found = {(row["scenario"], row["job"]): row for row in rows}
+    for scenario in dict.fromkeys(row["scenario"] for row in rows if row["slices"]):
+        cells = [found.get((scenario, name)) for name in names]
+        yield [
+            scenario,
+            *(f"{row['wall_ratio']:.1f} / {row['cpu_ratio']:.1f}" if row else "" for row in cells),
+        ]
+
+
+def downloads(rows: list[Row]) -> Iterator[Sequence[str]]:
+    """What the product is to those who download."""
+    yield "", "time", "processor", "bytes", "memory"
+    for row in rows:
+        if row["job"] == DOWNLOAD:
+            one, two = row["product"], row["floor"]
+            shares = (one[name] / two[name] for name in ("bytes", "peak_mb"))
+            values = (row["wall_ratio"], row["cpu_ratio"], *shares)
+            yield row["scenario"], *(f"{value:.2f}" for value in values)
+
+
+def growth(rows: list[Row]) -> Iterator[Sequence[str]]:
+    """Each job over longer series."""
+    yield "", "slices", "processor", "LIST", "GET", "MB", "peak MB", "index kB"
+    for job in JOBS:
+        found = [
+            row for name in _GROWING for row in rows if (row["scenario"], row["job"]) == (name, job.name)
+        ]
+        for row in found:
+            now, first = row["product"], found[0]["product"]
+            yield (
+                job.name if row is found[0] else "",
+                f"{row['slices']:,}",
+                f"{now['cpu_s'] / first['cpu_s']:.1f}",
+                f"{now['lists']:.0f}",
+                f"{now['gets']:,.0f}",
+                f"{now['bytes'] / 1e6:.1f}",
+                f"{now['peak_mb']:.0f}",
+                f"{row['index_bytes'] / 1e3:,.0f}",
+            )
+
+
+def many_frames(rows: list[Row]) -> Iterator[Sequence[str]]:
+    """Multi-frame objects."""
+    yield "", "job", "processor's s", "over the floor", "peak MB", "index MB", "GET", "MB"
+    for row in rows:
+        if "frames" in row["scenario"]:
+            now = row["product"]
+            yield (
+                row["scenario"],
+                row["job"],
+                f"{now['cpu_s']:.1f}",
+                f"{row['cpu_ratio']:.1f}",
+                f"{now['peak_mb']:,.0f}",
+                f"{row['index_bytes'] / 1e6:.1f}",
+                f"{now['gets']:,.0f}",
+                f"{now['bytes'] / 1e6:.1f}",
+            )
+
+
+def start_up(rows: list[Row]) -> Iterator[Sequence[str]]:
+    """What takes no series."""
+    yield "", "ms", "processor's ms", "over `python -c pass`"
+    for row in rows:
+        if not row["slices"]:
+            now = row["product"]
+            milliseconds = (f"{now[name] * 1000:.0f}" for name in ("wall_s", "cpu_s"))
+            yield f"`{row['job']}`", *milliseconds, f"{row['cpu_ratio']:.1f}"
+
+
+def targets(rows: list[Row]) -> Iterator[Sequence[str]]:
+    """What was to be reached, and what was."""
+    words = {"wall_ratio": "time over the floor's", "peak_mb": "peak MB", "wall_ms": "ms"}
+    found = {(row["scenario"], row["job"]): row for row in rows}
+    yield "", "at most", "is", ""
+    for scenario, job, quantity, most in TARGETS:
+        row = found.get((scenario, job))
+        if row:
+            value = row[quantity]
+            is_met = "met" if value <= most else "not met"
+            yield f"{scenario}, {job}: {words[quantity]}", f"{most:g}", f"{value:.3g}", is_met
+
+
+def main(run: Path, page: Path = PAGE) -> None:
+    """Replace the page's figures."""
+    document = json.loads(run.read_text(encoding="utf-8"))
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{page} has no marks to put figures between")
+    page.write_text(f"{before}{BEGIN}\n\n{figures(document)}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

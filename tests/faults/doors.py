@@ -1,0 +1,151 @@
+"""The product's doors, asked for one mosaic each, and what comes of it in one shape."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode
+
+import lambdas
+import urllib3
+
+from dicom_series_preview import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+SCRIPT = Path(sys.executable).with_name("dicom-series-preview")
+OPTIONS = {"tile_width": "2", "tile_height": "2", "image_width": "64"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a door answers.
+
+    Attributes:
+        status: 200, or the problem's; of the command line 200 or 1.
+        picture: The picture, or no bytes.
+        said: The error's text, or the warnings' as far as the door tells them.
+        failed: Tiles that could not be shown.
+        skipped: Objects that were skipped, as far as the door tells them.
+    """
+
+    status: int
+    picture: bytes = field(repr=False)
+    said: str
+    failed: int
+
+
+class Door(Protocol):
+    """Asks for a mosaic of a series below a root: `s3` or `http`."""
+
+    def __call__(self, root: str, series: str) -> Answer:
+        """The mosaic, or why there is none."""
+
+
+def command_line(roots: Mapping[str, str], folder: Path, capture: Callable[[], tuple[str, str]]) -> Door:
+    """The command line, in this process; its environment is the process's.
+
+    Args:
+        roots: The roots' URLs.
+        folder: Where pictures are written.
+        capture: What was printed since it was called last.
+    """
+
+    def ask(root: str, series: str) -> Answer:
+        picture = folder / f"{series}.webp"
+        picture.unlink(missing_ok=True)
+        options = [text for name, value in OPTIONS.items() for text in (f"--{name.replace('_', '-')}", value)]
+        capture()
+        status = cli.main(["mosaic", series, str(picture), "--root", roots[root], *options])
+        said = capture()[1]
+        # Whole or not at all, and nothing beside it.
+        assert [path.name for path in folder.iterdir()] == ([picture.name] if status == 0 else [])
+        lines = said.splitlines()
+        if status:
+            (line,) = [line for line in lines if not line.startswith("warning: ")]
+            assert line.startswith("error: ")
+            return Answer(status, b"", line, 0)
+        warnings = [line for line in lines if line.startswith("warning: ")]
+        failed = sum("cannot be shown" in line for line in warnings)
+        data = picture.read_bytes()
+        picture.unlink()
+        return Answer(200, data, said, failed)
+
+    return ask
+
+
+@contextmanager
+def local_server(roots: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[Door]:
+    """`dicom-series-preview serve`, in a process of its own."""
+    command = [SCRIPT, "serve", "--port", "0", "--root", roots["s3"], "--alias", f"http={roots['http']}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    try:
+        line = process.stderr.readline()
+        found = re.search(r" at (http://127\.0\.0\.1:\d+)/", line)
+        assert found, line + process.stderr.read()
+        with urllib3.PoolManager() as pool:
+
+            def ask(root: str, series: str) -> Answer:
+                query = urlencode({**OPTIONS, **({} if root == "s3" else {"root": root})})
+                got = pool.request("GET", f"{found[1]}/series/{series}/mosaic?{query}", retries=False)
+                return _answer(got.status, got.headers, got.data)
+
+            yield ask
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@contextmanager
+def function(roots: Mapping[str, str], environment: Mapping[str, str], log: Path) -> Iterator[Door]:
+    """The Lambda function of mosaics, in a process of its own."""
+    set_up = {
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
+        **environment,
+        "PREVIEW_ROOTS": json.dumps({"default": roots["s3"], "http": roots["http"]}),
+        "PREVIEW_DATA": "s3://data",
+        "POWERTOOLS_SERVICE_NAME": "previews",
+        "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+    }
+    with lambdas.started("mosaic", set_up, log) as run:
+
+        def ask(root: str, series: str) -> Answer:
+            path = f"/series/{series}/mosaic"
+            query = {**OPTIONS, **({} if root == "s3" else {"root": root})}
+            event: dict[str, Any] = {
+                "version": "2.0",
+                "rawPath": path,
+                "rawQueryString": urlencode(query),
+                "headers": {},
+                "pathParameters": {"series": series},
+                "requestContext": {"http": {"method": "GET", "path": path}, "stage": "$default"},
+            }
+            got = run(event).answer
+            body = base64.b64decode(got["body"]) if got["isBase64Encoded"] else got["body"].encode()
+            return _answer(got["statusCode"], got["headers"], body)
+
+        yield ask
+
+
+def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    if status != 200:
+        assert headers["Content-Type"] == "application/problem+json"
+        problem = json.loads(body)
+        assert problem["status"] == status
+        assert (status == 503) == ("Retry-After" in headers)
+        return Answer(status, b"", problem["detail"], 0)
+    failed = int(headers.get("Preview-Failed-Tiles", "0"))
+    # A picture that lacks a slice is nobody's to keep.
+    assert ("ETag" in headers) == (not failed)
+    return Answer(200, body, "", failed)
