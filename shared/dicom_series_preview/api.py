@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.encode import ImageFormat, write_atomically
 from dicom_series_preview.errors import OutputError, RequestError
-from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache, SeriesName, SeriesOpener
 from dicom_series_preview.service import PreviewService, Rendered, Report
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pydicom import Dataset
 
+    from dicom_series_preview.http import PreviewApi
     from dicom_series_preview.index import Index
 
 
@@ -192,6 +192,9 @@ def open_api(roots: Mapping[str, str], settings: Settings) -> PreviewApi:
     Raises:
         PreviewError: A root cannot be one, or the cache folder cannot be made.
     """
+    # What shows one picture and ends does without: 7 ms.
+    from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders  # noqa: PLC0415
+
     services: dict[str, Callable[[], PreviewService]] = {}
     for alias, root in roots.items():
         below = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"

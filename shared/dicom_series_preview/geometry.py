@@ -105,7 +105,8 @@ class Arrangement:
 def arrange(slices: Slices) -> Arrangement:
     """Sort slices into stacks, and each stack into display order."""
     count = len(slices.file_name)
-    stacks = _stacks(slices)
+    names = _ranks(slices.file_name)
+    stacks = _stacks(slices, names)
     imageless = np.flatnonzero(slices.size[:, 0] == 0)
     order: list[IntArray] = []
     stack_numbers = np.full(count, -1, dtype=np.int64)
@@ -117,12 +118,12 @@ def arrange(slices: Slices) -> Arrangement:
     # A slide's label shows whose it is: where there is nothing else, there is no main stack.
     first = 1 if stacks and slices.aside[stacks[0][0]] else 0
     for number, members in enumerate(stacks, first):
-        piled = _sort_stack(slices, members)
+        piled = _sort_stack(slices, names, members)
         order.append(piled.order)
         stack_numbers[members] = number
         location[piled.order] = piled.location
         axis[members] = piled.axis
-        primary[members] = piled.primary[members]
+        primary[members] = piled.primary
         time[members] = _varying_time(slices.times[members])
         if piled.without_position:
             verbs = ("has", "comes") if piled.without_position == 1 else ("have", "come")
@@ -130,8 +131,7 @@ def arrange(slices: Slices) -> Arrangement:
                 f"stack {number}: {piled.without_position} of {len(members)} slices {verbs[0]} no position "
                 f"and {verbs[1]} after those that have one"
             )
-    names = _ranks(slices.file_name)[imageless]
-    order.append(imageless[np.lexsort((slices.frame_number[imageless], names))])
+    order.append(imageless[np.lexsort((slices.frame_number[imageless], names[imageless]))])
     flat = np.concatenate(order) if order else np.empty(0, dtype=np.int64)
     return Arrangement(
         order=flat,
@@ -149,13 +149,12 @@ def _ranks(names: Sequence[str]) -> IntArray:
     return np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
 
 
-def _stacks(slices: Slices) -> list[IntArray]:
+def _stacks(slices: Slices, names: IntArray) -> list[IntArray]:
     """The slices of each stack, the main one first.
 
     Stack 0 is the largest that is no localizer; of equal ones the one that was acquired first. Levels of a
     slide come the smallest first, whatever the number of their slices.
     """
-    names = _ranks(slices.file_name)
     keys: dict[tuple[object, ...], list[int]] = {}
     # By name, so that what a stack is measured against does not depend on the order of the input.
     for i in np.lexsort((slices.frame_number, names)).tolist():
@@ -189,24 +188,36 @@ def _least(values: FloatArray) -> float:
 
 
 def _by_orientation(slices: Slices, members: IntArray) -> list[IntArray]:
-    """Split slices into groups of one orientation; those without one are a group of their own."""
+    """Split slices into groups of one orientation; those without one are a group of their own.
+
+    Each group is what is like the first slice that is in none yet. Only slices whose cosines' sums are alike
+    are compared: where every slice has an orientation of its own, as of a radial acquisition, those are few.
+    """
+    cosines = slices.orientation[members]
+    is_known = np.all(np.isfinite(cosines), axis=1)
+    sums = np.where(is_known, np.where(is_known[:, np.newaxis], cosines, 0).sum(axis=1), np.nan)
+    order = np.argsort(sums, kind="stable")
+    ascending = sums[order]
+    margin = SAME_ORIENTATION * (cosines.shape[1] + 1)
+    ungrouped = np.ones(len(members), dtype=bool)
     groups = []
-    rest = members
-    while rest.size:
-        cosines = slices.orientation[rest]
-        first = cosines[0]
-        if np.isnan(first).any():
-            same = np.isnan(cosines).any(axis=1)
+    for i in range(len(members)):
+        if not ungrouped[i]:
+            continue
+        if not is_known[i]:
+            alike = np.flatnonzero(~is_known)
         else:
-            same = (np.abs(cosines - first) <= SAME_ORIENTATION).all(axis=1)
-        groups.append(rest[same])
-        rest = rest[~same]
+            near = order[slice(*np.searchsorted(ascending, (sums[i] - margin, sums[i] + margin)))]
+            near = near[ungrouped[near]]
+            alike = np.sort(near[(np.abs(cosines[near] - cosines[i]) <= SAME_ORIENTATION).all(axis=1)])
+        ungrouped[alike] = False
+        groups.append(members[alike])
     return groups
 
 
 @dataclass(frozen=True, slots=True)
 class _Pile:
-    """One sorted stack; `order` and `location` in display order, `primary` by slice."""
+    """One sorted stack; `order` and `location` in display order, `primary` as its members are given."""
 
     order: IntArray
     location: IntArray
@@ -215,7 +226,7 @@ class _Pile:
     without_position: int
 
 
-def _sort_stack(slices: Slices, members: IntArray) -> _Pile:
+def _sort_stack(slices: Slices, names: IntArray, members: IntArray) -> _Pile:
     along, axis, primary = _coordinates(slices, members)
     placed = ~np.isnan(along)
     location = np.full(len(members), -1, dtype=np.int64)
@@ -224,9 +235,8 @@ def _sort_stack(slices: Slices, members: IntArray) -> _Pile:
     leading = np.where(placed, location, np.iinfo(np.int64).max)
     numbers = _missing_last(slices.instance_number[members])
     times = [_missing_last(slices.times[members, column]) for column in _ORDER_OF_TIMES]
-    names = _ranks(slices.file_name)[members]
     # lexsort takes its most telling key last.
-    order = np.lexsort((slices.frame_number[members], names, *reversed(times), numbers, leading))
+    order = np.lexsort((slices.frame_number[members], names[members], *reversed(times), numbers, leading))
     return _Pile(
         order=members[order],
         location=location[order],
@@ -251,15 +261,14 @@ def _missing_last(values: FloatArray) -> FloatArray:
 
 
 def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, FloatArray]:
-    """For each member how far along display order it lies, the axis, and for each slice its coordinate on it.
+    """For each member how far along display order it lies, the axis, and its coordinate on it.
 
     The first is NaN where a slice has no place; smaller comes first.
     """
-    primary = np.full(len(slices.file_name), np.nan)
     if not np.isnan(slices.focal_plane[members[0]]):
         # A slide has no place in a patient; its focal planes are nearer to each other than locations can be.
-        primary[members] = slices.instance_number[members]
-        return np.unique(slices.focal_plane[members], return_inverse=True)[1].astype(np.float64), "I", primary
+        planes = np.unique(slices.focal_plane[members], return_inverse=True)[1]
+        return planes.astype(np.float64), "I", slices.instance_number[members]
     positions = slices.position[members]
     placed = ~np.isnan(positions).any(axis=1)
     if placed.any():
@@ -273,19 +282,16 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
             index = int(np.argmax(np.abs(normal)))
             along = _DISPLAY_DIRECTION[index] * np.sign(normal[index]) * (positions @ normal)
         along[~placed] = np.nan
-        primary[members] = positions[:, index]
-        return along, _AXES[index], primary
+        return along, _AXES[index], positions[:, index]
     slice_locations = slices.slice_location[members]
     if not np.isnan(slice_locations).all():
-        primary[members] = slice_locations
-        return -slice_locations, "Z", primary
-    primary[members] = slices.instance_number[members]
-    return np.full(len(members), np.nan), "I", primary
+        return -slice_locations, "Z", slice_locations
+    return np.full(len(members), np.nan), "I", slices.instance_number[members]
 
 
 def _normal(orientation: FloatArray) -> FloatArray | None:
     """The slice normal (PS3.3 C.7.6.2.1.1), or None where the cosines span none."""
-    if np.isnan(orientation).any():
+    if not np.isfinite(orientation).all():
         return None
     normal: FloatArray = np.cross(orientation[:3], orientation[3:])
     length = float(np.linalg.norm(normal))

@@ -119,6 +119,41 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert not HEAVY & set(done.stderr.splitlines()[-1].split())
 
 
+# Of a kept index and uncompressed pixels, what a picture does without: other codecs, storages and doors, what
+# asks the dictionary or parses a header, and what PyArrow would bring along.
+NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL", "obstore"}) | {
+    "aws_lambda_powertools",
+    "defusedxml",
+    "pandas",
+    "pyarrow.compute",
+    "pyarrow.dataset",
+    "requests",
+    "uvicorn",
+    *(f"dicom_series_preview.{name}" for name in ("aws", "http", "sample", "server", "storage.http")),
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["get-index", SERIES], ["get-image", SERIES, "a.webp", "--position", "0.5"]]
+)
+def test_a_kept_index_is_shown_without_what_builds_one(
+    arguments: list[str], local_root: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """Once an index is kept, neither its path nor a picture loads what only building it needs."""
+    where = ["--root", str(local_root), "--cache-dir", "cache"]
+    succeed("build-index", SERIES, *where)
+    code = (
+        "import sys; from dicom_series_preview.cli import main; "
+        f"code = main({[*arguments, *where]!r}); print(code, *sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, *modules = done.stderr.splitlines()[-1].split()
+    assert status == "0"
+    loaded = {name for name in modules if any(f"{name}.".startswith(f"{each}.") for each in NEEDLESS)}
+    assert not loaded
+    assert "dicom_series_preview.index.read" in modules
+
+
 # --- the installed program
 
 

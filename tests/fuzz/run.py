@@ -18,12 +18,22 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from dicom_series_preview.headers import Converter
 from fuzz.mutations import mutated, random_changes
-from fuzz.targets import check_codestream, check_description, check_header, codestreams, headers, real_headers
+from fuzz.targets import (
+    check_after,
+    check_codestream,
+    check_description,
+    check_header,
+    codestreams,
+    headers,
+    real_headers,
+)
 
 EXAMPLES = 400
 # A batch takes seconds; this is only for what hangs.
@@ -39,6 +49,8 @@ def batch(seed: int, current: Path) -> int:
         real = real_headers(Path(folder))
         objects |= {name: real[name] for name in rng.sample(sorted(real), min(8, len(real)))}
     findings = 0
+    # By the object that was changed: as if the changed ones were a series.
+    converters: defaultdict[str, Converter] = defaultdict(Converter)
     for _ in range(EXAMPLES):
         is_header = rng.random() < 0.3
         name = rng.choice(sorted(objects if is_header else frames))
@@ -48,6 +60,7 @@ def batch(seed: int, current: Path) -> int:
         try:
             if is_header:
                 check_header(data, rng.choice((0, 132, 400, 5120)))
+                check_after(data, converters[name])
             else:
                 check_codestream(frames[name], data, rng.choice((1, 1, 2, 4, 8)))
                 check_description(frames[name], **_another_description(rng))

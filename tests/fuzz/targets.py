@@ -18,7 +18,15 @@ from PIL import Image
 import make_dicom as make
 from dicom_series_preview.decode import decode_frame, is_colour, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError
-from dicom_series_preview.headers import Converter, Header, Incomplete, PixelDescription, data_set_of, parse
+from dicom_series_preview.headers import (
+    Converter,
+    Header,
+    Incomplete,
+    PixelDescription,
+    data_set_of,
+    parse,
+    to_json,
+)
 from dicom_series_preview.index import Index, Record, build, untiled
 from indexing import PROVENANCE, header_of
 
@@ -96,6 +104,23 @@ def check_header(data: bytes, first: int) -> None:
         tracemalloc.stop()
     assert peak <= limit, f"{peak:,} bytes for an object of {len(data):,}"
     _index(data)
+
+
+def check_after(data: bytes, learned: Converter) -> None:
+    """Read a header behind others of its series: it is what it is alone, whatever those were like."""
+    for end, size in ((len(data), len(data)), (len(data) // 2, len(data)), (len(data) // 2, len(data) // 2)):
+        alone, behind = (_outcome(data[:end], size, each) for each in (Converter(), learned))
+        # As text, in which a number that is none is equal to itself.
+        assert repr(alone) == repr(behind)
+        if isinstance(alone, Header) and isinstance(behind, Header):
+            assert repr(to_json(alone.elements)) == repr(to_json(behind.elements))
+
+
+def _outcome(data: bytes, size: int, converter: Converter) -> Header | Incomplete | ObjectError:
+    try:
+        return parse(data, size, converter)
+    except ObjectError as error:
+        return error
 
 
 def _index(data: bytes) -> None:

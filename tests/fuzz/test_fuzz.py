@@ -19,6 +19,7 @@ from dicom_series_preview.headers import Converter, PixelDescription, data_set_o
 from fuzz.mutations import INTERESTING, KINDS, Change, mutated
 from fuzz.targets import (
     ROOT,
+    check_after,
     check_codestream,
     check_description,
     check_header,
@@ -48,6 +49,34 @@ REPEATABLE = settings(derandomize=True, deadline=None, database=None, max_exampl
 def test_changed_headers_are_read_or_refused(name, changes, first):
     """Whatever bytes a header has, it is read or refused by name, in bounded steps and memory."""
     check_header(mutated(HEADERS[name], changes), first)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+@given(several=st.lists(CHANGES, min_size=2, max_size=6))
+@REPEATABLE
+def test_changed_headers_are_alike_behind_others(name, several):
+    """What earlier headers of a series were like, or were made to be like, changes nothing in a header."""
+    converter = Converter()
+    for changes in ([], [], *several, []):
+        check_after(mutated(HEADERS[name], changes), converter)
+
+
+@pytest.mark.real_data
+def test_changed_real_headers_are_alike_behind_others(real_data):
+    """The same for real headers, of other kinds among each other."""
+    names = sorted(real := real_headers(real_data))
+
+    @given(
+        several=st.lists(st.tuples(st.sampled_from(names), CHANGES), min_size=2, max_size=4),
+        name=st.sampled_from(names),
+    )
+    @settings(REPEATABLE, max_examples=60)
+    def check(several, name):
+        converter = Converter()
+        for other, changes in ((name, []), (name, []), *several, (name, several[0][1])):
+            check_after(mutated(real[other][:16384], changes), converter)
+
+    check()
 
 
 @pytest.mark.real_data

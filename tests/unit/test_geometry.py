@@ -300,6 +300,35 @@ def test_orientations_within_a_thousandth_are_one():
     assert stacks(*many("a", 3), *many("b", 1, close)).keys() == {0}
 
 
+def test_an_infinite_orientation_is_none():
+    """Cosines that are no numbers tell no orientation: such slices are a stack, and come to an end."""
+    endless = (math.inf, 0.0, 0.0, 0.0, -math.inf, 0.0)
+    found = stacks(*many("a", 3), *many("b", 2, endless), *many("c", 2, NO_ORIENTATION))
+    assert sorted(map(len, found.values())) == [3, 4]
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from((0.0, 4e-4, 8e-4, 1.2e-3, 1.0, NAN)), min_size=6, max_size=6), max_size=20
+    )
+)
+@settings(deadline=None, derandomize=True)
+def test_orientations_are_split_one_after_the_other(orientations):
+    """Each stack is what is within a thousandth of the first slice, by name, that is in none before it."""
+    rest = [(f"{i:02}", np.array(cosines)) for i, cosines in enumerate(orientations)]
+    expected = set()
+    while rest:
+        first = rest[0][1]
+        is_alike = [
+            np.isnan(each).any() if np.isnan(first).any() else (np.abs(each - first) <= 1e-3).all()
+            for _, each in rest
+        ]
+        expected.add("".join(name for (name, _), alike in zip(rest, is_alike, strict=True) if alike))
+        rest = [one for one, alike in zip(rest, is_alike, strict=True) if not alike]
+    slices = [one(f"{i:02}", orientation=cosines) for i, cosines in enumerate(orientations)]
+    assert set(stacks(*slices).values()) == expected
+
+
 def test_localizers_are_never_the_main_stack():
     """Stack 0 is the largest that is no localizer, however many localizers there are."""
     found = stacks(

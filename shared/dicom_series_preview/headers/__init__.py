@@ -1,5 +1,6 @@
 """Bytes -> header, or how much more is needed (PS3.5, PS3.10)."""
 
+from dicom_series_preview.headers.convert import Converter
 from dicom_series_preview.headers.header import (
     PER_FRAME_FUNCTIONAL_GROUPS,
     SHARED_FUNCTIONAL_GROUPS,
@@ -38,7 +39,6 @@ from dicom_series_preview.headers.values import (
     LOOKUP_TABLE_DATA,
     REAL_VRS,
     Bulk,
-    Converter,
     Element,
     Item,
     element_from_json,

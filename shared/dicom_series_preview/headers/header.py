@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
+from dicom_series_preview.headers.convert import MEDIA_STORAGE_SOP_CLASS
 from dicom_series_preview.headers.image import native_frame_bits
 from dicom_series_preview.headers.mosaic import Mosaic, mosaic_of
 from dicom_series_preview.headers.scan import (
@@ -15,6 +16,7 @@ from dicom_series_preview.headers.scan import (
     Incomplete,
     PixelElement,
     RawElement,
+    Scan,
     scan,
 )
 from dicom_series_preview.settings import Limits
@@ -22,7 +24,8 @@ from dicom_series_preview.settings import Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dicom_series_preview.headers.values import Converter, Item
+    from dicom_series_preview.headers.convert import Converter
+    from dicom_series_preview.headers.values import Item
 
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
@@ -34,7 +37,6 @@ _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
-_MEDIA_STORAGE_SOP_CLASS = 0x00020002
 _LIMITS = Limits()
 
 
@@ -94,24 +96,31 @@ def parse(
     Raises:
         ObjectError: The object is not DICOM, broken or cut off.
     """
+    object_size = size if size is not None else len(data)
+    repeated = converter.repeat(data, size)
+    if repeated is not None:
+        return _header(*repeated, object_size, limits)
     scanned = scan(data, size, limits)
     if isinstance(scanned, Incomplete):
         return scanned
-    storage_class = scanned.elements.get(_MEDIA_STORAGE_SOP_CLASS)
+    storage_class = scanned.elements.get(MEDIA_STORAGE_SOP_CLASS)
     if storage_class is not None and storage_class.value.rstrip(b"\0 ") == _MEDIA_STORAGE_DIRECTORY:
         raise NotDicomError("a DICOMDIR, no instance")
-    object_size = size if size is not None else len(data)
-    elements = converter.convert(scanned.elements)
-    frames, locations = 0, tuple[FrameLocation, ...]()
-    if scanned.pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
-        frames = _number_of_frames(elements, scanned.pixels, scanned.end, limits.frames)
-        encapsulated = scanned.pixels.length is None
-        if not (scanned.deflated or (encapsulated and _is_native(scanned.transfer_syntax_uid))):
-            locations = _locate(elements, scanned.elements, scanned.pixels, frames, object_size)
+    return _header(scanned, converter.convert(scanned, data), object_size, limits)
+
+
+def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> Header:
+    pixels, frames, locations = scanned.pixels, 0, tuple[FrameLocation, ...]()
+    pixels_of_frame = _count(elements, _ROWS) * _count(elements, _COLUMNS)
+    if pixels is not None and pixels_of_frame:
+        bits = _frame_bits(elements, pixels, pixels_of_frame) if pixels.length is not None else 0
+        frames = _number_of_frames(_count(elements, _FRAMES), pixels, bits, scanned.end, limits.frames)
+        if not scanned.deflated:
+            locations = _locate(scanned, pixels, bits, frames, object_size)
     return Header(
         scanned.transfer_syntax_uid,
         elements,
-        scanned.pixels,
+        pixels,
         scanned.length,
         object_size,
         frames,
@@ -127,39 +136,35 @@ def _count(elements: Item, tag: int, default: int = 0) -> int:
     return value if isinstance(value, int) and value > 0 else default
 
 
-def _is_native(transfer_syntax_uid: str) -> bool:
-    return transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES
-
-
-def _frame_bits(elements: Item, pixels: PixelElement) -> int:
+def _frame_bits(elements: Item, pixels: PixelElement, pixels_of_frame: int) -> int:
     photometric = elements.get(_PHOTOMETRIC)
     return native_frame_bits(
-        _count(elements, _ROWS) * _count(elements, _COLUMNS),
+        pixels_of_frame,
         _count(elements, _SAMPLES, 1),
         _count(elements, _BITS_ALLOCATED, _IMPLIED_BITS.get(pixels.keyword, 16)),
         str(photometric.first) if photometric is not None else "",
     )
 
 
-def _number_of_frames(elements: Item, pixels: PixelElement, end: int | None, most: int) -> int:
+def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int | None, most: int) -> int:
     """NumberOfFrames (0028,0008), or what the data's length says where that is missing or too large.
 
     Args:
-        elements: The header.
+        declared: NumberOfFrames, 0 where it is missing.
         pixels: Where the pixels lie.
+        bits: Of a native frame.
         end: Where the data set ends, or None where that is not known: a length is a claim.
         most: The most there may be.
 
     Raises:
         HeaderError: There are more.
     """
-    declared = _count(elements, _FRAMES)
     there = None if end is None else max(0, end - pixels.offset)
     if pixels.length is None:
         # Every frame has at least the 8 bytes of one item's head.
         frames = min(declared or 1, max(1, there // 8) if there is not None else most)
     else:
-        bits = _frame_bits(elements, pixels) or pixels.length * 8
+        bits = bits or pixels.length * 8
         whole = pixels.length * 8 // bits if bits else 1
         length = pixels.length if there is None else min(pixels.length, there)
         if declared:
@@ -174,23 +179,24 @@ def _number_of_frames(elements: Item, pixels: PixelElement, end: int | None, mos
 
 
 def _locate(
-    elements: Item, raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
+    scanned: Scan, pixels: PixelElement, bits: int, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
     if pixels.length is not None:
-        bits = _frame_bits(elements, pixels)
         starts = [i * bits // 8 for i in range(frames)]
         ends = [((i + 1) * bits + 7) // 8 for i in range(frames)]
         return tuple(
             FrameLocation(pixels.offset + start, end - start) for start, end in zip(starts, ends, strict=True)
         )
+    if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+        return ()
+    first = pixels.first_fragment
     if frames == 1:
-        return (FrameLocation(pixels.first_fragment, max(0, object_size - pixels.first_fragment)),)
-    extended = _extended_offset_table(raw, pixels, frames, object_size)
+        return (FrameLocation(first, max(0, object_size - first)),)
+    extended = _extended_offset_table(scanned.elements, pixels, frames, object_size)
     if extended:
         return extended
     table = pixels.offset_table
     increasing = all(a < b for a, b in pairwise(table))
-    first = pixels.first_fragment
     if len(table) != frames or table[0] != 0 or not increasing or first + table[-1] >= object_size:
         return ()
     ends = [*(first + offset for offset in table[1:]), object_size]

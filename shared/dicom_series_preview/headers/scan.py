@@ -10,14 +10,14 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
 from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -31,14 +31,14 @@ PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelDat
 NUMBER_OF_FRAMES = 0x00280008
 TRANSFER_SYNTAX_UID = 0x00020010
 
-_LAST_PIXEL_TAG = 0x7FE00010
+_FIRST_PIXEL_TAG, _LAST_PIXEL_TAG = 0x7FE00008, 0x7FE00010
 _ITEM = 0xFFFEE000
 _ITEM_DELIMITER = 0xFFFEE00D
 _SEQUENCE_DELIMITER = 0xFFFEE0DD
-_UNDEFINED = 0xFFFFFFFF
+UNDEFINED = 0xFFFFFFFF
 # Delimiters of items that are not open, and the group that PS3.5 7.1 forbids.
 _ILLEGAL_GROUPS = frozenset((0xFFFE, 0xFFFF))
-_PREAMBLE = 128
+PREFIX, PREFIX_START, DATA_SET_START = b"DICM", 128, 132
 _FIRST_INFLATED, _DEFLATED_AT_ONCE, _INFLATED_AT_ONCE = 2**16, 2**16, 2**20
 MAX_NESTING = 64
 _LIMITS = Limits()
@@ -51,12 +51,17 @@ _SHORT_VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split(),
 )
 _VRS = _LONG_VRS | _SHORT_VRS
-_VR_NAMES = {vr: vr.decode() for vr in _VRS}
+SHORT_VRS = frozenset(vr.decode() for vr in _SHORT_VRS)
+_LONG_VR_NAMES = {vr: vr.decode() for vr in _LONG_VRS}
+_SHORT_VR_NAMES = {vr: vr.decode() for vr in _SHORT_VRS}
+# By whether the bytes are little endian: group and number of a tag; those, a VR and its 16-bit length.
+_TAG = {True: struct.Struct("<HH").unpack_from, False: struct.Struct(">HH").unpack_from}
+_SHORT_HEAD = {True: struct.Struct("<HH2sH").unpack_from, False: struct.Struct(">HH2sH").unpack_from}
+_LENGTH = {True: struct.Struct("<I").unpack_from, False: struct.Struct(">I").unpack_from}
 
 
-@dataclass(frozen=True, slots=True)
-class RawElement:
-    """An element's bytes as they lie in the object.
+class RawElement(NamedTuple):
+    """An element's bytes as they lie in the object: the one value here that is made for every element.
 
     Attributes:
         tag: Group and element number as one integer.
@@ -64,13 +69,17 @@ class RawElement:
         value: The value's bytes; of an undefined length without the delimiter at its end.
         explicit: The data set that holds it is in explicit VR.
         little: The data set that holds it is little endian.
+        start: Offset of its first byte in what was walked.
+        behind: Offset behind its last byte, that of a delimiter included.
     """
 
     tag: int
     vr: str
-    value: bytes = field(repr=False)
+    value: bytes
     explicit: bool
     little: bool
+    start: int
+    behind: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +115,19 @@ class Scan:
         pixels: Where the pixels lie, or None in an object without.
         length: How many bytes of the object it took; what the next object of the series is likely to need.
         deflated: The data set was deflated.
+        explicit: It is in explicit VR.
+        little: It is little endian.
         end: Where the data set ends, counted as the pixels' offset is: of a deflated one when inflated. None
             where that is not known.
     """
 
     transfer_syntax_uid: str
-    elements: dict[int, RawElement] = field(repr=False)
+    elements: Mapping[int, RawElement] = field(repr=False)
     pixels: PixelElement | None
     length: int
     deflated: bool = False
+    explicit: bool = True
+    little: bool = True
     end: int | None = field(default=None, compare=False)
 
 
@@ -152,13 +165,13 @@ def scan(data: bytes, size: int | None, limits: Limits = _LIMITS) -> Scan | Inco
         HeaderError: They are one, but broken or cut off; the reason says at which byte.
     """
     try:
-        return _scan(_Buffer(data, size), limits)
+        return _scan(Buffer(data, size), limits)
     except _NeedMoreError as need:
         return Incomplete(need.at_least)
 
 
 @dataclass(slots=True)
-class _Buffer:
+class Buffer:
     """The bytes at hand, and the knowledge of where the object ends.
 
     Attributes:
@@ -192,7 +205,7 @@ class _Buffer:
         return True
 
 
-def _scan(buffer: _Buffer, limits: Limits) -> Scan:
+def _scan(buffer: Buffer, limits: Limits) -> Scan:
     start = _data_set_start(buffer)
     elements: dict[int, RawElement] = {}
     position = _walk_meta(buffer, start, elements)
@@ -200,18 +213,18 @@ def _scan(buffer: _Buffer, limits: Limits) -> Scan:
     if declared == DEFLATED_LITTLE_ENDIAN:
         return _scan_deflated(buffer, position, elements, limits)
     if buffer.at_end(position):
-        if not elements or start == _PREAMBLE + 4:
+        if not elements or start == DATA_SET_START:
             raise NotDicomError("a DICOM prefix with no data set behind it")
         return Scan(declared or EXPLICIT_LITTLE_ENDIAN, elements, None, position)
     buffer.need(position + 8, position, "the first element")
     little = _is_little(buffer, position, declared)
-    explicit = _looks_explicit(buffer.data, position)
+    explicit = looks_explicit(buffer.data, position)
     pixels, length = _walk_data_set(buffer, position, elements, explicit=explicit, little=little)
     if start == 0 and pixels is None and not ({0x00080016, 0x00080018} & elements.keys()):
         raise NotDicomError("not DICOM: neither a DICM prefix nor an SOP class")
     if not declared or declared in _UNCOMPRESSED:
         declared = _found_syntax(explicit=explicit, little=little)
-    return Scan(declared, elements, pixels, length, end=buffer.size)
+    return Scan(declared, elements, pixels, length, explicit=explicit, little=little, end=buffer.size)
 
 
 def _found_syntax(*, explicit: bool, little: bool) -> str:
@@ -225,15 +238,15 @@ def _transfer_syntax(elements: dict[int, RawElement]) -> str:
     return element.value.decode("ascii", "replace").strip("\0 ") if element else ""
 
 
-def _data_set_start(buffer: _Buffer) -> int:
+def _data_set_start(buffer: Buffer) -> int:
     """The offset of the first element: behind the preamble, or 0 where there is none."""
     data = buffer.data
     if buffer.size == 0:
         raise NotDicomError("empty object")
-    if len(data) < _PREAMBLE + 4 and (buffer.size is None or buffer.size > len(data)):
-        raise _NeedMoreError(min(_PREAMBLE + 4, buffer.size or _PREAMBLE + 4))
-    if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
-        return _PREAMBLE + 4
+    if len(data) < DATA_SET_START and (buffer.size is None or buffer.size > len(data)):
+        raise _NeedMoreError(min(DATA_SET_START, buffer.size or DATA_SET_START))
+    if data.startswith(PREFIX, PREFIX_START):
+        return DATA_SET_START
     if not _plausible_start(data):
         raise NotDicomError(_what_it_is(data))
     return 0
@@ -246,7 +259,7 @@ def _plausible_start(data: bytes) -> bool:
     little_group, big_group = struct.unpack_from("<H", data)[0], struct.unpack_from(">H", data)[0]
     if little_group not in (0x0002, 0x0008) and big_group not in (0x0002, 0x0008):
         return False
-    return _looks_explicit(data, 0) or int(struct.unpack_from("<I", data, 4)[0]) < 2**16
+    return looks_explicit(data, 0) or int(struct.unpack_from("<I", data, 4)[0]) < 2**16
 
 
 def _what_it_is(data: bytes) -> str:
@@ -267,12 +280,12 @@ def _what_it_is(data: bytes) -> str:
     return "not DICOM: no DICM prefix, and no data set without one"
 
 
-def _looks_explicit(data: bytes, position: int) -> bool:
+def looks_explicit(data: bytes, position: int) -> bool:
     """Whether the element here carries a VR; declared and actual encoding differ in real objects."""
     return data[position + 4 : position + 6] in _VRS
 
 
-def _is_little(buffer: _Buffer, position: int, declared: str) -> bool:
+def _is_little(buffer: Buffer, position: int, declared: str) -> bool:
     """The byte order of the data set: group 0008, which comes first, tells better than the declaration."""
     group = buffer.data[position : position + 2]
     if group in (b"\x08\x00", b"\x00\x08"):
@@ -280,7 +293,7 @@ def _is_little(buffer: _Buffer, position: int, declared: str) -> bool:
     return declared != EXPLICIT_BIG_ENDIAN
 
 
-def _walk_meta(buffer: _Buffer, position: int, elements: dict[int, RawElement]) -> int:
+def _walk_meta(buffer: Buffer, position: int, elements: dict[int, RawElement]) -> int:
     """Walk group 0002: always little endian, explicit VR by the standard, implicit in some real objects."""
     explicit = True
     first = True
@@ -289,13 +302,13 @@ def _walk_meta(buffer: _Buffer, position: int, elements: dict[int, RawElement]) 
         if buffer.data[position : position + 2] != b"\x02\x00":
             break
         if first:
-            explicit, first = _looks_explicit(buffer.data, position), False
+            explicit, first = looks_explicit(buffer.data, position), False
         element, position = _read_element(buffer, position, explicit=explicit, little=True)
         elements[element.tag] = element
     return position
 
 
-def _scan_deflated(buffer: _Buffer, position: int, elements: dict[int, RawElement], limits: Limits) -> Scan:
+def _scan_deflated(buffer: Buffer, position: int, elements: dict[int, RawElement], limits: Limits) -> Scan:
     """Inflate the data set (PS3.5 A.5) as far as its header goes, and walk it; it takes the whole object.
 
     No more of it is kept: a few bytes can inflate to a thousand times as many.
@@ -307,7 +320,7 @@ def _scan_deflated(buffer: _Buffer, position: int, elements: dict[int, RawElemen
         inflated = inflated_part(deflated, 0, min(wanted, length))
         found = dict(elements)
         try:
-            pixels = _walk_inflated(_Buffer(inflated, length), found)
+            pixels = _walk_inflated(Buffer(inflated, length), found)
         except _NeedMoreError as need:
             if need.at_least > limits.header_bytes:
                 raise HeaderError(
@@ -318,14 +331,14 @@ def _scan_deflated(buffer: _Buffer, position: int, elements: dict[int, RawElemen
         return Scan(DEFLATED_LITTLE_ENDIAN, found, pixels, len(buffer.data), deflated=True, end=length)
 
 
-def _walk_inflated(buffer: _Buffer, elements: dict[int, RawElement]) -> PixelElement | None:
+def _walk_inflated(buffer: Buffer, elements: dict[int, RawElement]) -> PixelElement | None:
     buffer.need(8, 0, "the first element")
-    explicit = _looks_explicit(buffer.data, 0)
+    explicit = looks_explicit(buffer.data, 0)
     pixels, _ = _walk_data_set(buffer, 0, elements, explicit=explicit, little=True)
     return pixels
 
 
-def _whole(buffer: _Buffer) -> bytes:
+def _whole(buffer: Buffer) -> bytes:
     """All of the object's bytes."""
     if buffer.size is None or len(buffer.data) < buffer.size:
         raise _NeedMoreError(buffer.size or 2 * len(buffer.data))
@@ -379,7 +392,7 @@ def data_set_of(data: bytes, start: int = 0, end: int = 2**31) -> bytes:
     Raises:
         HeaderError: The object is not what its index says.
     """
-    buffer = _Buffer(data, len(data))
+    buffer = Buffer(data, len(data))
     elements: dict[int, RawElement] = {}
     try:
         position = _walk_meta(buffer, _data_set_start(buffer), elements)
@@ -389,32 +402,36 @@ def data_set_of(data: bytes, start: int = 0, end: int = 2**31) -> bytes:
 
 
 def _walk_data_set(
-    buffer: _Buffer, position: int, elements: dict[int, RawElement], *, explicit: bool, little: bool
+    buffer: Buffer, position: int, elements: dict[int, RawElement], *, explicit: bool, little: bool
 ) -> tuple[PixelElement | None, int]:
     """Walk the root data set up to the pixels; returns them, and the bytes it took."""
+    data, words = buffer.data, _TAG[little]
     element: RawElement | None = None
     while not buffer.at_end(position):
-        buffer.need(position + 8, position, "an element")
-        tag = _tag(buffer.data, position, little=little)
+        if position + 8 > len(data):
+            buffer.need(position + 8, position, "an element")
+        group, number = words(data, position)
+        tag = group << 16 | number
         if element is not None and (tag == 0 or tag >> 16 in _ILLEGAL_GROUPS):
             element, position = _with_all_items(buffer, element, position)
             elements[element.tag] = element
-            tag = _tag(buffer.data, position, little=little)
-        if tag in PIXEL_KEYWORDS:
-            return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
+            tag = _tag(data, position, little=little)
+        if tag >= _FIRST_PIXEL_TAG:
+            if tag in PIXEL_KEYWORDS:
+                return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
+            if tag >> 16 in _ILLEGAL_GROUPS:
+                raise HeaderError(f"broken: {tag_text(tag)} at byte {position} is no element of a data set")
+            if tag > _LAST_PIXEL_TAG:
+                break
         if tag == 0 and elements:
             _check_padding(buffer, position)
-            break
-        if tag >> 16 in _ILLEGAL_GROUPS:
-            raise HeaderError(f"broken: {tag_text(tag)} at byte {position} is no element of a data set")
-        if tag > _LAST_PIXEL_TAG:
             break
         element, position = _read_element(buffer, position, explicit=explicit, little=little)
         elements[tag] = element
     return None, position
 
 
-def _with_all_items(buffer: _Buffer, element: RawElement, behind: int) -> tuple[RawElement, int]:
+def _with_all_items(buffer: Buffer, element: RawElement, behind: int) -> tuple[RawElement, int]:
     """The element, and the offset behind it, by its items where its length is another than they have.
 
     Some writers count a sequence's length a few bytes short, so that the walk goes on inside it. Its items
@@ -423,9 +440,9 @@ def _with_all_items(buffer: _Buffer, element: RawElement, behind: int) -> tuple[
     start = position = behind - len(element.value)
     try:
         while _tag_at(buffer, position, little=element.little) == _ITEM:
-            length: int = struct.unpack_from("<I" if element.little else ">I", buffer.data, position + 4)[0]
+            length = _length(buffer.data, position + 4, little=element.little)
             position += 8
-            if length == _UNDEFINED:
+            if length == UNDEFINED:
                 position = _skip_item(buffer, position, little=element.little, depth=0)
             else:
                 buffer.need(position + length, position, "an item")
@@ -435,56 +452,61 @@ def _with_all_items(buffer: _Buffer, element: RawElement, behind: int) -> tuple[
         return element, behind
     if position == start or not element.tag < following <= _LAST_PIXEL_TAG:
         return element, behind
-    return replace(element, value=buffer.data[start:position]), position
+    return element._replace(value=buffer.data[start:position], behind=position), position
 
 
-def _tag_at(buffer: _Buffer, position: int, *, little: bool) -> int:
+def _tag_at(buffer: Buffer, position: int, *, little: bool) -> int:
     buffer.need(position + 8, position, "an element")
     return _tag(buffer.data, position, little=little)
 
 
-def _check_padding(buffer: _Buffer, position: int) -> None:
+def _check_padding(buffer: Buffer, position: int) -> None:
     """Zeros may follow the last element up to the object's end; anything behind them was its middle."""
     if any(_whole(buffer)[position:]):
         raise HeaderError(f"broken: zeros at byte {position} stand where an element must")
 
 
 def _tag(data: bytes, position: int, *, little: bool) -> int:
-    group, number = struct.unpack_from("<HH" if little else ">HH", data, position)
+    group, number = _TAG[little](data, position)
     return int(group) << 16 | int(number)
 
 
-def _element_head(buffer: _Buffer, position: int, *, explicit: bool, little: bool) -> tuple[str, int, int]:
+def _length(data: bytes, position: int, *, little: bool) -> int:
+    length: int = _LENGTH[little](data, position)[0]
+    return length
+
+
+def _element_head(buffer: Buffer, position: int, *, explicit: bool, little: bool) -> tuple[str, int, int]:
     """VR (empty in implicit VR), length, and offset of the value."""
     data = buffer.data
     if explicit:
-        vr = data[position + 4 : position + 6]
-        if vr in _SHORT_VRS:
-            return (
-                _VR_NAMES[vr],
-                struct.unpack_from("<H" if little else ">H", data, position + 6)[0],
-                position + 8,
-            )
+        _, _, vr, length = _SHORT_HEAD[little](data, position)
+        if vr in _SHORT_VR_NAMES:
+            return _SHORT_VR_NAMES[vr], length, position + 8
         if vr in _LONG_VRS or (vr.isalpha() and vr.isupper()):
             # A VR that the standard has added since has the long form (PS3.5 6.2.2).
             buffer.need(position + 12, position, "an element")
-            length = struct.unpack_from("<I" if little else ">I", data, position + 8)[0]
-            return _VR_NAMES.get(vr, "UN"), length, position + 12
-    return "", struct.unpack_from("<I" if little else ">I", data, position + 4)[0], position + 8
+            return _LONG_VR_NAMES.get(vr, "UN"), _length(data, position + 8, little=little), position + 12
+    return "", _length(data, position + 4, little=little), position + 8
 
 
-def _read_element(buffer: _Buffer, position: int, *, explicit: bool, little: bool) -> tuple[RawElement, int]:
+def _read_element(buffer: Buffer, position: int, *, explicit: bool, little: bool) -> tuple[RawElement, int]:
     """The element here, and the offset behind it."""
-    tag = _tag(buffer.data, position, little=little)
-    vr, length, start = _element_head(buffer, position, explicit=explicit, little=little)
-    if length == _UNDEFINED:
+    data = buffer.data
+    group, number, stored, length = _SHORT_HEAD[little](data, position)
+    tag, vr = group << 16 | number, _SHORT_VR_NAMES.get(stored) if explicit else None
+    if vr is not None:
+        start = position + 8
+    else:
+        vr, length, start = _element_head(buffer, position, explicit=explicit, little=little)
+    if length == UNDEFINED:
         # UN of undefined length is implicit VR inside (PS3.5 6.2.2); the items say for themselves.
         end, behind = _skip_items(buffer, start, little=little)
     else:
         end = behind = start + length
-        if end > len(buffer.data):
+        if end > len(data):
             buffer.need(end, position, f"element {tag_text(tag)}")
-    return RawElement(tag, vr, buffer.data[start:end], explicit, little), behind
+    return RawElement(tag, vr, data[start:end], explicit, little, position, behind), behind
 
 
 def tag_text(tag: int) -> str:
@@ -492,20 +514,22 @@ def tag_text(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def _skip_items(buffer: _Buffer, position: int, *, little: bool, depth: int = 0) -> tuple[int, int]:
+def _skip_items(buffer: Buffer, position: int, *, little: bool, depth: int = 0) -> tuple[int, int]:
     """Walk the items of an undefined length: offset of the delimiter, and the offset behind it."""
     if depth > MAX_NESTING:
         raise HeaderError(f"broken: sequences nested deeper than {MAX_NESTING} at byte {position}")
+    there = len(buffer.data)
     while True:
-        buffer.need(position + 8, position, "an item")
+        if position + 8 > there:
+            buffer.need(position + 8, position, "an item")
         tag = _tag(buffer.data, position, little=little)
-        length: int = struct.unpack_from("<I" if little else ">I", buffer.data, position + 4)[0]
         if tag == _SEQUENCE_DELIMITER:
             return position, position + 8
         if tag != _ITEM:
             _not_an_item(tag, position)
+        length = _length(buffer.data, position + 4, little=little)
         position += 8
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             position = _skip_item(buffer, position, little=little, depth=depth)
         else:
             buffer.need(position + length, position - 8, "an item")
@@ -516,87 +540,141 @@ def _not_an_item(tag: int, position: int) -> NoReturn:
     raise HeaderError(f"broken: {tag_text(tag)} at byte {position} stands where an item must")
 
 
-def _skip_item(buffer: _Buffer, position: int, *, little: bool, depth: int) -> int:
+def _skip_item(buffer: Buffer, position: int, *, little: bool, depth: int) -> int:
     """Walk one item of undefined length; returns the offset behind its delimiter."""
-    explicit = None
+    data, there = buffer.data, len(buffer.data)
+    head, explicit = _SHORT_HEAD[little], None
     while True:
-        buffer.need(position + 8, position, "an element")
-        tag = _tag(buffer.data, position, little=little)
+        if position + 8 > there:
+            buffer.need(position + 8, position, "an element")
+        group, number, vr, length = head(data, position)
+        tag = group << 16 | number
         if tag == _ITEM_DELIMITER:
             return position + 8
         if tag == _SEQUENCE_DELIMITER:
             # An item that is not closed before its sequence is: the sequence's end serves both.
             return position
         if explicit is None:
-            explicit = _looks_explicit(buffer.data, position)
-        _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
-        if length == _UNDEFINED:
+            explicit = looks_explicit(data, position)
+        start = position + 8
+        if not (explicit and vr in _SHORT_VRS):
+            _, length, start = _element_head(buffer, position, explicit=explicit, little=little)
+        if length == UNDEFINED:
             _, position = _skip_items(buffer, start, little=little, depth=depth + 1)
-        else:
+            continue
+        if start + length > there:
             buffer.need(start + length, position, f"element {tag_text(tag)}")
-            position = start + length
+        position = start + length
 
 
-def read_items(element: RawElement) -> list[dict[int, RawElement]]:
-    """The items of a sequence's value, each its elements by tag.
+def item_at(value: bytes, position: int, *, little: bool) -> tuple[int, int | None] | None:
+    """Where an item of a sequence's value begins and, unless a delimiter tells, ends; None behind the last.
 
     Raises:
-        HeaderError: The value is no sequence of items.
+        HeaderError: What is here is no item, or is cut off.
     """
-    buffer = _Buffer(element.value, len(element.value))
-    items = []
-    position = 0
     # Up to 7 bytes behind the last item cannot be one.
-    while position + 8 <= len(element.value):
-        tag = _tag(buffer.data, position, little=element.little)
-        length: int = struct.unpack_from("<I" if element.little else ">I", buffer.data, position + 4)[0]
-        if tag == _SEQUENCE_DELIMITER:
-            break
-        if tag != _ITEM:
-            _not_an_item(tag, position)
-        position += 8
-        end = None if length == _UNDEFINED else position + length
-        if end is not None:
-            buffer.need(end, position - 8, "an item")
-        item, position = _read_item(buffer, position, end, little=element.little)
-        items.append(item)
-    return items
+    if position + 8 > len(value):
+        return None
+    tag = _tag(value, position, little=little)
+    if tag == _SEQUENCE_DELIMITER:
+        return None
+    if tag != _ITEM:
+        _not_an_item(tag, position)
+    length = _length(value, position + 4, little=little)
+    start = position + 8
+    if length == UNDEFINED:
+        return start, None
+    Buffer(value, len(value)).need(start + length, position, "an item")
+    return start, start + length
 
 
-def _read_item(
-    buffer: _Buffer, position: int, end: int | None, *, little: bool
+def read_item(
+    value: bytes, position: int, end: int | None, *, little: bool
 ) -> tuple[dict[int, RawElement], int]:
-    """The elements of one item up to its end or its delimiter."""
+    """The elements of an item, and the offset behind it.
+
+    Args:
+        value: The sequence's.
+        position: Where the item's content begins.
+        end: Where it ends, or None where a delimiter tells.
+        little: The data set is little endian.
+
+    Raises:
+        HeaderError: It is broken or cut off.
+    """
+    buffer = Buffer(value, len(value))
     item: dict[int, RawElement] = {}
     explicit = None
     while end is None or position + 8 <= end:
-        buffer.need(position + 8, position, "an element")
-        tag = _tag(buffer.data, position, little=little)
+        if position + 8 > len(value):
+            buffer.need(position + 8, position, "an element")
+        tag = _tag(value, position, little=little)
         if tag == _ITEM_DELIMITER:
             return item, position + 8
         if tag == _SEQUENCE_DELIMITER:
             return item, position
         if explicit is None:
-            explicit = _looks_explicit(buffer.data, position)
-        element, position = _read_element(buffer, position, explicit=explicit, little=little)
-        item[tag] = element
+            explicit = looks_explicit(value, position)
+        item[tag], position = _read_element(buffer, position, explicit=explicit, little=little)
     return item, end if end is not None else position
 
 
+def items_end(data: bytes, position: int, *, little: bool) -> tuple[int, int] | None:
+    """Of the items of an undefined length the delimiter's offset, and the one behind it.
+
+    None where they are broken, or not all there.
+    """
+    try:
+        return _skip_items(Buffer(data, None), position, little=little)
+    except (_NeedMoreError, HeaderError):
+        return None
+
+
+def scan_on(buffer: Buffer, position: int, like: Scan, elements: Mapping[int, RawElement]) -> Scan | None:
+    """The scan of an object whose elements up to its pixels are known.
+
+    Args:
+        buffer: The object.
+        position: The offset behind the last of those elements.
+        like: The scan of an object that is laid out alike.
+        elements: The elements of this one.
+
+    Returns:
+        None where the object goes on in another way, is broken, or is not all there yet: `scan` tells.
+    """
+    explicit, little = like.explicit, like.little
+    # The walk asks for this one, and whether there is any.
+    first = next(iter(elements))
+    found = {first: elements[first]}
+    if NUMBER_OF_FRAMES in elements:
+        found[NUMBER_OF_FRAMES] = elements[NUMBER_OF_FRAMES]
+    known = len(found)
+    try:
+        pixels, length = _walk_data_set(buffer, position, found, explicit=explicit, little=little)
+    except (_NeedMoreError, HeaderError):
+        return None
+    if len(found) != known or (pixels is None) != (like.pixels is None):
+        return None
+    return Scan(
+        like.transfer_syntax_uid, elements, pixels, length, explicit=explicit, little=little, end=buffer.size
+    )
+
+
 def _read_pixels(
-    buffer: _Buffer, position: int, *, explicit: bool, little: bool, elements: dict[int, RawElement]
+    buffer: Buffer, position: int, *, explicit: bool, little: bool, elements: dict[int, RawElement]
 ) -> tuple[PixelElement, int]:
     """The pixel data element: where its value lies, and its basic offset table (PS3.5 A.4)."""
     keyword = PIXEL_KEYWORDS[_tag(buffer.data, position, little=little)]
     vr, length, start = _element_head(buffer, position, explicit=explicit, little=little)
-    if length != _UNDEFINED:
+    if length != UNDEFINED:
         return PixelElement(keyword, start, length, vr=vr), start
     if buffer.size is not None and start + 8 > buffer.size:
         return PixelElement(keyword, start, None, (), start), start
     buffer.need(start + 8, start, "the basic offset table")
     tag = _tag(buffer.data, start, little=little)
-    table_length: int = struct.unpack_from("<I" if little else ">I", buffer.data, start + 4)[0]
-    if tag != _ITEM or table_length == _UNDEFINED:
+    table_length = _length(buffer.data, start + 4, little=little)
+    if tag != _ITEM or table_length == UNDEFINED:
         return PixelElement(keyword, start, None, (), start), start + 8
     first_fragment = start + 8 + table_length
     if not table_length or not _is_multi_frame(elements):

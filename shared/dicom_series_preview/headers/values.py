@@ -14,16 +14,12 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dicom_series_preview.errors import HeaderError
-from dicom_series_preview.headers.scan import MAX_NESTING, RawElement, read_items, tag_text
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pydicom import DataElement, Dataset
 
-SPECIFIC_CHARACTER_SET = 0x00080005
-PIXEL_REPRESENTATION = 0x00280103
+    from dicom_series_preview.headers.scan import RawElement
 
 # Lookup tables are what a picture needs of an object's bulk: they stay, the rest is known by size and hash.
 LOOKUP_TABLE_DATA = frozenset(
@@ -107,65 +103,6 @@ class Element:
         return self.value[0]
 
 
-@dataclass(slots=True)
-class Converter:
-    """Converts raw elements, and converts no value twice that the previous object of the series had too.
-
-    Equal bytes give the very same `Element`, so that what is constant over a series is found by identity.
-
-    Attributes:
-        latest: By what their meaning hangs on, then by tag, VR as stored, byte order and private creator: the
-            latest bytes and what they became.
-    """
-
-    latest: dict[_Context, dict[tuple[int, str, bool, bytes], tuple[bytes, Element]]] = field(
-        default_factory=dict
-    )
-
-    def convert(self, raw: Mapping[int, RawElement]) -> Item:
-        """All elements of a data set.
-
-        Raises:
-            HeaderError: A sequence is broken.
-        """
-        charset = raw.get(SPECIFIC_CHARACTER_SET)
-        context = _Context(charset.value if charset else b"", _is_signed(raw))
-        latest = self.latest.setdefault(context, {})
-        converted: Item = {}
-        for tag, element in raw.items():
-            creator = raw.get(_creator_tag(tag)) if tag >> 16 & 1 else None
-            key = (tag, element.vr, element.little, creator.value if creator else b"")
-            known = latest.get(key)
-            if known is not None and known[0] == element.value:
-                converted[tag] = known[1]
-                continue
-            result = convert(element, _vr(element, raw, signed=context.signed), context)
-            latest[key] = (element.value, result)
-            converted[tag] = result
-        return converted
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """What the meaning of a data set's bytes hangs on besides themselves.
-
-    Attributes:
-        charset: SpecificCharacterSet (0008,0005) as stored.
-        signed: PixelRepresentation (0028,0103) is not 0; items inherit both.
-    """
-
-    charset: bytes
-    signed: bool
-
-    def of_item(self, raw: Mapping[int, RawElement]) -> _Context:
-        """The same for an item of a sequence."""
-        charset = raw.get(SPECIFIC_CHARACTER_SET)
-        return _Context(
-            charset.value if charset else self.charset,
-            _is_signed(raw) if PIXEL_REPRESENTATION in raw else self.signed,
-        )
-
-
 @lru_cache(maxsize=64)
 def _encodings(value: bytes) -> list[str]:
     """Python's names of a SpecificCharacterSet (0008,0005)."""
@@ -182,43 +119,45 @@ def _encodings(value: bytes) -> list[str]:
     return encodings
 
 
-def _is_signed(raw: Mapping[int, RawElement]) -> bool:
-    element = raw.get(PIXEL_REPRESENTATION)
-    return element is not None and element.value.strip(b"\0") != b""
+def vr_of(element: RawElement, creator: bytes, *, signed: bool) -> str:
+    """The VR of an element: as stored, or the dictionary's where it has none, or has UN.
 
-
-def _vr(element: RawElement, raw: Mapping[int, RawElement], *, signed: bool) -> str:
-    """The VR of an element: as stored, or the dictionary's where it has none, or has UN."""
+    Args:
+        element: The element.
+        creator: The creator of its block as stored (PS3.5 7.8.1), empty where it has none.
+        signed: PixelRepresentation (0028,0103) of the data set, or of those around it, is not 0.
+    """
     if element.vr and element.vr != "UN":
         return element.vr
-    vr = _settle(_vr_of(element, raw), element.tag, signed=signed)
+    vr = _dictionary_vr(element.tag, creator)
+    if not vr:
+        vr = "SQ" if element.vr == "" and element.value[:4] == b"\xfe\xff\x00\xe0" else "UN"
+    vr = _settle(vr, element.tag, signed=signed)
     item = b"\xfe\xff\x00\xe0" if element.little else b"\xff\xfe\xe0\x00"
     # What the dictionary takes for a sequence need not be one.
     return "UN" if vr == "SQ" and element.value and not element.value.startswith(item) else vr
 
 
-def _vr_of(element: RawElement, raw: Mapping[int, RawElement]) -> str:
-    """The dictionary's VR of an element."""
-    tag = element.tag
+@lru_cache(maxsize=4096)
+def _dictionary_vr(tag: int, creator: bytes) -> str:
+    """The dictionary's VR of an element; empty of an unknown one that is not private."""
     if tag & 0xFFFF == 0:
         return "UL"
     if tag >> 16 & 1:
-        number = tag & 0xFFFF
-        if 0x10 <= number <= 0xFF:
+        if 0x10 <= tag & 0xFFFF <= 0xFF:
             return "LO"
-        block = raw.get(_creator_tag(tag))
-        creator = private_creator(tag, {block.tag: block.value} if block else {})
+        name = private_creator(tag, {creator_tag(tag): creator})
         try:
-            return str(pydicom().datadict.private_dictionary_VR(tag, creator)) if creator else "UN"
+            return str(pydicom().datadict.private_dictionary_VR(tag, name)) if name else "UN"
         except KeyError:
             return "UN"
     try:
         return str(pydicom().datadict.dictionary_VR(tag))
     except KeyError:
-        return "SQ" if element.vr == "" and element.value[:4] == b"\xfe\xff\x00\xe0" else "UN"
+        return ""
 
 
-def _creator_tag(tag: int) -> int:
+def creator_tag(tag: int) -> int:
     """The tag of the element that names the creator of a private element's block (PS3.5 7.8.1)."""
     return tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
 
@@ -227,7 +166,7 @@ def private_creator(tag: int, group: Mapping[int, bytes]) -> str:
     """The creator of a private element's block (PS3.5 7.8.1), or empty."""
     if not tag >> 16 & 1 or tag & 0xFFFF < 0x1000:
         return ""
-    value = group.get(_creator_tag(tag))
+    value = group.get(creator_tag(tag))
     return value.decode("ascii", "replace").strip("\0 ") if value else ""
 
 
@@ -243,55 +182,30 @@ def _settle(vr: str, tag: int, *, signed: bool) -> str:
     return "OW"
 
 
-def convert(element: RawElement, vr: str, context: _Context, depth: int = 0) -> Element:
-    """One element's value.
+def value_of(element: RawElement, vr: str, charset: bytes) -> Value:
+    """The value of an element that is no sequence.
 
-    Raises:
-        HeaderError: A sequence is broken, or nested beyond reason.
+    Args:
+        element: The element.
+        vr: Its VR, see `vr_of`.
+        charset: SpecificCharacterSet (0008,0005) that holds for it, as stored.
     """
     raw = element.value
-    if vr == "SQ":
-        try:
-            return Element(element.tag, vr, _items(element, context, depth))
-        except HeaderError:
-            if not element.tag >> 16 & 1:
-                raise
-            # Of a maker's own sequence that is broken the bytes are kept; pictures need nothing of it.
-            vr = "UN"
-    if vr in BULK_VRS or (vr not in _CONVERTERS and vr not in _TEXT_VRS):
-        keep = len(raw) <= _INLINE_BYTES or element.tag in LOOKUP_TABLE_DATA
-        if keep and not element.little and vr == "OW":
-            raw = swapped_words(raw)
-        digest = hashlib.sha256(raw).hexdigest()
-        return Element(
-            element.tag, vr if vr in BULK_VRS else "UN", Bulk(len(raw), digest, raw if keep else None)
-        )
-    if not raw:
-        return Element(element.tag, vr, ())
+    number = _NUMBERS.get(vr)
+    if number is not None:
+        return number(raw, element.little) if raw else ()
     if vr in _TEXT_VRS:
-        return Element(element.tag, vr, _text(raw, vr, context.charset))
-    return Element(element.tag, vr, _CONVERTERS[vr](raw, element.little))
+        return _text(raw, vr, charset) if raw else ()
+    keep = len(raw) <= _INLINE_BYTES or element.tag in LOOKUP_TABLE_DATA
+    if keep and not element.little and vr == "OW":
+        raw = swapped_words(raw)
+    return Bulk(len(raw), hashlib.sha256(raw).hexdigest(), raw if keep else None)
 
 
 def swapped_words(raw: bytes) -> bytes:
     """Big endian 16-bit words as little endian."""
     even = raw[: len(raw) & ~1]
     return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))
-
-
-def _items(element: RawElement, context: _Context, depth: int) -> tuple[Item, ...]:
-    if depth > MAX_NESTING:
-        raise HeaderError(f"broken: sequences nested deeper than {MAX_NESTING} in {tag_text(element.tag)}")
-    items = []
-    for raw in read_items(element):
-        inner = context.of_item(raw)
-        items.append(
-            {
-                tag: convert(nested, _vr(nested, raw, signed=inner.signed), inner, depth + 1)
-                for tag, nested in raw.items()
-            }
-        )
-    return tuple(items)
 
 
 def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:
@@ -315,7 +229,13 @@ def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:
 
 
 def _decimals(raw: bytes, _little: bool) -> tuple[str | int | float | None, ...]:  # noqa: FBT001 - one signature
-    return tuple(_number(part, float) for part in _parts(raw))
+    parts = _parts(raw)
+    try:
+        numbers = tuple(map(float, parts))
+    except ValueError:
+        numbers = (math.nan,)
+    # A sum is finite only of finite numbers; where it is not, one after the other tells.
+    return numbers if math.isfinite(sum(numbers)) else tuple(_number(part, float) for part in parts)
 
 
 def _integers(raw: bytes, _little: bool) -> tuple[str | int | float | None, ...]:  # noqa: FBT001 - one signature
@@ -359,8 +279,11 @@ def _integer(text: str) -> int:
 
 def _numbers(code: str) -> Callable[[bytes, bool], tuple[str | int | float | None, ...]]:
     size = struct.calcsize(code)
+    one = {True: struct.Struct(f"<{code}").unpack, False: struct.Struct(f">{code}").unpack}
 
     def numbers(raw: bytes, little: bool) -> tuple[str | int | float | None, ...]:  # noqa: FBT001 - one signature
+        if len(raw) == size:
+            return one[little](raw)
         count = len(raw) // size
         return struct.unpack_from(f"{'<' if little else '>'}{count}{code}", raw)
 
@@ -372,7 +295,7 @@ def _tags(raw: bytes, little: bool) -> tuple[str | int | float | None, ...]:  # 
     return tuple(f"{words[i]:04X}{words[i + 1]:04X}" for i in range(0, len(words), 2))
 
 
-_CONVERTERS: dict[str, Callable[[bytes, bool], tuple[str | int | float | None, ...]]] = {
+_NUMBERS: dict[str, Callable[[bytes, bool], tuple[str | int | float | None, ...]]] = {
     "DS": _decimals,
     "IS": _integers,
     "AT": _tags,

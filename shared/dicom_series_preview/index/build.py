@@ -11,6 +11,8 @@ import json
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +33,8 @@ from dicom_series_preview.headers import (
     tag_key,
     to_json,
 )
-from dicom_series_preview.index.levels import Place, is_aside, places_of
-from dicom_series_preview.index.records import Provenance, Record, sequence_items
+from dicom_series_preview.index.levels import WHOLE_SLIDE_IMAGE, Place, is_aside, places_of
+from dicom_series_preview.index.records import FrameElements, Provenance, Record, sequence_items
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
@@ -49,6 +51,7 @@ from dicom_series_preview.index.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
 
@@ -58,8 +61,8 @@ PROVENANCE_KEY = b"dicom_series_preview"
 CONSTANTS_KEY = b"dicom_series_preview.constant_elements"
 
 # Tags in numbers: asking the dictionary would import it wherever an index is only read.
-_IMAGE_TYPE, _FRAME_TYPE = 0x00080008, 0x00089007
-_ACQUISITION_NUMBER = 0x00200012
+_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID = 0x00080008, 0x00089007, 0x00080016
+_ACQUISITION_NUMBER, _SERIES_INSTANCE_UID = 0x00200012, 0x0020000E
 _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 # The palette's descriptors and data, then its segmented data, each of red, green and blue.
 _PALETTE_TAGS = tuple(first + colour for first in (0x00281101, 0x00281201, 0x00281221) for colour in range(3))
@@ -97,9 +100,9 @@ def slices_of(records: Sequence[Record]) -> list[list[Row]]:
     slices: list[list[Row]] = []
     for number, record in enumerate(records):
         if not record.number_of_frames:
-            slices.append([Row(number, 0, record.frame_elements(0))])
+            slices.append([Row(number, 0, record.frames()[0])])
             continue
-        frames = [record.frame_elements(i + 1) for i in range(record.number_of_frames)]
+        frames = record.frames()
         places = places_of(record, frames)
         for i, elements in enumerate(frames):
             place = places[i] if places else None
@@ -114,6 +117,36 @@ def slices_of(records: Sequence[Record]) -> list[list[Row]]:
     return slices
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Slices to be.
+
+    Attributes:
+        rows: The slices.
+        varying: The tags of the elements of which one and the same may not hold for all of them.
+    """
+
+    rows: Sequence[Row]
+    varying: AbstractSet[int]
+
+    def values(self, tag: int, convert: Callable[[Element | None], Any]) -> list[Any]:
+        """Of each slice what an element, or none, becomes; one that slices share is converted once."""
+        if self.rows and tag not in self.varying:
+            return [convert(self.rows[0].elements.get(tag))] * len(self.rows)
+        values, known = [], dict[int, Any]()
+        for row in self.rows:
+            element = row.elements.get(tag)
+            key = id(element)
+            if key not in known:
+                known[key] = convert(element)
+            values.append(known[key])
+        return values
+
+    def cells(self, column: Column) -> list[Any]:
+        """A fixed column."""
+        return self.values(column.tag, partial(_cell, column))
+
+
 def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
     """Build the index.
 
@@ -122,60 +155,65 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         provenance: What the index says of itself; its notes are those of the order.
     """
     slices = slices_of(records)
-    arrangement = arrange(arrangeable(records, slices))
-    rows = [row for i in arrangement.order for row in slices[i]]
-    slice_of_row = np.repeat(np.arange(len(slices)), [len(slices[i]) for i in arrangement.order])
+    varying = _varying([row for members in slices for row in members])
+    arrangement = arrange(_arrangeable(records, _Rows([members[0] for members in slices], varying)))
+    order = arrangement.order.tolist()
+    rows = [row for i in order for row in slices[i]]
+    slice_of_row = np.repeat(np.arange(len(slices)), [len(slices[i]) for i in order])
+    columns = _fixed(records, _Rows(rows, varying), arrangement, slice_of_row, provenance)
     constants = _constants([record.elements for record in records])
-    fields, arrays = _fixed(records, rows, arrangement, slice_of_row, provenance)
-    for column, values in (*_parts(rows, slice_of_row), *_mosaics(records, rows)):
-        fields.append(column.field())
-        arrays.append(pa.array(values, column.type))
-    varying = sorted(set().union(*(record.elements.keys() for record in records)) - constants.keys())
-    # Lists, not arrays, from here on: of an array pyarrow asks whether it is masked, which imports numpy.ma.
-    record_of_row = [row.record for row in rows]
-    taken = pa.array(record_of_row, pa.int64())
-    remainders: list[dict[str, Any]] = [{} for _ in records]
-    for tag in varying:
-        if tag == PER_FRAME_FUNCTIONAL_GROUPS:
-            fields.append(_element_field(tag, "SQ", pa.utf8(), ""))
-            arrays.append(_per_frame_groups(records, rows))
-            _add_ill_matched_groups(records, remainders)
-            continue
-        elements = [record.elements.get(tag) for record in records]
-        for field, values in _element_columns(tag, elements, records):
-            fields.append(field)
-            arrays.append(values.take(taken))
-        _add_lookup_tables(tag, elements, remainders)
-    fields = _named_apart(fields)
-    first_rows = np.unique(record_of_row, return_index=True)[1].tolist()
-    _add_remainders(
-        list(zip(fields, arrays, strict=True)),
-        records,
-        pa.array(first_rows, pa.int64()),
-        constants,
-        remainders,
-    )
-    if any(remainders):
-        # Once an object, not with each of its frames: the text may be long, the frames many.
-        texts: list[str | None] = [None] * len(rows)
-        for row, remainder in zip(first_rows, remainders, strict=True):
-            texts[row] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
-        fields.append(OTHER_ELEMENTS.field())
-        arrays.append(pa.array(texts, pa.utf8()))
-    notes = (*provenance.notes, *arrangement.notes)
+    columns += _of_elements(records, rows, constants, columns)
     metadata = {
         PROVENANCE_KEY: json.dumps(
             {
                 "schema_version": SCHEMA_VERSION,
                 "product_version": __version__,
                 **asdict(provenance),
-                "notes": notes,
+                "notes": (*provenance.notes, *arrangement.notes),
             },
             ensure_ascii=False,
         ),
         CONSTANTS_KEY: json.dumps(to_json(constants), ensure_ascii=False),
     }
-    return pa.table(arrays, schema=pa.schema(fields, metadata=metadata))
+    fields = _named_apart([field for field, _ in columns])
+    return pa.table([values for _, values in columns], schema=pa.schema(fields, metadata=metadata))
+
+
+def _of_elements(
+    records: Sequence[Record],
+    rows: Sequence[Row],
+    constants: Item,
+    fixed: Sequence[tuple[pa.Field, pa.Array]],
+) -> list[tuple[pa.Field, pa.Array]]:
+    """The columns of elements that vary and have no fixed one, and of what no column gives back."""
+    columns: list[tuple[pa.Field, pa.Array]] = []
+    remainders: list[dict[str, Any]] = [{} for _ in records]
+    # Lists, not arrays: of an array pyarrow asks whether it is masked, which imports numpy.ma.
+    record_of_row = [row.record for row in rows]
+    taken = pa.array(record_of_row, pa.int64())
+    for tag in sorted(set[int]().union(*(record.elements for record in records)) - constants.keys()):
+        if tag == PER_FRAME_FUNCTIONAL_GROUPS:
+            columns.append((_element_field(tag, "SQ", pa.utf8(), ""), _per_frame_groups(records, rows)))
+            _add_ill_matched_groups(records, remainders)
+            continue
+        elements = [record.elements.get(tag) for record in records]
+        for field, values in _element_columns(tag, elements, records):
+            columns.append((field, values.take(taken)))
+            _keep_apart(field, values, elements, remainders)
+        _add_lookup_tables(tag, elements, remainders)
+    first_rows = np.unique(record_of_row, return_index=True)[1].tolist()
+    for field, values in fixed:
+        tag = tag_of_field(field)
+        if tag and tag not in constants:
+            elements = [record.elements.get(tag) for record in records]
+            _keep_apart(field, values.take(pa.array(first_rows, pa.int64())), elements, remainders)
+    if any(remainders):
+        # Once an object, not with each of its frames: the text may be long, the frames many.
+        texts: list[str | None] = [None] * len(rows)
+        for row, remainder in zip(first_rows, remainders, strict=True):
+            texts[row] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
+        columns.append((OTHER_ELEMENTS.field(), pa.array(texts, pa.utf8())))
+    return columns
 
 
 def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
@@ -188,106 +226,129 @@ def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
         name = field.name
         if name in named:
             name = f"{name}_{tag_key(tag_of_field(field))}"
-        named[name] = field.with_name(name)
+        named[name] = field if name == field.name else field.with_name(name)
     return list(named.values())
 
 
+def _varying(rows: Sequence[Row]) -> set[int]:
+    """The tags of the elements of which one and the same `Element` does not hold for all slices.
+
+    Equal elements need not be equal cells: 0.0 is -0.0.
+    """
+    own: set[int] = set()
+    shared: list[Mapping[int, Element]] = []
+    for row in rows:
+        elements = row.elements
+        if isinstance(elements, FrameElements):
+            own.update(elements.own)
+            elements = elements.shared
+        if not shared or elements is not shared[-1]:
+            shared.append(elements)
+    same = dict(shared[0]) if shared else {}
+    tags, values = list(same), list(same.values())
+    for elements in shared[1:]:
+        others = list(map(elements.get, tags))
+        if not all(map(is_, others, values)):
+            known = zip(tags, values, others, strict=True)
+            same = {tag: element for tag, element, other in known if other is element}
+            tags, values = list(same), list(same.values())
+    return own | (set[int]().union(*shared) - same.keys())
+
+
 def _constants(headers: Sequence[Item]) -> Item:
-    """The elements that every object has with one value; equal bytes are one `Element`, `is` decides."""
+    """The elements that every object has with one value."""
     if not headers:
         return {}
     constants = dict(headers[0])
     constants.pop(PER_FRAME_FUNCTIONAL_GROUPS, None)
+    tags, elements = list(constants), list(constants.values())
     for header in headers[1:]:
-        for tag, element in list(constants.items()):
-            other = header.get(tag)
-            if other is not element and other != element:
-                del constants[tag]
+        others = list(map(header.get, tags))
+        if others != elements:
+            known = zip(tags, elements, others, strict=True)
+            constants = {tag: element for tag, element, other in known if other == element}
+            tags, elements = list(constants), list(constants.values())
     return constants
 
 
 def arrangeable(records: Sequence[Record], slices: Sequence[Sequence[Row]]) -> Slices:
     """What sorting needs of slices, as arrays; of a slice of many frames its first frame tells it."""
     rows = [members[0] for members in slices]
-    count = len(rows)
-    size = np.zeros((count, 3), dtype=np.int64)
-    position, orientation = np.full((count, 3), np.nan), np.full((count, 6), np.nan)
-    slice_location, instance_number = np.full(count, np.nan), np.full(count, np.nan)
-    focal_plane = np.full(count, np.nan)
-    acquisition_number = np.full(count, np.nan)
-    times = np.full((count, len(_TIMES)), np.nan)
-    columns = {name: BY_NAME[name] for name in _GEOMETRY_COLUMNS}
-    for i, row in enumerate(rows):
-        cells = {name: _cell(column, row.elements.get(column.tag)) for name, column in columns.items()}
-        if row.frame_number:
-            size[i] = cells["Rows"] or 0, cells["Columns"] or 0, cells["SamplesPerPixel"] or 1
+    return _arrangeable(records, _Rows(rows, _varying(rows)))
+
+
+def _arrangeable(records: Sequence[Record], rows: _Rows) -> Slices:
+    lengths = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1))
+    size = np.array([[cell or default for cell in rows.cells(BY_NAME[name])] for name, default in lengths]).T
+    size[[row.frame_number == 0 for row in rows.rows]] = 0
+    focal_plane = np.full(len(rows.rows), np.nan)
+    for i, row in enumerate(rows.rows):
         if row.place is not None:
             size[i, :2], focal_plane[i] = (row.place.rows, row.place.columns), row.place.focal_plane
-        position[i] = cells["ImagePositionPatient"] or np.nan
-        orientation[i] = cells["ImageOrientationPatient"] or np.nan
-        slice_location[i] = _or_nan(cells["SliceLocation"])
-        instance_number[i] = _or_nan(cells["InstanceNumber"])
-        acquisition_number[i] = _first_number(row.elements, (_ACQUISITION_NUMBER,))
-        times[i] = [_first_number(row.elements, candidates) for candidates in _TIMES]
+    aside = _asides(rows)
+    kinds = [np.array(rows.values(tag, _names_a_localizer), bool) for tag in (_IMAGE_TYPE, _FRAME_TYPE)]
     return Slices(
-        series_instance_uid=[_text(row.elements.get(0x0020000E)) for row in rows],
+        series_instance_uid=rows.values(_SERIES_INSTANCE_UID, _text),
         size=size,
-        localizer=np.array(
-            [_is_localizer(row.elements) or is_aside(row.elements) for row in rows], dtype=bool
-        ),
-        aside=np.array([is_aside(row.elements) for row in rows], dtype=bool),
-        orientation=orientation,
-        position=position,
-        slice_location=slice_location,
-        acquisition_number=acquisition_number,
-        instance_number=instance_number,
-        times=times,
-        file_name=[records[row.record].name for row in rows],
-        frame_number=np.array([row.frame_number for row in rows], dtype=np.int64),
+        localizer=np.any([*kinds, aside], axis=0),
+        aside=aside,
+        orientation=_vectors(rows, "ImageOrientationPatient", 6),
+        position=_vectors(rows, "ImagePositionPatient", 3),
+        slice_location=_reals(rows.cells(BY_NAME["SliceLocation"])),
+        acquisition_number=_first_numbers(rows, (_ACQUISITION_NUMBER,)),
+        instance_number=_reals(rows.cells(BY_NAME["InstanceNumber"])),
+        times=np.array([_first_numbers(rows, candidates) for candidates in _TIMES]).T,
+        file_name=[records[row.record].name for row in rows.rows],
+        frame_number=np.array([row.frame_number for row in rows.rows], dtype=np.int64),
         focal_plane=focal_plane,
     )
 
 
-_GEOMETRY_COLUMNS = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "SliceLocation",
-    "InstanceNumber",
-)
+def _asides(rows: _Rows) -> NDArray[np.bool_]:
+    """Which slices show the label or the overview of a slide."""
+    slides = rows.values(_SOP_CLASS_UID, lambda element: _text(element) == WHOLE_SLIDE_IMAGE)
+    known = zip(slides, rows.rows, strict=True)
+    return np.array([slide and is_aside(row.elements) for slide, row in known], dtype=bool)
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _reals(cells: Sequence[float | None]) -> NDArray[np.float64]:
+    """Numbers as an array, NaN where there is none."""
+    return np.array(cells, dtype=np.float64)
+
+
+def _vectors(rows: _Rows, name: str, length: int) -> NDArray[np.float64]:
+    """A column of lists as an (n, length) array, NaN where there is none."""
+    missing = [math.nan] * length
+    cells = [missing if cell is None else cell for cell in rows.cells(BY_NAME[name])]
+    return np.array(cells, dtype=np.float64).reshape(-1, length)
 
 
 def _text(element: Element | None) -> str:
     return str(element.first) if element is not None and element.first is not None else ""
 
 
-def _is_localizer(elements: Mapping[int, Element]) -> bool:
-    for tag in (_IMAGE_TYPE, _FRAME_TYPE):
-        element = elements.get(tag)
-        words = () if element is None or isinstance(element.value, Bulk) else element.value
-        if any(str(word).upper() in _LOCALIZER_WORDS for word in words):
-            return True
-    return False
+def _names_a_localizer(element: Element | None) -> bool:
+    words = () if element is None or isinstance(element.value, Bulk) else element.value
+    return any(str(word).upper() in _LOCALIZER_WORDS for word in words)
 
 
-def _first_number(elements: Mapping[int, Element], candidates: tuple[int, ...]) -> float:
-    """The first candidate that is there, as a number: TM and DT in seconds, others as they are."""
-    for tag in candidates:
-        element = elements.get(tag)
-        value = element.first if element is not None else None
-        if isinstance(value, (int, float)):
-            return float(value)
-        if isinstance(value, str) and element is not None:
-            seconds = _seconds(value, element.vr)
-            if not math.isnan(seconds):
-                return seconds
-    return math.nan
+def _first_numbers(rows: _Rows, candidates: Sequence[int]) -> NDArray[np.float64]:
+    """Of each slice the first of some elements that is a number, NaN where none is."""
+    numbers = np.full(len(rows.rows), np.nan)
+    for tag in reversed(candidates):
+        found = rows.values(tag, _as_number)
+        is_number = np.array([number is not None for number in found], dtype=bool)
+        numbers = np.where(is_number, _reals(found), numbers)
+    return numbers
+
+
+def _as_number(element: Element | None) -> float | None:
+    """The value of an element as a number: TM and DT in seconds, others as they are."""
+    value = element.first if element is not None else None
+    if isinstance(value, (int, float)):
+        return float(value)
+    seconds = _seconds(value, element.vr) if element is not None and isinstance(value, str) else math.nan
+    return None if math.isnan(seconds) else seconds
 
 
 def _seconds(text: str, vr: str) -> float:
@@ -350,43 +411,43 @@ def _list_cell(column: Column, element: Element) -> list[Any] | None:
 
 def _fixed(
     records: Sequence[Record],
-    rows: Sequence[Row],
+    rows: _Rows,
     arrangement: Arrangement,
     slice_of_row: NDArray[np.int64],
     provenance: Provenance,
-) -> tuple[list[pa.Field], list[pa.Array]]:
-    """The columns that every index has."""
-    order = slice_of_row.tolist()
-    own: dict[str, Callable[[int, Row, Record], Any]] = {
-        "Index": lambda i, _row, _record: i,
-        "FileName": lambda _i, _row, record: record.name,
-        "SeriesUID": lambda _i, _row, _record: provenance.series,
-        "StorageRoot": lambda _i, _row, _record: provenance.root,
-        "PrimaryPosition": lambda i, _row, _record: _known(arrangement.primary_position[order[i]]),
-        "PrimaryAxis": lambda i, _row, _record: arrangement.axis[order[i]],
-        "FrameNumber": lambda _i, row, _record: row.frame_number or None,
-        "Stack": lambda i, _row, _record: _counted(arrangement.stack[order[i]]),
-        "Location": lambda i, _row, _record: _counted(arrangement.location[order[i]]),
-        "Time": lambda i, _row, _record: _known(arrangement.time[order[i]]),
-        "ObjectSize": lambda _i, _row, record: record.size,
-        "ObjectVersion": lambda _i, _row, record: record.version,
-        "TransferSyntaxUID": lambda _i, _row, record: record.transfer_syntax_uid,
-        "PixelKeyword": lambda _i, _row, record: record.pixel_keyword or None,
-        "PixelVR": lambda _i, _row, record: record.pixel_vr or None,
-        "FrameOffset": lambda _i, row, record: _location(row, record, "offset"),
-        "FrameLength": lambda _i, row, record: _location(row, record, "length"),
-        "Palette": lambda _i, row, _record: _palette(row.elements),
+) -> list[tuple[pa.Field, pa.Array]]:
+    """The columns that every index has, and those of frames that are no slices where there are such."""
+    count = len(rows.rows)
+    of_row = [records[row.record] for row in rows.rows]
+    locations = [
+        record.locations[row.frame_number - 1] if row.frame_number and record.locations else None
+        for row, record in zip(rows.rows, of_row, strict=True)
+    ]
+    own: dict[str, Sequence[Any]] = {
+        "Index": range(count),
+        "FileName": [record.name for record in of_row],
+        "SeriesUID": [provenance.series] * count,
+        "StorageRoot": [provenance.root] * count,
+        "PrimaryPosition": _known(arrangement.primary_position[slice_of_row]),
+        "PrimaryAxis": [arrangement.axis[i] for i in slice_of_row.tolist()],
+        "FrameNumber": [row.frame_number or None for row in rows.rows],
+        "Stack": _counted(arrangement.stack[slice_of_row]),
+        "Location": _counted(arrangement.location[slice_of_row]),
+        "Time": _known(arrangement.time[slice_of_row]),
+        "ObjectSize": [record.size for record in of_row],
+        "ObjectVersion": [record.version for record in of_row],
+        "TransferSyntaxUID": [record.transfer_syntax_uid for record in of_row],
+        "PixelKeyword": [record.pixel_keyword or None for record in of_row],
+        "PixelVR": [record.pixel_vr or None for record in of_row],
+        "FrameOffset": [location and location.offset for location in locations],
+        "FrameLength": [location and location.length for location in locations],
+        "Palette": _palettes(rows),
     }
-    fields, arrays = [], []
-    for column in FIXED_COLUMNS:
-        of_row = own.get(column.name)
-        if of_row is not None:
-            values = [of_row(i, row, records[row.record]) for i, row in enumerate(rows)]
-        else:
-            values = _effective(column, rows)
-        fields.append(column.field())
-        arrays.append(pa.array(values, column.type))
-    return fields, arrays
+    columns: list[tuple[Column, Sequence[Any]]] = [
+        (column, own[column.name] if column.name in own else rows.cells(column)) for column in FIXED_COLUMNS
+    ]
+    columns += (*_parts(rows.rows, slice_of_row), *_mosaics(records, rows.rows))
+    return [(column.field(), pa.array(values, column.type)) for column, values in columns]
 
 
 def _parts(rows: Sequence[Row], slice_of_row: NDArray[np.int64]) -> Iterator[tuple[Column, list[Any]]]:
@@ -410,46 +471,53 @@ def _mosaics(records: Sequence[Record], rows: Sequence[Row]) -> Iterator[tuple[C
         yield from zip(MOSAIC_COLUMNS, map(list, zip(*cells, strict=True)), strict=True)
 
 
-def _effective(column: Column, rows: Sequence[Row]) -> list[Any]:
-    """A fixed element column; an element that rows share is converted once."""
-    cells: dict[int, Any] = {}
-    values = []
-    for row in rows:
-        element = row.elements.get(column.tag)
-        if id(element) not in cells:
-            cells[id(element)] = _cell(column, element)
-        values.append(cells[id(element)])
-    return values
+def _known(numbers: NDArray[np.float64]) -> list[float | None]:
+    return [None if math.isnan(number) else number for number in numbers.tolist()]
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _counted(numbers: NDArray[np.int64]) -> list[int | None]:
+    return [None if number < 0 else number for number in numbers.tolist()]
 
 
-def _counted(value: int) -> int | None:
-    return None if value < 0 else int(value)
-
-
-def _location(row: Row, record: Record, part: str) -> int | None:
-    if not row.frame_number or not record.locations:
-        return None
-    return int(getattr(record.locations[row.frame_number - 1], part))
-
-
-def _palette(elements: Mapping[int, Element]) -> str | None:
-    tables = {tag: elements[tag] for tag in _PALETTE_TAGS if tag in elements}
-    return json.dumps(to_json(tables)) if tables else None
+def _palettes(rows: _Rows) -> list[str | None]:
+    """The palette of each slice; one that slices share is converted once."""
+    texts: dict[tuple[int, ...], str | None] = {}
+    palettes = []
+    for elements in zip(*(rows.values(tag, lambda element: element) for tag in _PALETTE_TAGS), strict=True):
+        key = tuple(map(id, elements))
+        if key not in texts:
+            known = zip(_PALETTE_TAGS, elements, strict=True)
+            tables = {tag: element for tag, element in known if element is not None}
+            texts[key] = json.dumps(to_json(tables)) if tables else None
+        palettes.append(texts[key])
+    return palettes
 
 
 def _per_frame_groups(records: Sequence[Record], rows: Sequence[Row]) -> pa.Array:
     """Each frame's own item, so that the table grows with the frames and not with their square."""
-    texts = []
+    texts, macros = [], dict[int, tuple[Element, str]]()
     for row in rows:
         items = sequence_items(records[row.record].elements.get(PER_FRAME_FUNCTIONAL_GROUPS))
         number = row.frame_number - 1
         has_item = 0 <= number < len(items)
-        texts.append(json.dumps([to_json(items[number])], ensure_ascii=False) if has_item else None)
+        texts.append(f"[{_item_text(items[number], macros)}]" if has_item else None)
     return pa.array(texts, pa.utf8())
+
+
+def _item_text(item: Item, known: dict[int, tuple[Element, str]]) -> str:
+    """An item as DICOM JSON text; an element that the one before had too is not written anew.
+
+    Args:
+        item: The item.
+        known: By tag, the latest element and its text.
+    """
+    parts = []
+    for tag, element in sorted(item.items()):
+        latest = known.get(tag)
+        if latest is None or latest[0] is not element:
+            latest = known[tag] = element, json.dumps(element_to_json(element), ensure_ascii=False)
+        parts.append(f'"{tag_key(tag)}": {latest[1]}')
+    return f"{{{', '.join(parts)}}}"
 
 
 def _add_ill_matched_groups(records: Sequence[Record], remainders: Sequence[dict[str, Any]]) -> None:
@@ -473,16 +541,7 @@ def _element_columns(
     """The column of a varying element, two of a binary one, none of one that has a fixed column."""
     if tag in _FIXED_TAGS:
         return []
-    kinds = [
-        None if element is None else (element.vr, _creator(tag, record))
-        for element, record in zip(elements, records, strict=True)
-    ]
-    # The column is of the kind that most objects have, in whatever order they come.
-    counts = Counter(kind for kind in kinds if kind is not None)
-    vr, creator = max(counts, key=lambda kind: (counts[kind], kind))
-    fitting = [
-        element if kind == (vr, creator) else None for element, kind in zip(elements, kinds, strict=True)
-    ]
+    vr, creator, fitting = _fitting(tag, elements, records)
     if vr in BULK_VRS:
         bulks = [element.value if element else None for element in fitting]
         sizes = [bulk.size if isinstance(bulk, Bulk) else None for bulk in bulks]
@@ -506,6 +565,22 @@ def _element_columns(
             pa.array(values, pa.list_(kind) if multiple else kind),
         )
     ]
+
+
+def _fitting(
+    tag: int, elements: Sequence[Element | None], records: Sequence[Record]
+) -> tuple[str, str, Sequence[Element | None]]:
+    """The VR and private creator that most objects have, in whatever order they come, and whose these are."""
+    vrs = {element.vr for element in elements if element is not None}
+    if len(vrs) == 1 and not tag >> 16 & 1:
+        return vrs.pop(), "", elements
+    kinds = [
+        None if element is None else (element.vr, _creator(tag, record))
+        for element, record in zip(elements, records, strict=True)
+    ]
+    counts = Counter(kind for kind in kinds if kind is not None)
+    vr, creator = most = max(counts, key=lambda kind: (counts[kind], kind))
+    return vr, creator, [e if kind == most else None for e, kind in zip(elements, kinds, strict=True)]
 
 
 _FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
@@ -548,24 +623,42 @@ def _add_lookup_tables(
                 remainder[tag_key(tag)] = element_to_json(element)
 
 
-def _add_remainders(
-    columns: Sequence[tuple[pa.Field, pa.Array]],
-    records: Sequence[Record],
-    first_row: pa.Array,
-    constants: Item,
+def _keep_apart(
+    field: pa.Field,
+    values: pa.Array,
+    elements: Sequence[Element | None],
     remainders: Sequence[dict[str, Any]],
 ) -> None:
-    """Read every element column back, and keep apart what it does not give back as it was."""
-    for field, array in columns:
-        tag = tag_of_field(field)
-        vr = field.metadata[b"vr"].decode()
-        if not tag or tag in constants or tag == PER_FRAME_FUNCTIONAL_GROUPS or is_hash(field):
-            continue
-        cells = array.take(first_row).to_pylist()
-        for record, cell, remainder in zip(records, cells, remainders, strict=True):
-            element = record.elements.get(tag)
-            if not _gives_back(element, tag, vr, cell):
-                remainder[tag_key(tag)] = None if element is None else element_to_json(element)
+    """Read a column back, a cell an object, and keep apart what it does not give back as it was."""
+    tag, vr = tag_of_field(field), field.metadata[b"vr"].decode()
+    if is_hash(field) or _gives_all_back(elements, vr, values):
+        return
+    for element, cell, remainder in zip(elements, values.to_pylist(), remainders, strict=True):
+        if not _gives_back(element, tag, vr, cell):
+            remainder[tag_key(tag)] = None if element is None else element_to_json(element)
+
+
+def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Array) -> bool:
+    """Whether a column of numbers or text gives every element back; False where each must be looked at."""
+    if vr == "SQ" or vr in BULK_VRS:
+        return False
+    is_list = pa.types.is_list(column.type)
+    values: list[Any] = []
+    for element in elements:
+        if element is None:
+            values.append(None)
+        elif element.vr != vr or not element.value or not (is_list or len(element.value) == 1):  # type: ignore[arg-type]
+            return False
+        else:
+            values.append(element.value if is_list else element.value[0])  # type: ignore[index]
+    # All that a type may lose are the digits of a real number.
+    kind = column.type.value_type if is_list else column.type
+    exact = pa.float64() if pa.types.is_floating(kind) else kind
+    exact = pa.list_(exact) if is_list else exact
+    try:
+        return bool(column.cast(exact).equals(pa.array(values, exact)))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return False
 
 
 def _gives_back(element: Element | None, tag: int, vr: str, cell: Any) -> bool:  # noqa: ANN401 - Arrow's values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,7 +157,8 @@ class Index:
             raise DamagedIndexError(f"no readable Parquet file: {reason}") from error
         if document.get("schema_version") != SCHEMA_VERSION:
             raise DamagedIndexError(f"schema version {document.get('schema_version')}, not {SCHEMA_VERSION}")
-        missing = [column.name for column in FIXED_COLUMNS if column.name not in table.column_names]
+        names = set(table.column_names)
+        missing = [column.name for column in FIXED_COLUMNS if column.name not in names]
         if missing:
             raise DamagedIndexError(f"without the column {missing[0]}")
         return cls(table)
@@ -193,8 +195,11 @@ class Index:
         if self._has_parts:
             slices = _floats(self.table["Slice"])
             numbers[1:][slices[1:] == slices[:-1]] = np.nan
-        # Not np.unique, which imports numpy.ma: 9 ms of every preview.
-        return {int(n): np.flatnonzero(numbers == n) for n in sorted({n for n in numbers.tolist() if n >= 0})}
+        # Rows in no stack come last. Not np.unique, which imports numpy.ma: 9 ms of every preview.
+        order = np.argsort(np.where(numbers >= 0, numbers, np.inf), kind="stable")
+        order = order[: np.count_nonzero(numbers >= 0)]
+        parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+        return {int(numbers[rows[0]]): rows for rows in parts if len(rows)}
 
     @property
     def slice_count(self) -> int:
@@ -227,7 +232,11 @@ class Index:
 
     def frames(self, rows: Sequence[int]) -> list[Slice]:
         """Rows as the frames that they are, on whatever slices those lie."""
-        return [_slice(row, self._fixed.slice(row, 1).to_pylist()[0]) for row in rows]
+        names, columns = self._fixed.column_names, self._fixed.columns
+        return [
+            _slice(row, {name: column[row].as_py() for name, column in zip(names, columns, strict=True)})
+            for row in (int(row) for row in rows)
+        ]
 
     def parts(self, item: Slice) -> list[Part]:
         """The frames that lie on a slice, those that it does not show left out; none where it is a frame."""
@@ -332,20 +341,19 @@ class Index:
         firsts = [rows[0] for rows in rows_of.values()]
         part = self.table.take(pa.array(firsts, pa.int64()))
         elements = _elements(part, self.constants)
-        frames = self.table.select(["FrameNumber", "FrameOffset", "FrameLength"]).to_pydict()
-        groups = self._per_frame_groups()
+        of_frames = self.table.select(
+            [name for name in (*_FRAME_COLUMNS, _GROUPS_COLUMN) if name in self.table.column_names]
+        ).take(pa.array([row for rows in rows_of.values() for row in rows], pa.int64()))
+        frames = iter(of_frames.to_pylist())
         records = []
         for i, (name, rows) in enumerate(rows_of.items()):
-            by_frame = sorted(rows, key=lambda row: frames["FrameNumber"][row] or 0)
-            if groups is not None:
-                texts = [groups[row] for row in by_frame if groups[row] is not None]
-                if texts and PER_FRAME_FUNCTIONAL_GROUPS not in elements[i]:
-                    items = tuple(from_json(item) for text in texts for item in json.loads(text or "[]"))
-                    elements[i][PER_FRAME_FUNCTIONAL_GROUPS] = Element(
-                        PER_FRAME_FUNCTIONAL_GROUPS, "SQ", items
-                    )
-            has_image = frames["FrameNumber"][by_frame[0]] is not None
-            located = has_image and frames["FrameOffset"][by_frame[0]] is not None
+            by_frame = sorted(islice(frames, len(rows)), key=lambda cells: cells["FrameNumber"] or 0)
+            texts = [text for cells in by_frame if (text := cells.get(_GROUPS_COLUMN)) is not None]
+            if texts and PER_FRAME_FUNCTIONAL_GROUPS not in elements[i]:
+                items = tuple(from_json(item) for text in texts for item in json.loads(text))
+                elements[i][PER_FRAME_FUNCTIONAL_GROUPS] = Element(PER_FRAME_FUNCTIONAL_GROUPS, "SQ", items)
+            has_image = by_frame[0]["FrameNumber"] is not None
+            located = has_image and by_frame[0]["FrameOffset"] is not None
             records.append(
                 Record(
                     name=name,
@@ -357,8 +365,7 @@ class Index:
                     elements=dict(sorted(elements[i].items())),
                     number_of_frames=len(rows) if has_image else 0,
                     locations=tuple(
-                        FrameLocation(frames["FrameOffset"][row], frames["FrameLength"][row])
-                        for row in by_frame
+                        FrameLocation(cells["FrameOffset"], cells["FrameLength"]) for cells in by_frame
                     )
                     if located
                     else (),
@@ -367,9 +374,9 @@ class Index:
             )
         return records
 
-    def _per_frame_groups(self) -> list[str | None] | None:
-        name = "PerFrameFunctionalGroupsSequence"
-        return self.table[name].to_pylist() if name in self.table.column_names else None
+
+_FRAME_COLUMNS = ("FrameNumber", "FrameOffset", "FrameLength")
+_GROUPS_COLUMN = "PerFrameFunctionalGroupsSequence"
 
 
 def _mosaic(part: pa.Table, row: int) -> Mosaic | None:
@@ -391,21 +398,50 @@ def _positions(
         planes: np.ndarray[Any, np.dtype[np.float64]] = _floats(table["Location"])[rows]
         return planes
     number = "XYZ".index(axis)
-    exact = [np.nan if p is None else p[number] for p in table["ImagePositionPatient"].to_pylist()]
-    positions: np.ndarray[Any, np.dtype[np.float64]] = np.array(exact, dtype=np.float64)[rows]
+    positions: np.ndarray[Any, np.dtype[np.float64]] = _coordinates(table["ImagePositionPatient"], number)
+    positions = positions[rows]
     # A stack without any position is sorted by SliceLocation, which PrimaryPosition then holds.
     if np.isnan(positions).all():
         positions = _floats(table["PrimaryPosition"])[rows]
     return positions
 
 
-def _floats(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _coordinates(column: pa.ChunkedArray, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """One coordinate of a column of positions, NaN where it has none."""
+    parts = []
+    for chunk in column.chunks:
+        starts, values = _buffer(chunk.offsets), _floats(chunk.values)
+        # Where there is none, its list is empty; no position is of another length.
+        has_one = np.diff(starts) == 3
+        coordinates = np.full(len(chunk), np.nan)
+        coordinates[has_one] = values[starts[:-1][has_one] + number]
+        parts.append(coordinates)
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A column of numbers, NaN where it has none.
 
-    Arrow's own functions on columns (take, cast, fill_null) would do, but their first use takes 30 ms.
+    Arrow's own functions on columns (take, cast, fill_null) would do, but their first use takes 30 ms; its
+    `to_numpy` imports pandas where that is installed, which takes 400.
     """
-    values: np.ndarray[Any, np.dtype[np.float64]] = column.to_numpy().astype(np.float64)
-    return values
+    parts = []
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        values = _buffer(chunk).astype(np.float64)
+        validity = chunk.buffers()[0]
+        if validity is not None:
+            bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
+            values[bits[chunk.offset : chunk.offset + len(chunk)] == 0] = np.nan
+        parts.append(values)
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _buffer(array: pa.Array) -> np.ndarray[Any, np.dtype[Any]]:
+    """The numbers of an array as they lie in memory; anything where it has none."""
+    kind = array.type.to_pandas_dtype()
+    if not len(array):
+        return np.empty(0, kind)
+    return np.frombuffer(array.buffers()[-1], kind)[array.offset : array.offset + len(array)]
 
 
 def _elements(part: pa.Table, constants: Item) -> list[Item]:

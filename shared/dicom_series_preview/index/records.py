@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.headers import PER_FRAME_FUNCTIONAL_GROUPS, SHARED_FUNCTIONAL_GROUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from dicom_series_preview.headers import Element, FrameLocation, Header, Item, Mosaic
     from dicom_series_preview.storage import ObjectInfo
@@ -68,19 +69,56 @@ class Record:
             mosaic=header.mosaic,
         )
 
-    def frame_elements(self, frame_number: int) -> Mapping[int, Element]:
-        """The elements that hold for a frame: its own functional groups, the shared ones, then the root's.
+    def frames(self) -> list[Mapping[int, Element]]:
+        """For each frame the elements that hold for it; those of the object where it has no image.
 
-        Args:
-            frame_number: 1-based (PS3.3 C.7.6.16).
+        A frame's own functional groups hold, then the shared ones, then the root (PS3.3 C.7.6.16).
         """
-        merged: Item | None = None
-        for tag, number in ((SHARED_FUNCTIONAL_GROUPS, 0), (PER_FRAME_FUNCTIONAL_GROUPS, frame_number - 1)):
-            groups = sequence_items(self.elements.get(tag))
-            if 0 <= number < len(groups):
-                merged = dict(self.elements) if merged is None else merged
-                _overlay(merged, _macros(groups[number]))
-        return self.elements if merged is None else merged
+        shared = sequence_items(self.elements.get(SHARED_FUNCTIONAL_GROUPS))
+        own = sequence_items(self.elements.get(PER_FRAME_FUNCTIONAL_GROUPS)) if self.number_of_frames else ()
+        base = self.elements
+        if shared:
+            base = {tag: element for tag, element in _closer(base, shared[0]).items() if element is not None}
+        count = max(1, self.number_of_frames)
+        frames: list[Mapping[int, Element]] = [FrameElements(base, _closer({}, item)) for item in own[:count]]
+        return frames + [base] * (count - len(frames))
+
+
+class FrameElements(Mapping[int, "Element"]):
+    """The elements that hold for one frame.
+
+    Attributes:
+        shared: What holds for all frames of the object.
+        own: What holds for this one instead; None where then nothing does.
+    """
+
+    __slots__ = ("own", "shared")
+
+    def __init__(self, shared: Item, own: dict[int, Element | None]) -> None:
+        self.shared, self.own = shared, own
+
+    def get(self, tag: int, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
+        """One element, or the default where there is none."""
+        element = self.own.get(tag, self)
+        if element is self:
+            return self.shared.get(tag, default)
+        return default if element is None else element
+
+    def __getitem__(self, tag: int) -> Element:
+        element = self.get(tag)
+        if element is None:
+            raise KeyError(tag)
+        found: Element = element
+        return found
+
+    def __contains__(self, tag: object) -> bool:
+        return self.get(tag) is not None  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        return (tag for tag in {**self.shared, **self.own} if tag in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +176,14 @@ def sequence_items(element: Element | None) -> tuple[Item, ...]:
     return element.value if element is not None and element.vr == "SQ" else ()  # type: ignore[return-value]
 
 
-def _overlay(merged: Item, closer: Item) -> None:
-    """Let a closer level's elements hold; a step that it has whole takes nothing from farther ones."""
-    for whole, step in _STEPS:
-        if any(tags <= closer.keys() for tags in whole):
-            for tag in step:
-                merged.pop(tag, None)
-    merged.update(closer)
+def _closer(farther: Item, groups: Item) -> dict[int, Element | None]:
+    """What holds of a level and of one that is closer to the frame.
+
+    A step that the closer one has whole takes nothing from farther ones: None stands where they may have it.
+    """
+    closer = _macros(groups)
+    hidden = [tag for whole, step in _STEPS if any(tags <= closer.keys() for tags in whole) for tag in step]
+    return {**farther, **dict.fromkeys(hidden), **closer}
 
 
 def _macros(groups: Item) -> Item:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ SCHEMA_VERSION = 2
 _FLOATS = pa.list_(pa.float64())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """One of the columns that every index has.
 
@@ -34,6 +35,7 @@ class Column:
     description: str
     tag: int = 0
 
+    @cache  # noqa: B019 - columns are constants
     def field(self) -> pa.Field:
         """The Arrow field with its metadata."""
         vr = str(pydicom().datadict.dictionary_VR(self.tag)) if self.tag else ""

@@ -259,8 +259,9 @@ def test_the_data_set_tells_its_encoding_better_than_the_declaration(declared, a
     true = make.encode(many_kinds(), actual)
     expected = complete(true, len(true)).elements
     assert found.transfer_syntax_uid == actual
-    assert {t: e for t, e in found.elements.items() if t >> 16 > 2} == {
-        t: e for t, e in expected.items() if t >> 16 > 2
+    # Where they lie differs: the file meta information is shorter.
+    assert {t: e._replace(start=0, behind=0) for t, e in found.elements.items() if t >> 16 > 2} == {
+        t: e._replace(start=0, behind=0) for t, e in expected.items() if t >> 16 > 2
     }
 
 

@@ -121,6 +121,18 @@ def test_elements_with_one_value_are_no_columns():
     assert "PatientName" not in table.column_names
 
 
+def test_equal_values_that_are_written_otherwise_stay_so():
+    """-0.0 equals 0.0, and each row has the one that its object has."""
+    cosines = [[1.0, 0.0, 0.0, 0.0, 1.0, zero] for zero in (0.0, -0.0)]
+    objects = [
+        make.encode(make.image(i, ImageOrientationPatient=each), make.EXPLICIT)
+        for i, each in enumerate(cosines)
+    ]
+    table = index_of({str(i): data for i, data in enumerate(objects)}).table
+    rows = zip(table["FileName"].to_pylist(), table["ImageOrientationPatient"].to_pylist(), strict=True)
+    assert {name: str(row[5]) for name, row in rows} == {"0": "0.0", "1": "-0.0"}
+
+
 def test_an_element_that_some_objects_lack_varies():
     """An element that one object has and another has not is a column, empty where it is missing."""
     table = table_of(make.image(1, Manufacturer="A"), make.image(2))
