@@ -2,18 +2,20 @@
 
 Usage: python benchmarks/reduced_decode.py [FOLDER]
 
-The first table compares the CPU time from a codestream to its tile, whole and reduced, in one run. Of the
-second each row is one set of slices, encoded anew as lossless JPEG 2000: how many were shown reduced, how far
-their tiles lie from those of whole frames, and the ratio of all CPU time. Drawn slices always; the series
-below FOLDER/series where one is given.
+Each row is a mosaic of 36 slices, encoded anew as lossless JPEG 2000 (or as said): how many tiles were made
+of reduced frames, how far they lie from those of whole frames (RMS, in grey levels), and the CPU time for a
+tile, from its codestream on, in milliseconds: as a single image, which is always decoded whole, and in the
+mosaic. Drawn series always; the series below FOLDER/series where one is given.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import sys
 import time
-from collections import defaultdict
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,28 +23,43 @@ import imagecodecs
 import numpy as np
 import openjpeg.utils
 from PIL import Image
-from pydicom import dcmread
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGBaseline8Bit
 
-from dicom_series_preview.contrast import ContrastSpec, parse_contrast
-from dicom_series_preview.frames import FrameBytes
-from dicom_series_preview.headers import Contrast, PixelDescription
-from dicom_series_preview.index import Slice
-from dicom_series_preview.service.reduced import decode_for_tile, tile_of, wanted_reduction
+from dicom_series_preview.frames import Terms
+from dicom_series_preview.requests import MosaicRequest
+from dicom_series_preview.series import IndexCache
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.service.tiles import paint
+from dicom_series_preview.settings import Limits
+from dicom_series_preview.storage import MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-ROOT = "1.2.840.10008.1.2.4"
-LIMIT = 2**30
-REPEATS = 7
+TERMS = Terms()
+TILES = 36
+REPEATS = 5
 
 
-def drawn(side: int, kind: str = "anatomy") -> NDArray[np.int16]:
-    """Slices with values of CT: rounded bodies with noise, or hard edges only."""
-    y, x = np.mgrid[:side, :side] * (512 / side)
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series of compressed slices, and the contrasts to show it with."""
+
+    name: str
+    objects: dict[str, bytes]
+    contrasts: tuple[str, ...]
+    width: int
+
+
+def drawn(kind: str, number: int, side: int = 512) -> NDArray[np.int16]:
+    """A slice with values of CT: rounded bodies with noise, or hard edges only."""
+    y, x = np.mgrid[:side, :side] * (512 / side) + number * 3.7
     if kind == "stripes":
         return np.where(((x + y) // 7) % 2, 1500, -800).astype(np.int16)
     if kind == "checkers":
@@ -56,19 +73,17 @@ def drawn(side: int, kind: str = "anatomy") -> NDArray[np.int16]:
     for centre in (150, 362):
         values[((x - centre) / 70) ** 2 + ((y - 250) / 100) ** 2 < 1] = -850
     values[(x - 256) ** 2 + (y - 360) ** 2 < 900] = 700
-    rng = np.random.default_rng(1)
-    return np.rint(values + 20 * np.sin(x / 9) * np.cos(y / 7) + rng.normal(0, 12, values.shape)).astype(
-        np.int16
-    )
+    noise = np.random.default_rng(number).normal(0, 12, values.shape)
+    return np.rint(values + 20 * np.sin(x / 9) * np.cos(y / 7) + noise).astype(np.int16)
 
 
-def jpeg2000(samples: NDArray[Any], *, colour: bool = False) -> bytes:
+def jpeg2000(samples: NDArray[Any]) -> bytes:
     """Samples as lossless JPEG 2000."""
     return bytes(
         openjpeg.utils.encode_array(
             np.ascontiguousarray(samples),
             bits_stored=samples.dtype.itemsize * 8,
-            photometric_interpretation=1 if colour else 2,
+            photometric_interpretation=1 if samples.ndim == 3 else 2,
         )
     )
 
@@ -80,146 +95,129 @@ def jpeg(samples: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def frame_of(
-    codestream: bytes, uid: str, samples: NDArray[Any], contrast: Contrast | None = None
-) -> FrameBytes:
-    """A codestream as a slice to show."""
-    bits, colour = samples.dtype.itemsize * 8, samples.ndim == 3
-    pixels = PixelDescription(
-        uid,
-        *samples.shape[:2],
-        samples_per_pixel=3 if colour else 1,
-        photometric_interpretation="RGB" if colour else "MONOCHROME2",
-        bits_allocated=bits,
-        bits_stored=bits,
-        high_bit=bits - 1,
-        pixel_representation=int(samples.dtype.kind == "i"),
-    )
-    item = Slice(0, "", 0, "", "", 1, 0, "Z", 0.0, None, pixels, contrast or Contrast(), None, None)
-    return FrameBytes(item, codestream)
+def encoded(dataset: Dataset, samples: NDArray[Any], syntax: str = JPEG2000Lossless) -> bytes:
+    """A data set as a DICOM file with compressed pixels."""
+    if syntax == JPEGBaseline8Bit:
+        codestream = jpeg(samples)
+    elif syntax == HTJ2KLossless:
+        codestream = bytes(imagecodecs.htj2k_encode(samples, reversible=True))
+    else:
+        codestream = jpeg2000(samples)
+    bits = samples.dtype.itemsize * 8
+    dataset.Rows, dataset.Columns = samples.shape[:2]
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelData = encapsulate([codestream])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True)
+    return buffer.getvalue()
 
 
-def tile(
-    frame: FrameBytes, width: int, spec: ContrastSpec, *, reduced: bool
-) -> tuple[NDArray[np.uint8], int]:
-    """A frame's tile, and the reduction it was made with."""
-    pixels = frame.slice.pixels
-    size = width, max(1, round(width * pixels.rows / pixels.columns))
-    reduction = wanted_reduction(frame.slice, size) if reduced else 1
-    decoded = decode_for_tile(frame, size, (spec,), reduction, LIMIT)
-    return tile_of(decoded, frame.slice, spec, size), decoded.reduction
+def header(number: int, *, signed: bool, colour: bool) -> Dataset:
+    """The header of a drawn slice."""
+    made = Dataset()
+    made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    made.SOPInstanceUID, made.SeriesInstanceUID = f"1.2.3.{number + 1}", "1.2.3"
+    made.InstanceNumber = number
+    made.ImagePositionPatient, made.ImageOrientationPatient = [0, 0, number], [1, 0, 0, 0, 1, 0]
+    made.SamplesPerPixel = 3 if colour else 1
+    made.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        made.PlanarConfiguration = 0
+    made.PixelRepresentation = int(signed)
+    return made
 
 
-def cpu_ms(work: Callable[[], object]) -> float:
-    """The least CPU time of several runs."""
-    times = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return min(times) * 1000
+def drawn_series() -> Iterator[Series]:
+    """36 slices of each drawing, and bodies in each compression."""
+    for kind in ("anatomy", "discs", "stripes", "checkers", "zone plate"):
+        frames = {f"{n}.dcm": drawn(kind, n) for n in range(TILES)}
+        objects = {
+            name: encoded(header(n, signed=True, colour=False), samples)
+            for n, (name, samples) in enumerate(frames.items())
+        }
+        yield Series(kind, objects, ("lung", "bone", "abdomen", "5000/1000"), 128)
+    for name, syntax, colour, side in (
+        ("HTJ2K", HTJ2KLossless, False, 512),
+        ("JPEG", JPEGBaseline8Bit, False, 1024),
+        ("JPEG, colour", JPEGBaseline8Bit, True, 1024),
+        ("JPEG 2000, colour", JPEG2000Lossless, True, 512),
+        ("JPEG 2000, 1024 x 1024", JPEG2000Lossless, False, 1024),
+    ):
+        objects = {}
+        for n in range(TILES):
+            samples: NDArray[Any] = drawn("anatomy", n, side)
+            if colour or syntax == JPEGBaseline8Bit:
+                samples = np.clip(samples / 8 + 128, 0, 255).astype(np.uint8)
+            if colour:
+                samples = np.stack([samples, np.roll(samples, 9, 0), 255 - samples], axis=-1)
+            signed = samples.dtype.kind == "i"
+            objects[f"{n}.dcm"] = encoded(header(n, signed=signed, colour=colour), samples, syntax)
+        yield Series(name, objects, ("256/128" if syntax == JPEGBaseline8Bit else "lung",), 128)
 
 
-def time_table() -> None:
-    """Print what a tile of 128 pixels costs."""
-    body = drawn(512)
-    large = drawn(2048)
-    grey = np.clip(body / 8 + 128, 0, 255).astype(np.uint8)
-    large_grey = np.clip(large / 8 + 128, 0, 255).astype(np.uint8)
-    colour, large_colour = (np.stack([a, np.roll(a, 9, 0), 255 - a], axis=-1) for a in (grey, large_grey))
-    htj2k = bytes(imagecodecs.htj2k_encode(body, reversible=True))
-    cases = (
-        ("JPEG 2000 512 x 512, 16 bits, lung window", frame_of(jpeg2000(body), f"{ROOT}.90", body), "lung"),
-        ("JPEG 2000 512 x 512, 16 bits, brain window", frame_of(jpeg2000(body), f"{ROOT}.90", body), "brain"),
-        (
-            "JPEG 2000 2048 x 2048, 16 bits, lung window",
-            frame_of(jpeg2000(large), f"{ROOT}.90", large),
-            "lung",
-        ),
-        (
-            "JPEG 2000 512 x 512, colour",
-            frame_of(jpeg2000(colour, colour=True), f"{ROOT}.90", colour),
-            "auto",
-        ),
-        ("HTJ2K 512 x 512, 16 bits, lung window", frame_of(htj2k, f"{ROOT}.201", body), "lung"),
-        ("JPEG 512 x 512, grey", frame_of(jpeg(grey), f"{ROOT}.50", grey), "256/128"),
-        ("JPEG 512 x 512, colour", frame_of(jpeg(colour), f"{ROOT}.50", colour), "auto"),
-        ("JPEG 2048 x 2048, grey", frame_of(jpeg(large_grey), f"{ROOT}.50", large_grey), "256/128"),
-        ("JPEG 2048 x 2048, colour", frame_of(jpeg(large_colour), f"{ROOT}.50", large_colour), "auto"),
-    )
-    print(f"{'codestream -> tile of 128 pixels':46}{'whole ms':>10}{'reduced ms':>12}{'ratio':>8}{'1/n':>6}")
-    for name, frame, contrast in cases:
-        spec = parse_contrast(contrast)
-        whole = cpu_ms(lambda frame=frame, spec=spec: tile(frame, 128, spec, reduced=False))
-        less = cpu_ms(lambda frame=frame, spec=spec: tile(frame, 128, spec, reduced=True))
-        used = tile(frame, 128, spec, reduced=True)[1]
-        print(f"{name:46}{whole:10.1f}{less:12.1f}{whole / less:8.1f}{used:6}")
-
-
-def series_slices(folder: Path) -> Iterator[tuple[str, FrameBytes, tuple[str, ...]]]:
-    """Up to six grey slices of each series, with the contrasts to show them with."""
-    for series in sorted(folder.glob("series/*")):
-        files = sorted(series.iterdir())
-        for path in files[:: max(1, len(files) // 6)]:
+def real_series(folder: Path) -> Iterator[Series]:
+    """The grey slices of 16 bits of each series, in tiles a quarter as wide."""
+    for path in sorted(folder.glob("series/*")):
+        objects, contrasts, width = {}, {"embedded"}, 0
+        for file in sorted(path.iterdir()):
             try:
-                dataset = dcmread(path)
+                dataset = dcmread(file)
                 samples = dataset.pixel_array
             except (InvalidDicomError, AttributeError, NotImplementedError, RuntimeError, ValueError):
                 continue
-            if samples.ndim != 2 or samples.dtype.itemsize != 2 or min(samples.shape) < 256:
+            if samples.ndim != 2 or samples.dtype.itemsize != 2 or min(samples.shape) < 128:
                 continue
-            contrast = Contrast(
-                float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-            )
-            contrasts = ("lung", "bone", "abdomen", "brain") if dataset.Modality == "CT" else ()
-            low, high = (
-                np.percentile(samples, (0.1, 99.9)) * contrast.rescale_slope + contrast.rescale_intercept
-            )
-            yield (
-                series.name,
-                frame_of(jpeg2000(samples), f"{ROOT}.90", samples, contrast),
-                (
-                    *contrasts,
-                    f"{max(1.0, high - low)}/{(high + low) / 2}",
-                ),
-            )
+            if dataset.Modality == "CT":
+                contrasts |= {"lung", "bone", "abdomen", "brain"}
+            # A file may have elements that no file may have.
+            del dataset[0x0000_0000:0x0002_FFFF]
+            objects[file.name] = encoded(dataset, samples)
+            width = samples.shape[1] // 4
+        if len(objects) >= 8:
+            yield Series(path.name, objects, tuple(sorted(contrasts)), width)
 
 
-def error_table(folder: Path | None) -> None:
-    """Print how far reduced tiles lie from those of whole frames."""
-    found: dict[tuple[str, str], list[tuple[int, float, float, float]]] = defaultdict(list)
-    for kind in ("anatomy", "discs", "stripes", "checkers", "zone plate"):
-        samples = drawn(512, kind)
-        frame = frame_of(jpeg2000(samples), f"{ROOT}.90", samples)
-        for contrast in ("lung", "bone", "abdomen", "5000/1000"):
-            measure(found[kind, contrast], frame, contrast)
-    for name, frame, contrasts in series_slices(folder) if folder else ():
-        for contrast in contrasts:
-            measure(found[name, contrast if contrast[0].isalpha() else "full range"], frame, contrast)
-    print(
-        f"\n{'slices':30}{'contrast':14}{'tiles':>6}{'reduced':>9}{'mean rms':>10}{'largest':>9}{'ratio':>8}"
-    )
-    for (name, contrast), errors in found.items():
-        reduced = [error for reduction, error, _, _ in errors if reduction > 1]
-        ratio = sum(row[2] for row in errors) / sum(row[3] for row in errors)
-        mean, largest = (f"{f(reduced):.2f}" if reduced else "-" for f in (np.mean, np.max))
-        print(f"{name:30}{contrast:14}{len(errors):6}{len(reduced):9}{mean:>10}{largest:>9}{ratio:8.1f}")
-
-
-def measure(errors: list[tuple[int, float, float, float]], frame: FrameBytes, contrast: str) -> None:
-    """Add reduction, RMS difference and CPU times of tiles of some sizes."""
-    spec = parse_contrast(contrast)
-    for shrink in (4, 8, 16):
-        width = frame.slice.pixels.columns // shrink
+def measure(series: Series, contrast: str) -> None:
+    """Print one row."""
+    storage = MemoryStorage({f"S/{name}": data for name, data in series.objects.items()})
+    service = PreviewService(storage, IndexCache(MemoryStorage()), Limits())
+    given = {"contrast": [contrast], "image_width": [str(series.width)]}
+    plan = service.plan(MosaicRequest.from_strings("S", "a.jpg", {**given, "tile_width": ["6"]}))
+    if plan.pooled:
+        return  # whole frames are pooled
+    spent, before = math.inf, math.inf
+    for _ in range(REPEATS):
         start = time.process_time()
-        reduced, reduction = tile(frame, width, spec, reduced=True)
+        painted = paint(storage, plan, TERMS)
         middle = time.process_time()
-        whole, _ = tile(frame, width, spec, reduced=False)
-        end = time.process_time()
-        error = float(np.sqrt(np.mean((reduced.astype(float) - whole) ** 2)))
-        errors.append((reduction, error, end - middle, middle - start))
+        whole = {}
+        for item in plan.slices:
+            whole.update(paint(storage, replace(plan, slices=[item]), TERMS))
+        spent, before = min(spent, middle - start), min(before, time.process_time() - middle)
+    errors, reduced = [], 0
+    for row, one in painted.items():
+        for cell, other in zip(one.cells, whole[row].cells, strict=True):
+            reduced += cell.reduction > 1
+            errors.append(np.sqrt(np.mean(np.subtract(cell.tile, other.tile, dtype=np.float64) ** 2)))
+    count = len(errors)
+    print(
+        f"{series.name:28}{contrast:12}{count:6}{reduced:9}{np.mean(errors):8.2f}{max(errors):8.2f}"
+        f"{before / count * 1000:8.1f}{spent / count * 1000:8.1f}{before / spent:8.2f}"
+    )
 
 
 if __name__ == "__main__":
-    time_table()
-    error_table(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    print(
+        f"{'series':28}{'contrast':12}{'tiles':>6}{'reduced':>9}{'mean':>8}{'largest':>8}"
+        f"{'whole':>8}{'mosaic':>8}{'ratio':>8}"
+    )
+    for one in chain(drawn_series(), real_series(Path(sys.argv[1])) if len(sys.argv) > 1 else ()):
+        for name in one.contrasts:
+            measure(one, name)

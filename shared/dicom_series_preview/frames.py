@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -26,13 +27,15 @@ from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import ByteRange, InHand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dicom_series_preview.headers import FrameLocation, PixelElement, Scan
     from dicom_series_preview.index import Slice
     from dicom_series_preview.storage import Fetched, Storage
 
 _LIMITS = Limits()
+# What may be asked for and not yet be taken: 64 frames at once of up to 1 MiB, fewer of larger ones.
+_UNDER_WAY_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def fetch_frames(
     Frames whose place only their whole object tells share one request for that object. Where a slice has
     overlays in its header, the request for its frame begins at the object's first byte; the frames of an
     object with several share one more request, for what comes before the first of them. What came with the
-    headers is not asked for.
+    headers is not asked for. No more is under way than one range, or what fits the memory for it.
 
     Args:
         storage: The root the series lies in.
@@ -93,7 +96,7 @@ def fetch_frames(
     """
     terms = terms or Terms()
     limit = terms.limits.frame_bytes
-    header_ranges = _header_ranges(series, slices)
+    header_ranges = {wanted: item.header_length for wanted, item in _header_ranges(series, slices)}
     headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, terms.in_hand)}
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
@@ -104,35 +107,78 @@ def fetch_frames(
             continue
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
-    for fetched in _fetch(storage, waiting, terms.in_hand):
+    lengths = {wanted: _length(wanted, items[0]) for wanted, items in waiting.items()}
+    for fetched in _fetch(storage, lengths, terms.in_hand):
         head = headers.get(fetched.range.path, fetched)
         for frame in _frames(fetched, waiting[fetched.range], head, terms):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
                 again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
-    for fetched in storage.fetch(again):
+    lengths = {wanted: _length(wanted, items[0]) for wanted, items in again.items()}
+    for fetched in _fetch(storage, lengths, InHand()):
         frames = _frames(fetched, again[fetched.range], fetched, terms)
         yield from (frame for frame in frames if isinstance(frame, FrameBytes))
 
 
-def _fetch(storage: Storage, ranges: Iterable[ByteRange], in_hand: InHand) -> Iterator[Fetched]:
-    """What is in hand, then what the storage has."""
-    missing = []
-    for wanted in ranges:
+def _fetch(
+    storage: Storage, lengths: dict[ByteRange, int], in_hand: InHand, room: int = _UNDER_WAY_BYTES
+) -> Iterator[Fetched]:
+    """What is in hand, then what the storage has, of which no more is under way than there is room for."""
+    missing = {}
+    for wanted, length in lengths.items():
         fetched = in_hand.fetch(wanted)
         if fetched is None:
-            missing.append(wanted)
+            missing[wanted] = length
         else:
             yield fetched
-    yield from storage.fetch(missing)
+    ranges = _Ranges(missing, room)
+    for fetched in storage.fetch(ranges) if missing else ():
+        yield fetched
+        ranges.taken(fetched.range)
 
 
-def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[ByteRange]:
+class _Ranges:
+    """Gives ranges while there is room for their bytes, and goes on when some have been taken."""
+
+    def __init__(self, lengths: dict[ByteRange, int], room: int) -> None:
+        self._room = room
+        self._lengths = lengths
+        self._left = deque(lengths)
+        self._under_way = 0
+
+    def __iter__(self) -> Iterator[ByteRange]:
+        return self
+
+    def __next__(self) -> ByteRange:
+        if not self._left:
+            raise StopIteration
+        length = self._lengths[self._left[0]]
+        if self._under_way and self._under_way + length > self._room:
+            raise StopIteration
+        self._under_way += length
+        return self._left.popleft()
+
+    def taken(self, done: ByteRange) -> None:
+        """What came for a range is no longer held here."""
+        self._under_way -= self._lengths[done]
+
+
+def _length(wanted: ByteRange, item: Slice) -> int:
+    return (item.object_size if wanted.end is None else wanted.end) - wanted.start
+
+
+def frame_length(item: Slice) -> int:
+    """The bytes that are fetched for a frame alone, as far as the index knows."""
+    return item.object_size if item.location is None else item.location.length
+
+
+def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[tuple[ByteRange, Slice]]:
     """What comes before the pixels in objects with overlays there and frames that lie apart from it."""
     for item in {item.file_name: item for item in slices}.values():
         if item.location is not None and _needs_header(item) and _is_one_of_many(item):
-            yield ByteRange(f"{series}/{item.file_name}", 0, item.header_length, item.object_version)
+            path = f"{series}/{item.file_name}"
+            yield ByteRange(path, 0, item.header_length, item.object_version), item
 
 
 def _needs_header(item: Slice) -> bool:

@@ -105,9 +105,7 @@ def resize(
     if padding.shape != image.shape[:2]:
         raise ValueError(f"a mask of {padding.shape} for a picture of {image.shape}")
     valid = ~padding
-    covered = (
-        _shares(padding.shape[0], size[1]) @ valid.astype(np.float32) @ _shares(padding.shape[1], size[0]).T
-    )
+    covered = _covered(valid, size)
     weight = _resample_float(valid, size)
     result = np.zeros((size[1], size[0], *image.shape[2:]), np.uint8)
     for channel in np.ndindex(image.shape[2:]):
@@ -130,10 +128,7 @@ def overlay_opacity(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.N
     Returns:
         float32 (height, width), 0 (nothing) to 1.
     """
-    # Most rows and columns of most overlays are empty.
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    down, across = _shares(mask.shape[0], size[1])[:, rows], _shares(mask.shape[1], size[0])[:, columns]
-    covered = down @ mask[np.ix_(rows, columns)].astype(np.float32) @ across.T
+    covered = _covered(mask, size)
     shrink = max(mask.shape[0] / size[1], mask.shape[1] / size[0])
     return np.asarray(np.minimum(max(2.0, shrink / 2) * covered, 1), np.float32)
 
@@ -211,7 +206,12 @@ def _reaching(image: Tile, area: Area) -> Tile:
     right, below = (max(0, math.ceil(area[2 + i]) - image.shape[1 - i]) for i in (0, 1))
     if not right and not below:
         return image
-    return np.pad(image, ((0, below), (0, right), (0, 0))[: image.ndim], mode="edge")
+    rows, columns = image.shape[:2]
+    reaching = np.empty((rows + below, columns + right, *image.shape[2:]), np.uint8)
+    reaching[:rows, :columns] = image
+    reaching[rows:, :columns] = image[-1]
+    reaching[:, columns:] = reaching[:, columns - 1 : columns]
+    return reaching
 
 
 def _resample(image: Image.Image, size: tuple[int, int], area: Area | None = None) -> Image.Image:
@@ -224,14 +224,27 @@ def _resample_float(values: npt.NDArray[np.bool_] | Tile, size: tuple[int, int])
     return np.asarray(_resample(Image.fromarray(values.astype(np.float32)), size))
 
 
-def _shares(count: int, parts: int) -> npt.NDArray[np.float32]:
-    """The share each of an axis' `count` pixels has in each of `parts` equal parts of it: (parts, count).
+def _covered(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """The share of each pixel of a tile that a mask covers: (r, c) -> (height, width)."""
+    return _part_means(_part_means(mask, size[1]).T, size[0]).T
 
-    A product with it takes means by exact area. (Pillow's BOX takes whole pixels, and gives one that lies
-    across a border to one side.)
+
+def _part_means(
+    values: npt.NDArray[np.bool_] | npt.NDArray[np.float32], parts: int
+) -> npt.NDArray[np.float32]:
+    """Means of equal parts of the first axis, by exact area: (count, n) -> (parts, n).
+
+    (Pillow's BOX takes whole pixels, and gives one that lies across a border to one side. A product with a
+    matrix of shares does what this does, and wakes all threads of the linear algebra for it.)
     """
-    edges = np.arange(parts + 1)[:, np.newaxis] * (count / parts)
-    pixels = np.arange(count)
-    overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    shares: npt.NDArray[np.float32] = (np.clip(overlap, 0, None) * (parts / count)).astype(np.float32)
-    return shares
+    count = len(values)
+    edges = np.arange(parts + 1) * (count / parts)
+    at = np.minimum(edges.astype(np.intp), count - 1)
+    # A part has the pixels from the one its first edge lies in up to that of its last, less what lies before
+    # the one edge, and with what lies before the other; `reduceat` gives the last one its last pixel.
+    before = (edges - at).astype(np.float32)[:, np.newaxis] * values[at]
+    sums = np.add.reduceat(values, at[:-1], dtype=np.float32)
+    sums[:-1][at[:-2] == at[1:-1]] = 0
+    sums -= before[:-1]
+    sums[:-1] += before[1:-1]
+    return np.asarray(sums * np.float32(parts / count))

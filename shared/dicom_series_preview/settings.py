@@ -29,7 +29,6 @@ class Limits:
         frames: The most frames of one object. Each is a row of the index.
         frame_bytes: The largest frame that is decoded: rows x columns x samples, in decoded bytes.
         matrix_pixels: The largest level of a slide that is put together, in pixels.
-        picture_bytes: The most that the frames of one picture may have together, in decoded bytes.
         output_pixels: The largest picture, in pixels.
         seconds: The longest that one request may take; checked whenever something of it has been done.
     """
@@ -41,7 +40,6 @@ class Limits:
     frames: int = 500_000
     frame_bytes: int = 2**30
     matrix_pixels: int = 100_000_000
-    picture_bytes: int = 4 * 2**30
     output_pixels: int = 100_000_000
     seconds: float = math.inf
 

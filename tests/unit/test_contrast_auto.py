@@ -133,4 +133,69 @@ def test_memory_is_bounded_by_distinct_values():
     (histogram,) = pooled._histograms.values()
     assert histogram.stored.size == 4096
     assert histogram.counts.tolist() == [50] * 4096
-    assert not pooled._values
+    assert not pooled._values._parts
+
+
+def _held(pooled: AutoWindow) -> int:
+    return sum(h.stored.size for h in pooled._histograms.values()) + sum(
+        values.size for values, _ in pooled._values._parts
+    )
+
+
+TAILS = {
+    "normal": lambda rng, size: rng.normal(3, 5, size),
+    "cauchy": lambda rng, size: rng.standard_cauchy(size),
+    "tiny": lambda rng, size: rng.normal(0, 1e-300, size),
+    "huge": lambda rng, size: rng.choice([-1.0, 1.0], size) * 1.7e308 / rng.uniform(1, 2, size),
+    "one far away": lambda rng, size: np.append(rng.normal(size=size - 1), 1e12),
+}
+
+
+@pytest.mark.parametrize("name", TAILS)
+def test_too_many_distinct_values_are_cut_and_err_less_than_the_bound(name):
+    """Beyond the number of distinct values, percentiles err by less than 2 / (n - 2) of the values' range."""
+    distinct = 1000
+    values = TAILS[name](np.random.default_rng(4), 40_000)
+    pooled = AutoWindow(distinct)
+    for part in np.split(values, 40):
+        pooled.add(part.reshape(20, 50), PLAIN)
+        assert _held(pooled) <= 2 * distinct + part.size
+    percents = (0.0, 2.0, 31.0, 50.0, 98.0, 100.0)
+    expected = np.percentile(values, percents)
+    found = np.array(pooled.percentiles(*percents))
+    bound = 2 * (values.max() / (distinct - 2) - values.min() / (distinct - 2))
+    assert np.abs(found - expected).max() < bound
+    assert pooled._values.merged()[0].size <= distinct
+
+
+@given(st.permutations(range(12)), st.integers(2, 60))
+def test_the_order_of_slices_changes_nothing(order, distinct):
+    """Slices of any kind in any order give the same percentiles to the last bit, exact or not."""
+    rng = np.random.default_rng(9)
+    slices = [
+        *((rng.normal(0, 100, (4, 5)), PLAIN) for _ in range(5)),
+        *(
+            (rng.integers(-99, 99, (4, 5)).astype(np.int16), Contrast(rescale_slope=s / 7))
+            for s in range(1, 5)
+        ),
+        *((rng.integers(0, 2**31, (4, 5)), Contrast(rescale_slope=1e-8)) for _ in range(3)),
+    ]
+    expected, found = AutoWindow(distinct), AutoWindow(distinct)
+    for at in range(12):
+        expected.add(*slices[at])
+        found.add(*slices[order[at]])
+    percents = (0.0, 2.0, 40.0, 98.0, 100.0)
+    assert found.percentiles(*percents) == expected.percentiles(*percents)
+
+
+def test_percentiles_may_be_asked_for_in_between():
+    """Asking does not disturb what is added later."""
+    rng = np.random.default_rng(2)
+    asked, unasked = AutoWindow(100), AutoWindow(100)
+    for _ in range(5):
+        slices = [(rng.normal(size=(6, 6)), PLAIN), (rng.integers(0, 255, (6, 6)).astype(np.uint8), PLAIN)]
+        for samples, contrast in slices:
+            asked.add(samples, contrast)
+            unasked.add(samples, contrast)
+        asked.window()
+    assert asked.window() == unasked.window()

@@ -10,7 +10,7 @@ import openjpeg.utils
 import pytest
 from PIL import Image
 
-from dicom_series_preview.decode import decode_frame
+from dicom_series_preview.decode import decode_frame, reductions
 from dicom_series_preview.errors import DecodeError
 from dicom_series_preview.headers.image import LookupTable, Palette, PixelDescription
 
@@ -240,12 +240,20 @@ def test_what_cannot_be_scaled_is_decoded_whole():
         assert np.array_equal(decoded.samples, decode_frame(bytes(data), pixels).samples)
 
 
-def test_half_a_grey_jpeg_is_decoded_whole():
-    """Halving a grey JPEG spares no work, so that it is not done."""
-    samples = _smooth(64, 48, 8)
-    pixels = _described(samples, BASELINE, 8)
-    assert decode_frame(_jpeg(samples), pixels, reduction=2).reduction == 1
-    assert decode_frame(_jpeg(samples), pixels, reduction=4).reduction == 4
+def test_reductions_are_those_that_spare_work():
+    """Half a grey JPEG is as much work as the whole; what has no means or smaller forms has none."""
+    grey, colour = _smooth(64, 48, 8), np.stack([_smooth(64, 48, 8)] * 3, axis=-1)
+    for uid, samples, expected in (
+        (BASELINE, grey, {4, 8}),
+        (BASELINE, colour, {2, 4, 8}),
+        (J2K, grey, {2, 4, 8}),
+        (HTJ2K, grey, {2, 4, 8}),
+        (LOSSLESS, grey, set()),
+        (f"{ROOT}.1", grey, set()),
+        ("1.2.3", grey, set()),
+    ):
+        assert set(reductions(_described(samples, uid, 8))) == expected
+    assert reductions(_described(grey, J2K, 8, photometric_interpretation="PALETTE COLOR")) == ()
 
 
 @pytest.mark.parametrize("uid", [J2K_LOSSLESS, BASELINE])

@@ -20,12 +20,12 @@ from dicom_series_preview.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dicom_series_preview.frames import Terms, fetch_frames
+from dicom_series_preview.frames import Terms, _fetch, fetch_frames
 from dicom_series_preview.headers import overlay_data
 from dicom_series_preview.index import Index, Provenance, Record, build
 from dicom_series_preview.series import SeriesName, SeriesOpener
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.storage import ByteRange, InHand, MemoryStorage
 from doubles import CountingStorage, FailingStorage, Wrapper
 from indexing import readable_records
 
@@ -481,3 +481,55 @@ def compare(record: Record, dataset, frames, path) -> int:
         expected = pixels[first // 8 : (first + bits + 7) // 8]
         assert (frame.data, frame.bit_offset) == (expected, first % 8), (path, number)
     return len(frames)
+
+
+# --- memory
+
+
+class Watched(Wrapper):
+    """Notes the most bytes that were asked for and not yet taken."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.under_way = self.most = 0
+
+    def fetch(self, ranges):
+        """Answers, counted between being asked for and being taken."""
+
+        class Counted:
+            def __init__(self, inner, watched):
+                self.inner, self.watched = iter(inner), watched
+
+            def __iter__(self):
+                return self
+
+            def __next__(self):
+                wanted = next(self.inner)
+                self.watched.under_way += wanted.end - wanted.start
+                self.watched.most = max(self.watched.most, self.watched.under_way)
+                return wanted
+
+        for fetched in super().fetch(Counted(ranges, self)):
+            yield fetched
+            self.under_way -= len(fetched.data)
+
+
+@pytest.mark.parametrize(("room", "most"), [(240, 240), (150, 144), (48, 48), (1, 48)])
+def test_no_more_is_under_way_than_there_is_room_for(room, most):
+    """Ranges wait for their turn where the memory for them is full, and one is always under way."""
+    watched = Watched(MemoryStorage({"a": bytes(480)}))
+    ranges = {ByteRange("a", start, start + 48): 48 for start in range(0, 480, 48)}
+    fetched = list(_fetch(watched, ranges, InHand(), room))
+    assert {done.range for done in fetched} == ranges.keys()
+    assert watched.most == most
+    assert watched.under_way == 0
+
+
+def test_large_frames_are_not_all_under_way_at_once():
+    """Of frames larger than a MiB fewer are fetched at once."""
+    side = 4096
+    data = make.encode(make.image(Rows=side, Columns=side, PixelData=bytes(2 * side**2)))
+    held = Held({str(number): data for number in range(4)})
+    watched = Watched(held.memory)
+    assert [frame.error for frame in fetch_frames(watched, SERIES, held.slices)] == [None] * 4
+    assert watched.most == 2 * 2 * side**2

@@ -28,8 +28,8 @@ MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 _REQUEST_TIMEOUT_S = 8.0
 _RETRY_TIMEOUT_S = 12.0
 _API_LIMIT_S = 20.0
-# Shares of the memory. While a frame is decoded it takes several times its bytes, beside those that are done.
-_FRAME_SHARE, _PICTURE_SHARE = 16, 3
+# A share of the memory. While a frame is decoded it takes several times its bytes, beside what waits.
+_FRAME_SHARE = 16
 # Colour, which frame each pixel is of, and what it is resized from.
 _BYTES_A_PIXEL = 32
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
@@ -127,7 +127,6 @@ def _settings(environment: Mapping[str, str]) -> Settings:
         limits = replace(
             limits,
             frame_bytes=min(limits.frame_bytes, available // _FRAME_SHARE),
-            picture_bytes=min(limits.picture_bytes, available // _PICTURE_SHARE),
             matrix_pixels=min(limits.matrix_pixels, available // _BYTES_A_PIXEL),
         )
     nowhere = Path("/tmp")  # noqa: S108 - no local cache is used

@@ -6,7 +6,13 @@ import alone costs a cold start more than a hundred milliseconds.
 """
 
 from dicom_series_preview.decode.colour import is_colour, to_rgb
-from dicom_series_preview.decode.frame import decode_frame, decode_words, has_means
+from dicom_series_preview.decode.frame import (
+    decode_frame,
+    decode_words,
+    decoded_bytes,
+    has_means,
+    reductions,
+)
 from dicom_series_preview.decode.overlays import embedded_overlay, own_overlay
 from dicom_series_preview.decode.registry import CodecInfo, codecs
 from dicom_series_preview.decode.values import Decoded, Words
@@ -18,9 +24,11 @@ __all__ = [
     "codecs",
     "decode_frame",
     "decode_words",
+    "decoded_bytes",
     "embedded_overlay",
     "has_means",
     "is_colour",
     "own_overlay",
+    "reductions",
     "to_rgb",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.decode.bits import container_bits, stored_values
-from dicom_series_preview.decode.registry import find_codec
+from dicom_series_preview.decode.registry import find_codec, reductions_of
 from dicom_series_preview.decode.values import Decoded, reduced_shape
 from dicom_series_preview.errors import DecodeError
 from dicom_series_preview.settings import Limits
@@ -82,6 +82,11 @@ def decode_words(
     return codec.decode(data, pixels)
 
 
+def reductions(pixels: PixelDescription) -> tuple[int, ...]:
+    """The reductions that `decode_frame` may give for less work; none where there are no means to give."""
+    return reductions_of(pixels) if has_means(pixels) else ()
+
+
 def has_means(pixels: PixelDescription) -> bool:
     """Whether the mean of two stored values means something: not of palette indices, nor of 1-bit samples."""
     return (
@@ -89,6 +94,12 @@ def has_means(pixels: PixelDescription) -> bool:
         and pixels.palette is None
         and "PALETTE" not in (pixels.photometric_interpretation)
     )
+
+
+def decoded_bytes(pixels: PixelDescription) -> int:
+    """The size of a frame's stored values; of descriptions that `decode_frame` does not refuse."""
+    bits = container_bits(pixels.bits_allocated)
+    return pixels.rows * pixels.columns * pixels.samples_per_pixel * bits // 8
 
 
 def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
@@ -99,9 +110,7 @@ def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
         raise DecodeError(f"{pixels.samples_per_pixel} samples a pixel cannot be shown")
     if not 1 <= pixels.bits_allocated <= 64:
         raise DecodeError(f"{pixels.bits_allocated} bits allocated is no layout of pixels")
-    decoded = (
-        pixels.rows * pixels.columns * pixels.samples_per_pixel * container_bits(pixels.bits_allocated) // 8
-    )
+    decoded = decoded_bytes(pixels)
     if decoded > limit_bytes:
         raise DecodeError(f"the frame has {decoded:,} bytes, more than the limit of {limit_bytes:,}")
 

@@ -79,6 +79,11 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     return Words(samples, header.precision, lossless=header.lossless, photometric_interpretation=photometric)
 
 
+def jpeg_reductions(pixels: PixelDescription) -> tuple[int, ...]:
+    """Half a grey frame is no less work than the whole one: see `decode_jpeg_reduced`."""
+    return (2, 4, 8) if pixels.samples_per_pixel == 3 else (4, 8)
+
+
 def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
     """Decode a frame of 8-bit samples at 1/2, 1/4 or 1/8, by smaller inverse DCTs; any other one fully.
 
@@ -91,12 +96,7 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
     check_dimensions(header, pixels)
     _check_scans(codestream, header)
     mode = "RGB" if len(header.component_ids) == 3 else "L"
-    worthwhile = mode == "RGB" or reduction > 2
-    if (
-        not worthwhile
-        or not _is_reducible(header, pixels)
-        or codestream.find(b"\xff\xd9", header.scan_offset) < 0
-    ):
+    if not _is_reducible(header, pixels) or codestream.find(b"\xff\xd9", header.scan_offset) < 0:
         return decode_jpeg(codestream, pixels)
     rows, columns = reduced_shape(pixels, reduction)[:2]
     # Naming one colour space for both sides is libjpeg's way of not converting; which one does not matter.

@@ -29,6 +29,13 @@ class ReducedDecodeFunction(Protocol):
         """Decode, or raise DecodeError."""
 
 
+class ReductionsFunction(Protocol):
+    """The reductions of a frame that are less work than the whole."""
+
+    def __call__(self, pixels: PixelDescription, /) -> tuple[int, ...]:
+        """2, 4 and 8, or some of them."""
+
+
 class NativeDecodeFunction(Protocol):
     """Decodes one native frame."""
 
@@ -47,6 +54,7 @@ class Codec:
         module: The module whose `__version__` is the decoder's.
         decode: The function for encapsulated syntaxes.
         decode_reduced: The function for the same at reduced resolution, where that is less work.
+        reductions: Tells for which reductions it is.
         decode_native: The function for native ones.
     """
 
@@ -56,6 +64,7 @@ class Codec:
     module: str
     decode: DecodeFunction | None = field(default=None, repr=False)
     decode_reduced: ReducedDecodeFunction | None = field(default=None, repr=False)
+    reductions: ReductionsFunction = field(default=lambda _pixels: (), repr=False)
     decode_native: NativeDecodeFunction | None = field(default=None, repr=False)
 
 
@@ -78,13 +87,14 @@ class CodecInfo:
 
 _OWN = ("dicom-series-preview", "dicom_series_preview._version")
 _JPEG_LOSSLESS = ("libjpeg-turbo (imagecodecs)", "imagecodecs", jpeg.decode_jpeg)
-_JPEG = (*_JPEG_LOSSLESS, jpeg.decode_jpeg_reduced)
+_JPEG = (*_JPEG_LOSSLESS, jpeg.decode_jpeg_reduced, jpeg.jpeg_reductions)
 _JPEG_LS = ("CharLS (imagecodecs)", "imagecodecs", jpegls.decode_jpegls)
 _JPEG_2000 = (
     "OpenJPEG (pylibjpeg-openjpeg)",
     "openjpeg",
     jpeg2000.decode_jpeg2000,
     jpeg2000.decode_jpeg2000_reduced,
+    jpeg2000.jpeg2000_reductions,
 )
 _ROOT = "1.2.840.10008.1.2"
 
@@ -162,6 +172,12 @@ def find_codec(uid: str) -> Codec:
         reason = f"no decoder for {codec.name} ({uid}): imagecodecs was installed without it"
         raise UnsupportedTransferSyntaxError(uid, reason)
     return codec
+
+
+def reductions_of(pixels: PixelDescription) -> tuple[int, ...]:
+    """The reductions of a frame that are less work than the whole; none where nothing decodes it."""
+    codec = _CODECS.get(pixels.transfer_syntax_uid)
+    return codec.reductions(pixels) if codec is not None else ()
 
 
 def codecs() -> list[CodecInfo]:

@@ -5,71 +5,53 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from urllib.parse import unquote
 
 import PIL
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.contrast import (
-    COLOUR,
-    Applied,
-    AutoWindow,
-    ContrastSpec,
-    needs_statistics,
-    padding_mask,
-    render,
-    resolve,
-)
-from dicom_series_preview.decode import Decoded, is_colour, to_rgb
+from dicom_series_preview.contrast import Applied, ContrastSpec, needs_statistics
+from dicom_series_preview.decode import is_colour
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
-    DecodeError,
     LimitError,
     NoImageError,
     ObjectChangedError,
-    ObjectError,
     RequestError,
     StorageError,
     UndecodableError,
     counted,
 )
-from dicom_series_preview.frames import Terms, fetch_frames
+from dicom_series_preview.frames import Terms
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
-from dicom_series_preview.headers import NATIVE_TRANSFER_SYNTAXES
 from dicom_series_preview.index import Index, Skipped, untiled
-from dicom_series_preview.layout import draw_overlay, failed_tile, fitted_size, grid, resize, tile_size
+from dicom_series_preview.layout import failed_tile, fitted_size, grid, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
-from dicom_series_preview.service.assemble import Gaps, Wanted, assemble, reason_of
-from dicom_series_preview.service.overlays import Overlay, overlay_of
-from dicom_series_preview.service.reduced import area_of, decode_for_tile, level_reduction, wanted_reduction
+from dicom_series_preview.service.assemble import reason_of
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
+from dicom_series_preview.service.tiles import paint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from dicom_series_preview.frames import FrameBytes
     from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
+    from dicom_series_preview.layout import Tile
     from dicom_series_preview.requests import IndexRequest, Picture
     from dicom_series_preview.selection import SortedStack
     from dicom_series_preview.series import IndexCache
+    from dicom_series_preview.service.tiles import Painted
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Storage
-
-    Tile = NDArray[np.uint8]
 
 _REFRESHES = 2
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 3
+RENDERER = 4
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
@@ -158,18 +140,21 @@ class PreviewService:
         for attempt in range(_REFRESHES + 1):
             try:
                 with watch.phase("pixels"):
-                    frames = self._decode(plan)
+                    located: dict[str, Sequence[FrameLocation]] = {}
+                    terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
+                    painted = paint(self.storage, plan, terms)
+                    self._opener(watch).keep_locations(plan.opened, located)
                 break
             except ObjectChangedError:
                 if attempt == _REFRESHES:
                     raise
-                # The index is older than the objects: what was fetched is dropped, and the series read anew.
+                # The index is older than the objects: what was painted is dropped, and the series read anew.
                 plan = self._plan(plan.request, watch, refresh=True)
         opened, shape, picture = plan.opened, plan.shape, plan.picture
         with watch.phase("render"):
-            tiles, reported, warnings = _paint(plan, frames)
+            tiles, reported, warnings = _tell(plan, painted)
         if all(tile.error is not None for tile in reported):
-            _raise_failure(plan, frames, reported)
+            _raise_failure(plan, painted, reported)
         with watch.phase("encode"):
             image = grid(tiles, shape.columns, shape.rows, *plan.tile)
             data = encode(image, picture.image_format, picture.quality)
@@ -244,50 +229,6 @@ class PreviewService:
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
         )
         return plan
-
-    def _decode(self, plan: Plan) -> dict[int, _Frame]:
-        """Fetch and decode the chosen slices; by row of the index."""
-        frames = {}
-        reductions = plan.reductions()
-        held = 0
-        _check_weight(plan.least_bytes(reductions, self.limits), self.limits)
-        located: dict[str, Sequence[FrameLocation]] = {}
-        terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
-
-        def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
-            for fetched in fetch_frames(self.storage, plan.opened.name, slices, terms):
-                plan.watch.check()
-                yield fetched
-
-        for fetched in fetch([item for item in plan.slices if not item.part_rows]):
-            item = fetched.slice
-            if fetched.error is not None:
-                frames[item.row] = _Frame(item, None, fetched.error)
-                continue
-            try:
-                decoded = decode_for_tile(
-                    fetched,
-                    plan.size(item),
-                    plan.shape.contrasts,
-                    reductions[item.row],
-                    self.limits.frame_bytes,
-                )
-            except ObjectError as error:
-                frames[item.row] = _Frame(item, None, error)
-                continue
-            overlay = overlay_of(fetched, plan.size(item), self.limits.frame_bytes)
-            frames[item.row] = _Frame(item, decoded, overlay=overlay)
-            held += decoded.samples.nbytes
-            _check_weight(held, self.limits)
-        wanted = [
-            Wanted(item, plan.index.parts(item), level_reduction(item, plan.size(item)))
-            for item in plan.slices
-            if item.part_rows
-        ]
-        for made in assemble(fetch, wanted, self.limits.frame_bytes):
-            frames[made.slice.row] = _Frame(made.slice, made.decoded, made.error, gaps=made.gaps)
-        self._opener(plan.watch).keep_locations(plan.opened, located)
-        return frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,64 +383,16 @@ class Plan:
         own = tile_size(item.pixels.rows, item.pixels.columns, width, *item.pixel_shape)
         return own if own[1] == height else fitted_size(*own, width, height)
 
-    def reductions(self) -> dict[int, int]:
-        """By row of the index, the reduction to try for a slice; none where statistics pool all values."""
-        specs = self.shape.contrasts
+    @property
+    def pooled(self) -> list[Slice]:
+        """The slices whose values are pooled: every grey one, where a contrast depends on them."""
         grey = [item for item in self.slices if not is_colour(item.pixels)]
-        pools = any(needs_statistics(spec, item.contrast) for item in grey for spec in specs)
-        return {
-            item.row: 1 if pools and not is_colour(item.pixels) else wanted_reduction(item, self.size(item))
-            for item in self.slices
-        }
-
-    def least_bytes(self, reductions: Mapping[int, int], limits: Limits) -> int:
-        """What the frames take in bytes at least, all of them at once: as they come, or decoded.
-
-        Frames that are larger than a frame may be are not read.
-
-        Args:
-            reductions: By row of the index, the reduction that is tried; native frames stay whole.
-            limits: Tells how large a frame may be.
-        """
-        whole = {item.file_name: item.object_size for item in self.slices if item.location is None}
-        ranges = [item.location.length for item in self.slices if item.location is not None]
-        decoded = 0
-        for item in self.slices:
-            pixels = item.pixels
-            is_frame = not item.part_rows
-            whole_size = is_frame and pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES
-            size = pixels.rows * pixels.columns * pixels.samples_per_pixel * pixels.bits_allocated // 8
-            if not is_frame or size <= limits.frame_bytes:
-                decoded += size if whole_size else size // reductions[item.row] ** 2
-        fetched = sum(whole.values()) + sum(length for length in ranges if length <= limits.frame_bytes)
-        return max(fetched, decoded)
+        specs = self.shape.contrasts
+        return grey if any(needs_statistics(spec, item.contrast) for item in grey for spec in specs) else []
 
     def cost(self) -> Cost:
         """What it has taken so far."""
         return self.watch.cost()
-
-
-def _check_weight(size: int, limits: Limits) -> None:
-    """Refuse a picture whose frames would not fit into memory.
-
-    Raises:
-        LimitError: They have more bytes than is allowed.
-    """
-    if size > limits.picture_bytes:
-        raise LimitError(
-            "series", f"its images to be shown have more than {limits.picture_bytes:,} bytes together"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """A slice's stored values, what is missing of them and drawn over them; or why there are none."""
-
-    slice: Slice
-    decoded: Decoded | None
-    error: ObjectError | StorageError | None = None
-    overlay: Overlay = field(default_factory=Overlay)
-    gaps: Gaps | None = None
 
 
 def _version(item: Slice) -> tuple[object, ...]:
@@ -507,9 +400,9 @@ def _version(item: Slice) -> tuple[object, ...]:
     return item.file_name, item.object_version, item.object_size, item.frame_number
 
 
-def _raise_failure(plan: Plan, frames: dict[int, _Frame], reported: list[ReportedTile]) -> NoReturn:
+def _raise_failure(plan: Plan, painted: dict[int, Painted], reported: list[ReportedTile]) -> NoReturn:
     """Say why no tile is left: the storage withholds all of them, or they cannot be decoded."""
-    error = frames[plan.slices[0].row].error
+    error = painted[plan.slices[0].row].cells[0].error
     if isinstance(error, StorageError):
         raise error
     count = len(plan.slices)
@@ -550,21 +443,18 @@ def _unusual_orientation(plan: Plan) -> list[str]:
     return [unusual] if unusual else []
 
 
-def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
-    """Every cell's tile, what to report of it, and warnings."""
-    shape = plan.shape
-    pooled = {id(spec): _pool(spec, frames.values()) for spec in shape.contrasts}
+def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[ReportedTile], list[str]]:
+    """Every cell's tile, what to report of it, and warnings; in the order of the plan."""
     tiles: list[Tile] = []
     reported: list[ReportedTile] = []
     warnings: Counter[str] = Counter()
     for item in plan.slices:
-        frame = frames[item.row]
-        if frame.gaps is not None:
-            warnings.update(frame.gaps.warnings(item.file_name))
-        for spec in shape.contrasts:
-            tile, contrast, error = _tile(plan, frame, spec, pooled[id(spec)], warnings)
-            row, column = divmod(len(tiles), shape.columns)
-            tiles.append(tile)
+        shown, error = painted[item.row], None
+        warnings.update(shown.missing)
+        for cell in shown.cells:
+            row, column = divmod(len(tiles), plan.shape.columns)
+            error = None if cell.error is None else reason_of(cell.error)
+            tiles.append(failed_tile(*plan.tile) if cell.tile is None else cell.tile)
             reported.append(
                 ReportedTile(
                     row=row,
@@ -577,22 +467,21 @@ def _paint(plan: Plan, frames: dict[int, _Frame]) -> tuple[list[Tile], list[Repo
                     primary_position=item.primary_position,
                     position=plan.positions[item.row],
                     patient_orientation=_patient_orientation(item),
-                    contrast=contrast,
+                    contrast=None if cell.applied is None else _reported(cell.applied),
                     error=error,
                     area=_area(plan.index, item),
                     frames=max(1, len(item.part_rows)),
-                    failed_frames=len(frame.gaps.failed) if frame.gaps is not None else 0,
+                    failed_frames=shown.failed_frames,
                 )
             )
+            if cell.applied is not None and cell.applied.warning:
+                warnings[cell.applied.warning] += 1
         if error is not None:
             number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
-        warnings.update(frame.overlay.warnings)
-    return (
-        tiles,
-        reported,
-        [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()],
-    )
+        warnings.update(shown.overlay_warnings)
+    texts = [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()]
+    return tiles, reported, texts
 
 
 def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:
@@ -603,46 +492,6 @@ def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:
     frame = parts[0].frame.pixels
     is_part = rows < frame.rows or columns < frame.columns
     return (max(0, -parts[0].top), max(0, -parts[0].left), rows, columns) if is_part else None
-
-
-def _pool(spec: ContrastSpec, frames: Any) -> AutoWindow:  # noqa: ANN401 - a view of a dict's values
-    """The statistics of the slices shown, where the contrast depends on them."""
-    pooled = AutoWindow()
-    grey = [f for f in frames if f.decoded is not None and not is_colour(f.slice.pixels)]
-    if any(needs_statistics(spec, frame.slice.contrast) for frame in grey):
-        for frame in grey:
-            # A broken lookup table has no values to pool; rendering the slice says so.
-            with suppress(DecodeError):
-                samples = frame.decoded.samples
-                pooled.add(frame.gaps.known(samples) if frame.gaps else samples, frame.slice.contrast)
-    return pooled
-
-
-def _tile(
-    plan: Plan, frame: _Frame, spec: ContrastSpec, pooled: AutoWindow, warnings: Counter[str]
-) -> tuple[Tile, AppliedContrast | None, str | None]:
-    """One slice under one contrast."""
-    item, decoded = frame.slice, frame.decoded
-    if decoded is None:
-        return failed_tile(*plan.tile), None, reason_of(frame.error) if frame.error is not None else None
-    try:
-        if is_colour(item.pixels):
-            applied, padding = COLOUR, None
-            shown = to_rgb(decoded, item.pixels)
-        else:
-            applied = resolve(spec, item.contrast, pooled)
-            padding = padding_mask(decoded.samples, item.contrast)
-            shown = render(decoded, item.pixels, item.contrast, applied)
-    except DecodeError as error:
-        return failed_tile(*plan.tile), None, error.reason
-    if applied.warning:
-        warnings[applied.warning] += 1
-    if frame.gaps is not None:
-        shown = frame.gaps.painted(shown)
-    tile = resize(shown, plan.size(item), padding, area_of(decoded, item))
-    if frame.overlay.opacity is not None:
-        tile = draw_overlay(tile, frame.overlay.opacity)
-    return tile, _reported(applied), None
 
 
 def _reported(applied: Applied) -> AppliedContrast:

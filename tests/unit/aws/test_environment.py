@@ -49,15 +49,15 @@ def test_an_environment_that_lacks_something(environment: dict[str, str], named:
 
 
 def test_limits_that_the_memory_bears() -> None:
-    """Frames and pictures fit the function's memory, unless a variable says otherwise."""
+    """Frames and levels fit the function's memory, unless a variable says otherwise."""
     set_up = {"PREVIEW_ROOTS": json.dumps({"default": "memory"}), "PREVIEW_DATA": "/data"}
     memory = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1536"}
     limits = Deployment.from_environment({**set_up, **memory}).settings.limits
-    assert (limits.frame_bytes, limits.picture_bytes) == (96 * 2**20, 512 * 2**20)
-    assert (limits.matrix_pixels, limits.seconds) == (48 * 2**20, math.inf)
+    assert (limits.frame_bytes, limits.matrix_pixels) == (96 * 2**20, 48 * 2**20)
+    assert limits.seconds == math.inf
     named = {"DICOM_SERIES_PREVIEW_MAX_FRAME_BYTES": "1000", "DICOM_SERIES_PREVIEW_RETRIES": "1"}
     settings = Deployment.from_environment({**set_up, **memory, **named}).settings
-    assert (settings.limits.frame_bytes, settings.limits.picture_bytes) == (1000, 512 * 2**20)
+    assert (settings.limits.frame_bytes, settings.limits.matrix_pixels) == (1000, 48 * 2**20)
     assert (settings.max_retries, settings.request_timeout_s) == (1, 8.0)
 
 

@@ -1,0 +1,324 @@
+"""Slices -> tiles: frame by frame is fetched, decoded, painted and dropped, so that memory stays bounded.
+
+What a contrast has to know of all slices before it can show one (the statistics of an automatic window) is
+gathered in a pass of its own. Frames wait for the second pass within a budget; those beyond it are fetched
+again.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, TypeAlias
+
+from dicom_series_preview.contrast import COLOUR, Applied, AutoWindow, padding_mask, render, resolve
+from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is_colour, to_rgb
+from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
+from dicom_series_preview.frames import FrameBytes, fetch_frames, frame_length
+from dicom_series_preview.layout import Tile, draw_overlay, resize
+from dicom_series_preview.service.assemble import Gaps, Wanted, assemble
+from dicom_series_preview.service.overlays import Overlay, overlay_of
+from dicom_series_preview.service.reduced import (
+    Attempt,
+    Trial,
+    Verdict,
+    area_of,
+    judge,
+    level_reduction,
+    reduce_once_more,
+    trial_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.contrast import ContrastSpec
+    from dicom_series_preview.frames import Terms
+    from dicom_series_preview.index import Slice
+    from dicom_series_preview.service.preview import Plan
+    from dicom_series_preview.storage import Storage
+
+# What frames may take that wait for the statistics of all, and for the verdict on the first.
+_WAITING_BYTES, _HELD_BYTES = 128 * 2**20, 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One slice under one contrast.
+
+    Attributes:
+        tile: What is shown, or None where there is an error.
+        applied: The contrast that is applied, or None where there is an error.
+        error: Why it cannot be shown, or None.
+        reduction: What rows and columns of the frame were divided by in decoding.
+    """
+
+    tile: Tile | None
+    applied: Applied | None
+    error: ObjectError | StorageError | None = None
+    reduction: int = 1
+
+
+Cells: TypeAlias = tuple[Cell, ...]
+"""One slice under each of a picture's contrasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A slice's cells, and what a viewer should know of it.
+
+    Attributes:
+        cells: The slice under each of the picture's contrasts.
+        missing: Of a slice that is put together, what a viewer should know of its gaps.
+        failed_frames: How many frames of such a slice cannot be shown.
+        overlay_warnings: Which overlay planes are left out, and why.
+    """
+
+    cells: Cells
+    missing: tuple[str, ...] = ()
+    failed_frames: int = 0
+    overlay_warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _DecodedFrame:
+    """A slice's stored values, what is missing of them and drawn over them."""
+
+    slice: Slice
+    decoded: Decoded = field(repr=False)
+    overlay: Overlay = field(default_factory=Overlay, repr=False)
+    gaps: Gaps | None = field(default=None, repr=False)
+
+
+_Frame: TypeAlias = FrameBytes | _DecodedFrame
+
+
+def paint(
+    storage: Storage, plan: Plan, terms: Terms, waiting_bytes: int = _WAITING_BYTES
+) -> dict[int, Painted]:
+    """Fetch and paint the slices of a picture.
+
+    Args:
+        storage: The root the series lies in.
+        plan: The slices and what they are shown with.
+        terms: See `fetch_frames`; its limits also hold for decoding.
+        waiting_bytes: What frames may take that wait for the statistics of all.
+
+    Returns:
+        The slices by row of the index. They depend on the slices alone, and not on the order in which the
+        storage answers.
+
+    Raises:
+        ObjectChangedError: An object is not the version that was planned any more.
+        StorageUnavailableError: The storage fails beyond every retry.
+        CredentialsError: The credentials are refused, or no longer accepted.
+        LimitError: It takes longer than the request may.
+    """
+
+    def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+        for fetched in fetch_frames(storage, plan.opened.name, slices, terms):
+            plan.watch.check()
+            yield fetched
+
+    return dict(_Painter(fetch, plan, terms.limits.frame_bytes).painted(waiting_bytes))
+
+
+class _Painter:
+    """Paints the slices of one picture."""
+
+    def __init__(
+        self, fetch: Callable[[Sequence[Slice]], Iterator[FrameBytes]], plan: Plan, limit_bytes: int
+    ) -> None:
+        self._fetch = fetch
+        self._plan = plan
+        self._limit_bytes = limit_bytes
+        self._pooled = AutoWindow()
+        self._verdicts: dict[int, Verdict] = {}
+
+    def painted(self, waiting_bytes: int) -> Iterator[tuple[int, Painted]]:
+        """Yield each slice's row in the index, and what it looks like."""
+        pooled = self._plan.pooled
+        rows = {item.row for item in pooled}
+        yield from self._paint(self._tried([item for item in self._plan.slices if item.row not in rows]))
+        waiting = self._gather(pooled, waiting_bytes)
+        yield from self._paint(waiting)
+        rows -= {frame.slice.row for frame in waiting}
+        waiting.clear()
+        yield from self._paint(self._frames([item for item in pooled if item.row in rows]))
+
+    def _frames(self, slices: Sequence[Slice]) -> Iterator[_Frame]:
+        """The frames of slices, and slices that are put together of frames."""
+        yield from self._fetch([item for item in slices if not item.part_rows])
+        index = self._plan.index
+        wanted = [
+            Wanted(item, index.parts(item), level_reduction(item, self._plan.size(item)))
+            for item in slices
+            if item.part_rows
+        ]
+        for made in assemble(self._fetch, wanted, self._limit_bytes):
+            if made.decoded is None:
+                yield FrameBytes(made.slice, b"", error=made.error)
+            else:
+                yield _DecodedFrame(made.slice, made.decoded, gaps=made.gaps)
+
+    def _tried(self, slices: Sequence[Slice]) -> Iterator[_Frame]:
+        """The frames of slices that do not depend on each other, after the trial of one where it may pay."""
+        trial = trial_of([item for item in slices if not item.part_rows], self._plan.size)
+        if trial is None:
+            yield from self._frames(slices)
+            return
+        first, rest = _with_probe(trial.probe, slices)
+        held: list[_Frame] | None = []
+        for frame in chain(self._frames(first), self._frames(rest)):
+            if held is None:
+                yield frame
+            elif isinstance(frame, FrameBytes) and frame.slice.row == trial.probe.row:
+                yield self._try(trial, frame)
+                yield from held
+                held = None
+            else:
+                held.append(frame)
+
+    def _try(self, trial: Trial, frame: FrameBytes) -> _Frame:
+        """Decode the probe both ways, for the verdict; the whole frame, or what stands in its way."""
+        try:
+            whole = self._decoded(frame)
+        except (ObjectError, StorageError) as error:
+            return FrameBytes(frame.slice, b"", error=error)
+        cells = self._cells(whole.slice, whole.decoded)
+        if all(cell.tile is not None for cell in cells):
+            verdict = judge(trial.reductions, _tiles(cells), lambda wanted: self._attempt(frame, wanted)[1])
+            if verdict is not None:
+                self._verdicts = dict.fromkeys(trial.rows, verdict)
+        return whole
+
+    def _gather(self, slices: Sequence[Slice], room: int) -> list[_Frame]:
+        """Pool the values of slices.
+
+        Returns:
+            The frames that are kept, and those that failed. Where not all can be kept decoded, each is in its
+            smaller form.
+        """
+        kept: list[_Frame] = []
+        for_all = sum(decoded_bytes(item.pixels) for item in slices) <= room
+        for frame in self._frames(slices):
+            try:
+                whole = self._decoded(frame)
+            except (ObjectError, StorageError) as error:
+                kept.append(FrameBytes(frame.slice, b"", error=error))
+                continue
+            samples = whole.decoded.samples
+            # A broken lookup table has no values to pool; rendering the slice says so.
+            with suppress(DecodeError):
+                self._pooled.add(whole.gaps.known(samples) if whole.gaps else samples, whole.slice.contrast)
+            is_smaller = isinstance(frame, FrameBytes) and len(frame.data) < samples.nbytes
+            keep = frame if is_smaller and not for_all else whole
+            size = len(keep.data) if isinstance(keep, FrameBytes) else samples.nbytes
+            if size <= room:
+                room -= size
+                kept.append(keep)
+        return kept
+
+    def _paint(self, frames: Iterable[_Frame]) -> Iterator[tuple[int, Painted]]:
+        for frame in frames:
+            yield frame.slice.row, self._painted(frame)
+
+    def _painted(self, frame: _Frame) -> Painted:
+        """A slice's cells, of a reduced frame where that is as good as the whole one."""
+        try:
+            if isinstance(frame, FrameBytes) and (cells := self._reduced(frame)):
+                overlay, gaps = self._overlay(frame), None
+            else:
+                whole = self._decoded(frame)
+                cells, overlay, gaps = (
+                    self._cells(whole.slice, whole.decoded, whole.gaps),
+                    whole.overlay,
+                    whole.gaps,
+                )
+        except (ObjectError, StorageError) as error:
+            return Painted(tuple(Cell(None, None, error) for _ in self._plan.shape.contrasts))
+        if overlay.opacity is not None:
+            cells = tuple(_drawn(cell, overlay.opacity) for cell in cells)
+        missing = tuple(gaps.warnings(frame.slice.file_name)) if gaps else ()
+        return Painted(cells, missing, len(gaps.failed) if gaps else 0, overlay.warnings)
+
+    def _reduced(self, frame: FrameBytes) -> Cells:
+        """A slice's cells of a reduced frame; none where they are not as good as those of the whole one."""
+        verdict = self._verdicts.get(frame.slice.row)
+        if verdict is None:
+            return ()
+        cells, attempt = self._attempt(frame, verdict.reduction)
+        return cells if attempt.reduction == 1 or verdict.holds(attempt) else ()
+
+    def _attempt(self, frame: FrameBytes, reduction: int) -> tuple[Cells, Attempt]:
+        """A slice's cells at reduced resolution, and what tells whether they can be trusted."""
+        decoded = self._decode(frame, reduction)
+        cells = self._cells(frame.slice, decoded)
+        if decoded.reduction == 1:
+            return cells, Attempt(1, (), ())
+        once_more = self._cells(frame.slice, reduce_once_more(decoded))
+        return cells, Attempt(decoded.reduction, _tiles(cells), _tiles(once_more))
+
+    def _decoded(self, frame: _Frame) -> _DecodedFrame:
+        """A whole frame and its overlay; raises what stands in the way."""
+        if isinstance(frame, _DecodedFrame):
+            return frame
+        return _DecodedFrame(frame.slice, self._decode(frame), self._overlay(frame))
+
+    def _decode(self, frame: FrameBytes, reduction: int = 1) -> Decoded:
+        if frame.error is not None:
+            raise frame.error
+        return decode_frame(
+            frame.data,
+            frame.slice.pixels,
+            bit_offset=frame.bit_offset,
+            limit_bytes=self._limit_bytes,
+            reduction=reduction,
+        )
+
+    def _overlay(self, frame: FrameBytes) -> Overlay:
+        return overlay_of(frame, self._plan.size(frame.slice), self._limit_bytes)
+
+    def _cells(self, item: Slice, decoded: Decoded, gaps: Gaps | None = None) -> Cells:
+        """A slice's cells, without its overlay."""
+        return tuple(self._cell(item, decoded, gaps, spec) for spec in self._plan.shape.contrasts)
+
+    def _cell(self, item: Slice, decoded: Decoded, gaps: Gaps | None, spec: ContrastSpec) -> Cell:
+        try:
+            if is_colour(item.pixels):
+                applied, padding = COLOUR, None
+                shown = to_rgb(decoded, item.pixels)
+            else:
+                applied = resolve(spec, item.contrast, self._pooled)
+                padding = padding_mask(decoded.samples, item.contrast)
+                shown = render(decoded, item.pixels, item.contrast, applied)
+        except DecodeError as error:
+            return Cell(None, None, error)
+        if gaps is not None:
+            shown = gaps.painted(shown)
+        tile = resize(shown, self._plan.size(item), padding, area_of(decoded, item))
+        return Cell(tile, applied, reduction=decoded.reduction)
+
+
+def _drawn(cell: Cell, opacity: NDArray[np.float32]) -> Cell:
+    """A cell with an overlay."""
+    return cell if cell.tile is None else replace(cell, tile=draw_overlay(cell.tile, opacity))
+
+
+def _tiles(cells: Cells) -> list[Tile]:
+    """The tiles of a slice that can be shown."""
+    return [cell.tile for cell in cells if cell.tile is not None]
+
+
+def _with_probe(probe: Slice, slices: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:
+    """What to ask for first: the probe, and as much as may wait for it; and the rest."""
+    others = [item for item in slices if item.row != probe.row]
+    # Slices that are put together come last, and whole.
+    others.sort(key=lambda item: bool(item.part_rows))
+    lengths = accumulate(frame_length(item) for item in others)
+    fitting = sum(length <= _HELD_BYTES for length in lengths)
+    return [probe, *others[:fitting]], others[fitting:]
