@@ -25,6 +25,7 @@ LIBRARIES = {
     "libarrow": "Apache-2.0",
     "libcharls": "BSD-3-Clause",
     "libjpeg": "IJG AND BSD-3-Clause AND Zlib",
+    "liblcms2": "MIT",
     "liblzma": "0BSD",
     "libopenjp2": "BSD-2-Clause",
     "libparquet": "Apache-2.0",

@@ -66,8 +66,17 @@ UNUSED = (
     "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.js",
     "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.css",
 )
-# imagecodecs brings a hundred codecs; `decode/` imports two of them (decode.jpeg, decode.jpegls).
-IMAGECODECS = ("__init__.py", "imagecodecs.py", "_shared", "_jpeg8", "_jpegls", "licenses", "py.typed")
+# imagecodecs brings a hundred codecs; `decode/` imports three of them (decode.jpeg, .jpeg2000, .jpegls).
+IMAGECODECS = (
+    "__init__.py",
+    "imagecodecs.py",
+    "_shared",
+    "_jpeg2k",
+    "_jpeg8",
+    "_jpegls",
+    "licenses",
+    "py.typed",
+)
 # Folders whose libraries are there for extension modules only.
 LIBRARIES = ("imagecodecs.libs", "numpy.libs", "pillow.libs", "pyarrow")
 STRIPPERS = (

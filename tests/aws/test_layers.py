@@ -255,7 +255,7 @@ class TestBuiltLayers:
         assert all(answer["right"].values()), answer["right"]
         assert answer["families"] == [
             "CharLS (imagecodecs)",
-            "OpenJPEG (pylibjpeg-openjpeg)",
+            "OpenJPEG (imagecodecs, pylibjpeg-openjpeg)",
             "dicom-series-preview",
             "libjpeg-turbo (imagecodecs)",
             "pylibjpeg-rle",

@@ -70,6 +70,42 @@ def _encoded(uid: str) -> bytes:
     }[uid]()
 
 
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_grey_jpeg2000_is_what_another_decoder_gives(bits, signed):
+    """Grey samples of any precision and sign, lossless and lossy, are those of pylibjpeg-openjpeg."""
+    lowest = -(1 << bits - 1) if signed else 0
+    words = np.random.default_rng(bits).integers(lowest, lowest + (1 << bits), (64, 48))
+    dtype = np.dtype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
+    pixels = _grey(J2K_LOSSLESS, bits, int(signed), 8 * dtype.itemsize)
+    for options in ({}, {"compression_ratios": [4]}):
+        codestream = bytes(_j2k(words.astype(dtype), bits, **options))
+        expected = np.frombuffer(openjpeg.utils.decode_pixel_data(codestream, version=2), dtype)
+        found = decode_frame(codestream, pixels).samples
+        np.testing.assert_array_equal(found, expected.reshape(64, 48))
+    assert found.dtype == dtype
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def test_the_palette_of_a_jp2_file_is_left_out():
+    """Of a JP2 file, which no frame may be, the codestream alone counts: samples stay indices."""
+    indices = (np.arange(64 * 48).reshape(64, 48) % 4).astype(np.uint8)
+    palette = _box(b"pclr", struct.pack(">HB", 4, 3) + bytes((7, 7, 7)) + bytes(range(12)))
+    mapping = _box(b"cmap", b"".join(struct.pack(">HBB", 0, 1, column) for column in range(3)))
+    header = _box(b"ihdr", struct.pack(">IIHBBBB", 64, 48, 1, 7, 7, 0, 0))
+    colours = _box(b"colr", struct.pack(">BBBI", 1, 0, 0, 16))
+    file = (
+        _box(b"jP  ", b"\r\n\x87\n")
+        + _box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+        + _box(b"jp2h", header + colours + palette + mapping)
+        + _box(b"jp2c", bytes(_j2k(indices, 8)))
+    )
+    np.testing.assert_array_equal(decode_frame(file, _grey(J2K_LOSSLESS, 8, allocated=8)).samples, indices)
+
+
 @pytest.mark.parametrize("uid", [RLE, LOSSLESS, JPEG_LS, J2K_LOSSLESS])
 def test_lossless_codecs_give_back_what_was_encoded(uid):
     """A lossless frame decodes to the very samples, as bytes and as memoryview."""

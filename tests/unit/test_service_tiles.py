@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -83,18 +84,17 @@ def ramps(count: int, side: int) -> list[np.ndarray]:
     return [ramp + 10 * number for number in range(count)]
 
 
+@pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("contrast", ["lung", "auto"])
-def test_memory_does_not_grow_with_the_tiles(contrast):
-    """A mosaic of 200 slices takes hardly more memory than one of 10: frames are dropped once painted."""
+def test_memory_does_not_grow_with_the_tiles(contrast, workers):
+    """A mosaic of 200 slices takes a few frames for each worker more than one of 10: all are dropped."""
     storage = MemoryStorage(series(ramps(200, 512)))
     few, many = plan_of(storage, contrast, 2, 5), plan_of(storage, contrast, 20, 10)
     assert (len(few.slices), len(many.slices)) == (10, 200)
     frame = 2 * 512**2
-    peaks = [
-        peak_of(lambda plan=plan: paint(storage, plan, Terms(), waiting_bytes=MIB)) for plan in (few, many)
-    ]
-    assert peaks[1] < 32 * frame < 200 * frame
-    assert peaks[1] - peaks[0] < 5 * frame
+    peaks = [peak_of(lambda plan=plan: paint(storage, plan, Terms(), MIB, workers)) for plan in (few, many)]
+    assert peaks[1] < (24 + 8 * workers) * frame < 200 * frame
+    assert peaks[1] - peaks[0] < 5 * workers * frame
 
 
 def picture(painted: dict[int, Any]) -> dict[int, list[Any]]:
@@ -124,11 +124,47 @@ def test_frames_beyond_the_budget_are_fetched_again_and_look_the_same(native):
     assert all(wanted.version for wanted in storage.ranges)
 
 
-def test_an_object_that_changes_between_the_passes_is_noticed():
-    """What is fetched again must be the version that was pooled."""
-    objects = series(ramps(3, 16), native=True)
+@pytest.mark.parametrize("contrast", ["lung", "auto"])
+@pytest.mark.parametrize("room", [MIB, 300, 0])
+def test_threads_change_nothing(contrast, room):
+    """However many frames are decoded at once: cells, contrasts and errors are the same."""
+    objects = series(ramps(24, 32))
+    broken = objects["S/004.dcm"]
+    objects["S/004.dcm"] = broken[:-60] + bytes(52) + broken[-8:]
     inner = MemoryStorage(objects)
-    other = series(ramps(4, 16)[1:], native=True)["S/002.dcm"]
+    denied = {"S/007.dcm": AccessDeniedError("memory://objects/S/007.dcm", "no")}
+    storage = doubles.FailingStorage(inner, denied)
+    plan = plan_of(inner, contrast, 6, 4)
+    alone, together = (paint(storage, plan, Terms(), room, workers) for workers in (1, 4))
+    assert picture(alone) == picture(together)
+    errors = [type(together[item.row].cells[0].error) for item in plan.slices]
+    assert errors == [{3: DecodeError, 6: AccessDeniedError}.get(number, type(None)) for number in range(24)]
+
+
+def test_frames_are_decoded_by_as_many_threads_as_are_asked_for():
+    """Codecs that let others run are called in threads of their own; one worker is the caller alone."""
+
+    def started(workers: int) -> int:
+        names = set()
+        threading.setprofile(lambda *_: names.add(threading.current_thread().name))
+        try:
+            paint(storage, plan, Terms(), MIB, workers)
+        finally:
+            threading.setprofile(None)
+        return sum(name.startswith("paint") for name in names)
+
+    storage = MemoryStorage(series(ramps(24, 64)))
+    plan = plan_of(storage, "lung", 6, 4)
+    assert started(1) == 0
+    assert 1 <= started(3) <= 3
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_an_object_that_changes_between_the_passes_is_noticed(native):
+    """What is fetched again must be the version that was pooled."""
+    objects = series(ramps(3, 16), native=native)
+    inner = MemoryStorage(objects)
+    other = series(ramps(4, 16)[1:], native=native)["S/002.dcm"]
     changing = doubles.ChangingStorage(inner, {"S/002.dcm": lambda storage: storage.put("S/002.dcm", other)})
     plan = plan_of(inner, "auto", 3, 1)
     with pytest.raises(ObjectChangedError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +30,7 @@ class AutoWindow:
     Integers of up to 16 bits are counted by stored value, other samples by modality value, so that however
     many pixels are added, no more is kept than a number of distinct values. So many of them are exact; of
     more, see `_Counts`. The order in which slices are added changes nothing. Padding, NaN and infinities are
-    left out.
+    left out. One thread may add; once it has, several may ask.
 
     Args:
         distinct: How many values are told apart.
@@ -40,6 +41,7 @@ class AutoWindow:
         self._histograms: dict[Contrast, _Histogram] = {}
         self._values = _Counts(distinct)
         self._pooled: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
+        self._lock = threading.Lock()
 
     def add(self, samples: NDArray[Any], contrast: Contrast) -> None:
         """Add one slice's stored values.
@@ -69,11 +71,12 @@ class AutoWindow:
         Returns:
             One value for each percent, or None where nothing but padding was added.
         """
-        if self._pooled is None:
-            self._fold()
-            values, counts = self._values.merged()
-            self._pooled = values, np.cumsum(counts)
-        values, ends = self._pooled
+        with self._lock:
+            if self._pooled is None:
+                self._fold()
+                values, counts = self._values.merged()
+                self._pooled = values, np.cumsum(counts)
+            values, ends = self._pooled
         if not values.size:
             return None
         return tuple(_percentile(values, ends, percent) for percent in percents)

@@ -14,7 +14,7 @@ from dicom_series_preview.decode.frame import (
     reductions,
 )
 from dicom_series_preview.decode.overlays import embedded_overlay, own_overlay
-from dicom_series_preview.decode.registry import CodecInfo, codecs
+from dicom_series_preview.decode.registry import CodecInfo, codecs, is_parallel
 from dicom_series_preview.decode.values import Decoded, Words
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "embedded_overlay",
     "has_means",
     "is_colour",
+    "is_parallel",
     "own_overlay",
     "reductions",
     "to_rgb",

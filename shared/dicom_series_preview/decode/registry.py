@@ -51,21 +51,23 @@ class Codec:
         uid: The transfer syntax.
         name: Its name.
         decoder: The library and its package.
-        module: The module whose `__version__` is the decoder's.
+        modules: The modules whose `__version__` is the decoder's; several that share the work.
         decode: The function for encapsulated syntaxes.
         decode_reduced: The function for the same at reduced resolution, where that is less work.
         reductions: Tells for which reductions it is.
         decode_native: The function for native ones.
+        parallel: Decoding whole frames is most of the work of showing them, and lets other threads run.
     """
 
     uid: str
     name: str
     decoder: str
-    module: str
+    modules: tuple[str, ...]
     decode: DecodeFunction | None = field(default=None, repr=False)
     decode_reduced: ReducedDecodeFunction | None = field(default=None, repr=False)
     reductions: ReductionsFunction = field(default=lambda _pixels: (), repr=False)
     decode_native: NativeDecodeFunction | None = field(default=None, repr=False)
+    parallel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class CodecInfo:
         uid: The transfer syntax.
         name: Its name.
         decoder: What decodes it.
-        version: The decoder's version.
+        version: The decoder's version; several in the order of its packages.
     """
 
     uid: str
@@ -85,13 +87,13 @@ class CodecInfo:
     version: str
 
 
-_OWN = ("dicom-series-preview", "dicom_series_preview._version")
-_JPEG_LOSSLESS = ("libjpeg-turbo (imagecodecs)", "imagecodecs", jpeg.decode_jpeg)
+_OWN = ("dicom-series-preview", ("dicom_series_preview._version",))
+_JPEG_LOSSLESS = ("libjpeg-turbo (imagecodecs)", ("imagecodecs",), jpeg.decode_jpeg)
 _JPEG = (*_JPEG_LOSSLESS, jpeg.decode_jpeg_reduced, jpeg.jpeg_reductions)
-_JPEG_LS = ("CharLS (imagecodecs)", "imagecodecs", jpegls.decode_jpegls)
+_JPEG_LS = ("CharLS (imagecodecs)", ("imagecodecs",), jpegls.decode_jpegls)
 _JPEG_2000 = (
-    "OpenJPEG (pylibjpeg-openjpeg)",
-    "openjpeg",
+    "OpenJPEG (imagecodecs, pylibjpeg-openjpeg)",
+    ("imagecodecs", "openjpeg"),
     jpeg2000.decode_jpeg2000,
     jpeg2000.decode_jpeg2000_reduced,
     jpeg2000.jpeg2000_reductions,
@@ -122,31 +124,63 @@ _ENCAPSULATED = (
         *_OWN,
         native.decode_encapsulated,
     ),
-    Codec(f"{_ROOT}.8.1", "Deflated Image Frame Compression", *_OWN, native.decode_deflated_frame),
-    Codec(f"{_ROOT}.5", "RLE Lossless", "pylibjpeg-rle", "rle", rle.decode_rle),
-    Codec(f"{_ROOT}.4.50", "JPEG Baseline (Process 1)", *_JPEG),
-    Codec(f"{_ROOT}.4.51", "JPEG Extended (Process 2 and 4)", *_JPEG),
-    Codec(f"{_ROOT}.4.52", "JPEG Extended (Process 3 and 5, retired)", *_JPEG),
-    Codec(f"{_ROOT}.4.53", "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8, retired)", *_JPEG),
-    Codec(f"{_ROOT}.4.54", "JPEG Spectral Selection, Non-Hierarchical (Process 7 and 9, retired)", *_JPEG),
-    Codec(f"{_ROOT}.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10 and 12, retired)", *_JPEG),
-    Codec(f"{_ROOT}.4.56", "JPEG Full Progression, Non-Hierarchical (Process 11 and 13, retired)", *_JPEG),
-    Codec(f"{_ROOT}.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", *_JPEG_LOSSLESS),
-    Codec(f"{_ROOT}.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction", *_JPEG_LOSSLESS),
-    Codec(f"{_ROOT}.4.80", "JPEG-LS Lossless", *_JPEG_LS),
-    Codec(f"{_ROOT}.4.81", "JPEG-LS Near-Lossless", *_JPEG_LS),
-    Codec(f"{_ROOT}.4.90", "JPEG 2000 (Lossless Only)", *_JPEG_2000),
-    Codec(f"{_ROOT}.4.91", "JPEG 2000", *_JPEG_2000),
-    Codec(f"{_ROOT}.4.201", "High-Throughput JPEG 2000 (Lossless Only)", *_JPEG_2000),
-    Codec(f"{_ROOT}.4.202", "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)", *_JPEG_2000),
-    Codec(f"{_ROOT}.4.203", "High-Throughput JPEG 2000", *_JPEG_2000),
+    Codec(
+        f"{_ROOT}.8.1", "Deflated Image Frame Compression", *_OWN, native.decode_deflated_frame, parallel=True
+    ),
+    Codec(f"{_ROOT}.5", "RLE Lossless", "pylibjpeg-rle", ("rle",), rle.decode_rle),
+    Codec(f"{_ROOT}.4.50", "JPEG Baseline (Process 1)", *_JPEG, parallel=True),
+    Codec(f"{_ROOT}.4.51", "JPEG Extended (Process 2 and 4)", *_JPEG, parallel=True),
+    Codec(f"{_ROOT}.4.52", "JPEG Extended (Process 3 and 5, retired)", *_JPEG, parallel=True),
+    Codec(
+        f"{_ROOT}.4.53",
+        "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8, retired)",
+        *_JPEG,
+        parallel=True,
+    ),
+    Codec(
+        f"{_ROOT}.4.54",
+        "JPEG Spectral Selection, Non-Hierarchical (Process 7 and 9, retired)",
+        *_JPEG,
+        parallel=True,
+    ),
+    Codec(
+        f"{_ROOT}.4.55",
+        "JPEG Full Progression, Non-Hierarchical (Process 10 and 12, retired)",
+        *_JPEG,
+        parallel=True,
+    ),
+    Codec(
+        f"{_ROOT}.4.56",
+        "JPEG Full Progression, Non-Hierarchical (Process 11 and 13, retired)",
+        *_JPEG,
+        parallel=True,
+    ),
+    Codec(f"{_ROOT}.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", *_JPEG_LOSSLESS, parallel=True),
+    Codec(
+        f"{_ROOT}.4.70",
+        "JPEG Lossless, Non-Hierarchical, First-Order Prediction",
+        *_JPEG_LOSSLESS,
+        parallel=True,
+    ),
+    Codec(f"{_ROOT}.4.80", "JPEG-LS Lossless", *_JPEG_LS, parallel=True),
+    Codec(f"{_ROOT}.4.81", "JPEG-LS Near-Lossless", *_JPEG_LS, parallel=True),
+    Codec(f"{_ROOT}.4.90", "JPEG 2000 (Lossless Only)", *_JPEG_2000, parallel=True),
+    Codec(f"{_ROOT}.4.91", "JPEG 2000", *_JPEG_2000, parallel=True),
+    Codec(f"{_ROOT}.4.201", "High-Throughput JPEG 2000 (Lossless Only)", *_JPEG_2000, parallel=True),
+    Codec(
+        f"{_ROOT}.4.202",
+        "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)",
+        *_JPEG_2000,
+        parallel=True,
+    ),
+    Codec(f"{_ROOT}.4.203", "High-Throughput JPEG 2000", *_JPEG_2000, parallel=True),
 )
-_GDCM = ("GDCM (python-gdcm)", "gdcm", gdcm.decode_jpeg2000_part2)
+_GDCM = ("GDCM (python-gdcm)", ("gdcm",), gdcm.decode_jpeg2000_part2)
 _WITH_GDCM = (
     Codec(f"{_ROOT}.4.92", "JPEG 2000 Part 2 Multi-component (Lossless Only)", *_GDCM),
     Codec(f"{_ROOT}.4.93", "JPEG 2000 Part 2 Multi-component", *_GDCM),
 )
-_JPEG_XL = ("libjxl (imagecodecs)", jpegxl.MODULE, jpegxl.decode_jpegxl)
+_JPEG_XL = ("libjxl (imagecodecs)", (jpegxl.MODULE,), jpegxl.decode_jpegxl)
 # imagecodecs has it everywhere but in the Lambda layer, where it would be the largest codec of all.
 _WITH_LIBJXL = (
     Codec(f"{_ROOT}.4.110", "JPEG XL Lossless", *_JPEG_XL),
@@ -180,15 +214,22 @@ def reductions_of(pixels: PixelDescription) -> tuple[int, ...]:
     return codec.reductions(pixels) if codec is not None else ()
 
 
+def is_parallel(pixels: PixelDescription) -> bool:
+    """Whether several whole frames are decoded in less time by several threads."""
+    codec = _CODECS.get(pixels.transfer_syntax_uid)
+    return codec is not None and codec.parallel
+
+
 def codecs() -> list[CodecInfo]:
     """What can be decoded here, in the order of the table; decoders that cannot be imported are left out."""
-    versions = {
-        module: _version(module) for module in dict.fromkeys(codec.module for codec in _CODECS.values())
-    }
+    modules = dict.fromkeys(module for codec in _CODECS.values() for module in codec.modules)
+    versions = {module: _version(module) for module in modules}
     return [
-        CodecInfo(codec.uid, codec.name, codec.decoder, versions[codec.module])
+        CodecInfo(
+            codec.uid, codec.name, codec.decoder, ", ".join(versions[module] for module in codec.modules)
+        )
         for codec in _CODECS.values()
-        if versions[codec.module]
+        if all(versions[module] for module in codec.modules)
     ]
 
 

@@ -3,17 +3,22 @@
 What a contrast has to know of all slices before it can show one (the statistics of an automatic window) is
 gathered in a pass of its own. Frames wait for the second pass within a budget; those beyond it are fetched
 again.
+
+Frames whose codec lets other threads run are decoded and painted several at once (docs/decisions/0011).
 """
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from dicom_series_preview.contrast import COLOUR, Applied, AutoWindow, padding_mask, render, resolve
-from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is_colour, to_rgb
+from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is_colour, is_parallel, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
 from dicom_series_preview.frames import FrameBytes, fetch_frames, frame_length
 from dicom_series_preview.layout import Tile, draw_overlay, resize
@@ -32,6 +37,7 @@ from dicom_series_preview.service.reduced import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     import numpy as np
     from numpy.typing import NDArray
@@ -44,6 +50,8 @@ if TYPE_CHECKING:
 
 # What frames may take that wait for the statistics of all, and for the verdict on the first.
 _WAITING_BYTES, _HELD_BYTES = 128 * 2**20, 32 * 2**20
+# Frames that are decoded at once, and what each of them may have decoded: larger ones go one by one.
+_WORKERS, _PARALLEL_BYTES = min(4, os.cpu_count() or 1), 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +103,15 @@ class _DecodedFrame:
 
 
 _Frame: TypeAlias = FrameBytes | _DecodedFrame
+_Result = TypeVar("_Result")
 
 
 def paint(
-    storage: Storage, plan: Plan, terms: Terms, waiting_bytes: int = _WAITING_BYTES
+    storage: Storage,
+    plan: Plan,
+    terms: Terms,
+    waiting_bytes: int = _WAITING_BYTES,
+    workers: int = _WORKERS,
 ) -> dict[int, Painted]:
     """Fetch and paint the slices of a picture.
 
@@ -107,6 +120,7 @@ def paint(
         plan: The slices and what they are shown with.
         terms: See `fetch_frames`; its limits also hold for decoding.
         waiting_bytes: What frames may take that wait for the statistics of all.
+        workers: Threads that decode and paint.
 
     Returns:
         The slices by row of the index. They depend on the slices alone, and not on the order in which the
@@ -124,18 +138,23 @@ def paint(
             plan.watch.check()
             yield fetched
 
-    return dict(_Painter(fetch, plan, terms.limits.frame_bytes).painted(waiting_bytes))
+    return dict(_Painter(fetch, plan, terms.limits.frame_bytes, workers).painted(waiting_bytes))
 
 
 class _Painter:
     """Paints the slices of one picture."""
 
     def __init__(
-        self, fetch: Callable[[Sequence[Slice]], Iterator[FrameBytes]], plan: Plan, limit_bytes: int
+        self,
+        fetch: Callable[[Sequence[Slice]], Iterator[FrameBytes]],
+        plan: Plan,
+        limit_bytes: int,
+        workers: int,
     ) -> None:
         self._fetch = fetch
         self._plan = plan
         self._limit_bytes = limit_bytes
+        self._workers = workers
         self._pooled = AutoWindow()
         self._verdicts: dict[int, Verdict] = {}
 
@@ -185,10 +204,9 @@ class _Painter:
 
     def _try(self, trial: Trial, frame: FrameBytes) -> _Frame:
         """Decode the probe both ways, for the verdict; the whole frame, or what stands in its way."""
-        try:
-            whole = self._decoded(frame)
-        except (ObjectError, StorageError) as error:
-            return FrameBytes(frame.slice, b"", error=error)
+        whole = self._decoded_or_failed(frame)
+        if isinstance(whole, FrameBytes):
+            return whole
         cells = self._cells(whole.slice, whole.decoded)
         if all(cell.tile is not None for cell in cells):
             verdict = judge(trial.reductions, _tiles(cells), lambda wanted: self._attempt(frame, wanted)[1])
@@ -205,11 +223,9 @@ class _Painter:
         """
         kept: list[_Frame] = []
         for_all = sum(decoded_bytes(item.pixels) for item in slices) <= room
-        for frame in self._frames(slices):
-            try:
-                whole = self._decoded(frame)
-            except (ObjectError, StorageError) as error:
-                kept.append(FrameBytes(frame.slice, b"", error=error))
+        for frame, whole in self._mapped(self._decoded_or_failed, self._frames(slices)):
+            if isinstance(whole, FrameBytes):
+                kept.append(whole)
                 continue
             samples = whole.decoded.samples
             # A broken lookup table has no values to pool; rendering the slice says so.
@@ -224,8 +240,41 @@ class _Painter:
         return kept
 
     def _paint(self, frames: Iterable[_Frame]) -> Iterator[tuple[int, Painted]]:
-        for frame in frames:
-            yield frame.slice.row, self._painted(frame)
+        for frame, painted in self._mapped(self._painted, frames):
+            yield frame.slice.row, painted
+
+    def _mapped(
+        self, function: Callable[[_Frame], _Result], frames: Iterable[_Frame]
+    ) -> Iterator[tuple[_Frame, _Result]]:
+        """Call a function for each frame, in as many threads as there are workers where that takes less time.
+
+        One frame more waits for whichever worker is ready first; no others do. Frames that are not for
+        threads overtake those that are.
+        """
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="paint") as pool:
+            running: deque[tuple[_Frame, Future[_Result]]] = deque()
+            for frame in frames:
+                if not self._is_parallel(frame):
+                    yield frame, function(frame)
+                    continue
+                running.append((frame, pool.submit(function, frame)))
+                if len(running) > self._workers:
+                    first, future = running.popleft()
+                    yield first, future.result()
+            while running:
+                first, future = running.popleft()
+                yield first, future.result()
+
+    def _is_parallel(self, frame: _Frame) -> bool:
+        """Whether a frame is for threads: it is decoded whole, by a codec that lets others run."""
+        return (
+            self._workers > 1
+            and isinstance(frame, FrameBytes)
+            and frame.error is None
+            and frame.slice.row not in self._verdicts
+            and is_parallel(frame.slice.pixels)
+            and decoded_bytes(frame.slice.pixels) <= _PARALLEL_BYTES
+        )
 
     def _painted(self, frame: _Frame) -> Painted:
         """A slice's cells, of a reduced frame where that is as good as the whole one."""
@@ -268,6 +317,13 @@ class _Painter:
         if isinstance(frame, _DecodedFrame):
             return frame
         return _DecodedFrame(frame.slice, self._decode(frame), self._overlay(frame))
+
+    def _decoded_or_failed(self, frame: _Frame) -> _DecodedFrame | FrameBytes:
+        """A whole frame, or what stands in its way."""
+        try:
+            return self._decoded(frame)
+        except (ObjectError, StorageError) as error:
+            return FrameBytes(frame.slice, b"", error=error)
 
     def _decode(self, frame: FrameBytes, reduction: int = 1) -> Decoded:
         if frame.error is not None:
