@@ -443,6 +443,8 @@ class _Progress:
 
     def __init__(self, what: str = "reading headers") -> None:
         self._what = what
+        # Asked once: each time it is, another thread of those that fetch gets the interpreter.
+        self._is_seen = sys.stderr.isatty()
         self._bar: Any = None
         self._task: Any = None
 
@@ -454,7 +456,7 @@ class _Progress:
             self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        if not sys.stderr.isatty() or not total:
+        if not self._is_seen or not total:
             return
         if self._bar is None:
             from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
