@@ -195,7 +195,9 @@ def test_rows_are_written_and_compared(bench: speed.Bench, capsys: pytest.Captur
     assert wall.startswith(
         f"{'met' if row.wall_ratio <= 1.5 else 'MISSED':8}300 native, 30 ms, mosaic, warm: wall"
     )
-    assert peak.startswith("met     300 native, 30 ms, mosaic, warm: peak_mb ")
+    # A process starts with the peak of the one that starts it, which here is all of the tests.
+    is_met = row.product.peak_mb <= 250
+    assert peak.startswith(f"{'met' if is_met else 'MISSED':8}300 native, 30 ms, mosaic, warm: peak_mb ")
 
 
 def test_failure_is_told(bench: speed.Bench) -> None:

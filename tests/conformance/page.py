@@ -49,6 +49,8 @@ ITEMS = {
     15: "Frames and their offset tables",
     16: "Character sets and broken values",
     17: "Broken objects",
+    18: "Overlays",
+    19: "Whole slide images",
 }
 
 UNIT = "tests/unit"
@@ -95,6 +97,12 @@ ELSEWHERE = {
         f"{UNIT}/test_decode_native.py::test_integers_of_every_size_sign_and_byte_order",
         f"{UNIT}/test_decode_native.py::test_float_pixel_data",
     ),
+    Rule(11, "Untiled, each slice of a mosaic lies where it was measured, also over time", "Siemens CSA"): (
+        f"{UNIT}/index/test_untile.py::test_slices_have_the_size_and_place_of_a_tile",
+        f"{UNIT}/index/test_untile.py::test_position_is_moved_from_the_grids_corner_to_the_tiles",
+        f"{UNIT}/index/test_untile.py::test_the_csa_header_says_which_way_slices_go",
+        f"{UNIT}/index/test_untile.py::test_mosaics_over_time_are_locations_times_times",
+    ),
     Rule(
         12,
         "Position along the normal, then InstanceNumber, then time; SliceLocation only without positions",
@@ -139,6 +147,24 @@ ELSEWHERE = {
         f"{UNIT}/test_decode_native.py::test_a_frame_that_is_cut_off_is_refused",
         f"{UNIT}/test_decode_codecs.py::test_cut_off_codestreams_are_refused_in_one_line",
         f"{UNIT}/test_decode_codecs.py::test_rubbish_is_refused",
+    ),
+    Rule(18, "A plane lies where its origin says, whatever it reaches beyond", "PS3.3 C.9.2"): (
+        f"{UNIT}/test_service_overlays.py::test_plane_with_data_is_drawn",
+        f"{UNIT}/test_service_overlays.py::test_plane_that_reaches_out_of_the_image_is_cut",
+        f"{UNIT}/test_service_overlays.py::test_reduced_frames_have_theirs_in_place",
+    ),
+    Rule(18, "Each frame has its own; planes among the pixels' unused bits", "PS3.3 C.9.3; PS3.5 8.1.2"): (
+        f"{UNIT}/test_service_overlays.py::test_frames_have_their_own",
+        f"{UNIT}/test_service_overlays.py::test_plane_in_the_pixel_data_is_drawn",
+    ),
+    Rule(19, "The smallest level is the preview; labels and overviews never are", "PS3.3 C.8.12.4.1.1"): (
+        f"{UNIT}/test_service_parts.py::test_the_preview_of_a_slide_is_its_smallest_level",
+        f"{UNIT}/test_service_parts.py::test_a_label_is_shown_only_when_chosen",
+    ),
+    Rule(19, "Tiles make the total pixel matrix, full or sparse, with odd edges", "PS3.3 C.7.6.17.3"): (
+        f"{UNIT}/test_service_parts.py::test_a_level_is_highdicoms_total_pixel_matrix",
+        f"{UNIT}/test_service_parts.py::test_focal_planes_and_optical_paths_are_slices",
+        f"{UNIT}/test_service_parts.py::test_missing_tiles_are_white_in_colour",
     ),
 }
 

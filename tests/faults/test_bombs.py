@@ -28,7 +28,7 @@ def outcomes() -> dict[str, dict[str, Any]]:
     """What came of each bomb, in a process with an address space of 1.5 GiB."""
     process = subprocess.run(
         [sys.executable, str(Path(bombs.__file__))],
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -79,7 +79,7 @@ def limited(*arguments: object) -> subprocess.CompletedProcess[str]:
     size = bombs.ADDRESS_SPACE
     return subprocess.run(
         [str(doors.SCRIPT), *map(str, arguments)],
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
