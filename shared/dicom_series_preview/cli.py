@@ -168,7 +168,7 @@ _OFFSET = click.option(
 @_PICTURE
 def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Write a grid of images that are spread evenly over SERIES to OUTPUT (.webp, .jpg, .jpeg)."""
-    from dicom_series_preview.requests import MosaicRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.requests import MosaicRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     request = MosaicRequest.from_strings(series, output, _given(options))
     _render(request.series, output, options, lambda service: service.mosaic(request))
@@ -183,7 +183,7 @@ def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - 
 @_PICTURE
 def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Write the one image at a position of SERIES to OUTPUT (.webp, .jpg, .jpeg)."""
-    from dicom_series_preview.requests import ImageRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.requests import ImageRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     request = ImageRequest.from_strings(series, output, _given(options))
     _render(request.series, output, options, lambda service: service.image(request))
@@ -201,7 +201,7 @@ def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401
 @_PICTURE
 def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - as click passes it
     """Write images of SERIES to OUTPUT, each --contrast a column."""
-    from dicom_series_preview.requests import ContrastRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.requests import ContrastRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     request = ContrastRequest.from_strings(series, output, _given(options))
     _render(request.series, output, options, lambda service: service.contrast_mosaic(request))
@@ -216,7 +216,7 @@ def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: 
 @_VERBOSE
 def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Build the indices of one or more SERIES."""
-    from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     if options["output"] and options["cache_dir"]:
         raise RequestError("output", "and --cache-dir exclude each other; give one")
@@ -256,7 +256,7 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
 @_VERBOSE
 def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Print the path of the index of SERIES, built if it is not there or not fresh."""
-    from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     request = IndexRequest.from_strings(series, {})
     _log(verbose=options["verbose"])
@@ -282,7 +282,7 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
 @_VERBOSE
 def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Serve previews over HTTP, with the routes of the serverless application."""
-    from dicom_series_preview.api import open_api  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.api import open_api  # noqa: PLC0415 - loads numpy and pyarrow
     from dicom_series_preview.server import serve as run_server  # noqa: PLC0415 - loads uvicorn and Powertools
 
     roots = {"default": options["root"]}
@@ -365,7 +365,7 @@ def _service(
     name: SeriesName, options: Mapping[str, Any], progress: Callable[[int, int], None]
 ) -> PreviewService:
     """The service for the root that a series lies in."""
-    from dicom_series_preview.service import PreviewService  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.service import PreviewService  # noqa: PLC0415 - loads numpy and pyarrow
     from dicom_series_preview.storage import open_storage  # noqa: PLC0415 - loads obstore and urllib3
 
     cache_dir = options.get("cache_dir")
@@ -378,7 +378,7 @@ def _service(
 
 def _cache(options: Mapping[str, Any], settings: Settings) -> IndexCache | None:
     """Where indices are kept: the cache, the one folder of `build-index --output`, or nowhere."""
-    from dicom_series_preview.api import open_cache  # noqa: PLC0415 - loads numpy, pydicom and pyarrow
+    from dicom_series_preview.api import open_cache  # noqa: PLC0415 - loads numpy and pyarrow
 
     if options.get("no_cache"):
         return None
@@ -443,6 +443,8 @@ class _Progress:
 
     def __init__(self, what: str = "reading headers") -> None:
         self._what = what
+        # Asked once: each time it is, another thread of those that fetch gets the interpreter.
+        self._is_seen = sys.stderr.isatty()
         self._bar: Any = None
         self._task: Any = None
 
@@ -454,7 +456,7 @@ class _Progress:
             self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        if not sys.stderr.isatty() or not total:
+        if not self._is_seen or not total:
             return
         if self._bar is None:
             from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,6 +181,8 @@ def failed_tile(width: int, height: int) -> Tile:
     Returns:
         uint8 (height, width).
     """
+    from PIL import ImageDraw  # noqa: PLC0415 - loads FreeType, which few pictures need
+
     image = Image.new("L", (width, height), _FAILED_GREY)
     draw = ImageDraw.Draw(image)
     right, bottom = width - 1, height - 1

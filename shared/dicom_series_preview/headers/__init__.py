@@ -1,6 +1,13 @@
 """Bytes -> header, or how much more is needed (PS3.5, PS3.10)."""
 
 from dicom_series_preview.headers.convert import Converter
+from dicom_series_preview.headers.dictionary import (
+    dictionary_name,
+    dictionary_vr,
+    keyword,
+    private_name,
+    tag_of,
+)
 from dicom_series_preview.headers.header import (
     PER_FRAME_FUNCTIONAL_GROUPS,
     SHARED_FUNCTIONAL_GROUPS,
@@ -44,11 +51,8 @@ from dicom_series_preview.headers.values import (
     element_from_json,
     element_to_json,
     from_json,
-    keyword,
     private_creator,
-    pydicom,
     tag_key,
-    tag_of,
     to_dataset,
     to_json,
 )
@@ -80,6 +84,8 @@ __all__ = [
     "Window",
     "csa_values",
     "data_set_of",
+    "dictionary_name",
+    "dictionary_vr",
     "element_from_json",
     "element_to_json",
     "fragments",
@@ -91,7 +97,7 @@ __all__ = [
     "overlay_planes",
     "parse",
     "private_creator",
-    "pydicom",
+    "private_name",
     "scan",
     "tag_key",
     "tag_of",

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dicom_series_preview.headers.dictionary import dictionary_vr, private_vr
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -51,10 +53,9 @@ _PERSON_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 @cache
 def pydicom() -> Any:  # noqa: ANN401 - a module
-    """The package pydicom, for which a series whose index is kept does not wait: 60 ms of a cold start."""
+    """The package pydicom, for its data sets and character sets: over 60 ms that nothing else waits for."""
     import pydicom.charset  # noqa: PLC0415
     import pydicom.config  # noqa: PLC0415
-    import pydicom.datadict  # noqa: PLC0415
     import pydicom.dataset  # noqa: PLC0415
     import pydicom.sequence  # noqa: PLC0415
 
@@ -148,11 +149,11 @@ def _dictionary_vr(tag: int, creator: bytes) -> str:
             return "LO"
         name = private_creator(tag, {creator_tag(tag): creator})
         try:
-            return str(pydicom().datadict.private_dictionary_VR(tag, name)) if name else "UN"
+            return private_vr(tag, name) if name else "UN"
         except KeyError:
             return "UN"
     try:
-        return str(pydicom().datadict.dictionary_VR(tag))
+        return dictionary_vr(tag)
     except KeyError:
         return ""
 
@@ -384,23 +385,6 @@ def _name_from_json(name: Mapping[str, str] | None) -> str | None:
     if name is None:
         return None
     return "=".join(name.get(group, "") for group in _PERSON_NAME_GROUPS).rstrip("=")
-
-
-def keyword(tag: int) -> str:
-    """The keyword of a tag, or its `gggg,eeee` where the dictionary has none."""
-    return pydicom().datadict.keyword_for_tag(tag) or f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
-
-
-def tag_of(name: str) -> int:
-    """The tag of a keyword.
-
-    Raises:
-        KeyError: There is no such keyword.
-    """
-    tag = pydicom().datadict.tag_for_keyword(name)
-    if tag is None:
-        raise KeyError(name)
-    return int(tag)
 
 
 def to_dataset(item: Item) -> Dataset:

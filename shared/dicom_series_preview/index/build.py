@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
-from operator import is_
+from operator import eq, is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,33 +187,44 @@ def _of_elements(
 ) -> list[tuple[pa.Field, pa.Array]]:
     """The columns of elements that vary and have no fixed one, and of what no column gives back."""
     columns: list[tuple[pa.Field, pa.Array]] = []
-    remainders: list[dict[str, Any]] = [{} for _ in records]
-    # Lists, not arrays: of an array pyarrow asks whether it is masked, which imports numpy.ma.
-    record_of_row = [row.record for row in rows]
-    taken = pa.array(record_of_row, pa.int64())
+    first_rows: dict[int, int] = {}
+    for i, row in enumerate(rows):
+        first_rows.setdefault(row.record, i)
+    # In the order of their first rows: where each object has one, nothing has to be taken apart or moved.
+    ordered = [records[number] for number in first_rows]
+    remainders: list[dict[str, Any]] = [{} for _ in ordered]
+    place = {number: i for i, number in enumerate(first_rows)}
+    places = [place[row.record] for row in rows]
     for tag in sorted(set[int]().union(*(record.elements for record in records)) - constants.keys()):
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
             columns.append((_element_field(tag, "SQ", pa.utf8(), ""), _per_frame_groups(records, rows)))
-            _add_ill_matched_groups(records, remainders)
+            _add_ill_matched_groups(ordered, remainders)
             continue
-        elements = [record.elements.get(tag) for record in records]
-        for field, values in _element_columns(tag, elements, records):
-            columns.append((field, values.take(taken)))
+        elements = [record.elements.get(tag) for record in ordered]
+        for field, values in _element_columns(tag, elements, ordered):
+            columns.append((field, _taken(values, places)))
             _keep_apart(field, values, elements, remainders)
         _add_lookup_tables(tag, elements, remainders)
-    first_rows = np.unique(record_of_row, return_index=True)[1].tolist()
     for field, values in fixed:
         tag = tag_of_field(field)
         if tag and tag not in constants:
-            elements = [record.elements.get(tag) for record in records]
-            _keep_apart(field, values.take(pa.array(first_rows, pa.int64())), elements, remainders)
+            elements = [record.elements.get(tag) for record in ordered]
+            _keep_apart(field, _taken(values, list(first_rows.values())), elements, remainders)
     if any(remainders):
         # Once an object, not with each of its frames: the text may be long, the frames many.
         texts: list[str | None] = [None] * len(rows)
-        for row, remainder in zip(first_rows, remainders, strict=True):
-            texts[row] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
+        for i, remainder in zip(first_rows.values(), remainders, strict=True):
+            texts[i] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
         columns.append((OTHER_ELEMENTS.field(), pa.array(texts, pa.utf8())))
     return columns
+
+
+def _taken(values: pa.Array, places: Sequence[int]) -> pa.Array:
+    """The values at these places; as they are where that is all of them: the first `take` loads for 30 ms."""
+    if len(values) == len(places) and all(map(eq, places, range(len(places)))):
+        return values
+    # A list, not an array: of an array pyarrow asks whether it is masked, which imports numpy.ma.
+    return values.take(pa.array(places, pa.int64()))
 
 
 def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
@@ -656,7 +667,9 @@ def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Arra
     exact = pa.float64() if pa.types.is_floating(kind) else kind
     exact = pa.list_(exact) if is_list else exact
     try:
-        return bool(column.cast(exact).equals(pa.array(values, exact)))
+        # Not `cast`, whose first use loads for 30 ms.
+        given = column if column.type == exact else pa.array(column.to_pylist(), exact)
+        return bool(given.equals(pa.array(values, exact)))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return False
 

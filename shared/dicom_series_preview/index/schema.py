@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dicom_series_preview.headers import keyword, private_creator, pydicom
+from dicom_series_preview.headers import (
+    dictionary_name,
+    dictionary_vr,
+    keyword,
+    private_creator,
+    private_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +44,7 @@ class Column:
     @cache  # noqa: B019 - columns are constants
     def field(self) -> pa.Field:
         """The Arrow field with its metadata."""
-        vr = str(pydicom().datadict.dictionary_VR(self.tag)) if self.tag else ""
+        vr = dictionary_vr(self.tag) if self.tag else ""
         if " or " in vr:
             vr = vr[:2]
         return pa.field(self.name, self.type, metadata=field_metadata(self.tag, vr, self.description))
@@ -161,9 +167,8 @@ def element_description(tag: int, creator: str) -> str:
     """What the dictionary calls an element."""
     try:
         if tag >> 16 & 1:
-            name = pydicom().datadict.private_dictionary_description(tag, creator) if creator else ""
-            return str(name).strip("[]")
-        return str(pydicom().datadict.dictionary_description(tag))
+            return private_name(tag, creator).strip("[]") if creator else ""
+        return dictionary_name(tag)
     except KeyError:
         return ""
 

@@ -1,0 +1,135 @@
+"""The data dictionary (PS3.6) with known private elements: pydicom's tables, without the rest of pydicom.
+
+A cold start asks for a few names and VRs. pydicom's own functions answer that too, but to import any of its
+modules runs all of the package, some 100 ms; its tables are two modules that hold nothing else, 8 ms.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from functools import cache
+from importlib.machinery import PathFinder
+from typing import Any
+
+# pydicom's entries: VR, multiplicity, name, whether it is retired; a public one ends with its keyword.
+_Public = tuple[str, str, str, str, str]
+_Private = tuple[str, str, str, str]
+
+
+def dictionary_vr(tag: int) -> str:
+    """The VR of a public element, or several, as `US or SS`.
+
+    Raises:
+        KeyError: The dictionary does not have it.
+    """
+    return _public_entry(tag)[0]
+
+
+def dictionary_name(tag: int) -> str:
+    """What the dictionary calls a public element.
+
+    Raises:
+        KeyError: The dictionary does not have it.
+    """
+    return _public_entry(tag)[2]
+
+
+def private_vr(tag: int, creator: str) -> str:
+    """The VR of a creator's element.
+
+    Raises:
+        KeyError: The dictionary does not have it.
+    """
+    return _private_entry(tag, creator)[0]
+
+
+def private_name(tag: int, creator: str) -> str:
+    """What the dictionary calls a creator's element.
+
+    Raises:
+        KeyError: The dictionary does not have it.
+    """
+    return _private_entry(tag, creator)[2]
+
+
+def keyword(tag: int) -> str:
+    """The keyword of a tag, or its `gggg,eeee` where the dictionary has none."""
+    try:
+        word = _public_entry(tag)[4]
+    except KeyError:
+        word = ""
+    return word or f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
+
+
+def tag_of(name: str) -> int:
+    """The tag of a keyword.
+
+    Raises:
+        KeyError: There is no such keyword.
+    """
+    return _tags()[name]
+
+
+@cache
+def _tags() -> dict[str, int]:
+    return {entry[4]: tag for tag, entry in _public().items()}
+
+
+def _public_entry(tag: int) -> _Public:
+    entry = _public().get(tag)
+    if entry is None and not tag >> 16 & 1:
+        repeaters = (entry for bits, mask, entry in _repeaters() if tag & mask == bits)
+        entry = next(repeaters, None)
+    if entry is None:
+        raise KeyError(tag)
+    return entry
+
+
+def _private_entry(tag: int, creator: str) -> _Private:
+    elements = _private()[creator]
+    group, element = f"{tag >> 16:04X}", f"{tag & 0xFFFF:04X}"
+    # Most stand for any block (PS3.5 7.8.1), some for one, a few for any group.
+    for key in (group + element, f"{group}xx{element[2:]}", f"{group[:2]}xxxx{element[2:]}"):
+        if key in elements:
+            return elements[key]
+    raise KeyError(tag)
+
+
+@cache
+def _public() -> dict[int, _Public]:
+    entries: dict[int, _Public] = _table("_dicom_dict").DicomDictionary
+    return entries
+
+
+@cache
+def _private() -> dict[str, dict[str, _Private]]:
+    entries: dict[str, dict[str, _Private]] = _table("_private_dict").private_dictionaries
+    return entries
+
+
+@cache
+def _repeaters() -> list[tuple[int, int, _Public]]:
+    """What stands for several groups or elements, such as 60xx,3000: the bits that count, and their mask."""
+    return [
+        (
+            int(pattern.replace("x", "0"), 16),
+            int("".join("0" if digit == "x" else "F" for digit in pattern), 16),
+            entry,
+        )
+        for pattern, entry in _table("_dicom_dict").RepeatersDictionary.items()
+    ]
+
+
+@cache
+def _table(name: str) -> Any:  # noqa: ANN401 - a module
+    """A module of pydicom's that needs no other one: where pydicom is loaded, the one that it uses itself."""
+    full_name = f"pydicom.{name}"
+    package = None if "pydicom" in sys.modules else importlib.util.find_spec("pydicom")
+    spec = PathFinder.find_spec(full_name, package.submodule_search_locations) if package else None
+    if spec is None or spec.loader is None:
+        return importlib.import_module(full_name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
