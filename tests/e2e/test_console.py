@@ -447,3 +447,11 @@ def test_standard_output_that_is_full(local_root: Path, console_script: str) -> 
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, "error: standard output: no space left on device\n")
+
+
+def test_standard_output_that_is_closed(console_script: str) -> None:
+    """Without a standard output the program ends as with one."""
+    closed = subprocess.run(
+        ["sh", "-c", '"$0" --version >&-', console_script], capture_output=True, text=True, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, "")
