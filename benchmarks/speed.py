@@ -167,6 +167,7 @@ class Bench:
         """Run a process that has nobody's credentials, home or proxy."""
         environment = {
             "PATH": os.environ["PATH"],
+            **{name: value for name, value in os.environ.items() if name.startswith("DICOM_SERIES_PREVIEW_")},
             "HOME": str(self.folder),
             "PYTHONPATH": str(PROJECT / "shared"),
             "AWS_ENDPOINT_URL": self.s3.url,
