@@ -192,9 +192,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             if mode is not None and mode != stat.S_IMODE(temporary.stat().st_mode):
                 temporary.chmod(mode)
             temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)  # it is the target now, unless something failed
     except OSError as error:
         problem = _PLAIN_WORDS.get(error.errno or 0) or (error.strerror or "cannot be written").lower()
         raise OutputError(str(path), problem) from error

@@ -32,6 +32,7 @@ import counting
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError, ClientError
 from gateway import ACCOUNT, REGION, Answer, Gateway, HttpServer, Route, fetch, lambda_api
 from runtime import Artefacts, Function
 
@@ -144,7 +145,7 @@ def _until(succeed: Callable[[], Any], seconds: float = 30) -> None:
     while True:
         try:
             succeed()
-        except Exception:
+        except (BotoCoreError, ClientError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)

@@ -1,8 +1,18 @@
-"""What a command line comes to, and where the end-to-end tests keep their objects."""
+"""A command line in an environment of its own, what it comes to, and where tests keep their objects."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dicom_series_preview import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 BUCKET = "previews"
 
@@ -25,3 +35,33 @@ class Outcome:
     def lines(self) -> list[str]:
         """The lines of stderr."""
         return self.stderr.splitlines()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No test sees the user's credentials, settings, cache or home; each works in a folder of its own."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "DICOM_SERIES_PREVIEW_", "XDG_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("DICOM_SERIES_PREVIEW_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(here)
+    return here
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs a command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        status = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return run

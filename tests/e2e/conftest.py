@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,44 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import counting
 import synthetic
-from commandline import BUCKET, Outcome
-
-from dicom_series_preview import cli
+from commandline import BUCKET, Outcome, clean_environment, command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import servers
 
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No test sees the user's credentials, cache or home; each works in a folder of its own."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "DICOM_SERIES_PREVIEW_", "XDG_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    home.mkdir()
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("DICOM_SERIES_PREVIEW_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.chdir(work)
-    return work
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Runs a command line in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        status = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Outcome(status, captured.out, captured.err)
-
-    return run
+__all__ = ["clean_environment", "command"]
 
 
 @pytest.fixture

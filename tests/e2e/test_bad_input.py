@@ -50,13 +50,13 @@ def refused(command: Callable[..., commandline.Outcome], tmp_path: Path) -> Refu
     """Runs a command line that must be refused; the line it gives, without `error: `."""
 
     def run(*arguments: object) -> str:
-        before = tree(tmp_path / "work", tmp_path / "cache", tmp_path / "home")
+        before = tree(tmp_path / "here", tmp_path / "cache", tmp_path / "home")
         outcome = command(*arguments)
         assert outcome.status == 1
         assert outcome.stdout == ""
         assert len(outcome.lines) == 1, outcome.stderr
         assert outcome.lines[0].startswith("error: ")
-        after = tree(tmp_path / "work", tmp_path / "cache", tmp_path / "home")
+        after = tree(tmp_path / "here", tmp_path / "cache", tmp_path / "home")
         assert {path: data for path, data in after.items() if data is not None} == {
             path: data for path, data in before.items() if data is not None
         }
@@ -158,7 +158,7 @@ def refused(command: Callable[..., commandline.Outcome], tmp_path: Path) -> Refu
         (("mosaic", SERIES, f"{LONG}/a.webp"), "there is no such folder"),
         ((*MOSAIC, "--report", "missing/r.json"), "missing/r.json: there is no such folder"),
         ((*MOSAIC, "--report", "."), "'.' is a directory"),
-        ((*MOSAIC, "--report", "../work/a.webp"), "report: ../work/a.webp is the picture's file too"),
+        ((*MOSAIC, "--report", "../here/a.webp"), "report: ../here/a.webp is the picture's file too"),
     ],
 )
 def test_bad_request_touches_no_storage(arguments: tuple[str, ...], said: str, refused: Refused) -> None:

@@ -411,14 +411,14 @@ def test_no_warnings_in_development_mode(local_root: Path, moto: servers.Moto, d
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (status, "", 1), done.stderr
 
 
-@pytest.mark.parametrize("root", ["root", "./root", "root/", "{here}/root", "{here}/root/"])
+@pytest.mark.parametrize("root", ["data", "./data", "data/", "{here}/data", "{here}/data/"])
 def test_spellings_of_a_root_share_an_index(
     root: str, clean_environment: Path, report_of: Callable[..., dict[str, object]]
 ) -> None:
     """A root is the same however it is written, so that its index is used again."""
-    synthetic.series("S", 3, others=False).write(Path("root"))
+    synthetic.series("S", 3, others=False).write(Path("data"))
     for source in ("built", "cache"):
-        where = root if source == "built" else clean_environment / "root"
+        where = root if source == "built" else clean_environment / "data"
         report = report_of("mosaic", "S", "a.webp", "--root", str(where).format(here=clean_environment))
         assert report["index_source"] == source
 
