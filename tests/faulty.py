@@ -18,9 +18,11 @@ import struct
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
+
+from servers import ServerInThreads
 
 if TYPE_CHECKING:
     import random
@@ -232,7 +234,7 @@ def at_random(rng: random.Random, faults: list[tuple[float, Fault]]) -> Plan:
 # --- the server
 
 
-class FaultyServer:
+class FaultyServer(ServerInThreads):
     """The server; a context manager.
 
     Args:
@@ -254,20 +256,11 @@ class FaultyServer:
         self._seen: Counter[Asked] = Counter()
         self._lock = threading.Lock()
         self._released = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(self._handler())
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *reason: object) -> None:
         self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__(*reason)
 
     @property
     def environment(self) -> dict[str, str]:

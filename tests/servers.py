@@ -229,7 +229,35 @@ class Asked:
     headers: dict[str, str]
 
 
-class ScriptedServer:
+class _ManyServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # a burst of connections is not refused by the kernel
+
+
+class ServerInThreads:
+    """A web server in threads of this process, for as long as its context lasts.
+
+    Args:
+        handler: What answers requests.
+    """
+
+    def __init__(self, handler: type[http.server.BaseHTTPRequestHandler]) -> None:
+        self._server = _ManyServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class ScriptedServer(ServerInThreads):
     """A server that answers as a test says.
 
     Args:
@@ -240,20 +268,7 @@ class ScriptedServer:
         self.asked: list[Asked] = []
         self._answers = answers
         self._lock = threading.Lock()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self.port = self._server.server_port
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self._handler())
 
     def _answer(self, asked: Asked) -> Answer:
         with self._lock:
@@ -292,7 +307,7 @@ class ScriptedServer:
         return Handler
 
 
-class BusyServer:
+class BusyServer(ServerInThreads):
     """A server of objects that refuses what comes while it is busy; over HTTP/1.1, S3's or any web server's.
 
     Args:
@@ -314,18 +329,7 @@ class BusyServer:
         self._retry_after = retry_after
         self._lock = threading.Lock()
         self._under_way = 0
-        self._server = _ManyServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self._handler())
 
     @contextmanager
     def _place(self, path: str) -> Iterator[bool]:
@@ -383,8 +387,3 @@ class BusyServer:
                 pass
 
         return Handler
-
-
-class _ManyServer(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256  # a burst of connections is not refused by the kernel

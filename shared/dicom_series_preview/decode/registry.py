@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
@@ -88,15 +89,29 @@ class CodecInfo:
 
 
 _OWN = ("dicom-series-preview", ("dicom_series_preview._version",))
-_JPEG_LOSSLESS = ("libjpeg-turbo (imagecodecs)", ("imagecodecs",), jpeg.decode_jpeg)
-_JPEG = (*_JPEG_LOSSLESS, jpeg.decode_jpeg_reduced, jpeg.jpeg_reductions)
-_JPEG_LS = ("CharLS (imagecodecs)", ("imagecodecs",), jpegls.decode_jpegls)
-_JPEG_2000 = (
-    "OpenJPEG (imagecodecs, pylibjpeg-openjpeg)",
-    ("imagecodecs", "openjpeg"),
-    jpeg2000.decode_jpeg2000,
-    jpeg2000.decode_jpeg2000_reduced,
-    jpeg2000.jpeg2000_reductions,
+_jpeg_lossless = partial(
+    Codec,
+    decoder="libjpeg-turbo (imagecodecs)",
+    modules=("imagecodecs",),
+    decode=jpeg.decode_jpeg,
+    parallel=True,
+)
+_jpeg = partial(_jpeg_lossless, decode_reduced=jpeg.decode_jpeg_reduced, reductions=jpeg.jpeg_reductions)
+_jpeg_ls = partial(
+    Codec,
+    decoder="CharLS (imagecodecs)",
+    modules=("imagecodecs",),
+    decode=jpegls.decode_jpegls,
+    parallel=True,
+)
+_jpeg_2000 = partial(
+    Codec,
+    decoder="OpenJPEG (imagecodecs, pylibjpeg-openjpeg)",
+    modules=("imagecodecs", "openjpeg"),
+    decode=jpeg2000.decode_jpeg2000,
+    decode_reduced=jpeg2000.decode_jpeg2000_reduced,
+    reductions=jpeg2000.jpeg2000_reductions,
+    parallel=True,
 )
 _ROOT = "1.2.840.10008.1.2"
 
@@ -128,52 +143,22 @@ _ENCAPSULATED = (
         f"{_ROOT}.8.1", "Deflated Image Frame Compression", *_OWN, native.decode_deflated_frame, parallel=True
     ),
     Codec(f"{_ROOT}.5", "RLE Lossless", "pylibjpeg-rle", ("rle",), rle.decode_rle),
-    Codec(f"{_ROOT}.4.50", "JPEG Baseline (Process 1)", *_JPEG, parallel=True),
-    Codec(f"{_ROOT}.4.51", "JPEG Extended (Process 2 and 4)", *_JPEG, parallel=True),
-    Codec(f"{_ROOT}.4.52", "JPEG Extended (Process 3 and 5, retired)", *_JPEG, parallel=True),
-    Codec(
-        f"{_ROOT}.4.53",
-        "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8, retired)",
-        *_JPEG,
-        parallel=True,
-    ),
-    Codec(
-        f"{_ROOT}.4.54",
-        "JPEG Spectral Selection, Non-Hierarchical (Process 7 and 9, retired)",
-        *_JPEG,
-        parallel=True,
-    ),
-    Codec(
-        f"{_ROOT}.4.55",
-        "JPEG Full Progression, Non-Hierarchical (Process 10 and 12, retired)",
-        *_JPEG,
-        parallel=True,
-    ),
-    Codec(
-        f"{_ROOT}.4.56",
-        "JPEG Full Progression, Non-Hierarchical (Process 11 and 13, retired)",
-        *_JPEG,
-        parallel=True,
-    ),
-    Codec(f"{_ROOT}.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", *_JPEG_LOSSLESS, parallel=True),
-    Codec(
-        f"{_ROOT}.4.70",
-        "JPEG Lossless, Non-Hierarchical, First-Order Prediction",
-        *_JPEG_LOSSLESS,
-        parallel=True,
-    ),
-    Codec(f"{_ROOT}.4.80", "JPEG-LS Lossless", *_JPEG_LS, parallel=True),
-    Codec(f"{_ROOT}.4.81", "JPEG-LS Near-Lossless", *_JPEG_LS, parallel=True),
-    Codec(f"{_ROOT}.4.90", "JPEG 2000 (Lossless Only)", *_JPEG_2000, parallel=True),
-    Codec(f"{_ROOT}.4.91", "JPEG 2000", *_JPEG_2000, parallel=True),
-    Codec(f"{_ROOT}.4.201", "High-Throughput JPEG 2000 (Lossless Only)", *_JPEG_2000, parallel=True),
-    Codec(
-        f"{_ROOT}.4.202",
-        "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)",
-        *_JPEG_2000,
-        parallel=True,
-    ),
-    Codec(f"{_ROOT}.4.203", "High-Throughput JPEG 2000", *_JPEG_2000, parallel=True),
+    _jpeg(f"{_ROOT}.4.50", "JPEG Baseline (Process 1)"),
+    _jpeg(f"{_ROOT}.4.51", "JPEG Extended (Process 2 and 4)"),
+    _jpeg(f"{_ROOT}.4.52", "JPEG Extended (Process 3 and 5, retired)"),
+    _jpeg(f"{_ROOT}.4.53", "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8, retired)"),
+    _jpeg(f"{_ROOT}.4.54", "JPEG Spectral Selection, Non-Hierarchical (Process 7 and 9, retired)"),
+    _jpeg(f"{_ROOT}.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10 and 12, retired)"),
+    _jpeg(f"{_ROOT}.4.56", "JPEG Full Progression, Non-Hierarchical (Process 11 and 13, retired)"),
+    _jpeg_lossless(f"{_ROOT}.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)"),
+    _jpeg_lossless(f"{_ROOT}.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction"),
+    _jpeg_ls(f"{_ROOT}.4.80", "JPEG-LS Lossless"),
+    _jpeg_ls(f"{_ROOT}.4.81", "JPEG-LS Near-Lossless"),
+    _jpeg_2000(f"{_ROOT}.4.90", "JPEG 2000 (Lossless Only)"),
+    _jpeg_2000(f"{_ROOT}.4.91", "JPEG 2000"),
+    _jpeg_2000(f"{_ROOT}.4.201", "High-Throughput JPEG 2000 (Lossless Only)"),
+    _jpeg_2000(f"{_ROOT}.4.202", "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)"),
+    _jpeg_2000(f"{_ROOT}.4.203", "High-Throughput JPEG 2000"),
 )
 _GDCM = ("GDCM (python-gdcm)", ("gdcm",), gdcm.decode_jpeg2000_part2)
 _WITH_GDCM = (
