@@ -314,19 +314,15 @@ class BusyServer(ServerInThreads):
         objects: Path to bytes.
         places: Requests served at once; more are answered with 503.
         hold_s: How long each takes, so that requests meet.
-        retry_after: The Retry-After header of a refusal, or empty.
     """
 
-    def __init__(
-        self, objects: dict[str, bytes], *, places: int, hold_s: float = 0.002, retry_after: str = ""
-    ) -> None:
+    def __init__(self, objects: dict[str, bytes], *, places: int, hold_s: float = 0.002) -> None:
         self.served: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.connections = 0
         self._objects = objects
         self._places = places
         self._hold_s = hold_s
-        self._retry_after = retry_after
         self._lock = threading.Lock()
         self._under_way = 0
         super().__init__(self._handler())
@@ -348,8 +344,7 @@ class BusyServer(ServerInThreads):
         with self._place(path) as served:
             time.sleep(self._hold_s)
             if not served:
-                pause = {"Retry-After": self._retry_after} if self._retry_after else {}
-                return Answer(503, pause, b"<Error><Code>SlowDown</Code></Error>")
+                return Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
             data = self._objects[path]
             first, last = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
             part = data[first : last + 1]

@@ -32,22 +32,22 @@ def test_results_come_as_they_are_ready() -> None:
 
 def test_concurrency_is_shared() -> None:
     """Several callers together have no more under way than the storage's limit."""
-    lock = threading.Lock()
+    lock, three = threading.Lock(), threading.Barrier(3)
     running = most = 0
 
-    def read(wanted: ByteRange, abandoned: threading.Event) -> Fetched:
+    def read(wanted: ByteRange, _abandoned: threading.Event) -> Fetched:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        abandoned.wait(0.002)
+        three.wait(10)  # nobody gets on before there are as many as may be
         with lock:
             running -= 1
         return Fetched(wanted, b"", 0, "")
 
     pool = FetchPool(3, read)
     callers = [
-        threading.Thread(target=lambda: list(pool.fetch([ByteRange(str(n)) for n in range(20)])))
+        threading.Thread(target=lambda: list(pool.fetch([ByteRange(str(n)) for n in range(21)])))
         for _ in range(4)
     ]
     for caller in callers:
