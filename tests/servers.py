@@ -97,6 +97,25 @@ class Moto:
         )
 
 
+# moto looks whether a write's condition holds and then writes; S3 does both at once.
+_MOTO = """
+import threading
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication as Application
+from moto.server import main
+
+answer, writing = Application.__call__, threading.Lock()
+
+def one_write_at_a_time(application, environ, start_response):
+    if environ["REQUEST_METHOD"] != "PUT":
+        return answer(application, environ, start_response)
+    with writing:
+        return answer(application, environ, start_response)
+
+Application.__call__ = one_write_at_a_time
+main()
+"""
+
+
 @contextmanager
 def moto_server() -> Iterator[Moto]:
     """An S3 (and more) server: moto, in a process of its own."""
@@ -107,7 +126,7 @@ def moto_server() -> Iterator[Moto]:
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": endpoint,
     }
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", str(port)]
     ready = f"{endpoint}/moto-api/data.json"
     with tempfile.TemporaryDirectory() as scratch, running(command, ready, Path(scratch) / "log"):
         yield Moto(endpoint, environment)
