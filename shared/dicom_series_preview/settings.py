@@ -50,7 +50,8 @@ class Settings:
 
     Attributes:
         cache_dir: The folder that holds `indices/`; an absolute path.
-        concurrency: Requests in flight at once.
+        concurrency: Requests in flight at once, never more; or None: 64 to begin with, and of S3 up to 256
+            while it answers them all.
         max_retries: How often one request is tried again after 429, 5xx, a timeout or a broken connection.
         retry_timeout_s: No retry starts later than this after a request's first try.
         request_timeout_s: The longest one request may take.
@@ -59,7 +60,7 @@ class Settings:
     """
 
     cache_dir: Path
-    concurrency: int = 64
+    concurrency: int | None = None
     max_retries: int = 5
     retry_timeout_s: float = 60.0
     request_timeout_s: float = 30.0

@@ -21,6 +21,7 @@ from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits, Settings
 from dicom_series_preview.storage import MemoryStorage, open_storage
+from dicom_series_preview.storage.throttle import CONCURRENCY
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -239,7 +240,7 @@ def test_long_headers_are_learned(
     learned = [sizes[0] for sizes in by_object.values() if len(sizes) == 1 and sizes[0] != FIRST_RANGE]
     finders = [sizes for sizes in by_object.values() if len(sizes) > 1 or sizes[0] == FIRST_RANGE]
     # Those under way before the first header's length is known are no more than are asked for at once.
-    assert len(learned) >= count - Settings(Path()).concurrency
+    assert len(learned) >= count - CONCURRENCY
     assert max(learned) <= 1.15 * length
     assert sum(map(len, by_object.values())) <= count + len(finders) + 4
     assert report["cost"]["bytes"] <= 1.15 * length * count + len(finders) * FIRST_RANGE + PIXELS

@@ -57,7 +57,7 @@ def test_cache_is_an_absolute_path(
 def test_settings_are_frozen() -> None:
     """Settings do not change once they are read."""
     settings = Settings.from_environment({})
-    assert settings.concurrency == 64
+    assert settings.concurrency is None
     with pytest.raises(FrozenInstanceError):
         settings.concurrency = 1  # type: ignore[misc]
 

@@ -13,6 +13,7 @@ from dicom_series_preview.storage.objectstore import MemoryStorage
 from dicom_series_preview.storage.retry import RetryPolicy
 from dicom_series_preview.storage.roots import is_full_name, parse_root, split_root
 from dicom_series_preview.storage.s3 import S3Storage, bucket_region, resolve_access
+from dicom_series_preview.storage.throttle import CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,7 @@ def open_storage(
     place = parse_root(root, environment)
     policy = retry or RetryPolicy.from_settings(settings)
     if place.kind == "local":
-        return LocalStorage(Path(place.place), settings.concurrency)
+        return LocalStorage(Path(place.place), settings.concurrency or CONCURRENCY)
     if place.kind == "http":
         # It imports urllib3 (50 ms), which the other storages do without.
         from dicom_series_preview.storage.http import open_http  # noqa: PLC0415

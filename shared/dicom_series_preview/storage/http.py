@@ -56,14 +56,14 @@ class HttpStorage:
     Args:
         url: The folder's URL, percent-encoded, without a trailing slash.
         client: Sends the requests.
-        concurrency: Requests in flight at once.
+        throttle: How many requests may be in flight at once.
     """
 
-    def __init__(self, url: str, client: HttpClient, concurrency: int) -> None:
+    def __init__(self, url: str, client: HttpClient, throttle: Throttle) -> None:
         self._url = url
         self._client = client
         self._meter = Meter()
-        self._pool = FetchPool(concurrency, self._read)
+        self._pool = FetchPool(throttle, self._read)
         self._lock = threading.Lock()
         self._speaks_webdav: bool | None = None
         self._warned = False
@@ -319,15 +319,16 @@ def open_http(
     allow_cross_host_redirects: bool,
 ) -> HttpStorage:
     """Open a web server's folder; see `open_storage`. Nothing is asked for yet."""
-    pool = connection_pool(url, environment, settings.concurrency)
+    throttle = Throttle.from_settings(settings)
+    pool = connection_pool(url, environment, throttle.most)
     client = HttpClient(
         pool,
         retry,
-        Throttle(settings.concurrency),
+        throttle,
         settings.request_timeout_s,
         allow_cross_host_redirects=allow_cross_host_redirects,
     )
-    return HttpStorage(url, client, settings.concurrency)
+    return HttpStorage(url, client, throttle)
 
 
 def _past_end(wanted: ByteRange, response: BaseHTTPResponse, url: str) -> Fetched:

@@ -26,6 +26,7 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
 from dicom_series_preview.storage.pool import FetchPool
+from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,7 +62,7 @@ class LocalStorage:
     def __init__(self, root: Path, concurrency: int) -> None:
         self._root = root
         self._meter = Meter()
-        self._pool = FetchPool(concurrency, self._read)
+        self._pool = FetchPool(Throttle(concurrency), self._read)
 
     @property
     def url(self) -> str:

@@ -34,7 +34,7 @@ class ObjectStoreStorage:
             throttling is seen.
         url: The root's URL.
         prefix: The root's place in the store; no slashes at its ends.
-        concurrency: Reads in flight at once, fewer where the store throttles.
+        throttle: How many requests may be in flight at once.
         retry: When a request is tried again.
     """
 
@@ -44,7 +44,7 @@ class ObjectStoreStorage:
         store: ObjectStore,
         url: str,
         prefix: str,
-        concurrency: int,
+        throttle: Throttle,
         retry: RetryPolicy,
     ) -> None:
         self._store = store
@@ -52,8 +52,8 @@ class ObjectStoreStorage:
         self._prefix = prefix
         self._retry = retry
         self._meter = Meter()
-        self._throttle = Throttle(concurrency)
-        self._pool = FetchPool(concurrency, self._read)
+        self._throttle = throttle
+        self._pool = FetchPool(throttle, self._read)
 
     @property
     def url(self) -> str:
@@ -263,7 +263,9 @@ class MemoryStorage(ObjectStoreStorage):
         immutable: bool = False,
     ) -> None:
         store = MemoryStore()
-        super().__init__(store=store, url=url, prefix="", concurrency=concurrency, retry=RetryPolicy(0, 0.0))
+        super().__init__(
+            store=store, url=url, prefix="", throttle=Throttle(concurrency), retry=RetryPolicy(0, 0.0)
+        )
         self._immutable = immutable
         for path, data in (objects or {}).items():
             obstore.put(store, path, data)

@@ -14,23 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from dicom_series_preview.storage.base import ByteRange
+    from dicom_series_preview.storage.throttle import Throttle
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 
 class FetchPool:
-    """Reads ranges in threads, no more at once than the storage's concurrency, for all callers together.
+    """Reads ranges in threads, no more at once than the storage bears, for all callers together.
 
     Args:
-        concurrency: Requests in flight at once.
+        throttle: How many requests that is.
         read: Reads one range or raises a StorageError. It may stop retrying once its event is set.
     """
 
-    def __init__(self, concurrency: int, read: Callable[[ByteRange, threading.Event], Fetched]) -> None:
-        self._concurrency = concurrency
+    def __init__(self, throttle: Throttle, read: Callable[[ByteRange, threading.Event], Fetched]) -> None:
+        self._throttle = throttle
         self._read = read
-        self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="storage")
+        self._executor = ThreadPoolExecutor(throttle.most, thread_name_prefix="storage")
 
     def map(self, function: Callable[[_A], _B], items: Iterable[_A]) -> Iterator[_B]:
         """Call `function` for all items at once; results in the items' order."""
@@ -44,7 +45,9 @@ class FetchPool:
         running: set[Future[Fetched]] = set()
         try:
             while True:
-                while len(running) < self._concurrency and (item := next(wanted, None)) is not None:
+                # What has come is given first: it may decide what is asked for next.
+                callers = self._throttle.callers
+                while len(running) < callers and (item := next(wanted, None)) is not None:
                     future = self._executor.submit(self._read_or_error, item, abandoned)
                     running.add(future)
                     future.add_done_callback(finished.put)

@@ -19,6 +19,7 @@ from dicom_series_preview.errors import StorageError, StorageUnavailableError
 from dicom_series_preview.storage.base import ObjectInfo
 from dicom_series_preview.storage.failures import OBSTORE_ERRORS, s3_error, storage_error
 from dicom_series_preview.storage.objectstore import ObjectStoreStorage, without_markers
+from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 PUBLIC_BUCKETS = {"idc-open-data": "us-east-1"}
 """Buckets that anyone may read and nobody changes, with their region."""
+
+CONCURRENCY = 256
+"""The most requests at once, for a bucket that answers them all, where the settings say nothing."""
 
 REGION_ADDRESS = "https://s3.amazonaws.com"
 DMI_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
@@ -148,7 +152,7 @@ class S3Storage(ObjectStoreStorage):
             store=_store(url, access, settings),
             url=url,
             prefix=prefix,
-            concurrency=settings.concurrency,
+            throttle=Throttle.from_settings(settings, CONCURRENCY),
             retry=retry,
         )
         self._access = access

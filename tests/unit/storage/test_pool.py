@@ -8,6 +8,7 @@ import pytest
 from dicom_series_preview.errors import ObjectNotFoundError
 from dicom_series_preview.storage.base import ByteRange, Fetched
 from dicom_series_preview.storage.pool import FetchPool
+from dicom_series_preview.storage.throttle import Throttle
 
 
 def done(wanted: ByteRange, _abandoned: threading.Event) -> Fetched:
@@ -24,7 +25,7 @@ def test_results_come_as_they_are_ready() -> None:
             release.wait(10)
         return Fetched(wanted, b"", 0, "")
 
-    fetched = FetchPool(2, read).fetch([ByteRange("slow"), ByteRange("a"), ByteRange("b")])
+    fetched = FetchPool(Throttle(2), read).fetch([ByteRange("slow"), ByteRange("a"), ByteRange("b")])
     assert [f.range.path for f in islice(fetched, 2)] == ["a", "b"]
     release.set()
     assert next(fetched).range.path == "slow"
@@ -45,7 +46,7 @@ def test_concurrency_is_shared() -> None:
             running -= 1
         return Fetched(wanted, b"", 0, "")
 
-    pool = FetchPool(3, read)
+    pool = FetchPool(Throttle(3), read)
     callers = [
         threading.Thread(target=lambda: list(pool.fetch([ByteRange(str(n)) for n in range(21)])))
         for _ in range(4)
@@ -65,7 +66,7 @@ def test_storage_errors_are_results_and_others_are_raised() -> None:
             raise ObjectNotFoundError("none")
         raise ZeroDivisionError
 
-    pool = FetchPool(1, read)
+    pool = FetchPool(Throttle(1), read)
     (got,) = pool.fetch([ByteRange("none")])
     assert isinstance(got.error, ObjectNotFoundError)
     with pytest.raises(ZeroDivisionError):
@@ -81,7 +82,7 @@ def test_closing_returns_at_once() -> None:
             told.set()
         return Fetched(wanted, b"", 0, "")
 
-    fetched = FetchPool(2, read).fetch([ByteRange("slow"), ByteRange("a")])
+    fetched = FetchPool(Throttle(2), read).fetch([ByteRange("slow"), ByteRange("a")])
     assert next(fetched).range.path == "a"
     fetched.close()
     assert told.wait(10)
@@ -95,4 +96,4 @@ def test_a_failing_iterable_ends_the_fetch() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(FetchPool(1, done).fetch(wanted()))
+        list(FetchPool(Throttle(1), done).fetch(wanted()))

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dicom_series_preview.settings import Settings
-from dicom_series_preview.storage import ByteRange, RetryPolicy, Storage, open_storage
+from dicom_series_preview.storage import ByteRange, RetryPolicy, Storage, open_storage, s3
 from dicom_series_preview.storage.retry import ThrottledError, TransientError
-from dicom_series_preview.storage.throttle import Throttle
+from dicom_series_preview.storage.throttle import CONCURRENCY, Throttle
 from servers import Answer, Asked, BusyServer, ScriptedServer
 
 if TYPE_CHECKING:
@@ -80,6 +80,59 @@ def test_answers_add_a_place_at_a_time() -> None:
     assert throttle.limit == 2
     answer(throttle, 10_000)
     assert throttle.limit == 64
+
+
+def in_flight(throttle: Throttle, count: int, error: Exception | None = None) -> None:
+    """Requests that are all sent before the first one is answered, or refused."""
+    with ExitStack() as answers:
+        for _ in range(count):
+            answers.enter_context(suppress(ThrottledError))
+            answers.enter_context(throttle.place(NEVER))
+        if error is not None:
+            raise error
+
+
+def test_places_double_while_all_is_answered() -> None:
+    """Each answer makes a place, up to twice as many as were taken, and never more than the most."""
+    throttle = Throttle(4, 20)
+    limits = []
+    for _ in range(4):
+        in_flight(throttle, throttle.limit)
+        limits.append(throttle.limit)
+    assert limits == [8, 16, 20, 20]
+
+
+def test_places_that_nobody_wants_are_not_made() -> None:
+    """However many answers come, there are no more than twice the places that were ever taken."""
+    throttle = Throttle(4, 1000)
+    answer(throttle, 100)
+    assert throttle.limit == 4
+    in_flight(throttle, 3)
+    answer(throttle, 100)
+    assert throttle.limit == 6
+
+
+def test_a_refusal_ends_the_doubling() -> None:
+    """What a storage has refused once is come back to a place at a time."""
+    throttle = Throttle(16, 64)
+    in_flight(throttle, 16)
+    in_flight(throttle, 32, ThrottledError("status 503"))
+    refused = throttle.limit
+    assert refused <= 17
+    in_flight(throttle, refused)
+    assert throttle.limit == refused + 1
+    answer(throttle, 10_000)
+    assert throttle.limit == 64
+
+
+@pytest.mark.parametrize(("concurrency", "first", "most"), [(None, 64, 256), (8, 8, 8), (1000, 1000, 1000)])
+def test_what_is_set_is_never_passed(concurrency: int | None, first: int, most: int) -> None:
+    """A number that is given holds for every storage; else S3 is asked for more while it bears it."""
+    settings = Settings(Path("unused"), concurrency=concurrency)
+    of_s3 = Throttle.from_settings(settings, s3.CONCURRENCY)
+    assert (of_s3.first, of_s3.most) == (first, most)
+    of_another = Throttle.from_settings(settings)
+    assert (of_another.first, of_another.most) == (first, first)
 
 
 def test_other_troubles_tell_nothing() -> None:
@@ -169,7 +222,7 @@ def test_a_throttling_server_is_asked_for_less(
     assert max(tries.values()) <= SETTINGS.max_retries + 1
     assert tries.total() == storage.usage.gets
     # The first burst, then what it takes to find the number, and one now and then that asks for more.
-    assert server.refused.total() <= 2 * SETTINGS.concurrency + COUNT // 8
+    assert server.refused.total() <= 2 * CONCURRENCY + COUNT // 8
 
 
 def test_connections_are_kept() -> None:
@@ -182,7 +235,7 @@ def test_connections_are_kept() -> None:
                 got = storage.fetch(ByteRange(f"s/{n}", 0, 8) for n in range(COUNT))
                 assert all(fetched.error is None for fetched in got)
         assert server.served.total() == 3 * COUNT
-        assert server.connections <= 2 * SETTINGS.concurrency
+        assert server.connections <= 2 * s3.CONCURRENCY
 
 
 def test_refused_requests_keep_the_pause_that_is_asked_for() -> None:
