@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from operator import eq, is_
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +78,13 @@ _TIMES = (
 )
 
 
+_FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
+_ASKED_FOR = _FIXED_TAGS.union(
+    (_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID, _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID),
+    *(_PALETTE_TAGS, *_TIMES),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row to be.
@@ -123,28 +131,41 @@ class _Rows:
 
     Attributes:
         rows: The slices.
-        varying: The tags of the elements of which one and the same may not hold for all of them.
+        varying: By tag the elements that may differ between them, or the None that stands for them.
     """
 
     rows: Sequence[Row]
-    varying: AbstractSet[int]
+    varying: Mapping[int, Sequence[Element | None]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], varying: AbstractSet[int]) -> _Rows:
+        """Slices, and the tags of the elements of which one and the same may not hold for all of them."""
+        return cls(rows, _columns([row.elements for row in rows], _ASKED_FOR & varying))
 
     def values(self, tag: int, convert: Callable[[Element | None], Any]) -> list[Any]:
         """Of each slice what an element, or none, becomes; one that slices share is converted once."""
-        if self.rows and tag not in self.varying:
-            return [convert(self.rows[0].elements.get(tag))] * len(self.rows)
-        values, known = [], dict[int, Any]()
-        for row in self.rows:
-            element = row.elements.get(tag)
-            key = id(element)
-            if key not in known:
-                known[key] = convert(element)
-            values.append(known[key])
-        return values
+        elements = self.varying.get(tag)
+        if elements is None:
+            return [convert(self.rows[0].elements.get(tag))] * len(self.rows) if self.rows else []
+        keys = list(map(id, elements))
+        distinct = dict(zip(keys, elements, strict=True))
+        if len(distinct) == len(elements):
+            return list(map(convert, elements))
+        known = {key: convert(element) for key, element in distinct.items()}
+        return [known[key] for key in keys]
 
     def cells(self, column: Column) -> list[Any]:
         """A fixed column."""
-        return self.values(column.tag, partial(_cell, column))
+        return self.values(column.tag, partial(_cell, _converter(column)))
+
+
+def _columns(
+    headers: Sequence[Mapping[int, Element]], tags: AbstractSet[int]
+) -> dict[int, Sequence[Element | None]]:
+    """By tag the element of each header; a header at a time, as each lies elsewhere in memory."""
+    ordered = sorted(tags)
+    cells = [list(map(elements.get, ordered)) for elements in headers]
+    return dict(zip(ordered, zip(*cells, strict=True), strict=True)) if cells else {}
 
 
 def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
@@ -156,11 +177,11 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
     """
     slices = slices_of(records)
     varying = _varying([row for members in slices for row in members])
-    arrangement = arrange(_arrangeable(records, _Rows([members[0] for members in slices], varying)))
+    arrangement = arrange(_arrangeable(records, _Rows.of([members[0] for members in slices], varying)))
     order = arrangement.order.tolist()
     rows = [row for i in order for row in slices[i]]
     slice_of_row = np.repeat(np.arange(len(slices)), [len(slices[i]) for i in order])
-    columns = _fixed(records, _Rows(rows, varying), arrangement, slice_of_row, provenance)
+    columns = _fixed(records, _Rows.of(rows, varying), arrangement, slice_of_row, provenance)
     constants = _constants([record.elements for record in records])
     columns += _of_elements(records, rows, constants, columns)
     metadata = {
@@ -195,12 +216,13 @@ def _of_elements(
     remainders: list[dict[str, Any]] = [{} for _ in ordered]
     place = {number: i for i, number in enumerate(first_rows)}
     places = [place[row.record] for row in rows]
-    for tag in sorted(set[int]().union(*(record.elements for record in records)) - constants.keys()):
+    varying = set[int]().union(*(record.elements for record in records)) - constants.keys()
+    by_tag = _columns([record.elements for record in ordered], varying)
+    for tag, elements in by_tag.items():
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
             columns.append((_element_field(tag, "SQ", pa.utf8(), ""), _per_frame_groups(records, rows)))
             _add_ill_matched_groups(ordered, remainders)
             continue
-        elements = [record.elements.get(tag) for record in ordered]
         for field, values in _element_columns(tag, elements, ordered):
             columns.append((field, _taken(values, places)))
             _keep_apart(field, values, elements, remainders)
@@ -208,7 +230,8 @@ def _of_elements(
     for field, values in fixed:
         tag = tag_of_field(field)
         if tag and tag not in constants:
-            elements = [record.elements.get(tag) for record in ordered]
+            # What only functional groups have, a frame's or those of all of them, is no object's own.
+            elements = by_tag.get(tag, (None,) * len(ordered))
             _keep_apart(field, _taken(values, list(first_rows.values())), elements, remainders)
     if any(remainders):
         # Once an object, not with each of its frames: the text may be long, the frames many.
@@ -285,7 +308,7 @@ def _constants(headers: Sequence[Item]) -> Item:
 def arrangeable(records: Sequence[Record], slices: Sequence[Sequence[Row]]) -> Slices:
     """What sorting needs of slices, as arrays; of a slice of many frames its first frame tells it."""
     rows = [members[0] for members in slices]
-    return _arrangeable(records, _Rows(rows, _varying(rows)))
+    return _arrangeable(records, _Rows.of(rows, _varying(rows)))
 
 
 def _arrangeable(records: Sequence[Record], rows: _Rows) -> Slices:
@@ -377,23 +400,43 @@ def _seconds(text: str, vr: str) -> float:
     return days * 86400.0 + seconds + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)
 
 
-def _cell(column: Column, element: Element | None) -> Any:  # noqa: ANN401 - one of Arrow's values
+def _cell(convert: Callable[[Sequence[Any]], Any], element: Element | None) -> Any:  # noqa: ANN401
     """An element's value as a cell of a fixed column; None where it does not fit."""
     if element is None or isinstance(element.value, Bulk) or not element.value:
         return None
+    if element.vr != "SQ":
+        return convert(element.value)
+    text = convert is _text_cell
+    return json.dumps(element_to_json(element)["Value"], ensure_ascii=False) if text else None
+
+
+def _converter(column: Column) -> Callable[[Sequence[Any]], Any]:
+    """What makes a fixed column's cells of values, at least one; None of those that do not fit."""
     kind = column.type
-    if element.vr == "SQ":
-        return (
-            json.dumps(element_to_json(element)["Value"], ensure_ascii=False) if kind == pa.utf8() else None
-        )
     if pa.types.is_list(kind):
-        return _list_cell(column, element)
-    value = element.value[0]
+        length = _LIST_LENGTHS.get(column.name)
+        return (
+            _texts_cell if kind.value_type == pa.utf8() else partial(_numbers_cell, kind.value_type, length)
+        )
     if kind == pa.utf8():
-        return value if isinstance(value, str) else None
-    if not isinstance(value, (int, float)):
-        return None
-    return _whole(value, kind) if pa.types.is_integer(kind) else float(value)
+        return _text_cell
+    return partial(_whole_cell, kind) if pa.types.is_integer(kind) else _real_cell
+
+
+def _text_cell(values: Sequence[Any]) -> str | None:
+    return values[0] if isinstance(values[0], str) else None
+
+
+def _texts_cell(values: Sequence[Any]) -> list[str | None]:
+    return [value if isinstance(value, str) else None for value in values]
+
+
+def _real_cell(values: Sequence[Any]) -> float | None:
+    return float(values[0]) if isinstance(values[0], (int, float)) else None
+
+
+def _whole_cell(kind: pa.DataType, values: Sequence[Any]) -> int | None:
+    return _whole(values[0], kind) if isinstance(values[0], (int, float)) else None
 
 
 def _whole(value: float, kind: pa.DataType) -> int | None:
@@ -405,19 +448,17 @@ def _whole(value: float, kind: pa.DataType) -> int | None:
 _LIST_LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 
 
-def _list_cell(column: Column, element: Element) -> list[Any] | None:
-    values: list[Any] = list(element.value)  # type: ignore[arg-type]
-    if column.type.value_type == pa.utf8():
-        return [value if isinstance(value, str) else None for value in values]
+def _numbers_cell(kind: pa.DataType, length: int | None, values: Sequence[Any]) -> list[float | None] | None:
+    """Numbers of an Arrow type, as many as `length` says; it may be any number of them, and some be empty."""
+    types = set(map(type, values))
     # One window of several may be empty; half a position is none.
-    may_be_empty = column.name not in _LIST_LENGTHS
-    if not all(isinstance(value, (int, float)) or (may_be_empty and value is None) for value in values):
+    if not types <= ({int, float} if length else {int, float, NoneType}) or len(values) != (
+        length or len(values)
+    ):
         return None
-    if len(values) != _LIST_LENGTHS.get(column.name, len(values)):
-        return None
-    kind = column.type.value_type
-    whole = pa.types.is_integer(kind)
-    return [value if value is None else _whole(value, kind) if whole else float(value) for value in values]
+    if pa.types.is_integer(kind):
+        return [None if value is None else _whole(value, kind) for value in values]
+    return list(values) if types == {float} else [None if value is None else float(value) for value in values]
 
 
 def _fixed(
@@ -594,9 +635,6 @@ def _fitting(
     return vr, creator, [e if kind == most else None for e, kind in zip(elements, kinds, strict=True)]
 
 
-_FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
-
-
 def _creator(tag: int, record: Record) -> str:
     """The creator of a private element's block in one object, or empty."""
     if not tag >> 16 & 1:
@@ -653,6 +691,8 @@ def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Arra
     """Whether a column of numbers or text gives every element back; False where each must be looked at."""
     if vr == "SQ" or vr in BULK_VRS:
         return False
+    if column.null_count == len(column):
+        return not any(elements)
     is_list = pa.types.is_list(column.type)
     values: list[Any] = []
     for element in elements:

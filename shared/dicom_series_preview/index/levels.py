@@ -56,9 +56,10 @@ def places_of(record: Record, frames: Sequence[Mapping[int, Element]]) -> list[P
         frames: The elements that hold for each of its frames.
     """
     root = record.elements
+    if not (len(frames) > 1 or (frames and is_slide(root))):
+        return []
     rows, columns = _whole(root, _MATRIX_ROWS), _whole(root, _MATRIX_COLUMNS)
-    is_level = is_slide(root) or len(frames) > 1
-    if not (frames and is_level and 0 < rows <= _LARGEST and 0 < columns <= _LARGEST):
+    if not (0 < rows <= _LARGEST and 0 < columns <= _LARGEST):
         return []
     concatenation = root.get(_CONCATENATION_UID)
     instance = str(concatenation.first) if concatenation and concatenation.first else record.name
