@@ -39,6 +39,10 @@ class Wrapper:
         """`Storage.list_objects`."""
         return self.inner.list_objects(folder)
 
+    def list_ahead(self, folder: str) -> None:
+        """`Storage.list_ahead`."""
+        self.inner.list_ahead(folder)
+
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""
         return self.inner.list_folders(prefix)

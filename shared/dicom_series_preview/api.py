@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.encode import ImageFormat, write_atomically
 from dicom_series_preview.errors import OutputError, RequestError
+from dicom_series_preview.names import SeriesName
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
-from dicom_series_preview.series import IndexCache, SeriesName, SeriesOpener
+from dicom_series_preview.series import IndexCache, SeriesOpener
 from dicom_series_preview.service import PreviewService, Rendered, Report
 from dicom_series_preview.settings import DEFAULT_ROOT, Settings
 from dicom_series_preview.storage import open_storage

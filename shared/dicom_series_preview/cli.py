@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import traceback
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
-    from dicom_series_preview.series import IndexCache, SeriesName
+    from dicom_series_preview.series import IndexCache
     from dicom_series_preview.service import PreviewService, Rendered
+    from dicom_series_preview.storage import Storage
 
 PROGRAM = "dicom-series-preview"
 # Who asks a server does not wait any longer.
@@ -169,10 +171,11 @@ _OFFSET = click.option(
 @_PICTURE
 def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Write a grid of images that are spread evenly over SERIES to OUTPUT (.webp, .jpg, .jpeg)."""
+    opening = _open(series, options)
     from dicom_series_preview.requests import MosaicRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     request = MosaicRequest.from_strings(series, output, _given(options))
-    _render(request.series, output, options, lambda service: service.mosaic(request))
+    _render(opening, output, options, lambda service: service.mosaic(request))
 
 
 @cli.command(cls=_Command, name="get-image")
@@ -184,10 +187,11 @@ def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - 
 @_PICTURE
 def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Write the one image at a position of SERIES to OUTPUT (.webp, .jpg, .jpeg)."""
+    opening = _open(series, options)
     from dicom_series_preview.requests import ImageRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     request = ImageRequest.from_strings(series, output, _given(options))
-    _render(request.series, output, options, lambda service: service.image(request))
+    _render(opening, output, options, lambda service: service.image(request))
 
 
 @cli.command(cls=_Command, name="contrast-mosaic")
@@ -202,10 +206,11 @@ def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401
 @_PICTURE
 def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - as click passes it
     """Write images of SERIES to OUTPUT, each --contrast a column."""
+    opening = _open(series, options)
     from dicom_series_preview.requests import ContrastRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     request = ContrastRequest.from_strings(series, output, _given(options))
-    _render(request.series, output, options, lambda service: service.contrast_mosaic(request))
+    _render(opening, output, options, lambda service: service.contrast_mosaic(request))
 
 
 @cli.command(cls=_Command, name="build-index")
@@ -230,7 +235,7 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
     for name, request in zip(series, requests, strict=True):
         try:
             with _Progress() as progress:
-                service = _service(request.series, options, progress)
+                service = _service(_open(name, options), options, progress)
                 built = service.index(request)
         except PreviewError as error:
             if options["verbose"]:
@@ -257,12 +262,13 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
 @_VERBOSE
 def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Print the path of the index of SERIES, built if it is not there or not fresh."""
+    opening = _open(series, options)
     from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     request = IndexRequest.from_strings(series, {})
     _log(verbose=options["verbose"])
     with _Progress() as progress:
-        service = _service(request.series, options, progress)
+        service = _service(opening, options, progress)
         built = service.index(request)
     _answer(service.index_path(built))
 
@@ -363,19 +369,41 @@ def _given(options: Mapping[str, Any]) -> dict[str, list[str]]:
     return given
 
 
-def _service(
-    name: SeriesName, options: Mapping[str, Any], progress: Callable[[int, int], None]
-) -> PreviewService:
-    """The service for the root that a series lies in."""
-    from dicom_series_preview.service import PreviewService  # noqa: PLC0415 - loads numpy and pyarrow
-    from dicom_series_preview.storage import open_storage  # noqa: PLC0415 - loads obstore and urllib3
-
+def _settings(options: Mapping[str, Any]) -> Settings:
     cache_dir = options.get("cache_dir")
     if cache_dir and options.get("no_cache"):
         raise RequestError("cache_dir", "and --no-cache exclude each other; give one")
-    settings = Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
-    storage = open_storage(name.root or options["root"], settings, os.environ)
-    return PreviewService(storage, _cache(options, settings), settings.limits, progress)
+    return Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
+
+
+def _open(series: str, options: Mapping[str, Any]) -> Future[Storage]:
+    """Open the root that a series lies in; its listing is on the way while the rest of the program is loaded.
+
+    What is wrong with either is raised by the result, as all that is wrong with a request is said together.
+    """
+    from dicom_series_preview.names import SeriesName  # noqa: PLC0415 - loads obstore
+    from dicom_series_preview.storage import open_storage  # noqa: PLC0415
+
+    opening: Future[Storage] = Future()
+    try:
+        name = SeriesName.parse(series)
+        storage = open_storage(name.root or options["root"], _settings(options), os.environ)
+        if not (name.is_prefix or storage.immutable):
+            storage.list_ahead(name.candidates()[0])
+        opening.set_result(storage)
+    except PreviewError as error:
+        opening.set_exception(error)
+    return opening
+
+
+def _service(
+    opening: Future[Storage], options: Mapping[str, Any], progress: Callable[[int, int], None]
+) -> PreviewService:
+    """The service for a root."""
+    from dicom_series_preview.service import PreviewService  # noqa: PLC0415 - loads numpy and pyarrow
+
+    settings = _settings(options)
+    return PreviewService(opening.result(), _cache(options, settings), settings.limits, progress)
 
 
 def _cache(options: Mapping[str, Any], settings: Settings) -> IndexCache | None:
@@ -391,7 +419,10 @@ def _cache(options: Mapping[str, Any], settings: Settings) -> IndexCache | None:
 
 
 def _render(
-    name: SeriesName, output: str, options: Mapping[str, Any], render: Callable[[PreviewService], Rendered]
+    opening: Future[Storage],
+    output: str,
+    options: Mapping[str, Any],
+    render: Callable[[PreviewService], Rendered],
 ) -> None:
     """Render, write the picture and the report, and say what it took."""
     from dicom_series_preview.encode import write_atomically  # noqa: PLC0415 - loads numpy and Pillow
@@ -404,7 +435,7 @@ def _render(
         raise RequestError("report", f"{options['report']} is the picture's file too; give another")
     _log(verbose=options["verbose"])
     with _Progress() as progress:
-        rendered = render(_service(name, options, progress))
+        rendered = render(_service(opening, options, progress))
     write_atomically(Path(output), rendered.data)
     if options["report"]:
         write_atomically(Path(options["report"]), rendered.report.to_json().encode())
@@ -515,8 +546,10 @@ class _WithoutPandas:
 def run() -> None:
     """The console script."""
     sys.meta_path.insert(0, _WithoutPandas)
-    # To look for garbage that refers to itself takes a tenth of a long series' time, and there is next to none.
+    # There is next to no garbage that refers to itself; to look for it takes a tenth of a long series' time.
     gc.disable()
+    # No linear algebra is done here: numpy's would start a thread for each processor, to spin a while.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status = main(sys.argv[1:])
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()

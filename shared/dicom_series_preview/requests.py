@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dicom_series_preview.contrast import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.encode import ImageFormat
 from dicom_series_preview.errors import CombinedRequestError, RequestError
-from dicom_series_preview.series import SeriesName
+from dicom_series_preview.names import SeriesName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 import time
 import uuid
 from contextlib import contextmanager, nullcontext
@@ -18,7 +17,6 @@ from dicom_series_preview.errors import (
     NoImageError,
     ObjectChangedError,
     ObjectNotFoundError,
-    SeriesNameError,
     SeriesNotFoundError,
     StorageError,
     counted,
@@ -34,12 +32,13 @@ from dicom_series_preview.index import (
     fingerprint,
     is_passed_over,
 )
-from dicom_series_preview.storage import InHand, is_full_name, split_root
+from dicom_series_preview.storage import InHand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dicom_series_preview.headers import FrameLocation
+    from dicom_series_preview.names import SeriesName
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import ObjectInfo, Storage
 
@@ -49,73 +48,6 @@ _LOGGER = logging.getLogger(__name__)
 LEASE_S = 60
 RETRY_AFTER_S = 5
 _CONFLICTS = 4
-_HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{12})")
-_HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
-_HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesName:
-    """What a user calls a series.
-
-    Attributes:
-        text: The name below the root, or the part of it before a final `*`.
-        root: The storage root that the name brought along, or None.
-        is_prefix: The name ended with `*`: the first series that begins so is meant.
-    """
-
-    text: str
-    root: str | None = None
-    is_prefix: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> SeriesName:
-        """Take a name apart, and refuse what cannot be one before any storage is touched.
-
-        Args:
-            text: A UUID with or without hyphens, a UID, a folder name, a prefix ending with `*`, or a URL or
-                absolute path whose last part is one of those.
-
-        Raises:
-            SeriesNameError: It cannot name a series.
-        """
-        root = None
-        name = text
-        if is_full_name(text) and not _CONTROL.search(text):
-            if any(part in ("..", ".") for part in text.split("/")):
-                raise SeriesNameError(f"{text} has a part '..' or '.'")
-            root, name = split_root(text)
-        # Looked for in what a URL's escapes stand for.
-        if _CONTROL.search(name):
-            raise SeriesNameError("a name has no control characters")
-        is_prefix = name.endswith("*")
-        name = name.removesuffix("*")
-        if not name:
-            raise SeriesNameError("the name is empty; give a series, or the first characters of one and *")
-        if "*" in name:
-            raise SeriesNameError(f"{text} has a * that is not at its end")
-        parts = name.split("/")
-        if ".." in parts or "." in parts or "" in (parts[:-1] if is_prefix else parts):
-            raise SeriesNameError(f"{text} has a part that is empty, '.' or '..'")
-        return cls(name, root, is_prefix)
-
-    def candidates(self) -> list[str]:
-        """The folders the name may mean, the likeliest first: as given, and a UUID in its other spelling."""
-        names = [self.text]
-        uuid = _HEX_UUID.fullmatch(self.text.replace("-", ""))
-        if uuid is not None:
-            hyphenated = "-".join(uuid.groups())
-            names += [hyphenated, hyphenated.replace("-", ""), hyphenated.lower()]
-            names.append(hyphenated.replace("-", "").lower())
-        elif self.is_prefix and _HEX_PREFIX.fullmatch(self.text):
-            text = self.text
-            names.append(
-                "-".join(p for p in (text[:8], text[8:12], text[12:16], text[16:20], text[20:]) if p)
-            )
-        elif self.is_prefix and _HYPHENATED_PREFIX.fullmatch(self.text):
-            names.append(self.text.replace("-", ""))
-        return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True)

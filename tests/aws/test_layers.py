@@ -132,7 +132,7 @@ from pathlib import Path
 from PIL import Image
 from dicom_series_preview.api import open_cache
 from dicom_series_preview.requests import MosaicRequest
-from dicom_series_preview.series import SeriesName
+from dicom_series_preview.names import SeriesName
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Settings
 from dicom_series_preview.storage import open_storage

@@ -112,6 +112,19 @@ class StorageContract:
         assert backend.storage.list_objects("nothing") == []
         assert backend.storage.list_objects("s/nothing/here") == []
 
+    def test_listing_that_was_begun(self, backend: Backend) -> None:
+        """What is begun ahead is the next listing, counted when it is asked for; the one after it is anew."""
+        backend.fill("s/1", "s/2")
+        backend.storage.list_ahead("s")
+        assert backend.storage.usage.lists == 0
+        begun = backend.storage.list_objects("s")
+        assert [info.path for info in begun] == ["s/1", "s/2"]
+        counted = backend.storage.usage.lists
+        assert backend.storage.list_objects("s") == begun
+        assert backend.storage.usage.lists > counted > 0
+        backend.fill("s/3")
+        assert [info.path for info in backend.storage.list_objects("s")] == ["s/1", "s/2", "s/3"]
+
     def test_odd_names(self, backend: Backend) -> None:
         """Every name is listed as it is and read by that name."""
         names = [name for name in ODD_NAMES if backend.lists_hidden or not name.startswith(".")]

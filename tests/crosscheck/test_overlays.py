@@ -13,7 +13,8 @@ from PIL import Image
 import make_dicom
 from conformance import peers
 from dicom_series_preview.frames import fetch_frames
-from dicom_series_preview.series import SeriesName, SeriesOpener
+from dicom_series_preview.names import SeriesName
+from dicom_series_preview.series import SeriesOpener
 from dicom_series_preview.service.overlays import overlay_of
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage

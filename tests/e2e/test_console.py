@@ -119,6 +119,56 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert not HEAVY & set(done.stderr.splitlines()[-1].split())
 
 
+def nowhere(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python where S3 does not answer, and nothing is tried again."""
+    environment = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "DICOM_SERIES_PREVIEW_RETRIES": "0"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["mosaic", SERIES, "a.webp"],
+        ["get-image", SERIES, "a.webp", "--position", "0.5"],
+        ["contrast-mosaic", SERIES, "a.webp", "--position", "0.5", "--contrast", "lung"],
+        ["get-index", SERIES],
+    ],
+)
+def test_listing_is_asked_for_before_the_rest_is_loaded(arguments: list[str]) -> None:
+    """The first request is on its way while the libraries that pictures take are loaded."""
+    code = (
+        "import sys; from dicom_series_preview.cli import main; "
+        "from dicom_series_preview.storage.s3 import S3Storage as storage; "
+        "storage.list_ahead = lambda _, folder: print(folder, *sys.modules); "
+        f"main({[*arguments, '--root', 's3://bucket', '--cache-dir', 'cache']!r})"
+    )
+    done = nowhere(code)
+    folder, *modules = done.stdout.split()
+    assert folder == SERIES
+    assert not (HEAVY - {"obstore"}) & set(modules)
+    assert re.fullmatch(r"error: s3://bucket/[^\n]+; gave up after 1 try\n", done.stderr)
+
+
+@pytest.mark.parametrize("name", ["a*", "s3://idc-open-data/a"])
+def test_listing_is_not_asked_for_where_another_request_comes_first(name: str) -> None:
+    """Nothing is listed ahead of a prefix's folders, or of objects that never change."""
+    code = (
+        "from dicom_series_preview.cli import main; "
+        "from dicom_series_preview.storage.s3 import S3Storage as storage; "
+        "storage.list_ahead = lambda _, folder: print(folder); "
+        f"main({['get-index', name, '--root', 's3://bucket', '--cache-dir', 'cache']!r})"
+    )
+    done = nowhere(code)
+    assert done.stdout == ""
+    assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+
+
 # Of a kept index and uncompressed pixels, what a picture does without: other codecs, storages and doors, what
 # asks the dictionary or parses a header, and what PyArrow would bring along.
 NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL", "obstore"}) | {

@@ -23,7 +23,8 @@ from dicom_series_preview.errors import (
 from dicom_series_preview.frames import Terms, _fetch, fetch_frames
 from dicom_series_preview.headers import overlay_data
 from dicom_series_preview.index import Index, Provenance, Record, build
-from dicom_series_preview.series import SeriesName, SeriesOpener
+from dicom_series_preview.names import SeriesName
+from dicom_series_preview.series import SeriesOpener
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import ByteRange, InHand, MemoryStorage
 from doubles import CountingStorage, FailingStorage, Wrapper

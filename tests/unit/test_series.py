@@ -19,7 +19,8 @@ from dicom_series_preview.errors import (
 from dicom_series_preview.frames import Terms, fetch_frames
 from dicom_series_preview.index import SCHEMA_VERSION, Index
 from dicom_series_preview.index.collect import is_read_whole
-from dicom_series_preview.series import IndexCache, SeriesName, SeriesOpener
+from dicom_series_preview.names import SeriesName
+from dicom_series_preview.series import IndexCache, SeriesOpener
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import InHand, MemoryStorage
 from doubles import (

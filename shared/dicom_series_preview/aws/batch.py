@@ -32,8 +32,8 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS
 from dicom_series_preview.http.api import refuse_root
+from dicom_series_preview.names import SeriesName
 from dicom_series_preview.requests import MosaicRequest
-from dicom_series_preview.series import SeriesName
 from dicom_series_preview.storage import ByteRange, parse_root
 
 if TYPE_CHECKING:

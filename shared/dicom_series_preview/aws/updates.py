@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from dicom_series_preview.errors import NoImageError, PreviewError, SeriesNotFoundError
+from dicom_series_preview.names import SeriesName
 from dicom_series_preview.requests import IndexRequest
-from dicom_series_preview.series import SeriesName
 from dicom_series_preview.storage import parse_root
 
 if TYPE_CHECKING:

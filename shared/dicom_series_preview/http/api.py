@@ -30,7 +30,8 @@ from dicom_series_preview.service import CACHEABLE_VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dicom_series_preview.series import OpenedSeries, SeriesName
+    from dicom_series_preview.names import SeriesName
+    from dicom_series_preview.series import OpenedSeries
     from dicom_series_preview.service import Cost, Plan, PreviewService, Rendered
     from dicom_series_preview.storage import Storage
 

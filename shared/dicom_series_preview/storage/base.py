@@ -105,6 +105,12 @@ class Storage(Protocol):
             StorageError: The listing cannot be had.
         """
 
+    def list_ahead(self, folder: str) -> None:
+        """Begin to list a folder, where that takes a while: `list_objects` then waits for what is left of it.
+
+        It counts, and fails, when it is asked for.
+        """
+
     def list_folders(self, prefix: str) -> list[str]:
         """The folders whose paths start with `prefix`, no deeper than its last part, sorted.
 
@@ -167,6 +173,11 @@ class Meter:
             self._usage.gets += gets
             self._usage.puts += puts
             self._usage.bytes += received
+
+    def add(self, meter: Meter) -> None:
+        """Add what another has counted."""
+        other = meter.read()
+        self.count(lists=other.lists, gets=other.gets, puts=other.puts, received=other.bytes)
 
     def read(self) -> Usage:
         """The totals as of now."""

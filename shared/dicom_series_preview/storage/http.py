@@ -107,6 +107,9 @@ class HttpStorage:
             self._folder_url(folder), f"folders lie more than {_MAX_DEPTH} deep, or in a circle"
         )
 
+    def list_ahead(self, folder: str) -> None:
+        """Nothing: which requests a listing takes is only known when they are answered."""
+
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""
         parent = prefix.rpartition("/")[0]

@@ -96,6 +96,9 @@ class LocalStorage:
             raise _storage_error(path, error) from error
         return sorted(found, key=lambda info: info.path)
 
+    def list_ahead(self, folder: str) -> None:
+        """Nothing: a folder is listed in no time."""
+
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""
         self._check_root()

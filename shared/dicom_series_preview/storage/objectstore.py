@@ -113,7 +113,7 @@ class ObjectStoreStorage:
     def _object_url(self, path: str) -> str:
         return f"{self._url}/{path}"
 
-    def _list(self, folder: str) -> list[ObjectInfo]:
+    def _list(self, folder: str, meter: Meter) -> list[ObjectInfo]:
         """All objects below a folder, sorted. Errors that another try does not change are obstore's."""
         below = self._key(folder) if folder else self._prefix
         url = self._object_url(folder) if folder else self._url
@@ -122,7 +122,9 @@ class ObjectStoreStorage:
         while before < len(found):
             before = len(found)
             try:
-                self._retry.run(url, threading.Event(), lambda: self._list_on(below, found), self._throttle)
+                self._retry.run(
+                    url, threading.Event(), lambda: self._list_on(below, found, meter), self._throttle
+                )
                 break
             except StorageUnavailableError:
                 # The tries are those of one page: of thousands, more than a few may fail once.
@@ -130,7 +132,7 @@ class ObjectStoreStorage:
                     raise
         return sorted(without_markers(list(found.values())), key=lambda info: info.path)
 
-    def _list_on(self, below: str, found: dict[str, ObjectInfo]) -> None:
+    def _list_on(self, below: str, found: dict[str, ObjectInfo], meter: Meter) -> None:
         """Add the objects below a key to `found`, from the one after its last on."""
         cut = len(self._prefix) + 1 if self._prefix else 0
         last = next(reversed(found), None)
@@ -150,7 +152,7 @@ class ObjectStoreStorage:
             pages += 1
             raise Failure.of(error).passing() or error from error
         finally:
-            self._meter.count(lists=max(1, pages))
+            meter.count(lists=max(1, pages))
 
     def _read(self, wanted: ByteRange, abandoned: threading.Event) -> Fetched:
         key, url = self._key(wanted.path), self._object_url(wanted.path)
@@ -278,9 +280,12 @@ class MemoryStorage(ObjectStoreStorage):
     def list_objects(self, folder: str) -> list[ObjectInfo]:
         """`Storage.list_objects`."""
         try:
-            return self._list(folder)
+            return self._list(folder, self._meter)
         except OBSTORE_ERRORS as error:
             raise storage_error(self._url, error) from error
+
+    def list_ahead(self, folder: str) -> None:
+        """Nothing: it is listed in no time."""
 
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""

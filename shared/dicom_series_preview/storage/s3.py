@@ -16,13 +16,14 @@ from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import S3Store
 
 from dicom_series_preview.errors import StorageError, StorageUnavailableError
-from dicom_series_preview.storage.base import ObjectInfo
+from dicom_series_preview.storage.base import Meter, ObjectInfo
 from dicom_series_preview.storage.failures import OBSTORE_ERRORS, s3_error, storage_error
 from dicom_series_preview.storage.objectstore import ObjectStoreStorage, without_markers
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
 
     from boto3 import Session
     from botocore.client import BaseClient
@@ -157,6 +158,7 @@ class S3Storage(ObjectStoreStorage):
         )
         self._access = access
         self._settings = settings
+        self._ahead: dict[str, tuple[Future[list[ObjectInfo]], Meter]] = {}
 
     @property
     def immutable(self) -> bool:
@@ -164,24 +166,40 @@ class S3Storage(ObjectStoreStorage):
         return self._access.bucket in PUBLIC_BUCKETS
 
     def list_objects(self, folder: str) -> list[ObjectInfo]:
-        """`Storage.list_objects`.
+        """`Storage.list_objects`."""
+        begun = self._ahead.pop(folder, None)
+        if begun is None:
+            return self._listed(folder, self._meter)
+        listing, meter = begun
+        try:
+            return listing.result()
+        finally:
+            self._meter.add(meter)
+
+    def list_ahead(self, folder: str) -> None:
+        """`Storage.list_ahead`."""
+        meter = Meter()
+        self._ahead[folder] = self._pool.begin(partial(self._listed, meter=meter), folder), meter
+
+    def _listed(self, folder: str, meter: Meter) -> list[ObjectInfo]:
+        """The objects below a folder.
 
         obstore gives up on a whole listing over one key that it cannot address (an empty part, a line break).
         Such a bucket is listed with boto3, and the key fails when it is read.
         """
         url = self._object_url(folder) if folder else self._url
         try:
-            return self._list(folder)
+            return self._list(folder, meter)
         except InvalidPathError:
             logger.debug("%s holds keys that obstore cannot list", url)
-            return self._list_with_boto3(folder, url)
+            return self._list_with_boto3(folder, url, meter)
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
 
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`, with boto3: obstore's prefixes end where a folder does."""
         start = f"{self._prefix}/" if self._prefix else ""
-        pages = self._pages(self._url, Prefix=start + prefix, Delimiter="/")
+        pages = self._pages(self._url, self._meter, Prefix=start + prefix, Delimiter="/")
         return sorted(
             common["Prefix"][len(start) : -1] for page in pages for common in page.get("CommonPrefixes", [])
         )
@@ -193,18 +211,18 @@ class S3Storage(ObjectStoreStorage):
         store = cast("S3Store", self._store)
         return str(obstore.sign(store, "GET", self._key(path), timedelta(seconds=expires_s)))
 
-    def _list_with_boto3(self, folder: str, url: str) -> list[ObjectInfo]:
+    def _list_with_boto3(self, folder: str, url: str, meter: Meter) -> list[ObjectInfo]:
         start = f"{self._prefix}/" if self._prefix else ""
         below = f"{start}{folder}/" if folder else start
         found = [
             ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
-            for page in self._pages(url, Prefix=below)
+            for page in self._pages(url, meter, Prefix=below)
             for entry in page.get("Contents", [])
             if not (entry["Key"].endswith("/") and entry["Size"] == 0)
         ]
         return sorted(without_markers(found), key=lambda info: info.path)
 
-    def _pages(self, url: str, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    def _pages(self, url: str, meter: Meter, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
         """The pages of one listing; boto3's errors are made ours. `query` is ListObjectsV2's."""
         # boto3 takes 160 ms to import, and most previews never come here.
         from botocore.exceptions import (  # noqa: PLC0415
@@ -218,10 +236,10 @@ class S3Storage(ObjectStoreStorage):
             with closing(_client(self._access, self._settings)) as client:
                 pages = client.get_paginator("list_objects_v2")
                 for page in pages.paginate(Bucket=self._access.bucket, **query):
-                    self._meter.count(lists=1)
+                    meter.count(lists=1)
                     yield page
         except ClientError as error:
-            self._meter.count(lists=1)
+            meter.count(lists=1)
             details = error.response
             raise s3_error(
                 url, details["ResponseMetadata"]["HTTPStatusCode"], details["Error"].get("Code", "")

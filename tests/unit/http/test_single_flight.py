@@ -11,7 +11,8 @@ from bench import RESOURCES, ROOT, Bench, one, problem, slices
 import doubles
 from dicom_series_preview.errors import IndexBusyError, ObjectChangedError, StorageUnavailableError
 from dicom_series_preview.index import Index
-from dicom_series_preview.series import LEASE_S, IndexCache, SeriesName, SeriesOpener
+from dicom_series_preview.names import SeriesName
+from dicom_series_preview.series import LEASE_S, IndexCache, SeriesOpener
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
 
