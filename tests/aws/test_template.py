@@ -374,6 +374,7 @@ def test_functions_are_told_the_roots(evaluator: cloudformation.Evaluator, roots
     assert json.loads(variables["PREVIEW_ROOTS"]) == roots
     assert variables["PREVIEW_DATA"] == "s3://DataBucket"
     assert set(variables) == {
+        "OPENBLAS_NUM_THREADS",
         "PREVIEW_ROOTS",
         "PREVIEW_DATA",
         "PREVIEW_SERIES_DEPTH",
