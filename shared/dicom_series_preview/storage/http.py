@@ -6,6 +6,7 @@ obstore's HTTPStore can neither read directory pages nor use a server that ignor
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 from typing import TYPE_CHECKING
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 _MAX_DEPTH = 16
 _MAX_LISTING_BYTES = 64 * 2**20
-_CHUNK_BYTES = 2**20
 _NOT_THERE = {404, 410}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
@@ -207,10 +207,9 @@ class HttpStorage:
         return self._client.run(request, threading.Event(), consume)
 
     def _listing_body(self, response: BaseHTTPResponse, url: str) -> bytes:
-        # One read of a body that was cut short gives what came; only the next one tells.
         body = bytearray()
-        while chunk := response.read(_CHUNK_BYTES):
-            body += chunk
+        for piece in self._client.pieces(response):
+            body += piece
             if len(body) > _MAX_LISTING_BYTES:
                 raise StorageError(url, f"the folder's listing is longer than {_MAX_LISTING_BYTES} bytes")
         return bytes(body)
@@ -286,25 +285,29 @@ class HttpStorage:
                 self._warn_once(url)
             return self._body(response, wanted.start, end), size
         # Without a length, the object has to be read to its end to know where that is.
-        data = response.read()
-        self._meter.count(received=len(data))
         if wanted.start or wanted.end is not None:
             self._warn_once(url)
-        return data[wanted.start : wanted.end], len(data)
+        return self._kept(response, wanted.start, math.inf if wanted.end is None else wanted.end, math.inf)
 
     def _body(self, response: BaseHTTPResponse, start: int, end: int) -> bytes:
         """The body's bytes from `start` to `end`; what comes before is read and dropped, the rest left."""
+        if start >= end:
+            return b""
+        data, length = self._kept(response, start, end, end)
+        if length < end:
+            raise TransientError("the answer was cut short")
+        return data
+
+    def _kept(self, response: BaseHTTPResponse, start: int, end: float, most: float) -> tuple[bytes, int]:
+        """The body's bytes from `start` to `end`, and how many were read; `most` of them at most."""
         kept: list[bytes] = []
         position = 0
-        while start < end and position < end:
-            chunk = response.read(min(_CHUNK_BYTES, end - position))
-            if not chunk:
-                raise TransientError("the answer was cut short")
-            self._meter.count(received=len(chunk))
-            if position + len(chunk) > start:
-                kept.append(chunk[max(start - position, 0) :])
-            position += len(chunk)
-        return kept[0] if len(kept) == 1 else b"".join(kept)
+        for piece in self._client.pieces(response, most):
+            self._meter.count(received=len(piece))
+            if start < position + len(piece) and position < end:
+                kept.append(piece[max(start - position, 0) : int(min(end - position, len(piece)))])
+            position += len(piece)
+        return kept[0] if len(kept) == 1 else b"".join(kept), position
 
     def _warn_once(self, url: str) -> None:
         with self._lock:

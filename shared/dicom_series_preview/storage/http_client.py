@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from dicom_series_preview.storage.retry import RetryPolicy, ThrottledError, Tran
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
@@ -29,6 +30,9 @@ _RETRIED = {408, 429, 500, 502, 503, 504}
 _THROTTLED = {429, 503}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS = 5
+_PIECE_BYTES = 2**20
+# A body may be large and a line slow: what is silent is cut off sooner than what still moves.
+_TRANSFER_FACTOR = 10
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -58,7 +62,7 @@ class HttpClient:
         pool: The connections.
         retry: When to try again.
         throttle: Where each try takes a place.
-        timeout_s: The longest a server may be silent.
+        timeout_s: The longest a server may be silent; ten times as long may a body take.
         allow_cross_host_redirects: Whether a server may send us to another one.
     """
 
@@ -75,6 +79,7 @@ class HttpClient:
         self._retry = retry
         self._throttle = throttle
         self._timeout = urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s)
+        self._transfer_s = timeout_s * _TRANSFER_FACTOR
         self._allow_cross_host_redirects = allow_cross_host_redirects
 
     def run(
@@ -95,6 +100,19 @@ class HttpClient:
         return self._retry.run(
             request.url, abandoned, lambda: self._attempt(request, consume), self._throttle
         )
+
+    def pieces(self, response: BaseHTTPResponse, most: float = math.inf) -> Iterator[bytes]:
+        """An answer's body as it comes, up to so many bytes of it.
+
+        Raises:
+            TransientError: It takes too long.
+        """
+        end = self._retry.clock() + self._transfer_s
+        while most > 0 and (piece := response.read1(int(min(_PIECE_BYTES, most)))):
+            yield piece
+            most -= len(piece)
+            if most > 0 and self._retry.clock() > end:
+                raise TransientError(f"the answer takes longer than {self._transfer_s:g} s")
 
     def _attempt(self, request: Request, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:
         request.count()

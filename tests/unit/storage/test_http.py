@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from email.utils import formatdate
@@ -366,6 +367,33 @@ def test_missing_root(pauses: Pauses) -> None:
     """Looking for folders in a root that is not there says so."""
     with ScriptedServer([Answer(404)]) as server, pytest.raises(ObjectNotFoundError, match="no such folder"):
         opened(server.url, pauses).list_folders("3")
+
+
+@pytest.mark.parametrize("answer", [SHORT, Answer(200, {"Content-Length": "9"}, TEN[:4])])
+def test_a_body_that_never_ends_is_given_up(answer: Answer) -> None:
+    """A server that goes on sending a little now and then is not listened to for good."""
+    hours = itertools.count(0.0, 3600.0)
+    with ScriptedServer([answer]) as server:
+        retry = RetryPolicy(max_retries=3, timeout_s=60.0, clock=hours.__next__)
+        storage = open_storage(server.url, Settings(cache_dir=Path("unused")), {}, retry=retry)
+        error = fetch_one(storage).error
+        assert isinstance(error, StorageUnavailableError)
+        assert error.problem == "the answer takes longer than 300 s; gave up after 1 try"
+
+
+def test_of_an_object_without_a_length_only_the_range_is_kept(pauses: Pauses) -> None:
+    """Where only the end tells an object's size, its bytes are counted and the range's are given."""
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (TEN[:3], TEN[3:8], TEN[8:], b""))
+    with ScriptedServer([Answer(200, {"Transfer-Encoding": "chunked"}, chunks)]) as server:
+        storage = opened(server.url, pauses)
+        got = [fetch_one(storage, ByteRange("s/1", *ends)) for ends in ((2, 5), (4, 40), (7, None), (20, 30))]
+        assert [(one.data, one.object_size) for one in got] == [
+            (TEN[2:5], 10),
+            (TEN[4:], 10),
+            (TEN[7:], 10),
+            (b"", 10),
+        ]
+        assert storage.usage.bytes == 40
 
 
 def test_closing_stops_the_retries() -> None:
