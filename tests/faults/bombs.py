@@ -160,10 +160,16 @@ def _segment(marker: int, body: bytes) -> bytes:
 # --- JPEG XL, RLE, deflate
 
 
-def jpegxl_of(rows: int, columns: int) -> bytes:
-    """A JPEG XL codestream's beginning (ISO/IEC 18181-1 D.2), and rubbish."""
+def jpegxl_of(rows: int, columns: int, extra_channels: int = 0) -> bytes:
+    """A JPEG XL codestream's beginning (ISO/IEC 18181-1 D.2, D.3), and rubbish.
+
+    Behind the size: of the metadata not all are defaults, there are no extra fields, 8 bits, 16-bit buffers,
+    and up to 4096 extra channels, all defaults (alpha).
+    """
     bits = 3 << 1 | (rows - 1) << 3 | 3 << 36 | (columns - 1) << 38
-    return b"\xff\x0a" + bits.to_bytes(10, "little") + bytes(200)
+    if extra_channels:
+        bits |= 1 << 73 | 3 << 74 | (extra_channels - 1) << 76 | ((1 << extra_channels) - 1) << 88
+    return b"\xff\x0a" + bits.to_bytes(10 + 16 + extra_channels // 8, "little") + bytes(200)
 
 
 def rle(segments: int, segment: bytes) -> bytes:
@@ -224,6 +230,7 @@ def small_headers() -> dict[str, Bomb]:
         "htj2k": ("4.201", with_size(jpeg2000(SIDE, SIDE, ht=True), HUGE, HUGE), 8),
         "htj2k rpcl": ("4.202", with_size(jpeg2000(SIDE, SIDE, ht=True), HUGE, HUGE), 8),
         "htj2k lossy": ("4.203", with_size(jpeg2000(SIDE, SIDE, ht=True), HUGE, HUGE), 8),
+        "jpeg xl channels": ("4.110", jpegxl_of(SIDE, SIDE, 4096), 8),
         "jpeg xl lossless": ("4.110", jpegxl_of(HUGE, HUGE), 8),
         "jpeg xl recompressed": ("4.111", jpegxl_of(2**30, 2**30), 8),
         "jpeg xl": ("4.112", jpegxl_of(HUGE, HUGE), 8),

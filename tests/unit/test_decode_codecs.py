@@ -14,6 +14,7 @@ import rle.utils
 from PIL import Image
 
 from dicom_series_preview.decode import codecs, decode_frame, to_rgb
+from dicom_series_preview.decode.jpegxl import read_jpegxl_header
 from dicom_series_preview.errors import DecodeError, UnsupportedTransferSyntaxError
 from dicom_series_preview.headers.image import PixelDescription
 
@@ -411,8 +412,23 @@ def test_broken_jpeg_xl_is_refused():
     with pytest.raises(DecodeError, match="the codestream is 64 x 48, the header says 63 x 48"):
         decode_frame(data, replace(_grey(JPEG_XL), rows=63))
     four = bytes(imagecodecs.jpegxl_encode(np.zeros((64, 48, 4), np.uint8), lossless=True))
-    with pytest.raises(DecodeError, match="another shape"):
+    with pytest.raises(DecodeError, match="1 extra channels"):
         decode_frame(four, _colour(JPEG_XL))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float16, np.float32])
+@pytest.mark.parametrize("container", [False, True])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_jpeg_xl_headers_are_read(kind, container, lossless):
+    """Size and extra channels, of still images and animations, integers and floats, grey and colour."""
+    options = {"lossless": lossless, "usecontainer": container}
+    for shape in ((64, 48), (61, 300), (1, 1), (5, 64, 48)):
+        for components in (1, 2, 3, 4):
+            full = shape if components == 1 else (*shape, components)
+            if len(full) == 3 and components == 1:
+                full = (*full, 3)
+            data = bytes(imagecodecs.jpegxl_encode(np.zeros(full, kind), **options))
+            assert read_jpegxl_header(data) == (*shape[-2:], int(components in (2, 4)))
 
 
 def test_an_installation_without_jpeg_xl_says_so():
