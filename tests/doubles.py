@@ -35,13 +35,13 @@ class Wrapper:
         """The inner storage's."""
         return self.inner.usage
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`."""
-        return self.inner.list_objects(folder)
+        return self.inner.list_objects(folder, most)
 
-    def list_ahead(self, folder: str) -> None:
+    def list_ahead(self, folder: str, most: int | None = None) -> None:
         """`Storage.list_ahead`."""
-        self.inner.list_ahead(folder)
+        self.inner.list_ahead(folder, most)
 
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""
@@ -91,10 +91,10 @@ class CountingStorage(Wrapper):
         self.gets: list[str] = []
         self.puts: list[str] = []
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """Counted."""
         self.lists += 1
-        return super().list_objects(folder)
+        return super().list_objects(folder, most)
 
     def list_folders(self, prefix: str) -> list[str]:
         """Counted."""
@@ -166,9 +166,9 @@ class ChangingStorage(Wrapper):
 class BareListingStorage(Wrapper):
     """Its listings tell names only, as a plain web server's do."""
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """Without sizes and versions."""
-        return [replace(info, size=None, version="") for info in super().list_objects(folder)]
+        return [replace(info, size=None, version="") for info in super().list_objects(folder, most)]
 
 
 class UntouchableStorage:
@@ -186,7 +186,7 @@ class UntouchableStorage:
         """Asking is wrong."""
         self._touched()
 
-    def list_objects(self, _folder: str) -> list[ObjectInfo]:
+    def list_objects(self, _folder: str, _most: int | None = None) -> list[ObjectInfo]:
         """Asking is wrong."""
         self._touched()
 

@@ -387,9 +387,10 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[Storage]:
     opening: Future[Storage] = Future()
     try:
         name = SeriesName.parse(series)
-        storage = open_storage(name.root or options["root"], _settings(options), os.environ)
+        settings = _settings(options)
+        storage = open_storage(name.root or options["root"], settings, os.environ)
         if not (name.is_prefix or storage.immutable):
-            storage.list_ahead(name.candidates()[0])
+            storage.list_ahead(name.candidates()[0], settings.limits.instances)
         opening.set_result(storage)
     except PreviewError as error:
         opening.set_exception(error)

@@ -341,7 +341,7 @@ class SeriesOpener:
 
     def _listing(self, candidates: Sequence[str], name: SeriesName) -> tuple[str, list[ObjectInfo]]:
         for candidate in candidates:
-            listing = self.storage.list_objects(candidate)
+            listing = self.storage.list_objects(candidate, self.limits.instances)
             if listing:
                 return candidate, listing
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
@@ -350,10 +350,8 @@ class SeriesOpener:
         """Build the index; objects that an earlier index knows as they are now are not read again."""
         series, listing = wish.series, wish.listing
         if len(listing) > self.limits.instances:
-            raise LimitError(
-                "series",
-                f"{series} has {counted(len(listing), 'object')}; the limit is {self.limits.instances}",
-            )
+            limit = counted(self.limits.instances, "object")
+            raise LimitError("series", f"{series} has more than {limit}, the limit")
         folder = f"{series}/"
         named = [info for info in listing if is_passed_over(info.path)]
         chosen = [info for info in listing if not is_passed_over(info.path)][: wish.limit]

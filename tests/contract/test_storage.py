@@ -112,6 +112,18 @@ class StorageContract:
         assert backend.storage.list_objects("nothing") == []
         assert backend.storage.list_objects("s/nothing/here") == []
 
+    def test_listing_of_more_than_will_do(self, backend: Backend) -> None:
+        """Of more objects than `most`, more than that are told and all of them are there; else all."""
+        names = [f"s/{number}" for number in range(1200)]
+        backend.fill(*names)
+        for most in (0, 7, 1100, 1199):
+            found = [info.path for info in backend.storage.list_objects("s", most)]
+            assert len(found) > most
+            assert set(found) <= set(names)
+            assert found == sorted(found)
+        for most in (1200, 5000):
+            assert len(backend.storage.list_objects("s", most)) == 1200
+
     def test_listing_that_was_begun(self, backend: Backend) -> None:
         """What is begun ahead is the next listing, counted when it is asked for; the one after it is anew."""
         backend.fill("s/1", "s/2")
@@ -428,7 +440,7 @@ class S3Contract(StorageContract):
     """What is S3's own."""
 
     def test_pages_are_counted(self, backend: Backend) -> None:
-        """A listing of 1001 objects is two requests."""
+        """A listing of 1001 objects is two requests, and one where 500 of them will do."""
         threads = [
             threading.Thread(target=lambda n=n: [backend.write(f"many/{i}", b"x") for i in range(n, 1001, 8)])
             for n in range(8)
@@ -439,19 +451,24 @@ class S3Contract(StorageContract):
             thread.join()
         assert len(backend.storage.list_objects("many")) == 1001
         assert backend.storage.usage.lists == 2
+        assert len(backend.storage.list_objects("many", 500)) == 1000
+        assert backend.storage.usage.lists == 3
 
     def test_folder_markers_are_no_objects(self, backend: Backend) -> None:
         """The empty objects that stand for folders are not listed."""
         for marker in ("s/", "s/deeper/"):
             backend.write(marker, b"")
         backend.fill("s/1", "s/deeper/2")
-        assert [info.path for info in backend.storage.list_objects("s")] == ["s/1", "s/deeper/2"]
+        for most in (None, 1, 2):
+            found = backend.storage.list_objects("s", most)
+            assert [info.path for info in found] == ["s/1", "s/deeper/2"]
 
     def test_keys_that_obstore_cannot_list(self, backend: Backend) -> None:
         """A key with an empty part is listed, and is an error when it is read; its neighbours are not."""
         backend.fill("s/1", "s//2")
         backend.write("s/", b"")
-        assert [info.path for info in backend.storage.list_objects("s")] == ["s//2", "s/1"]
+        for most in (None, 1, 2):
+            assert [info.path for info in backend.storage.list_objects("s", most)] == ["s//2", "s/1"]
         got = {f.range.path: f for f in backend.storage.fetch([ByteRange("s//2"), ByteRange("s/1")])}
         assert got["s/1"].data == TEN
         assert isinstance(got["s//2"].error, StorageError)

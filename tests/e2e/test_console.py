@@ -145,7 +145,7 @@ def test_listing_is_asked_for_before_the_rest_is_loaded(arguments: list[str]) ->
     code = (
         "import sys; from dicom_series_preview.cli import main; "
         "from dicom_series_preview.storage.s3 import S3Storage as storage; "
-        "storage.list_ahead = lambda _, folder: print(folder, *sys.modules); "
+        "storage.list_ahead = lambda _, folder, most: print(folder, *sys.modules); "
         f"main({[*arguments, '--root', 's3://bucket', '--cache-dir', 'cache']!r})"
     )
     done = nowhere(code)
@@ -161,7 +161,7 @@ def test_listing_is_not_asked_for_where_another_request_comes_first(name: str) -
     code = (
         "from dicom_series_preview.cli import main; "
         "from dicom_series_preview.storage.s3 import S3Storage as storage; "
-        "storage.list_ahead = lambda _, folder: print(folder); "
+        "storage.list_ahead = lambda _, folder, most: print(folder); "
         f"main({['get-index', name, '--root', 's3://bucket', '--cache-dir', 'cache']!r})"
     )
     done = nowhere(code)

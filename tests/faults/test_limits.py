@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SERIES = "1.2.3"
 LIMITS = {
-    "INSTANCES": ("2", 413, "has 3 objects; the limit is 2"),
+    "INSTANCES": ("2", 413, "has more than 2 objects, the limit"),
     "HEADER_BYTES": ("300", 422, "its header is longer than the limit of 300 bytes"),
     "INFLATED_BYTES": ("100", 422, "its deflated data set inflates to more than 100 bytes"),
     "FRAMES": ("1", 422, "2 frames, more than the limit of 1"),

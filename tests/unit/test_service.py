@@ -119,9 +119,9 @@ class AfterListing(doubles.Wrapper):
         super().__init__(inner)
         self.change, self.times, self.lists = change, times, 0
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """The listing before the change."""
-        found = super().list_objects(folder)
+        found = super().list_objects(folder, most)
         self.lists += 1
         if self.lists <= self.times:
             self.change(self.lists)
@@ -281,9 +281,9 @@ def test_waves_of_requests(side: int, cold: list[str]) -> None:
     waves: list[str] = []
 
     class Waves(doubles.Wrapper):
-        def list_objects(self, folder: str) -> list[ObjectInfo]:
+        def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
             waves.append("list")
-            return super().list_objects(folder)
+            return super().list_objects(folder, most)
 
         def fetch(self, ranges: Any) -> Any:
             asked = list(ranges)
@@ -569,7 +569,7 @@ def test_limit_of_pixels() -> None:
 def test_limit_of_objects() -> None:
     """A series of more objects than the limit is refused before a header is read."""
     bench = Bench(ramp(3), limits=Limits(instances=2))
-    with pytest.raises(LimitError, match="3 objects; the limit is 2"):
+    with pytest.raises(LimitError, match="more than 2 objects, the limit"):
         bench.mosaic()
     assert bench.storage.ranges == []
 

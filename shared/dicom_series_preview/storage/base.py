@@ -98,14 +98,18 @@ class Storage(Protocol):
     def usage(self) -> Usage:
         """Totals since this storage was opened, as of now; a copy that counts no further."""
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """All objects below `folder`, at any depth, sorted by path; empty when there is no such folder.
+
+        Args:
+            folder: Where.
+            most: Where there are more of them than this, some of them, yet more than this, will do.
 
         Raises:
             StorageError: The listing cannot be had.
         """
 
-    def list_ahead(self, folder: str) -> None:
+    def list_ahead(self, folder: str, most: int | None = None) -> None:
         """Begin to list a folder, where that takes a while: `list_objects` then waits for what is left of it.
 
         It counts, and fails, when it is asked for.

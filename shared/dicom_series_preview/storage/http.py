@@ -83,7 +83,7 @@ class HttpStorage:
         """Totals since this storage was opened; a copy."""
         return self._meter.read()
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`; one request for each folder, those of one depth at once."""
         if folder:
             check_path(self._url, folder)
@@ -100,14 +100,14 @@ class HttpStorage:
                     elif path not in seen:
                         seen.add(path)
                         deeper.append(path)
-            if not deeper:
+            if not deeper or (most is not None and len(found) > most):
                 return sorted(found.values(), key=lambda info: info.path)
             level = deeper
         raise StorageError(
             self._folder_url(folder), f"folders lie more than {_MAX_DEPTH} deep, or in a circle"
         )
 
-    def list_ahead(self, folder: str) -> None:
+    def list_ahead(self, folder: str, most: int | None = None) -> None:
         """Nothing: which requests a listing takes is only known when they are answered."""
 
     def list_folders(self, prefix: str) -> list[str]:

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,14 +80,15 @@ class LocalStorage:
         """Totals since this storage was opened; a copy."""
         return self._meter.read()
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`. A dangling link is listed without a size, so that reading it reports it."""
         path = self._path(folder) if folder else self._root
         try:
             start = path.stat()
             if not stat.S_ISDIR(start.st_mode):
                 return []
-            found = list(self._walk(path, folder, {_identity(start)}))
+            walk = self._walk(path, folder, {_identity(start)})
+            found = list(islice(walk, None if most is None else most + 1))
         except _NOT_THERE as error:
             self._check_root()
             if not path.exists():
@@ -96,7 +98,7 @@ class LocalStorage:
             raise _storage_error(path, error) from error
         return sorted(found, key=lambda info: info.path)
 
-    def list_ahead(self, folder: str) -> None:
+    def list_ahead(self, folder: str, most: int | None = None) -> None:
         """Nothing: a folder is listed in no time."""
 
     def list_folders(self, prefix: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from itertools import count
 from typing import TYPE_CHECKING
@@ -113,8 +114,8 @@ class ObjectStoreStorage:
     def _object_url(self, path: str) -> str:
         return f"{self._url}/{path}"
 
-    def _list(self, folder: str, meter: Meter) -> list[ObjectInfo]:
-        """All objects below a folder, sorted. Errors that another try does not change are obstore's."""
+    def _list(self, folder: str, most: int | None, meter: Meter) -> list[ObjectInfo]:
+        """The objects below a folder, sorted. Errors that another try does not change are obstore's."""
         below = self._key(folder) if folder else self._prefix
         url = self._object_url(folder) if folder else self._url
         found: dict[str, ObjectInfo] = {}
@@ -123,7 +124,7 @@ class ObjectStoreStorage:
             before = len(found)
             try:
                 self._retry.run(
-                    url, threading.Event(), lambda: self._list_on(below, found, meter), self._throttle
+                    url, threading.Event(), lambda: self._list_on(below, found, most, meter), self._throttle
                 )
                 break
             except StorageUnavailableError:
@@ -132,8 +133,9 @@ class ObjectStoreStorage:
                     raise
         return sorted(without_markers(list(found.values())), key=lambda info: info.path)
 
-    def _list_on(self, below: str, found: dict[str, ObjectInfo], meter: Meter) -> None:
+    def _list_on(self, below: str, found: dict[str, ObjectInfo], most: int | None, meter: Meter) -> None:
         """Add the objects below a key to `found`, from the one after its last on."""
+        left = math.inf if most is None else most - sum(map(is_no_marker, found.values()))
         cut = len(self._prefix) + 1 if self._prefix else 0
         last = next(reversed(found), None)
         offset = None if last is None else self._key(last)
@@ -148,6 +150,9 @@ class ObjectStoreStorage:
                     if meta["path"] != below:
                         path = meta["path"][cut:]
                         found[path] = ObjectInfo(path, meta["size"], meta["e_tag"] or "")
+                        left -= is_no_marker(found[path])
+                if left < 0:
+                    break
         except GenericError as error:
             pages += 1
             raise Failure.of(error).passing() or error from error
@@ -277,14 +282,14 @@ class MemoryStorage(ObjectStoreStorage):
         """As constructed."""
         return self._immutable
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`."""
         try:
-            return self._list(folder, self._meter)
+            return self._list(folder, most, self._meter)
         except OBSTORE_ERRORS as error:
             raise storage_error(self._url, error) from error
 
-    def list_ahead(self, folder: str) -> None:
+    def list_ahead(self, folder: str, most: int | None = None) -> None:
         """Nothing: it is listed in no time."""
 
     def list_folders(self, prefix: str) -> list[str]:
@@ -296,6 +301,11 @@ class MemoryStorage(ObjectStoreStorage):
         return sorted(folder for folder in folders if folder.startswith(prefix))
 
 
+def is_no_marker(info: ObjectInfo) -> bool:
+    """Whether an object is none that may only say that there is a folder."""
+    return info.size != 0
+
+
 def without_markers(found: list[ObjectInfo]) -> list[ObjectInfo]:
     """The listing without the empty objects that some tools put where a folder is."""
     folders = set()
@@ -304,7 +314,7 @@ def without_markers(found: list[ObjectInfo]) -> list[ObjectInfo]:
         while parent and parent not in folders:
             folders.add(parent)
             parent = parent.rpartition("/")[0]
-    return [info for info in found if info.size != 0 or info.path not in folders]
+    return [info for info in found if is_no_marker(info) or info.path not in folders]
 
 
 def _is_whole(wanted: ByteRange) -> bool:

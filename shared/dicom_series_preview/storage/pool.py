@@ -37,9 +37,9 @@ class FetchPool:
         """Call `function` for all items at once; results in the items' order."""
         return self._executor.map(function, items)
 
-    def begin(self, function: Callable[[_A], _B], item: _A) -> Future[_B]:
-        """Call `function` for one item, in a thread."""
-        return self._executor.submit(function, item)
+    def begin(self, function: Callable[[], _B]) -> Future[_B]:
+        """Call `function` in a thread."""
+        return self._executor.submit(function)
 
     def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
         """`Storage.fetch`."""

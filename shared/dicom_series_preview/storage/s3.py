@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+import math
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,11 +19,11 @@ from obstore.store import S3Store
 from dicom_series_preview.errors import StorageError, StorageUnavailableError
 from dicom_series_preview.storage.base import Meter, ObjectInfo
 from dicom_series_preview.storage.failures import OBSTORE_ERRORS, s3_error, storage_error
-from dicom_series_preview.storage.objectstore import ObjectStoreStorage, without_markers
+from dicom_series_preview.storage.objectstore import ObjectStoreStorage, is_no_marker, without_markers
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from concurrent.futures import Future
 
     from boto3 import Session
@@ -165,23 +166,23 @@ class S3Storage(ObjectStoreStorage):
         """Whether this is one of PUBLIC_BUCKETS."""
         return self._access.bucket in PUBLIC_BUCKETS
 
-    def list_objects(self, folder: str) -> list[ObjectInfo]:
+    def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`."""
         begun = self._ahead.pop(folder, None)
         if begun is None:
-            return self._listed(folder, self._meter)
+            return self._listed(folder, most, self._meter)
         listing, meter = begun
         try:
             return listing.result()
         finally:
             self._meter.add(meter)
 
-    def list_ahead(self, folder: str) -> None:
+    def list_ahead(self, folder: str, most: int | None = None) -> None:
         """`Storage.list_ahead`."""
         meter = Meter()
-        self._ahead[folder] = self._pool.begin(partial(self._listed, meter=meter), folder), meter
+        self._ahead[folder] = self._pool.begin(lambda: self._listed(folder, most, meter)), meter
 
-    def _listed(self, folder: str, meter: Meter) -> list[ObjectInfo]:
+    def _listed(self, folder: str, most: int | None, meter: Meter) -> list[ObjectInfo]:
         """The objects below a folder.
 
         obstore gives up on a whole listing over one key that it cannot address (an empty part, a line break).
@@ -189,10 +190,10 @@ class S3Storage(ObjectStoreStorage):
         """
         url = self._object_url(folder) if folder else self._url
         try:
-            return self._list(folder, meter)
+            return self._list(folder, most, meter)
         except InvalidPathError:
             logger.debug("%s holds keys that obstore cannot list", url)
-            return self._list_with_boto3(folder, url, meter)
+            return self._list_with_boto3(folder, url, most, meter)
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
 
@@ -211,18 +212,25 @@ class S3Storage(ObjectStoreStorage):
         store = cast("S3Store", self._store)
         return str(obstore.sign(store, "GET", self._key(path), timedelta(seconds=expires_s)))
 
-    def _list_with_boto3(self, folder: str, url: str, meter: Meter) -> list[ObjectInfo]:
+    def _list_with_boto3(self, folder: str, url: str, most: int | None, meter: Meter) -> list[ObjectInfo]:
         start = f"{self._prefix}/" if self._prefix else ""
         below = f"{start}{folder}/" if folder else start
-        found = [
-            ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
-            for page in self._pages(url, meter, Prefix=below)
-            for entry in page.get("Contents", [])
-            if not (entry["Key"].endswith("/") and entry["Size"] == 0)
-        ]
+        found: list[ObjectInfo] = []
+        left = math.inf if most is None else most
+        with closing(self._pages(url, meter, Prefix=below)) as pages:
+            for page in pages:
+                listed = [
+                    ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
+                    for entry in page.get("Contents", [])
+                    if not (entry["Key"].endswith("/") and entry["Size"] == 0)
+                ]
+                found += listed
+                left -= sum(map(is_no_marker, listed))
+                if left < 0:
+                    break
         return sorted(without_markers(found), key=lambda info: info.path)
 
-    def _pages(self, url: str, meter: Meter, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    def _pages(self, url: str, meter: Meter, **query: Any) -> Generator[dict[str, Any], None, None]:  # noqa: ANN401
         """The pages of one listing; boto3's errors are made ours. `query` is ListObjectsV2's."""
         # boto3 takes 160 ms to import, and most previews never come here.
         from botocore.exceptions import (  # noqa: PLC0415

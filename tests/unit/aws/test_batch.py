@@ -335,10 +335,10 @@ def test_a_failure_that_passes_is_overwritten() -> None:
     class Throttled(doubles.Wrapper):
         throttled = True
 
-        def list_objects(self, folder: str) -> Any:
+        def list_objects(self, folder: str, most: int | None = None) -> Any:
             if self.throttled:
                 raise StorageUnavailableError("s3://archive", "throttled")
-            return super().list_objects(folder)
+            return super().list_objects(folder, most)
 
     storage = setting.deployment._opened["s3://archive"] = Throttled(setting.root)
     with pytest.raises(StorageUnavailableError):

@@ -272,10 +272,10 @@ def test_several_series_and_roots_in_a_batch() -> None:
     """Each series is updated once, and one that fails takes along only its own messages."""
 
     class Closed(doubles.Wrapper):
-        def list_objects(self, folder: str) -> Any:
+        def list_objects(self, folder: str, most: int | None = None) -> Any:
             if folder == "closed":
                 raise AccessDeniedError("s3://archive/closed")
-            return super().list_objects(folder)
+            return super().list_objects(folder, most)
 
     setting = Setting({"default": "s3://archive", "other": "s3://other"}, wrap=Closed)
     setting.put("a/1.dcm", "b/1.dcm", "closed/1.dcm")
@@ -298,10 +298,10 @@ def test_a_failing_storage_fails_the_series_messages_and_keeps_its_index(error: 
     class Failing(doubles.Wrapper):
         fails = False
 
-        def list_objects(self, folder: str) -> Any:
+        def list_objects(self, folder: str, most: int | None = None) -> Any:
             if self.fails:
                 raise error
-            return super().list_objects(folder)
+            return super().list_objects(folder, most)
 
     made: list[Failing] = []
     setting = Setting(wrap=lambda storage: made.append(Failing(storage)) or made[0])

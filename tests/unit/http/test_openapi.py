@@ -187,7 +187,7 @@ class Refusing(doubles.Wrapper):
         super().__init__(MemoryStorage(url=ROOT))
         self.error = error
 
-    def list_objects(self, _folder: str) -> list[Any]:
+    def list_objects(self, _folder: str, _most: int | None = None) -> list[Any]:
         """The error."""
         raise self.error
 

@@ -28,7 +28,7 @@ class Refusing(doubles.Wrapper):
         super().__init__(MemoryStorage(slices(), url=ROOT))
         self.error = error
 
-    def list_objects(self, _folder: str) -> list[ObjectInfo]:
+    def list_objects(self, _folder: str, _most: int | None = None) -> list[ObjectInfo]:
         """The error."""
         raise self.error
 
