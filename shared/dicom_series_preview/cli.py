@@ -333,10 +333,11 @@ def codecs(*, as_json: bool) -> None:
         from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
         from rich.table import Table  # noqa: PLC0415
 
-        table = Table()
+        table = Table(show_edge=False)
         for heading in headings:
-            # Of a narrow terminal the names give way, and nothing else.
-            table.add_column(heading, no_wrap=heading != "Name", overflow="fold")
+            # On a narrow terminal all gives way but the UID.
+            width = len(PROGRAM) if heading == "Decoder" else None
+            table.add_column(heading, no_wrap=heading == headings[0], min_width=width, overflow="fold")
         for row in rows:
             table.add_row(*row)
         Console().print(table)

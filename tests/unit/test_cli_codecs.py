@@ -7,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import pytest
+
 from dicom_series_preview.decode import codecs
 
 PROGRAM = [sys.executable, "-m", "dicom_series_preview", "codecs"]
@@ -28,10 +30,11 @@ def test_codecs_as_json():
     assert json.loads(done.stdout) == [asdict(codec) for codec in codecs()]
 
 
-def test_codecs_on_a_terminal():
+@pytest.mark.parametrize("columns", ["60", "90", "200"])
+def test_codecs_on_a_terminal(columns):
     """On a terminal it is a table, whose UIDs are whole however narrow it is."""
     master, slave = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "90", "TERM": "xterm"}
+    environment = {**os.environ, "COLUMNS": columns, "TERM": "xterm"}
     done = subprocess.Popen(PROGRAM, stdout=slave, stderr=slave, stdin=slave, env=environment)
     os.close(slave)
     shown = b""

@@ -324,7 +324,7 @@ def test_orientations_are_split_one_after_the_other(orientations):
             for _, each in rest
         ]
         expected.add("".join(name for (name, _), alike in zip(rest, is_alike, strict=True) if alike))
-        rest = [one for one, alike in zip(rest, is_alike, strict=True) if not alike]
+        rest = [item for item, alike in zip(rest, is_alike, strict=True) if not alike]
     slices = [one(f"{i:02}", orientation=cosines) for i, cosines in enumerate(orientations)]
     assert set(stacks(*slices).values()) == expected
 
