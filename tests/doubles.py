@@ -9,6 +9,7 @@ from dicom_series_preview.storage import Fetched, ObjectInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Self
 
     from dicom_series_preview.errors import StorageError
     from dicom_series_preview.storage import ByteRange, Storage, Usage
@@ -121,6 +122,38 @@ class CountingStorage(Wrapper):
     def ranges_of(self, path: str) -> list[tuple[int, int | None]]:
         """The ranges asked of one object."""
         return [(r.start, r.end) for r in self.ranges if r.path == path]
+
+
+class WatchedStorage(Wrapper):
+    """Notes the most bytes that were asked for and not yet taken."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.under_way = self.most = 0
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """Answers, counted between being asked for and being taken."""
+        asked = iter(ranges)
+
+        class Counted:
+            def __iter__(self) -> Self:
+                return self
+
+            def __next__(self) -> ByteRange:
+                wanted = next(asked)
+                watched.under_way += _length(wanted)
+                watched.most = max(watched.most, watched.under_way)
+                return wanted
+
+        watched = self
+        for fetched in super().fetch(Counted()):
+            yield fetched
+            self.under_way -= _length(fetched.range)
+
+
+def _length(wanted: ByteRange) -> int:
+    assert wanted.end is not None
+    return wanted.end - wanted.start
 
 
 class FailingStorage(Wrapper):

@@ -27,7 +27,7 @@ from dicom_series_preview.names import SeriesName
 from dicom_series_preview.series import SeriesOpener
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import ByteRange, InHand, MemoryStorage
-from doubles import CountingStorage, FailingStorage, Wrapper
+from doubles import CountingStorage, FailingStorage, WatchedStorage, Wrapper
 from indexing import readable_records
 
 SERIES = "s"
@@ -487,38 +487,10 @@ def compare(record: Record, dataset, frames, path) -> int:
 # --- memory
 
 
-class Watched(Wrapper):
-    """Notes the most bytes that were asked for and not yet taken."""
-
-    def __init__(self, inner):
-        super().__init__(inner)
-        self.under_way = self.most = 0
-
-    def fetch(self, ranges):
-        """Answers, counted between being asked for and being taken."""
-
-        class Counted:
-            def __init__(self, inner, watched):
-                self.inner, self.watched = iter(inner), watched
-
-            def __iter__(self):
-                return self
-
-            def __next__(self):
-                wanted = next(self.inner)
-                self.watched.under_way += wanted.end - wanted.start
-                self.watched.most = max(self.watched.most, self.watched.under_way)
-                return wanted
-
-        for fetched in super().fetch(Counted(ranges, self)):
-            yield fetched
-            self.under_way -= len(fetched.data)
-
-
 @pytest.mark.parametrize(("room", "most"), [(240, 240), (150, 144), (48, 48), (1, 48)])
 def test_no_more_is_under_way_than_there_is_room_for(room, most):
     """Ranges wait for their turn where the memory for them is full, and one is always under way."""
-    watched = Watched(MemoryStorage({"a": bytes(480)}))
+    watched = WatchedStorage(MemoryStorage({"a": bytes(480)}))
     ranges = {ByteRange("a", start, start + 48): 48 for start in range(0, 480, 48)}
     fetched = list(_fetch(watched, ranges, InHand(), room))
     assert {done.range for done in fetched} == ranges.keys()
@@ -531,6 +503,6 @@ def test_large_frames_are_not_all_under_way_at_once():
     side = 4096
     data = make.encode(make.image(Rows=side, Columns=side, PixelData=bytes(2 * side**2)))
     held = Held({str(number): data for number in range(4)})
-    watched = Watched(held.memory)
+    watched = WatchedStorage(held.memory)
     assert [frame.error for frame in fetch_frames(watched, SERIES, held.slices)] == [None] * 4
     assert watched.most == 2 * 2 * side**2

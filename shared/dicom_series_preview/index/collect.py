@@ -35,6 +35,8 @@ _SCOUTS = 2
 _RESTARTS = 2
 _SMALL_BYTES = 256 * 1024
 _SPARE_BYTES = 2**20
+# What may be asked for and not yet be looked at: 64 headers at once of up to 1 MiB, fewer of longer ones.
+_UNDER_WAY_BYTES = 64 * 2**20
 
 _PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
 _PASSED_OVER_ENDINGS = (
@@ -111,6 +113,7 @@ class HeaderReader:
         in_hand: What came with the headers and holds frames.
         learned: How much to ask for first.
         withheld: The first error by which the storage withheld an object.
+        room: Bytes that may be under way; one range more than that, where it is longer.
     """
 
     storage: Storage
@@ -122,6 +125,8 @@ class HeaderReader:
     learned: LearnedRange = field(default_factory=LearnedRange)
     withheld: StorageError | None = None
     converter: Converter = field(default_factory=Converter)
+    room: int = _UNDER_WAY_BYTES
+    _under_way: int = 0
     _whole: bool = False
 
     def read(self, objects: Sequence[ObjectInfo]) -> Iterator[Record | Skipped]:
@@ -136,13 +141,15 @@ class HeaderReader:
         fresh = deque(_Pending(info, version=info.version) for info in objects)
         held: list[_Pending] = []
         while fresh or held:
-            wave, held = held, []
-            if wave and not self.learned.lengths:
+            if not self.learned.lengths:
                 # Nobody knows yet how long these headers are: let few find out, and spare the others a guess.
-                wave.sort(key=lambda item: len(item.data), reverse=True)
-                wave, held = wave[:_SCOUTS], wave[_SCOUTS:]
+                held.sort(key=lambda item: len(item.data), reverse=True)
+                wave, held = deque(held[:_SCOUTS]), held[_SCOUTS:]
+            else:
+                wave, held = deque(held), []
             asked: dict[str, _Pending] = {}
             for fetched in self.storage.fetch(self._ranges(wave, held, fresh, asked)):
+                self._under_way -= _length(fetched.range)
                 item = asked[fetched.range.path]
                 result = self._take(item, fetched)
                 if result is None:
@@ -151,22 +158,28 @@ class HeaderReader:
                     item.data = b""
                     self.progress()
                     yield result
+            held += wave
 
     def _ranges(
         self,
-        wave: Sequence[_Pending],
+        wave: deque[_Pending],
         held: Sequence[_Pending],
         fresh: deque[_Pending],
         asked: dict[str, _Pending],
     ) -> Iterator[ByteRange]:
-        """What to ask for: objects on their way, then new ones while the first range is a good guess."""
-        for item in wave:
-            asked[item.info.path] = item
-            yield self._range(item)
-        while fresh and (self.learned.lengths or not (wave or held)):
-            item = fresh.popleft()
-            asked[item.info.path] = item
-            yield self._range(item)
+        """What to ask for: objects on their way, then new ones while the first range is a good guess.
+
+        It ends early where there is no more room.
+        """
+        scouts = bool(wave)
+        while wave or (fresh and (self.learned.lengths or not (scouts or held))):
+            queue = wave or fresh
+            wanted = self._range(queue[0])
+            if self._under_way and self._under_way + _length(wanted) > self.room:
+                return
+            self._under_way += _length(wanted)
+            asked[wanted.path] = queue.popleft()
+            yield wanted
 
     def _range(self, item: _Pending) -> ByteRange:
         learned = self.learned
@@ -231,6 +244,10 @@ def is_read_whole(sizes: Sequence[int | None], next_frames: int) -> bool:
     if not next_frames or not known or len(known) < len(sizes) or known[-1] > _SMALL_BYTES:
         return False
     return sum(known[:-next_frames]) <= _SPARE_BYTES and sum(known) <= IN_HAND_BYTES
+
+
+def _length(wanted: ByteRange) -> int:
+    return (wanted.end or 0) - wanted.start
 
 
 def _storage_reason(error: StorageError) -> str:

@@ -17,7 +17,7 @@ from dicom_series_preview.index import FIRST_RANGE_BYTES, HeaderReader, Record, 
 from dicom_series_preview.index.collect import LearnedRange
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
-from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage
+from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, WatchedStorage
 from indexing import records_of
 
 if TYPE_CHECKING:
@@ -108,6 +108,22 @@ def test_the_first_range_is_learned(header_bytes, concurrency):
     few = 2 * max(4 * longest, 64 * KIB)
     rest = sum(sum(end - start for start, end in requests[name]) for name in objects)
     assert rest <= few + len(objects) * 1.15 * longest + 5 * KIB * concurrency
+
+
+@pytest.mark.parametrize("header_bytes", [6 * KIB, 130 * KIB])
+@pytest.mark.parametrize("ranges", [0.5, 1, 3.5, 100])
+def test_no_more_headers_are_under_way_than_there_is_room_for(header_bytes, ranges):
+    """Long headers wait for their turn where the memory for them is full, and one is always under way."""
+    objects = {f"{i:02}": padded(i, header_bytes) for i in range(60)}
+    longest = int(1.15 * max(len(data) - 200_000 for data in objects.values()))
+    storage = WatchedStorage(memory(objects, concurrency=16))
+    room = int(ranges * longest)
+    reader = HeaderReader(storage, FOLDER, LIMITS, room=room)
+    records = {record.name: record for record in reader.read(storage.list_objects(FOLDER))}
+    assert_same_headers(records, objects)
+    assert storage.under_way == 0
+    # The first of all is asked for more than it has.
+    assert storage.most <= max(room, 4 * longest, 64 * KIB)
 
 
 def test_one_long_header_costs_the_others_nothing():
