@@ -382,7 +382,7 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[Storage]:
 
     What is wrong with either is raised by the result, as all that is wrong with a request is said together.
     """
-    from dicom_series_preview.names import SeriesName  # noqa: PLC0415 - loads obstore
+    from dicom_series_preview.names import SeriesName, index_path  # noqa: PLC0415 - loads obstore
     from dicom_series_preview.storage import open_storage  # noqa: PLC0415
 
     opening: Future[Storage] = Future()
@@ -390,7 +390,12 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[Storage]:
         name = SeriesName.parse(series)
         settings = _settings(options)
         storage = open_storage(name.root or options["root"], settings, os.environ)
-        if not (name.is_prefix or storage.immutable):
+        place = _place(options, settings)
+        is_kept = place and any(
+            os.path.isfile(place[0] / index_path(folder, place[1]))  # noqa: PTH113 - where it raises, none is
+            for folder in name.candidates()
+        )
+        if not (name.is_prefix or (storage.immutable and is_kept)):
             storage.list_ahead(name.candidates()[0], settings.limits.instances)
         opening.set_result(storage)
     except PreviewError as error:
@@ -408,16 +413,22 @@ def _service(
     return PreviewService(opening.result(), _cache(options, settings), settings.limits, progress)
 
 
-def _cache(options: Mapping[str, Any], settings: Settings) -> IndexCache | None:
-    """Where indices are kept: the cache, the one folder of `build-index --output`, or nowhere."""
-    from dicom_series_preview.api import open_cache  # noqa: PLC0415 - loads numpy and pyarrow
-
+def _place(options: Mapping[str, Any], settings: Settings) -> tuple[Path, str] | None:
+    """Where indices are kept, and in which folder there: the cache, `build-index --output`, or nowhere."""
     if options.get("no_cache"):
         return None
     if options.get("output"):
         # abspath, not resolve: a folder that is a symbolic link keeps the name it was given.
-        return open_cache(Path(os.path.abspath(options["output"])), settings, below="")  # noqa: PTH100
-    return open_cache(settings.cache_dir, settings)
+        return Path(os.path.abspath(options["output"])), ""  # noqa: PTH100
+    return settings.cache_dir, "indices"
+
+
+def _cache(options: Mapping[str, Any], settings: Settings) -> IndexCache | None:
+    """Where indices are kept, or None."""
+    from dicom_series_preview.api import open_cache  # noqa: PLC0415 - loads numpy and pyarrow
+
+    place = _place(options, settings)
+    return open_cache(place[0], settings, below=place[1]) if place else None
 
 
 def _render(

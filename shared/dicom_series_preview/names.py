@@ -1,4 +1,4 @@
-"""What users call a series, before any storage is asked whether it is there."""
+"""What a series is called: by its users, and its index by us. No storage is asked whether it is there."""
 
 from __future__ import annotations
 
@@ -75,3 +75,14 @@ class SeriesName:
         elif self.is_prefix and _HYPHENATED_PREFIX.fullmatch(self.text):
             names.append(self.text.replace("-", ""))
         return list(dict.fromkeys(names))
+
+
+def index_path(series: str, folder: str = "indices") -> str:
+    """Where a series' index lies below a place for indices.
+
+    Args:
+        series: The series' folder below its root.
+        folder: The folder there that holds indices, or empty.
+    """
+    name = f"{series}_index.parquet"
+    return f"{folder}/{name}" if folder else name

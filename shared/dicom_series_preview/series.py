@@ -32,6 +32,7 @@ from dicom_series_preview.index import (
     fingerprint,
     is_passed_over,
 )
+from dicom_series_preview.names import index_path
 from dicom_series_preview.storage import InHand
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ class IndexCache:
 
     def path(self, series: str) -> str:
         """The path of a series' index below the cache's root."""
-        name = f"{series}_index.parquet"
-        return f"{self.folder}/{name}" if self.folder else name
+        return index_path(series, self.folder)
 
     def load(self, series: str, root: str) -> Kept:
         """What is kept of a series.
