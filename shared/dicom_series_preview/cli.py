@@ -10,7 +10,7 @@ import re
 import sys
 import traceback
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
-    from dicom_series_preview.series import IndexCache
     from dicom_series_preview.service import PreviewService, Rendered
     from dicom_series_preview.storage import Storage
 
@@ -235,7 +234,7 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
     for name, request in zip(series, requests, strict=True):
         try:
             with _Progress() as progress:
-                service = _service(_open(name, options), options, progress)
+                service = _service(_open(name, options), progress)
                 built = service.index(request)
         except PreviewError as error:
             if options["verbose"]:
@@ -268,7 +267,7 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
     request = IndexRequest.from_strings(series, {})
     _log(verbose=options["verbose"])
     with _Progress() as progress:
-        service = _service(opening, options, progress)
+        service = _service(opening, progress)
         built = service.index(request)
     _answer(service.index_path(built))
 
@@ -377,7 +376,22 @@ def _settings(options: Mapping[str, Any]) -> Settings:
     return Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
 
 
-def _open(series: str, options: Mapping[str, Any]) -> Future[Storage]:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A root, and where its indices are kept.
+
+    Attributes:
+        storage: The root.
+        settings: The settings.
+        place: Where indices are kept, and in which folder there; None where nowhere.
+    """
+
+    storage: Storage
+    settings: Settings
+    place: tuple[Path, str] | None
+
+
+def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
     """Open the root that a series lies in; its listing is on the way while the rest of the program is loaded.
 
     What is wrong with either is raised by the result, as all that is wrong with a request is said together.
@@ -385,36 +399,36 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[Storage]:
     from dicom_series_preview.names import SeriesName, index_path  # noqa: PLC0415 - loads obstore
     from dicom_series_preview.storage import open_storage  # noqa: PLC0415
 
-    opening: Future[Storage] = Future()
+    opening: Future[_Opened] = Future()
     try:
         name = SeriesName.parse(series)
         settings = _settings(options)
         storage = open_storage(name.root or options["root"], settings, os.environ)
         place = _place(options, settings)
-        is_kept = place and any(
-            os.path.isfile(place[0] / index_path(folder, place[1]))  # noqa: PTH113 - where it raises, none is
-            for folder in name.candidates()
-        )
-        if not (name.is_prefix or (storage.immutable and is_kept)):
-            storage.list_ahead(name.candidates()[0], settings.limits.instances)
-        opening.set_result(storage)
+        folders = name.candidates()
+        kept = [place[0] / index_path(folder, place[1]) for folder in folders] if place else []
+        # Path.is_file raises where the name is too long.
+        if not (name.is_prefix or (storage.immutable and any(map(os.path.isfile, kept)))):
+            storage.list_ahead(folders[0], settings.limits.instances)
+        opening.set_result(_Opened(storage, settings, place))
     except PreviewError as error:
         opening.set_exception(error)
     return opening
 
 
-def _service(
-    opening: Future[Storage], options: Mapping[str, Any], progress: Callable[[int, int], None]
-) -> PreviewService:
+def _service(opening: Future[_Opened], progress: Callable[[int, int], None]) -> PreviewService:
     """The service for a root."""
-    from dicom_series_preview.service import PreviewService  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.api import open_cache  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.service import PreviewService  # noqa: PLC0415
 
-    settings = _settings(options)
-    return PreviewService(opening.result(), _cache(options, settings), settings.limits, progress)
+    opened = opening.result()
+    place, settings = opened.place, opened.settings
+    cache = open_cache(place[0], settings, below=place[1]) if place else None
+    return PreviewService(opened.storage, cache, settings.limits, progress)
 
 
 def _place(options: Mapping[str, Any], settings: Settings) -> tuple[Path, str] | None:
-    """Where indices are kept, and in which folder there: the cache, `build-index --output`, or nowhere."""
+    """The cache, the one folder of `build-index --output`, or nowhere."""
     if options.get("no_cache"):
         return None
     if options.get("output"):
@@ -423,16 +437,8 @@ def _place(options: Mapping[str, Any], settings: Settings) -> tuple[Path, str] |
     return settings.cache_dir, "indices"
 
 
-def _cache(options: Mapping[str, Any], settings: Settings) -> IndexCache | None:
-    """Where indices are kept, or None."""
-    from dicom_series_preview.api import open_cache  # noqa: PLC0415 - loads numpy and pyarrow
-
-    place = _place(options, settings)
-    return open_cache(place[0], settings, below=place[1]) if place else None
-
-
 def _render(
-    opening: Future[Storage],
+    opening: Future[_Opened],
     output: str,
     options: Mapping[str, Any],
     render: Callable[[PreviewService], Rendered],
@@ -448,7 +454,7 @@ def _render(
         raise RequestError("report", f"{options['report']} is the picture's file too; give another")
     _log(verbose=options["verbose"])
     with _Progress() as progress:
-        rendered = render(_service(opening, options, progress))
+        rendered = render(_service(opening, progress))
     write_atomically(Path(output), rendered.data)
     if options["report"]:
         write_atomically(Path(options["report"]), rendered.report.to_json().encode())

@@ -24,7 +24,7 @@ from dicom_series_preview.headers import (
     scan,
 )
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import ByteRange, InHand
+from dicom_series_preview.storage import ByteRange, InHand, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.storage import Fetched, Storage
 
 _LIMITS = Limits()
-# What may be asked for and not yet be taken: 64 frames at once of up to 1 MiB, fewer of larger ones.
-_UNDER_WAY_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ def fetch_frames(
 
 
 def _fetch(
-    storage: Storage, lengths: dict[ByteRange, int], in_hand: InHand, room: int = _UNDER_WAY_BYTES
+    storage: Storage, lengths: dict[ByteRange, int], in_hand: InHand, room: Room | None = None
 ) -> Iterator[Fetched]:
     """What is in hand, then what the storage has, of which no more is under way than there is room for."""
     missing = {}
@@ -132,7 +130,7 @@ def _fetch(
             missing[wanted] = length
         else:
             yield fetched
-    ranges = _Ranges(missing, room)
+    ranges = _Ranges(missing, room or Room())
     for fetched in storage.fetch(ranges) if missing else ():
         yield fetched
         ranges.taken(fetched.range)
@@ -141,27 +139,22 @@ def _fetch(
 class _Ranges:
     """Gives ranges while there is room for their bytes, and goes on when some have been taken."""
 
-    def __init__(self, lengths: dict[ByteRange, int], room: int) -> None:
+    def __init__(self, lengths: dict[ByteRange, int], room: Room) -> None:
         self._room = room
         self._lengths = lengths
         self._left = deque(lengths)
-        self._under_way = 0
 
     def __iter__(self) -> Iterator[ByteRange]:
         return self
 
     def __next__(self) -> ByteRange:
-        if not self._left:
+        if not (self._left and self._room.take(self._lengths[self._left[0]])):
             raise StopIteration
-        length = self._lengths[self._left[0]]
-        if self._under_way and self._under_way + length > self._room:
-            raise StopIteration
-        self._under_way += length
         return self._left.popleft()
 
     def taken(self, done: ByteRange) -> None:
         """What came for a range is no longer held here."""
-        self._under_way -= self._lengths[done]
+        self._room.give_back(self._lengths[done])
 
 
 def _length(wanted: ByteRange, item: Slice) -> int:

@@ -26,7 +26,7 @@ from dicom_series_preview.index import Index, Provenance, Record, build
 from dicom_series_preview.names import SeriesName
 from dicom_series_preview.series import SeriesOpener
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import ByteRange, InHand, MemoryStorage
+from dicom_series_preview.storage import ByteRange, InHand, MemoryStorage, Room
 from doubles import CountingStorage, FailingStorage, WatchedStorage, Wrapper
 from indexing import readable_records
 
@@ -492,7 +492,7 @@ def test_no_more_is_under_way_than_there_is_room_for(room, most):
     """Ranges wait for their turn where the memory for them is full, and one is always under way."""
     watched = WatchedStorage(MemoryStorage({"a": bytes(480)}))
     ranges = {ByteRange("a", start, start + 48): 48 for start in range(0, 480, 48)}
-    fetched = list(_fetch(watched, ranges, InHand(), room))
+    fetched = list(_fetch(watched, ranges, InHand(), Room(room)))
     assert {done.range for done in fetched} == ranges.keys()
     assert watched.most == most
     assert watched.under_way == 0

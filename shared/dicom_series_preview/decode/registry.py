@@ -89,21 +89,10 @@ class CodecInfo:
 
 
 _OWN = ("dicom-series-preview", ("dicom_series_preview._version",))
-_jpeg_lossless = partial(
-    Codec,
-    decoder="libjpeg-turbo (imagecodecs)",
-    modules=("imagecodecs",),
-    decode=jpeg.decode_jpeg,
-    parallel=True,
-)
+_imagecodecs = partial(Codec, modules=("imagecodecs",), parallel=True)
+_jpeg_lossless = partial(_imagecodecs, decoder="libjpeg-turbo (imagecodecs)", decode=jpeg.decode_jpeg)
 _jpeg = partial(_jpeg_lossless, decode_reduced=jpeg.decode_jpeg_reduced, reductions=jpeg.jpeg_reductions)
-_jpeg_ls = partial(
-    Codec,
-    decoder="CharLS (imagecodecs)",
-    modules=("imagecodecs",),
-    decode=jpegls.decode_jpegls,
-    parallel=True,
-)
+_jpeg_ls = partial(_imagecodecs, decoder="CharLS (imagecodecs)", decode=jpegls.decode_jpegls)
 _jpeg_2000 = partial(
     Codec,
     decoder="OpenJPEG (imagecodecs, pylibjpeg-openjpeg)",

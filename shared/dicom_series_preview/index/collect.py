@@ -18,7 +18,7 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.headers import Converter, Header, Incomplete, parse
 from dicom_series_preview.index.records import Record, Skipped
-from dicom_series_preview.storage import IN_HAND_BYTES, ByteRange, InHand
+from dicom_series_preview.storage import IN_HAND_BYTES, ByteRange, InHand, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,8 +35,6 @@ _SCOUTS = 2
 _RESTARTS = 2
 _SMALL_BYTES = 256 * 1024
 _SPARE_BYTES = 2**20
-# What may be asked for and not yet be looked at: 64 headers at once of up to 1 MiB, fewer of longer ones.
-_UNDER_WAY_BYTES = 64 * 2**20
 
 _PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
 _PASSED_OVER_ENDINGS = (
@@ -113,7 +111,7 @@ class HeaderReader:
         in_hand: What came with the headers and holds frames.
         learned: How much to ask for first.
         withheld: The first error by which the storage withheld an object.
-        room: Bytes that may be under way; one range more than that, where it is longer.
+        room: For headers that are under way.
     """
 
     storage: Storage
@@ -125,8 +123,7 @@ class HeaderReader:
     learned: LearnedRange = field(default_factory=LearnedRange)
     withheld: StorageError | None = None
     converter: Converter = field(default_factory=Converter)
-    room: int = _UNDER_WAY_BYTES
-    _under_way: int = 0
+    room: Room = field(default_factory=Room)
     _whole: bool = False
 
     def read(self, objects: Sequence[ObjectInfo]) -> Iterator[Record | Skipped]:
@@ -149,7 +146,7 @@ class HeaderReader:
                 wave, held = deque(held), []
             asked: dict[str, _Pending] = {}
             for fetched in self.storage.fetch(self._ranges(wave, held, fresh, asked)):
-                self._under_way -= _length(fetched.range)
+                self.room.give_back(_length(fetched.range))
                 item = asked[fetched.range.path]
                 result = self._take(item, fetched)
                 if result is None:
@@ -175,9 +172,8 @@ class HeaderReader:
         while wave or (fresh and (self.learned.lengths or not (scouts or held))):
             queue = wave or fresh
             wanted = self._range(queue[0])
-            if self._under_way and self._under_way + _length(wanted) > self.room:
+            if not self.room.take(_length(wanted)):
                 return
-            self._under_way += _length(wanted)
             asked[wanted.path] = queue.popleft()
             yield wanted
 

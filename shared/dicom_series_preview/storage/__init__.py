@@ -11,6 +11,7 @@ from dicom_series_preview.storage.hand import IN_HAND_BYTES, InHand
 from dicom_series_preview.storage.local import LocalStorage
 from dicom_series_preview.storage.objectstore import MemoryStorage
 from dicom_series_preview.storage.retry import RetryPolicy
+from dicom_series_preview.storage.room import Room
 from dicom_series_preview.storage.roots import is_full_name, parse_root, split_root
 from dicom_series_preview.storage.s3 import S3Storage, bucket_region, resolve_access
 from dicom_series_preview.storage.throttle import CONCURRENCY
@@ -28,6 +29,7 @@ __all__ = [
     "MemoryStorage",
     "ObjectInfo",
     "RetryPolicy",
+    "Room",
     "Storage",
     "Usage",
     "is_full_name",

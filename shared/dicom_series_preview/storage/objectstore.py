@@ -135,24 +135,25 @@ class ObjectStoreStorage:
 
     def _list_on(self, below: str, found: dict[str, ObjectInfo], most: int | None, meter: Meter) -> None:
         """Add the objects below a key to `found`, from the one after its last on."""
-        left = math.inf if most is None else most - sum(map(is_no_marker, found.values()))
         cut = len(self._prefix) + 1 if self._prefix else 0
         last = next(reversed(found), None)
         offset = None if last is None else self._key(last)
         pages = 0
         try:
-            for page in obstore.list(
-                self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS
-            ):
+            listed = (
+                # Without the marker of the listed folder itself: obstore has cut off its trailing slash.
+                [
+                    ObjectInfo(meta["path"][cut:], meta["size"], meta["e_tag"] or "")
+                    for meta in page
+                    if meta["path"] != below
+                ]
+                for page in obstore.list(
+                    self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS
+                )
+            )
+            for page in enough(listed, most, found.values()):
                 pages += 1
-                for meta in page:
-                    # The marker of the listed folder itself: obstore has cut off its trailing slash.
-                    if meta["path"] != below:
-                        path = meta["path"][cut:]
-                        found[path] = ObjectInfo(path, meta["size"], meta["e_tag"] or "")
-                        left -= is_no_marker(found[path])
-                if left < 0:
-                    break
+                found.update((info.path, info) for info in page)
         except GenericError as error:
             pages += 1
             raise Failure.of(error).passing() or error from error
@@ -301,9 +302,24 @@ class MemoryStorage(ObjectStoreStorage):
         return sorted(folder for folder in folders if folder.startswith(prefix))
 
 
-def is_no_marker(info: ObjectInfo) -> bool:
-    """Whether an object is none that may only say that there is a folder."""
-    return info.size != 0
+def enough(
+    pages: Iterable[list[ObjectInfo]], most: int | None, found: Iterable[ObjectInfo] = ()
+) -> Iterator[list[ObjectInfo]]:
+    """The pages of a listing, no further than to where there are more than `most` objects.
+
+    Empty ones do not count, which may only say that there is a folder.
+
+    Args:
+        pages: The pages.
+        most: How many objects are enough, or None.
+        found: What earlier pages had.
+    """
+    left = math.inf if most is None else most - sum(info.size != 0 for info in found)
+    for page in pages:
+        yield page
+        left -= sum(info.size != 0 for info in page)
+        if left < 0:
+            return
 
 
 def without_markers(found: list[ObjectInfo]) -> list[ObjectInfo]:
@@ -314,7 +330,7 @@ def without_markers(found: list[ObjectInfo]) -> list[ObjectInfo]:
         while parent and parent not in folders:
             folders.add(parent)
             parent = parent.rpartition("/")[0]
-    return [info for info in found if is_no_marker(info) or info.path not in folders]
+    return [info for info in found if info.size != 0 or info.path not in folders]
 
 
 def _is_whole(wanted: ByteRange) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import logging
-import math
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,7 +18,7 @@ from obstore.store import S3Store
 from dicom_series_preview.errors import StorageError, StorageUnavailableError
 from dicom_series_preview.storage.base import Meter, ObjectInfo
 from dicom_series_preview.storage.failures import OBSTORE_ERRORS, s3_error, storage_error
-from dicom_series_preview.storage.objectstore import ObjectStoreStorage, is_no_marker, without_markers
+from dicom_series_preview.storage.objectstore import ObjectStoreStorage, enough, without_markers
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -215,19 +214,16 @@ class S3Storage(ObjectStoreStorage):
     def _list_with_boto3(self, folder: str, url: str, most: int | None, meter: Meter) -> list[ObjectInfo]:
         start = f"{self._prefix}/" if self._prefix else ""
         below = f"{start}{folder}/" if folder else start
-        found: list[ObjectInfo] = []
-        left = math.inf if most is None else most
         with closing(self._pages(url, meter, Prefix=below)) as pages:
-            for page in pages:
-                listed = [
+            listed = (
+                [
                     ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
                     for entry in page.get("Contents", [])
                     if not (entry["Key"].endswith("/") and entry["Size"] == 0)
                 ]
-                found += listed
-                left -= sum(map(is_no_marker, listed))
-                if left < 0:
-                    break
+                for page in pages
+            )
+            found = [info for page in enough(listed, most) for info in page]
         return sorted(without_markers(found), key=lambda info: info.path)
 
     def _pages(self, url: str, meter: Meter, **query: Any) -> Generator[dict[str, Any], None, None]:  # noqa: ANN401

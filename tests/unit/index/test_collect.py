@@ -16,7 +16,7 @@ from dicom_series_preview.errors import (
 from dicom_series_preview.index import FIRST_RANGE_BYTES, HeaderReader, Record, Skipped, is_passed_over
 from dicom_series_preview.index.collect import LearnedRange
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.storage import MemoryStorage, Room
 from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, WatchedStorage
 from indexing import records_of
 
@@ -118,7 +118,7 @@ def test_no_more_headers_are_under_way_than_there_is_room_for(header_bytes, rang
     longest = int(1.15 * max(len(data) - 200_000 for data in objects.values()))
     storage = WatchedStorage(memory(objects, concurrency=16))
     room = int(ranges * longest)
-    reader = HeaderReader(storage, FOLDER, LIMITS, room=room)
+    reader = HeaderReader(storage, FOLDER, LIMITS, room=Room(room))
     records = {record.name: record for record in reader.read(storage.list_objects(FOLDER))}
     assert_same_headers(records, objects)
     assert storage.under_way == 0
