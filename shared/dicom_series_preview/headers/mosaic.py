@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dicom_series_preview.headers.values import all_values
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -48,8 +50,7 @@ def mosaic_of(elements: Item, raw: Mapping[int, RawElement]) -> Mosaic | None:
         raw: The same as bytes: the CSA header is too long to be kept as a value.
     """
     image_type, frames = elements.get(_IMAGE_TYPE), elements.get(_NUMBER_OF_FRAMES)
-    words = image_type.value if image_type is not None and isinstance(image_type.value, tuple) else ()
-    if "MOSAIC" not in words or (frames is not None and frames.first not in (None, 1)):
+    if "MOSAIC" not in all_values(image_type) or (frames is not None and frames.first not in (None, 1)):
         return None
     csa = csa_values(_private(raw, 0x0029, _CSA_HEADER, _CSA_IMAGE_HEADER))
     images = _unsigned_short(_private(raw, 0x0019, _MR_HEADER, _IMAGES_IN_MOSAIC))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import HeaderError
 from dicom_series_preview.headers.scan import Incomplete, scan
-from dicom_series_preview.headers.values import Bulk, swapped_words
+from dicom_series_preview.headers.values import Bulk, all_values, swapped_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ def _plane(elements: Mapping[int, Element], group: int) -> OverlayPlane | None:
     has_data = data is not None and isinstance(data.value, Bulk) and data.value.size > 0
     if not has_data and number(_BITS_ALLOCATED, 1) <= 1:
         return None
-    start = () if origin is None or isinstance(origin.value, Bulk) else origin.value
+    start = all_values(origin)
     row, column = start if len(start) == 2 else (1, 1)
     frames = number(_FRAMES, 0)
     return OverlayPlane(

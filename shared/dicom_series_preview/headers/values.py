@@ -104,6 +104,11 @@ class Element:
         return self.value[0]
 
 
+def all_values(element: Element | None) -> tuple[Any, ...]:
+    """The values of an element that may be missing; none of a binary one."""
+    return () if element is None or isinstance(element.value, Bulk) else element.value
+
+
 @lru_cache(maxsize=64)
 def _encodings(value: bytes) -> list[str]:
     """Python's names of a SpecificCharacterSet (0008,0005)."""

@@ -29,6 +29,7 @@ from dicom_series_preview.headers import (
     REAL_VRS,
     Bulk,
     Element,
+    all_values,
     element_to_json,
     private_creator,
     tag_key,
@@ -362,8 +363,7 @@ def _text(element: Element | None) -> str:
 
 
 def _names_a_localizer(element: Element | None) -> bool:
-    words = () if element is None or isinstance(element.value, Bulk) else element.value
-    return any(str(word).upper() in _LOCALIZER_WORDS for word in words)
+    return any(str(word).upper() in _LOCALIZER_WORDS for word in all_values(element))
 
 
 def _first_numbers(rows: _Rows, candidates: Sequence[int]) -> NDArray[np.float64]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dicom_series_preview.headers import all_values
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -102,8 +104,7 @@ def is_slide(elements: Mapping[int, Element]) -> bool:
 
 def is_aside(elements: Mapping[int, Element]) -> bool:
     """Whether an object shows a slide's label, or the slide as it lies there (PS3.3 C.8.12.4.1.1)."""
-    image_type = elements.get(_IMAGE_TYPE)
-    words = image_type.value if image_type is not None and isinstance(image_type.value, tuple) else ()
+    words = all_values(elements.get(_IMAGE_TYPE))
     return is_slide(elements) and ("LABEL" in words or "OVERVIEW" in words)
 
 

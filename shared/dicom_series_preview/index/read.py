@@ -27,6 +27,7 @@ from dicom_series_preview.headers import (
     Palette,
     PixelDescription,
     Window,
+    all_values,
     element_from_json,
     from_json,
     is_overlay_tag,
@@ -613,9 +614,10 @@ def _tables(text: str | None, *, signed: bool) -> tuple[LookupTable, ...]:
 
 def _table(descriptor: Element | None, data: Element | None, *, signed: bool) -> LookupTable | None:
     """A lookup table (PS3.3 C.11.1.1.1) from its descriptor (entries, first value, bits) and its data."""
-    if descriptor is None or data is None or isinstance(descriptor.value, Bulk) or len(descriptor.value) != 3:
+    described = all_values(descriptor)
+    if data is None or len(described) != 3:
         return None
-    entries, first, bits = (int(value) for value in descriptor.value)  # type: ignore[arg-type]
+    entries, first, bits = (int(value) for value in described)
     raw = data.value.data if isinstance(data.value, Bulk) else None
     if isinstance(data.value, tuple):
         raw = b"".join((int(v) & 0xFFFF).to_bytes(2, "little") for v in data.value)  # type: ignore[arg-type]

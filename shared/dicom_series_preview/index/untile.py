@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from dicom_series_preview.geometry import Arrangement, Slices, arrange
+from dicom_series_preview.headers import all_values
 from dicom_series_preview.index.build import PROVENANCE_KEY, Row, arrangeable, slices_of
 from dicom_series_preview.index.read import Index
 from dicom_series_preview.index.schema import FIXED_COLUMNS, MOSAIC_COLUMNS, PART_COLUMNS
@@ -137,8 +138,7 @@ def _steps(
 
 def _lengths(elements: Mapping[int, Element], tag: int, count: int) -> tuple[float, ...]:
     """An element's lengths in mm; none where they are not so many, or not above 0."""
-    element = elements.get(tag)
-    values = element.value if element is not None and isinstance(element.value, tuple) else ()
+    values = all_values(elements.get(tag))
     lengths = tuple(float(value) for value in values if isinstance(value, (int, float)) and value > 0)
     return lengths if len(lengths) == len(values) == count else ()
 
