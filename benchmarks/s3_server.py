@@ -75,6 +75,7 @@ def s3_server() -> Iterator[S3]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs,), daemon=True)
     process.start()
+    theirs.close()  # where the process ends, the pipe does
     try:
         yield S3(ours.recv(), ours)
     finally:
