@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import sys
+import unicodedata
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import SeriesNameError
-from dicom_series_preview.storage import is_full_name, split_root
+from dicom_series_preview.storage import HERE, is_full_name, is_windows, split_root
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
 
 _HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{12})")
 _HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
 _HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# As the disks of macOS and Windows usually do.
+_FOLDS = sys.platform in {"darwin", "win32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +38,26 @@ class SeriesName:
     is_prefix: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> SeriesName:
+    def parse(cls, text: str, flavour: type[PurePath] = HERE) -> SeriesName:
         """Take a name apart, and refuse what cannot be one before any storage is touched.
 
         Args:
             text: A UUID with or without hyphens, a UID, a folder name, a prefix ending with `*`, or a URL or
                 absolute path whose last part is one of those.
+            flavour: Whose paths: on Windows, drives and backslashes are parts of them.
 
         Raises:
             SeriesNameError: It cannot name a series.
         """
         root = None
         name = text
-        if is_full_name(text) and not _CONTROL.search(text):
-            if any(part in ("..", ".") for part in text.split("/")):
+        if is_full_name(text, flavour) and not _CONTROL.search(text):
+            slashed = text.replace("\\", "/") if is_windows(flavour) else text
+            if any(part in ("..", ".") for part in slashed.split("/")):
                 raise SeriesNameError(f"{text} has a part '..' or '.'")
-            root, name = split_root(text)
+            root, name = split_root(text, flavour)
+        elif is_windows(flavour) and "\\" in name:
+            raise SeriesNameError(f"{text} has a backslash; write / between folders")
         # Looked for in what a URL's escapes stand for.
         if _CONTROL.search(name):
             raise SeriesNameError("a name has no control characters")
@@ -77,12 +90,16 @@ class SeriesName:
         return list(dict.fromkeys(names))
 
 
-def index_path(series: str, folder: str = "indices") -> str:
+def index_path(series: str, folder: str = "indices", *, folds: bool = _FOLDS) -> str:
     """Where a series' index lies below a place for indices.
 
     Args:
         series: The series' folder below its root.
         folder: The folder there that holds indices, or empty.
+        folds: The place takes names for one that differ in capitals or in how letters are composed: such
+            names are told apart by a digest.
     """
+    if folds and folder and series != unicodedata.normalize("NFC", series).casefold():
+        series += f"~{hashlib.sha256(series.encode(errors='surrogatepass')).hexdigest()[:16]}"
     name = f"{series}_index.parquet"
     return f"{folder}/{name}" if folder else name

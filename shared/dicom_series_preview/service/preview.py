@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
-from urllib.parse import unquote
 
 import PIL
 
@@ -34,6 +33,7 @@ from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.assemble import reason_of
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint
+from dicom_series_preview.storage import file_below, path_of_file_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,11 +205,8 @@ class PreviewService:
         """Where a series' index is kept; of a local cache the absolute path."""
         if self.cache is None:
             raise RequestError("cache_dir", "there is no cache, so the index has no path")
-        url = self.cache.storage.url
-        if url.startswith("file://"):
-            # A name that is no UTF-8 comes back as os.fsdecode would give it.
-            url = unquote(url.removeprefix("file://"), errors="surrogateescape")
-        return f"{url}/{self.cache.path(opened.name)}"
+        url, path = self.cache.storage.url, self.cache.path(opened.name)
+        return str(file_below(path_of_file_url(url), path)) if url.startswith("file://") else f"{url}/{path}"
 
     def _opener(self, watch: Stopwatch) -> SeriesOpener:
         def progress(done: int, total: int) -> None:

@@ -10,6 +10,7 @@ from dicom_series_preview.storage.base import ByteRange, Fetched, ObjectInfo, St
 from dicom_series_preview.storage.hand import IN_HAND_BYTES, InHand
 from dicom_series_preview.storage.local import LocalStorage
 from dicom_series_preview.storage.objectstore import MemoryStorage
+from dicom_series_preview.storage.places import HERE, file_below, is_windows, path_of_file_url
 from dicom_series_preview.storage.retry import RetryPolicy
 from dicom_series_preview.storage.room import Room
 from dicom_series_preview.storage.roots import is_full_name, parse_root, split_root
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.settings import Settings
 
 __all__ = [
+    "HERE",
     "IN_HAND_BYTES",
     "ByteRange",
     "Fetched",
@@ -32,9 +34,12 @@ __all__ = [
     "Room",
     "Storage",
     "Usage",
+    "file_below",
     "is_full_name",
+    "is_windows",
     "open_storage",
     "parse_root",
+    "path_of_file_url",
     "split_root",
     "total",
 ]

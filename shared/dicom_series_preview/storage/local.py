@@ -26,6 +26,7 @@ from dicom_series_preview.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
+from dicom_series_preview.storage.places import file_below
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.throttle import Throttle
 
@@ -45,7 +46,6 @@ _PASSING = {
     errno.ENFILE,
     errno.ENETDOWN,
 }
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 _ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
@@ -84,10 +84,9 @@ class LocalStorage:
         """`Storage.list_objects`. A dangling link is listed without a size, so that reading it reports it."""
         path = self._path(folder) if folder else self._root
         try:
-            start = path.stat()
-            if not stat.S_ISDIR(start.st_mode):
+            if not stat.S_ISDIR(path.stat().st_mode):
                 return []
-            walk = self._walk(path, folder, {_identity(start)})
+            walk = self._walk(path, folder, {os.path.realpath(path)})
             found = list(islice(walk, None if most is None else most + 1))
         except _NOT_THERE as error:
             self._check_root()
@@ -129,8 +128,9 @@ class LocalStorage:
         """`Storage.put`, by way of a temporary file beside the target.
 
         That nothing is there yet (an empty `if_version`) is checked by the file system, safely between
-        processes. Another `if_version` is compared just before the file is replaced: two processes that do
-        so within the same instant can both succeed, and the later one stays.
+        processes, where it has hard links. Otherwise, and for another `if_version`, that is checked just
+        before the file is replaced: two processes that do so within the same instant can both succeed, and
+        the later one stays.
         """
         target = self._path(path)
         self._meter.count(puts=1)
@@ -155,9 +155,10 @@ class LocalStorage:
 
     def _path(self, path: str) -> Path:
         check_path(self.url, path)
-        plain = self._root / path
+        plain = file_below(self._root, path)
         raw = os.fsencode(plain)
-        if _ESCAPED_BYTE.search(raw) and not os.path.lexists(plain):
+        # On Windows every name is Unicode, and a backslash stands between names.
+        if os.name == "posix" and _ESCAPED_BYTE.search(raw) and not os.path.lexists(plain):
             return Path(os.fsdecode(_ESCAPED_BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), raw)))
         return plain
 
@@ -169,8 +170,12 @@ class LocalStorage:
         if not found:
             raise ObjectNotFoundError(str(self._root), "there is no such folder")
 
-    def _walk(self, path: Path, folder: str, above: set[tuple[int, int]]) -> Iterator[ObjectInfo]:
-        """All files below `path`; `above` are the folders on the way down, into which no link is followed."""
+    def _walk(self, path: Path, folder: str, above: set[str]) -> Iterator[ObjectInfo]:
+        """All files below `path`; `above` are the folders on the way down, into which no link is followed.
+
+        They are told by their real paths: Windows gives no numbers of files in listings, nor do all network
+        file systems.
+        """
         self._meter.count(lists=1)
         with os.scandir(path) as entries:
             for entry in entries:
@@ -184,8 +189,9 @@ class LocalStorage:
                         yield ObjectInfo(name, None, "")
                     continue  # a file that went away while it was listed is not there
                 if stat.S_ISDIR(status.st_mode):
-                    if _identity(status) not in above:
-                        yield from self._walk(Path(entry.path), name, above | {_identity(status)})
+                    real = os.path.realpath(entry.path)
+                    if real not in above:
+                        yield from self._walk(Path(entry.path), name, above | {real})
                 elif stat.S_ISREG(status.st_mode) and not _TEMPORARY_NAME.fullmatch(entry.name):
                     yield ObjectInfo(name, status.st_size, _version(status))
 
@@ -215,10 +221,6 @@ class LocalStorage:
 
 def _version(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 def _shown(name: str) -> str:
@@ -284,9 +286,9 @@ def _install(temporary: Path, target: Path, if_version: str | None) -> None:
         except FileExistsError as error:
             raise ObjectChangedError(str(target), "exists already") from error
         except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            if target.exists():  # a file system without hard links: the check and the move are two steps
+            # Each file system without hard links refuses them in its own words. There the check and the move
+            # are two steps; and where nothing can be written, the move says why.
+            if target.exists():
                 raise ObjectChangedError(str(target), "exists already") from error
             temporary.replace(target)
         return

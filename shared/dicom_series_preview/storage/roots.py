@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from dicom_series_preview.errors import RequestError, SeriesNameError
+from dicom_series_preview.storage.places import HERE, is_windows, path_of_file_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,16 +67,19 @@ def parse_root(root: str, environment: Mapping[str, str]) -> Root:
     raise RequestError("root", f"{scheme}:// is not supported; give {SCHEMES}")
 
 
-def is_full_name(series: str) -> bool:
-    """Whether a series is named with its root: as a URL or an absolute path."""
-    return _SCHEME.match(series) is not None or series.startswith(("/", "~/"))
+def is_full_name(series: str, flavour: type[PurePath] = HERE) -> bool:
+    """Whether a series is named with its root: as a URL or an absolute path (of Windows, where that is)."""
+    if _SCHEME.match(series) is not None or series.startswith(("/", "~/")):
+        return True
+    return is_windows(flavour) and (flavour(series).root != "" or series.startswith("~\\"))
 
 
-def split_root(series: str) -> tuple[str, str]:
+def split_root(series: str, flavour: type[PurePath] = HERE) -> tuple[str, str]:
     """Split the full name of a series into its root and the name below it.
 
     Args:
         series: A URL or an absolute path, whose last part is the series.
+        flavour: Whose paths.
 
     Returns:
         The root, to be given to `open_storage`, and the series' name, percent-decoded where it came from an
@@ -86,6 +90,11 @@ def split_root(series: str) -> tuple[str, str]:
     """
     trimmed = series.rstrip("/")
     found = _SCHEME.match(trimmed)
+    if found is None and is_windows(flavour):
+        path = flavour(series)
+        if not path.name:
+            raise SeriesNameError(f"{series} names a storage root, but no series below it")
+        return str(path.parent), path.name
     start, scheme = (found.end(), found[1].lower()) if found else (0, "file path")
     above, slash, name = trimmed[start:].rpartition("/")
     if not slash or not name or (scheme in {"s3", "http", "https"} and not above):
@@ -142,7 +151,7 @@ def _file(root: str) -> Root:
     if _CONTROL.search(path):
         raise RequestError("root", "control characters in a file URL")
     _no_dots(path, root)
-    return _local(Path(path))
+    return _local(Path(path_of_file_url(parts.path)))
 
 
 def _split(root: str) -> SplitResult:

@@ -5,7 +5,9 @@ import itertools
 import os
 import resource
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,6 +109,55 @@ def test_links(storage: LocalStorage, tmp_path: Path) -> None:
     with pytest.raises(ObjectNotFoundError):
         storage.get("s/dangling")
     assert storage.list_folders("linked") == ["linked"]
+
+
+def test_folders_without_numbers(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where listings tell no numbers of files, as on Windows, all is listed and no circle followed."""
+    (tmp_path / "s" / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "s" / "a" / "b" / "c" / "1").write_bytes(b"x")
+    (tmp_path / "s" / "a" / "b" / "up").symlink_to(tmp_path / "s")
+
+    class Entry:
+        """An entry of a folder as Windows gives it: its status has neither a number nor a device."""
+
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.name, self.path, self._entry = entry.name, entry.path, entry
+
+        def stat(self) -> SimpleNamespace:
+            found = self._entry.stat()
+            told = {name: getattr(found, name) for name in ("st_mode", "st_size", "st_mtime_ns")}
+            return SimpleNamespace(**told, st_ino=0, st_dev=0)
+
+        def is_symlink(self) -> bool:
+            return self._entry.is_symlink()
+
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: nullcontext([Entry(entry) for entry in scan(path)]))
+    assert paths(storage, "s") == ["s/a/b/c/1"]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    # 45 is ENOTSUP on macOS.
+    [45, errno.ENOTSUP, errno.EINVAL, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.EXDEV],
+)
+def test_file_systems_without_hard_links(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    """However a file system refuses hard links, a new object is written whole, and over none."""
+
+    def refuse(source: object, target: object) -> None:
+        raise OSError(reason, os.strerror(reason), source, None, target)
+
+    monkeypatch.setattr(os, "link", refuse)
+    version = storage.put("1", b"new", if_version="")
+    assert (storage.get("1").data, storage.get("1").version) == (b"new", version)
+    with pytest.raises(ObjectChangedError):
+        storage.put("1", b"other", if_version="")
+    assert storage.get("1").data == b"new"
+    assert os.listdir(tmp_path) == ["1"]  # noqa: PTH208  the names alone
 
 
 def test_pipes_are_no_objects(storage: LocalStorage, tmp_path: Path) -> None:

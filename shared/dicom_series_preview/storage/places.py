@@ -1,0 +1,54 @@
+"""Where files lie: paths of objects as paths of POSIX or of Windows, told on either without asking a disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath, PureWindowsPath
+from typing import TypeVar
+from urllib.parse import unquote
+
+P = TypeVar("P", bound=PurePath)
+
+HERE: type[PurePath] = type(PurePath())
+# What a name on Windows cannot hold, or loses where it ends with it.
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f"*:<>?\\|]|[. ]\Z')
+# Windows has its devices in every folder.
+_DEVICE = re.compile(r"(?i:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3]) *(?:\.|\Z)")
+_DRIVE = re.compile(r"/[A-Za-z]:")
+
+
+def is_windows(flavour: type[PurePath]) -> bool:
+    """Whether paths of a kind are those of Windows."""
+    return issubclass(flavour, PureWindowsPath)
+
+
+def file_below(folder: P, path: str) -> P:
+    r"""Where an object lies below a folder; on Windows, what cannot be in a name is percent-escaped.
+
+    So `..\x`, `C:\x` and `a:b` stay below the folder, and the cache keeps series of any name.
+
+    Args:
+        folder: The folder.
+        path: The object's path below it, `/` between parts, none of which is empty, `.` or `..`.
+    """
+    if is_windows(type(folder)):
+        path = "/".join(map(_windows_name, path.split("/")))
+    return folder / path
+
+
+def path_of_file_url(url: str, flavour: type[PurePath] = HERE) -> PurePath:
+    """The path that a `file://` URL names; one that is no UTF-8 comes back as os.fsdecode gives it."""
+    path = unquote(url.removeprefix("file://"), errors="surrogateescape")
+    if is_windows(flavour):
+        # The URL's own slash stands before a drive's letter, and none before a host.
+        path = path[1:] if _DRIVE.match(path) else path if path.startswith("/") else f"//{path}"
+    return flavour(path)
+
+
+def _windows_name(name: str) -> str:
+    escaped = _NOT_IN_NAMES.sub(lambda found: _escape(found[0]), name)
+    return _escape(escaped[0]) + escaped[1:] if _DEVICE.match(escaped) else escaped
+
+
+def _escape(character: str) -> str:
+    return f"%{ord(character):02X}"
