@@ -1,7 +1,7 @@
 # Two commands need nothing but Python 3.11-3.13, make and a package registry: `make demo` and `make test`.
 SHELL := /bin/sh
 .SUFFIXES:
-.PHONY: help demo pictures gallery conformance test bench lint format lock clean
+.PHONY: help demo pictures gallery conformance test test-minimum bench lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=/path/to/python3.13 ..." >&2; exit 1; }
@@ -54,6 +54,23 @@ test: $(VENV)/.installed-dev ## lint, types, module order, and every test
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n auto
 
+# The oldest versions that pyproject.toml allows, all extras among them, on the oldest Python.
+MINIMUM_VENV := .venv-minimum
+MINIMUM_BIN := $(MINIMUM_VENV)/bin
+PYTHON311 ?= $(shell for p in python3.11 python3 "$$HOME"/.pyenv/versions/3.11*/bin/python3.11; do \
+	"$$p" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+$(MINIMUM_VENV)/.installed: requirements/build.txt requirements/minimum.txt requirements/minimum-dev.txt pyproject.toml
+	@test -n "$(PYTHON311)" || { echo "make: Python 3.11 is needed; name it: make PYTHON311=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON311) -m venv --clear $(MINIMUM_VENV)
+	$(MINIMUM_BIN)/python -m pip install --quiet --require-hashes \
+		-r requirements/build.txt -r requirements/minimum.txt -r requirements/minimum-dev.txt
+	$(MINIMUM_BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-minimum: $(MINIMUM_VENV)/.installed ## run every test with the oldest dependencies that are allowed, on Python 3.11
+	$(MINIMUM_BIN)/python -m pytest -n auto
+
 MINUTES ?= 10
 fuzz: $(VENV)/.installed-dev ## fuzz headers and codecs for MINUTES=10, with random seeds, which it prints
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
@@ -81,14 +98,16 @@ LOCK_313 = $(subst --python-version 3.11,--python-version 3.13,$(LOCK))
 lock: $(BIN)/python ## resolve requirements/*.txt anew
 	$(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --resolution lowest-direct --all-extras pyproject.toml -o requirements/minimum.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) --constraint requirements/runtime.txt --group test --group lint -o requirements/dev.txt
+	$(LOCK) --constraint requirements/minimum.txt --group test -o requirements/minimum-dev.txt
 	$(LOCK_313) --constraint requirements/runtime.txt $(foreach name,$(IN_RUNTIME),--no-emit-package $(name)) \
 		layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 	$(LOCK_313) requirements/aws.in -o requirements/aws.txt
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) demo gallery .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM_VENV) demo gallery .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # AWS. SAM has dependencies that contradict the product's, so it lives in an environment of its own: Python 3.13, as the
 # Lambda runtime, which layers/common.mk finds (PYTHON313=/path/to/python3.13 names another).

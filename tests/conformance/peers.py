@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.pixels import apply_modality_lut, apply_voi_lut, decoders
 
 from dicom_series_preview.contrast import DEFAULT, AutoWindow, is_inverted, padding_mask, render, resolve
 from dicom_series_preview.decode import Decoded, is_colour
@@ -82,6 +82,7 @@ def highdicom_levels(path: Path) -> NDArray[np.int64]:
     # Nobody else needs it, and it is a second to import.
     import highdicom  # noqa: PLC0415
 
+    _decode_without_gdcm()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -92,6 +93,13 @@ def highdicom_levels(path: Path) -> NDArray[np.int64]:
     except (RuntimeError, ValueError, AttributeError, InvalidDicomError) as error:
         raise Refused(str(error).splitlines()[0]) from error
     return _rounded(values)
+
+
+def _decode_without_gdcm() -> None:
+    """Let pydicom, which decodes for highdicom, read as much where GDCM is installed as where it is not."""
+    for decoder in vars(decoders).values():
+        if isinstance(decoder, decoders.base.Decoder) and "gdcm" in decoder.available_plugins:
+            decoder.remove_plugin("gdcm")
 
 
 def dcmtk_levels(path: Path, applied: Applied) -> NDArray[np.int64]:

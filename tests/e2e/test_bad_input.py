@@ -60,7 +60,8 @@ def refused(command: Callable[..., commandline.Outcome], tmp_path: Path) -> Refu
         assert {path: data for path, data in after.items() if data is not None} == {
             path: data for path, data in before.items() if data is not None
         }
-        return outcome.lines[0].removeprefix("error: ")
+        # Before click 8.4: "No such option: --name".
+        return re.sub(r"option: (--\w+)", r"option '\1'", outcome.lines[0].removeprefix("error: "))
 
     return run
 

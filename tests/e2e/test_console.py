@@ -184,13 +184,15 @@ def test_listing_is_not_asked_for_where_another_request_comes_first(name: str, l
 # asks the dictionary or parses a header, and what PyArrow would bring along.
 NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL", "obstore"}) | {
     "aws_lambda_powertools",
-    "defusedxml",
     "pandas",
     "pyarrow.compute",
     "pyarrow.dataset",
     "requests",
     "uvicorn",
-    *(f"dicom_series_preview.{name}" for name in ("aws", "http", "sample", "server", "storage.http")),
+    *(
+        f"dicom_series_preview.{name}"
+        for name in ("aws", "http", "sample", "server", "storage.http", "storage.pages")
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
@@ -7,9 +8,9 @@ import re
 import signal
 import socket
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import counting
 import pyarrow.parquet as pq
@@ -230,20 +231,40 @@ def test_a_request_that_is_too_long(address: str) -> None:
     assert get(f"{address}/health").status == 200
 
 
-def test_many_at_once(address: str) -> None:
-    """Thirty-two requests at once, over all routes, are answered as they are one by one."""
-    paths = [f"/series/{SERIES}/image?position={i / 24}&image_width={16 + i}" for i in range(25)]
-    paths += [f"/series/{SERIES}/mosaic?tile_width={i}" for i in (1, 2, 3)]
-    paths += [f"/series/{SERIES}/index", "/health", "/series/none/index", f"/series/{SERIES}/image"]
-    one_by_one = get(f"{address}{paths[0]}")
-    with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(lambda path: get(address + path), paths))
-    assert len(answers) == 32
-    assert [answer.status for answer in answers] == [200] * 30 + [404, 400]
-    assert answers[0].data == one_by_one.data
-    for i in range(25):
-        assert size(answers[i])[1] == (16 + i, 16 + i)
-    assert len({answer.headers["ETag"] for answer in answers[:29]}) == 29
+def all_at_once(address: str, paths: list[str]) -> list[tuple[http.client.HTTPResponse, bytes]]:
+    """The answers to requests that are all sent, each on a connection of its own, before one is read."""
+    connections = [http.client.HTTPConnection(address.removeprefix("http://"), timeout=WAIT_S) for _ in paths]
+    try:
+        for connection in connections:
+            connection.connect()
+        for connection, path in zip(connections, paths, strict=True):
+            connection.request("GET", path)
+        return [(answer, answer.read()) for answer in (each.getresponse() for each in connections)]
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_many_at_once(local: str) -> None:
+    """Each of three hundred requests at once is answered with the series, size and format it asked for."""
+    series = [quote(SERIES, safe=""), quote(ODD, safe="")]
+    formats = ["webp", "jpeg"]
+    pictures = [
+        f"/series/{series[i % 2]}/image?position=0&image_width={16 + i // 2}&format={formats[i // 2 % 2]}"
+        for i in range(270)
+    ]
+    indices = [f"/series/{series[i % 2]}/index" for i in range(10)]
+    missing = [f"/series/none/index?x={i}" for i in range(10)]
+    for path in indices[:2]:
+        assert get(local + path).status == 200
+    answers = all_at_once(local, pictures + indices + missing + ["/health"] * 10)
+    assert [answer.status for answer, _ in answers] == [200] * 280 + [400] * 10 + [200] * 10
+    for i, (answer, body) in enumerate(answers[:270]):
+        with Image.open(io.BytesIO(body)) as image:
+            got = (unquote(answer.headers["Preview-Series"]), image.size, image.format.lower())
+        assert got == ((SERIES, ODD)[i % 2], (16 + i // 2, 16 + i // 2), formats[i // 2 % 2])
+    for i, (_, body) in enumerate(answers[270:280]):
+        assert json.loads(body)["series"] == (SERIES, ODD)[i % 2]
 
 
 def test_a_kept_picture_costs_one_listing(s3: tuple[str, counting.CountingProxy]) -> None:

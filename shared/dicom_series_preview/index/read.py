@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.headers import Item
 
+# Of the columns that numbers are read from; Arrow's own `to_pandas_dtype` needs pandas before Arrow 26.
+_DTYPES = {pa.int32(): np.int32, pa.float32(): np.float32, pa.float64(): np.float64}
+
 
 class DamagedIndexError(PreviewError):
     """A file is no index of this schema."""
@@ -439,7 +442,7 @@ def _floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, np.dtype[np.f
 
 def _buffer(array: pa.Array) -> np.ndarray[Any, np.dtype[Any]]:
     """The numbers of an array as they lie in memory; anything where it has none."""
-    kind = array.type.to_pandas_dtype()
+    kind = _DTYPES[array.type]
     if not len(array):
         return np.empty(0, kind)
     return np.frombuffer(array.buffers()[-1], kind)[array.offset : array.offset + len(array)]
