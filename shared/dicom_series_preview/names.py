@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
 from dicom_series_preview.errors import SeriesNameError
+from dicom_series_preview.settings import DEFAULT_ROOT
 from dicom_series_preview.storage import is_full_name, split_root
 
 _HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{12})")
@@ -77,12 +79,28 @@ class SeriesName:
         return list(dict.fromkeys(names))
 
 
-def index_path(series: str, folder: str = "indices") -> str:
-    """Where a series' index lies below a place for indices.
+def index_folder(root: str) -> str:
+    """The folder, below a place for caches, that holds the indices of one root and of no other.
+
+    Args:
+        root: `Storage.identity` of the root.
+
+    Returns:
+        `indices` for the default root; for any other one a folder in it, named by the first 32 hexadecimal
+        digits of the SHA-256 of `root`.
+    """
+    if root == DEFAULT_ROOT:
+        return "indices"
+    digest = hashlib.sha256(root.encode(errors="surrogateescape")).hexdigest()
+    return f"indices/{digest[:32]}"
+
+
+def index_path(series: str, folder: str) -> str:
+    """Where a series' index lies below a place for caches.
 
     Args:
         series: The series' folder below its root.
-        folder: The folder there that holds indices, or empty.
+        folder: The folder there that holds its root's indices, or empty.
     """
     name = f"{series}_index.parquet"
     return f"{folder}/{name}" if folder else name

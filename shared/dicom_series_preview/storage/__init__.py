@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from dicom_series_preview.settings import Settings
 
 __all__ = [
+    "CONCURRENCY",
     "IN_HAND_BYTES",
     "ByteRange",
     "Fetched",
     "InHand",
+    "LocalStorage",
     "MemoryStorage",
     "ObjectInfo",
     "RetryPolicy",
