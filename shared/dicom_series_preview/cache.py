@@ -10,11 +10,15 @@ import json
 import logging
 import os
 import re
-import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from dicom_series_preview.storage import LocalStorage
 
@@ -135,7 +139,6 @@ class CacheFolder(LocalStorage):
         self._folder = root
         self._most_bytes = most_bytes
         self._clock = clock
-        self._pruning = threading.Lock()
 
     def get(self, path: str) -> Fetched:
         """`Storage.get`, noted as a use of the file."""
@@ -158,21 +161,17 @@ class CacheFolder(LocalStorage):
             written = _append(self._folder, _blocks(size))
             if written is None:
                 (self._folder / _LEDGER).touch()
-            is_full = written is None or written * _BLOCK_BYTES > self._most_bytes
-            if is_full and self._pruning.acquire(blocking=False):
-                try:
-                    self._make_room(path)
-                finally:
-                    self._pruning.release()
+            elif written * _BLOCK_BYTES <= self._most_bytes:
+                return
+            rule = Stays(self._most_bytes, int(self._most_bytes * _SHARE_LEFT), spared=path)
+            pruned = prune(self._folder, rule, self._clock())
+            if pruned.removed:
+                _LOGGER.info("%d files of the cache that were used longest ago are gone", pruned.removed)
+        except BlockingIOError:
+            pass  # someone makes room already
         except OSError as error:
             # The file is there, and that is what was asked for.
             _LOGGER.info("the cache's room cannot be looked after: %s", error.strerror)
-
-    def _make_room(self, spared: str) -> None:
-        rule = Stays(self._most_bytes, int(self._most_bytes * _SHARE_LEFT), spared=spared)
-        pruned = prune(self._folder, rule, self._clock())
-        if pruned.removed:
-            _LOGGER.info("%d files of the cache that were used longest ago are gone", pruned.removed)
 
 
 def cache_files(folder: Path) -> Iterator[CacheFile]:
@@ -212,23 +211,26 @@ def prune(folder: Path, rule: Stays, now_ns: int) -> Pruned:
         now_ns: Nanoseconds since 1970.
 
     Raises:
+        BlockingIOError: Another process, or thread, is at it.
         OSError: The cache folder cannot be written to.
     """
-    _set_ledger(folder, rule.left_bytes)  # who writes meanwhile need not make room too
-    files = list(cache_files(folder))
-    room = sum(file.room for file in files)
-    wanted = rule.left_bytes if room > rule.most_bytes else room
-    removed = freed = 0
-    for file in sorted(files, key=lambda file: file.used_ns):
-        if file.kind in _DEAD_AFTER_S:
-            is_due = file.is_dead(now_ns)
-        else:
-            is_due = room - freed > wanted or file.used_ns < rule.since_ns
-        if is_due and file.path != rule.spared and _remove(folder, file):
-            removed += 1
-            freed += file.room
-    written = (_append(folder, 0) or 0) * _BLOCK_BYTES - rule.left_bytes
-    _set_ledger(folder, room - freed + max(written, 0))
+    with _held_ledger(folder) as ledger:
+        before = ledger.seek(0, os.SEEK_END) if ledger else 0
+        files = list(cache_files(folder))
+        room = sum(file.room for file in files)
+        wanted = rule.left_bytes if room > rule.most_bytes else room
+        removed = freed = 0
+        for file in sorted(files, key=lambda file: file.used_ns):
+            if file.kind in _DEAD_AFTER_S:
+                is_due = file.is_dead(now_ns)
+            else:
+                is_due = room - freed > wanted or file.used_ns < rule.since_ns
+            if is_due and file.path != rule.spared and _remove(folder, file):
+                removed += 1
+                freed += file.room
+        if ledger:
+            written_meanwhile = ledger.seek(0, os.SEEK_END) - before
+            ledger.truncate((room - freed) // _BLOCK_BYTES + written_meanwhile)
     return Pruned(removed, freed, len(files) - removed, room - freed)
 
 
@@ -337,15 +339,25 @@ def _append(folder: Path, blocks: int) -> int | None:
         return os.fstat(ledger.fileno()).st_size
 
 
-def _set_ledger(folder: Path, room: int) -> None:
-    """Let the ledger, where there is one, say that so many bytes are taken.
+@contextmanager
+def _held_ledger(folder: Path) -> Iterator[FileIO | None]:
+    """The ledger, where there is one, held against all others that would look the files through.
 
     Raises:
+        BlockingIOError: One of them holds it.
         OSError: It cannot be written.
     """
     try:
-        descriptor = os.open(folder / _LEDGER, os.O_WRONLY | _NO_LINK)
+        descriptor = os.open(folder / _LEDGER, os.O_RDWR | _NO_LINK)
     except FileNotFoundError:
+        yield None
         return
-    with os.fdopen(descriptor, "ab", buffering=0) as ledger:
-        ledger.truncate(room // _BLOCK_BYTES)
+    with os.fdopen(descriptor, "r+b", buffering=0) as ledger:
+        try:
+            if fcntl:
+                fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # a file system without locks: two that are at it only do the same twice
+            _LOGGER.debug("the cache cannot be locked: %s", error.strerror)
+        yield ledger

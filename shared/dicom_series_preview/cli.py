@@ -428,6 +428,8 @@ def _prune(folder: Path, most_bytes: int, since_ns: int = 0) -> None:
 
     try:
         pruned = cache.prune(folder, cache.Stays(most_bytes, most_bytes, since_ns), time.time_ns())
+    except BlockingIOError as error:
+        raise OutputError(str(folder), "another process is making room in it; try again") from error
     except OSError as error:
         raise OutputError(str(folder), (error.strerror or "cannot be written to").lower()) from error
     gone, left = counted(pruned.removed, "file"), counted(pruned.left, "file")

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -208,6 +208,27 @@ def test_roots_and_their_caches(tmp_path: Path) -> None:
     kept = {path.relative_to(tmp_path / "c").as_posix() for path in (tmp_path / "c").rglob("*.parquet")}
     assert kept == {index_path("S", index_folder((tmp_path / root).as_uri())) for root in ("one", "two")}
     assert len(list((tmp_path / "c" / "renders").rglob("*.webp"))) == 2
+
+
+def test_pictures_do_not_pile_up(tmp_path: Path) -> None:
+    """However many pictures are asked for, the cache keeps to its room, and the last ones are kept."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    (tmp_path / "root" / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    room = 100_000
+    served = application(
+        open_api({"default": str(tmp_path / "root")}, replace(settings(tmp_path / "c"), cache_bytes=room))
+    )
+
+    def render(width: int) -> str:
+        answer = asyncio.run(ask(served, b"/series/S/image", query=b"position=0&image_width=%d" % width))
+        assert answer.status == 200
+        return answer.headers["preview-render"]
+
+    assert {render(width) for width in range(10, 50)} == {"made"}
+    taken = [path.stat().st_size for path in (tmp_path / "c").rglob("*") if path.suffix]
+    assert sum(-(-size // 4096) * 4096 for size in taken) <= room
+    assert render(49) == "kept"
+    assert render(10) == "made"
 
 
 def test_an_aliass_series_is_no_deeper_series_of_the_default_root(tmp_path: Path) -> None:
