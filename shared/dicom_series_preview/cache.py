@@ -52,6 +52,8 @@ _CLAIM_BYTES = 4096
 _DEAD_AFTER_S: dict[Kind, int] = {"claim": 3600, "leftover": 24 * 3600}
 _BLOCK_BYTES = 4096
 _LEDGER = ".dicom-series-preview-cache"
+# So many files are counted at each write, without a ledger, in less time than the write itself takes.
+_FEW = 100
 # A share of the room is made free at once, so that all files are looked at once for many that are written.
 _SHARE_LEFT = 0.9
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -122,8 +124,9 @@ class CacheFolder(LocalStorage):
     """A cache folder that does not outgrow its room: the files that were used longest ago go first.
 
     When a file was used is its access time, set by us: a file's modification time is its version, which other
-    processes compare before they write. No file is looked for when one is written: a ledger beside them
-    holds a byte for each block that was, and only when it is full all files are looked at and counted anew.
+    processes compare before they write. Where there are more than a few, files are not looked through when
+    one is written: a ledger beside them holds a byte for each block that was, and only when that says that
+    there is no more room they are counted anew.
 
     Args:
         root: The folder's absolute path.
@@ -159,12 +162,13 @@ class CacheFolder(LocalStorage):
     def _note_written(self, path: str, size: int) -> None:
         try:
             written = _append(self._folder, _blocks(size))
-            if written is None:
-                (self._folder / _LEDGER).touch()
-            elif written * _BLOCK_BYTES <= self._most_bytes:
+            if written is not None and written * _BLOCK_BYTES <= self._most_bytes:
                 return
             rule = Stays(self._most_bytes, int(self._most_bytes * _SHARE_LEFT), spared=path)
             pruned = prune(self._folder, rule, self._clock())
+            if written is None and pruned.left > _FEW:
+                (self._folder / _LEDGER).touch()
+                _append(self._folder, pruned.room // _BLOCK_BYTES)
             if pruned.removed:
                 _LOGGER.info("%d files of the cache that were used longest ago are gone", pruned.removed)
         except BlockingIOError:

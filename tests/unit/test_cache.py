@@ -56,6 +56,13 @@ def aged(path: Path, used_ns: int) -> None:
     os.utime(path, ns=(used_ns, used_ns))
 
 
+def filled(folder: Path, pictures: int) -> None:
+    """Write pictures of a block each, as an earlier version did."""
+    for number in range(pictures):
+        (folder / picture(number)).parent.mkdir(parents=True, exist_ok=True)
+        (folder / picture(number)).write_bytes(b"x")
+
+
 NOTHING_STAYS = Stays(0, 0)
 
 
@@ -95,11 +102,21 @@ def test_a_use_does_not_change_a_files_version(tmp_path: Path) -> None:
 def test_files_are_not_looked_through_at_every_write(tmp_path: Path) -> None:
     """Room is made once for as much as a tenth of it, not at each write; only then is the clock looked at."""
     looks = count()
-    cache = CacheFolder(tmp_path, 4, 4096 * 100, lambda: NOW + next(looks))
-    for number in range(150):
-        cache.put(picture(number), bytes(100))
-    # At the first write, and for each ten of those that there is no room for.
-    assert next(looks) == 1 + 5
+    cache = CacheFolder(tmp_path, 4, 4096 * 300, lambda: NOW + next(looks))
+    filled(tmp_path, 250)
+    for number in range(250, 400):
+        cache.put(picture(number), b"x")
+    # At the first write, and at the 301st file, the 332nd, the 363rd and the 394th.
+    assert next(looks) == 1 + 4
+    assert len(paths(tmp_path)) <= 300
+
+
+def test_a_small_cache_has_no_ledger(tmp_path: Path) -> None:
+    """Where a few files are kept there are no others, and they keep to the room nevertheless."""
+    cache = CacheFolder(tmp_path, 4, 4096 * 5)
+    for number in range(20):
+        cache.put(picture(number), b"x")
+        assert len([path for path in tmp_path.rglob("*") if path.is_file()]) <= 5
 
 
 def test_a_file_that_is_larger_than_the_room_is_kept_alone(tmp_path: Path) -> None:
@@ -112,22 +129,21 @@ def test_a_file_that_is_larger_than_the_room_is_kept_alone(tmp_path: Path) -> No
 
 def test_a_cache_of_an_earlier_version_is_brought_down_to_its_room(tmp_path: Path) -> None:
     """What was kept before there was a limit counts."""
-    for number in range(100):
-        LocalStorage(tmp_path, 4).put(picture(number), bytes(4000))
-    CacheFolder(tmp_path, 4, 100_000).put(picture(100), bytes(4000))
-    assert 80_000 < room(tmp_path) <= 100_000
+    filled(tmp_path, 200)
+    CacheFolder(tmp_path, 4, 150 * 4096).put(picture(200), b"x")
+    assert len(paths(tmp_path)) == 135
 
 
 def test_files_that_others_removed_leave_room(tmp_path: Path) -> None:
     """What is gone does not count: its room is found when the cache seems full."""
-    cache = CacheFolder(tmp_path, 4, 100_000)
-    for number in range(20):
-        cache.put(picture(number), bytes(4000))
-    for number in range(15):
+    filled(tmp_path, 198)
+    cache = CacheFolder(tmp_path, 4, 200 * 4096)
+    cache.put(picture(198), b"x")
+    for number in range(150):
         (tmp_path / picture(number)).unlink()
-    for number in range(20, 35):
-        cache.put(picture(number), bytes(4000))
-    assert paths(tmp_path) == {picture(number) for number in range(15, 35)}
+    for number in range(199, 219):
+        cache.put(picture(number), b"x")
+    assert paths(tmp_path) == {picture(number) for number in range(150, 219)}
 
 
 WRITER = """
@@ -136,8 +152,8 @@ from contextlib import suppress
 from pathlib import Path
 from dicom_series_preview.cache import CacheFolder
 from dicom_series_preview.errors import ObjectNotFoundError
-cache = CacheFolder(Path(sys.argv[1]), 4, 100_000)
-for number in range(60):
+cache = CacheFolder(Path(sys.argv[1]), 4, 160 * 4096)
+for number in range(40):
     digest = f"{int(sys.argv[2]) * 1000 + number:040x}"
     cache.put(f"renders/{digest[-2:]}/{digest}.webp", bytes(4000))
     with suppress(ObjectNotFoundError):  # the others may have filled the room meanwhile
@@ -147,13 +163,14 @@ for number in range(60):
 
 def test_several_processes_share_the_room(tmp_path: Path) -> None:
     """Processes that write, read and make room at once do not disturb each other, and keep to the room."""
+    filled(tmp_path, 150)
     running = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(writer)]) for writer in range(4)
     ]
     assert [process.wait(timeout=60) for process in running] == [0] * 4
-    CacheFolder(tmp_path, 4, 100_000).put(picture(0), bytes(4000))
+    CacheFolder(tmp_path, 4, 160 * 4096).put(picture(0), b"x")
     # Each of them may have been about to write the file that makes it too much.
-    assert room(tmp_path) <= 100_000 + 4 * 4096
+    assert 140 < len(paths(tmp_path)) <= 160 + 4
 
 
 def test_a_cache_whose_room_cannot_be_looked_after_is_used(tmp_path: Path) -> None:
