@@ -60,11 +60,13 @@ class IndexCache:
         storage: The cache's root.
         folder: The folder below it that holds the files, or empty; no other root's lie in it.
         former_folder: Where an earlier version may have left them, or empty. They are not read any more.
+        root: The root's URL, by which those are told.
     """
 
     storage: Storage
     folder: str = "indices"
     former_folder: str = ""
+    root: str = ""
 
     def path(self, series: str) -> str:
         """The path of a series' index below the cache's root."""
@@ -105,7 +107,7 @@ class IndexCache:
         """
         return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
-    def forget(self, series: str, root: str) -> None:
+    def forget(self, series: str) -> None:
         """Keep nothing of a series any more, nor what an earlier version of the product has kept of it.
 
         Raises:
@@ -115,7 +117,7 @@ class IndexCache:
             former = index_path(series, self.former_folder)
             with suppress(ObjectNotFoundError):
                 # What lies there may be another root's by now; a damaged one is of use to none.
-                if origin(self.storage.get(former).data) in {(root, series), None}:
+                if origin(self.storage.get(former).data) in {(self.root, series), None}:
                     self.storage.delete(former)
         self.storage.delete(self.path(series))
 

@@ -103,7 +103,7 @@ class Deployment:
         # By alias they lay before: a root that got another alias, or an alias another root, mixed them up.
         former = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
         # All functions reach the same S3, by whatever address: the URL alone tells roots apart.
-        kept = IndexCache(self.storage(self.data), index_folder(storage.url), former)
+        kept = IndexCache(self.storage(self.data), index_folder(storage.url), former, storage.url)
         return PreviewService(storage, kept, self.settings.limits, single_flight=True)
 
     def api(self) -> PreviewApi:

@@ -199,7 +199,7 @@ class PreviewService:
             StorageError: It cannot be removed.
         """
         if self.cache is not None:
-            self.cache.forget(series, self.storage.url)
+            self.cache.forget(series)
 
     def index_path(self, opened: OpenedSeries) -> str:
         """Where a series' index is kept; of a local cache the absolute path."""
