@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING
 PROJECT = Path(__file__).parents[1]
 BUILT = PROJECT / ".aws-sam" / "build"
 sys.path[:0] = [str(PROJECT / "tests" / name) for name in ("", "aws", "e2e")]
-sys.path.append(str(BUILT / "DependenciesLayer" / "python"))
+sys.path += [str(BUILT / name / "python") for name in ("DependenciesLayer", "PackageLayer")]
 
 import stack as stacks
 import synthetic
+
+from dicom_series_preview.names import index_folder, index_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,9 +71,8 @@ def main(slices: int) -> None:
         measure(stack, "MosaicFunction", "GET mosaic, no index", mosaic, third)
         measure(stack, "MosaicFunction", "GET mosaic, index kept", mosaic, second)
         measure(stack, "MosaicFunction", "GET mosaic, picture kept", mosaic, second)
-        size = s3.head_object(Bucket=stacks.DATA_BUCKET, Key=f"indices/{second[0]}_index.parquet")[
-            "ContentLength"
-        ]
+        key = index_path(second[0], index_folder(f"s3://{stacks.DICOM_BUCKET}"))
+        size = s3.head_object(Bucket=stacks.DATA_BUCKET, Key=key)["ContentLength"]
         print(f"an index has {size} bytes")
 
 

@@ -27,6 +27,11 @@ class Wrapper:
         return self.inner.url
 
     @property
+    def identity(self) -> str:
+        """The inner storage's."""
+        return self.inner.identity
+
+    @property
     def immutable(self) -> bool:
         """The inner storage's."""
         return self.inner.immutable

@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicom_series_preview.cache import CacheFolder
 from dicom_series_preview.encode import ImageFormat, write_atomically
 from dicom_series_preview.errors import OutputError, RequestError
-from dicom_series_preview.names import SeriesName
+from dicom_series_preview.names import SeriesName, index_folder
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache, SeriesOpener
 from dicom_series_preview.service import PreviewService, Rendered, Report
 from dicom_series_preview.settings import DEFAULT_ROOT, Settings
-from dicom_series_preview.storage import open_storage
+from dicom_series_preview.storage import CONCURRENCY, LocalStorage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.http import PreviewApi
     from dicom_series_preview.index import Index
+    from dicom_series_preview.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Series:
         settings = Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
         self._name = SeriesName.parse(name)
         storage = open_storage(self._name.root or os.fspath(root), settings, os.environ)
-        kept = open_cache(settings.cache_dir, settings) if cache else None
+        kept = open_cache(settings, storage) if cache else None
         self._service = PreviewService(storage, kept, settings.limits)
         self._text = name
 
@@ -165,22 +167,26 @@ class Series:
         return SeriesOpener(service.storage, service.cache, service.limits).open(self._name).index
 
 
-def open_cache(folder: Path, settings: Settings, *, below: str = "indices") -> IndexCache:
-    """Open a local folder as a place for indices; it is made where it is missing.
+def open_cache(settings: Settings, root: Storage) -> IndexCache:
+    """Open the local cache as the place for a root's indices; it is made where it is missing.
 
     Args:
-        folder: Its absolute path.
-        settings: Concurrency and retries.
-        below: The folder in it that holds the files, or empty.
+        settings: The cache folder, its size, and concurrency.
+        root: The root.
 
     Raises:
         OutputError: It cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
-    return IndexCache(open_storage(str(folder), settings, os.environ), folder=below)
+    return IndexCache(_cache_storage(settings), index_folder(root.identity))
+
+
+def open_output(folder: Path, settings: Settings) -> IndexCache:
+    """Open a local folder as the place for an index right in it; it is made where it is missing.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    return IndexCache(LocalStorage(_made(folder), settings.concurrency or CONCURRENCY), "")
 
 
 def open_api(roots: Mapping[str, str], settings: Settings) -> PreviewApi:
@@ -194,18 +200,32 @@ def open_api(roots: Mapping[str, str], settings: Settings) -> PreviewApi:
         PreviewError: A root cannot be one, or the cache folder cannot be made.
     """
     # What shows one picture and ends does without: 7 ms.
-    from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders  # noqa: PLC0415
+    from dicom_series_preview.http import PreviewApi, Renders  # noqa: PLC0415
 
+    kept = _cache_storage(settings)
     services: dict[str, Callable[[], PreviewService]] = {}
     for alias, root in roots.items():
-        below = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
-        kept = open_cache(settings.cache_dir, settings, below=below)
-        service = PreviewService(
-            open_storage(root, settings, os.environ), kept, settings.limits, single_flight=True
+        storage = open_storage(root, settings, os.environ)
+        indices = IndexCache(kept, index_folder(storage.identity))
+        services[alias] = partial(
+            replace, PreviewService(storage, indices, settings.limits, single_flight=True)
         )
-        services[alias] = partial(replace, service)
-    renders = Renders(open_storage(str(settings.cache_dir), settings, os.environ))
-    return PreviewApi(services, renders)
+    return PreviewApi(services, Renders(kept))
+
+
+def _cache_storage(settings: Settings) -> CacheFolder:
+    """The cache folder, made where it is missing."""
+    concurrency = settings.concurrency or CONCURRENCY
+    return CacheFolder(_made(settings.cache_dir), concurrency, settings.cache_bytes)
+
+
+def _made(folder: Path) -> Path:
+    """A folder, that is there now."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
+    return folder
 
 
 def _preview(render: Callable[[Any], Rendered], request: object) -> Preview:

@@ -8,9 +8,12 @@ import logging
 import os
 import re
 import sys
+import time
 import traceback
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +33,14 @@ if TYPE_CHECKING:
 PROGRAM = "dicom-series-preview"
 # Who asks a server does not wait any longer.
 _SERVED_S = 300.0
+_BYTES = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZES = {
+    "": 1,
+    "b": 1,
+    **{f"{letter}b": size for letter, size in _BYTES.items()},
+    **{f"{letter}ib": 2 ** (10 * power) for power, letter in enumerate(_BYTES, 1)},
+}
+_AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _PRESETS = ("lung", "bone", "brain", "abdomen", "liver", "mediastinum", "soft-tissue")
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -63,6 +74,18 @@ _EXAMPLES = {
     "codecs": """
       dicom-series-preview codecs
       dicom-series-preview codecs --json
+    """,
+    "list": """
+      dicom-series-preview cache list
+      dicom-series-preview cache list --json --cache-dir /cache
+    """,
+    "prune": """
+      dicom-series-preview cache prune --max-size 500MB
+      dicom-series-preview cache prune --max-age 30d
+    """,
+    "clear": """
+      dicom-series-preview cache clear
+      dicom-series-preview cache clear --yes --cache-dir /cache
     """,
     "sample": """
       dicom-series-preview sample demo
@@ -327,23 +350,130 @@ def codecs(*, as_json: bool) -> None:
         _answer(json.dumps(found, indent=2))
         return
     rows = [(codec["uid"], codec["name"], codec["decoder"], codec["version"]) for codec in found]
-    headings = ("Transfer syntax UID", "Name", "Decoder", "Version")
+    # On a narrow terminal all gives way but the UID.
+    _answer_table({"Transfer syntax UID": None, "Name": 0, "Decoder": len(PROGRAM), "Version": 0}, rows)
+
+
+@cli.group(name="cache")
+def cache_group() -> None:
+    """List, prune or empty the local cache of indices and pictures."""
+
+
+@cache_group.command(cls=_Command, name="list")
+@_CACHE_DIR
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON list instead of a table.")
+def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """List what is kept, the one used last first. Pictures do not tell which series they are of."""
+    from dicom_series_preview.cache import cache_files, unnoted  # noqa: PLC0415 - loads obstore
+    from dicom_series_preview.index import origin  # noqa: PLC0415 - loads numpy and pyarrow
+
+    settings = _settings(options)
+    found: list[dict[str, Any]] = []
+    for file in sorted(cache_files(settings.cache_dir), key=lambda file: -file.used_ns):
+        root = series = None
+        if file.kind == "index":
+            with suppress(OSError), unnoted(settings.cache_dir / file.path) as opened:
+                root, series = origin(opened) or (None, None)
+        used = datetime.fromtimestamp(file.used_ns / 10**9, UTC).isoformat(timespec="seconds")
+        found.append(
+            {
+                "kind": file.kind,
+                "root": root,
+                "series": series,
+                "bytes": file.size,
+                "used": used.replace("+00:00", "Z"),
+                "path": str(settings.cache_dir / file.path),
+            }
+        )
+    if as_json:
+        _answer(json.dumps(found, indent=2))
+    elif found:
+        columns = {"Kind": None, "Used": None, "Bytes": None, "Root": 0, "Series": 0}
+        _answer_table(columns, [tuple(_shown(entry[name.lower()]) for name in columns) for entry in found])
+    size = counted(sum(entry["bytes"] for entry in found), "byte")
+    _say(f"{settings.cache_dir}: {counted(len(found), 'file')}, {size}; room for {settings.cache_bytes}")
+
+
+@cache_group.command(cls=_Command)
+@_CACHE_DIR
+@click.option("--max-size", metavar="SIZE", help="Such as 500MB. [default: the cache's room]")
+@click.option("--max-age", metavar="AGE", help="Since it was used: such as 90m, 12h, 30d, 8w.")
+def prune(**options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Remove what was used longest ago, and what killed processes have left behind."""
+    settings = _settings(options)
+    most, since = settings.cache_bytes, 0
+    if options["max_size"] is not None:
+        most = _quantity("max_size", options["max_size"], _SIZES, "500MB")
+    if options["max_age"] is not None:
+        since = time.time_ns() - _quantity("max_age", options["max_age"], _AGES_S, "30d") * 10**9
+    _prune(settings.cache_dir, most, since)
+
+
+@cache_group.command(cls=_Command)
+@_CACHE_DIR
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def clear(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Remove all indices and pictures; they are made again when they are asked for."""
+    folder = _settings(options).cache_dir
+    if not yes and not sys.stdin.isatty():
+        raise RequestError("yes", "is needed where nobody can be asked")
+    if not yes and not click.confirm(f"Remove all indices and pictures from {folder}?", err=True):
+        raise SystemExit(1)
+    _prune(folder, 0)
+
+
+def _prune(folder: Path, most_bytes: int, since_ns: int = 0) -> None:
+    """Remove files of the cache, and say what that came to."""
+    from dicom_series_preview import cache  # noqa: PLC0415 - loads obstore
+
+    try:
+        pruned = cache.prune(folder, cache.Stays(most_bytes, most_bytes, since_ns), time.time_ns())
+    except BlockingIOError as error:
+        raise OutputError(str(folder), "another process is making room in it; try again") from error
+    except OSError as error:
+        raise OutputError(str(folder), (error.strerror or "cannot be written to").lower()) from error
+    gone, left = counted(pruned.removed, "file"), counted(pruned.left, "file")
+    _say(f"{folder}: {gone} removed, {pruned.freed} bytes; {left} left, {pruned.room} bytes")
+
+
+def _quantity(option: str, text: str, units: Mapping[str, int], example: str) -> int:
+    """A number and its unit, in the smallest one."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if found is None or found[2] not in units:
+        names = ", ".join(name for name in units if name)
+        raise RequestError(option, f"is a number and one of {names}, such as {example}, not {text!r}")
+    return int(float(found[1]) * units[found[2]])
+
+
+def _shown(value: object) -> str:
+    """A value as a terminal may show it: what would control it is escaped."""
+    text = "" if value is None else str(value)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _answer_table(columns: Mapping[str, int | None], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; on a terminal one that fits it.
+
+    Args:
+        columns: By heading, how narrow the column may become, or None where it keeps its width.
+        rows: Their texts.
+    """
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
         from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
 
         table = Table(show_edge=False)
-        for heading in headings:
-            # On a narrow terminal all gives way but the UID.
-            width = len(PROGRAM) if heading == "Decoder" else None
-            table.add_column(heading, no_wrap=heading == headings[0], min_width=width, overflow="fold")
+        for heading, least in columns.items():
+            table.add_column(heading, no_wrap=least is None, min_width=least or None, overflow="fold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         Console().print(table)
         return
-    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
-    for row in (headings, *rows):
-        _answer("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    lines = [tuple(columns), *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    for line in lines:
+        _answer("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 @cli.command(cls=_Command)
@@ -382,13 +512,15 @@ class _Opened:
 
     Attributes:
         storage: The root.
-        settings: The settings.
-        place: Where indices are kept, and in which folder there; None where nowhere.
+        settings: The settings, the cache folder among them.
+        output: The one folder of `build-index --output`, or None.
+        cached: Indices are kept in the cache.
     """
 
     storage: Storage
     settings: Settings
-    place: tuple[Path, str] | None
+    output: Path | None
+    cached: bool
 
 
 def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
@@ -396,7 +528,7 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
 
     What is wrong with either is raised by the result, as all that is wrong with a request is said together.
     """
-    from dicom_series_preview.names import SeriesName, index_path  # noqa: PLC0415 - loads obstore
+    from dicom_series_preview.names import SeriesName, index_folder, index_path  # noqa: PLC0415 - loads obstore
     from dicom_series_preview.storage import open_storage  # noqa: PLC0415
 
     opening: Future[_Opened] = Future()
@@ -404,13 +536,17 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
         name = SeriesName.parse(series)
         settings = _settings(options)
         storage = open_storage(name.root or options["root"], settings, os.environ)
-        place = _place(options, settings)
+        # abspath, not resolve: a folder that is a symbolic link keeps the name it was given.
+        output = Path(os.path.abspath(options["output"])) if options.get("output") else None  # noqa: PTH100
+        opened = _Opened(storage, settings, output, cached=not (output or options.get("no_cache")))
+        place = output or settings.cache_dir
+        below = index_folder(storage.identity) if opened.cached else ""
         folders = name.candidates()
-        kept = [place[0] / index_path(folder, place[1]) for folder in folders] if place else []
+        kept = [place / index_path(folder, below) for folder in folders] if output or opened.cached else []
         # Path.is_file raises where the name is too long.
         if not (name.is_prefix or (storage.immutable and any(map(os.path.isfile, kept)))):
             storage.list_ahead(folders[0], settings.limits.instances)
-        opening.set_result(_Opened(storage, settings, place))
+        opening.set_result(opened)
     except PreviewError as error:
         opening.set_exception(error)
     return opening
@@ -418,23 +554,16 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
 
 def _service(opening: Future[_Opened], progress: Callable[[int, int], None]) -> PreviewService:
     """The service for a root."""
-    from dicom_series_preview.api import open_cache  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.api import open_cache, open_output  # noqa: PLC0415 - loads numpy and pyarrow
     from dicom_series_preview.service import PreviewService  # noqa: PLC0415
 
     opened = opening.result()
-    place, settings = opened.place, opened.settings
-    cache = open_cache(place[0], settings, below=place[1]) if place else None
-    return PreviewService(opened.storage, cache, settings.limits, progress)
-
-
-def _place(options: Mapping[str, Any], settings: Settings) -> tuple[Path, str] | None:
-    """The cache, the one folder of `build-index --output`, or nowhere."""
-    if options.get("no_cache"):
-        return None
-    if options.get("output"):
-        # abspath, not resolve: a folder that is a symbolic link keeps the name it was given.
-        return Path(os.path.abspath(options["output"])), ""  # noqa: PTH100
-    return settings.cache_dir, "indices"
+    cache = None
+    if opened.output:
+        cache = open_output(opened.output, opened.settings)
+    elif opened.cached:
+        cache = open_cache(opened.settings, opened.storage)
+    return PreviewService(opened.storage, cache, opened.settings.limits, progress)
 
 
 def _render(

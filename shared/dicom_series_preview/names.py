@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import SeriesNameError
+from dicom_series_preview.settings import DEFAULT_ROOT
 from dicom_series_preview.storage import HERE, is_full_name, is_windows, split_root
 
 if TYPE_CHECKING:
@@ -90,12 +91,28 @@ class SeriesName:
         return list(dict.fromkeys(names))
 
 
-def index_path(series: str, folder: str = "indices", *, folds: bool = _FOLDS) -> str:
-    """Where a series' index lies below a place for indices.
+def index_folder(root: str) -> str:
+    """The folder, below a place for caches, that holds the indices of one root and of no other.
+
+    Args:
+        root: `Storage.identity` of the root.
+
+    Returns:
+        `indices` for the default root; for any other one a folder in it, named by the first 32 hexadecimal
+        digits of the SHA-256 of `root`.
+    """
+    if root == DEFAULT_ROOT:
+        return "indices"
+    digest = hashlib.sha256(root.encode(errors="surrogateescape")).hexdigest()
+    return f"indices/{digest[:32]}"
+
+
+def index_path(series: str, folder: str, *, folds: bool = _FOLDS) -> str:
+    """Where a series' index lies below a place for caches.
 
     Args:
         series: The series' folder below its root.
-        folder: The folder there that holds indices, or empty.
+        folder: The folder there that holds its root's indices, or empty.
         folds: The place takes names for one that differ in capitals or in how letters are composed: such
             names are told apart by a digest.
     """

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 import uuid
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from dicom_series_preview.index import (
     build,
     fingerprint,
     is_passed_over,
+    origin,
 )
 from dicom_series_preview.names import index_path
 from dicom_series_preview.storage import InHand
@@ -53,15 +54,19 @@ _CONFLICTS = 4
 
 @dataclass(frozen=True, slots=True)
 class IndexCache:
-    """Where indices are kept.
+    """Where the indices of one root are kept.
 
     Attributes:
         storage: The cache's root.
-        folder: The folder below it that holds the files, or empty.
+        folder: The folder below it that holds the files, or empty; no other root's lie in it.
+        former_folder: Where an earlier version may have left them, or empty. They are not read any more.
+        root: The root's URL, by which those are told.
     """
 
     storage: Storage
     folder: str = "indices"
+    former_folder: str = ""
+    root: str = ""
 
     def path(self, series: str) -> str:
         """The path of a series' index below the cache's root."""
@@ -103,11 +108,17 @@ class IndexCache:
         return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
     def forget(self, series: str) -> None:
-        """Keep nothing of a series any more.
+        """Keep nothing of a series any more, nor what an earlier version of the product has kept of it.
 
         Raises:
             StorageError: It cannot be removed.
         """
+        if self.former_folder:
+            former = index_path(series, self.former_folder)
+            with suppress(ObjectNotFoundError):
+                # What lies there may be another root's by now; a damaged one is of use to none.
+                if origin(self.storage.get(former).data) in {(self.root, series), None}:
+                    self.storage.delete(former)
         self.storage.delete(self.path(series))
 
     @contextmanager

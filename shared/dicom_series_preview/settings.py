@@ -49,7 +49,8 @@ class Settings:
     """The product's settings.
 
     Attributes:
-        cache_dir: The folder that holds `indices/`; an absolute path.
+        cache_dir: The folder that holds `indices/` and `renders/`; an absolute path.
+        cache_bytes: How large what is kept there may become; what is used longest ago goes first.
         concurrency: Requests in flight at once, never more; or None: 64 to begin with, and of S3 up to 256
             while it answers them all.
         max_retries: How often one request is tried again after 429, 5xx, a timeout or a broken connection.
@@ -60,6 +61,7 @@ class Settings:
     """
 
     cache_dir: Path
+    cache_bytes: int = 2_000_000_000
     concurrency: int | None = None
     max_retries: int = 5
     retry_timeout_s: float = 60.0
@@ -97,6 +99,7 @@ class Settings:
 
 # By variable, what it sets, and the least that makes sense.
 VARIABLES: Mapping[str, tuple[str, int | float]] = {
+    "DICOM_SERIES_PREVIEW_CACHE_BYTES": ("cache_bytes", 1),
     "DICOM_SERIES_PREVIEW_CONCURRENCY": ("concurrency", 1),
     "DICOM_SERIES_PREVIEW_RETRIES": ("max_retries", 0),
     "DICOM_SERIES_PREVIEW_RETRY_SECONDS": ("retry_timeout_s", 0.0),

@@ -41,6 +41,7 @@ import synthetic
 from PIL import Image
 
 import servers
+from dicom_series_preview.names import index_folder, index_path
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits, Settings
@@ -170,7 +171,7 @@ def data_keys(stack: Stack, prefix: str) -> list[str]:
 
 def index_key(name: str) -> str:
     """Where a series' index lies in the data bucket."""
-    return f"indices/{name}_index.parquet"
+    return index_path(name, index_folder(f"s3://{stacks.DICOM_BUCKET}"))
 
 
 def path(name: str, resource: str) -> str:

@@ -138,9 +138,8 @@ from dicom_series_preview.settings import Settings
 from dicom_series_preview.storage import open_storage
 
 settings = Settings.from_environment(os.environ, Path(sys.argv[3]))
-service = PreviewService(
-    open_storage(sys.argv[1], settings, os.environ), open_cache(settings.cache_dir, settings), settings.limits
-)
+storage = open_storage(sys.argv[1], settings, os.environ)
+service = PreviewService(storage, open_cache(settings, storage), settings.limits)
 options = {"tile_width": ["3"], "tile_height": ["2"], "contrast": ["auto"]}
 for output in ("m.webp", "m.jpg"):
     rendered = service.mosaic(MosaicRequest.from_strings(sys.argv[2], output, options))

@@ -20,6 +20,7 @@ from PIL import Image
 
 import servers
 from dicom_series_preview.errors import AccessDeniedError, StorageUnavailableError
+from dicom_series_preview.names import index_folder, index_path
 from dicom_series_preview.requests import ImageRequest
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
@@ -397,9 +398,9 @@ def test_object_that_goes_away_is_noticed(
 # --- the cache
 
 
-def index_path(tmp_path: Path) -> Path:
+def kept_at(root: Path, cache: Path) -> Path:
     """Where the main series' index is kept."""
-    return tmp_path / "cache" / "indices" / f"{SERIES}_index.parquet"
+    return cache / index_path(SERIES, index_folder(root.as_uri()))
 
 
 def test_file_in_place_of_the_cache(odd_root: Path, tmp_path: Path, refused: Refused) -> None:
@@ -415,9 +416,9 @@ def test_file_in_place_of_the_cache(odd_root: Path, tmp_path: Path, refused: Ref
 
 def test_folder_in_place_of_an_index(odd_root: Path, tmp_path: Path, refused: Refused) -> None:
     """An index that is a folder is an error that names it, and the folder stays as it is."""
-    index_path(tmp_path).mkdir(parents=True)
-    (index_path(tmp_path) / "mine").write_bytes(b"mine")
-    assert str(index_path(tmp_path)) in refused(*MOSAIC, "--root", odd_root)
+    kept_at(odd_root, tmp_path / "cache").mkdir(parents=True)
+    (kept_at(odd_root, tmp_path / "cache") / "mine").write_bytes(b"mine")
+    assert str(kept_at(odd_root, tmp_path / "cache")) in refused(*MOSAIC, "--root", odd_root)
 
 
 @pytest.mark.parametrize(
@@ -440,8 +441,8 @@ def test_damaged_index_is_built_anew(
 ) -> None:
     """A damaged index is replaced, and the picture is that of a sound one."""
     succeed("mosaic", SERIES, "before.webp", "--root", odd_root)
-    sound = index_path(tmp_path).read_bytes()
-    index_path(tmp_path).write_bytes(harm(sound))
+    sound = kept_at(odd_root, tmp_path / "cache").read_bytes()
+    kept_at(odd_root, tmp_path / "cache").write_bytes(harm(sound))
     report = report_of("mosaic", SERIES, "after.webp", "--root", odd_root)
     assert report["index_source"] == "built"
     assert Path("before.webp").read_bytes() == Path("after.webp").read_bytes()
@@ -451,10 +452,10 @@ def test_damaged_index_is_built_anew(
 def test_index_of_another_root_is_not_used(
     odd_root: Path, local_root: Path, report_of: Callable[..., dict[str, Any]]
 ) -> None:
-    """An index of a series of the same name in another root is built anew."""
-    for root in (odd_root, local_root, odd_root):
+    """An index of a series of the same name in another root is another one, which that leaves as it is."""
+    for root, source in ((odd_root, "built"), (local_root, "built"), (odd_root, "cache")):
         report = report_of(*MOSAIC, "--root", root, "--tile-width", 1)
-        assert (report["index_source"], report["root"]) == ("built", root.as_uri())
+        assert (report["index_source"], report["root"]) == (source, root.as_uri())
 
 
 # --- no room, no permission
@@ -487,7 +488,7 @@ def test_no_room_for_the_index(odd_root: Path) -> None:
     """When the index cannot be written to its end, no part of it stays, and there is no picture."""
     done = limited(4096, *MOSAIC, "--root", odd_root, "--cache-dir", "c")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert done.stderr.startswith(f"error: {Path.cwd() / 'c' / 'indices' / SERIES}_index.parquet: ")
+    assert done.stderr.startswith(f"error: {kept_at(odd_root, Path.cwd() / 'c')}: ")
     assert [path for path in Path().rglob("*") if path.is_file()] == []
 
 

@@ -17,6 +17,8 @@ import synthetic
 from PIL import Image
 
 import make_dicom
+from dicom_series_preview import Series
+from dicom_series_preview.names import index_folder, index_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -473,9 +475,9 @@ def many(tmp_path: Path) -> Path:
     return root
 
 
-def index_file(folder: Path, series: str) -> Path:
-    """Where an index is kept below a cache folder."""
-    return folder / "indices" / f"{series}_index.parquet"
+def index_file(folder: Path, series: str, root: Path | str) -> Path:
+    """Where an index of a root is kept below a cache folder."""
+    return folder / index_path(series, index_folder(root.as_uri() if isinstance(root, Path) else root))
 
 
 def test_build_index_in_the_default_cache(
@@ -483,11 +485,11 @@ def test_build_index_in_the_default_cache(
 ) -> None:
     """Without `--cache-dir`, indices go to the variable's folder, else to the user's cache."""
     succeed("build-index", SERIES, "--root", many)
-    assert index_file(tmp_path / "cache", SERIES).is_file()
+    assert index_file(tmp_path / "cache", SERIES, many).is_file()
     monkeypatch.delenv("DICOM_SERIES_PREVIEW_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     succeed("build-index", SERIES, "--root", many)
-    assert index_file(tmp_path / "xdg" / "dicom-series-preview", SERIES).is_file()
+    assert index_file(tmp_path / "xdg" / "dicom-series-preview", SERIES, many).is_file()
 
 
 def test_build_index_of_several(
@@ -498,7 +500,7 @@ def test_build_index_of_several(
     assert outcome.stdout == ""
     assert [line.split()[:2] for line in outcome.lines] == [["built", f"{SERIES}:"], ["built", f"{SECOND}:"]]
     for name in (SERIES, SECOND):
-        path = index_file(tmp_path / "home" / ".cache" / "dicom-indices", name)
+        path = index_file(tmp_path / "home" / ".cache" / "dicom-indices", name, many)
         assert path.is_file()
         assert any(line.endswith(str(path)) for line in outcome.lines)
 
@@ -506,7 +508,7 @@ def test_build_index_of_several(
 def test_build_index_verbosely(many: Path, succeed: Callable[..., commandline.Outcome]) -> None:
     """`-v` is accepted, and standard output stays empty."""
     assert succeed("build-index", SERIES, "--cache-dir", "indices here", "-v", "--root", many).stdout == ""
-    assert index_file(Path("indices here"), SERIES).is_file()
+    assert index_file(Path("indices here"), SERIES, many).is_file()
 
 
 def test_build_index_from_a_web_server(
@@ -515,7 +517,7 @@ def test_build_index_from_a_web_server(
     """A series of any folder name on a web server is indexed."""
     synthetic.series(THIRD, 5, others=False).write(web_folder / "hospital" / "dicom")
     succeed("build-index", THIRD, "--root", f"{python_url}/hospital/dicom", "--cache-dir", "c")
-    assert index_file(Path("c"), THIRD).is_file()
+    assert index_file(Path("c"), THIRD, f"{python_url}/hospital/dicom").is_file()
 
 
 def test_limited_index_never_passes_for_a_whole_one(
@@ -545,7 +547,7 @@ def test_build_index_goes_on_past_a_failure(many: Path, command: Callable[..., c
     assert outcome.stdout == ""
     assert [line.split()[0] for line in outcome.lines] == ["built", "failed", "built"]
     assert "nothing: " in outcome.lines[1]
-    assert index_file(Path("c"), SECOND).is_file()
+    assert index_file(Path("c"), SECOND, many).is_file()
 
 
 @pytest.mark.parametrize(
@@ -561,6 +563,50 @@ def test_get_index_prints_the_absolute_path_alone(
     assert Path(path).is_absolute()
     assert Path(path).is_file()
     assert Path(path).name == f"{SERIES}_index.parquet"
+
+
+def test_indices_of_two_roots_lie_apart(tmp_path: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+    """Series of one folder name below several roots, of any depth, have an index each, of its own."""
+    for person, count in (("a", 3), ("b", 4)):
+        synthetic.series("CT", count, others=False).write(tmp_path / "data" / person)
+    addressed = [
+        (str(tmp_path / "data" / "a" / "CT"),),
+        (str(tmp_path / "data" / "b" / "CT"),),
+        ("a/CT", "--root", str(tmp_path / "data")),
+        ("b/CT", "--root", str(tmp_path / "data")),
+    ]
+    kept = {
+        Path(succeed("get-index", *arguments).stdout.removesuffix("\n")): arguments for arguments in addressed
+    }
+    contents = {path: path.read_bytes() for path in kept}
+    assert len(set(contents.values())) == len(addressed)
+    synthetic.series("CT", 5, others=False).write(tmp_path / "data" / "b")
+    for path, arguments in kept.items():
+        assert succeed("get-index", *arguments).stdout == f"{path}\n"
+    changed = [arguments for path, arguments in kept.items() if path.read_bytes() != contents[path]]
+    assert changed == [addressed[1], addressed[3]]
+
+
+def test_a_root_has_one_place_however_it_is_written(
+    many: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """A folder with a slash, as a URL, relative or in the series' name is one root, with one index."""
+    roots = [many, f"{many}/", many.as_uri(), f"{many.as_uri()}/", f"../{many.name}"]
+    said = {succeed("get-index", "SERIES1", "--root", root).stdout for root in roots}
+    said |= {succeed("get-index", f"{root}/SERIES1").stdout for root in (many, many.as_uri())}
+    assert len(said) == 1
+
+
+def test_python_and_the_command_line_share_an_index(
+    many: Path, tmp_path: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """What the command line has indexed, Python finds, and the other way round."""
+    path = Path(succeed("get-index", "SERIES1", "--root", many).stdout.strip())
+    before = path.stat().st_mtime_ns
+    assert Series("SERIES1", root=many).table.num_rows == 5
+    assert Series(str(many / "SERIES2")).table.num_rows == 5
+    assert path.stat().st_mtime_ns == before
+    assert index_file(tmp_path / "cache", "SERIES2", many).is_file()
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning:pandas")
@@ -591,7 +637,7 @@ def test_script_passes_the_index_on(many: Path, console_script: str) -> None:
     )
     done = subprocess.run(["sh", "-c", script, "sh", str(many)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip() == str(index_file(Path.cwd() / "c", "SERIES1"))
+    assert done.stdout.strip() == str(index_file(Path.cwd() / "c", "SERIES1", many))
 
 
 # --- real series

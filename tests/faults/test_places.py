@@ -90,8 +90,8 @@ def test_cache_goes_away(
     outcome = command("mosaic", SERIES, "a.webp", "--root", ROOT)
     assert outcome.status == 0, outcome.stderr
     assert command("get-index", SERIES, "--root", ROOT).status == 0
-    kept = (tmp_path / "cache" / "indices" / f"{SERIES}_index.parquet").read_bytes()
-    assert Index.from_parquet(kept).table.num_rows == 4
+    (kept,) = (tmp_path / "cache").rglob(f"{SERIES}_index.parquet")
+    assert Index.from_parquet(kept.read_bytes()).table.num_rows == 4
 
 
 FULL = """
@@ -157,4 +157,4 @@ def test_programs_at_once(tmp_path: Path) -> None:
     assert files() == ["a.webp", "alone.webp"]
     assert Path("a.webp").read_bytes() == Path("alone.webp").read_bytes()
     kept = Path(os.environ["DICOM_SERIES_PREVIEW_CACHE_DIR"]) / "indices"
-    assert [path.name for path in kept.iterdir()] == [f"{SERIES}_index.parquet"]
+    assert [path.name for path in kept.rglob("*.*")] == [f"{SERIES}_index.parquet"]

@@ -14,6 +14,7 @@ import synthetic
 
 import make_dicom
 import servers
+from dicom_series_preview.names import index_folder, index_path
 from dicom_series_preview.series import LEASE_S
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Archive:
 
     def claim(self, series: str) -> None:
         """Let a series be as it is while someone builds its index for the first time."""
-        path = f"indices/{series}_index.parquet"
+        path = index_path(series, index_folder(self.roots["default"]))
         self.s3.delete_object(Bucket=DATA, Key=path)
         self.keep(f"{path}.lock", {"until": time.time() + LEASE_S})
 

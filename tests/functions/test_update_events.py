@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from lambdas import event
 
+from dicom_series_preview.names import index_folder, index_path
+
 if TYPE_CHECKING:
     from lambdas import Function
 
@@ -18,9 +20,9 @@ def updates(functions: dict[str, Function]) -> Function:
     return functions["index_updates"]
 
 
-def indexed(provided: archive.Archive, series: str, folder: str = "indices") -> list[str] | None:
+def indexed(provided: archive.Archive, series: str, alias: str = "default") -> list[str] | None:
     """The objects in a series' index, or None where there is none."""
-    data = provided.kept(f"{folder}/{series}_index.parquet")
+    data = provided.kept(index_path(series, index_folder(provided.roots[alias])))
     return pq.read_table(io.BytesIO(data))["FileName"].to_pylist() if data is not None else None
 
 
@@ -89,7 +91,7 @@ def test_several_series(updates: Function, provided: archive.Archive) -> None:
     provided.put(archive.slices("archive/several-c", 1), archive.OTHER)
     assert counts(updates("updates-several-series")) == {"Messages": 2, "IndicesUpdated": 3}
     assert indexed(provided, "several-a") == indexed(provided, "several-b") == ["0.dcm"]
-    assert indexed(provided, "several-c", "indices/other") == ["0.dcm"]
+    assert indexed(provided, "several-c", "other") == ["0.dcm"]
 
 
 def test_outside(updates: Function) -> None:

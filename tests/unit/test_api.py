@@ -17,6 +17,7 @@ from dicom_series_preview.errors import (
     PreviewError,
     RequestError,
 )
+from dicom_series_preview.names import index_folder, index_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,10 +109,11 @@ def test_index_is_kept(root: Path, tmp_path: Path) -> None:
     Series("S", root=root, cache=False).mosaic()
     assert not (tmp_path / "cache").exists()
     Series("S", root=root).mosaic()
-    assert (tmp_path / "cache" / "indices" / "S_index.parquet").is_file()
+    kept = index_path("S", index_folder(root.as_uri()))
+    assert (tmp_path / "cache" / kept).is_file()
     given = tmp_path / "given" / ".." / "a b"
     Series("S", root=root, cache_dir=given).mosaic()
-    assert (tmp_path / "a b" / "indices" / "S_index.parquet").is_file()
+    assert (tmp_path / "a b" / kept).is_file()
     assert Series("S", root=root, cache_dir=given).mosaic().report.index_source == "cache"
 
 

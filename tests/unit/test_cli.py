@@ -15,9 +15,13 @@ PICTURES = ["mosaic", "get-image", "contrast-mosaic"]
 
 def parsed(line: str) -> click.Context:
     """The context of a command line that is parsed and not run."""
-    program, name, *arguments = shlex.split(line)
-    parent = cli.cli.make_context(program, [name, *arguments])
-    return cli.cli.commands[name].make_context(name, arguments, parent=parent)
+    name, *arguments = shlex.split(line)
+    command, context = cli.cli, cli.cli.make_context(name, list(arguments))
+    while isinstance(command, click.Group):
+        name, *arguments = arguments
+        command = command.commands[name]
+        context = command.make_context(name, list(arguments), parent=context)
+    return context
 
 
 def test_commands() -> None:
@@ -79,10 +83,14 @@ def test_contrasts_are_completed(incomplete: str, names: int) -> None:
     assert len(parameter.shell_complete(context, incomplete)) == names
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_says_what_it_does(name: str) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [*cli.cli.commands.values(), *cli.cache_group.commands.values()],
+    ids=lambda command: str(command.name),
+)
+def test_every_option_says_what_it_does(command: click.Command) -> None:
     """Options have a help text, save the earlier spellings, which are hidden."""
-    for parameter in cli.cli.commands[name].params:
+    for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert bool(parameter.help) != parameter.hidden, parameter.name
 

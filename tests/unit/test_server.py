@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +16,7 @@ from dicom_series_preview.api import open_api
 from dicom_series_preview.cli import main
 from dicom_series_preview.errors import OutputError
 from dicom_series_preview.http import PreviewApi
+from dicom_series_preview.names import index_folder, index_path
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.server import application, serve
 from dicom_series_preview.service import PreviewService
@@ -204,9 +205,58 @@ def test_roots_and_their_caches(tmp_path: Path) -> None:
         assert got.status == 200
         tags.add(got.headers["etag"])
     assert len(tags) == 2
-    kept = sorted(path.relative_to(tmp_path / "c").as_posix() for path in (tmp_path / "c").rglob("*.parquet"))
-    assert kept == ["indices/S_index.parquet", "indices/more/S_index.parquet"]
+    kept = {path.relative_to(tmp_path / "c").as_posix() for path in (tmp_path / "c").rglob("*.parquet")}
+    assert kept == {index_path("S", index_folder((tmp_path / root).as_uri())) for root in ("one", "two")}
     assert len(list((tmp_path / "c" / "renders").rglob("*.webp"))) == 2
+
+
+def test_pictures_do_not_pile_up(tmp_path: Path) -> None:
+    """However many pictures are asked for, the cache keeps to its room, and the last ones are kept."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    (tmp_path / "root" / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    room = 100_000
+    served = application(
+        open_api({"default": str(tmp_path / "root")}, replace(settings(tmp_path / "c"), cache_bytes=room))
+    )
+
+    def render(width: int) -> str:
+        answer = asyncio.run(ask(served, b"/series/S/image", query=b"position=0&image_width=%d" % width))
+        assert answer.status == 200
+        return answer.headers["preview-render"]
+
+    assert {render(width) for width in range(10, 50)} == {"made"}
+    taken = [path.stat().st_size for path in (tmp_path / "c").rglob("*") if path.suffix]
+    assert sum(-(-size // 4096) * 4096 for size in taken) <= room
+    assert render(49) == "kept"
+    assert render(10) == "made"
+
+
+def test_an_aliass_series_is_no_deeper_series_of_the_default_root(tmp_path: Path) -> None:
+    """Series `S` of the root `more` and series `more/S` of the default root leave each other's index."""
+    for folder in ("one/more/S", "two/S"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    roots = {"default": str(tmp_path / "one"), "more": str(tmp_path / "two")}
+    served = application(open_api(roots, settings(tmp_path / "c")))
+    asked = [(b"/series/more%2FS/index", b""), (b"/series/S/index", b"root=more")]
+    sources = [
+        asyncio.run(ask(served, path, query=query)).headers["preview-index"] for path, query in asked * 2
+    ]
+    assert sources == ["built", "built", "cache", "cache"]
+
+
+def test_an_alias_that_gets_another_root_shows_that_roots_series(tmp_path: Path) -> None:
+    """What was indexed under an alias is found by its root, whatever alias it has now."""
+    for root in ("one", "two"):
+        (tmp_path / root / "S").mkdir(parents=True)
+        (tmp_path / root / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    sources = []
+    for alias, root in (("more", "one"), ("more", "two"), ("other", "one")):
+        roots = {"default": str(tmp_path), alias: str(tmp_path / root)}
+        served = application(open_api(roots, settings(tmp_path / "c")))
+        answer = asyncio.run(ask(served, b"/series/S/index", query=f"root={alias}".encode()))
+        sources.append(answer.headers["preview-index"])
+    assert sources == ["built", "built", "cache"]
 
 
 def test_concurrent_requests_on_a_local_cache(tmp_path: Path) -> None:

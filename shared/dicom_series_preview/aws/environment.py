@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import RequestError
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
+from dicom_series_preview.names import index_folder
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits, Settings
@@ -98,9 +99,12 @@ class Deployment:
         """
         if alias not in self.roots:
             raise RequestError("root", f"is one alias of this deployment: {', '.join(sorted(self.roots))}")
-        folder = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
-        kept = IndexCache(self.storage(self.data), folder)
-        return PreviewService(self.storage(self.roots[alias]), kept, self.settings.limits, single_flight=True)
+        storage = self.storage(self.roots[alias])
+        # By alias they lay before: a root that got another alias, or an alias another root, mixed them up.
+        former = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
+        # All functions reach the same S3, by whatever address: the URL alone tells roots apart.
+        kept = IndexCache(self.storage(self.data), index_folder(storage.url), former, storage.url)
+        return PreviewService(storage, kept, self.settings.limits, single_flight=True)
 
     def api(self) -> PreviewApi:
         """The HTTP API of all roots."""

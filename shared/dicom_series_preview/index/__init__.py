@@ -2,7 +2,7 @@
 
 from dicom_series_preview.index.build import build
 from dicom_series_preview.index.collect import FIRST_RANGE_BYTES, HeaderReader, is_passed_over
-from dicom_series_preview.index.read import DamagedIndexError, Index, Part, Slice
+from dicom_series_preview.index.read import DamagedIndexError, Index, Part, Slice, origin
 from dicom_series_preview.index.records import Provenance, Record, Skipped, fingerprint
 from dicom_series_preview.index.schema import FIXED_COLUMNS, SCHEMA_VERSION
 from dicom_series_preview.index.untile import untiled
@@ -22,5 +22,6 @@ __all__ = [
     "build",
     "fingerprint",
     "is_passed_over",
+    "origin",
     "untiled",
 ]

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +65,23 @@ _DTYPES = {pa.int32(): np.int32, pa.float32(): np.float32, pa.float64(): np.floa
 
 class DamagedIndexError(PreviewError):
     """A file is no index of this schema."""
+
+
+def origin(file: bytes | BinaryIO) -> tuple[str, str] | None:
+    """The root's URL and the series that an index file says it is of, whatever its schema's version.
+
+    Args:
+        file: The file, or its bytes.
+
+    Returns:
+        None where it is no index, or a damaged one.
+    """
+    source = pa.BufferReader(file) if isinstance(file, bytes) else file
+    try:
+        document = json.loads((pq.read_metadata(source).metadata or {}).get(PROVENANCE_KEY, b"{}"))
+        return str(document["root"]), str(document["series"])
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

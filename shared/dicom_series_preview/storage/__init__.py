@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from dicom_series_preview.settings import Settings
 
 __all__ = [
+    "CONCURRENCY",
     "HERE",
     "IN_HAND_BYTES",
     "ByteRange",
     "Fetched",
     "InHand",
+    "LocalStorage",
     "MemoryStorage",
     "ObjectInfo",
     "RetryPolicy",

@@ -91,6 +91,13 @@ class Storage(Protocol):
         """The root's URL without credentials and without a trailing slash."""
 
     @property
+    def identity(self) -> str:
+        """What tells this root from every other one: its URL, and its server where that does not tell.
+
+        It stays the same from one version of the product to the next: indices lie below a digest of it.
+        """
+
+    @property
     def immutable(self) -> bool:
         """Objects below this root never change, so what was read once stays true."""
 

@@ -74,6 +74,11 @@ class HttpStorage:
         return self._url
 
     @property
+    def identity(self) -> str:
+        """The URL."""
+        return self.url
+
+    @property
     def immutable(self) -> bool:
         """Never: a web server does not promise it."""
         return False

@@ -71,6 +71,11 @@ class LocalStorage:
         return self._root.as_uri()
 
     @property
+    def identity(self) -> str:
+        """The URL."""
+        return self.url
+
+    @property
     def immutable(self) -> bool:
         """Never: files change."""
         return False
@@ -135,7 +140,8 @@ class LocalStorage:
         target = self._path(path)
         self._meter.count(puts=1)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # someone has removed the folder while it was empty
+                return _write(target, data, if_version)
             return _write(target, data, if_version)
         except OSError as error:
             raise _storage_error(target, error) from error
@@ -251,6 +257,7 @@ def temporary_beside(target: Path) -> Path:
 
 
 def _write(target: Path, data: bytes, if_version: str | None) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(target)
     try:
         descriptor = os.open(

@@ -62,6 +62,11 @@ class ObjectStoreStorage:
         return self._url
 
     @property
+    def identity(self) -> str:
+        """The URL."""
+        return self.url
+
+    @property
     def usage(self) -> Usage:
         """Totals since this storage was opened; a copy."""
         return self._meter.read()

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 SCHEMES = "s3://, http://, https://, file:// or a folder"
 # RFC 3986's path characters; `%` is kept where it starts an escape.
 _URL_PATH_SAFE = "/!$&'()*+,;=:@-._~"
+# RFC 3986's unreserved characters mean the same escaped or not (6.2.2.2).
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -135,10 +139,18 @@ def _http(scheme: str, root: str) -> Root:
     if not parts.hostname:
         raise RequestError("root", f"{_shown(root)} names no host")
     _no_dots(unquote(parts.path), _shown(root))
-    # Escapes stay as they are, what should have been escaped is.
-    path = quote(parts.path, safe=_URL_PATH_SAFE + "%").strip("/")
-    place = f"{scheme}://{parts.netloc.lower()}"
+    # Escapes keep their meaning, what should have been escaped is.
+    path = _ESCAPE.sub(_normal_escape, quote(parts.path, safe=_URL_PATH_SAFE + "%")).strip("/")
+    host = parts.netloc.lower().rpartition(":")[0] if parts.port is not None else parts.netloc.lower()
+    port = "" if parts.port in {None, _DEFAULT_PORTS[scheme]} else f":{parts.port}"
+    place = f"{scheme}://{host.removesuffix(':')}{port}"
     return Root("http", "/".join(filter(None, (place, path))), place, path)
+
+
+def _normal_escape(found: re.Match[str]) -> str:
+    """An escape as RFC 3986 (6.2.2) would have it written, so that one folder has one URL."""
+    character = chr(int(found[1], 16))
+    return character if _UNRESERVED.fullmatch(character) else found[0].upper()
 
 
 def _file(root: str) -> Root:

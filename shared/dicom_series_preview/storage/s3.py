@@ -161,6 +161,12 @@ class S3Storage(ObjectStoreStorage):
         self._ahead: dict[str, tuple[Future[list[ObjectInfo]], Meter]] = {}
 
     @property
+    def identity(self) -> str:
+        """The URL, and the server's where it is not AWS; a public bucket's mirrors are that bucket."""
+        endpoint = self._access.endpoint
+        return self.url if endpoint is None or self.immutable else f"{self.url} at {endpoint.rstrip('/')}"
+
+    @property
     def immutable(self) -> bool:
         """Whether this is one of PUBLIC_BUCKETS."""
         return self._access.bucket in PUBLIC_BUCKETS

@@ -13,6 +13,7 @@ from dicom_series_preview.aws.environment import Deployment
 from dicom_series_preview.aws.logs import function_logger
 from dicom_series_preview.errors import RequestError
 from dicom_series_preview.http import HttpRequest
+from dicom_series_preview.names import index_folder, index_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,10 +115,10 @@ def test_roots_are_kept_apart(moto: servers.Moto) -> None:
     for asked in (HttpRequest("b"), HttpRequest("a", {"root": ["two"]}), HttpRequest("below/b")):
         assert api.picture("mosaic", asked).status == 404
     keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="env-data")["Contents"]]
-    assert [key for key in keys if "/indices/" in key] == [
-        "previews/indices/a_index.parquet",
-        "previews/indices/two/b_index.parquet",
-    ]
+    assert {key for key in keys if "/indices/" in key} == {
+        f"previews/{index_path('a', index_folder('s3://env-one'))}",
+        f"previews/{index_path('b', index_folder('s3://env-two/below'))}",
+    }
     assert sum("/renders/" in key for key in keys) == 2
     client.close()
 

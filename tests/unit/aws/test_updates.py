@@ -14,6 +14,9 @@ from dicom_series_preview.aws.environment import Deployment
 from dicom_series_preview.aws.updates import TouchedObject, series_of, touched_objects, update_indices
 from dicom_series_preview.errors import AccessDeniedError, StorageError, StorageUnavailableError
 from dicom_series_preview.index import Index
+from dicom_series_preview.names import SeriesName, index_folder
+from dicom_series_preview.requests import IndexRequest
+from dicom_series_preview.settings import DEFAULT_ROOT
 from dicom_series_preview.storage import MemoryStorage
 
 SECRET = "Zwiebelfisch^Leonora"
@@ -52,13 +55,23 @@ class Setting:
         return update_indices(texts, self.deployment)
 
     def indices(self) -> dict[str, list[str]]:
-        """By path, the objects in each index."""
+        """What each index has: by series, below `indices` and any other root's alias than `default`."""
+        folders = {
+            index_folder(url): "indices" if alias == "default" else f"indices/{alias}"
+            for alias, url in self.deployment.roots.items()
+        }
         return {
-            info.path.removesuffix("_index.parquet"): sorted(
+            _replaced(info.path.removesuffix("_index.parquet"), folders): sorted(
                 Index.from_parquet(self.data.get(info.path).data).table["FileName"].to_pylist()
             )
             for info in self.data.list_objects("")
         }
+
+
+def _replaced(path: str, folders: dict[str, str]) -> str:
+    """The path with its root's folder replaced."""
+    (folder,) = (folder for folder in folders if path.startswith(f"{folder}/"))
+    return path.replace(folder, folders[folder], 1)
 
 
 def notification(*keys: str, bucket: str = "archive", encode: bool = True) -> dict[str, Any]:
@@ -266,6 +279,61 @@ def test_the_index_of_a_series_that_has_gone_is_forgotten(left: list[str]) -> No
     assert (summary.removed, summary.response()) == (1, {"batchItemFailures": []})
     assert setting.indices() == {}
     assert setting.update(notification("s/1.dcm")).removed == 1
+
+
+FORMER = [("default", "indices/s_index.parquet"), ("other", "indices/other/s_index.parquet")]
+
+
+@pytest.mark.parametrize(("alias", "former"), FORMER)
+def test_what_an_earlier_version_kept_of_a_series_goes_with_it(alias: str, former: str) -> None:
+    """A series that has gone leaves no index where an earlier version of the product kept them, by alias."""
+    setting = Setting({"default": "s3://archive", "other": "s3://other"})
+    setting.put("s/1.dcm", alias=alias)
+    event = notification("s/1.dcm", bucket=setting.deployment.roots[alias].removeprefix("s3://"))
+    setting.update(event)
+    (kept,) = setting.data.list_objects("")
+    setting.data.put(former, setting.data.get(kept.path).data)
+    setting.memory[alias].delete("s/1.dcm")
+    assert setting.update(event).removed == 1
+    assert setting.data.list_objects("") == []
+
+
+@pytest.mark.parametrize(("alias", "former"), FORMER)
+def test_what_lies_at_a_former_place_is_not_served(alias: str, former: str) -> None:
+    """An index that an earlier version has left is not read any more: the series' index is built anew."""
+    setting = Setting({"default": "s3://archive", "other": "s3://other"})
+    setting.data.put(former, b"of the first version")
+    setting.put("s/1.dcm", alias=alias)
+    request = IndexRequest(SeriesName("s"))
+    assert setting.deployment.service(alias).index(request).source == "built"
+    assert setting.data.get(former).data == b"of the first version"
+
+
+def test_another_roots_index_at_a_former_place_stays() -> None:
+    """Where a series' index lay earlier there may be another root's now, which is not touched."""
+    setting = Setting({"default": "s3://archive", "idc": DEFAULT_ROOT})
+    setting.put("s/1.dcm")
+    setting.put("s/1.dcm", alias="idc")
+    setting.update(notification("s/1.dcm"))
+    setting.deployment.service("idc").index(IndexRequest(SeriesName("s")))
+    assert "indices/s_index.parquet" in {info.path for info in setting.data.list_objects("")}
+    setting.memory["default"].delete("s/1.dcm")
+    assert setting.update(notification("s/1.dcm")).removed == 1
+    assert [info.path for info in setting.data.list_objects("")] == ["indices/s_index.parquet"]
+
+
+def test_a_deployment_that_gets_another_root_keeps_the_roots_apart() -> None:
+    """Series of one name below the root that a deployment had and the one that it has now share no index."""
+    setting = Setting({"default": "s3://archive", "former": "s3://former"})
+    setting.put("s/1.dcm")
+    setting.put("s/2.dcm", "s/3.dcm", alias="former")
+    before = Deployment({"default": "s3://former"}, "s3://data", 1, {}, dict(setting.deployment._opened))
+    request = IndexRequest(SeriesName("s"))
+    sources = [
+        deployment.service("default").index(request).source
+        for deployment in (before, setting.deployment, before, setting.deployment)
+    ]
+    assert sources == ["built", "built", "cache", "cache"]
 
 
 def test_several_series_and_roots_in_a_batch() -> None:

@@ -191,6 +191,23 @@ def test_public_bucket(tmp_path: Path) -> None:
     assert (access.anonymous, access.region) == (True, "us-east-1")
 
 
+def test_buckets_of_one_name_on_two_servers_are_two_roots(tmp_path: Path) -> None:
+    """An S3-compatible server's bucket is another root than AWS's; a public bucket's mirror is none."""
+    servers = [{}, {"AWS_ENDPOINT_URL": "http://one:9000/"}, {"AWS_ENDPOINT_URL_S3": "http://two:9000"}]
+    known = KEYS | {"HOME": str(tmp_path), "AWS_REGION": "us-east-1"}
+    settings = dataclasses.replace(SETTINGS, region="us-east-1")
+    of = {
+        root: [open_storage(root, settings, known | server, retry=None).identity for server in servers]
+        for root in ("s3://bucket/x", DEFAULT_ROOT)
+    }
+    assert of["s3://bucket/x"] == [
+        "s3://bucket/x",
+        "s3://bucket/x at http://one:9000",
+        "s3://bucket/x at http://two:9000",
+    ]
+    assert set(of[DEFAULT_ROOT]) == {DEFAULT_ROOT}
+
+
 @pytest.mark.parametrize(
     ("environment", "looked_up", "region"),
     [
