@@ -118,7 +118,6 @@ def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
 def _check_samples(samples: NDArray[Any], pixels: PixelDescription, reduction: int) -> None:
     """Check what a codec gave, so that no later step meets a surprise."""
     shape = reduced_shape(pixels, reduction)
-    kind = "i" if pixels.pixel_representation == 1 else "u"
-    expected = "f" if pixels.pixel_keyword != "PixelData" else kind
-    if samples.shape != shape or np.dtype(samples.dtype).kind != expected or not samples.dtype.isnative:
+    kinds = "iu" if pixels.pixel_keyword == "PixelData" else "f"
+    if samples.shape != shape or samples.dtype.kind not in kinds or not samples.dtype.isnative:
         raise DecodeError("the decoder gave samples of another shape or type than the header describes")

@@ -104,6 +104,11 @@ class PixelDescription:
     pixel_vr: str = ""
 
     @property
+    def is_monochrome(self) -> bool:
+        """Whether a sample is a shade of grey."""
+        return self.photometric_interpretation in ("MONOCHROME1", "MONOCHROME2")
+
+    @property
     def native_frame_bits(self) -> int:
         """Bits of one frame in a native (uncompressed) pixel data element."""
         return native_frame_bits(
