@@ -161,6 +161,40 @@ def test_an_unsigned_first_value():
     assert shown(data) == [min(max(x - 40000, 0), 255) for x in stored]
 
 
+@proves(
+    2,
+    "The sign of a VOI LUT's first value is that of the modality values, not of the pixels",
+    "PS3.3 C.11.2.1.1",
+)
+@pytest.mark.parametrize(
+    ("dtype", "slope", "intercept", "first", "sign"),
+    [
+        ("<u2", -1, 0, -200, "SS"),
+        ("<u2", -1, 1000, -200, "US"),
+        ("<u2", -1, 1000, 900, "US"),
+        ("<i2", 16, 32768, 40000, "US"),
+        ("<i2", 16, 32768, -200, "SS"),
+        ("<u2", 2, -1000, 40000, "US"),
+    ],
+)
+def test_the_sign_of_a_first_value_is_that_of_modality_values(dtype, slope, intercept, first, sign):
+    """Negative where modality values may be and the other reading is none of them, or the VR says so."""
+    lowest = int(np.iinfo(dtype).min)
+    near = range((first - intercept) // slope - 20, (first - intercept) // slope + 20, 7)
+    stored = [x for x in near if lowest <= x <= np.iinfo(dtype).max]
+    entries = [(i * 37) % 256 for i in range(256)]
+    data = flat(
+        stored,
+        dtype,
+        RescaleSlope=str(slope),
+        RescaleIntercept=str(intercept),
+        VOILUTSequence=[table(entries, first if sign == "SS" else first % 65536, 8, sign=sign)],
+    )
+    assert len(stored) > 2
+    modality = [x * slope + intercept for x in stored]
+    assert shown(data) == [entries[min(max(x - first, 0), 255)] for x in modality]
+
+
 @proves(2, "8-bit entries may be packed two a word", "PS3.3 C.11.1.1.1, C.11.2.1.1")
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
