@@ -43,7 +43,7 @@ class FrameBytes:
     Attributes:
         slice: The slice it is.
         data: Native: the frame's bytes. Encapsulated: its codestream, fragments joined.
-        bit_offset: Native 1-bit pixels: the bit of the first byte that the frame begins at.
+        bit_offset: Native pixels: bits of `data` before the frame's first sample, see `NativeLayout`.
         header: The object's first bytes, at least up to its pixels, where overlays lie in them; else empty.
         error: Why there are no bytes, or None.
     """
@@ -221,17 +221,12 @@ def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:
     before = item.location.offset - fetched.range.start if item.location is not None else 0
     data = fetched.data[before:] if before else fetched.data
     if item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
-        return FrameBytes(item, data, _bit_offset(item))
+        return FrameBytes(item, data, item.pixels.native_layout().span(item.frame_number - 1)[2])
     return FrameBytes(item, fragments(data, one_of_many=_is_one_of_many(item)))
 
 
 def _is_one_of_many(item: Slice) -> bool:
     return item.pixels.number_of_frames > 1
-
-
-def _bit_offset(item: Slice) -> int:
-    """Where in its first byte a frame of 1-bit pixels begins (PS3.5 8.1.1)."""
-    return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
 @dataclass(slots=True)
@@ -260,12 +255,10 @@ class _Whole:
         if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
             raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
         if pixels.length is not None:
-            bits = item.pixels.native_frame_bits
-            first = (item.frame_number - 1) * bits
-            start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-            end = min(end, start + self.limits.frame_bytes)
+            start, end, bit_offset = item.pixels.native_layout(pixels.length).span(item.frame_number - 1)
+            start, end = pixels.offset + start, pixels.offset + min(end, start + self.limits.frame_bytes)
             part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
-            return FrameBytes(item, part, first % 8)
+            return FrameBytes(item, part, bit_offset)
         if not self.locations:
             self.locations = locate_frames(self.data, pixels, item.pixels.number_of_frames)
         location = self.locations[item.frame_number - 1]

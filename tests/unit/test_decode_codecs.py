@@ -126,7 +126,14 @@ def test_cut_off_codestreams_are_refused_in_one_line(uid):
 
 
 @pytest.mark.parametrize("uid", [LOSSLESS, EXTENDED, JPEG_LS, J2K_LOSSLESS])
-@pytest.mark.parametrize("changes", [{"rows": 63}, {"columns": 96, "rows": 32}, {"samples_per_pixel": 3}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": 63},
+        {"columns": 96, "rows": 32},
+        {"samples_per_pixel": 3, "photometric_interpretation": "RGB"},
+    ],
+)
 def test_codestreams_of_another_size_are_refused(uid, changes):
     """A codestream that disagrees with Rows, Columns or SamplesPerPixel is refused, with both sizes."""
     with pytest.raises(

@@ -476,7 +476,7 @@ def compare(record: Record, dataset, frames, path) -> int:
             if frame.error is None:
                 assert frame.data == expected[number - 1], (path, number)
         return sum(frame.error is None for frame in frames.values())
-    bits = next(iter(frames.values())).slice.pixels.native_frame_bits
+    bits = next(iter(frames.values())).slice.pixels.native_layout().frame_bits
     for number, frame in frames.items():
         first = (number - 1) * bits
         expected = pixels[first // 8 : (first + bits + 7) // 8]

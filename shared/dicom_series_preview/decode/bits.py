@@ -38,8 +38,8 @@ def stored_values(words: Words, pixels: PixelDescription) -> NDArray[Any]:
 
     Bits above HighBit are masked, lower ones shifted out, and the sign is at HighBit. Three exceptions, in
     which a codestream knows better than the header (PS3.5 8.2.4): signed grey values stay signed where the
-    header says unsigned; lossy values pass as they are where the signs agree, because a value that overshoots
-    BitsStored must not wrap round; and an unsigned codestream of fewer bits than BitsStored holds no sign bit.
+    header says unsigned; lossy values pass as they are where the signs agree, because one that overshoots
+    BitsStored must not wrap round; an unsigned codestream of fewer bits than BitsStored holds no sign bit.
 
     An unsigned codestream of BitsStored bits under a signed header holds the bits of signed values: most
     codecs have no sign of their own, and JPEG 2000 encoders that are not told of it write such streams too.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
 from dicom_series_preview.headers.convert import MEDIA_STORAGE_SOP_CLASS
-from dicom_series_preview.headers.image import native_frame_bits
+from dicom_series_preview.headers.image import NativeLayout, PixelDescription
 from dicom_series_preview.headers.mosaic import Mosaic, mosaic_of
 from dicom_series_preview.headers.scan import (
     NATIVE_TRANSFER_SYNTAXES,
@@ -111,12 +111,12 @@ def parse(
 
 def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> Header:
     pixels, frames, locations = scanned.pixels, 0, tuple[FrameLocation, ...]()
-    pixels_of_frame = _count(elements, _ROWS) * _count(elements, _COLUMNS)
-    if pixels is not None and pixels_of_frame:
-        bits = _frame_bits(elements, pixels, pixels_of_frame) if pixels.length is not None else 0
-        frames = _number_of_frames(_count(elements, _FRAMES), pixels, bits, scanned.end, limits.frames)
+    if pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
+        layout = _native_layout(scanned.transfer_syntax_uid, elements, pixels)
+        declared = _count(elements, _FRAMES)
+        frames = _number_of_frames(declared, pixels, layout.frame_bits, scanned.end, limits.frames)
         if not scanned.deflated:
-            locations = _locate(scanned, pixels, bits, frames, object_size)
+            locations = _locate(scanned, pixels, layout, frames, object_size)
     return Header(
         scanned.transfer_syntax_uid,
         elements,
@@ -136,14 +136,21 @@ def _count(elements: Item, tag: int, default: int = 0) -> int:
     return value if isinstance(value, int) and value > 0 else default
 
 
-def _frame_bits(elements: Item, pixels: PixelElement, pixels_of_frame: int) -> int:
-    photometric = elements.get(_PHOTOMETRIC)
-    return native_frame_bits(
-        pixels_of_frame,
-        _count(elements, _SAMPLES, 1),
-        _count(elements, _BITS_ALLOCATED, _IMPLIED_BITS.get(pixels.keyword, 16)),
-        str(photometric.first) if photometric is not None else "",
+def _native_layout(transfer_syntax_uid: str, elements: Item, pixels: PixelElement) -> NativeLayout:
+    samples = _count(elements, _SAMPLES, 1)
+    # It matters where samples are shared, and is asked for in every header.
+    photometric = elements.get(_PHOTOMETRIC) if samples == 3 else None
+    description = PixelDescription(
+        transfer_syntax_uid,
+        _count(elements, _ROWS),
+        _count(elements, _COLUMNS),
+        samples_per_pixel=samples,
+        photometric_interpretation=str(photometric.first).strip().upper() if photometric is not None else "",
+        bits_allocated=_count(elements, _BITS_ALLOCATED, _IMPLIED_BITS.get(pixels.keyword, 16)),
+        number_of_frames=_count(elements, _FRAMES, 1),
+        pixel_vr=pixels.vr,
     )
+    return description.native_layout(pixels.length)
 
 
 def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int | None, most: int) -> int:
@@ -179,14 +186,11 @@ def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int |
 
 
 def _locate(
-    scanned: Scan, pixels: PixelElement, bits: int, frames: int, object_size: int
+    scanned: Scan, pixels: PixelElement, layout: NativeLayout, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
     if pixels.length is not None:
-        starts = [i * bits // 8 for i in range(frames)]
-        ends = [((i + 1) * bits + 7) // 8 for i in range(frames)]
-        return tuple(
-            FrameLocation(pixels.offset + start, end - start) for start, end in zip(starts, ends, strict=True)
-        )
+        spans = (layout.span(number) for number in range(frames))
+        return tuple(FrameLocation(pixels.offset + start, end - start) for start, end, _ in spans)
     if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
         return ()
     first = pixels.first_fragment

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
+from dicom_series_preview.headers.image import GE_PRIVATE_BIG_ENDIAN
 from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _UNCOMPRESSED = frozenset((IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN))
 # Of these the pixels are native: not encapsulated in fragments (PS3.5 A.1-A.3, A.5).
-NATIVE_TRANSFER_SYNTAXES = _UNCOMPRESSED | {DEFLATED_LITTLE_ENDIAN}
+NATIVE_TRANSFER_SYNTAXES = _UNCOMPRESSED | {DEFLATED_LITTLE_ENDIAN, GE_PRIVATE_BIG_ENDIAN}
 
 PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 NUMBER_OF_FRAMES = 0x00280008

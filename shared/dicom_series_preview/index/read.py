@@ -513,12 +513,14 @@ def _layout(cells: dict[str, Any]) -> PixelDescription:
     allocated = cells["BitsAllocated"] or _IMPLIED_BITS.get(cells["PixelKeyword"], 16)
     stored = cells["BitsStored"] or allocated
     high_bit = cells["HighBit"]
+    samples = cells["SamplesPerPixel"] or 1
+    photometric = (cells["PhotometricInterpretation"] or "").strip().upper()
     return PixelDescription(
         transfer_syntax_uid=cells["TransferSyntaxUID"],
         rows=cells["Rows"],
         columns=cells["Columns"],
-        samples_per_pixel=cells["SamplesPerPixel"] or 1,
-        photometric_interpretation=(cells["PhotometricInterpretation"] or "").strip() or "MONOCHROME2",
+        samples_per_pixel=samples,
+        photometric_interpretation=photometric or ("MONOCHROME2" if samples == 1 else "RGB"),
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=stored - 1 if high_bit is None else high_bit,
