@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.headers import PER_FRAME_FUNCTIONAL_GROUPS, SHARED_FUNCTIONAL_GROUPS
+from dicom_series_preview.index.offsets import placed_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,8 @@ class Record:
     def frames(self) -> list[Mapping[int, Element]]:
         """For each frame the elements that hold for it; those of the object where it has no image.
 
-        A frame's own functional groups hold, then the shared ones, then the root (PS3.3 C.7.6.16).
+        A frame's own functional groups hold, then the shared ones, then the root (PS3.3 C.7.6.16). Frames of
+        objects without such groups may be placed by offsets.
         """
         shared = sequence_items(self.elements.get(SHARED_FUNCTIONAL_GROUPS))
         own = sequence_items(self.elements.get(PER_FRAME_FUNCTIONAL_GROUPS)) if self.number_of_frames else ()
@@ -80,6 +82,9 @@ class Record:
         if shared:
             base = {tag: element for tag, element in _closer(base, shared[0]).items() if element is not None}
         count = max(1, self.number_of_frames)
+        if not own:
+            placed = placed_frames(base, count)
+            return [FrameElements(base, dict(place)) for place in placed] or [base] * count
         frames: list[Mapping[int, Element]] = [FrameElements(base, _closer({}, item)) for item in own[:count]]
         return frames + [base] * (count - len(frames))
 
