@@ -63,7 +63,8 @@ def _reconstructed_offsets(elements: Item, count: int) -> NDArray[np.float64]:
     numbers = _numbers(elements, _SLICE_VECTOR)
     if spacing.size != 1 or not spacing[0]:
         return np.empty(0)
-    return ((numbers if numbers.size == count else np.arange(count) + 1.0) - 1) * spacing[0]
+    slices = numbers if numbers.size == count else np.arange(count) + 1.0
+    return np.asarray((slices - 1) * spacing[0])
 
 
 def _along(source: Item, offsets: NDArray[np.float64], count: int) -> list[dict[int, Element]]:
