@@ -18,13 +18,14 @@ import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, objects
 from conformance.formulas import FORMULAS
 from conformance.rules import proves
-from dicom_series_preview.errors import UndecodableError
+from dicom_series_preview.errors import NoImageError, UndecodableError
 from dicom_series_preview.requests import ImageRequest
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
 
 J2K, HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
+JPEG_LS = "1.2.840.10008.1.2.4.80"
 GE_PRIVATE = "1.2.840.113619.5.2"
 WINDOW = {"WindowWidth": "256", "WindowCenter": "128"}  # changes no byte
 
@@ -226,3 +227,152 @@ def test_lower_case():
     make_dicom.add(data, 0x00280004, "CS", "monochrome1")
     levels, _ = image(objects(data), image_width=BLOCK * 3)
     assert blocks(levels) == [[255, 155, 0]]
+
+
+# Lengths and numbers
+
+NOWHERE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+TWO_FRAMES = bytes([10] * BLOCK * BLOCK + [200] * BLOCK * BLOCK)
+
+
+def warned(series: dict[str, bytes], width: int, position: float = 0.0) -> tuple[list[list[int]], str]:
+    """The levels of the blocks of an image, and its warnings."""
+    levels, report = image(series, position=position, image_width=width)
+    return blocks(levels), "; ".join(report.warnings)
+
+
+@proves(17, "Pixel data longer than the header says are shown with a warning", "PS3.5 8.1.1")
+@pytest.mark.parametrize("share", [1 / 3, 1])
+def test_more_data_than_described(share):
+    """A third more, or twice: the header may be wrong, so that the picture may."""
+    data = flat((10, 200), "u1", NumberOfFrames=1, **WINDOW)
+    surplus = int(len(data.PixelData) * share) // 2 * 2
+    data.PixelData += bytes(surplus)
+    longer = f"its pixel data are {surplus} bytes longer than its header says"
+    assert warned(objects(data), data.Columns) == ([[10, 200]], f"{longer}: what is shown may be wrong")
+
+
+def test_a_byte_that_makes_a_length_even_is_no_surplus():
+    """The pixel data element has an even length, whatever the image has (PS3.5 7.1)."""
+    data = flat((7,), "u1", Rows=3, Columns=3, PixelData=bytes([7] * 9 + [0]), **WINDOW)
+    _, report = image(objects(data), image_width=3)
+    assert report.warnings == ()
+
+
+@proves(17, "Pixel data of several frames without NumberOfFrames are shown with a warning", "PS3.3 C.7.6.6")
+def test_frames_without_a_number():
+    """What is twice as long may be two frames, or one of twice as many bits."""
+    series = objects(flat((0,), "u1", PixelData=TWO_FRAMES, **NOWHERE, **WINDOW))
+    warning = "its pixel data are as long as 2 frames, and it has no NumberOfFrames"
+    assert warned(series, BLOCK) == ([[10]], warning)
+    assert warned(series, BLOCK, 1.0) == ([[200]], warning)
+
+
+@proves(17, "Fewer frames than NumberOfFrames: those that are there, with a warning", "PS3.3 C.7.6.6")
+def test_fewer_frames_than_declared():
+    """Two of three."""
+    series = objects(flat((0,), "u1", NumberOfFrames=3, PixelData=TWO_FRAMES, **NOWHERE, **WINDOW))
+    warning = "its pixel data are 64 bytes shorter than its header says"
+    assert warned(series, BLOCK) == ([[10]], warning)
+    assert warned(series, BLOCK, 1.0) == ([[200]], warning)
+
+
+@proves(16, "A slope, an intercept or a window that is no number is not used, with a warning", "PS3.5 6.2")
+@pytest.mark.parametrize("text", ["1.#QNAN", "1,5", "NaN", "inf", "x"])
+@pytest.mark.parametrize(
+    ("tag", "warning"),
+    [
+        (0x00281053, "RescaleSlope is no number: 1 is used"),
+        (0x00281052, "RescaleIntercept is no number: 0 is used"),
+        (0x00281050, "WindowCenter is no number: that window is not used"),
+        (0x00281051, "WindowWidth is no number: that window is not used"),
+    ],
+)
+def test_numbers_that_are_none(tag, warning, text):
+    """Never shown without a word."""
+    values = (0, 100, 200, 300, 400)
+    data = flat(values, RescaleSlope="1", RescaleIntercept="0", WindowWidth="401", WindowCenter="200")
+    text += " " * (len(text) % 2)
+    make_dicom.add(data, tag, "DS", "1" * len(text))  # pydicom writes nothing else
+    whole = objects(data)["S/0"]
+    right, wrong = (make_dicom.element(tag, "DS", value.encode()) for value in ("1" * len(text), text))
+    assert whole.count(right) == 1
+    function, width = ("LINEAR", 401) if "Rescale" in warning else ("LINEAR_EXACT", 400)
+    expected = [[FORMULAS[function](x, 200, width) for x in values]]
+    assert warned({"S/0": whole.replace(right, wrong)}, data.Columns) == (expected, warning)
+
+
+@proves(17, "Pixel data without Rows or Columns are said to be such", "PS3.3 C.7.6.3")
+@pytest.mark.parametrize(
+    ("left_out", "reason"),
+    [
+        ({"Rows": None}, "it has pixel data, and no Rows"),
+        ({"Columns": 0}, "it has pixel data, and no Columns"),
+        ({"Rows": None, "Columns": None}, "it has pixel data, and no Rows and no Columns"),
+    ],
+)
+def test_pixels_without_rows(left_out, reason):
+    """Beside others such an object is skipped with that reason; alone it is why there is no picture."""
+    broken = flat((1,), number=2, **left_out)
+    with pytest.raises(NoImageError, match=reason):
+        image(objects(broken))
+    _, report = image(objects(flat((1,), **WINDOW), broken))
+    assert [item.reason for item in report.skipped] == [reason]
+
+
+# Codestreams
+
+
+def jpeg_2000(samples: np.ndarray) -> bytes:
+    """A lossless codestream."""
+    return openjpeg.utils.encode_array(samples, bits_stored=8, photometric_interpretation=2)
+
+
+CODECS = {"JPEG-LS": imagecodecs.jpegls_encode, "JPEG 2000": jpeg_2000, "JPEG": imagecodecs.ljpeg_encode}
+DECLARED = {
+    "JPEG-LS": JPEG_LS,
+    "JPEG 2000": J2K,
+    "JPEG": make_dicom.JPEG,
+    "": make_dicom.RLE,
+    " ": make_dicom.EXPLICIT,
+}
+
+
+def encapsulated(fragments: list[bytes], declared: str, frames: int = 1) -> dict[str, bytes]:
+    """An object of 64 x 64 pixels and these fragments, under any transfer syntax."""
+    even = [[part + b"\0" * (len(part) % 2)] for part in fragments]
+    pixel_data = make_dicom.encapsulate(even)
+    data = flat(
+        (0,), "u1", Rows=64, Columns=64, NumberOfFrames=frames, PixelData=pixel_data, **NOWHERE, **WINDOW
+    )
+    whole = make_dicom.encode(data, make_dicom.JPEG)
+    return {"S/0": make_dicom.preamble(declared) + make_dicom.without_meta(whole)}
+
+
+@proves(14, "A codestream of another family than declared is decoded, with a warning", "PS3.5 A.4")
+@pytest.mark.parametrize("declared", DECLARED)
+@pytest.mark.parametrize("family", CODECS)
+def test_another_codestream_than_declared(family, declared):
+    """Its first bytes are certain."""
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    series = encapsulated([bytes(CODECS[family](samples))], DECLARED[declared])
+    levels, report = image(series, image_width=64)
+    assert np.abs(levels.astype(int) - samples).max() <= 2  # JPEG at quality 100
+    warning = f"its codestream is {family}, not what its transfer syntax says"
+    assert report.warnings == (() if family == declared else (warning,))
+
+
+@proves(15, "Images of another number than frames, a fragment each, are shown with a warning", "PS3.5 A.4")
+@pytest.mark.parametrize(("declared", "held"), [(1, 3), (2, 3), (3, 2)])
+def test_other_images_than_frames(declared, held):
+    """Each frame that is there is the image of its number."""
+    images = [np.full((64, 64), 40 * (i + 1), np.uint8) for i in range(held)]
+    series = encapsulated([bytes(imagecodecs.jpegls_encode(one)) for one in images], JPEG_LS, declared)
+    for number in range(min(declared, held)):
+        levels, report = image(series, position=number / max(1, declared - 1), image_width=64)
+        assert set(levels.ravel().tolist()) == {40 * (number + 1)}
+        (warning,) = report.warnings
+        assert f"it holds {held} images and declares {declared} frame" in warning
+    if held < declared:
+        with pytest.raises(UndecodableError, match=f"it holds {held} images and declares {declared} frames"):
+            image(series, position=1.0)

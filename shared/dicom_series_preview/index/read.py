@@ -84,6 +84,7 @@ class Slice:
         pixel_spacing_mm: Row and column spacing that hold for showing it, or None where none is usable.
         pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None where that is not usable.
         image_orientation_patient: Row cosines, then column cosines, or None.
+        remarks: What contradicts itself in its header, or is no number there.
         part_rows: Rows of the frames that lie on it, `Index.parts` has them; none where it is a frame.
         overlays: The object's overlay planes, where they were asked for.
         header_length: Bytes before its first frame, where it has such planes and a location.
@@ -106,6 +107,7 @@ class Slice:
     image_orientation_patient: tuple[float, ...] | None
     overlays: tuple[OverlayPlane, ...] = ()
     header_length: int = 0
+    remarks: tuple[str, ...] = ()
     part_rows: range = range(0)
 
     @property
@@ -371,6 +373,7 @@ class Index:
                     if located
                     else (),
                     mosaic=_mosaic(part, i),
+                    pixel_surplus=part["PixelSurplus"][i].as_py(),
                 )
             )
         return records
@@ -498,6 +501,7 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         pixel_spacing_mm=_spacing(cells),
         pixel_aspect_ratio=_pair(cells["PixelAspectRatio"]),
         image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
+        remarks=tuple(cells["Remarks"] or ()),
     )
 
 

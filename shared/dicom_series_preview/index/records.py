@@ -41,6 +41,8 @@ class Record:
         number_of_frames: Frames that can be shown, 0 in an object without an image.
         locations: Where the frames' data lie, or empty where only the whole object tells.
         mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
+        pixel_surplus: Bytes of native pixels beyond those that the elements describe, negative where some are
+            missing; None of encapsulated pixels, and without an image.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Record:
     number_of_frames: int
     locations: tuple[FrameLocation, ...] = field(repr=False)
     mosaic: Mosaic | None = None
+    pixel_surplus: int | None = None
 
     @classmethod
     def of(cls, name: str, version: str, header: Header) -> Record:
@@ -68,6 +71,7 @@ class Record:
             number_of_frames=header.number_of_frames,
             locations=header.locations,
             mosaic=header.mosaic,
+            pixel_surplus=header.pixel_surplus,
         )
 
     def frames(self) -> list[Mapping[int, Element]]:

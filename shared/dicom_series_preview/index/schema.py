@@ -20,7 +20,7 @@ from dicom_series_preview.headers import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _FLOATS = pa.list_(pa.float64())
 
@@ -89,6 +89,16 @@ FIXED_COLUMNS = (
         "PixelKeyword", pa.utf8(), "PixelData, FloatPixelData or DoubleFloatPixelData; null without pixels"
     ),
     Column("PixelVR", pa.utf8(), "VR of that element; null where it is not written"),
+    Column(
+        "PixelSurplus",
+        pa.int64(),
+        "Bytes of it beyond those that the header describes, negative: missing; null where it is compressed",
+    ),
+    Column(
+        "Remarks",
+        pa.list_(pa.utf8()),
+        "What contradicts itself in the header, or is no number; null: nothing",
+    ),
     Column("Rows", pa.int32(), "Rows of the image", 0x00280010),
     Column("Columns", pa.int32(), "Columns of the image", 0x00280011),
     Column("SamplesPerPixel", pa.int32(), "Samples of a pixel", 0x00280002),

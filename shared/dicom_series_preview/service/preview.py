@@ -415,19 +415,26 @@ def _raise_failure(plan: Plan, painted: dict[int, Painted], reported: list[Repor
     raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
 
 
+_NO_IMAGE = "has no image"
+
+
 def _without_image(index: Index) -> list[Skipped]:
     """The objects that are in the index and have no image: reports, structures, states."""
-    numbers = index.table["FrameNumber"]
-    if not numbers.null_count:
+    if not index.table["FrameNumber"].null_count:
         return []
-    named = zip(index.table["FileName"].to_pylist(), numbers.to_pylist(), strict=True)
-    return [Skipped(name, "has no image") for name, number in named if number is None]
+    cells = index.table.select(["FileName", "FrameNumber", "Remarks"]).to_pydict()
+    rows = zip(*cells.values(), strict=True)
+    return [Skipped(name, (remarks or [_NO_IMAGE])[0]) for name, number, remarks in rows if number is None]
 
 
 def _no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
     count = provenance.listed
     text = "its one object has no image" if count == 1 else f"none of its {count} objects has an image"
+    reasons = Counter(item.reason for item in _without_image(opened.index) if item.reason != _NO_IMAGE)
+    text += "".join(
+        f"; {reason}" + (f" ({number} times)" if number > 1 else "") for reason, number in reasons.items()
+    )
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
 
 
@@ -450,7 +457,7 @@ def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[Rep
     warnings: Counter[str] = Counter()
     for item in plan.slices:
         shown, error = painted[item.row], None
-        warnings.update(shown.missing)
+        warnings.update((*item.remarks, *shown.remarks))
         for cell in shown.cells:
             row, column = divmod(len(tiles), plan.shape.columns)
             error = None if cell.error is None else reason_of(cell.error)

@@ -81,25 +81,26 @@ class Painted:
 
     Attributes:
         cells: The slice under each of the picture's contrasts.
-        missing: Of a slice that is put together, what a viewer should know of its gaps.
+        remarks: What a viewer should know of its gaps, or of its codestream.
         failed_frames: How many frames of such a slice cannot be shown.
         overlay_warnings: Which overlay planes are left out, and why.
     """
 
     cells: Cells
-    missing: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     failed_frames: int = 0
     overlay_warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _DecodedFrame:
-    """A slice's stored values, what is missing of them and drawn over them."""
+    """A slice's stored values, what is missing of them, drawn over them, and to be known of them."""
 
     slice: Slice
     decoded: Decoded = field(repr=False)
     overlay: Overlay = field(default_factory=Overlay, repr=False)
     gaps: Gaps | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
 
 
 _Frame: TypeAlias = FrameBytes | _DecodedFrame
@@ -292,8 +293,8 @@ class _Painter:
             return Painted(tuple(Cell(None, None, error) for _ in self._plan.shape.contrasts))
         if overlay.opacity is not None:
             cells = tuple(_drawn(cell, overlay.opacity) for cell in cells)
-        missing = tuple(gaps.warnings(frame.slice.file_name)) if gaps else ()
-        return Painted(cells, missing, len(gaps.failed) if gaps else 0, overlay.warnings)
+        remarks = tuple(gaps.warnings(frame.slice.file_name)) if gaps else frame.remarks
+        return Painted(cells, remarks, len(gaps.failed) if gaps else 0, overlay.warnings)
 
     def _reduced(self, frame: FrameBytes) -> Cells:
         """A slice's cells of a reduced frame; none where they are not as good as those of the whole one."""
@@ -316,7 +317,7 @@ class _Painter:
         """A whole frame and its overlay; raises what stands in the way."""
         if isinstance(frame, _DecodedFrame):
             return frame
-        return _DecodedFrame(frame.slice, self._decode(frame), self._overlay(frame))
+        return _DecodedFrame(frame.slice, self._decode(frame), self._overlay(frame), remarks=frame.remarks)
 
     def _decoded_or_failed(self, frame: _Frame) -> _DecodedFrame | FrameBytes:
         """A whole frame, or what stands in its way."""
