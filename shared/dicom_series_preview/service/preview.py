@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _REFRESHES = 2
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 4
+RENDERER = 5
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
