@@ -35,6 +35,8 @@ Tile: TypeAlias = npt.NDArray[np.uint8]
 _SHRINK = Image.Resampling.HAMMING
 _ENLARGE = Image.Resampling.BILINEAR
 
+# What no picture has, and every limit refuses.
+_LONGEST_SIDE = 2.0**31
 _FAILED_GREY = 48
 _FAILED_CROSS_GREY = 144
 
@@ -52,9 +54,10 @@ def tile_size(
         pixel_width: Horizontal distance, above 0.
 
     Returns:
-        Width and height; the height is rounded, a half up, and at least 1.
+        Width and height; the height is rounded, a half up, and at least 1. It may be longer than any picture.
     """
-    return width, max(1, _round_half_up(width * rows / columns * (pixel_height / pixel_width)))
+    height = width * rows / columns * (pixel_height / pixel_width)
+    return width, max(1, _round_half_up(min(height, _LONGEST_SIDE)))
 
 
 def fitted_size(width: int, height: int, largest_width: int, largest_height: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, mosaic, objects, pixels, shown
 from conformance.formulas import FORMULAS, linear, linear_exact, percentile, rounded
 from conformance.rules import proves
+from dicom_series_preview.errors import LimitError
 from make_dicom import dataset, enhanced, orientation_group, position_group
 
 LEVELS = (-1000, -501, -500, -41, -40, -1, 0, 1, 2, 39, 40, 41, 100, 239, 240, 241, 1000, 3000)
@@ -639,13 +640,25 @@ def test_an_inverted_lut():
         ({"PixelAspectRatio": [4, 3]}, 4 / 3),
         ({}, 1),
         ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [4, 1]}, 4),
+        ({"PixelSpacing": [100, 1]}, 100),
+        ({"PixelSpacing": [1, 50]}, 1 / 50),
     ],
 )
 def test_proportions(given, height):
     """PixelSpacing, then ImagerPixelSpacing, then NominalScannedPixelSpacing, then PixelAspectRatio."""
     data = flat((1, 2, 3), **{"PixelSpacing": None, **given})
     levels, _ = image(objects(data), image_width=3 * BLOCK)
-    assert levels.shape == (round(BLOCK * height), 3 * BLOCK)
+    assert levels.shape == (max(1, round(BLOCK * height)), 3 * BLOCK)
+
+
+@proves(7, "Proportions that no picture can have are refused, and not ignored", "PS3.3 10.7.1.3")
+@pytest.mark.parametrize("spacing", [[1e6, 1], [1e30, 1], [1e300, 1e-300]])
+def test_proportions_beyond_a_picture(spacing):
+    """The error names the size that the picture would have."""
+    data = flat((1, 2, 3))
+    make_dicom.add(data, 0x00280030, "DS", [f"{value:g}" for value in spacing])
+    with pytest.raises(LimitError, match=r"the picture would be 24 x [0-9]+ pixels"):
+        image(objects(data), image_width=3 * BLOCK)
 
 
 # 8: stored values

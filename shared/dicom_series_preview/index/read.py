@@ -692,11 +692,6 @@ def _palette(text: str, inputs: _Inputs) -> Palette | None:
     return Palette(red, green, blue, segmented=segmented)
 
 
-# A pixel longer than this in one direction is a header's mistake (a spacing in the wrong unit, a
-# placeholder). 5 mm slices reformatted at 0.5 mm are 1:10.
-_LARGEST_PIXEL_RATIO = 20.0
-
-
 def _spacing(cells: dict[str, Any]) -> tuple[float, float] | None:
     """Row and column spacing in mm that a picture is shown with, the first of the three that is usable."""
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
@@ -710,7 +705,7 @@ def _pair(values: list[Any] | None) -> tuple[Any, Any] | None:
     r"""Vertical and horizontal size of a pixel (row \ column spacing, PS3.3 10.7.1.3), or None."""
     if values is None or len(values) != 2 or not all(v is not None and 0 < v < float("inf") for v in values):
         return None
-    return (values[0], values[1]) if max(values) <= _LARGEST_PIXEL_RATIO * min(values) else None
+    return values[0], values[1]
 
 
 __all__ = ["BY_NAME", "DamagedIndexError", "Index", "Slice"]
