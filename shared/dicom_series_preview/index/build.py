@@ -510,7 +510,14 @@ def _parts(rows: Sequence[Row], slice_of_row: NDArray[np.int64]) -> Iterator[tup
     if any(row.place for row in rows):
         numbers = slice_of_row.tolist()
         cells = [
-            (numbers[i], row.place.rows, row.place.columns, row.place.top, row.place.left)
+            (
+                numbers[i],
+                row.place.rows,
+                row.place.columns,
+                row.place.top,
+                row.place.left,
+                row.place.background,
+            )
             if row.place
             else (None,) * len(PART_COLUMNS)
             for i, row in enumerate(rows)

@@ -86,6 +86,7 @@ class Slice:
         image_orientation_patient: Row cosines, then column cosines, or None.
         remarks: What contradicts itself in its header, or is no number there.
         part_rows: Rows of the frames that lie on it, `Index.parts` has them; none where it is a frame.
+        background: The level, 0..255, of where no frame lies on it.
         overlays: The object's overlay planes, where they were asked for.
         header_length: Bytes before its first frame, where it has such planes and a location.
     """
@@ -109,6 +110,7 @@ class Slice:
     header_length: int = 0
     remarks: tuple[str, ...] = ()
     part_rows: range = range(0)
+    background: int = 0
 
     @property
     def pixel_shape(self) -> tuple[float, float]:
@@ -271,12 +273,15 @@ class Index:
 
     def _put_together(self, item: Slice) -> Slice:
         """A row's slice: the one that its frame lies on, where it lies on one."""
-        number, rows, columns = (self.table[column.name][item.row].as_py() for column in PART_COLUMNS[:3])
+        number, rows, columns, _, _, background = (
+            self.table[column.name][item.row].as_py() for column in PART_COLUMNS
+        )
         if number is None:
             return item
         count = int(np.count_nonzero(_floats(self.table["Slice"]) == number))
         pixels = replace(item.pixels, rows=rows, columns=columns)
-        return replace(item, pixels=pixels, part_rows=range(item.row, item.row + count))
+        part_rows = range(item.row, item.row + count)
+        return replace(item, pixels=pixels, part_rows=part_rows, background=background or 0)
 
     def _with_overlays(self, slices: list[Slice]) -> list[Slice]:
         columns = [column.name for column in self.table.schema if is_overlay_tag(tag_of_field(column))]

@@ -143,7 +143,7 @@ OTHER_ELEMENTS = Column(
     pa.utf8(),
     "On an object's first row: its elements that no column gives back, as DICOM JSON; null: it is absent",
 )
-# Only where they say something: the first five of frames that are not slices, but tiles of a slide's level or
+# Only where they say something: the first six of frames that are not slices, but tiles of a slide's level or
 # mosaics that are taken apart; the last two of mosaics.
 PART_COLUMNS = (
     Column(
@@ -155,6 +155,7 @@ PART_COLUMNS = (
     Column("SliceColumns", pa.int32(), "Columns of that slice"),
     Column("FrameTop", pa.int32(), "Row of that slice, from 0, at which the frame's first row lies"),
     Column("FrameLeft", pa.int32(), "Column of that slice, from 0, at which the frame's first column lies"),
+    Column("Background", pa.int32(), "Of that slice in colour, the level, 0 to 255, of where no frame lies"),
 )
 MOSAIC_COLUMNS = (
     Column(
