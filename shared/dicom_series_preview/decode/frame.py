@@ -66,7 +66,9 @@ def decode_frame(
         size = f"{pixels.rows} x {pixels.columns}"
         raise DecodeError(f"there is not enough memory to decode a frame of {size}") from error
     _check_samples(samples, pixels, words.reduction)
-    return Decoded(samples, words.photometric_interpretation, words.reduction, words.offset)
+    return Decoded(
+        samples, words.photometric_interpretation, words.reduction, words.offset, lossless=words.lossless
+    )
 
 
 def decode_words(

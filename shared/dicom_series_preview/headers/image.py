@@ -168,6 +168,7 @@ class Content:
         rescale_type: RescaleType (0028,1054), the unit of modality values, or empty.
         is_rescaled: The file has RescaleIntercept (0028,1052), were it 0.
         stored_range: The lowest and highest value that a stored value's bits can hold; None of float pixels.
+        full_fraction: MaximumFractionalValue (0062,000E) of a fractional segmentation, else None.
     """
 
     modality: str = ""
@@ -176,6 +177,7 @@ class Content:
     rescale_type: str = ""
     is_rescaled: bool = False
     stored_range: tuple[int, int] | None = None
+    full_fraction: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from dicom_series_preview.index.build import (
     is_hash,
     tag_of_field,
 )
+from dicom_series_preview.index.labels import coloured_labels
 from dicom_series_preview.index.records import Provenance, Record, Skipped
 from dicom_series_preview.index.schema import (
     BY_NAME,
@@ -513,7 +514,8 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
 def _pixels(cells: dict[str, Any]) -> PixelDescription:
     pixels = _layout(cells)
     if not cells["Palette"]:
-        return pixels
+        is_labelled = cells["SegmentationType"] == "LABELMAP" and pixels.is_monochrome
+        return coloured_labels(pixels) if is_labelled else pixels
     inputs = _Inputs(*_stored_range(pixels), pixels.transfer_syntax_uid != _IMPLICIT_VR)
     return replace(pixels, palette=_palette(cells["Palette"], inputs))
 
@@ -587,6 +589,7 @@ def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
         rescale_type=(cells["RescaleType"] or "").strip(),
         is_rescaled=cells["RescaleIntercept"] is not None,
         stored_range=_stored_range(pixels) if pixels.pixel_keyword == "PixelData" else None,
+        full_fraction=cells["MaximumFractionalValue"] if cells["SegmentationType"] == "FRACTIONAL" else None,
     )
 
 

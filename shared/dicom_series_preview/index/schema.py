@@ -124,6 +124,8 @@ FIXED_COLUMNS = (
     Column("BodyPartExamined", pa.utf8(), "Part of the body", 0x00180015),
     Column("AnatomicRegionSequence", pa.utf8(), "Part of the body, coded, as DICOM JSON", 0x00082218),
     Column("RescaleType", pa.utf8(), "Unit of modality values; HU are Hounsfield units", 0x00281054),
+    Column("SegmentationType", pa.utf8(), "BINARY, FRACTIONAL or LABELMAP", 0x00620001),
+    Column("MaximumFractionalValue", pa.int32(), "Value that means all of a pixel", 0x0062000E),
     Column("PresentationLUTShape", pa.utf8(), "IDENTITY or INVERSE", 0x20500020),
     Column("PixelPaddingValue", pa.int64(), "Stored value of pixels that are no image", 0x00280120),
     Column("PixelPaddingRangeLimit", pa.int64(), "Other end of the range of padding values", 0x00280121),

@@ -36,7 +36,7 @@ from dicom_series_preview.service.report import AppliedContrast, Cost, Report, R
 from dicom_series_preview.service.tiles import paint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
@@ -416,6 +416,7 @@ def _raise_failure(plan: Plan, painted: dict[int, Painted], reported: list[Repor
 
 
 _NO_IMAGE = "has no image"
+_NEARLY_ALL = 0.99
 
 
 def _without_image(index: Index) -> list[Skipped]:
@@ -488,7 +489,18 @@ def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[Rep
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
         warnings.update(shown.overlay_warnings)
     texts = [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()]
-    return tiles, reported, texts
+    return tiles, reported, [*texts, *_nothing_to_see(painted.values())]
+
+
+def _nothing_to_see(painted: Iterable[Painted]) -> list[str]:
+    """A warning where the files' own views show nearly all of their pixels black, or white."""
+    ends = [cell.ends for slice_ in painted for cell in slice_.cells]
+    pixels, *counts = map(sum, zip(*ends, strict=True))
+    return [
+        f"more than 99 % of the pixels are {end} in the files' own view; --contrast auto shows more"
+        for end, count in zip(("black", "white"), counts, strict=True)
+        if count > _NEARLY_ALL * pixels
+    ]
 
 
 def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:

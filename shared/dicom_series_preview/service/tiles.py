@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+import numpy as np
+
 from dicom_series_preview.contrast import COLOUR, Applied, AutoWindow, padding_mask, render, resolve
 from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is_colour, is_parallel, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from dicom_series_preview.contrast import ContrastSpec
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.service.preview import Plan
     from dicom_series_preview.storage import Storage
 
+_WHITE = 255
 # What frames may take that wait for the statistics of all.
 _WAITING_BYTES = 128 * 2**20
 # Frames that are decoded at once, and what each of them may have decoded: larger ones go one by one.
@@ -51,12 +53,15 @@ class Cell:
     Attributes:
         tile: What is shown, or None where there is an error.
         applied: The contrast that is applied, or None where there is an error.
+        ends: Of a grey slice under a view of its file's own: its pixels, and how many of them are shown at
+            the dark and at the bright end.
         error: Why it cannot be shown, or None.
     """
 
     tile: Tile | None
     applied: Applied | None
     error: ObjectError | StorageError | None = None
+    ends: tuple[int, int, int] = (0, 0, 0)
 
 
 Cells: TypeAlias = tuple[Cell, ...]
@@ -249,7 +254,11 @@ class _Painter:
         """A whole frame and its overlay; raises what stands in the way."""
         if isinstance(frame, _DecodedFrame):
             return frame
-        return _DecodedFrame(frame.slice, self._decode(frame), self._overlay(frame), remarks=frame.remarks)
+        decoded, item = self._decode(frame), frame.slice
+        if not decoded.lossless and item.contrast.pixel_padding_value is not None:
+            # Values near it may be either, and some of the padding has become another value (PS3.3 C.7.5.1.1.2).
+            item = replace(item, contrast=replace(item.contrast, pixel_padding_value=None))
+        return _DecodedFrame(item, decoded, self._overlay(frame), remarks=frame.remarks)
 
     def _decoded_or_failed(self, frame: _Frame) -> _DecodedFrame | FrameBytes:
         """A whole frame, or what stands in its way."""
@@ -287,10 +296,18 @@ class _Painter:
                 shown = render(decoded, item.pixels, item.contrast, applied)
         except DecodeError as error:
             return Cell(None, None, error)
+        ends = _ends(shown, padding) if applied.kind == "embedded" else (0, 0, 0)
         if frame.gaps is not None:
             shown = frame.gaps.painted(shown)
         tile = resize(shown, self._plan.size(item), padding, area_of(decoded, item))
-        return Cell(tile, applied)
+        return Cell(tile, applied, ends=ends)
+
+
+def _ends(shown: NDArray[np.uint8], padding: NDArray[np.bool_] | None) -> tuple[int, int, int]:
+    """The pixels that are no padding, and how many of them are black and white."""
+    padded = 0 if padding is None else int(np.count_nonzero(padding))
+    black = shown.size - int(np.count_nonzero(shown)) - padded
+    return shown.size - padded, black, int(np.count_nonzero(shown == _WHITE))
 
 
 def _drawn(cell: Cell, opacity: NDArray[np.float32]) -> Cell:
