@@ -18,7 +18,7 @@ _LEVELS = ((0.65, 1.0), (0.9, 0.8), (0.4, 0.95), (1.0, 0.6))
 
 
 def coloured_labels(pixels: PixelDescription) -> PixelDescription:
-    """The layout of an image whose values are labels, with a palette in which neighbours differ; 0 is black."""
+    """The layout of an image whose values are labels, with a palette; 0 is black."""
     palette = _palette(1 << min(pixels.bits_stored, 16))
     return replace(pixels, photometric_interpretation="PALETTE COLOR", palette=palette)
 

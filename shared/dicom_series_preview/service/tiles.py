@@ -256,7 +256,7 @@ class _Painter:
             return frame
         decoded, item = self._decode(frame), frame.slice
         if not decoded.lossless and item.contrast.pixel_padding_value is not None:
-            # Values near it may be either, and some of the padding has become another value (PS3.3 C.7.5.1.1.2).
+            # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
             item = replace(item, contrast=replace(item.contrast, pixel_padding_value=None))
         return _DecodedFrame(item, decoded, self._overlay(frame), remarks=frame.remarks)
 
