@@ -68,7 +68,7 @@ def paint(plan: dict[str, Any], frames: Any) -> None:
     for data in frames:
         samples = decode(plan, memoryview(data))
         for table in tables:
-            tile = Image.fromarray(table[samples]).resize((width, width), Image.Resampling.HAMMING)
+            tile = Image.fromarray(table[samples]).resize((width, width), Image.Resampling.BILINEAR)
             picture.paste(tile, (cell % columns * width, cell // columns * width))
             cell += 1
     picture.save(plan["output"], "WEBP", quality=plan["quality"], method=4)

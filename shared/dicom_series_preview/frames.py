@@ -14,13 +14,16 @@ from dicom_series_preview.errors import (
     ObjectError,
     StorageError,
     StorageUnavailableError,
+    counted,
 )
 from dicom_series_preview.headers import (
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
+    codestream_of,
     data_set_of,
-    fragments,
+    found_syntax,
     locate_frames,
+    mismatch,
     scan,
 )
 from dicom_series_preview.settings import Limits
@@ -41,11 +44,12 @@ class FrameBytes:
     """One frame's bytes, ready to be decoded.
 
     Attributes:
-        slice: The slice it is.
+        slice: The slice it is; its transfer syntax is what its codestream tells.
         data: Native: the frame's bytes. Encapsulated: its codestream, fragments joined.
-        bit_offset: Native 1-bit pixels: the bit of the first byte that the frame begins at.
+        bit_offset: Native pixels: bits of `data` before the frame's first sample, see `NativeLayout`.
         header: The object's first bytes, at least up to its pixels, where overlays lie in them; else empty.
         error: Why there are no bytes, or None.
+        remarks: What a viewer should know of them.
     """
 
     slice: Slice
@@ -53,6 +57,7 @@ class FrameBytes:
     bit_offset: int = 0
     header: bytes = field(default=b"", repr=False)
     error: ObjectError | StorageError | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,17 +226,27 @@ def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:
     before = item.location.offset - fetched.range.start if item.location is not None else 0
     data = fetched.data[before:] if before else fetched.data
     if item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
-        return FrameBytes(item, data, _bit_offset(item))
-    return FrameBytes(item, fragments(data, one_of_many=_is_one_of_many(item)))
+        return FrameBytes(item, data, item.pixels.native_layout().span(item.frame_number - 1)[2])
+    return _encapsulated(item, data, one_of_many=_is_one_of_many(item))
+
+
+def _encapsulated(
+    item: Slice, data: bytes, *, one_of_many: bool, remarks: tuple[str, ...] = ()
+) -> FrameBytes:
+    """A frame out of its fragments, under the transfer syntax that it has."""
+    codestream = codestream_of(data, one_of_many=one_of_many)
+    if codestream.remark:
+        remarks = (*remarks, codestream.remark)
+    declared = item.pixels.transfer_syntax_uid
+    found = found_syntax(codestream.data, declared)
+    if found != declared:
+        item = replace(item, pixels=replace(item.pixels, transfer_syntax_uid=found))
+        remarks = (*remarks, mismatch(found))
+    return FrameBytes(item, codestream.data, remarks=remarks)
 
 
 def _is_one_of_many(item: Slice) -> bool:
     return item.pixels.number_of_frames > 1
-
-
-def _bit_offset(item: Slice) -> int:
-    """Where in its first byte a frame of 1-bit pixels begins (PS3.5 8.1.1)."""
-    return (item.frame_number - 1) * item.pixels.native_frame_bits % 8
 
 
 @dataclass(slots=True)
@@ -243,12 +258,14 @@ class _Whole:
         limits: How long a frame may be, and how far a deflated object is inflated.
         scanned: Its header, once it has been read.
         locations: Where its frames lie, once one of encapsulated ones has been asked for.
+        declared: How many of them its header declares.
     """
 
     data: bytes
     limits: Limits
     scanned: Scan | None = None
     locations: tuple[FrameLocation, ...] = ()
+    declared: int = 0
 
     def frame(self, item: Slice) -> FrameBytes:
         """One of its frames.
@@ -257,28 +274,39 @@ class _Whole:
             ObjectError: It is not there.
         """
         pixels, scanned = self._pixels()
-        if (pixels.length is not None) != (scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES):
-            raise DecodeError("broken: its transfer syntax and its pixels disagree about being encapsulated")
         if pixels.length is not None:
-            bits = item.pixels.native_frame_bits
-            first = (item.frame_number - 1) * bits
-            start, end = pixels.offset + first // 8, pixels.offset + (first + bits + 7) // 8
-            end = min(end, start + self.limits.frame_bytes)
+            if item.pixels.transfer_syntax_uid not in NATIVE_TRANSFER_SYNTAXES:
+                raise DecodeError("broken: its pixels are not encapsulated as its transfer syntax says")
+            start, end, bit_offset = item.pixels.native_layout(pixels.length).span(item.frame_number - 1)
+            start, end = pixels.offset + start, pixels.offset + min(end, start + self.limits.frame_bytes)
             part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
-            return FrameBytes(item, part, first % 8)
+            return FrameBytes(item, part, bit_offset)
         if not self.locations:
             self.locations = locate_frames(self.data, pixels, item.pixels.number_of_frames)
+            self.declared = item.pixels.number_of_frames
+        there, declared, remarks = len(self.locations), item.pixels.number_of_frames, tuple[str, ...]()
+        if item.frame_number > there:
+            raise HeaderError(f"broken: it holds {counted(there, 'image')} and declares {declared} frames")
+        if there != declared:
+            remarks = (f"it holds {counted(there, 'image')} and declares {counted(declared, 'frame')}",)
         location = self.locations[item.frame_number - 1]
         end = location.offset + location.length
         if end > len(self.data):
             raise HeaderError("cut off: the object ends inside the frame")
-        return FrameBytes(item, fragments(self.data[location.offset : end]))
+        frame = _encapsulated(item, self.data[location.offset : end], one_of_many=False, remarks=remarks)
+        if frame.slice.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+            raise DecodeError(
+                "broken: its pixels are encapsulated, and its transfer syntax says that they are not"
+            )
+        return frame
 
     @property
     def is_located(self) -> bool:
         """Whether each frame can be fetched alone: all are located, and none is cut off."""
-        last = self.locations[-1] if self.locations else None
-        return last is not None and last.offset + last.length <= len(self.data)
+        if not self.locations or len(self.locations) != self.declared:
+            return False
+        last = self.locations[-1]
+        return last.offset + last.length <= len(self.data)
 
     def _pixels(self) -> tuple[PixelElement, Scan]:
         scanned = self.scanned or scan(self.data, len(self.data), self.limits)

@@ -285,7 +285,10 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
         return along, _AXES[index], positions[:, index]
     slice_locations = slices.slice_location[members]
     if not np.isnan(slice_locations).all():
-        return -slice_locations, "Z", slice_locations
+        # Of transverse slices, the usual case, where no orientation tells.
+        normal = _normal(slices.orientation[members[0]])
+        index = int(np.argmax(np.abs(normal))) if normal is not None else 2
+        return _DISPLAY_DIRECTION[index] * slice_locations, _AXES[index], slice_locations
     return np.full(len(members), np.nan), "I", slices.instance_number[members]
 
 

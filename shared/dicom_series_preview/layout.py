@@ -21,20 +21,14 @@ if TYPE_CHECKING:
 Tile: TypeAlias = npt.NDArray[np.uint8]
 """uint8, (rows, columns) grey or (rows, columns, 3) RGB."""
 
-# Measured on a step of 130 grey levels and on a zone plate, 512 x 512 -> 128 x 128 (Pillow 13):
-#            beyond the step   alias   contrast kept   ms
-#   BOX             0           12.4        85        0.22
-#   BILINEAR        0            1.5        78        0.34
-#   HAMMING         0            6.1        83        0.35
-#   BICUBIC         4            1.3        89        0.59
-#   LANCZOS         7            0.8        93        0.96
-# Values beyond the step are a rim that no tissue has, so the last two are out. HAMMING keeps most detail of
-# the rest with half of BOX's moire; enlarging, BILINEAR is smooth and invents nothing (BICUBIC: 9 levels,
-# LANCZOS: 13). `reducing_gap` would save 10 of 15 ms at 4096 x 4096, but errs by up to 15 grey levels at 2, 5
-# still at 8.
-_SHRINK = Image.Resampling.HAMMING
-_ENLARGE = Image.Resampling.BILINEAR
+# Neither invents a value, and shrinking keeps what a bright point is worth: docs/decisions/0006.
+_FILTER = Image.Resampling.BILINEAR
+# Below a shrink of this, Pillow's samples of the filter are too coarse: pixels are made smaller first.
+_FINE_ENOUGH = 3
+_MOST_FINE_PIXELS = 2**24
 
+# What no picture has, and every limit refuses.
+_LONGEST_SIDE = 2.0**31
 _FAILED_GREY = 48
 _FAILED_CROSS_GREY = 144
 
@@ -52,9 +46,10 @@ def tile_size(
         pixel_width: Horizontal distance, above 0.
 
     Returns:
-        Width and height; the height is rounded, a half up, and at least 1.
+        Width and height; the height is rounded, a half up, and at least 1. It may be longer than any picture.
     """
-    return width, max(1, _round_half_up(width * rows / columns * (pixel_height / pixel_width)))
+    height = width * rows / columns * (pixel_height / pixel_width)
+    return width, max(1, _round_half_up(min(height, _LONGEST_SIDE)))
 
 
 def fitted_size(width: int, height: int, largest_width: int, largest_height: int) -> tuple[int, int]:
@@ -217,9 +212,20 @@ def _reaching(image: Tile, area: Area) -> Tile:
 
 
 def _resample(image: Image.Image, size: tuple[int, int], area: Area | None = None) -> Image.Image:
-    """Shrink the axes that become shorter, then enlarge those that become longer: each has its own filter."""
+    """Shrink the axes that become shorter, then enlarge those that become longer."""
     smaller = (min(image.width, size[0]), min(image.height, size[1]))
-    return image.resize(smaller, _SHRINK, box=area).resize(size, _ENLARGE)
+    box = area or (0.0, 0.0, float(image.width), float(image.height))
+    times = tuple(_times(box[axis + 2] - box[axis], smaller[axis]) for axis in (0, 1))
+    fine = (image.width * times[0], image.height * times[1])
+    if fine != image.size and fine[0] * fine[1] <= _MOST_FINE_PIXELS:
+        image = image.resize(fine, Image.Resampling.NEAREST)
+        box = (box[0] * times[0], box[1] * times[1], box[2] * times[0], box[3] * times[1])
+    return image.resize(smaller, _FILTER, box=box).resize(size, _FILTER)
+
+
+def _times(length: float, shorter: int) -> int:
+    """How often each pixel of an axis is repeated, for the filter to have samples enough."""
+    return math.ceil(_FINE_ENOUGH * shorter / length) if length > shorter else 1
 
 
 def _resample_float(values: npt.NDArray[np.bool_] | Tile, size: tuple[int, int]) -> FloatArray:

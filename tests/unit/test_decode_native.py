@@ -127,7 +127,7 @@ def test_native_422_chroma_is_brought_to_full_size():
     decoded = decode_frame(bytes([10, 20, 100, 200, 30, 40, 101, 201]), pixels)
     assert decoded.samples.tolist() == [[[10, 100, 200], [20, 100, 200], [30, 101, 201], [40, 101, 201]]]
     assert decoded.photometric_interpretation == "YBR_FULL"
-    assert pixels.native_frame_bits == 64
+    assert pixels.native_layout().frame_bits == 64
 
 
 def test_422_in_name_only():
@@ -202,4 +202,4 @@ def test_input_is_never_copied_without_need_nor_changed():
 )
 def test_native_frame_bits(changes, bits):
     """A native frame takes rows x columns x samples x bits; 4:2:2 shares chroma between two pixels."""
-    assert _grey(**changes).native_frame_bits == bits
+    assert _grey(**changes).native_layout().frame_bits == bits

@@ -147,7 +147,7 @@ def test_truncated_pixels_are_refused_with_both_lengths(real_data, name):
     row = next(row for row in _ROWS if row["file"] == name)
     pixels, data = _describe(_read(real_data, row))
     with pytest.raises(
-        DecodeError, match=rf"{pixels.native_frame_bits // 8:,} bytes expected, {len(data):,} found"
+        DecodeError, match=rf"{pixels.native_layout().frame_bits // 8:,} bytes expected, {len(data):,} found"
     ):
         decode_frame(data, pixels)
 

@@ -251,6 +251,18 @@ def test_without_positions_slice_location_counts():
     assert arrangement.primary_position.tolist()[:2] == [7, -5]
 
 
+@pytest.mark.parametrize(
+    ("orientation", "axis", "first"),
+    [(CORONAL, "Y", 7.0), (SAGITTAL, "X", -5.0), (AXIAL, "Z", 7.0), ((NAN,) * 6, "Z", 7.0)],
+)
+def test_slice_location_lies_on_the_axis_of_the_orientation(orientation, axis, first):
+    """SliceLocation is a coordinate on the axis that the normal follows: posterior first, or right."""
+    slices = [one(str(loc), orientation=orientation, slice_location=loc) for loc in (-5.0, 7.0)]
+    _, arrangement = arranged(slices)
+    assert arrangement.axis == [axis] * 2
+    assert arrangement.primary_position.tolist()[0] == first
+
+
 def test_slice_location_lies_where_there_are_positions():
     """SliceLocation counts nothing where there is a position."""
     assert order(one("b", (0, 0, 1), slice_location=9.0), one("a", (0, 0, 2), slice_location=1.0)) == "ab"

@@ -214,7 +214,7 @@ def test_tile_height_follows_pixel_spacing() -> None:
 
 def test_spacing_that_cannot_be_gives_way() -> None:
     """A spacing that no pixel has is passed over for the next one, in the picture too."""
-    slice_ = uniform(1, 0, PixelSpacing=[1.0, 100.0], ImagerPixelSpacing=[2.0, 1.0])
+    slice_ = uniform(1, 0, PixelSpacing=[0.0, 1.0], ImagerPixelSpacing=[2.0, 1.0])
     rendered = Bench(files(slice_)).mosaic(tile_width=1)
     assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
 

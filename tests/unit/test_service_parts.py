@@ -77,6 +77,11 @@ def given(options: dict[str, Any]) -> dict[str, list[str]]:
     return {name: [str(value)] for name, value in {"quality": 100, **options}.items()}
 
 
+def illuminated(code: str) -> Dataset:
+    """An optical path with an illumination (PS3.16 CID 8123)."""
+    return dataset(OpticalPathIdentifier="0", IlluminationTypeCodeSequence=[dataset(CodeValue=code)])
+
+
 def shown(rendered: Rendered) -> np.ndarray:
     """A picture's pixels."""
     with Image.open(BytesIO(rendered.data)) as image:
@@ -247,6 +252,49 @@ def test_missing_tiles_are_white_in_colour() -> None:
         assert cell == pytest.approx(expected, abs=14), (top, left)
     assert rendered.report.warnings == ("1.dcm: 6 of 9 tiles are missing and shown as background",)
     assert rendered.report.tiles[0].error is None
+
+
+@pytest.mark.parametrize(
+    ("elements", "background"),
+    [
+        ({"PixelPaddingValue": 240}, 240),
+        ({"OpticalPathSequence": [illuminated("111744")]}, 255),
+        ({"OpticalPathSequence": [illuminated("111741")]}, 255),
+        ({"OpticalPathSequence": [illuminated("111743")]}, 0),
+        ({"OpticalPathSequence": [illuminated("111745")]}, 0),
+        ({"OpticalPathSequence": [illuminated("111743")], "PixelPaddingValue": 30}, 30),
+        ({}, 255),
+    ],
+)
+def test_missing_tiles_are_what_the_slide_looks_like_without_tissue(elements, background) -> None:
+    """A padding value is the colour of what no tile shows; else white in brightfield, black elsewhere."""
+    source = sparse([(0, 0)], picture(16, 16)[0, 0])
+    for name, value in elements.items():
+        setattr(source, name, value)
+    image = shown(Bench(files(source)).image(image_width=16))[::2]
+    assert image[12, 12] == pytest.approx([background] * 3, abs=2)
+
+
+@pytest.mark.parametrize("encode", [imagecodecs.jpeg8_encode, imagecodecs.jpeg2k_encode])
+def test_cropped_tiles_at_the_edges_are_placed_at_their_own_size(encode) -> None:
+    """Codestreams of edge tiles that end where the level ends are shown there; no other of that size is."""
+    whole = picture(40, 56)[0, 0]
+    streams = [
+        encode(np.ascontiguousarray(whole[top : top + 32, left : left + 32]), level=95)
+        for top in (0, 32)
+        for left in (0, 32)
+    ]
+    is_jpeg = encode is imagecodecs.jpeg8_encode
+    source = level(
+        whole[np.newaxis, np.newaxis],
+        (32, 32),
+        PixelData=make_dicom.encapsulate([[stream + bytes(len(stream) % 2)] for stream in streams], None),
+        PhotometricInterpretation="YBR_FULL_422" if is_jpeg else "RGB",
+    )
+    bench = Bench(files(source, syntax=make_dicom.JPEG if is_jpeg else "1.2.840.10008.1.2.4.91"))
+    rendered = bench.image(image_width=56)
+    assert rendered.report.warnings == ()
+    assert np.abs(shown(rendered)[::2] - whole).mean() < 6
 
 
 def test_missing_tiles_are_black_in_grey_and_no_values() -> None:

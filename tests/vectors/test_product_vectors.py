@@ -15,6 +15,7 @@ import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, mosaic, objects, pixels, shown
 from conformance.formulas import FORMULAS, linear, linear_exact, percentile, rounded
 from conformance.rules import proves
+from dicom_series_preview.errors import LimitError
 from make_dicom import dataset, enhanced, orientation_group, position_group
 
 LEVELS = (-1000, -501, -500, -41, -40, -1, 0, 1, 2, 39, 40, 41, 100, 239, 240, 241, 1000, 3000)
@@ -159,6 +160,40 @@ def test_an_unsigned_first_value():
     stored = (0, 39999, 40000, 40001, 40200, 40255, 40256, 65535)
     data = flat(stored, VOILUTSequence=[table(entries, 40000, 8)])
     assert shown(data) == [min(max(x - 40000, 0), 255) for x in stored]
+
+
+@proves(
+    2,
+    "The sign of a VOI LUT's first value is that of the modality values, not of the pixels",
+    "PS3.3 C.11.2.1.1",
+)
+@pytest.mark.parametrize(
+    ("dtype", "slope", "intercept", "first", "sign"),
+    [
+        ("<u2", -1, 0, -200, "SS"),
+        ("<u2", -1, 1000, -200, "US"),
+        ("<u2", -1, 1000, 900, "US"),
+        ("<i2", 16, 32768, 40000, "US"),
+        ("<i2", 16, 32768, -200, "SS"),
+        ("<u2", 2, -1000, 40000, "US"),
+    ],
+)
+def test_the_sign_of_a_first_value_is_that_of_modality_values(dtype, slope, intercept, first, sign):
+    """Negative where modality values may be and the other reading is none of them, or the VR says so."""
+    lowest = int(np.iinfo(dtype).min)
+    near = range((first - intercept) // slope - 20, (first - intercept) // slope + 20, 7)
+    stored = [x for x in near if lowest <= x <= np.iinfo(dtype).max]
+    entries = [(i * 37) % 256 for i in range(256)]
+    data = flat(
+        stored,
+        dtype,
+        RescaleSlope=str(slope),
+        RescaleIntercept=str(intercept),
+        VOILUTSequence=[table(entries, first if sign == "SS" else first % 65536, 8, sign=sign)],
+    )
+    assert len(stored) > 2
+    modality = [x * slope + intercept for x in stored]
+    assert shown(data) == [entries[min(max(x - first, 0), 255)] for x in modality]
 
 
 @proves(2, "8-bit entries may be packed two a word", "PS3.3 C.11.1.1.1, C.11.2.1.1")
@@ -605,13 +640,25 @@ def test_an_inverted_lut():
         ({"PixelAspectRatio": [4, 3]}, 4 / 3),
         ({}, 1),
         ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [4, 1]}, 4),
+        ({"PixelSpacing": [100, 1]}, 100),
+        ({"PixelSpacing": [1, 50]}, 1 / 50),
     ],
 )
 def test_proportions(given, height):
     """PixelSpacing, then ImagerPixelSpacing, then NominalScannedPixelSpacing, then PixelAspectRatio."""
     data = flat((1, 2, 3), **{"PixelSpacing": None, **given})
     levels, _ = image(objects(data), image_width=3 * BLOCK)
-    assert levels.shape == (round(BLOCK * height), 3 * BLOCK)
+    assert levels.shape == (max(1, round(BLOCK * height)), 3 * BLOCK)
+
+
+@proves(7, "Proportions that no picture can have are refused, and not ignored", "PS3.3 10.7.1.3")
+@pytest.mark.parametrize("spacing", [[1e6, 1], [1e30, 1], [1e300, 1e-300]])
+def test_proportions_beyond_a_picture(spacing):
+    """The error names the size that the picture would have."""
+    data = flat((1, 2, 3))
+    make_dicom.add(data, 0x00280030, "DS", [f"{value:g}" for value in spacing])
+    with pytest.raises(LimitError, match=r"the picture would be 24 x [0-9]+ pixels"):
+        image(objects(data), image_width=3 * BLOCK)
 
 
 # 8: stored values

@@ -86,7 +86,8 @@ def default_window(contrast: Contrast, pooled: AutoWindow) -> tuple[str, Window]
         return _uptake(pooled)
     minimum, maximum = extremes
     if modality in _FROM_ZERO:
-        return _between("from-zero", min(minimum, 0.0), maximum)
+        full = contrast.content.full_fraction
+        return _between("from-zero", min(minimum, 0.0), maximum if full is None else float(full))
     if (
         modality in _AS_STORED
         and contrast.content.stored_range == _DISPLAY_RANGE

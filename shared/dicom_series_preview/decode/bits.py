@@ -34,18 +34,25 @@ def stored_bits(pixels: PixelDescription) -> tuple[int, int]:
 
 
 def stored_values(words: Words, pixels: PixelDescription) -> NDArray[Any]:
-    """Take the stored values out of a codec's words, in the dtype of the description.
+    """Take the stored values out of a codec's words.
 
-    Bits above HighBit are masked, lower ones shifted out, and the sign is at HighBit. Two exceptions: where a
-    codestream is lossy and agrees with the header on the sign, its values pass as they are, because a value
-    that overshoots BitsStored must not wrap round; and an unsigned codestream of fewer bits than BitsStored
-    holds no sign bit. A dtype wider than BitsAllocated results only where the codestream's precision demands
-    it.
+    Bits above HighBit are masked, lower ones shifted out, and the sign is at HighBit. Three exceptions, in
+    which a codestream knows better than the header (PS3.5 8.2.4): signed grey values stay signed where the
+    header says unsigned; lossy values pass as they are where the signs agree, because one that overshoots
+    BitsStored must not wrap round; an unsigned codestream of fewer bits than BitsStored holds no sign bit.
+
+    An unsigned codestream of BitsStored bits under a signed header holds the bits of signed values: most
+    codecs have no sign of their own, and JPEG 2000 encoders that are not told of it write such streams too.
+
+    Returns:
+        The values in the dtype that the description says; in another one where only that holds the values.
     """
     if words.dtype.kind == "f":
         return words.samples
     header_signed = pixels.pixel_representation == 1
     codestream_signed = words.dtype.kind == "i"
+    if codestream_signed and not header_signed and pixels.is_monochrome:
+        return words.samples
     size = container_bits(max(pixels.bits_allocated, words.precision))
     target = np.dtype(f"{'i' if header_signed else 'u'}{size // 8}")
     stored, below = stored_bits(pixels)

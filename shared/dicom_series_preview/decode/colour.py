@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.headers.image import PixelDescription
 
 _RETIRED = frozenset(("HSV", "ARGB", "CMYK"))
+# Decoders of JPEG 2000 give RGB for them; no other pixels can hold them.
+_OF_JPEG_2000 = frozenset(("YBR_RCT", "YBR_ICT"))
 
 
 def is_colour(pixels: PixelDescription) -> bool:
@@ -39,7 +41,8 @@ def to_rgb(decoded: Decoded, pixels: PixelDescription) -> NDArray[np.uint8]:
         Shape (rows, columns, 3), 0..255.
 
     Raises:
-        DecodeError: The colours cannot be told: no palette, or a retired photometric interpretation.
+        DecodeError: The colours cannot be told: no palette, or a photometric interpretation that is retired
+            or cannot be that of such pixels.
     """
     samples, photometric = decoded.samples, decoded.photometric_interpretation
     if pixels.samples_per_pixel == 1:
@@ -48,6 +51,8 @@ def to_rgb(decoded: Decoded, pixels: PixelDescription) -> NDArray[np.uint8]:
         return apply_palette(samples, pixels.palette)
     if photometric in _RETIRED:
         raise DecodeError(f"the retired photometric interpretation {photometric} cannot be shown")
+    if photometric in _OF_JPEG_2000:
+        raise DecodeError(f"pixels that are not compressed as JPEG 2000 cannot be {photometric}")
     scaled = _to_eight_bits(samples, stored_bits(pixels)[0])
     if not photometric.startswith("YBR"):
         return scaled

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dicom_series_preview.decode.bits import container_bits, stored_values
 from dicom_series_preview.decode.registry import find_codec, reductions_of
 from dicom_series_preview.decode.values import Decoded, reduced_shape
@@ -19,6 +17,15 @@ if TYPE_CHECKING:
     from dicom_series_preview.headers.image import PixelDescription
 
 _LIMIT_BYTES = Limits().frame_bytes
+# By photometric interpretation, the samples of a pixel; those with four cannot be shown at all.
+_SAMPLES = {
+    **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
+    **dict.fromkeys(
+        ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL", "YBR_PARTIAL_422", "YBR_PARTIAL_420"), 3
+    ),
+    **dict.fromkeys(("YBR_ICT", "YBR_RCT", "XYB", "HSV"), 3),
+    **dict.fromkeys(("ARGB", "CMYK"), 4),
+}
 
 
 def decode_frame(
@@ -35,8 +42,8 @@ def decode_frame(
         data: The frame's bytes: for native syntaxes its slice of the pixel data (more may follow), for
             encapsulated ones the codestream, its fragments joined.
         pixels: How the frame is laid out.
-        bit_offset: Bits of `data` before the frame's first sample, 0..7: a native frame of 1-bit samples may
-            begin inside a byte.
+        bit_offset: Bits of `data` before the frame's first sample, 0..15: a native frame may begin inside a
+            byte, or inside a word whose bytes are swapped.
         limit_bytes: The largest frame, in decoded bytes.
         reduction: 1, or a wish: 2, 4 or 8 for rows and columns divided by that, where the codec gives such
             frames for less work and each sample still is a weighted mean of stored values.
@@ -59,7 +66,9 @@ def decode_frame(
         size = f"{pixels.rows} x {pixels.columns}"
         raise DecodeError(f"there is not enough memory to decode a frame of {size}") from error
     _check_samples(samples, pixels, words.reduction)
-    return Decoded(samples, words.photometric_interpretation, words.reduction, words.offset)
+    return Decoded(
+        samples, words.photometric_interpretation, words.reduction, words.offset, lossless=words.lossless
+    )
 
 
 def decode_words(
@@ -108,6 +117,7 @@ def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
         raise DecodeError(f"{pixels.rows} rows and {pixels.columns} columns are no image")
     if pixels.samples_per_pixel not in (1, 3):
         raise DecodeError(f"{pixels.samples_per_pixel} samples a pixel cannot be shown")
+    _check_photometric_interpretation(pixels)
     if not 1 <= pixels.bits_allocated <= 64:
         raise DecodeError(f"{pixels.bits_allocated} bits allocated is no layout of pixels")
     decoded = decoded_bytes(pixels)
@@ -115,10 +125,22 @@ def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
         raise DecodeError(f"the frame has {decoded:,} bytes, more than the limit of {limit_bytes:,}")
 
 
+def _check_photometric_interpretation(pixels: PixelDescription) -> None:
+    """Refuse one that is unknown, or contradicts the samples of a pixel (PS3.3 C.7.6.3.1.2).
+
+    Which of the two is right nobody can tell, so that either picture may be wrong.
+    """
+    found = pixels.photometric_interpretation
+    if found not in _SAMPLES:
+        raise DecodeError("the photometric interpretation is none that DICOM defines")
+    if pixels.samples_per_pixel != _SAMPLES[found]:
+        samples = f"{pixels.samples_per_pixel} sample{'s' * (pixels.samples_per_pixel > 1)} a pixel"
+        raise DecodeError(f"{samples} and the photometric interpretation {found} contradict each other")
+
+
 def _check_samples(samples: NDArray[Any], pixels: PixelDescription, reduction: int) -> None:
     """Check what a codec gave, so that no later step meets a surprise."""
     shape = reduced_shape(pixels, reduction)
-    kind = "i" if pixels.pixel_representation == 1 else "u"
-    expected = "f" if pixels.pixel_keyword != "PixelData" else kind
-    if samples.shape != shape or np.dtype(samples.dtype).kind != expected or not samples.dtype.isnative:
+    kinds = "iu" if pixels.pixel_keyword == "PixelData" else "f"
+    if samples.shape != shape or samples.dtype.kind not in kinds or not samples.dtype.isnative:
         raise DecodeError("the decoder gave samples of another shape or type than the header describes")

@@ -9,6 +9,7 @@ import numpy as np
 
 from dicom_series_preview.decode.values import Words, shape_samples
 from dicom_series_preview.errors import DecodeError
+from dicom_series_preview.headers.image import SHARED_CHROMA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ def decode_big_endian(data: Data, pixels: PixelDescription, bit_offset: int = 0)
 
 def decode_deflated_frame(data: Data, pixels: PixelDescription) -> Words:
     """Decode a frame that is a raw DEFLATE stream (RFC 1951) of little endian words (PS3.5 A.4.11)."""
-    length = (pixels.native_frame_bits + 7) // 8
+    length = -(-pixels.rows * pixels.columns * pixels.samples_per_pixel * pixels.bits_allocated // 8)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         inflated = inflater.decompress(data, length)
@@ -55,10 +56,14 @@ def _decode(data: Data, pixels: PixelDescription, bit_offset: int, order: str) -
     if pixels.pixel_keyword in _FLOATS:
         flat: NDArray[Any] = np.frombuffer(data, f"{order}f{bits // 8}", count)
         flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)
-    elif bits % 8 == 0:
-        flat = _whole_bytes(data, count, bits, order, swapped=pixels.pixel_vr == "OW")
     else:
-        flat = _packed(data, count, bits, bit_offset, swapped=order == ">")
+        if pixels.has_swapped_bytes:
+            data = _swapped(data)
+        flat = (
+            _whole_bytes(data, count, bits, bit_offset, order)
+            if bits % 8 == 0
+            else _packed(data, count, bits, bit_offset)
+        )
     if samples == 2:
         shaped = _chroma_to_full_size(flat, pixels)
     else:
@@ -76,7 +81,7 @@ def _sample_bits(pixels: PixelDescription) -> int:
 def _layout(data: Data, pixels: PixelDescription) -> tuple[Data, str, int]:
     """The data, what they are, and samples for each pixel: 2 where two pixels share their chroma."""
     photometric = pixels.photometric_interpretation
-    if pixels.samples_per_pixel != 3 or photometric not in ("YBR_FULL_422", "YBR_PARTIAL_422"):
+    if pixels.samples_per_pixel != 3 or photometric not in SHARED_CHROMA:
         return data, photometric, pixels.samples_per_pixel
     full = photometric.removesuffix("_422")
     # Some writers name 4:2:2 after the camera, and store three samples a pixel.
@@ -84,28 +89,22 @@ def _layout(data: Data, pixels: PixelDescription) -> tuple[Data, str, int]:
     return data, full, 3 if len(data) >= whole else 2
 
 
-def _whole_bytes(data: Data, count: int, bits: int, order: str, *, swapped: bool) -> NDArray[Any]:
-    if bits == 8 and order == ">" and swapped:
-        # 8-bit samples in 16-bit big endian words: pairs are swapped (PS3.5 8.1.1 and A.3).
-        pairs = np.frombuffer(data, np.uint8, min(len(data), count + count % 2)).copy()
-        even = len(pairs) // 2 * 2
-        pairs[:even] = pairs[:even].view(np.uint16).byteswap().view(np.uint8)
-        return pairs[:count]
-    flat: NDArray[Any] = np.frombuffer(data, f"{order}u{bits // 8}", count)
+def _swapped(data: Data) -> Data:
+    """Big endian 16-bit words with the bytes of each swapped (PS3.5 A.3); half a word at the end stays."""
+    octets = np.frombuffer(data, np.uint8).copy()
+    even = len(octets) // 2 * 2
+    octets[:even] = octets[:even].view(np.uint16).byteswap().view(np.uint8)
+    return octets.data
+
+
+def _whole_bytes(data: Data, count: int, bits: int, bit_offset: int, order: str) -> NDArray[Any]:
+    flat: NDArray[Any] = np.frombuffer(data, f"{order}u{bits // 8}", count, bit_offset // 8)
     return flat.astype(flat.dtype.newbyteorder("="), copy=False)
 
 
-def _packed(data: Data, count: int, bits: int, bit_offset: int, *, swapped: bool) -> NDArray[Any]:
+def _packed(data: Data, count: int, bits: int, bit_offset: int) -> NDArray[Any]:
     """Samples of 1 or 12 bits that follow each other without padding, the lowest bit first (PS3.5 8.1.1)."""
-    needed = (bit_offset + count * bits + 7) // 8
-    if swapped:
-        even = np.frombuffer(data, np.uint8, len(data) // 2 * 2)
-        octets = np.concatenate(
-            [even.view(np.uint16).byteswap().view(np.uint8), np.frombuffer(data, np.uint8)[len(even) :]]
-        )
-        octets = octets[:needed]
-    else:
-        octets = np.frombuffer(data, np.uint8, needed)
+    octets = np.frombuffer(data, np.uint8, (bit_offset + count * bits + 7) // 8)
     stream = np.unpackbits(octets, bitorder="little")[bit_offset : bit_offset + count * bits]
     if bits == 1:
         return stream

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicom_series_preview.decode import gdcm, jpeg, jpeg2000, jpegls, jpegxl, native, rle
 from dicom_series_preview.errors import UnsupportedTransferSyntaxError
+from dicom_series_preview.headers.image import GE_PRIVATE_BIG_ENDIAN
 
 if TYPE_CHECKING:
     from dicom_series_preview.decode.values import Words
@@ -115,7 +116,7 @@ _NATIVE = (
     ),
     Codec(f"{_ROOT}.2", "Explicit VR Big Endian", *_OWN, decode_native=native.decode_big_endian),
     Codec(
-        "1.2.840.113619.5.2",
+        GE_PRIVATE_BIG_ENDIAN,
         "GE Private Implicit VR Big Endian",
         *_OWN,
         decode_native=native.decode_big_endian,

@@ -26,12 +26,14 @@ class Decoded:
         reduction: 1, 2, 4 or 8: rows and columns are those of the frame divided by this, rounded up.
         offset: Where the frame's left and upper edge lie among the samples, in samples; 0 where the first
             sample stands for the frame's first `reduction` x `reduction` pixels.
+        lossless: The samples are those that were compressed, so that one value among them may mean padding.
     """
 
     samples: NDArray[Any]
     photometric_interpretation: str
     reduction: int = 1
     offset: float = 0.0
+    lossless: bool = True
 
 
 @dataclass(frozen=True, slots=True)

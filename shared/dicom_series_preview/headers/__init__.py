@@ -1,5 +1,6 @@
 """Bytes -> header, or how much more is needed (PS3.5, PS3.10)."""
 
+from dicom_series_preview.headers.codestreams import found_syntax, mismatch
 from dicom_series_preview.headers.convert import Converter
 from dicom_series_preview.headers.dictionary import (
     dictionary_name,
@@ -13,7 +14,7 @@ from dicom_series_preview.headers.header import (
     SHARED_FUNCTIONAL_GROUPS,
     FrameLocation,
     Header,
-    fragments,
+    codestream_of,
     locate_frames,
     parse,
 )
@@ -84,17 +85,19 @@ __all__ = [
     "Scan",
     "Window",
     "all_values",
+    "codestream_of",
     "csa_values",
     "data_set_of",
     "dictionary_name",
     "dictionary_vr",
     "element_from_json",
     "element_to_json",
-    "fragments",
+    "found_syntax",
     "from_json",
     "is_overlay_tag",
     "keyword",
     "locate_frames",
+    "mismatch",
     "overlay_data",
     "overlay_planes",
     "parse",

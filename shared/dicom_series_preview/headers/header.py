@@ -8,10 +8,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
+from dicom_series_preview.headers.codestreams import begins_an_image
 from dicom_series_preview.headers.convert import MEDIA_STORAGE_SOP_CLASS
-from dicom_series_preview.headers.image import native_frame_bits
+from dicom_series_preview.headers.image import NativeLayout, PixelDescription
 from dicom_series_preview.headers.mosaic import Mosaic, mosaic_of
 from dicom_series_preview.headers.scan import (
+    EXPLICIT_LITTLE_ENDIAN,
+    IMPLICIT_LITTLE_ENDIAN,
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
     PixelElement,
@@ -58,7 +61,7 @@ class Header:
     """The header of one object.
 
     Attributes:
-        transfer_syntax_uid: As declared, or as found where none is declared.
+        transfer_syntax_uid: As declared, or as found where none is declared or the pixels are native.
         elements: Every element before the pixels by tag, file meta information included.
         pixels: Where the pixels lie, or None in an object without.
         length: How many bytes of the object it took.
@@ -67,6 +70,8 @@ class Header:
         locations: Where each frame's data lie; empty where only the whole object tells: it is deflated, or
             encapsulated without an offset table that holds or a transfer syntax that says how.
         mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
+        pixel_surplus: Bytes of native pixels beyond those that the elements describe, negative where some are
+            missing; None of encapsulated pixels, and without an image.
     """
 
     transfer_syntax_uid: str
@@ -77,6 +82,7 @@ class Header:
     number_of_frames: int
     locations: tuple[FrameLocation, ...] = field(repr=False)
     mosaic: Mosaic | None = None
+    pixel_surplus: int | None = None
 
 
 def parse(
@@ -111,14 +117,19 @@ def parse(
 
 def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> Header:
     pixels, frames, locations = scanned.pixels, 0, tuple[FrameLocation, ...]()
-    pixels_of_frame = _count(elements, _ROWS) * _count(elements, _COLUMNS)
-    if pixels is not None and pixels_of_frame:
-        bits = _frame_bits(elements, pixels, pixels_of_frame) if pixels.length is not None else 0
-        frames = _number_of_frames(_count(elements, _FRAMES), pixels, bits, scanned.end, limits.frames)
+    transfer_syntax_uid, surplus = scanned.transfer_syntax_uid, None
+    if pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
+        layout = _native_layout(transfer_syntax_uid, elements, pixels)
+        declared = _count(elements, _FRAMES)
+        frames = _number_of_frames(declared, pixels, layout.frame_bits, scanned.end, limits.frames)
+        if pixels.length is not None:
+            surplus = pixels.length - -(-(declared or frames) * layout.frame_bits // 8)
+            if surplus in (0, 1):
+                transfer_syntax_uid = _native_syntax(scanned)
         if not scanned.deflated:
-            locations = _locate(scanned, pixels, bits, frames, object_size)
+            locations = _locate(scanned, pixels, layout, frames, object_size)
     return Header(
-        scanned.transfer_syntax_uid,
+        transfer_syntax_uid,
         elements,
         pixels,
         scanned.length,
@@ -126,7 +137,15 @@ def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> 
         frames,
         locations,
         mosaic_of(elements, scanned.elements) if frames else None,
+        surplus,
     )
+
+
+def _native_syntax(scanned: Scan) -> str:
+    """The transfer syntax of an object whose pixels are not compressed, whatever it declares (PS3.5 A.4)."""
+    if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+        return scanned.transfer_syntax_uid
+    return EXPLICIT_LITTLE_ENDIAN if scanned.explicit else IMPLICIT_LITTLE_ENDIAN
 
 
 def _count(elements: Item, tag: int, default: int = 0) -> int:
@@ -136,14 +155,21 @@ def _count(elements: Item, tag: int, default: int = 0) -> int:
     return value if isinstance(value, int) and value > 0 else default
 
 
-def _frame_bits(elements: Item, pixels: PixelElement, pixels_of_frame: int) -> int:
-    photometric = elements.get(_PHOTOMETRIC)
-    return native_frame_bits(
-        pixels_of_frame,
-        _count(elements, _SAMPLES, 1),
-        _count(elements, _BITS_ALLOCATED, _IMPLIED_BITS.get(pixels.keyword, 16)),
-        str(photometric.first) if photometric is not None else "",
+def _native_layout(transfer_syntax_uid: str, elements: Item, pixels: PixelElement) -> NativeLayout:
+    samples = _count(elements, _SAMPLES, 1)
+    # It matters where samples are shared, and is asked for in every header.
+    photometric = elements.get(_PHOTOMETRIC) if samples == 3 else None
+    description = PixelDescription(
+        transfer_syntax_uid,
+        _count(elements, _ROWS),
+        _count(elements, _COLUMNS),
+        samples_per_pixel=samples,
+        photometric_interpretation=str(photometric.first).strip().upper() if photometric is not None else "",
+        bits_allocated=_count(elements, _BITS_ALLOCATED, _IMPLIED_BITS.get(pixels.keyword, 16)),
+        number_of_frames=_count(elements, _FRAMES, 1),
+        pixel_vr=pixels.vr,
     )
+    return description.native_layout(pixels.length)
 
 
 def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int | None, most: int) -> int:
@@ -179,14 +205,11 @@ def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int |
 
 
 def _locate(
-    scanned: Scan, pixels: PixelElement, bits: int, frames: int, object_size: int
+    scanned: Scan, pixels: PixelElement, layout: NativeLayout, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
     if pixels.length is not None:
-        starts = [i * bits // 8 for i in range(frames)]
-        ends = [((i + 1) * bits + 7) // 8 for i in range(frames)]
-        return tuple(
-            FrameLocation(pixels.offset + start, end - start) for start, end in zip(starts, ends, strict=True)
-        )
+        spans = (layout.span(number) for number in range(frames))
+        return tuple(FrameLocation(pixels.offset + start, end - start) for start, end, _ in spans)
     if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
         return ()
     first = pixels.first_fragment
@@ -222,8 +245,21 @@ def _extended_offset_table(
     return () if beyond else located
 
 
-def fragments(data: bytes, *, one_of_many: bool = False) -> bytes:
-    """The codestream of one frame: its fragments without the items' heads (PS3.5 A.4).
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """One encapsulated frame.
+
+    Attributes:
+        data: Its fragments without the items' heads (PS3.5 A.4).
+        remark: What a viewer should know of it, or empty.
+    """
+
+    data: bytes = field(repr=False)
+    remark: str = ""
+
+
+def codestream_of(data: bytes, *, one_of_many: bool = False) -> Codestream:
+    """The codestream of one frame.
 
     Args:
         data: From the frame's first item on; may reach beyond its last.
@@ -249,15 +285,19 @@ def fragments(data: bytes, *, one_of_many: bool = False) -> bytes:
         position = end
     if not parts:
         raise HeaderError("cut off: a frame without a fragment")
-    if one_of_many and any(_begins_a_frame(part) for part in parts[1:]):
+    images = sum(map(begins_an_image, parts[1:])) + 1
+    if one_of_many and images > 1:
         raise HeaderError("broken: the offset table puts several frames in one")
-    return b"".join(parts) if len(parts) > 1 else parts[0]
+    if images == len(parts) > 1 and begins_an_image(parts[0]):
+        return Codestream(parts[0], f"it holds {images} images and declares 1 frame: the first is shown")
+    return Codestream(b"".join(parts) if len(parts) > 1 else parts[0])
 
 
 def locate_frames(data: bytes, pixels: PixelElement, frames: int) -> tuple[FrameLocation, ...]:
     """Where all frames lie in an encapsulated object whose offset table does not hold.
 
-    The one that the object breaks off in reaches beyond its end.
+    The one that the object breaks off in reaches beyond its end. Where every fragment is an image of its own,
+    there are as many frames as those, whatever the object declares.
 
     Args:
         data: The whole object.
@@ -274,14 +314,9 @@ def locate_frames(data: bytes, pixels: PixelElement, frames: int) -> tuple[Frame
         position += 8 + struct.unpack_from("<I", data, position + 4)[0]
     starts = items
     if len(items) != frames:
-        starts = [item for item in items if _begins_a_frame(data[item + 8 : item + 12])]
-        if len(starts) != frames or not starts or starts[0] != items[0]:
+        starts = [item for item in items if begins_an_image(data[item + 8 : item + 12])]
+        if not starts or starts[0] != items[0] or len(starts) not in (frames, len(items)):
             raise HeaderError(
                 f"broken: {len(items)} fragments for {frames} frames, and no offset table that holds"
             )
     return tuple(FrameLocation(a, b - a) for a, b in pairwise([*starts, position]))
-
-
-def _begins_a_frame(fragment: bytes) -> bool:
-    """Whether a codestream begins here: JPEG and JPEG-LS (SOI), or JPEG 2000 (SOC)."""
-    return fragment.startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51"))

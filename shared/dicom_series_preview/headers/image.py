@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+GE_PRIVATE_BIG_ENDIAN = "1.2.840.113619.5.2"
+BIG_ENDIAN_TRANSFER_SYNTAXES = frozenset(("1.2.840.10008.1.2.2", GE_PRIVATE_BIG_ENDIAN))
+"""Their words have the most significant byte first; GE's in its pixels only."""
 
-def native_frame_bits(pixels: int, samples: int, bits_allocated: int, photometric: str) -> int:
-    """Bits of one frame in a native (uncompressed) pixel data element.
 
-    Frames follow each other without padding, so that a 1-bit frame may begin inside a byte (PS3.5 8.1.1).
-    4:2:2 images hold two chroma samples for every two pixels (PS3.3 C.7.6.3.1.2).
+@dataclass(frozen=True, slots=True)
+class NativeLayout:
+    """How frames follow each other in a native (uncompressed) pixel data element (PS3.5 8.1.1).
+
+    There is no padding between them, so that a 1-bit frame may begin inside a byte, and any frame inside a
+    word whose bytes are swapped.
+
+    Attributes:
+        frame_bits: Bits of one frame; 4:2:2 images hold two chroma samples for every two pixels.
+        unit_bits: Bits that can only be read together: 16 where bytes lie swapped in big endian words.
     """
-    shares_chroma = samples == 3 and photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
-    return pixels * (2 if shares_chroma else samples) * bits_allocated
+
+    frame_bits: int
+    unit_bits: int = 8
+
+    def span(self, number: int) -> tuple[int, int, int]:
+        """A frame's first byte, the one behind its last, and the bits before its first sample there.
+
+        Args:
+            number: The frame, from 0.
+        """
+        first, unit = number * self.frame_bits, self.unit_bits
+        start, end = first // unit, -(-(first + self.frame_bits) // unit)
+        return start * unit // 8, end * unit // 8, first % unit
+
+
+SHARED_CHROMA = ("YBR_FULL_422", "YBR_PARTIAL_422")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +127,34 @@ class PixelDescription:
     pixel_vr: str = ""
 
     @property
-    def native_frame_bits(self) -> int:
-        """Bits of one frame in a native (uncompressed) pixel data element."""
-        return native_frame_bits(
-            self.rows * self.columns,
-            self.samples_per_pixel,
-            self.bits_allocated,
-            self.photometric_interpretation,
-        )
+    def is_monochrome(self) -> bool:
+        """Whether a sample is a shade of grey."""
+        return self.photometric_interpretation in ("MONOCHROME1", "MONOCHROME2")
+
+    @property
+    def has_swapped_bytes(self) -> bool:
+        """Whether samples share big endian words, whose bytes are to be swapped before they are read.
+
+        8-bit samples of an OB element do not, and 1-bit ones of one do not either (PS3.5 8.1.1, A.3).
+        """
+        if self.transfer_syntax_uid not in BIG_ENDIAN_TRANSFER_SYNTAXES or self.bits_allocated % 16 == 0:
+            return False
+        return self.pixel_vr == "OW" or (self.bits_allocated != 8 and self.pixel_vr != "OB")
+
+    def native_layout(self, length: int | None = None) -> NativeLayout:
+        """How its frames follow each other.
+
+        Some writers name 4:2:2 chroma after the camera, and store three samples a pixel: the length tells.
+
+        Args:
+            length: Bytes of the pixel data element, where they are known.
+        """
+        pixel_bits = self.rows * self.columns * self.bits_allocated
+        samples = self.samples_per_pixel
+        if samples == 3 and self.photometric_interpretation in SHARED_CHROMA:
+            whole = -(-3 * pixel_bits * self.number_of_frames // 8)
+            samples = 3 if length is not None and length in (whole, whole + whole % 2) else 2
+        return NativeLayout(pixel_bits * samples, 16 if self.has_swapped_bytes else 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +168,7 @@ class Content:
         rescale_type: RescaleType (0028,1054), the unit of modality values, or empty.
         is_rescaled: The file has RescaleIntercept (0028,1052), were it 0.
         stored_range: The lowest and highest value that a stored value's bits can hold; None of float pixels.
+        full_fraction: MaximumFractionalValue (0062,000E) of a fractional segmentation, else None.
     """
 
     modality: str = ""
@@ -133,6 +177,7 @@ class Content:
     rescale_type: str = ""
     is_rescaled: bool = False
     stored_range: tuple[int, int] | None = None
+    full_fraction: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dicom_series_preview.errors import HeaderError, NotDicomError
+from dicom_series_preview.headers.image import GE_PRIVATE_BIG_ENDIAN
 from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _UNCOMPRESSED = frozenset((IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN))
 # Of these the pixels are native: not encapsulated in fragments (PS3.5 A.1-A.3, A.5).
-NATIVE_TRANSFER_SYNTAXES = _UNCOMPRESSED | {DEFLATED_LITTLE_ENDIAN}
+NATIVE_TRANSFER_SYNTAXES = _UNCOMPRESSED | {DEFLATED_LITTLE_ENDIAN, GE_PRIVATE_BIG_ENDIAN}
 
 PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 NUMBER_OF_FRAMES = 0x00280008
@@ -35,6 +36,7 @@ _FIRST_PIXEL_TAG, _LAST_PIXEL_TAG = 0x7FE00008, 0x7FE00010
 _ITEM = 0xFFFEE000
 _ITEM_DELIMITER = 0xFFFEE00D
 _SEQUENCE_DELIMITER = 0xFFFEE0DD
+_DELIMITERS = frozenset((_ITEM, _ITEM_DELIMITER, _SEQUENCE_DELIMITER))
 UNDEFINED = 0xFFFFFFFF
 # Delimiters of items that are not open, and the group that PS3.5 7.1 forbids.
 _ILLEGAL_GROUPS = frozenset((0xFFFE, 0xFFFF))
@@ -416,6 +418,9 @@ def _walk_data_set(
             element, position = _with_all_items(buffer, element, position)
             elements[element.tag] = element
             tag = _tag(data, position, little=little)
+            if tag in _DELIMITERS:
+                position = _behind_stray_items(buffer, position, element.tag, little=little)
+                tag = _tag(data, position, little=little)
         if tag >= _FIRST_PIXEL_TAG:
             if tag in PIXEL_KEYWORDS:
                 return _read_pixels(buffer, position, explicit=explicit, little=little, elements=elements)
@@ -453,6 +458,26 @@ def _with_all_items(buffer: Buffer, element: RawElement, behind: int) -> tuple[R
     if position == start or not element.tag < following <= _LAST_PIXEL_TAG:
         return element, behind
     return element._replace(value=buffer.data[start:position], behind=position), position
+
+
+def _behind_stray_items(buffer: Buffer, position: int, last_tag: int, *, little: bool) -> int:
+    """The offset behind items and delimiters that stand in no sequence: some writers leave its head out.
+
+    It is `position` unless an element follows there that may follow the last one.
+    """
+    behind = position
+    try:
+        while (tag := _tag_at(buffer, behind, little=little)) in _DELIMITERS:
+            length = _length(buffer.data, behind + 4, little=little)
+            behind += 8
+            if tag == _ITEM and length == UNDEFINED:
+                behind = _skip_item(buffer, behind, little=little, depth=0)
+            elif tag == _ITEM:
+                buffer.need(behind + length, behind, "an item")
+                behind += length
+    except HeaderError:
+        return position
+    return behind if last_tag < tag <= _LAST_PIXEL_TAG else position
 
 
 def _tag_at(buffer: Buffer, position: int, *, little: bool) -> int:

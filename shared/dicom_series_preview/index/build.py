@@ -37,6 +37,7 @@ from dicom_series_preview.headers import (
 )
 from dicom_series_preview.index.levels import WHOLE_SLIDE_IMAGE, Place, is_aside, places_of
 from dicom_series_preview.index.records import FrameElements, Provenance, Record, sequence_items
+from dicom_series_preview.index.remarks import NUMBERS, number_remark, object_remarks
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
@@ -491,6 +492,8 @@ def _fixed(
         "TransferSyntaxUID": [record.transfer_syntax_uid for record in of_row],
         "PixelKeyword": [record.pixel_keyword or None for record in of_row],
         "PixelVR": [record.pixel_vr or None for record in of_row],
+        "PixelSurplus": [record.pixel_surplus for record in of_row],
+        "Remarks": _remarks(records, rows),
         "FrameOffset": [location and location.offset for location in locations],
         "FrameLength": [location and location.length for location in locations],
         "Palette": _palettes(rows),
@@ -507,7 +510,14 @@ def _parts(rows: Sequence[Row], slice_of_row: NDArray[np.int64]) -> Iterator[tup
     if any(row.place for row in rows):
         numbers = slice_of_row.tolist()
         cells = [
-            (numbers[i], row.place.rows, row.place.columns, row.place.top, row.place.left)
+            (
+                numbers[i],
+                row.place.rows,
+                row.place.columns,
+                row.place.top,
+                row.place.left,
+                row.place.background,
+            )
             if row.place
             else (None,) * len(PART_COLUMNS)
             for i, row in enumerate(rows)
@@ -529,6 +539,17 @@ def _known(numbers: NDArray[np.float64]) -> list[float | None]:
 
 def _counted(numbers: NDArray[np.int64]) -> list[int | None]:
     return [None if number < 0 else number for number in numbers.tolist()]
+
+
+def _remarks(records: Sequence[Record], rows: _Rows) -> list[tuple[str, ...] | None]:
+    """The remarks on each slice."""
+    of_objects = list(map(object_remarks, records))
+    of_slices = zip(*(rows.values(tag, partial(number_remark, tag)) for tag in NUMBERS), strict=True)
+    found = (
+        (*of_objects[row.record], *filter(None, texts))
+        for row, texts in zip(rows.rows, of_slices, strict=True)
+    )
+    return [remarks or None for remarks in found]
 
 
 def _palettes(rows: _Rows) -> list[str | None]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.headers import all_values
+from dicom_series_preview.index.records import sequence_items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,10 @@ _COLUMN_POSITION, _ROW_POSITION, _Z_OFFSET = 0x0048021E, 0x0048021F, 0x0040074A
 # Of a segmentation, which may be tiled as well, its segments are what optical paths are of a slide.
 _OPTICAL_PATH, _SEGMENT_NUMBER = 0x00480106, 0x0062000B
 _LARGEST = 2**31 - 1
+_SAMPLES_PER_PIXEL, _BITS_STORED, _PIXEL_PADDING_VALUE = 0x00280002, 0x00280101, 0x00280120
+_OPTICAL_PATHS, _ILLUMINATION, _CODE_VALUE = 0x00480105, 0x00220016, 0x00080100
+# Transmission and brightfield (PS3.16 CID 8123): where there is nothing, there is light.
+_THROUGH_THE_SLIDE = frozenset(("111741", "111744"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Place:
         focal_plane: Number of the focal plane from 0; of TILED_SPARSE its distance from the glass in
             micrometres.
         number: The frame's number in its concatenation, from 0.
+        background: The level, 0..255, of where no frame lies, in colour; None of grey, where it is black.
     """
 
     level: tuple[object, ...]
@@ -48,6 +54,7 @@ class Place:
     left: int
     focal_plane: float
     number: int
+    background: int | None = None
 
 
 def places_of(record: Record, frames: Sequence[Mapping[int, Element]]) -> list[Place]:
@@ -70,10 +77,33 @@ def places_of(record: Record, frames: Sequence[Mapping[int, Element]]) -> list[P
     placed = [_has(frame, _ROW_POSITION) and _has(frame, _COLUMN_POSITION) for frame in frames]
     # Objects of earlier days do not say their organization; their frames have positions or are all there.
     if organization == "TILED_FULL" or not (any(placed) or organization == "TILED_SPARSE"):
-        return [_implied(root, offset + i, matrix, instance) for i in range(len(frames))]
-    if not all(placed):
+        places = [_implied(root, offset + i, matrix, instance) for i in range(len(frames))]
+    elif all(placed):
+        places = [_said(frame, offset + i, matrix, instance) for i, frame in enumerate(frames)]
+    else:
         return []
-    return [_said(frame, offset + i, matrix, instance) for i, frame in enumerate(frames)]
+    background = _background(root)
+    return places if background is None else [replace(place, background=background) for place in places]
+
+
+def _background(root: Mapping[int, Element]) -> int | None:
+    """The level of where a colour image has no frame: its padding, white in brightfield, else black."""
+    if _whole(root, _SAMPLES_PER_PIXEL) != 3:
+        return None
+    padding, stored = _first(root, _PIXEL_PADDING_VALUE), _whole(root, _BITS_STORED) or 8
+    if isinstance(padding, int):
+        largest = (1 << stored) - 1
+        return round(255 * min(max(padding, 0), largest) / largest)
+    codes = [
+        str(_first(code, _CODE_VALUE))
+        for path in _items(root, _OPTICAL_PATHS)
+        for code in _items(path, _ILLUMINATION)
+    ]
+    return 0 if codes and not _THROUGH_THE_SLIDE.issuperset(codes) else 255
+
+
+def _items(elements: Mapping[int, Element], tag: int) -> tuple[Mapping[int, Element], ...]:
+    return sequence_items(elements.get(tag))
 
 
 def _said(frame: Mapping[int, Element], number: int, matrix: tuple[int, int], instance: object) -> Place:

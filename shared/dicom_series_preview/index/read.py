@@ -41,6 +41,7 @@ from dicom_series_preview.index.build import (
     is_hash,
     tag_of_field,
 )
+from dicom_series_preview.index.labels import coloured_labels
 from dicom_series_preview.index.records import Provenance, Record, Skipped
 from dicom_series_preview.index.schema import (
     BY_NAME,
@@ -104,7 +105,9 @@ class Slice:
         pixel_spacing_mm: Row and column spacing that hold for showing it, or None where none is usable.
         pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None where that is not usable.
         image_orientation_patient: Row cosines, then column cosines, or None.
+        remarks: What contradicts itself in its header, or is no number there.
         part_rows: Rows of the frames that lie on it, `Index.parts` has them; none where it is a frame.
+        background: The level, 0..255, of where no frame lies on it.
         overlays: The object's overlay planes, where they were asked for.
         header_length: Bytes before its first frame, where it has such planes and a location.
     """
@@ -126,7 +129,9 @@ class Slice:
     image_orientation_patient: tuple[float, ...] | None
     overlays: tuple[OverlayPlane, ...] = ()
     header_length: int = 0
+    remarks: tuple[str, ...] = ()
     part_rows: range = range(0)
+    background: int = 0
 
     @property
     def pixel_shape(self) -> tuple[float, float]:
@@ -289,12 +294,15 @@ class Index:
 
     def _put_together(self, item: Slice) -> Slice:
         """A row's slice: the one that its frame lies on, where it lies on one."""
-        number, rows, columns = (self.table[column.name][item.row].as_py() for column in PART_COLUMNS[:3])
+        number, rows, columns, _, _, background = (
+            self.table[column.name][item.row].as_py() for column in PART_COLUMNS
+        )
         if number is None:
             return item
         count = int(np.count_nonzero(_floats(self.table["Slice"]) == number))
         pixels = replace(item.pixels, rows=rows, columns=columns)
-        return replace(item, pixels=pixels, part_rows=range(item.row, item.row + count))
+        part_rows = range(item.row, item.row + count)
+        return replace(item, pixels=pixels, part_rows=part_rows, background=background or 0)
 
     def _with_overlays(self, slices: list[Slice]) -> list[Slice]:
         columns = [column.name for column in self.table.schema if is_overlay_tag(tag_of_field(column))]
@@ -391,6 +399,7 @@ class Index:
                     if located
                     else (),
                     mosaic=_mosaic(part, i),
+                    pixel_surplus=part["PixelSurplus"][i].as_py(),
                 )
             )
         return records
@@ -518,19 +527,31 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         pixel_spacing_mm=_spacing(cells),
         pixel_aspect_ratio=_pair(cells["PixelAspectRatio"]),
         image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
+        remarks=tuple(cells["Remarks"] or ()),
     )
 
 
 def _pixels(cells: dict[str, Any]) -> PixelDescription:
+    pixels = _layout(cells)
+    if not cells["Palette"]:
+        is_labelled = cells["SegmentationType"] == "LABELMAP" and pixels.is_monochrome
+        return coloured_labels(pixels) if is_labelled else pixels
+    inputs = _Inputs(*_stored_range(pixels), pixels.transfer_syntax_uid != _IMPLICIT_VR)
+    return replace(pixels, palette=_palette(cells["Palette"], inputs))
+
+
+def _layout(cells: dict[str, Any]) -> PixelDescription:
     allocated = cells["BitsAllocated"] or _IMPLIED_BITS.get(cells["PixelKeyword"], 16)
     stored = cells["BitsStored"] or allocated
     high_bit = cells["HighBit"]
+    samples = cells["SamplesPerPixel"] or 1
+    photometric = (cells["PhotometricInterpretation"] or "").strip().upper()
     return PixelDescription(
         transfer_syntax_uid=cells["TransferSyntaxUID"],
         rows=cells["Rows"],
         columns=cells["Columns"],
-        samples_per_pixel=cells["SamplesPerPixel"] or 1,
-        photometric_interpretation=(cells["PhotometricInterpretation"] or "").strip() or "MONOCHROME2",
+        samples_per_pixel=samples,
+        photometric_interpretation=photometric or ("MONOCHROME2" if samples == 1 else "RGB"),
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=stored - 1 if high_bit is None else high_bit,
@@ -539,31 +560,34 @@ def _pixels(cells: dict[str, Any]) -> PixelDescription:
         number_of_frames=cells["NumberOfFrames"] or 1,
         pixel_keyword=cells["PixelKeyword"],
         pixel_vr=cells["PixelVR"] or "",
-        palette=_palette(cells["Palette"], signed=bool(cells["PixelRepresentation"])),
     )
 
 
+_IMPLICIT_VR = "1.2.840.10008.1.2"
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
 def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
-    signed = pixels.pixel_representation == 1
-    intercept = cells["RescaleIntercept"]
-    modality = _tables(cells["ModalityLUTSequence"], signed=signed)
-    # A modality LUT's output is unsigned; else the VOI's input is signed where its values can be negative.
-    voi_signed = not modality and (signed or (intercept or 0) < 0)
+    slope = 1.0 if cells["RescaleSlope"] is None else cells["RescaleSlope"]
+    intercept = 0.0 if cells["RescaleIntercept"] is None else cells["RescaleIntercept"]
+    stored = _stored_range(pixels)
+    explicit = pixels.transfer_syntax_uid != _IMPLICIT_VR
+    modality = _tables(cells["ModalityLUTSequence"], _Inputs(*stored, explicit))
+    ends = [end * slope + intercept for end in stored]
+    # A modality LUT's output is unsigned.
+    voi_inputs = _Inputs(0, _LARGEST_WORD, explicit) if modality else _Inputs(min(ends), max(ends), explicit)
     names = cells["WindowCenterWidthExplanation"] or []
     pairs = zip(cells["WindowCenter"] or [], cells["WindowWidth"] or [], strict=False)
     return Contrast(
-        rescale_slope=1.0 if cells["RescaleSlope"] is None else cells["RescaleSlope"],
-        rescale_intercept=0.0 if intercept is None else intercept,
+        rescale_slope=slope,
+        rescale_intercept=intercept,
         modality_lut=modality[0] if modality else None,
         windows=tuple(
             Window(center, width, (names[i] or "") if i < len(names) else "")
             for i, (center, width) in enumerate(pairs)
             if center is not None and width is not None
         ),
-        voi_luts=_tables(cells["VOILUTSequence"], signed=voi_signed),
+        voi_luts=_tables(cells["VOILUTSequence"], voi_inputs),
         voi_lut_function=(cells["VOILUTFunction"] or "").strip() or "LINEAR",
         pixel_padding_value=_padding(cells, "Value", pixels),
         pixel_padding_range_limit=_padding(cells, "RangeLimit", pixels),
@@ -585,6 +609,7 @@ def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
         rescale_type=(cells["RescaleType"] or "").strip(),
         is_rescaled=cells["RescaleIntercept"] is not None,
         stored_range=_stored_range(pixels) if pixels.pixel_keyword == "PixelData" else None,
+        full_fraction=cells["MaximumFractionalValue"] if cells["SegmentationType"] == "FRACTIONAL" else None,
     )
 
 
@@ -614,28 +639,61 @@ def _stored(value: int | None, pixels: PixelDescription) -> int | None:
     return value
 
 
+_LARGEST_WORD = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The values that a lookup table is asked for, which tell the sign of its first one.
+
+    Attributes:
+        lowest: The lowest value that there can be.
+        highest: The highest.
+        explicit: VRs are the writer's own.
+    """
+
+    lowest: float
+    highest: float
+    explicit: bool
+
+    def first_value(self, word: int, vr: str) -> int:
+        """The first value that a table maps, from the 16 bits of its descriptor (PS3.3 C.11.2.1.1).
+
+        Of its two readings the one that is among the inputs; of both or none, what the VR says where the
+        writer has chosen it, else the signed one where there are negative inputs.
+        """
+        unsigned, signed = word, word - 65536 if word >= 32768 else word
+        is_signed = self.lowest < 0
+        among = [self.lowest <= value <= self.highest for value in (unsigned, signed)]
+        if among[0] != among[1]:
+            is_signed = among[1]
+        elif self.explicit:
+            is_signed = vr == "SS" or (is_signed and not any(among))
+        return signed if is_signed else unsigned
+
+
 _LUT_DESCRIPTOR, _LUT_EXPLANATION, _LUT_DATA = 0x00283002, 0x00283003, 0x00283006
 # Green's and blue's follow.
 _RED_DESCRIPTOR, _RED_DATA, _RED_SEGMENTED = 0x00281101, 0x00281201, 0x00281221
 
 
-def _tables(text: str | None, *, signed: bool) -> tuple[LookupTable, ...]:
+def _tables(text: str | None, inputs: _Inputs) -> tuple[LookupTable, ...]:
     """The lookup tables of a modality or VOI LUT sequence, those left out that hold none."""
     tables = []
     for item in json.loads(text or "[]"):
         elements = from_json(item)
         explanation = elements.get(_LUT_EXPLANATION)
-        table = _table(elements.get(_LUT_DESCRIPTOR), elements.get(_LUT_DATA), signed=signed)
+        table = _table(elements.get(_LUT_DESCRIPTOR), elements.get(_LUT_DATA), inputs)
         if table is not None:
             name = str(explanation.first or "") if explanation else ""
             tables.append(LookupTable(table.entries, table.first_value, table.bits, table.data, name))
     return tuple(tables)
 
 
-def _table(descriptor: Element | None, data: Element | None, *, signed: bool) -> LookupTable | None:
+def _table(descriptor: Element | None, data: Element | None, inputs: _Inputs) -> LookupTable | None:
     """A lookup table (PS3.3 C.11.1.1.1) from its descriptor (entries, first value, bits) and its data."""
     described = all_values(descriptor)
-    if data is None or len(described) != 3:
+    if descriptor is None or data is None or len(described) != 3:
         return None
     entries, first, bits = (int(value) for value in described)
     raw = data.value.data if isinstance(data.value, Bulk) else None
@@ -644,30 +702,22 @@ def _table(descriptor: Element | None, data: Element | None, *, signed: bool) ->
     if raw is None:
         return None
     entries = entries % 65536 or 65536
-    first = (first + 32768) % 65536 - 32768 if signed else first % 65536
-    return LookupTable(entries, first, bits, raw)
+    return LookupTable(entries, inputs.first_value(first % 65536, descriptor.vr), bits, raw)
 
 
-def _palette(text: str | None, *, signed: bool) -> Palette | None:
+def _palette(text: str, inputs: _Inputs) -> Palette | None:
     """The palette colour tables (PS3.3 C.7.6.3.1.5); None unless all three are there."""
-    if not text:
-        return None
     elements = from_json(json.loads(text))
     segmented = _RED_SEGMENTED in elements
     tables = []
     for colour in range(3):
         data = (_RED_SEGMENTED if segmented else _RED_DATA) + colour
-        table = _table(elements.get(_RED_DESCRIPTOR + colour), elements.get(data), signed=signed)
+        table = _table(elements.get(_RED_DESCRIPTOR + colour), elements.get(data), inputs)
         if table is None:
             return None
         tables.append(table)
     red, green, blue = tables
     return Palette(red, green, blue, segmented=segmented)
-
-
-# A pixel longer than this in one direction is a header's mistake (a spacing in the wrong unit, a
-# placeholder). 5 mm slices reformatted at 0.5 mm are 1:10.
-_LARGEST_PIXEL_RATIO = 20.0
 
 
 def _spacing(cells: dict[str, Any]) -> tuple[float, float] | None:
@@ -683,7 +733,7 @@ def _pair(values: list[Any] | None) -> tuple[Any, Any] | None:
     r"""Vertical and horizontal size of a pixel (row \ column spacing, PS3.3 10.7.1.3), or None."""
     if values is None or len(values) != 2 or not all(v is not None and 0 < v < float("inf") for v in values):
         return None
-    return (values[0], values[1]) if max(values) <= _LARGEST_PIXEL_RATIO * min(values) else None
+    return values[0], values[1]
 
 
 __all__ = ["BY_NAME", "DamagedIndexError", "Index", "Slice"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.headers import PER_FRAME_FUNCTIONAL_GROUPS, SHARED_FUNCTIONAL_GROUPS
+from dicom_series_preview.index.offsets import placed_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,8 @@ class Record:
         number_of_frames: Frames that can be shown, 0 in an object without an image.
         locations: Where the frames' data lie, or empty where only the whole object tells.
         mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
+        pixel_surplus: Bytes of native pixels beyond those that the elements describe, negative where some are
+            missing; None of encapsulated pixels, and without an image.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Record:
     number_of_frames: int
     locations: tuple[FrameLocation, ...] = field(repr=False)
     mosaic: Mosaic | None = None
+    pixel_surplus: int | None = None
 
     @classmethod
     def of(cls, name: str, version: str, header: Header) -> Record:
@@ -67,12 +71,14 @@ class Record:
             number_of_frames=header.number_of_frames,
             locations=header.locations,
             mosaic=header.mosaic,
+            pixel_surplus=header.pixel_surplus,
         )
 
     def frames(self) -> list[Mapping[int, Element]]:
         """For each frame the elements that hold for it; those of the object where it has no image.
 
-        A frame's own functional groups hold, then the shared ones, then the root (PS3.3 C.7.6.16).
+        A frame's own functional groups hold, then the shared ones, then the root (PS3.3 C.7.6.16). Frames of
+        objects without such groups may be placed by offsets.
         """
         shared = sequence_items(self.elements.get(SHARED_FUNCTIONAL_GROUPS))
         own = sequence_items(self.elements.get(PER_FRAME_FUNCTIONAL_GROUPS)) if self.number_of_frames else ()
@@ -80,6 +86,9 @@ class Record:
         if shared:
             base = {tag: element for tag, element in _closer(base, shared[0]).items() if element is not None}
         count = max(1, self.number_of_frames)
+        if not own:
+            placed = placed_frames(base, count)
+            return [FrameElements(base, dict(place)) for place in placed] or [base] * count
         frames: list[Mapping[int, Element]] = [FrameElements(base, _closer({}, item)) for item in own[:count]]
         return frames + [base] * (count - len(frames))
 

@@ -20,7 +20,7 @@ from dicom_series_preview.headers import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _FLOATS = pa.list_(pa.float64())
 
@@ -89,6 +89,16 @@ FIXED_COLUMNS = (
         "PixelKeyword", pa.utf8(), "PixelData, FloatPixelData or DoubleFloatPixelData; null without pixels"
     ),
     Column("PixelVR", pa.utf8(), "VR of that element; null where it is not written"),
+    Column(
+        "PixelSurplus",
+        pa.int64(),
+        "Bytes of it beyond those that the header describes, negative: missing; null where it is compressed",
+    ),
+    Column(
+        "Remarks",
+        pa.list_(pa.utf8()),
+        "What contradicts itself in the header, or is no number; null: nothing",
+    ),
     Column("Rows", pa.int32(), "Rows of the image", 0x00280010),
     Column("Columns", pa.int32(), "Columns of the image", 0x00280011),
     Column("SamplesPerPixel", pa.int32(), "Samples of a pixel", 0x00280002),
@@ -114,6 +124,8 @@ FIXED_COLUMNS = (
     Column("BodyPartExamined", pa.utf8(), "Part of the body", 0x00180015),
     Column("AnatomicRegionSequence", pa.utf8(), "Part of the body, coded, as DICOM JSON", 0x00082218),
     Column("RescaleType", pa.utf8(), "Unit of modality values; HU are Hounsfield units", 0x00281054),
+    Column("SegmentationType", pa.utf8(), "BINARY, FRACTIONAL or LABELMAP", 0x00620001),
+    Column("MaximumFractionalValue", pa.int32(), "Value that means all of a pixel", 0x0062000E),
     Column("PresentationLUTShape", pa.utf8(), "IDENTITY or INVERSE", 0x20500020),
     Column("PixelPaddingValue", pa.int64(), "Stored value of pixels that are no image", 0x00280120),
     Column("PixelPaddingRangeLimit", pa.int64(), "Other end of the range of padding values", 0x00280121),
@@ -133,7 +145,7 @@ OTHER_ELEMENTS = Column(
     pa.utf8(),
     "On an object's first row: its elements that no column gives back, as DICOM JSON; null: it is absent",
 )
-# Only where they say something: the first five of frames that are not slices, but tiles of a slide's level or
+# Only where they say something: the first six of frames that are not slices, but tiles of a slide's level or
 # mosaics that are taken apart; the last two of mosaics.
 PART_COLUMNS = (
     Column(
@@ -145,6 +157,7 @@ PART_COLUMNS = (
     Column("SliceColumns", pa.int32(), "Columns of that slice"),
     Column("FrameTop", pa.int32(), "Row of that slice, from 0, at which the frame's first row lies"),
     Column("FrameLeft", pa.int32(), "Column of that slice, from 0, at which the frame's first column lies"),
+    Column("Background", pa.int32(), "Of that slice in colour, the level, 0 to 255, of where no frame lies"),
 )
 MOSAIC_COLUMNS = (
     Column(

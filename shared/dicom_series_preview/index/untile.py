@@ -252,7 +252,7 @@ def _parts(table: pa.Table, apart: _Apart, place: NDArray[np.int64]) -> dict[str
         elif grid.images > 1:
             down, across = divmod(int(apart.number[number]), grid.side)
             # The mosaic's corner lies above and left of every slice but the first.
-            cells = (at, *grid.size, -down * grid.size[0], -across * grid.size[1])
+            cells = (at, *grid.size, -down * grid.size[0], -across * grid.size[1], None)
             for column, cell in zip(PART_COLUMNS, cells, strict=True):
                 kept[column.name][row] = cell
     return kept

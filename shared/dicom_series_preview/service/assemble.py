@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.headers import PixelDescription
     from dicom_series_preview.index import Part, Slice
 
-_BACKGROUND_GREY, _BACKGROUND_COLOUR = 0, 255
-
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
@@ -34,6 +33,7 @@ class Gaps:
         reason: Why the first of them cannot, or empty.
         tiles: How many tiles' places have no frame, in whole or in part.
         of_tiles: How many places for tiles there are.
+        background: The level, 0..255, of what no frame shows.
     """
 
     absent: NDArray[np.bool_] = field(repr=False)
@@ -41,15 +41,16 @@ class Gaps:
     reason: str
     tiles: int
     of_tiles: int
+    background: int = 0
 
     def known(self, samples: NDArray[Any]) -> NDArray[Any]:
         """The samples that frames have given, one after the other."""
         return samples[~self.absent]
 
     def painted(self, shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The slice with background where nothing is, white in colour, black in grey, and failures marked."""
+        """The slice with background where nothing is, and failures marked."""
         painted = shown.copy()
-        painted[self.absent] = _BACKGROUND_COLOUR if shown.ndim == 3 else _BACKGROUND_GREY
+        painted[self.absent] = self.background
         for box in self.failed:
             rows, columns = self.absent[box].shape
             mark, absent = failed_tile(columns, rows), self.absent[box]
@@ -137,17 +138,25 @@ def _decoded(
     """A frame's stored values, or why there are none."""
     if fetched.error is not None:
         return None, fetched.error
+    decode = partial(
+        decode_frame,
+        fetched.data,
+        bit_offset=fetched.bit_offset,
+        limit_bytes=limit_bytes,
+        reduction=min(canvas.codec_reduction(number) for canvas, number in canvases),
+    )
+    pixels = fetched.slice.pixels
     try:
-        decoded = decode_frame(
-            fetched.data,
-            fetched.slice.pixels,
-            bit_offset=fetched.bit_offset,
-            limit_bytes=limit_bytes,
-            reduction=min(canvas.codec_reduction(number) for canvas, number in canvases),
-        )
+        return decode(pixels), None
     except ObjectError as error:
-        return None, error
-    return decoded, None
+        cropped = [canvas.cropped(number) for canvas, number in canvases]
+        if cropped[0] == pixels or cropped.count(cropped[0]) < len(cropped):
+            return None, error
+        try:
+            # Some writers cut the codestreams of tiles that reach beyond the level.
+            return decode(cropped[0]), None
+        except ObjectError:
+            return None, error
 
 
 class _Canvas:
@@ -186,6 +195,12 @@ class _Canvas:
             for end, length in ((bottom, pixels.rows), (right, pixels.columns))
         )
         return self._reduction if is_even else 1
+
+    def cropped(self, number: int) -> PixelDescription:
+        """A frame as large as what is seen of it, where it reaches beyond the right or lower edge."""
+        pixels = self._parts[number].frame.pixels
+        top, bottom, left, right = self._seen(number)
+        return pixels if top or left else replace(pixels, rows=bottom, columns=right)
 
     def put(self, number: int, decoded: Decoded | None, error: ObjectError | StorageError | None) -> None:
         """Put a frame on it, or note why it cannot be."""
@@ -270,7 +285,8 @@ class _Canvas:
         of_tiles = np.logical_or.reduceat(np.logical_or.reduceat(missing, rows, axis=0), columns, axis=1)
         error = self._errors[min(self._errors)] if self._errors else None
         reason = reason_of(error) if error is not None else ""
-        return Gaps(absent, failed, reason, int(np.count_nonzero(of_tiles)), of_tiles.size)
+        missing_tiles = int(np.count_nonzero(of_tiles))
+        return Gaps(absent, failed, reason, missing_tiles, of_tiles.size, self._slice.background)
 
 
 def reason_of(error: ObjectError | StorageError) -> str:

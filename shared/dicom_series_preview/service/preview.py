@@ -36,7 +36,7 @@ from dicom_series_preview.service.tiles import paint
 from dicom_series_preview.storage import file_below, path_of_file_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _REFRESHES = 2
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 4
+RENDERER = 5
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
@@ -412,19 +412,27 @@ def _raise_failure(plan: Plan, painted: dict[int, Painted], reported: list[Repor
     raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
 
 
+_NO_IMAGE = "has no image"
+_NEARLY_ALL = 0.99
+
+
 def _without_image(index: Index) -> list[Skipped]:
     """The objects that are in the index and have no image: reports, structures, states."""
-    numbers = index.table["FrameNumber"]
-    if not numbers.null_count:
+    if not index.table["FrameNumber"].null_count:
         return []
-    named = zip(index.table["FileName"].to_pylist(), numbers.to_pylist(), strict=True)
-    return [Skipped(name, "has no image") for name, number in named if number is None]
+    cells = index.table.select(["FileName", "FrameNumber", "Remarks"]).to_pydict()
+    rows = zip(*cells.values(), strict=True)
+    return [Skipped(name, (remarks or [_NO_IMAGE])[0]) for name, number, remarks in rows if number is None]
 
 
 def _no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
     count = provenance.listed
     text = "its one object has no image" if count == 1 else f"none of its {count} objects has an image"
+    reasons = Counter(item.reason for item in _without_image(opened.index) if item.reason != _NO_IMAGE)
+    text += "".join(
+        f"; {reason}" + (f" ({number} times)" if number > 1 else "") for reason, number in reasons.items()
+    )
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
 
 
@@ -447,7 +455,7 @@ def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[Rep
     warnings: Counter[str] = Counter()
     for item in plan.slices:
         shown, error = painted[item.row], None
-        warnings.update(shown.missing)
+        warnings.update((*item.remarks, *shown.remarks))
         for cell in shown.cells:
             row, column = divmod(len(tiles), plan.shape.columns)
             error = None if cell.error is None else reason_of(cell.error)
@@ -478,7 +486,18 @@ def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[Rep
             warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
         warnings.update(shown.overlay_warnings)
     texts = [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()]
-    return tiles, reported, texts
+    return tiles, reported, [*texts, *_nothing_to_see(painted.values())]
+
+
+def _nothing_to_see(painted: Iterable[Painted]) -> list[str]:
+    """A warning where the files' own views show nearly all of their pixels black, or white."""
+    ends = [cell.ends for slice_ in painted for cell in slice_.cells]
+    pixels, *counts = map(sum, zip(*ends, strict=True))
+    return [
+        f"more than 99 % of the pixels are {end} in the files' own view; --contrast auto shows more"
+        for end, count in zip(("black", "white"), counts, strict=True)
+        if count > _NEARLY_ALL * pixels
+    ]
 
 
 def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:

@@ -14,32 +14,23 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import numpy as np
 
 from dicom_series_preview.contrast import COLOUR, Applied, AutoWindow, padding_mask, render, resolve
 from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is_colour, is_parallel, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
-from dicom_series_preview.frames import FrameBytes, fetch_frames, frame_length
+from dicom_series_preview.frames import FrameBytes, fetch_frames
 from dicom_series_preview.layout import Tile, draw_overlay, resize
 from dicom_series_preview.service.assemble import Gaps, Wanted, assemble
 from dicom_series_preview.service.overlays import Overlay, overlay_of
-from dicom_series_preview.service.reduced import (
-    Attempt,
-    Trial,
-    Verdict,
-    area_of,
-    judge,
-    level_reduction,
-    reduce_once_more,
-    trial_of,
-)
+from dicom_series_preview.service.reduced import area_of, level_reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from dicom_series_preview.contrast import ContrastSpec
@@ -48,8 +39,9 @@ if TYPE_CHECKING:
     from dicom_series_preview.service.preview import Plan
     from dicom_series_preview.storage import Storage
 
-# What frames may take that wait for the statistics of all, and for the verdict on the first.
-_WAITING_BYTES, _HELD_BYTES = 128 * 2**20, 32 * 2**20
+_WHITE = 255
+# What frames may take that wait for the statistics of all.
+_WAITING_BYTES = 128 * 2**20
 # Frames that are decoded at once, and what each of them may have decoded: larger ones go one by one.
 _WORKERS, _PARALLEL_BYTES = min(4, os.cpu_count() or 1), 16 * 2**20
 
@@ -61,14 +53,15 @@ class Cell:
     Attributes:
         tile: What is shown, or None where there is an error.
         applied: The contrast that is applied, or None where there is an error.
+        ends: Of a grey slice under a view of its file's own: its pixels, and how many of them are shown at
+            the dark and at the bright end.
         error: Why it cannot be shown, or None.
-        reduction: What rows and columns of the frame were divided by in decoding.
     """
 
     tile: Tile | None
     applied: Applied | None
     error: ObjectError | StorageError | None = None
-    reduction: int = 1
+    ends: tuple[int, int, int] = (0, 0, 0)
 
 
 Cells: TypeAlias = tuple[Cell, ...]
@@ -81,25 +74,26 @@ class Painted:
 
     Attributes:
         cells: The slice under each of the picture's contrasts.
-        missing: Of a slice that is put together, what a viewer should know of its gaps.
+        remarks: What a viewer should know of its gaps, or of its codestream.
         failed_frames: How many frames of such a slice cannot be shown.
         overlay_warnings: Which overlay planes are left out, and why.
     """
 
     cells: Cells
-    missing: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     failed_frames: int = 0
     overlay_warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _DecodedFrame:
-    """A slice's stored values, what is missing of them and drawn over them."""
+    """A slice's stored values, what is missing of them, drawn over them, and to be known of them."""
 
     slice: Slice
     decoded: Decoded = field(repr=False)
     overlay: Overlay = field(default_factory=Overlay, repr=False)
     gaps: Gaps | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
 
 
 _Frame: TypeAlias = FrameBytes | _DecodedFrame
@@ -156,13 +150,12 @@ class _Painter:
         self._limit_bytes = limit_bytes
         self._workers = workers
         self._pooled = AutoWindow()
-        self._verdicts: dict[int, Verdict] = {}
 
     def painted(self, waiting_bytes: int) -> Iterator[tuple[int, Painted]]:
         """Yield each slice's row in the index, and what it looks like."""
         pooled = self._plan.pooled
         rows = {item.row for item in pooled}
-        yield from self._paint(self._tried([item for item in self._plan.slices if item.row not in rows]))
+        yield from self._paint(self._frames([item for item in self._plan.slices if item.row not in rows]))
         waiting = self._gather(pooled, waiting_bytes)
         yield from self._paint(waiting)
         rows -= {frame.slice.row for frame in waiting}
@@ -183,36 +176,6 @@ class _Painter:
                 yield FrameBytes(made.slice, b"", error=made.error)
             else:
                 yield _DecodedFrame(made.slice, made.decoded, gaps=made.gaps)
-
-    def _tried(self, slices: Sequence[Slice]) -> Iterator[_Frame]:
-        """The frames of slices that do not depend on each other, after the trial of one where it may pay."""
-        trial = trial_of([item for item in slices if not item.part_rows], self._plan.size)
-        if trial is None:
-            yield from self._frames(slices)
-            return
-        first, rest = _with_probe(trial.probe, slices)
-        held: list[_Frame] | None = []
-        for frame in chain(self._frames(first), self._frames(rest)):
-            if held is None:
-                yield frame
-            elif isinstance(frame, FrameBytes) and frame.slice.row == trial.probe.row:
-                yield self._try(trial, frame)
-                yield from held
-                held = None
-            else:
-                held.append(frame)
-
-    def _try(self, trial: Trial, frame: FrameBytes) -> _Frame:
-        """Decode the probe both ways, for the verdict; the whole frame, or what stands in its way."""
-        whole = self._decoded_or_failed(frame)
-        if isinstance(whole, FrameBytes):
-            return whole
-        cells = self._cells(whole.slice, whole.decoded)
-        if all(cell.tile is not None for cell in cells):
-            verdict = judge(trial.reductions, _tiles(cells), lambda wanted: self._attempt(frame, wanted)[1])
-            if verdict is not None:
-                self._verdicts = dict.fromkeys(trial.rows, verdict)
-        return whole
 
     def _gather(self, slices: Sequence[Slice], room: int) -> list[_Frame]:
         """Pool the values of slices.
@@ -271,52 +234,31 @@ class _Painter:
             self._workers > 1
             and isinstance(frame, FrameBytes)
             and frame.error is None
-            and frame.slice.row not in self._verdicts
             and is_parallel(frame.slice.pixels)
             and decoded_bytes(frame.slice.pixels) <= _PARALLEL_BYTES
         )
 
     def _painted(self, frame: _Frame) -> Painted:
-        """A slice's cells, of a reduced frame where that is as good as the whole one."""
+        """A slice's cells, and what is to be known of them."""
         try:
-            if isinstance(frame, FrameBytes) and (cells := self._reduced(frame)):
-                overlay, gaps = self._overlay(frame), None
-            else:
-                whole = self._decoded(frame)
-                cells, overlay, gaps = (
-                    self._cells(whole.slice, whole.decoded, whole.gaps),
-                    whole.overlay,
-                    whole.gaps,
-                )
+            whole = self._decoded(frame)
         except (ObjectError, StorageError) as error:
             return Painted(tuple(Cell(None, None, error) for _ in self._plan.shape.contrasts))
-        if overlay.opacity is not None:
-            cells = tuple(_drawn(cell, overlay.opacity) for cell in cells)
-        missing = tuple(gaps.warnings(frame.slice.file_name)) if gaps else ()
-        return Painted(cells, missing, len(gaps.failed) if gaps else 0, overlay.warnings)
-
-    def _reduced(self, frame: FrameBytes) -> Cells:
-        """A slice's cells of a reduced frame; none where they are not as good as those of the whole one."""
-        verdict = self._verdicts.get(frame.slice.row)
-        if verdict is None:
-            return ()
-        cells, attempt = self._attempt(frame, verdict.reduction)
-        return cells if attempt.reduction == 1 or verdict.holds(attempt) else ()
-
-    def _attempt(self, frame: FrameBytes, reduction: int) -> tuple[Cells, Attempt]:
-        """A slice's cells at reduced resolution, and what tells whether they can be trusted."""
-        decoded = self._decode(frame, reduction)
-        cells = self._cells(frame.slice, decoded)
-        if decoded.reduction == 1:
-            return cells, Attempt(1, (), ())
-        once_more = self._cells(frame.slice, reduce_once_more(decoded))
-        return cells, Attempt(decoded.reduction, _tiles(cells), _tiles(once_more))
+        cells, opacity, gaps = self._cells(whole), whole.overlay.opacity, whole.gaps
+        if opacity is not None:
+            cells = tuple(_drawn(cell, opacity) for cell in cells)
+        remarks = tuple(gaps.warnings(frame.slice.file_name)) if gaps else whole.remarks
+        return Painted(cells, remarks, len(gaps.failed) if gaps else 0, whole.overlay.warnings)
 
     def _decoded(self, frame: _Frame) -> _DecodedFrame:
         """A whole frame and its overlay; raises what stands in the way."""
         if isinstance(frame, _DecodedFrame):
             return frame
-        return _DecodedFrame(frame.slice, self._decode(frame), self._overlay(frame))
+        decoded, item = self._decode(frame), frame.slice
+        if not decoded.lossless and item.contrast.pixel_padding_value is not None:
+            # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
+            item = replace(item, contrast=replace(item.contrast, pixel_padding_value=None))
+        return _DecodedFrame(item, decoded, self._overlay(frame), remarks=frame.remarks)
 
     def _decoded_or_failed(self, frame: _Frame) -> _DecodedFrame | FrameBytes:
         """A whole frame, or what stands in its way."""
@@ -325,7 +267,7 @@ class _Painter:
         except (ObjectError, StorageError) as error:
             return FrameBytes(frame.slice, b"", error=error)
 
-    def _decode(self, frame: FrameBytes, reduction: int = 1) -> Decoded:
+    def _decode(self, frame: FrameBytes) -> Decoded:
         if frame.error is not None:
             raise frame.error
         return decode_frame(
@@ -333,17 +275,17 @@ class _Painter:
             frame.slice.pixels,
             bit_offset=frame.bit_offset,
             limit_bytes=self._limit_bytes,
-            reduction=reduction,
         )
 
     def _overlay(self, frame: FrameBytes) -> Overlay:
         return overlay_of(frame, self._plan.size(frame.slice), self._limit_bytes)
 
-    def _cells(self, item: Slice, decoded: Decoded, gaps: Gaps | None = None) -> Cells:
+    def _cells(self, frame: _DecodedFrame) -> Cells:
         """A slice's cells, without its overlay."""
-        return tuple(self._cell(item, decoded, gaps, spec) for spec in self._plan.shape.contrasts)
+        return tuple(self._cell(frame, spec) for spec in self._plan.shape.contrasts)
 
-    def _cell(self, item: Slice, decoded: Decoded, gaps: Gaps | None, spec: ContrastSpec) -> Cell:
+    def _cell(self, frame: _DecodedFrame, spec: ContrastSpec) -> Cell:
+        item, decoded = frame.slice, frame.decoded
         try:
             if is_colour(item.pixels):
                 applied, padding = COLOUR, None
@@ -354,27 +296,20 @@ class _Painter:
                 shown = render(decoded, item.pixels, item.contrast, applied)
         except DecodeError as error:
             return Cell(None, None, error)
-        if gaps is not None:
-            shown = gaps.painted(shown)
+        ends = _ends(shown, padding) if applied.kind == "embedded" else (0, 0, 0)
+        if frame.gaps is not None:
+            shown = frame.gaps.painted(shown)
         tile = resize(shown, self._plan.size(item), padding, area_of(decoded, item))
-        return Cell(tile, applied, reduction=decoded.reduction)
+        return Cell(tile, applied, ends=ends)
+
+
+def _ends(shown: NDArray[np.uint8], padding: NDArray[np.bool_] | None) -> tuple[int, int, int]:
+    """The pixels that are no padding, and how many of them are black and white."""
+    padded = 0 if padding is None else int(np.count_nonzero(padding))
+    black = shown.size - int(np.count_nonzero(shown)) - padded
+    return shown.size - padded, black, int(np.count_nonzero(shown == _WHITE))
 
 
 def _drawn(cell: Cell, opacity: NDArray[np.float32]) -> Cell:
     """A cell with an overlay."""
     return cell if cell.tile is None else replace(cell, tile=draw_overlay(cell.tile, opacity))
-
-
-def _tiles(cells: Cells) -> list[Tile]:
-    """The tiles of a slice that can be shown."""
-    return [cell.tile for cell in cells if cell.tile is not None]
-
-
-def _with_probe(probe: Slice, slices: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:
-    """What to ask for first: the probe, and as much as may wait for it; and the rest."""
-    others = [item for item in slices if item.row != probe.row]
-    # Slices that are put together come last, and whole.
-    others.sort(key=lambda item: bool(item.part_rows))
-    lengths = accumulate(frame_length(item) for item in others)
-    fitting = sum(length <= _HELD_BYTES for length in lengths)
-    return [probe, *others[:fitting]], others[fitting:]

@@ -14,7 +14,7 @@ from dicom_series_preview.errors import HeaderError, NotDicomError, ObjectError
 from dicom_series_preview.headers import (
     Converter,
     Incomplete,
-    fragments,
+    codestream_of,
     locate_frames,
     parse,
 )
@@ -164,7 +164,7 @@ def test_a_number_of_frames_that_is_none_is_missing():
 
 def located(data):
     """Each frame's codestream, from the range that the header names."""
-    return [fragments(part) for part in native_frames(data)]
+    return [codestream_of(part).data for part in native_frames(data)]
 
 
 def test_a_true_basic_offset_table_locates_every_frame():
@@ -291,7 +291,7 @@ def test_encapsulated_pixels_of_a_native_syntax_are_not_taken_for_native():
 def test_fragments_are_joined_up_to_what_follows():
     """A codestream is its fragments without their heads; what follows the last one is not part of it."""
     data = make.item(b"ab") + make.item(b"") + make.item(b"cd") + make.SEQUENCE_DELIMITER + bytes(100)
-    assert fragments(data) == b"abcd"
+    assert codestream_of(data).data == b"abcd"
 
 
 @pytest.mark.parametrize(
@@ -308,21 +308,23 @@ def test_fragments_are_joined_up_to_what_follows():
 def test_fragments_that_are_not_whole_are_refused(data, reason):
     """A frame that is cut off, or is none, is a named reason."""
     with pytest.raises(HeaderError, match=reason):
-        fragments(data)
+        codestream_of(data)
 
 
 def test_a_range_that_reaches_into_the_next_frame_is_refused():
-    """A frame among others is one codestream; a single frame is whatever there is."""
+    """A frame among others is one codestream; of a single one's images the first is shown, and said."""
     data = make.item(b"\xff\xd8\xffone!") + make.item(b"\xff\xd8\xfftwo!")
     with pytest.raises(HeaderError, match="several frames"):
-        fragments(data, one_of_many=True)
-    assert len(fragments(data)) == 14
+        codestream_of(data, one_of_many=True)
+    alone = codestream_of(data)
+    assert alone.data == b"\xff\xd8\xffone!"
+    assert alone.remark == "it holds 2 images and declares 1 frame: the first is shown"
 
 
 def split(data, count):
     """All frames of an object without an offset table."""
     located = locate_frames(data, header_of(data).pixels, count)
-    return [fragments(data[at.offset : at.offset + at.length], one_of_many=True) for at in located]
+    return [codestream_of(data[at.offset : at.offset + at.length], one_of_many=True).data for at in located]
 
 
 def test_frames_without_a_table_are_told_by_fragment_or_by_codestream():
@@ -379,7 +381,7 @@ def test_real_frames_lie_where_pydicom_finds_them(real_data):
                 expected = list(generate_frames(pixels, number_of_frames=header.number_of_frames))
             except ValueError:
                 expected = [b"".join(generate_fragments(pixels))]
-            assert [fragments(part) for part in ranges] == expected, path
+            assert [codestream_of(part).data for part in ranges] == expected, path
             compressed += 1
     assert native > 40
     assert compressed > 40

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+ITEM_DELIMITER = b"\xfe\xff\x0d\xe0\0\0\0\0"
 PIXEL_TAG_BYTES = b"\xe0\x7f\x10\x00OW\0\0\x10\0\0\0"
 
 
@@ -199,6 +200,31 @@ def test_a_tag_beyond_the_pixels_ends_the_header():
     assert found.pixels is None
     assert found.length == len(head)
     assert isinstance(scan(data[: len(head) + 7], len(data)), Incomplete)
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        make.SEQUENCE_DELIMITER,
+        ITEM_DELIMITER + make.SEQUENCE_DELIMITER,
+        make.item(make.element(0x00081150, "UI", b"1.2.3\0")),
+        make.ITEM
+        + b"\xff" * 4
+        + make.element(0x00081150, "UI", b"1.2.3\0")
+        + ITEM_DELIMITER
+        + make.SEQUENCE_DELIMITER,
+    ],
+)
+def test_items_that_stand_in_no_sequence_are_passed(stray):
+    """A writer that leaves a sequence's head out loses that sequence, and no element behind it."""
+    before, behind = make.element(0x00185020, "LO", b"ABCD"), make.element(0x0020000D, "UI", b"1.2.840\0")
+    data = make.preamble() + before + stray + behind
+    found = complete(data, len(data))
+    assert {0x00185020, 0x0020000D} <= found.elements.keys()
+    assert 0x00081150 not in found.elements
+    cut = make.preamble() + before + stray
+    with pytest.raises(HeaderError):
+        complete(cut, len(cut))
 
 
 @pytest.mark.parametrize("stray", [b"\0", bytes(7), bytes(500)])

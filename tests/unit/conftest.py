@@ -1,0 +1,9 @@
+"""What tests of one part each share."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# No test depends on how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

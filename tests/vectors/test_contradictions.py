@@ -1,0 +1,378 @@
+"""Headers that contradict their pixels or themselves: whole objects through the whole product.
+
+What can be told is shown right; what cannot is refused by name, or shown with a warning that names it.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import openjpeg.utils
+import pytest
+from PIL import Image
+
+import make_dicom
+from conformance.flat import BLOCK, blocks, flat, image, objects
+from conformance.formulas import FORMULAS
+from conformance.rules import proves
+from dicom_series_preview.errors import NoImageError, UndecodableError
+from dicom_series_preview.requests import ImageRequest
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.settings import Limits
+from dicom_series_preview.storage import MemoryStorage
+
+J2K, HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
+JPEG_LS = "1.2.840.10008.1.2.4.80"
+GE_PRIVATE = "1.2.840.113619.5.2"
+WINDOW = {"WindowWidth": "256", "WindowCenter": "128"}  # changes no byte
+
+
+def refused(series: dict[str, bytes]) -> str:
+    """Why the only slice of a series is not shown."""
+    with pytest.raises(UndecodableError) as caught:
+        image(series)
+    return str(caught.value)
+
+
+def colours(series: dict[str, bytes], width: int, position: float = 0.0) -> np.ndarray:
+    """One image as RGB."""
+    given = {"quality": ["100"], "position": [str(position)], "image_width": [str(width)]}
+    rendered = PreviewService(MemoryStorage(series), None, Limits()).image(
+        ImageRequest.from_strings("S", "a.jpg", given)
+    )
+    with Image.open(BytesIO(rendered.data)) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+# The sign of JPEG 2000
+
+
+@proves(8, "A signed JPEG 2000 codestream is signed, whatever the header says", "PS3.5 8.2.4")
+@pytest.mark.parametrize(("transfer_syntax", "bits"), [(J2K, 12), (J2K, 16), (HTJ2K, 16)])
+def test_a_signed_codestream_under_an_unsigned_header(transfer_syntax, bits):
+    """-1000 is -1000, and not 64536 or 3096."""
+    values = (-2000, -1000, -1, 0, 40, 1000, 2000)
+    stored = np.kron(np.array([values], np.int16), np.ones((8 * BLOCK, BLOCK), np.int16))
+    if transfer_syntax == HTJ2K:
+        codestream = imagecodecs.htj2k_encode(stored, reversible=True)
+    else:
+        codestream = bytes(
+            openjpeg.utils.encode_array(stored, bits_stored=bits, photometric_interpretation=2)
+        )
+    data = flat(
+        (0,) * len(values),
+        Rows=8 * BLOCK,
+        BitsStored=bits,
+        HighBit=bits - 1,
+        WindowWidth="2001",
+        WindowCenter="0.5",
+        PixelData=make_dicom.encapsulate([[codestream + b"\0" * (len(codestream) % 2)]]),
+    )
+    levels, _ = image(objects(data, transfer_syntax=transfer_syntax), image_width=BLOCK * len(values))
+    assert blocks(levels) == [[FORMULAS["LINEAR"](x, 0.5, 2001) for x in values]] * 8
+
+
+# Words of big endian
+
+
+def big_endian_words(octets: bytes) -> bytes:
+    """Octets as an OW element of big endian words holds them."""
+    octets += b"\0" * (len(octets) % 2)
+    return np.frombuffer(octets, "<u2").astype(">u2").tobytes()
+
+
+def big_endian(frames: int, bits: int, octets: bytes, **elements: Any) -> dict[str, bytes]:
+    """A multi-frame object of 3 x 3 pixels in big endian."""
+    given = {
+        "Rows": 3,
+        "Columns": 3,
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelSpacing": [1.0, 1.0],
+        "NumberOfFrames": frames,
+        "ImagePositionPatient": None,
+        "ImageOrientationPatient": None,
+        "RescaleSlope": None,
+        "RescaleIntercept": None,
+        "PixelData": big_endian_words(octets),
+    }
+    return objects(make_dicom.image(**{**given, **elements}), transfer_syntax=make_dicom.BIG_ENDIAN)
+
+
+@proves(
+    8, "In big endian, words of an OW element are swapped over the element, not frame by frame", "PS3.5 8.1.1"
+)
+@pytest.mark.parametrize("frame", [0, 1, 2, 3])
+def test_8_bit_frames_of_odd_length(frame):
+    """Nine bytes a frame: the second frame begins inside a word."""
+    values = np.arange(4 * 9, dtype=np.uint8) * 7
+    series = big_endian(4, 8, values.tobytes(), **WINDOW)
+    levels, _ = image(series, position=frame / 3, image_width=3)
+    assert levels.ravel().tolist() == pytest.approx(values[9 * frame :][:9].tolist(), abs=1)
+
+
+@proves(8, "In big endian, packed samples lie in the words of the element", "PS3.5 8.1.1")
+@pytest.mark.parametrize("bits", [1, 12])
+@pytest.mark.parametrize("frame", [0, 1, 2, 3])
+def test_packed_frames(bits, frame):
+    """Nine samples of 1 or 12 bits: frames begin inside a byte, or inside a word."""
+    values = np.random.default_rng(bits).integers(0, 1 << bits, 4 * 9)
+    stream = sum(int(value) << bits * i for i, value in enumerate(values))
+    top = (1 << bits) - 1
+    series = big_endian(
+        4,
+        bits,
+        stream.to_bytes(-(-bits * 36 // 8), "little"),
+        WindowWidth=str(top + 1),
+        WindowCenter=str(top / 2 + 0.5),
+    )
+    levels, _ = image(series, position=frame / 3, image_width=3)
+    expected = [FORMULAS["LINEAR"](int(x), (top + 1) / 2, top + 1) for x in values[9 * frame :][:9]]
+    assert levels.ravel().tolist() == pytest.approx(expected, abs=1)
+
+
+@proves(9, "RGB of odd frames in big endian words", "PS3.5 8.1.1")
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_rgb_frames_of_odd_length(frame):
+    """27 bytes a frame; a frame of one colour keeps it."""
+    colour = [(250, 10, 20), (30, 240, 50), (60, 70, 230)]
+    octets = b"".join(bytes(one) * 9 for one in colour)
+    series = big_endian(
+        3, 8, octets, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0
+    )
+    found = colours(series, 3, frame / 2)
+    assert np.abs(found - np.array(colour[frame])).max() <= 2
+
+
+@proves(14, "GE's private syntax: little endian headers, big endian pixels", "GE 1.2.840.113619.5.2")
+def test_ge_private_big_endian():
+    """Words have their most significant byte first."""
+    values = (0, 1, 255, 256, 4095)
+    data = flat(values, ">u2", WindowWidth="4096", WindowCenter="2048", BitsStored=12, HighBit=11)
+    encoded = make_dicom.encode(data, make_dicom.IMPLICIT)
+    meta = make_dicom.preamble(GE_PRIVATE)
+    series = {"S/0": meta + make_dicom.without_meta(encoded)}
+    levels, _ = image(series, image_width=BLOCK * len(values))
+    assert blocks(levels) == [[FORMULAS["LINEAR"](x, 2048, 4096) for x in values]]
+
+
+# Colour spaces
+
+
+@proves(9, "4:2:2 by name with three samples a pixel stored: the length tells", "PS3.3 C.7.6.3.1.2")
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_PARTIAL_422"])
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_full_chroma_under_the_name_of_422(photometric, frame):
+    """Every frame lies where it lies, and has its own colour."""
+    ybr = [(120, 90, 200), (60, 180, 100), (200, 128, 60)]
+    octets = b"".join(bytes(one) * (BLOCK * BLOCK) for one in ybr)
+    data = flat(
+        (0,),
+        "u1",
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation=photometric,
+        NumberOfFrames=3,
+        ImagePositionPatient=None,
+        ImageOrientationPatient=None,
+        PixelData=octets,
+    )
+    y, cb, cr = ybr[frame]
+    if photometric == "YBR_PARTIAL_422":
+        y, cb, cr = (y - 16) * 255 / 219, (cb - 128) * 255 / 224 + 128, (cr - 128) * 255 / 224 + 128
+    rgb = (y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128))
+    found = colours(objects(data), BLOCK, frame / 2)
+    assert np.abs(found - np.clip(rgb, 0, 255)).max() <= 3
+
+
+@proves(9, "Photometric interpretations that contradict the samples are refused by name", "PS3.3 C.7.6.3.1.2")
+@pytest.mark.parametrize(
+    ("photometric", "samples", "reason"),
+    [
+        ("YBR_RCT", 3, "pixels that are not compressed as JPEG 2000 cannot be YBR_RCT"),
+        ("YBR_ICT", 3, "pixels that are not compressed as JPEG 2000 cannot be YBR_ICT"),
+        (
+            "MONOCHROME1",
+            3,
+            "3 samples a pixel and the photometric interpretation MONOCHROME1 contradict each other",
+        ),
+        (
+            "MONOCHROME2",
+            3,
+            "3 samples a pixel and the photometric interpretation MONOCHROME2 contradict each other",
+        ),
+        ("PALETTE COLOR", 3, "the photometric interpretation PALETTE COLOR contradict each other"),
+        ("RGB", 1, "1 sample a pixel and the photometric interpretation RGB contradict each other"),
+        ("YBR_FULL", 1, "1 sample a pixel and the photometric interpretation YBR_FULL contradict each other"),
+        ("XYZ", 1, "the photometric interpretation is none that DICOM defines"),
+        ("XYZ", 3, "the photometric interpretation is none that DICOM defines"),
+    ],
+)
+def test_contradicting_photometric_interpretations(photometric, samples, reason):
+    """Neither can be believed: there is no picture, and the reason says which contradict."""
+    octets = bytes(range(BLOCK)) * BLOCK * samples
+    data = flat((0,), "u1", SamplesPerPixel=samples, PlanarConfiguration=0, PixelData=octets)
+    make_dicom.add(data, 0x00280004, "CS", photometric)
+    assert reason in refused(objects(data))
+
+
+@proves(6, "monochrome1 in lower case is MONOCHROME1", "our choice; PS3.5 6.2")
+def test_lower_case():
+    """It inverts."""
+    data = flat((0, 100, 255), "u1", **WINDOW)
+    make_dicom.add(data, 0x00280004, "CS", "monochrome1")
+    levels, _ = image(objects(data), image_width=BLOCK * 3)
+    assert blocks(levels) == [[255, 155, 0]]
+
+
+# Lengths and numbers
+
+NOWHERE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+TWO_FRAMES = bytes([10] * BLOCK * BLOCK + [200] * BLOCK * BLOCK)
+
+
+def warned(series: dict[str, bytes], width: int, position: float = 0.0) -> tuple[list[list[int]], str]:
+    """The levels of the blocks of an image, and its warnings."""
+    levels, report = image(series, position=position, image_width=width)
+    return blocks(levels), "; ".join(report.warnings)
+
+
+@proves(17, "Pixel data longer than the header says are shown with a warning", "PS3.5 8.1.1")
+@pytest.mark.parametrize("share", [1 / 3, 1])
+def test_more_data_than_described(share):
+    """A third more, or twice: the header may be wrong, so that the picture may."""
+    data = flat((10, 200), "u1", NumberOfFrames=1, **WINDOW)
+    surplus = int(len(data.PixelData) * share) // 2 * 2
+    data.PixelData += bytes(surplus)
+    longer = f"its pixel data are {surplus} bytes longer than its header says"
+    assert warned(objects(data), data.Columns) == ([[10, 200]], f"{longer}: what is shown may be wrong")
+
+
+def test_a_byte_that_makes_a_length_even_is_no_surplus():
+    """The pixel data element has an even length, whatever the image has (PS3.5 7.1)."""
+    data = flat((7,), "u1", Rows=3, Columns=3, PixelData=bytes([7] * 9 + [0]), **WINDOW)
+    _, report = image(objects(data), image_width=3)
+    assert report.warnings == ()
+
+
+@proves(17, "Pixel data of several frames without NumberOfFrames are shown with a warning", "PS3.3 C.7.6.6")
+def test_frames_without_a_number():
+    """What is twice as long may be two frames, or one of twice as many bits."""
+    series = objects(flat((0,), "u1", PixelData=TWO_FRAMES, **NOWHERE, **WINDOW))
+    warning = "its pixel data are as long as 2 frames, and it has no NumberOfFrames"
+    assert warned(series, BLOCK) == ([[10]], warning)
+    assert warned(series, BLOCK, 1.0) == ([[200]], warning)
+
+
+@proves(17, "Fewer frames than NumberOfFrames: those that are there, with a warning", "PS3.3 C.7.6.6")
+def test_fewer_frames_than_declared():
+    """Two of three."""
+    series = objects(flat((0,), "u1", NumberOfFrames=3, PixelData=TWO_FRAMES, **NOWHERE, **WINDOW))
+    warning = "its pixel data are 64 bytes shorter than its header says"
+    assert warned(series, BLOCK) == ([[10]], warning)
+    assert warned(series, BLOCK, 1.0) == ([[200]], warning)
+
+
+@proves(16, "A slope, an intercept or a window that is no number is not used, with a warning", "PS3.5 6.2")
+@pytest.mark.parametrize("text", ["1.#QNAN", "1,5", "NaN", "inf", "x"])
+@pytest.mark.parametrize(
+    ("tag", "warning"),
+    [
+        (0x00281053, "RescaleSlope is no number: 1 is used"),
+        (0x00281052, "RescaleIntercept is no number: 0 is used"),
+        (0x00281050, "WindowCenter is no number: that window is not used"),
+        (0x00281051, "WindowWidth is no number: that window is not used"),
+    ],
+)
+def test_numbers_that_are_none(tag, warning, text):
+    """Never shown without a word."""
+    values = (0, 100, 200, 300, 400)
+    data = flat(values, RescaleSlope="1", RescaleIntercept="0", WindowWidth="401", WindowCenter="200")
+    text += " " * (len(text) % 2)
+    make_dicom.add(data, tag, "DS", "1" * len(text))  # pydicom writes nothing else
+    whole = objects(data)["S/0"]
+    right, wrong = (make_dicom.element(tag, "DS", value.encode()) for value in ("1" * len(text), text))
+    assert whole.count(right) == 1
+    function, width = ("LINEAR", 401) if "Rescale" in warning else ("LINEAR_EXACT", 400)
+    expected = [[FORMULAS[function](x, 200, width) for x in values]]
+    assert warned({"S/0": whole.replace(right, wrong)}, data.Columns) == (expected, warning)
+
+
+@proves(17, "Pixel data without Rows or Columns are said to be such", "PS3.3 C.7.6.3")
+@pytest.mark.parametrize(
+    ("left_out", "reason"),
+    [
+        ({"Rows": None}, "it has pixel data, and no Rows"),
+        ({"Columns": 0}, "it has pixel data, and no Columns"),
+        ({"Rows": None, "Columns": None}, "it has pixel data, and no Rows and no Columns"),
+    ],
+)
+def test_pixels_without_rows(left_out, reason):
+    """Beside others such an object is skipped with that reason; alone it is why there is no picture."""
+    broken = flat((1,), number=2, **left_out)
+    with pytest.raises(NoImageError, match=reason):
+        image(objects(broken))
+    _, report = image(objects(flat((1,), **WINDOW), broken))
+    assert [item.reason for item in report.skipped] == [reason]
+
+
+# Codestreams
+
+
+def jpeg_2000(samples: np.ndarray) -> bytes:
+    """A lossless codestream."""
+    return openjpeg.utils.encode_array(samples, bits_stored=8, photometric_interpretation=2)
+
+
+CODECS = {"JPEG-LS": imagecodecs.jpegls_encode, "JPEG 2000": jpeg_2000, "JPEG": imagecodecs.ljpeg_encode}
+DECLARED = {
+    "JPEG-LS": JPEG_LS,
+    "JPEG 2000": J2K,
+    "JPEG": make_dicom.JPEG,
+    "": make_dicom.RLE,
+    " ": make_dicom.EXPLICIT,
+}
+
+
+def encapsulated(fragments: list[bytes], declared: str, frames: int = 1) -> dict[str, bytes]:
+    """An object of 64 x 64 pixels and these fragments, under any transfer syntax."""
+    even = [[part + b"\0" * (len(part) % 2)] for part in fragments]
+    pixel_data = make_dicom.encapsulate(even)
+    data = flat(
+        (0,), "u1", Rows=64, Columns=64, NumberOfFrames=frames, PixelData=pixel_data, **NOWHERE, **WINDOW
+    )
+    whole = make_dicom.encode(data, make_dicom.JPEG)
+    return {"S/0": make_dicom.preamble(declared) + make_dicom.without_meta(whole)}
+
+
+@proves(14, "A codestream of another family than declared is decoded, with a warning", "PS3.5 A.4")
+@pytest.mark.parametrize("declared", DECLARED)
+@pytest.mark.parametrize("family", CODECS)
+def test_another_codestream_than_declared(family, declared):
+    """Its first bytes are certain."""
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    series = encapsulated([bytes(CODECS[family](samples))], DECLARED[declared])
+    levels, report = image(series, image_width=64)
+    assert np.abs(levels.astype(int) - samples).max() <= 2  # JPEG at quality 100
+    warning = f"its codestream is {family}, not what its transfer syntax says"
+    assert report.warnings == (() if family == declared else (warning,))
+
+
+@proves(15, "Images of another number than frames, a fragment each, are shown with a warning", "PS3.5 A.4")
+@pytest.mark.parametrize(("declared", "held"), [(1, 3), (2, 3), (3, 2)])
+def test_other_images_than_frames(declared, held):
+    """Each frame that is there is the image of its number."""
+    images = [np.full((64, 64), 40 * (i + 1), np.uint8) for i in range(held)]
+    series = encapsulated([bytes(imagecodecs.jpegls_encode(one)) for one in images], JPEG_LS, declared)
+    for number in range(min(declared, held)):
+        levels, report = image(series, position=number / max(1, declared - 1), image_width=64)
+        assert set(levels.ravel().tolist()) == {40 * (number + 1)}
+        (warning,) = report.warnings
+        assert f"it holds {held} images and declares {declared} frame" in warning
+    if held < declared:
+        with pytest.raises(UndecodableError, match=f"it holds {held} images and declares {declared} frames"):
+            image(series, position=1.0)

@@ -1,0 +1,99 @@
+"""What is shown where files say little of it, or nonsense: whole objects through the whole product."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+import make_dicom
+from conformance.flat import BLOCK, blocks, flat, image, mosaic, objects, shown
+from conformance.formulas import FORMULAS
+from conformance.rules import proves
+from dicom_series_preview.requests import ImageRequest
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.settings import Limits
+from dicom_series_preview.storage import MemoryStorage
+
+J2K_LOSSLESS, J2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
+
+
+@proves(10, "Fractions of a segmentation end at MaximumFractionalValue", "PS3.3 C.8.20.2")
+@pytest.mark.parametrize("maximum", [200, 255])
+def test_fractions(maximum):
+    """A half is grey wherever nothing is whole."""
+    values = (0, 50, 100)
+    data = flat(values, "u1", Modality="SEG", SegmentationType="FRACTIONAL", MaximumFractionalValue=maximum)
+    assert shown(data) == [FORMULAS["LINEAR_EXACT"](x, maximum / 2, maximum) for x in values]
+
+
+def test_binary_segments_end_at_their_highest_value():
+    """MaximumFractionalValue counts in fractional segmentations alone."""
+    data = flat((0, 1), "u1", Modality="SEG", SegmentationType="BINARY", MaximumFractionalValue=255)
+    assert shown(data) == [0, 255]
+
+
+@proves(10, "Labels without a palette have colours that differ; 0 is black", "PS3.3 C.8.20.2")
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+def test_labels(dtype):
+    """Labels beside each other are told apart, in 8 bits and in 16."""
+    values = (0, *range(1, 30), 254, 255)
+    data = flat(values, dtype, Modality="SEG", SegmentationType="LABELMAP")
+    given = {"quality": ["100"], "position": ["0"], "image_width": [str(data.Columns)]}
+    service = PreviewService(MemoryStorage(objects(data)), None, Limits())
+    rendered = service.image(ImageRequest.from_strings("S", "a.webp", given))
+    with Image.open(BytesIO(rendered.data)) as picture:
+        colours = np.asarray(picture.convert("RGB"))[BLOCK // 2, BLOCK // 2 :: BLOCK].astype(int)
+    assert colours[0].max() < 16
+    assert colours[1:].max(axis=1).min() > 100
+    apart = np.abs(colours[:, np.newaxis] - colours).sum(axis=2) + 1000 * np.eye(len(colours), dtype=int)
+    assert apart[:12, :12].min() > 60
+    assert np.diagonal(apart, 1)[:29].min() > 60
+
+
+@proves(10, "A view of the file's own that shows nothing is shown with a warning", "our choice")
+@pytest.mark.parametrize(("center", "end"), [("5000", "black"), ("-5000", "white")])
+def test_a_view_that_shows_nothing(center, end):
+    """More than 99 of 100 pixels at one end, over all tiles."""
+    slices = [flat((0, 100, 200, 300), number=n, WindowCenter=center, WindowWidth="100") for n in (1, 2)]
+    _, report = mosaic(objects(*slices), tile_width=2, tile_height=1)
+    (warning,) = report.warnings
+    assert (
+        warning
+        == f"more than 99 % of the pixels are {end} in the files' own view; --contrast auto shows more"
+    )
+    _, report = mosaic(objects(*slices), tile_width=2, tile_height=1, contrast="100/5000")
+    assert report.warnings == ()
+
+
+def test_one_empty_slice_among_others_is_no_view_that_shows_nothing():
+    """Air above a head is black, as it is to be."""
+    slices = [
+        flat((level,) * 4, number=n, WindowCenter="100", WindowWidth="100") for n, level in ((1, 0), (2, 100))
+    ]
+    _, report = mosaic(objects(*slices), tile_width=2, tile_height=1)
+    assert report.warnings == ()
+
+
+@proves(5, "In lossy files nothing is padding: what was is told no more", "PS3.3 C.7.5.1.1.2")
+@pytest.mark.parametrize(("transfer_syntax", "lossless"), [(J2K_LOSSLESS, True), (J2K, False)])
+def test_padding_in_lossy_files(transfer_syntax, lossless):
+    """The same codestream, once as what it is and once as lossy."""
+    values = (0, 500, 1000, 1500)
+    stored = np.kron(np.array([values], np.uint16), np.ones((8 * BLOCK, BLOCK), np.uint16))
+    codestream = imagecodecs.jpeg2k_encode(stored, level=0, reversible=True)
+    data = flat(
+        (0,) * 4,
+        Rows=8 * BLOCK,
+        PhotometricInterpretation="MONOCHROME1",
+        PixelPaddingValue=0,
+        WindowWidth="2001",
+        WindowCenter="1000",
+        PixelData=make_dicom.encapsulate([[codestream + b"\0" * (len(codestream) % 2)]]),
+    )
+    levels, _ = image(objects(data, transfer_syntax=transfer_syntax), image_width=BLOCK * 4)
+    expected = [255 - FORMULAS["LINEAR"](x, 1000, 2001) for x in values]
+    assert blocks(levels)[0] == [0 if lossless else expected[0], *expected[1:]]
