@@ -246,6 +246,10 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
         skipped = f", {len(provenance.skipped)} skipped" if provenance.skipped else ""
         limited = f", limited to {provenance.limit}" if provenance.limit is not None else ""
         count = counted(built.index.slice_count, "slice")
+        if len(built.index.stacks) > 1:
+            count += f" in {built.index.contents}"
+        if provenance.duplicates:
+            skipped = f", {counted(len(provenance.duplicates), 'duplicate')}{skipped}"
         lines.append(
             f"{built.source:8} {built.name}: {count}{skipped}{limited} -> {service.index_path(built)}"
         )
@@ -459,7 +463,7 @@ def _render(
     if options["report"]:
         write_atomically(Path(options["report"]), rendered.report.to_json().encode())
     _say(*(f"warning: {warning}" for warning in rendered.report.warnings))
-    _say(f"{output}: {rendered.report.summary()}")
+    _say(f"{output}: {rendered.report.summary()}", *filter(None, [rendered.report.choice()]))
 
 
 def _answer(line: str) -> None:

@@ -67,6 +67,10 @@ class IndexCache:
         """The path of a series' index below the cache's root."""
         return index_path(series, self.folder)
 
+    def served_path(self, series: str) -> str:
+        """The path of the copy of a large index that is handed out, which tells no storage root's URL."""
+        return f"{self.path(series).removesuffix('.parquet')}.served.parquet"
+
     def load(self, series: str, root: str) -> Kept:
         """What is kept of a series.
 
@@ -109,6 +113,7 @@ class IndexCache:
             StorageError: It cannot be removed.
         """
         self.storage.delete(self.path(series))
+        self.storage.delete(self.served_path(series))
 
     @contextmanager
     def claim(self, series: str, root: str, now: float) -> Iterator[None]:

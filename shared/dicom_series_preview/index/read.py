@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicom_series_preview.errors import PreviewError
+from dicom_series_preview.geometry import plane_of
 from dicom_series_preview.headers import (
     BULK_VRS,
     PER_FRAME_FUNCTIONAL_GROUPS,
@@ -41,7 +42,8 @@ from dicom_series_preview.index.build import (
     is_hash,
     tag_of_field,
 )
-from dicom_series_preview.index.records import Provenance, Record, Skipped
+from dicom_series_preview.index.levels import names_an_aside
+from dicom_series_preview.index.records import Duplicate, Provenance, Record, Skipped
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
@@ -50,6 +52,7 @@ from dicom_series_preview.index.schema import (
     PART_COLUMNS,
     SCHEMA_VERSION,
 )
+from dicom_series_preview.index.stacks import Stack, names_a_localizer, told
 from dicom_series_preview.selection import SortedStack
 
 if TYPE_CHECKING:
@@ -182,6 +185,10 @@ class Index:
             limit=document["limit"],
             skipped=tuple(Skipped(**skipped) for skipped in document["skipped"]),
             notes=tuple(document["notes"]),
+            duplicates=tuple(Duplicate(**one) for one in document["duplicates"]),
+            series_instance_uids=document["series_instance_uids"],
+            patient_ids=document["patient_ids"],
+            warnings=tuple(document["warnings"]),
         )
 
     @cached_property
@@ -206,6 +213,45 @@ class Index:
     def slice_count(self) -> int:
         """Slices in all stacks."""
         return sum(len(rows) for rows in self.stacks.values())
+
+    def described_stacks(self) -> list[Stack]:
+        """What tells the stacks apart, in the order of their numbers."""
+        return [self._described(number, rows) for number, rows in self.stacks.items()]
+
+    def _described(self, number: int, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Stack:
+        first, last = int(rows[0]), int(rows[-1])
+
+        def cell(name: str, row: int = first) -> Any:  # noqa: ANN401 - one of Arrow's values
+            return self.table[name][row].as_py() if name in self.table.column_names else None
+
+        own_type, sop_class_uid = cell("ImageType") or (), self._text(_SOP_CLASS_UID, "SOPClassUID", first)
+        image_type = tuple(word for word in (*own_type, *(cell("FrameType") or ())) if word)
+        cosines = cell("ImageOrientationPatient")
+        return Stack(
+            stack=number,
+            series_instance_uid=cell("SeriesInstanceUID") or "",
+            modality=cell("Modality") or "",
+            image_type=image_type,
+            plane=plane_of(cosines) if cosines else "",
+            axis=cell("PrimaryAxis"),
+            first_position=cell("PrimaryPosition"),
+            last_position=cell("PrimaryPosition", last),
+            rows=cell("SliceRows") or cell("Rows"),
+            columns=cell("SliceColumns") or cell("Columns"),
+            slices=len(rows),
+            localizer=names_a_localizer(image_type) or names_an_aside(sop_class_uid, own_type),
+            description=self._text(_SERIES_DESCRIPTION, "SeriesDescription", first),
+        )
+
+    def _text(self, tag: int, keyword: str, row: int) -> str:
+        """The first value of an element that has no fixed column, or empty."""
+        if keyword in self.table.column_names:
+            value = self.table[keyword][row].as_py()
+            value = value[0] if isinstance(value, list) and value else value
+        else:
+            element = self.constants.get(tag)
+            value = element.first if element is not None else None
+        return value.strip() if isinstance(value, str) else ""
 
     def sorted_stack(self, number: int) -> SortedStack:
         """One stack's positions and times, in display order.
@@ -316,6 +362,26 @@ class Index:
             table = table.set_column(at, table.schema.field(at), pa.array(cells[column], pa.int64()))
         return Index(table)
 
+    def with_root(self, name: str) -> Index:
+        """The same index, which tells its storage root by another name than its URL.
+
+        Args:
+            name: What it says instead.
+        """
+        table, column = self.table, BY_NAME["StorageRoot"]
+        at = table.schema.get_field_index(column.name)
+        table = table.set_column(at, column.field(), pa.array([name] * table.num_rows, column.type))
+        metadata = dict(table.schema.metadata)
+        document = {**json.loads(metadata[PROVENANCE_KEY]), "root": name}
+        text = json.dumps(document, ensure_ascii=False)
+        return Index(table.replace_schema_metadata({**metadata, PROVENANCE_KEY: text}))
+
+    @property
+    def contents(self) -> str:
+        """What the folder holds, in words: its stacks, and series and patients where there are several."""
+        provenance = self.provenance
+        return told(len(self.stacks), provenance.series_instance_uids, provenance.patient_ids)
+
     def header(self, row: int) -> Dataset:
         """The header of the object that a row belongs to, binary values aside, as the object holds it.
 
@@ -330,8 +396,15 @@ class Index:
         """What the index was built from, to build it anew without reading a header.
 
         Args:
-            names: Only these objects; None for all.
+            names: Only these objects; None for all, duplicates among them.
         """
+        records = self._records(names)
+        duplicates = self.provenance.duplicates if names is None else ()
+        by_name = {record.name: record for record in records} if duplicates else {}
+        return records + [replace(by_name[one.of], name=one.name, version=one.version) for one in duplicates]
+
+    def _records(self, names: Sequence[str] | None) -> list[Record]:
+        """The records of the objects that have rows."""
         rows_of: dict[str, list[int]] = {}
         wanted = None if names is None else set(names)
         for row, name in enumerate(self.table["FileName"].to_pylist()):
@@ -376,6 +449,7 @@ class Index:
         return records
 
 
+_SOP_CLASS_UID, _SERIES_DESCRIPTION = 0x00080016, 0x0008103E
 _FRAME_COLUMNS = ("FrameNumber", "FrameOffset", "FrameLength")
 _GROUPS_COLUMN = "PerFrameFunctionalGroupsSequence"
 
