@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.discreet import quiet_libraries
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
 from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Limits, Settings
 
@@ -249,7 +250,7 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
         if len(built.index.stacks) > 1:
             count += f" in {built.index.contents}"
         if provenance.duplicates:
-            skipped = f", {counted(len(provenance.duplicates), 'duplicate')}{skipped}"
+            skipped += f", {counted(len(provenance.duplicates), 'duplicate')}"
         lines.append(
             f"{built.source:8} {built.name}: {count}{skipped}{limited} -> {service.index_path(built)}"
         )
@@ -481,6 +482,7 @@ def _say(*lines: str) -> None:
 
 def _log(*, verbose: bool) -> None:
     """Send the package's log to stderr: warnings always, the rest with -v."""
+    quiet_libraries()
     handler = logging.StreamHandler()
     handler.setFormatter(_LineFormatter())
     logger = logging.getLogger("dicom_series_preview")
