@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import urllib3
-from bench import MPEG2, PICTURES, RESOURCES, Bench, assert_discreet, one, planted, problem, slices
+from bench import MPEG2, PICTURES, RESOURCES, Bench, assert_discreet, one, problem, slices, with_patient
 from PIL import Image
 
 import doubles
@@ -82,7 +82,7 @@ def test_what_a_picture_lacks_is_counted() -> None:
 @pytest.mark.parametrize("resource", PICTURES)
 def test_overlays_are_drawn_where_the_query_says_so(resource: str) -> None:
     """`overlays=true` is another picture under another ETag; anything but true and false is refused."""
-    marked = make_dicom.overlay(planted(1), np.eye(4, 6, dtype=bool))
+    marked = make_dicom.overlay(with_patient(1), np.eye(4, 6, dtype=bool))
     bench = Bench({"S/1.dcm": make_dicom.encode(marked)})
     asked = [
         PICTURES[resource],
@@ -542,7 +542,7 @@ def test_nothing_of_a_patient_is_told() -> None:
     objects = {
         **slices(),
         **FAILING,
-        "S/9.dcm": make_dicom.encode(planted(9, PixelData=make_dicom.encapsulate([[b"x"]])), MPEG2),
+        "S/9.dcm": make_dicom.encode(with_patient(9, PixelData=make_dicom.encapsulate([[b"x"]])), MPEG2),
     }
     bench = Bench(objects)
     queries = [
