@@ -55,7 +55,7 @@ def test_the_order_of_records_makes_no_difference():
     ids=["header", "syntax", "pixels", "size"],
 )
 def test_objects_that_differ_are_all_shown(other):
-    """Objects that share a SOPInstanceUID and differ are no duplicates: all have rows, and a warning tells."""
+    """Objects that share a SOPInstanceUID and differ are no duplicates: all have rows, with a warning."""
     index = index_of({"a": make.encode(make.image(1)), "b": other, "c": make.encode(make.image(2))})
     assert sorted(files(index)) == ["a", "b", "c"]
     assert not duplicates(index)
@@ -65,7 +65,8 @@ def test_objects_that_differ_are_all_shown(other):
 
 def test_objects_without_a_uid_are_all_shown():
     """What has no SOPInstanceUID is nobody's duplicate."""
-    data = make.encode(make.image(1, SOPInstanceUID=""))
+    uid = f"{make.SERIES_UID}.1".encode()
+    data = make.encode(make.image(1)).replace(uid, bytes(len(uid)))
     index = index_of({"a": data, "b": data})
     assert sorted(files(index)) == ["a", "b"]
     assert index.provenance.warnings == ()
@@ -110,11 +111,12 @@ def test_series_and_patients_are_counted():
     objects = {
         "a": make.encode(make.image(1, PatientID="one")),
         "b": make.encode(make.image(2, PatientID="two ", SeriesInstanceUID="1.2")),
-        "c": make.encode(make.report(3, PatientID="three")),
+        "c": make.encode(make.report(3, PatientID="one")),
         "d": make.encode(make.image(4, PatientID="", SeriesInstanceUID="1.3")),
+        "e": make.encode(make.image(5, PatientID="three", SeriesInstanceUID="1.4")),
     }
     said = index_of(objects).provenance
-    assert (said.series_instance_uids, said.patient_ids) == (3, 3)
+    assert (said.series_instance_uids, said.patient_ids) == (4, 3)
     assert said.warnings == ()
 
 
