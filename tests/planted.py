@@ -77,12 +77,12 @@ def check_answer(headers: Mapping[str, str], body: bytes) -> None:
 def watched_log() -> Iterator[list[str]]:
     """The lines that hold a planted value, of all that is logged in this process while the context lasts."""
     lines: list[str] = []
-    make = logging.getLogRecordFactory()
+    before = logging.getLogRecordFactory()
     package = logging.getLogger("dicom_series_preview")
     level = package.level
 
     def watching(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make(*args, **kwargs)
+        record = logging.LogRecord(*args, **kwargs)
         if record.name.partition(".")[0] not in _OTHERS:
             line = logging.Formatter().format(copy.copy(record))
             if found(line):
@@ -94,5 +94,5 @@ def watched_log() -> Iterator[list[str]]:
     try:
         yield lines
     finally:
-        logging.setLogRecordFactory(make)
+        logging.setLogRecordFactory(before)
         package.setLevel(level)
