@@ -18,15 +18,16 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+DESCRIPTION = "Verlauf nach Sturz"
 PATIENT = {
     "PatientName": "Zwiebelfisch^Leonora",
     "PatientID": "PID-4711-0815",
     "PatientBirthDate": "19470229",
     "AccessionNumber": "ACC-998877",
     "InstitutionName": "Klinik am Nordpol",
-    "SeriesDescription": "Verlauf Zwiebelfisch",
+    "SeriesDescription": DESCRIPTION,
 }
-OF_PATIENTS = ("Zwiebelfisch", "Leonora", "4711-0815", "19470229", "998877", "Nordpol")
+OF_PATIENTS = ("Zwiebelfisch", "Leonora", "4711-0815", "19470229", "998877", "Nordpol", DESCRIPTION)
 # The folders of series that no word of the product's own is a part of.
 FOLDERS = (
     *("38902e14-b11f-4548-910e-771ee757dc82", "one-slice-cut-off", "reports-only", "being-indexed"),

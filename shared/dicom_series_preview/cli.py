@@ -463,8 +463,11 @@ def _render(
     write_atomically(Path(output), rendered.data)
     if options["report"]:
         write_atomically(Path(options["report"]), rendered.report.to_json().encode())
-    _say(*(f"warning: {warning}" for warning in rendered.report.warnings))
-    _say(f"{output}: {rendered.report.summary()}", *filter(None, [rendered.report.choice()]))
+    report = rendered.report
+    if options["verbose"]:
+        _say(f"info: {counted(report.matches, 'folder')} matched; the first is {report.series}")
+    _say(*(f"warning: {warning}" for warning in report.warnings))
+    _say(f"{output}: {report.summary()}", *filter(None, [report.choice()]))
 
 
 def _answer(line: str) -> None:

@@ -407,7 +407,7 @@ def ward(tmp_path: Path) -> Path:
 
 
 def test_other_stacks_are_told_in_one_line(ward: Path, succeed: Callable[..., commandline.Outcome]) -> None:
-    """Where a folder holds more than is shown, a line says what, which stack it is, and how to see another."""
+    """Where a folder holds more than is shown, a line says what, which stack it is, and how to see more."""
     expected = (
         "WARD holds 3 stacks, 3 series and 3 patients: this is stack {}; --stack N (0 to 2) shows another, "
         "--report FILE lists them"

@@ -56,7 +56,7 @@ from dicom_series_preview.index.stacks import Stack, names_a_localizer, told
 from dicom_series_preview.selection import SortedStack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pydicom import Dataset
 
@@ -216,42 +216,13 @@ class Index:
 
     def described_stacks(self) -> list[Stack]:
         """What tells the stacks apart, in the order of their numbers."""
-        return [self._described(number, rows) for number, rows in self.stacks.items()]
+        # Once: the table makes its list of names anew each time that it is asked.
+        columns = dict(zip(self.table.column_names, self.table.columns, strict=True))
 
-    def _described(self, number: int, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Stack:
-        first, last = int(rows[0]), int(rows[-1])
+        def cell(name: str, row: int) -> Any:  # noqa: ANN401 - one of Arrow's values
+            return columns[name][row].as_py() if name in columns else None
 
-        def cell(name: str, row: int = first) -> Any:  # noqa: ANN401 - one of Arrow's values
-            return self.table[name][row].as_py() if name in self.table.column_names else None
-
-        own_type, sop_class_uid = cell("ImageType") or (), self._text(_SOP_CLASS_UID, "SOPClassUID", first)
-        image_type = tuple(word for word in (*own_type, *(cell("FrameType") or ())) if word)
-        cosines = cell("ImageOrientationPatient")
-        return Stack(
-            stack=number,
-            series_instance_uid=cell("SeriesInstanceUID") or "",
-            modality=cell("Modality") or "",
-            image_type=image_type,
-            plane=plane_of(cosines) if cosines else "",
-            axis=cell("PrimaryAxis"),
-            first_position=cell("PrimaryPosition"),
-            last_position=cell("PrimaryPosition", last),
-            rows=cell("SliceRows") or cell("Rows"),
-            columns=cell("SliceColumns") or cell("Columns"),
-            slices=len(rows),
-            localizer=names_a_localizer(image_type) or names_an_aside(sop_class_uid, own_type),
-            description=self._text(_SERIES_DESCRIPTION, "SeriesDescription", first),
-        )
-
-    def _text(self, tag: int, keyword: str, row: int) -> str:
-        """The first value of an element that has no fixed column, or empty."""
-        if keyword in self.table.column_names:
-            value = self.table[keyword][row].as_py()
-            value = value[0] if isinstance(value, list) and value else value
-        else:
-            element = self.constants.get(tag)
-            value = element.first if element is not None else None
-        return value.strip() if isinstance(value, str) else ""
+        return [_stack(number, rows.tolist(), cell, self.constants) for number, rows in self.stacks.items()]
 
     def sorted_stack(self, number: int) -> SortedStack:
         """One stack's positions and times, in display order.
@@ -450,6 +421,46 @@ class Index:
 
 
 _SOP_CLASS_UID, _SERIES_DESCRIPTION = 0x00080016, 0x0008103E
+
+
+def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], constants: Item) -> Stack:
+    """What tells a stack from others.
+
+    Args:
+        number: Its number.
+        rows: The rows of its slices.
+        cell: A column's value in a row, None where there is no such column.
+        constants: The elements that are no columns.
+    """
+    first, last = rows[0], rows[-1]
+
+    def text(tag: int, keyword: str) -> str:
+        constant = constants.get(tag)
+        value = cell(keyword, first) if constant is None else constant.first
+        value = value[0] if isinstance(value, list) and value else value
+        return value.strip() if isinstance(value, str) else ""
+
+    own_type = cell("ImageType", first) or ()
+    image_type = tuple(word for word in (*own_type, *(cell("FrameType", first) or ())) if word)
+    aside = names_an_aside(text(_SOP_CLASS_UID, "SOPClassUID"), own_type)
+    cosines = cell("ImageOrientationPatient", first)
+    return Stack(
+        stack=number,
+        series_instance_uid=cell("SeriesInstanceUID", first) or "",
+        modality=cell("Modality", first) or "",
+        image_type=image_type,
+        plane=plane_of(cosines) if cosines else "",
+        axis=cell("PrimaryAxis", first),
+        first_position=cell("PrimaryPosition", first),
+        last_position=cell("PrimaryPosition", last),
+        rows=cell("SliceRows", first) or cell("Rows", first),
+        columns=cell("SliceColumns", first) or cell("Columns", first),
+        slices=len(rows),
+        localizer=names_a_localizer(image_type) or aside,
+        description=text(_SERIES_DESCRIPTION, "SeriesDescription"),
+    )
+
+
 _FRAME_COLUMNS = ("FrameNumber", "FrameOffset", "FrameLength")
 _GROUPS_COLUMN = "PerFrameFunctionalGroupsSequence"
 
