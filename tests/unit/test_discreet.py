@@ -6,19 +6,21 @@ import asyncio
 import json
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+import doubles
 import planted
 import servers
 from dicom_series_preview import aws
 from dicom_series_preview.aws.environment import Deployment
+from dicom_series_preview.aws.updates import update_indices
 from dicom_series_preview.discreet import digest_of, quiet_libraries, texts_withheld, told
-from dicom_series_preview.errors import ObjectNotFoundError, RequestError, StorageError
+from dicom_series_preview.errors import AccessDeniedError, ObjectNotFoundError, RequestError, StorageError
 from dicom_series_preview.server import application
 from dicom_series_preview.settings import Settings
-from dicom_series_preview.storage import ByteRange, open_storage
+from dicom_series_preview.storage import ByteRange, MemoryStorage, open_storage
 from dicom_series_preview.storage.failures import storage_error
 
 if TYPE_CHECKING:
@@ -163,6 +165,30 @@ def test_a_root_that_is_none_is_told_by_its_variable() -> None:
         planted.check("an error", str(caught.value))
     with pytest.raises(RequestError, match="gopher"):
         deployment.storage("gopher://what-the-user-named")
+
+
+class Refusing(doubles.Wrapper):
+    """Lets nobody list it, and names what was to be listed."""
+
+    def list_objects(self, folder: str, _most: int | None = None) -> NoReturn:
+        """Refused."""
+        raise AccessDeniedError(f"{self.url}/{folder}")
+
+
+def test_an_update_that_fails_names_no_series(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a series whose index cannot be updated the log tells how it failed, not its folder or bucket."""
+    refusing, data = (
+        Refusing(MemoryStorage(url="s3://planted-bucket")),
+        MemoryStorage(url="s3://preview-data"),
+    )
+    roots = {"default": refusing.url}
+    deployment = Deployment(roots, data.url, 1, {}, {refusing.url: refusing, data.url: data})
+    event = {"bucket": {"name": "planted-bucket"}, "object": {"key": "Mustermann-Erika/1"}}
+    caplog.set_level(logging.DEBUG)
+    summary = update_indices({"m": json.dumps({"Records": [{"s3": event}]})}, deployment)
+    assert summary.failed_messages == {"m"}
+    assert "AccessDeniedError" in caplog.text
+    planted.check("the log", caplog.text)
 
 
 def opened(url: str, tmp_path: Path, **environment: str) -> Storage:
