@@ -11,10 +11,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import planted
 import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def planted_values_stay_out_of_the_log() -> Iterator[None]:
+    """No log record of any test may hold what is planted."""
+    with planted.watched_log() as lines:
+        yield
+    assert not lines, lines
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.discreet import quiet_libraries
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
 from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Limits, Settings
 
@@ -269,6 +270,10 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
         skipped = f", {len(provenance.skipped)} skipped" if provenance.skipped else ""
         limited = f", limited to {provenance.limit}" if provenance.limit is not None else ""
         count = counted(built.index.slice_count, "slice")
+        if len(built.index.stacks) > 1:
+            count += f" in {built.index.contents}"
+        if provenance.duplicates:
+            skipped += f", {counted(len(provenance.duplicates), 'duplicate')}"
         lines.append(
             f"{built.source:8} {built.name}: {count}{skipped}{limited} -> {service.index_path(built)}"
         )
@@ -587,8 +592,11 @@ def _render(
     write_atomically(Path(output), rendered.data)
     if options["report"]:
         write_atomically(Path(options["report"]), rendered.report.to_json().encode())
-    _say(*(f"warning: {warning}" for warning in rendered.report.warnings))
-    _say(f"{output}: {rendered.report.summary()}")
+    report = rendered.report
+    if options["verbose"]:
+        _say(f"info: {counted(report.matches, 'folder')} matched; the first is {report.series}")
+    _say(*(f"warning: {warning}" for warning in report.warnings))
+    _say(f"{output}: {report.summary()}", *filter(None, [report.choice()]))
 
 
 def _answer(line: str) -> None:
@@ -606,6 +614,7 @@ def _say(*lines: str) -> None:
 
 def _log(*, verbose: bool) -> None:
     """Send the package's log to stderr: warnings always, the rest with -v."""
+    quiet_libraries()
     handler = logging.StreamHandler()
     handler.setFormatter(_LineFormatter())
     logger = logging.getLogger("dicom_series_preview")

@@ -316,6 +316,22 @@ def _locations(along: FloatArray) -> IntArray:
     return location
 
 
+def plane_of(cosines: Sequence[float]) -> str:
+    """The plane of an image: `axial`, `coronal` or `sagittal` up to 37 degrees off, else `oblique`.
+
+    Args:
+        cosines: ImageOrientationPatient: row cosines, then column cosines.
+
+    Returns:
+        Empty where cosines span no plane.
+    """
+    normal = _normal(np.asarray(cosines, np.float64))
+    if normal is None:
+        return ""
+    closest = int(np.argmax(np.abs(normal)))
+    return _USUAL[_AXES[closest]][0] if abs(normal[closest]) >= _STRAIGHT else "oblique"
+
+
 def patient_orientation(cosines: Sequence[float]) -> str:
     r"""Where rows and columns lead, as the values of PatientOrientation (0020,0020; PS3.3 C.7.6.1.1.1).
 

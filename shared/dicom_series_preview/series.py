@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.errors import (
     IndexBusyError,
     LimitError,
@@ -72,6 +73,10 @@ class IndexCache:
         """The path of a series' index below the cache's root."""
         return index_path(series, self.folder)
 
+    def served_path(self, series: str) -> str:
+        """The path of the copy of a large index that is handed out, which tells no storage root's URL."""
+        return f"{self.path(series).removesuffix('.parquet')}.served.parquet"
+
     def load(self, series: str, root: str) -> Kept:
         """What is kept of a series.
 
@@ -85,11 +90,11 @@ class IndexCache:
         try:
             index = Index.from_parquet(fetched.data)
         except DamagedIndexError as error:
-            _LOGGER.warning("the index of %s is built anew: %s", series, error)
+            _LOGGER.warning("the index of series %s is built anew: %s", digest_of(series), error)
             return Kept(None, fetched.version)
         provenance = index.provenance
         if provenance.root != root or provenance.series != series:
-            _LOGGER.info("the cached index of %s is of another root, %s", series, provenance.root)
+            _LOGGER.info("the cached index of series %s is of another root or name", digest_of(series))
             return Kept(None, fetched.version)
         return Kept(index, fetched.version)
 
@@ -120,6 +125,7 @@ class IndexCache:
                 if origin(self.storage.get(former).data) in {(self.root, series), None}:
                     self.storage.delete(former)
         self.storage.delete(self.path(series))
+        self.storage.delete(self.served_path(series))
 
     @contextmanager
     def claim(self, series: str, root: str, now: float) -> Iterator[None]:
@@ -172,7 +178,7 @@ class IndexCache:
             self.storage.delete(path)
         except StorageError as error:
             # What was done under it is done; others wait until it runs out.
-            _LOGGER.warning("a claim stays until it runs out: %s", error)
+            _LOGGER.warning("a claim stays until it runs out: %s", type(error).__name__)
 
 
 def _lease_end(claim: bytes) -> float:
@@ -339,14 +345,15 @@ class SeriesOpener:
         try:
             self.cache.save(opened.name, opened.index.with_locations(found), opened.kept_version)
         except StorageError as error:
-            _LOGGER.info("the places of %s's frames are not kept: %s", opened.name, error)
+            kind = type(error).__name__
+            _LOGGER.info("the places of series %s's frames are not kept: %s", digest_of(opened.name), kind)
 
     def _first_match(self, name: SeriesName) -> tuple[str, int]:
         """The first series in lexical order that begins with the prefix, and how many do."""
         for prefix in name.candidates():
             folders = self.storage.list_folders(prefix)
             if folders:
-                _LOGGER.info("%s* matches %d series; the first is %s", prefix, len(folders), folders[0])
+                _LOGGER.info("the prefix matches %d series", len(folders))
                 return folders[0], len(folders)
         raise SeriesNotFoundError(f"{name.text}*", self.storage.url, "no series begins so")
 

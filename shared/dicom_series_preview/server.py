@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from aws_lambda_powertools.event_handler.http_resolver import HttpResolverLocal
 
+from dicom_series_preview.discreet import texts_withheld
 from dicom_series_preview.errors import OutputError
 from dicom_series_preview.http import HttpRequest
 from dicom_series_preview.http.routes import RESOURCES, register
@@ -46,7 +47,8 @@ def application(api: PreviewApi) -> Asgi:
         if scope.get("raw_path"):
             # A series' name may hold an encoded slash, which the decoded path would take for one of its own.
             request["path"] = scope["raw_path"].decode("ascii")
-        await app(request, _no_body, send)
+        with texts_withheld():
+            await app(request, _no_body, send)
 
     return served
 

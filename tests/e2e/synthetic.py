@@ -17,6 +17,8 @@ import numpy as np
 from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from planted import OF_PATIENTS, PATIENT
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,14 +28,7 @@ SIDE = 64
 SPACING_MM = 2.5
 WIDTH, CENTER = 1024, -500
 MARKER = 6
-PATIENT = {
-    "PatientName": "Zwiebelfisch^Leonora",
-    "PatientID": "PID-4711-0815",
-    "PatientBirthDate": "19470229",
-    "AccessionNumber": "ACC-998877",
-    "InstitutionName": "Klinik am Nordpol",
-}
-SECRETS = ("Zwiebelfisch", "Leonora", "4711-0815", "19470229", "998877", "Nordpol")
+SECRETS = OF_PATIENTS
 UID_ROOT = "1.2.826.0.1.3680043.10.1338"
 
 

@@ -378,7 +378,105 @@ def test_stack_shows_another_stack(local_root: Path, report_of: Callable[..., di
     """`--stack 1` shows the localizer, which the main stack leaves out."""
     report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--stack", 1, "--tile-width", 1)
     assert [tile["file_name"] for tile in report["tiles"]] == ["7c0ffee.dcm"]
-    assert (report["stack"], report["stacks"]) == (1, [40, 1])
+    assert (report["stack"], [stack["slices"] for stack in report["stacks"]]) == (1, [40, 1])
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Path:
+    """A folder in which three patients lie: 4 axial slices, 2 coronal ones, a localizer, and a duplicate."""
+    folder = tmp_path / "root" / "WARD"
+    folder.mkdir(parents=True)
+    coronal = {
+        "SeriesInstanceUID": "1.2.3",
+        "SeriesDescription": "MPR cor",
+        "PatientID": "two",
+        "ImageOrientationPatient": list(make_dicom.CORONAL),
+    }
+    scout = {
+        "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        "SeriesInstanceUID": "1.2.4",
+        "PatientID": "three",
+    }
+    slices = {
+        **{f"a{i}": make_dicom.image(i, PatientID="one", SeriesDescription="Thorax") for i in range(4)},
+        **{f"c{i}": make_dicom.image(10 + i, **coronal) for i in range(2)},
+        "l": make_dicom.image(20, **scout),
+        "z": make_dicom.image(1, PatientID="one", SeriesDescription="Thorax"),
+    }
+    for name, dataset in slices.items():
+        (folder / name).write_bytes(make_dicom.encode(dataset))
+    return folder
+
+
+def test_other_stacks_are_told_in_one_line(ward: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+    """Where a folder holds more than is shown, a line says what, which stack it is, and how to see more."""
+    expected = (
+        "WARD holds 3 stacks, 3 series and 3 patients: this is stack {}; --stack N (0 to 2) shows another, "
+        "--report FILE lists them"
+    )
+    for _ in ("built", "kept"):
+        first, second = succeed("mosaic", ward, "a.webp").lines
+        assert "4 of 4 slices, 1 duplicate, index" in first
+        assert second == expected.format(0)
+    for command in (("get-image", "--position", 0), ("contrast-mosaic", "--contrast", "auto")):
+        name, *options = command
+        assert succeed(name, ward, "a.webp", *options, "--stack", 1).lines[-1] == expected.format(1)
+
+
+def test_one_stack_is_no_matter(tmp_path: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+    """A folder with one stack is told of in the one line that it always was."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.image(1)))
+    (line,) = succeed("mosaic", tmp_path / "one", "a.webp").lines
+    assert "1 of 1 slice, index built" in line
+
+
+def test_the_report_lists_stacks_and_duplicates(ward: Path, report_of: Callable[..., dict[str, Any]]) -> None:
+    """The report lists each stack's series, plane, size, slices and description, and names duplicates."""
+    report = report_of("mosaic", ward, "a.webp")
+    assert (report["series_instance_uids"], report["patient_ids"]) == (3, 3)
+    assert report["duplicates"] == [{"name": "z", "of": "a1"}]
+    told = (
+        "stack",
+        "series_instance_uid",
+        "plane",
+        "axis",
+        "rows",
+        "columns",
+        "slices",
+        "localizer",
+        "description",
+    )
+    assert [tuple(stack[name] for name in told) for stack in report["stacks"]] == [
+        (0, make_dicom.SERIES_UID, "axial", "Z", 4, 6, 4, False, "Thorax"),
+        (1, "1.2.3", "coronal", "Y", 4, 6, 2, False, "MPR cor"),
+        (2, "1.2.4", "axial", "Z", 4, 6, 1, True, ""),
+    ]
+    assert not {"one", "two", "three"} & {
+        str(value) for stack in report["stacks"] for value in stack.values()
+    }
+
+
+def test_two_patients_in_one_series_are_a_warning(
+    tmp_path: Path, succeed: Callable[..., commandline.Outcome]
+) -> None:
+    """A SeriesInstanceUID with two PatientIDs is warned of, from a kept index too, and without them."""
+    (tmp_path / "two").mkdir()
+    for i, patient in enumerate(("Maier-1", "Huber-2")):
+        data = make_dicom.encode(make_dicom.image(i, PatientID=patient))
+        (tmp_path / "two" / str(i)).write_bytes(data)
+    for _ in ("built", "kept"):
+        outcome = succeed("mosaic", tmp_path / "two", "a.webp")
+        assert outcome.lines[0].startswith(
+            "warning: 1 SeriesInstanceUID has objects of more than one PatientID: they may show"
+        )
+        assert "Maier" not in outcome.stderr
+
+
+def test_build_index_tells_of_other_stacks(ward: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+    """The line of a built index counts stacks, series, patients and duplicates."""
+    (line,) = succeed("build-index", ward).lines
+    assert "WARD: 7 slices in 3 stacks, 3 series and 3 patients, 1 duplicate -> " in line
 
 
 def test_untile_shows_the_slices_in_mosaics(

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import lambdas
 import urllib3
 
+import planted
 from dicom_series_preview import cli
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def local_server(roots: Mapping[str, str], environment: Mapping[str, str]) -> It
             yield ask
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        planted.check("the server's log", process.communicate(timeout=60)[1])
 
 
 @contextmanager

@@ -93,6 +93,7 @@ def _noise(folder: str) -> dict[str, bytes]:
                 Columns=side,
                 PixelSpacing=[1.0, 1.0],
                 PixelData=random.integers(0, 4096, (side, side), np.uint16).tobytes(),
+                **synthetic.PATIENT,
             )
         )
         for i in range(25)
@@ -107,7 +108,11 @@ def _cut_off(folder: str) -> dict[str, bytes]:
 
 def _undecodable(folder: str) -> dict[str, bytes]:
     pixels = make_dicom.encapsulate([[b"no film!"]])
-    return {f"{folder}/1.dcm": make_dicom.encode(make_dicom.image(1, PixelData=pixels), MPEG2)}
+    return {
+        f"{folder}/1.dcm": make_dicom.encode(
+            make_dicom.image(1, PixelData=pixels, **synthetic.PATIENT), MPEG2
+        )
+    }
 
 
 @contextmanager
@@ -128,7 +133,7 @@ def provided(moto: servers.Moto) -> Iterator[Archive]:
         main = synthetic.series()
         made.put({f"{SERIES}/{name}": data for name, data in main.objects.items()})
         made.put(_cut_off("one-slice-cut-off") | _noise("noise") | _undecodable("undecodable"))
-        made.put({"reports-only/1.dcm": make_dicom.encode(make_dicom.report(1))})
+        made.put({"reports-only/1.dcm": make_dicom.encode(make_dicom.report(1, **synthetic.PATIENT))})
         made.put({"file-in-the-root.dcm": b"in no series"} | slices("being-indexed"))
         made.put(slices("archive/1.2.840.99.1"), OTHER)
         states.create_state_machine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import planted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +52,9 @@ class Function:
         assert line, self.log.read_text(encoding="utf-8")
         text = self.log.read_text(encoding="utf-8")
         said, self.read = text[self.read :], len(text)
-        return Outcome(json.loads(line), said)
+        outcome = Outcome(json.loads(line), said)
+        outcome.check()
+        return outcome
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,20 @@ class Outcome:
         """What the handler returned."""
         assert "answer" in self.document, self.document
         return self.document["answer"]
+
+    def check(self) -> None:
+        """What is planted stands neither in the log nor in metrics, errors and answers."""
+        planted.check("a function's log", self.said)
+        answer = self.document.get("answer")
+        if answer is None:
+            planted.check("an error", json.dumps(self.document, ensure_ascii=False))
+        elif "statusCode" in answer:
+            body = answer.get("body") or ""
+            encoded = answer.get("isBase64Encoded")
+            planted.check_answer(answer["headers"], base64.b64decode(body) if encoded else body.encode())
+        else:
+            # To a state machine, whose executions know the series.
+            planted.check("an answer", json.dumps(answer), (*planted.OF_PATIENTS, *planted.BUCKETS))
 
     @property
     def lines(self) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ import pytest
 import synthetic
 from lambdas import EVENTS, HERE, PROJECT, event, started
 
+import planted
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -67,14 +69,39 @@ def test_logs(function: str, environment: dict[str, str], tmp_path: Path) -> Non
     lines = [line for outcome in outcomes.values() for line in outcome.lines]
     text = (tmp_path / "log").read_text(encoding="utf-8")
     assert lines
-    assert not [secret for secret in (*synthetic.SECRETS, archive.SERIES) if secret in text]
+    planted.check("the log", text)
     assert all("_aws" in line or {"level", "message", "service"} <= set(line) for line in lines)
     counted = [name for outcome in outcomes.values() for name in outcome.metrics]
     # Those of batches that only pass something on have no metrics of their own: Step Functions counts them.
     assert counted.count("ColdStart") == (function not in ("batch_api", "batch_prepare", "batch_summary"))
     for outcome in outcomes.values():
         answered = json.dumps({k: v for k, v in outcome.document.items() if k != "answer"})
-        assert not [secret for secret in synthetic.SECRETS if secret in answered]
+        planted.check("an error", answered)
+
+
+ODD: dict[str, dict[str, object]] = {
+    "mosaic": {"pathParameters": {"series": planted.FOLDERS[0]}},
+    "image": {"rawPath": "/series/Mustermann-Erika/image", "requestContext": {}},
+    "contrast_mosaic": {"requestContext": "Zwiebelfisch"},
+    "index": {"version": "2.0", "requestContext": {"http": "planted-bucket"}},
+    "batch_api": {"requestContext": {"http": {"Mustermann-Erika": 1}}},
+    "batch_prepare": {"Mustermann-Erika": "planted-bucket"},
+    "batch_item": {"batch": archive.BATCH + "99", "item": {"series": {"Zwiebelfisch": 1}, "root": []}},
+    "batch_summary": {"batch": archive.BATCH + "99", "error": {"Cause": "planted-bucket"}},
+    "index_updates": {"Records": [{"messageId": "m", "Mustermann-Erika": "planted-bucket"}]},
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_nobody_expected(function: str, environment: dict[str, str], tmp_path: Path) -> None:
+    """Whatever an event holds, log and callers learn of a mistake its type and places alone."""
+    with started(function, environment, tmp_path / "log") as run:
+        outcome = run(ODD[function])
+    assert outcome.document["error"] == outcome.document["message"]
+    text = (tmp_path / "log").read_text(encoding="utf-8")
+    assert "failed unexpectedly" in text
+    assert "Traceback" not in text
+    planted.check("the log", text)
 
 
 def test_metrics_of_a_picture(environment: dict[str, str], provided: archive.Archive, tmp_path: Path) -> None:

@@ -160,8 +160,9 @@ def test_frames_without_a_table_share_one_request():
 @pytest.mark.parametrize("table", [(), (0, 20, 44)], ids=["none", "wrong"])
 def test_what_the_whole_object_told_is_enough_for_each_frame(table):
     """When frames came from a whole object, all its frames are located, and each can be fetched alone."""
-    whole = compressed(())
-    held = Held({"a": compressed(table), "b": compressed(), "c": whole[: whole.index(b"three") + 2]})
+    whole = compressed((), SOPInstanceUID="1.3")
+    objects = {"a": compressed(table), "b": compressed(SOPInstanceUID="1.2")}
+    held = Held({**objects, "c": whole[: whole.index(b"three") + 2]})
     found = {}
     frames = list(fetch_frames(held.storage, SERIES, held.slices[1:], Terms(located=found.__setitem__)))
     assert len(frames) == 8
@@ -235,7 +236,7 @@ def test_each_frame_comes_once():
 
 def test_some_frames_cost_some_ranges():
     """Only what was asked for is fetched."""
-    held = Held({name: compressed() for name in "abc"})
+    held = Held({str(i): compressed(SOPInstanceUID=f"1.{i}") for i in range(3)})
     wanted = [held.slices[1], held.slices[8]]
     assert [f.data for f in held.fetch(wanted)] == [CODESTREAMS[1], CODESTREAMS[2]]
     assert len(held.storage.ranges) == 2
@@ -385,11 +386,18 @@ def test_native_pixels_of_a_compressed_syntax(frames):
 # --- the storage
 
 
-@pytest.mark.parametrize("source", [compressed(), compressed(()), make.encode(make.image())])
-def test_another_version_of_an_object_is_an_error(source):
+@pytest.mark.parametrize(
+    "made",
+    [
+        compressed,
+        lambda **uid: compressed((), **uid),
+        lambda **uid: make.encode(make.image(**uid)),
+    ],
+)
+def test_another_version_of_an_object_is_an_error(made):
     """Frames come from the version that the index describes, or the whole request fails."""
-    held = Held({"a": source, "b": source})
-    held.memory.put(f"{SERIES}/b", source)
+    held = Held({"a": made(SOPInstanceUID="1.1"), "b": made(SOPInstanceUID="1.2")})
+    held.memory.put(f"{SERIES}/b", made(SOPInstanceUID="1.2"))
     with pytest.raises(ObjectChangedError):
         held.fetch()
     assert [f.error for f in held.fetch(held.slices[:1])] == [None]
@@ -406,7 +414,7 @@ def test_another_version_of_an_object_is_an_error(source):
 )
 def test_an_object_that_the_storage_withholds_is_an_error_frame(error):
     """A missing or denied object is its own frames' error, and no other's."""
-    held = Held({name: make.encode(make.image(1)) for name in "abc"})
+    held = Held({name: make.encode(make.image(i)) for i, name in enumerate("abc")})
     frames = held.fetch(storage=FailingStorage(held.memory, {f"{SERIES}/b": error}))
     assert [f.error for f in frames] == [None, error, None]
     assert frames[1].data == b""
@@ -506,8 +514,8 @@ def test_no_more_is_under_way_than_there_is_room_for(room, most):
 def test_large_frames_are_not_all_under_way_at_once():
     """Of frames larger than a MiB fewer are fetched at once."""
     side = 4096
-    data = make.encode(make.image(Rows=side, Columns=side, PixelData=bytes(2 * side**2)))
-    held = Held({str(number): data for number in range(4)})
+    slices = [make.image(i, Rows=side, Columns=side, PixelData=bytes(2 * side**2)) for i in range(4)]
+    held = Held({str(number): make.encode(one) for number, one in enumerate(slices)})
     watched = WatchedStorage(held.memory)
     assert [frame.error for frame in fetch_frames(watched, SERIES, held.slices)] == [None] * 4
     assert watched.most == 2 * 2 * side**2

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import make_dicom as make
+from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.errors import (
     AccessDeniedError,
     LimitError,
@@ -17,6 +18,7 @@ from dicom_series_preview.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.frames import Terms, fetch_frames
+from dicom_series_preview.headers import FrameLocation
 from dicom_series_preview.index import SCHEMA_VERSION, Index
 from dicom_series_preview.index.collect import is_read_whole
 from dicom_series_preview.names import SeriesName
@@ -365,6 +367,86 @@ def test_a_listing_without_versions_vouches_for_nothing():
     assert setting.open().source == "cache"
     setting.memory.put("s/9.dcm", make.encode(make.image(9)))
     assert setting.open().headers_read == 5
+
+
+def slice_of(number):
+    """An object that is the same each time."""
+    return make.encode(make.image(number))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"s/9.dcm": slice_of(2)}, id="a duplicate comes behind"),
+        pytest.param({"s/0.dcm": slice_of(2)}, id="a duplicate comes in front"),
+        pytest.param({"s/9.dcm": slice_of(2), "s/2.dcm": None}, id="an object gets another name"),
+        pytest.param({"s/5a.dcm": None}, id="a duplicate goes"),
+        pytest.param({"s/1.dcm": None}, id="the first goes, the duplicate stays"),
+        pytest.param({"s/1.dcm": None, "s/5a.dcm": None}, id="the first and a duplicate go"),
+        pytest.param({"s/1.dcm": None, "s/5a.dcm": None, "s/5b.dcm": None}, id="all of them go"),
+        pytest.param({"s/1.dcm": make.encode(make.image(1, KVP=90))}, id="the first is another now"),
+        pytest.param({"s/5a.dcm": make.encode(make.image(1, KVP=90))}, id="a duplicate is none any more"),
+        pytest.param({"s/2.dcm": slice_of(1)}, id="an image becomes a duplicate"),
+    ],
+)
+def test_duplicates_that_come_and_go(change):
+    """However duplicates come and go, an updated index is as one built anew, and no header is read twice."""
+    setting = Setting({**objects(), "s/5a.dcm": slice_of(1), "s/5b.dcm": slice_of(1)})
+    assert setting.open().headers_read == 6
+    for path, data in change.items():
+        if data is None:
+            setting.memory.delete(path)
+        else:
+            setting.memory.put(path, data)
+    opened = setting.open()
+    assert opened.headers_read == sum(data is not None for data in change.values())
+    fresh = SeriesOpener(setting.memory, None, Limits()).open(SeriesName("s")).index
+    assert opened.index.table.equals(fresh.table)
+    assert opened.index.provenance == fresh.provenance
+    again = setting.open()
+    assert (again.source, again.headers_read) == ("cache", 0)
+    assert again.index.provenance == fresh.provenance
+
+
+# --- the log
+
+
+PLANTED = "Mustermann-Erika"
+
+
+class Unwritable(Wrapper):
+    """Its claims cannot be given back, and what is written twice cannot be written."""
+
+    def delete(self, path):
+        """Refused, with the path."""
+        raise StorageError(f"{self.url}/{path}", "cannot be removed")
+
+
+def test_no_log_names_a_series(caplog):
+    """No line of the log names a series' folder, which may bear a patient's name, or its root."""
+    held = objects(folder=PLANTED)
+    setting = Setting(held, url="s3://planted-bucket")
+    path = f"indices/{PLANTED}_index.parquet"
+    opener = SeriesOpener(
+        setting.storage, IndexCache(Unwritable(setting.cache)), Limits(), single_flight=True
+    )
+    caplog.set_level("DEBUG")
+    setting.cache.put(path, b"no Parquet")
+    opener.open(SeriesName(PLANTED))  # damaged; and its claim stays
+    setting.cache.delete(f"{path}.lock")
+    elsewhere = SeriesOpener(
+        MemoryStorage(held, url="s3://planted-bucket/b"), IndexCache(setting.cache), Limits()
+    )
+    opened = elsewhere.open(SeriesName(PLANTED))  # of another root
+    elsewhere.open(SeriesName("Muster", is_prefix=True))
+    located = {"1.dcm": [FrameLocation(1, 2)]}
+    elsewhere.keep_locations(replace(opened, kept_version="gone"), located)
+    said = [record.getMessage() for record in caplog.records if record.name.endswith(".series")]
+    kinds = ["is built anew", "claim stays", "another root", "prefix matches", "are not kept"]
+    assert all(any(kind in text for text in said) for kind in kinds), said
+    assert not [text for text in said if PLANTED in text or "planted-bucket" in text]
+    # The same digest each time: an operator sees that two lines are of one series.
+    assert {digest_of(PLANTED) in text for text in said if " series " in text} == {True}
 
 
 def test_an_object_replaced_while_it_is_read_is_found_later():

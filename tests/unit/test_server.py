@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import make_dicom
+import planted
 from dicom_series_preview.api import open_api
 from dicom_series_preview.cli import main
 from dicom_series_preview.errors import OutputError
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 SECRET = "Zwiebelfisch^Leonora"
 OBJECTS = {
-    f"{folder}/{i}.dcm": make_dicom.encode(make_dicom.image(i)) for folder in ("S", "a/b") for i in (1, 2)
+    f"{folder}/{i}.dcm": make_dicom.encode(make_dicom.image(i, **planted.PATIENT))
+    for folder in ("S", "a/b")
+    for i in (1, 2)
 }
 
 
@@ -79,7 +82,9 @@ async def ask(
 
     await served(scope, receive, send)
     named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return Answer(sent[0]["status"], named, b"".join(message.get("body", b"") for message in sent[1:]))
+    got = Answer(sent[0]["status"], named, b"".join(message.get("body", b"") for message in sent[1:]))
+    planted.check_answer(got.headers, got.body)
+    return got
 
 
 def answer(path: str, **options: Any) -> Answer:

@@ -251,7 +251,7 @@ def test_another_shape_of_pixels_and_tiles():
     tall = make_dicom.overlay(image(PixelSpacing=[2.0, 1.0], InstanceNumber=2), mask)
     picture = Bench(make_dicom.encode(tall)).pixels(**GREY)
     assert_drawn(picture[:, np.r_[:7, 9:64]], np.repeat(mask, 2, axis=0)[:, np.r_[:7, 9:64]])
-    square = make_dicom.encode(image(ImagePositionPatient=[0, 0, 9], InstanceNumber=9))
+    square = make_dicom.encode(image(ImagePositionPatient=[0, 0, 9], InstanceNumber=9, SOPInstanceUID="1.9"))
     both = Bench(square, make_dicom.encode(tall))
     tile = both.pixels(MosaicRequest, tile_width=2, tile_height=1, **GREY)[:, COLUMNS:]
     assert tile.mean(axis=0)[[17, 18, 40, 60]] == pytest.approx([255, 255, 77, 0], abs=6)

@@ -409,7 +409,7 @@ def test_place_of_each_frame():
     series = objects(enhanced([*groups, turned], orientation_group(**SPACING), **given))
     levels, report = mosaic(series, tile_width=1, tile_height=3, image_width=BLOCK, contrast="50.2/25.1")
     assert [tile.primary_position for tile in report.tiles] == [3, 2, 1]
-    assert report.stacks == (3, 1)
+    assert [stack.slices for stack in report.stacks] == [3, 1]
     ramp = [FORMULAS["LINEAR_EXACT"](Fraction(x), Fraction("25.1"), Fraction("50.2")) for x in (20, 30, 10)]
     assert blocks(levels) == [[level] for level in ramp]
 

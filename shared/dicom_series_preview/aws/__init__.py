@@ -7,10 +7,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dicom_series_preview.discreet import texts_withheld
+from dicom_series_preview.errors import RequestError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+def _guarded(make: Callable[[], Handler]) -> Handler:
+    """A handler of whose failures Lambda, its callers and the logs of both learn the type alone.
+
+    Args:
+        make: Makes the handler. What is wrong with its environment is told: that names the variable alone.
+    """
+    with texts_withheld(but_of=RequestError):
+        handler = make()
+
+    def guarded(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
+        with texts_withheld():
+            return handler(event, context)
+
+    return guarded
 
 
 def http_handler(resource: str) -> Handler:
@@ -21,39 +40,39 @@ def http_handler(resource: str) -> Handler:
     """
     from dicom_series_preview.aws.http_door import handler_of  # noqa: PLC0415 - see the module
 
-    return handler_of(resource.replace("_", "-"))
+    return _guarded(lambda: handler_of(resource.replace("_", "-")))
 
 
 def sqs_handler() -> Handler:
     """S3 events through SQS: the indices of the series that they touch."""
     from dicom_series_preview.aws.sqs_door import handler_of  # noqa: PLC0415 - see the module
 
-    return handler_of()
+    return _guarded(handler_of)
 
 
 def batch_api_handler() -> Handler:
     """`POST /batches` and `GET /batches/{id}`."""
     from dicom_series_preview.aws.batch_door import api_handler  # noqa: PLC0415 - see the module
 
-    return api_handler()
+    return _guarded(api_handler)
 
 
 def batch_prepare_handler() -> Handler:
     """A batch's first step."""
     from dicom_series_preview.aws.batch_door import prepare_handler  # noqa: PLC0415 - see the module
 
-    return prepare_handler()
+    return _guarded(prepare_handler)
 
 
 def batch_item_handler() -> Handler:
     """A batch's step for one series."""
     from dicom_series_preview.aws.batch_door import item_handler  # noqa: PLC0415 - see the module
 
-    return item_handler()
+    return _guarded(item_handler)
 
 
 def batch_summary_handler() -> Handler:
     """A batch's last step."""
     from dicom_series_preview.aws.batch_door import summary_handler  # noqa: PLC0415 - see the module
 
-    return summary_handler()
+    return _guarded(summary_handler)

@@ -86,9 +86,18 @@ class Deployment:
                 # They lie in the deployment's region. Asking would take a cold start 100 ms for each, and ten
                 # seconds where S3 is reached by a private address only.
                 settings = replace(settings, region=self.environment.get("AWS_REGION"))
-            self._opened[url] = open_storage(
-                url, settings, self.environment, allow_cross_host_redirects=False
-            )
+            try:
+                self._opened[url] = open_storage(
+                    url, settings, self.environment, allow_cross_host_redirects=False
+                )
+            except RequestError:
+                if url != self.data and url not in self.roots.values():
+                    raise
+                # Whoever asks, and the log, are told which variable it is and not what it holds.
+                variable = DATA_VARIABLE if url == self.data else ROOTS_VARIABLE
+                raise RequestError(
+                    variable, "holds what is no storage root; give s3://, https:// or a folder"
+                ) from None
         return self._opened[url]
 
     def service(self, alias: str) -> PreviewService:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from dicom_series_preview.aws.environment import deployment
 from dicom_series_preview.aws.logs import function_logger
+from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.http import HttpRequest
 from dicom_series_preview.http.routes import register
 
@@ -89,7 +89,7 @@ def _tell(
         resource=resource,
         status=status,
         problem=problem,
-        series=hashlib.sha256(series.encode()).hexdigest()[:12],
+        series=digest_of(series),
         index=headers.get("preview-index"),
         render=headers.get("preview-render"),
         requests=counts,

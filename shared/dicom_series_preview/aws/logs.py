@@ -6,12 +6,12 @@ import logging
 
 from aws_lambda_powertools import Logger
 
+from dicom_series_preview.discreet import quiet_libraries
+
 
 def function_logger() -> Logger:
-    """Powertools' logger, through whose handler the package's warnings and errors go as well.
-
-    What the package tells below that names series, and a folder may bear a patient's name.
-    """
+    """Powertools' logger, through whose handler the package's warnings and errors go as well."""
+    quiet_libraries()
     logger = Logger()
     package = logging.getLogger("dicom_series_preview")
     package.handlers = list(logger.handlers)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
+from dicom_series_preview.discreet import told
 from dicom_series_preview.errors import NoImageError, PreviewError, SeriesNotFoundError
 from dicom_series_preview.names import SeriesName
 from dicom_series_preview.requests import IndexRequest
@@ -132,8 +133,8 @@ def update_indices(messages: Mapping[str, str], deployment: Deployment) -> Updat
                 for place in places:
                     messages_of.setdefault(place, set()).add(identifier)
                 summary.ignored += not places
-        except ValueError:
-            _LOGGER.exception("a message is no S3 event and goes to the dead-letter queue")
+        except ValueError as error:
+            _LOGGER.error("a message is no S3 event and goes to the dead-letter queue: %s", told(error))  # noqa: TRY400
             summary.failed_messages.add(identifier)
     for (alias, series), identifiers in messages_of.items():
         try:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -24,12 +24,14 @@ from dicom_series_preview.errors import (
 from dicom_series_preview.http.openapi import openapi_document
 from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.values import HttpRequest, HttpResponse
+from dicom_series_preview.index import SCHEMA_VERSION
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.service import CACHEABLE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from dicom_series_preview.index import Index
     from dicom_series_preview.names import SeriesName
     from dicom_series_preview.series import OpenedSeries
     from dicom_series_preview.service import Cost, Plan, PreviewService, Rendered
@@ -181,21 +183,26 @@ class PreviewApi:
         watch = service.watch()
         with watch.phase("index"):
             opened = service.index(asked)
-        etag = f'"{_index_identity(opened, wanted)}"'
+        alias = aliases[0] if aliases else DEFAULT_ROOT_ALIAS
+        etag = f'"{_index_identity(opened, wanted, alias)}"'
         headers = {
             "ETag": etag,
             "Cache-Control": _cache_control(service.storage),
             "Preview-Series": quote(opened.name),
+            "Preview-Stacks": _contents(opened.index),
             "Preview-Index": opened.source,
             **_cost_headers(watch.cost()),
         }
         if _matches(request.headers.get("if-none-match", ""), etag):
             return HttpResponse(304, headers)
-        body = _index_body(opened, wanted)
+        body = _index_body(opened, wanted, alias)
         if len(body) > self.answer_limit_bytes:
             link = None
             if wanted == "parquet" and service.cache is not None:
-                link = service.cache.storage.link(service.cache.path(opened.name), LINK_EXPIRES_S)
+                path = service.cache.served_path(opened.name)
+                link = service.cache.storage.link(path, LINK_EXPIRES_S)
+                if link is not None:
+                    service.cache.storage.put(path, body)
             if link is None:
                 shape = wanted or "a summary"
                 problem = (
@@ -332,8 +339,18 @@ def _picture_headers(plan: Plan) -> dict[str, str]:
         # Header fields are ASCII; names need not be.
         "Preview-Series": quote(plan.opened.name),
         "Preview-Slices": f"{len(plan.slices)}/{len(plan.stack)}",
+        "Preview-Stacks": f"shown={plan.picture.stack}, {_contents(plan.index)}",
         "Preview-Index": plan.opened.source,
     }
+
+
+def _contents(index: Index) -> str:
+    """How many stacks, SeriesInstanceUIDs and PatientIDs a folder holds."""
+    provenance = index.provenance
+    return (
+        f"stacks={len(index.stacks)}, series={provenance.series_instance_uids}, "
+        f"patients={provenance.patient_ids}"
+    )
 
 
 def _cost_headers(cost: Cost) -> dict[str, str]:
@@ -345,26 +362,17 @@ def _cost_headers(cost: Cost) -> dict[str, str]:
     }
 
 
-def _summary(opened: OpenedSeries) -> dict[str, Any]:
+def _summary(opened: OpenedSeries, alias: str) -> dict[str, Any]:
     """What a series holds, in short."""
     index = opened.index
     provenance = index.provenance
-    stacks = []
-    for number, rows in index.stacks.items():
-        first, last = index.slices([int(rows[0]), int(rows[-1])])
-        stacks.append(
-            {
-                "stack": number,
-                "slices": len(rows),
-                "axis": first.primary_axis,
-                "first_position": first.primary_position,
-                "last_position": last.primary_position,
-                "rows": first.pixels.rows,
-                "columns": first.pixels.columns,
-            }
-        )
+    stacks = [asdict(stack) for stack in index.described_stacks()]
+    for stack in stacks:
+        # Free text, in which names occur.
+        del stack["description"]
     return {
         "series": opened.name,
+        "root": alias,
         "matches": opened.matches,
         "fingerprint": provenance.fingerprint,
         "objects": provenance.listed,
@@ -372,19 +380,25 @@ def _summary(opened: OpenedSeries) -> dict[str, Any]:
         "slices": index.slice_count,
         "columns": index.table.column_names,
         "stacks": stacks,
+        "series_instance_uids": provenance.series_instance_uids,
+        "patient_ids": provenance.patient_ids,
         "skipped": [{"name": item.name, "reason": item.reason} for item in provenance.skipped],
+        "duplicates": [{"name": one.name, "of": one.of} for one in provenance.duplicates],
         "notes": list(provenance.notes),
+        "warnings": list(provenance.warnings),
     }
 
 
-def _index_identity(opened: OpenedSeries, wanted: str) -> str:
+def _index_identity(opened: OpenedSeries, wanted: str, alias: str) -> str:
     """A digest of all that decides an answer's bytes."""
     provenance = opened.index.provenance
     # What could not be read for now is no part of the listing's fingerprint.
     for_now = [item.name for item in provenance.skipped if item.transient]
     parts = (
         CACHEABLE_VERSION,
+        SCHEMA_VERSION,
         wanted,
+        alias,
         opened.name,
         opened.matches,
         provenance.fingerprint,
@@ -394,12 +408,14 @@ def _index_identity(opened: OpenedSeries, wanted: str) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 
 
-def _index_body(opened: OpenedSeries, wanted: str) -> bytes:
+def _index_body(opened: OpenedSeries, wanted: str, alias: str) -> bytes:
+    """An answer's bytes: the root is told by its alias, as its URL is the deployment's own business."""
     if not wanted:
-        return json.dumps(_summary(opened), ensure_ascii=False).encode()
+        return json.dumps(_summary(opened, alias), ensure_ascii=False).encode()
+    index = opened.index.with_root(alias)
     if wanted == "parquet":
-        return opened.index.to_parquet()
-    rows = [_plain(row) for row in opened.index.table.to_pylist()]
+        return index.to_parquet()
+    rows = [_plain(row) for row in index.table.to_pylist()]
     if wanted == "jsonl":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     return json.dumps(rows, ensure_ascii=False).encode()

@@ -44,7 +44,7 @@ _PICTURE = (
     ),
     _query("image_width", _integer(DEFAULT_IMAGE_WIDTH, 1), "Width of each image in pixels."),
     _query("quality", _integer(DEFAULT_QUALITY, 0, 100), "0 (smallest) to 100 (best)."),
-    _query("stack", _integer(0, 0), "Which stack of the series."),
+    _query("stack", _integer(0, 0), "Which stack of the series; the index lists them."),
     _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
     _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
 )
@@ -112,6 +112,20 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
         ),
     ),
 }
+_HEADERS = {
+    "Preview-Series": "The folder that was found, percent-encoded.",
+    "Preview-Stacks": "shown=0, stacks=4, series=3, patients=2: which stack a picture shows, and how many "
+    "stacks, SeriesInstanceUIDs and PatientIDs the folder holds. The parameter stack chooses another.",
+    "Preview-Index": "cache, updated or built.",
+    "Preview-Requests": "Requests made of the storage.",
+    "Preview-Bytes": "Bytes received of it.",
+}
+_PICTURE_HEADERS = {
+    "Preview-Slices": "Slices shown / slices of the stack.",
+    "Preview-Render": "made or kept.",
+    "Preview-Failed-Tiles": "How many tiles could not be shown, where there are any.",
+    "Preview-Warnings": "How many warnings there are of a picture that was made, where there are any.",
+}
 _INDEX_TYPES = ("application/json", "application/jsonl", "application/vnd.apache.parquet")
 _OF_PICTURES = {406, 415}
 
@@ -158,12 +172,21 @@ def _operation(name: str) -> dict[str, Any]:
         "summary": summary,
         "parameters": [series, *parameters],
         "responses": {
-            "200": {"description": summary, "content": index if name == "index" else pictures},
+            "200": {
+                "description": summary,
+                "headers": _headers(of_picture=name != "index"),
+                "content": index if name == "index" else pictures,
+            },
             "303": {"description": "The answer is large and is to be fetched from Location."},
             "304": {"description": "Nothing has changed since the version that If-None-Match names."},
             **_problems(statuses),
         },
     }
+
+
+def _headers(*, of_picture: bool) -> dict[str, Any]:
+    told = _PICTURE_HEADERS | _HEADERS if of_picture else _HEADERS
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}
 
 
 def _batch_paths() -> dict[str, Any]:

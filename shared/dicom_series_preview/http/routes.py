@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
 
+from dicom_series_preview.discreet import told
 from dicom_series_preview.http.problems import NO_SUCH_RESOURCE, UNEXPECTED, plain_response
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def answer_mistakes(app: ApiGatewayResolver) -> None:
     def broken(error: Exception) -> Response[Any]:
         # What is not an error of ours is a mistake of ours. The log says where; the message may hold a
         # header's values, and is told to nobody.
-        places = "".join(traceback.format_tb(error.__traceback__))
-        _LOGGER.error("a request failed unexpectedly: %s\n%s", type(error).__name__, places)
+        _LOGGER.error("a request failed unexpectedly: %s", told(error))
         return as_response(plain_response(UNEXPECTED))
 
     app.not_found(unknown)

@@ -3,8 +3,9 @@
 from dicom_series_preview.index.build import build
 from dicom_series_preview.index.collect import FIRST_RANGE_BYTES, HeaderReader, is_passed_over
 from dicom_series_preview.index.read import DamagedIndexError, Index, Part, Slice, origin
-from dicom_series_preview.index.records import Provenance, Record, Skipped, fingerprint
+from dicom_series_preview.index.records import Duplicate, Provenance, Record, Skipped, fingerprint
 from dicom_series_preview.index.schema import FIXED_COLUMNS, SCHEMA_VERSION
+from dicom_series_preview.index.stacks import Stack, told
 from dicom_series_preview.index.untile import untiled
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "FIXED_COLUMNS",
     "SCHEMA_VERSION",
     "DamagedIndexError",
+    "Duplicate",
     "HeaderReader",
     "Index",
     "Part",
@@ -19,9 +21,11 @@ __all__ = [
     "Record",
     "Skipped",
     "Slice",
+    "Stack",
     "build",
     "fingerprint",
     "is_passed_over",
     "origin",
+    "told",
     "untiled",
 ]

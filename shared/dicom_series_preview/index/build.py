@@ -35,6 +35,7 @@ from dicom_series_preview.headers import (
     tag_key,
     to_json,
 )
+from dicom_series_preview.index.duplicates import told_apart
 from dicom_series_preview.index.levels import WHOLE_SLIDE_IMAGE, Place, is_aside, places_of
 from dicom_series_preview.index.records import FrameElements, Provenance, Record, sequence_items
 from dicom_series_preview.index.remarks import NUMBERS, number_remark, object_remarks
@@ -51,6 +52,7 @@ from dicom_series_preview.index.schema import (
     element_description,
     field_metadata,
 )
+from dicom_series_preview.index.stacks import names_a_localizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,7 +68,6 @@ CONSTANTS_KEY = b"dicom_series_preview.constant_elements"
 # Tags in numbers: asking the dictionary would import it wherever an index is only read.
 _IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID = 0x00080008, 0x00089007, 0x00080016
 _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID = 0x00200012, 0x0020000E
-_LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 # The palette's descriptors and data, then its segmented data, each of red, green and blue.
 _PALETTE_TAGS = tuple(first + colour for first in (0x00281101, 0x00281201, 0x00281221) for colour in range(3))
 
@@ -175,8 +176,9 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
 
     Args:
         records: One an object, in any order.
-        provenance: What the index says of itself; its notes are those of the order.
+        provenance: What the index says of itself; what building it finds is put into it.
     """
+    records, provenance = told_apart(records, provenance)
     slices = slices_of(records)
     varying = _varying([row for members in slices for row in members])
     arrangement = arrange(_arrangeable(records, _Rows.of([members[0] for members in slices], varying)))
@@ -364,7 +366,7 @@ def _text(element: Element | None) -> str:
 
 
 def _names_a_localizer(element: Element | None) -> bool:
-    return any(str(word).upper() in _LOCALIZER_WORDS for word in all_values(element))
+    return names_a_localizer(all_values(element))
 
 
 def _first_numbers(rows: _Rows, candidates: Sequence[int]) -> NDArray[np.float64]:

@@ -134,8 +134,12 @@ def is_slide(elements: Mapping[int, Element]) -> bool:
 
 def is_aside(elements: Mapping[int, Element]) -> bool:
     """Whether an object shows a slide's label, or the slide as it lies there (PS3.3 C.8.12.4.1.1)."""
-    words = all_values(elements.get(_IMAGE_TYPE))
-    return is_slide(elements) and ("LABEL" in words or "OVERVIEW" in words)
+    return names_an_aside(str(_first(elements, _SOP_CLASS_UID)), all_values(elements.get(_IMAGE_TYPE)))
+
+
+def names_an_aside(sop_class_uid: str, image_type: Sequence[object]) -> bool:
+    """Whether SOPClassUID and ImageType tell of a slide's label or overview."""
+    return sop_class_uid == WHOLE_SLIDE_IMAGE and ("LABEL" in image_type or "OVERVIEW" in image_type)
 
 
 def _first(elements: Mapping[int, Element], tag: int) -> Any:  # noqa: ANN401 - the type follows from the VR

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicom_series_preview.errors import PreviewError
+from dicom_series_preview.geometry import plane_of
 from dicom_series_preview.headers import (
     BULK_VRS,
     PER_FRAME_FUNCTIONAL_GROUPS,
@@ -42,7 +43,8 @@ from dicom_series_preview.index.build import (
     tag_of_field,
 )
 from dicom_series_preview.index.labels import coloured_labels
-from dicom_series_preview.index.records import Provenance, Record, Skipped
+from dicom_series_preview.index.levels import names_an_aside
+from dicom_series_preview.index.records import Duplicate, Provenance, Record, Skipped
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
@@ -51,10 +53,11 @@ from dicom_series_preview.index.schema import (
     PART_COLUMNS,
     SCHEMA_VERSION,
 )
+from dicom_series_preview.index.stacks import Stack, names_a_localizer, told
 from dicom_series_preview.selection import SortedStack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pydicom import Dataset
 
@@ -207,6 +210,10 @@ class Index:
             limit=document["limit"],
             skipped=tuple(Skipped(**skipped) for skipped in document["skipped"]),
             notes=tuple(document["notes"]),
+            duplicates=tuple(Duplicate(**one) for one in document["duplicates"]),
+            series_instance_uids=document["series_instance_uids"],
+            patient_ids=document["patient_ids"],
+            warnings=tuple(document["warnings"]),
         )
 
     @cached_property
@@ -231,6 +238,16 @@ class Index:
     def slice_count(self) -> int:
         """Slices in all stacks."""
         return sum(len(rows) for rows in self.stacks.values())
+
+    def described_stacks(self) -> list[Stack]:
+        """What tells the stacks apart, in the order of their numbers."""
+        # Once: the table makes its list of names anew each time that it is asked.
+        columns = dict(zip(self.table.column_names, self.table.columns, strict=True))
+
+        def cell(name: str, row: int) -> Any:  # noqa: ANN401 - one of Arrow's values
+            return columns[name][row].as_py() if name in columns else None
+
+        return [_stack(number, rows.tolist(), cell, self.constants) for number, rows in self.stacks.items()]
 
     def sorted_stack(self, number: int) -> SortedStack:
         """One stack's positions and times, in display order.
@@ -344,6 +361,26 @@ class Index:
             table = table.set_column(at, table.schema.field(at), pa.array(cells[column], pa.int64()))
         return Index(table)
 
+    def with_root(self, name: str) -> Index:
+        """The same index, which tells its storage root by another name than its URL.
+
+        Args:
+            name: What it says instead.
+        """
+        table, column = self.table, BY_NAME["StorageRoot"]
+        at = table.schema.get_field_index(column.name)
+        table = table.set_column(at, column.field(), pa.array([name] * table.num_rows, column.type))
+        metadata = dict(table.schema.metadata)
+        document = {**json.loads(metadata[PROVENANCE_KEY]), "root": name}
+        text = json.dumps(document, ensure_ascii=False)
+        return Index(table.replace_schema_metadata({**metadata, PROVENANCE_KEY: text}))
+
+    @property
+    def contents(self) -> str:
+        """What the folder holds, in words: its stacks, and series and patients where there are several."""
+        provenance = self.provenance
+        return told(len(self.stacks), provenance.series_instance_uids, provenance.patient_ids)
+
     def header(self, row: int) -> Dataset:
         """The header of the object that a row belongs to, binary values aside, as the object holds it.
 
@@ -358,8 +395,15 @@ class Index:
         """What the index was built from, to build it anew without reading a header.
 
         Args:
-            names: Only these objects; None for all.
+            names: Only these objects; None for all, duplicates among them.
         """
+        records = self._records(names)
+        duplicates = self.provenance.duplicates if names is None else ()
+        by_name = {record.name: record for record in records} if duplicates else {}
+        return records + [replace(by_name[one.of], name=one.name, version=one.version) for one in duplicates]
+
+    def _records(self, names: Sequence[str] | None) -> list[Record]:
+        """The records of the objects that have rows."""
         rows_of: dict[str, list[int]] = {}
         wanted = None if names is None else set(names)
         for row, name in enumerate(self.table["FileName"].to_pylist()):
@@ -403,6 +447,47 @@ class Index:
                 )
             )
         return records
+
+
+_SOP_CLASS_UID, _SERIES_DESCRIPTION = 0x00080016, 0x0008103E
+
+
+def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], constants: Item) -> Stack:
+    """What tells a stack from others.
+
+    Args:
+        number: Its number.
+        rows: The rows of its slices.
+        cell: A column's value in a row, None where there is no such column.
+        constants: The elements that are no columns.
+    """
+    first, last = rows[0], rows[-1]
+
+    def text(tag: int, keyword: str) -> str:
+        constant = constants.get(tag)
+        value = cell(keyword, first) if constant is None else constant.first
+        value = value[0] if isinstance(value, list) and value else value
+        return value.strip() if isinstance(value, str) else ""
+
+    own_type = cell("ImageType", first) or ()
+    image_type = tuple(word for word in (*own_type, *(cell("FrameType", first) or ())) if word)
+    aside = names_an_aside(text(_SOP_CLASS_UID, "SOPClassUID"), own_type)
+    cosines = cell("ImageOrientationPatient", first)
+    return Stack(
+        stack=number,
+        series_instance_uid=cell("SeriesInstanceUID", first) or "",
+        modality=cell("Modality", first) or "",
+        image_type=image_type,
+        plane=plane_of(cosines) if cosines else "",
+        axis=cell("PrimaryAxis", first),
+        first_position=cell("PrimaryPosition", first),
+        last_position=cell("PrimaryPosition", last),
+        rows=cell("SliceRows", first) or cell("Rows", first),
+        columns=cell("SliceColumns", first) or cell("Columns", first),
+        slices=len(rows),
+        localizer=names_a_localizer(image_type) or aside,
+        description=text(_SERIES_DESCRIPTION, "SeriesDescription"),
+    )
 
 
 _FRAME_COLUMNS = ("FrameNumber", "FrameOffset", "FrameLength")

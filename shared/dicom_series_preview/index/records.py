@@ -74,6 +74,12 @@ class Record:
             pixel_surplus=header.pixel_surplus,
         )
 
+    def text(self, tag: int) -> str:
+        """The first value of one of its elements as text, without the spaces around it; empty without one."""
+        element = self.elements.get(tag)
+        value = element.first if element is not None else None
+        return str(value).strip() if value is not None else ""
+
     def frames(self) -> list[Mapping[int, Element]]:
         """For each frame the elements that hold for it; those of the object where it has no image.
 
@@ -150,8 +156,23 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An object that has no row of its own: it is the same as one that has.
+
+    Attributes:
+        name: Its path below the series' folder.
+        of: The path of the object whose copy it is, the first of them by name.
+        version: Its version, so that it is not read again before it changes.
+    """
+
+    name: str
+    of: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
-    """What an index says of itself.
+    """What an index says of itself; `notes` and what follows are what building it finds.
 
     Attributes:
         series: The series as addressed.
@@ -161,6 +182,10 @@ class Provenance:
         limit: The build's limit, or None for a whole index.
         skipped: The objects that are not in it.
         notes: What a reader should know of the order.
+        duplicates: The objects that are the same as others, which are shown instead.
+        series_instance_uids: How many different SeriesInstanceUIDs its objects have.
+        patient_ids: How many different PatientIDs they have.
+        warnings: What a viewer of any of its pictures should know.
     """
 
     series: str
@@ -170,6 +195,10 @@ class Provenance:
     limit: int | None = None
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    duplicates: tuple[Duplicate, ...] = ()
+    series_instance_uids: int = 0
+    patient_ids: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def fingerprint(listing: list[ObjectInfo]) -> str:

@@ -118,6 +118,7 @@ FIXED_COLUMNS = (
     Column("ModalityLUTSequence", pa.utf8(), "Modality LUT as DICOM JSON", 0x00283000),
     Column("VOILUTSequence", pa.utf8(), "VOI LUTs as DICOM JSON", 0x00283010),
     Column("Palette", pa.utf8(), "Palette colour tables as DICOM JSON"),
+    Column("SeriesInstanceUID", pa.utf8(), "Unique identifier of the series as DICOM has it", 0x0020000E),
     Column("Modality", pa.utf8(), "Modality", 0x00080060),
     Column("ImageType", pa.list_(pa.utf8()), "Kind of image: value 3 tells localizers", 0x00080008),
     Column("FrameType", pa.list_(pa.utf8()), "Kind of image, of a frame of its own", 0x00089007),

@@ -64,7 +64,7 @@ def untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
     """
     if MOSAIC_COLUMNS[0].name not in index.table.column_names:
         return index, ("untile has no effect: the series has no mosaic",)
-    records = index.records()
+    records = index.records(index.table["FileName"].to_pylist())
     slices = slices_of(records)
     whole = arrangeable(records, slices)
     grids, warnings = _grids(records, slices, whole)

@@ -167,13 +167,16 @@ class PreviewService:
             headers_read=opened.headers_read,
             stack=picture.stack,
             slices=len(plan.stack),
-            stacks=tuple(len(rows) for rows in plan.index.stacks.values()),
+            stacks=tuple(plan.index.described_stacks()),
+            series_instance_uids=provenance.series_instance_uids,
+            patient_ids=provenance.patient_ids,
             width=image.shape[1],
             height=image.shape[0],
             tile_width=plan.tile[0],
             tile_height=plan.tile[1],
             tiles=tuple(reported),
             skipped=(*provenance.skipped, *_without_image(opened.index)),
+            duplicates=provenance.duplicates,
             notes=plan.index.provenance.notes,
             warnings=(*plan.warnings, *warnings, *_unusual_orientation(plan)),
             cost=watch.cost(),
@@ -308,6 +311,7 @@ class Plan:
         """
         picture = request.picture
         index, warnings = untiled(opened.index) if picture.untile else (opened.index, ())
+        warnings = (*opened.index.provenance.warnings, *warnings)
         if not index.stacks:
             raise NoImageError(opened.name, opened.storage.url, _no_image(opened))
         if picture.stack == 0 and 0 not in index.stacks:

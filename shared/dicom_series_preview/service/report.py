@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.errors import LimitError, counted
+from dicom_series_preview.index import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dicom_series_preview.index import Skipped
+    from dicom_series_preview.index import Duplicate, Skipped, Stack
     from dicom_series_preview.storage import Storage
 
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,16 @@ class Report:
         headers_read: Objects whose header was read for this.
         stack: The stack shown.
         slices: Slices in that stack.
-        stacks: Slices in each stack of the series.
+        stacks: What tells the series' stacks apart.
+        series_instance_uids: How many different SeriesInstanceUIDs the folder's objects have.
+        patient_ids: How many different PatientIDs they have.
         width: Of the picture in pixels.
         height: Of the picture in pixels.
         tile_width: In pixels.
         tile_height: In pixels.
         tiles: What is shown, row by row.
         skipped: The series' objects that cannot be shown, and why.
+        duplicates: The objects that are the same as others, which are shown instead.
         notes: What a reader should know of the order.
         warnings: What a viewer of the picture should know.
         cost: What it took.
@@ -130,13 +134,16 @@ class Report:
     headers_read: int
     stack: int
     slices: int
-    stacks: tuple[int, ...]
+    stacks: tuple[Stack, ...]
+    series_instance_uids: int
+    patient_ids: int
     width: int
     height: int
     tile_width: int
     tile_height: int
     tiles: tuple[ReportedTile, ...]
     skipped: tuple[Skipped, ...]
+    duplicates: tuple[Duplicate, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     cost: Cost
@@ -149,6 +156,7 @@ class Report:
             **asdict(self),
         }
         document["skipped"] = [{"name": item.name, "reason": item.reason} for item in self.skipped]
+        document["duplicates"] = [{"name": one.name, "of": one.of} for one in self.duplicates]
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
     def summary(self) -> str:
@@ -156,10 +164,22 @@ class Report:
         shown = len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
         cost = self.cost
         skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
+        skipped += f", {counted(len(self.duplicates), 'duplicate')}" if self.duplicates else ""
         prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
         picture = f"{prefix}{self.width} x {self.height}, {shown} of {counted(self.slices, 'slice')}{skipped}"
         requests = f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB"
         return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
+
+    def choice(self) -> str:
+        """In one line what else the folder holds, and how to see it; empty where it is one stack."""
+        if len(self.stacks) < 2:
+            return ""
+        found = told(len(self.stacks), self.series_instance_uids, self.patient_ids)
+        numbers = f"{self.stacks[0].stack} to {self.stacks[-1].stack}"
+        return (
+            f"{self.series} holds {found}: this is stack {self.stack}; --stack N ({numbers}) shows another, "
+            "--report FILE lists them"
+        )
 
 
 class Stopwatch:

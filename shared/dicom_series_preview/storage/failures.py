@@ -35,6 +35,7 @@ _KINDS = {"Connect": "no connection", "Timeout": "timed out"}
 _NOISE = re.compile(
     r"<.*"  # the server's answer
     r"|\bhttps?://\S+"  # addresses may hold signatures
+    r"|\b(at|for) (path|location) .*?(?=: |$)|\"[^\"]*\""  # the object's key: the error says which it is
     r"|^The operation lacked .* credential provider: "
     r"|^Generic \w+ error: |Error performing (list request: Error performing )?"
     r"|, max_retries: \d+, retry_timeout: \w+"

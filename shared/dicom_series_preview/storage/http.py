@@ -252,9 +252,7 @@ class HttpStorage:
         version = _version(wanted, response.headers)
         if wanted.version and version and _opaque(version) != _opaque(wanted.version):
             raise ObjectChangedError(url)
-        data, size = (
-            self._part(wanted, response, url) if status == 206 else self._whole(wanted, response, url)
-        )
+        data, size = self._part(wanted, response, url) if status == 206 else self._whole(wanted, response)
         if wanted.end is not None:
             data = data[: max(wanted.end - wanted.start, 0)]
         return Fetched(wanted, data, size, version)
@@ -279,7 +277,7 @@ class HttpStorage:
             raise TransientError("the server sent a part of the range")
         return self._body(response, 0, end - wanted.start), size
 
-    def _whole(self, wanted: ByteRange, response: BaseHTTPResponse, url: str) -> tuple[bytes, int]:
+    def _whole(self, wanted: ByteRange, response: BaseHTTPResponse) -> tuple[bytes, int]:
         """The range, out of a whole object: the server ignores Range, or the range is the whole."""
         chunked = "Transfer-Encoding" in response.headers  # then a length counts for nothing (RFC 9112 6.3)
         length = "" if chunked else response.headers.get("Content-Length", "")
@@ -287,11 +285,11 @@ class HttpStorage:
             size = int(length)
             end = size if wanted.end is None else min(wanted.end, size)
             if wanted.start or end < size:
-                self._warn_once(url)
+                self._warn_once()
             return self._body(response, wanted.start, end), size
         # Without a length, the object has to be read to its end to know where that is.
         if wanted.start or wanted.end is not None:
-            self._warn_once(url)
+            self._warn_once()
         return self._kept(response, wanted.start, math.inf if wanted.end is None else wanted.end, math.inf)
 
     def _body(self, response: BaseHTTPResponse, start: int, end: int) -> bytes:
@@ -314,11 +312,11 @@ class HttpStorage:
             position += len(piece)
         return kept[0] if len(kept) == 1 else b"".join(kept), position
 
-    def _warn_once(self, url: str) -> None:
+    def _warn_once(self) -> None:
         with self._lock:
             first, self._warned = not self._warned, True
         if first:
-            logger.warning("%s: the server ignores Range; whole objects are transferred", url)
+            logger.warning("the web server ignores Range; whole objects are transferred")
 
 
 def open_http(

@@ -161,13 +161,9 @@ class HttpClient:
         if not location or there.scheme not in _DEFAULT_PORTS:
             raise StorageError(asked, "redirected to nowhere")
         if here.scheme == "https" and there.scheme == "http":
-            raise StorageError(
-                asked, f"redirected from https to http on {there.hostname}, which is not followed"
-            )
+            raise StorageError(asked, "redirected from https to http, which is not followed")
         if not _same_host(url, target) and not self._allow_cross_host_redirects:
-            raise StorageError(
-                asked, f"{here.netloc} redirects to another host, {_host(target)}: not followed"
-            )
+            raise StorageError(asked, "redirected to another host, which is not followed")
         return target
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+import re
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -132,7 +133,7 @@ def bucket_region(bucket: str, environment: Mapping[str, str], address: str = RE
         try:
             answer = pool.request("HEAD", f"{address}/{bucket}", retries=False, redirect=False, timeout=5.0)
         except HTTPError as error:
-            logger.debug("the region of bucket %s cannot be asked for: %s", bucket, type(error).__name__)
+            logger.debug("a bucket's region cannot be asked for: %s", type(error).__name__)
             return None
     return answer.headers.get("x-amz-bucket-region")
 
@@ -197,7 +198,7 @@ class S3Storage(ObjectStoreStorage):
         try:
             return self._list(folder, most, meter)
         except InvalidPathError:
-            logger.debug("%s holds keys that obstore cannot list", url)
+            logger.debug("a folder holds keys that obstore cannot list")
             return self._list_with_boto3(folder, url, most, meter)
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
@@ -261,7 +262,9 @@ class S3Storage(ObjectStoreStorage):
 
 
 def _sentence(error: Exception) -> str:
-    return str(error).partition("\n")[0].partition("?")[0][:200]
+    """One short line about an error of boto3's: no address."""
+    line = re.sub(r":? ?\"?\bhttps?://[^\s\"]+\"?", "", str(error).partition("\n")[0])
+    return line.partition("?")[0][:200]
 
 
 def _environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3Config | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import urllib3
-from bench import MPEG2, PICTURES, RESOURCES, Bench, assert_discreet, one, planted, problem, slices
+from bench import MPEG2, PICTURES, RESOURCES, ROOT, Bench, assert_discreet, one, problem, slices, with_patient
 from PIL import Image
 
 import doubles
@@ -82,7 +82,7 @@ def test_what_a_picture_lacks_is_counted() -> None:
 @pytest.mark.parametrize("resource", PICTURES)
 def test_overlays_are_drawn_where_the_query_says_so(resource: str) -> None:
     """`overlays=true` is another picture under another ETag; anything but true and false is refused."""
-    marked = make_dicom.overlay(planted(1), np.eye(4, 6, dtype=bool))
+    marked = make_dicom.overlay(with_patient(1), np.eye(4, 6, dtype=bool))
     bench = Bench({"S/1.dcm": make_dicom.encode(marked)})
     asked = [
         PICTURES[resource],
@@ -299,8 +299,8 @@ def test_a_kept_picture_of_an_immutable_root_costs_the_root_nothing() -> None:
 
 def test_the_name_of_a_kept_picture_tells_nothing() -> None:
     """Pictures lie under a digest: neither series nor patient stands in an object's name."""
-    bench = Bench(slices("Zwiebelfisch"))
-    bench.ok("mosaic", "format=jpeg", series="Zwiebelfisch")
+    bench = Bench(slices("Mustermann-Erika"))
+    bench.ok("mosaic", "format=jpeg", series="Mustermann-Erika")
     (path,) = bench.renders.puts
     assert re.fullmatch(r"renders/([0-9a-f]{2})/\1[0-9a-f]{38}\.jpg", path)
 
@@ -542,7 +542,7 @@ def test_nothing_of_a_patient_is_told() -> None:
     objects = {
         **slices(),
         **FAILING,
-        "S/9.dcm": make_dicom.encode(planted(9, PixelData=make_dicom.encapsulate([[b"x"]])), MPEG2),
+        "S/9.dcm": make_dicom.encode(with_patient(9, PixelData=make_dicom.encapsulate([[b"x"]])), MPEG2),
     }
     bench = Bench(objects)
     queries = [
@@ -554,3 +554,100 @@ def test_nothing_of_a_patient_is_told() -> None:
     ]
     for resource, query in queries:
         assert_discreet(bench.get(resource, query))
+
+
+# --- what else lies in the folder
+
+
+def mixed() -> dict[str, bytes]:
+    """Three patients' objects in one folder: 4 axial slices, a coronal one, a localizer, a report, a copy."""
+    coronal = with_patient(
+        20,
+        PatientID="PID-2",
+        SeriesInstanceUID="1.2.3",
+        ImageOrientationPatient=list(make_dicom.CORONAL),
+    )
+    scout = with_patient(30, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    report = make_dicom.report(40, PatientID="PID-3")
+    report.SeriesInstanceUID = "1.2.4"
+    others = {"S/c": coronal, "S/l": scout, "S/r": report, "S/again": with_patient(1)}
+    return {**slices(), **{name: make_dicom.encode(data) for name, data in others.items()}}
+
+
+@pytest.mark.parametrize("resource", PICTURES)
+def test_other_stacks_are_told_by_every_answer_with_a_picture(resource: str) -> None:
+    """Made, kept or unchanged: an answer tells which stack is shown of how many, series and patients too."""
+    bench = Bench(mixed())
+    made, kept = bench.ok(resource), bench.ok(resource)
+    assert [made.headers["Preview-Render"], kept.headers["Preview-Render"]] == ["made", "kept"]
+    unchanged = bench.get(resource, if_none_match=made.headers["ETag"])
+    expected = "shown=0, stacks=3, series=3, patients=3"
+    assert [one.headers["Preview-Stacks"] for one in (made, kept, unchanged)] == [expected] * 3
+    query = f"{PICTURES[resource]}&stack=1"
+    assert bench.ok(resource, query).headers["Preview-Stacks"] == "shown=1, stacks=3, series=3, patients=3"
+    assert Bench().ok(resource).headers["Preview-Stacks"] == "shown=0, stacks=1, series=1, patients=1"
+
+
+def test_other_stacks_cost_no_request() -> None:
+    """What else lies in the folder is known from the index: a kept picture costs one listing, as any."""
+    bench = Bench(mixed())
+    bench.ok("mosaic")
+    bench.reset()
+    assert bench.ok("mosaic").headers["Preview-Stacks"].startswith("shown=0, stacks=3")
+    assert (bench.storage.lists, bench.pixel_requests()) == (1, 0)
+    assert bench.cache.gets == ["indices/S_index.parquet"]
+
+
+def test_the_summary_lists_stacks_and_duplicates() -> None:
+    """The summary tells each stack's series, plane, size and slices, and names duplicates; no free text."""
+    response = Bench(mixed()).ok("index")
+    assert_discreet(response)
+    assert response.headers["Preview-Stacks"] == "stacks=3, series=3, patients=3"
+    document = json.loads(response.body)
+    assert (document["root"], document["series_instance_uids"], document["patient_ids"]) == ("default", 3, 3)
+    assert document["duplicates"] == [{"name": "again", "of": "1.dcm"}]
+    assert [
+        (stack["stack"], stack["slices"], stack["plane"], stack["localizer"], stack["series_instance_uid"])
+        for stack in document["stacks"]
+    ] == [
+        (0, 4, "axial", False, make_dicom.SERIES_UID),
+        (1, 1, "coronal", False, "1.2.3"),
+        (2, 1, "axial", True, make_dicom.SERIES_UID),
+    ]
+    assert not [stack for stack in document["stacks"] if "description" in stack]
+
+
+def test_two_patients_in_one_series_are_a_warning() -> None:
+    """A SeriesInstanceUID with two PatientIDs is warned of, without them."""
+    bench = Bench({**slices(count=2), "S/9.dcm": make_dicom.encode(with_patient(9, PatientID="PID-2"))})
+    assert bench.ok("mosaic").headers["Preview-Warnings"] == "1"
+    (warning,) = json.loads(bench.ok("index").body)["warnings"]
+    assert "more than one PatientID" in warning
+    assert "PID" not in warning
+
+
+@pytest.mark.parametrize("form", ["parquet", "json", "jsonl"])
+def test_the_index_tells_its_root_by_the_alias(form: str) -> None:
+    """Strangers learn neither bucket nor prefix from an index: its root goes by the deployment's alias."""
+    bench = Bench(roots={"other": MemoryStorage(slices(), url="s3://planted-bucket/x")})
+    for alias in ("default", "other"):
+        body = bench.ok("index", f"format={form}&root={alias}").body
+        if form == "parquet":
+            rows = pq.read_table(io.BytesIO(body)).to_pylist()
+        else:
+            rows = json.loads(body) if form == "json" else [json.loads(line) for line in body.splitlines()]
+        assert {row["StorageRoot"] for row in rows} == {alias}
+    # What is kept tells where it is from, so that no other root's is taken for it.
+    kept = pq.read_table(io.BytesIO(bench.cache.inner.get("indices/S_index.parquet").data))
+    assert set(kept["StorageRoot"].to_pylist()) == {ROOT}
+
+
+def test_a_link_to_a_large_index_leads_to_one_that_tells_no_root(s3_root: Storage) -> None:
+    """The copy that a link leads to tells the alias too, and goes when the index does."""
+    bench = Bench(cache=doubles.CountingStorage(s3_root), answer_limit_bytes=100)
+    link = bench.get("index", "format=parquet").headers["Location"]
+    table = pq.read_table(io.BytesIO(urllib3.request("GET", link).data))
+    assert table["StorageRoot"].to_pylist() == ["default"] * 4
+    assert "clinics-bucket" not in str(table.schema.metadata)
+    IndexCache(s3_root).forget("S")
+    assert urllib3.request("GET", link).status == 404
