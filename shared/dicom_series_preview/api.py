@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview.encode import ImageFormat, write_atomically
 from dicom_series_preview.errors import OutputError, RequestError
 from dicom_series_preview.names import SeriesName
-from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
-from dicom_series_preview.series import IndexCache, SeriesOpener
+from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
+from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService, Rendered, Report
 from dicom_series_preview.settings import DEFAULT_ROOT, Settings
 from dicom_series_preview.storage import open_storage
@@ -161,8 +161,7 @@ class Series:
         return index.header(row)
 
     def _index(self) -> Index:
-        service = self._service
-        return SeriesOpener(service.storage, service.cache, service.limits).open(self._name).index
+        return self._service.index(IndexRequest(self._name)).index
 
 
 def open_cache(folder: Path, settings: Settings, *, below: str = "indices") -> IndexCache:

@@ -33,7 +33,7 @@ from dicom_series_preview.index import (
     is_passed_over,
 )
 from dicom_series_preview.names import index_path
-from dicom_series_preview.storage import InHand
+from dicom_series_preview.storage import Deadline, InHand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +49,8 @@ _LOGGER = logging.getLogger(__name__)
 LEASE_S = 60
 RETRY_AFTER_S = 5
 _CONFLICTS = 4
+# What a request has beyond its deadline to give back its claim.
+_GIVE_BACK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,10 @@ class IndexCache:
 
     storage: Storage
     folder: str = "indices"
+
+    def within(self, deadline: Deadline) -> IndexCache:
+        """The cache for one request; see `Storage.within`."""
+        return replace(self, storage=self.storage.within(deadline))
 
     def path(self, series: str) -> str:
         """The path of a series' index below the cache's root."""
@@ -158,8 +164,9 @@ class IndexCache:
 
     def _give_back(self, path: str) -> None:
         try:
-            self.storage.delete(path)
-        except StorageError as error:
+            # Also after the time is up, or who asked has left: others would wait for the lease.
+            self.storage.within(Deadline(_GIVE_BACK_S)).delete(path)
+        except (StorageError, LimitError) as error:
             # What was done under it is done; others wait until it runs out.
             _LOGGER.warning("a claim stays until it runs out: %s", error)
 
