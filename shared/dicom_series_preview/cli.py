@@ -19,13 +19,14 @@ import click
 from dicom_series_preview._version import __version__
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
 from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Limits, Settings
+from dicom_series_preview.stopping import end_when_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from dicom_series_preview.service import PreviewService, Rendered
-    from dicom_series_preview.storage import Storage
+    from dicom_series_preview.storage import Deadline, Storage
 
 PROGRAM = "dicom-series-preview"
 # Who asks a server does not wait any longer.
@@ -384,11 +385,13 @@ class _Opened:
         storage: The root.
         settings: The settings.
         place: Where indices are kept, and in which folder there; None where nowhere.
+        deadline: Of the command, or of one series of several; it began when the root was to be opened.
     """
 
     storage: Storage
     settings: Settings
     place: tuple[Path, str] | None
+    deadline: Deadline
 
 
 def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
@@ -397,9 +400,10 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
     What is wrong with either is raised by the result, as all that is wrong with a request is said together.
     """
     from dicom_series_preview.names import SeriesName, index_path  # noqa: PLC0415 - loads obstore
-    from dicom_series_preview.storage import open_storage  # noqa: PLC0415
+    from dicom_series_preview.storage import Deadline, open_storage  # noqa: PLC0415
 
     opening: Future[_Opened] = Future()
+    came = Deadline()
     try:
         name = SeriesName.parse(series)
         settings = _settings(options)
@@ -409,8 +413,9 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
         kept = [place[0] / index_path(folder, place[1]) for folder in folders] if place else []
         # Path.is_file raises where the name is too long.
         if not (name.is_prefix or (storage.immutable and any(map(os.path.isfile, kept)))):
-            storage.list_ahead(folders[0], settings.limits.instances)
-        opening.set_result(_Opened(storage, settings, place))
+            ahead = storage.within(came.limited(settings.limits.seconds))
+            ahead.list_ahead(folders[0], settings.limits.instances)
+        opening.set_result(_Opened(storage, settings, place, came))
     except PreviewError as error:
         opening.set_exception(error)
     return opening
@@ -424,7 +429,8 @@ def _service(opening: Future[_Opened], progress: Callable[[int, int], None]) -> 
     opened = opening.result()
     place, settings = opened.place, opened.settings
     cache = open_cache(place[0], settings, below=place[1]) if place else None
-    return PreviewService(opened.storage, cache, settings.limits, progress)
+    service = PreviewService(opened.storage, cache, settings.limits, progress)
+    return service.within(opened.deadline)
 
 
 def _place(options: Mapping[str, Any], settings: Settings) -> tuple[Path, str] | None:
@@ -564,6 +570,7 @@ class _WithoutPandas:
 
 def run() -> None:
     """The console script."""
+    end_when_told()
     sys.meta_path.insert(0, _WithoutPandas)
     # There is next to no garbage that refers to itself; to look for it takes a tenth of a long series' time.
     gc.disable()

@@ -211,10 +211,10 @@ class UnsupportedTransferSyntaxError(DecodeError):
 
 
 class AbandonedError(PreviewError):
-    """The request was given up: whoever asked has left, or the server stops."""
+    """Nobody waits for the answer any more: whoever asked has left, or the program stops."""
 
     def __init__(self) -> None:
-        super().__init__("nobody waits for the answer any more")
+        super().__init__("given up: whoever asked has left, or the program stops")
 
 
 class OutputError(PreviewError):

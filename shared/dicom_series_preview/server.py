@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -12,6 +14,7 @@ from aws_lambda_powertools.event_handler.http_resolver import HttpResolverLocal
 from dicom_series_preview.errors import OutputError
 from dicom_series_preview.http import HttpRequest
 from dicom_series_preview.http.routes import RESOURCES, register
+from dicom_series_preview.storage import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -24,9 +27,19 @@ if TYPE_CHECKING:
     ]
 
 
-def application(api: PreviewApi) -> Asgi:
-    """An ASGI application that serves the API."""
+_STOP_S = 1
+_DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
+
+
+def application(api: PreviewApi, running: Deadline | None = None) -> Asgi:
+    """An ASGI application that serves the API.
+
+    Args:
+        api: What is served.
+        running: Abandoned when the server stops: all that is under way then ends.
+    """
     app = HttpResolverLocal()
+    server = running or Deadline()
 
     def read(series: str) -> HttpRequest:
         event = app.current_event
@@ -34,6 +47,7 @@ def application(api: PreviewApi) -> Asgi:
             series=series,
             query=event.multi_value_query_string_parameters,
             headers={name.lower(): value for name, value in event.headers.items()},
+            deadline=_DEADLINE.get(),
         )
 
     register(app, api, RESOURCES, read, in_threads=True)
@@ -46,9 +60,41 @@ def application(api: PreviewApi) -> Asgi:
         if scope.get("raw_path"):
             # A series' name may hold an encoded slash, which the decoded path would take for one of its own.
             request["path"] = scope["raw_path"].decode("ascii")
-        await app(request, _no_body, send)
+        deadline = server.begin()
+        _DEADLINE.set(deadline)
+        leaving = asyncio.create_task(_abandon_when_left(deadline, receive))
+        try:
+            await app(request, _no_body, send)
+        finally:
+            leaving.cancel()
 
     return served
+
+
+async def _abandon_when_left(
+    deadline: Deadline, receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+) -> None:
+    """Abandon a request whose client leaves before it is answered."""
+    message = await receive()
+    while message.get("more_body"):
+        message = await receive()
+    if message["type"] == "http.request":
+        message = await receive()
+    if message["type"] == "http.disconnect":
+        deadline.abandon()
+
+
+class _Server(uvicorn.Server):
+    """A server that, when it stops, abandons what is under way."""
+
+    def __init__(self, config: uvicorn.Config, running: Deadline) -> None:
+        super().__init__(config)
+        self._running = running
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop: requests that wait for a storage are answered at once that they were given up."""
+        self._running.abandon()
+        await super().shutdown(sockets)
 
 
 async def _no_body() -> dict[str, Any]:
@@ -83,15 +129,17 @@ def serve(
         raise OutputError(
             f"{host}:{port}", "the address cannot be listened on; is something else there?"
         ) from error
+    running = Deadline()
     config = uvicorn.Config(
-        application(api),
+        application(api, running),
         log_level="info" if verbose else "warning",
         access_log=False,
         server_header=False,
         h11_max_incomplete_event_size=64 * 1024,
+        timeout_graceful_shutdown=_STOP_S,
     )
     with listener:
         started(listener.getsockname()[1])
         # The server has shut down in order when it passes the interrupt on.
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, running).run(sockets=[listener])

@@ -50,11 +50,15 @@ class Deadline:
         Args:
             told: Called when it is abandoned, perhaps by another thread, and perhaps more than once.
         """
-        return self._with(self.limit_s, told)
+        return self._with(self._began, self.limit_s, told)
 
     def limited(self, limit_s: float) -> Deadline:
         """A part that is over so many seconds after this one began."""
-        return self._with(min(self.limit_s, limit_s), lambda: None)
+        return self._with(self._began, min(self.limit_s, limit_s), lambda: None)
+
+    def begin(self) -> Deadline:
+        """A part that begins now: for a request that has just come."""
+        return self._with(self._clock(), self.left_s, lambda: None)
 
     def abandon(self) -> None:
         """Nobody waits any more, for this one or any part of it."""
@@ -118,9 +122,9 @@ class Deadline:
             return AbandonedError()
         return LimitError("series", f"takes longer than the limit of {self.limit_s:g} s")
 
-    def _with(self, limit_s: float, told: Callable[[], object]) -> Deadline:
+    def _with(self, began: float, limit_s: float, told: Callable[[], object]) -> Deadline:
         part = Deadline(limit_s, clock=self._clock)
-        part._began, part._above, part._told = self._began, self, told
+        part._began, part._above, part._told = began, self, told
         with self._lock:
             self._below.add(part)
             late = self.abandoned.is_set()

@@ -29,7 +29,7 @@ from dicom_series_preview.storage.pages import (
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import TransientError
 from dicom_series_preview.storage.throttle import Throttle
-from dicom_series_preview.storage.walk import NO_LISTING, FolderWalk, Listed
+from dicom_series_preview.storage.walk import NO_LISTING, SAME_PAGE, FolderWalk, Listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -131,10 +131,9 @@ class HttpStorage:
             if parent:
                 return []
             raise ObjectNotFoundError(self._url, "there is no such folder")
-        if not any(entry.is_folder for entry in listed.entries):
-            other = self._made_up(parent)
-            if other is not None and other.names == listed.names:
-                raise StorageError(self._folder_url(parent), NO_LISTING)
+        has_folders = any(entry.is_folder for entry in listed.entries)
+        if not has_folders and listed.is_like(self._made_up(parent)):
+            raise StorageError(self._folder_url(parent), SAME_PAGE)
         names = {
             f"{parent}/{entry.path}" if parent else entry.path
             for entry in listed.entries
@@ -219,7 +218,7 @@ class HttpStorage:
                 return None
             _refuse_elsewhere(url, final_url)
             body = self._listing_body(response, url, deadline)
-            return Listed(parse_multistatus(body, _with_slash(final_url)), len(body))
+            return Listed.of(parse_multistatus(body, _with_slash(final_url)), body)
 
         request = Request("PROPFIND", url, headers, PROPFIND_BODY, lambda: self._meter.count(lists=1))
         return self._client.run(request, deadline, consume)
@@ -236,7 +235,7 @@ class HttpStorage:
             if "html" not in response.headers.get("Content-Type", ""):
                 raise StorageError(url, "the server offers neither WebDAV nor a directory page")
             body = self._listing_body(response, url, deadline)
-            return Listed(parse_page(body.decode("utf-8", "replace"), _with_slash(final_url)), len(body))
+            return Listed.of(parse_page(body.decode("utf-8", "replace"), _with_slash(final_url)), body)
 
         request = Request("GET", url, _PLAIN, None, lambda: self._meter.count(lists=1))
         return self._client.run(request, deadline, consume)

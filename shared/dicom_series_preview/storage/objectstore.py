@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from copy import copy
 from itertools import count
 from threading import TIMEOUT_MAX
@@ -344,7 +345,12 @@ def until(deadline: Deadline, stream: ListStream[Sequence[ObjectMeta]]) -> Itera
 
     async def next_page() -> Sequence[ObjectMeta] | None:
         loop, asking = asyncio.get_running_loop(), asyncio.ensure_future(anext(aiter(stream), None))
-        part = deadline.part(lambda: loop.call_soon_threadsafe(asking.cancel))
+
+        def stop() -> None:
+            with suppress(RuntimeError):  # the page has come, and the loop is closed
+                loop.call_soon_threadsafe(asking.cancel)
+
+        part = deadline.part(stop)
         try:
             return await asyncio.wait_for(asking, min(part.left_s, TIMEOUT_MAX))
         except (TimeoutError, asyncio.CancelledError):
@@ -372,8 +378,10 @@ def add_page(url: str, found: dict[str, ObjectInfo], page: list[ObjectInfo], mos
     found.update((info.path, info) for info in page)
     if page and len(found) == before:
         raise StorageError(url, "the server repeats a page of its listing; it cannot be listed")
-    if most is not None and len(found) > most * _MARKERS_FACTOR:
-        raise LimitError("series", f"has more than {most * _MARKERS_FACTOR} empty objects")
+    if most is not None and len(found) > _MARKERS_FACTOR * max(most, PAGE_OBJECTS):
+        raise LimitError(
+            "series", f"has more than {_MARKERS_FACTOR} times {most} objects, most of them empty"
+        )
 
 
 def enough(

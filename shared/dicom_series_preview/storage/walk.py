@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.storage.pages import Entry
 
 NO_LISTING = "no directory listing is to be had here; check the address, and whether one has to sign in"
+SAME_PAGE = f"the server answers every path with the same page: {NO_LISTING}"
 
 _MAX_DEPTH = 16
 _MAX_BYTES = 512 * 2**20
@@ -29,10 +30,21 @@ class Listed:
     Attributes:
         entries: What is in it.
         length: Of the answer in bytes.
+        body_hash: Of those bytes.
     """
 
     entries: list[Entry]
     length: int
+    body_hash: int
+
+    @classmethod
+    def of(cls, entries: list[Entry], body: bytes) -> Listed:
+        """What an answer says, and what tells it from others."""
+        return cls(entries, len(body), hash(body))
+
+    def is_like(self, other: Listed | None) -> bool:
+        """Whether two folders have one answer, or two that list the same names."""
+        return other is not None and (self.body_hash == other.body_hash or self.names == other.names)
 
     @property
     def names(self) -> frozenset[tuple[str, bool]]:
@@ -125,8 +137,8 @@ class FolderWalk:
         if doubted is None or made_up is None:
             return
         endless = self._is_fruitless and any(entry.is_folder for entry in made_up.entries)
-        if endless or made_up.names == doubted[1].names:
-            raise StorageError(self._url, f"the server answers every path with the same page: {NO_LISTING}")
+        if endless or doubted[1].is_like(made_up):
+            raise StorageError(self._url, SAME_PAGE)
 
     def _add(self, path: str) -> None:
         if len(path.removeprefix(self._begin).strip("/").split("/")) >= _MAX_DEPTH:
