@@ -347,15 +347,14 @@ class FaultyServer(ServerInThreads):
         with self._lock:
             return self._seen.copy()
 
-    def settle(self, rounds: int = 40) -> None:
+    def settle(self) -> None:
         """Return when nobody asks any more: when nothing has come for a while that is long on one machine."""
-        quiet = 0
-        seen = len(self.asked)
-        while quiet < rounds:
-            time.sleep(0.025)
-            now = len(self.asked)
-            quiet = quiet + 1 if now == seen else 0
-            seen = now
+        for _ in range(60):
+            seen = len(self.asked)
+            time.sleep(1.0)
+            if len(self.asked) == seen:
+                return
+        raise AssertionError("requests go on and on")
 
     # Answers
 
