@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from aws_lambda_powertools.event_handler.http_resolver import HttpResolverLocal
 
-from dicom_series_preview.errors import OutputError
+from dicom_series_preview.errors import AbandonedError, OutputError
 from dicom_series_preview.http import HttpRequest
+from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.routes import RESOURCES, register
 from dicom_series_preview.storage import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from dicom_series_preview.http import PreviewApi
+    from dicom_series_preview.http import HttpResponse, PreviewApi
 
     Asgi = Callable[
         [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     ]
 
 
-_STOP_S = 1
+# What is in the middle of a picture may end it in this time, when the server stops.
+_STOP_S = 0.7
 _DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
 
 
@@ -63,12 +65,29 @@ def application(api: PreviewApi, running: Deadline | None = None) -> Asgi:
         deadline = server.begin()
         _DEADLINE.set(deadline)
         leaving = asyncio.create_task(_abandon_when_left(deadline, receive))
+        begun = False
+
+        async def note(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await app(request, _no_body, send)
+            await app(request, _no_body, note)
+        except asyncio.CancelledError:
+            if not begun:
+                await _send(problem_response(AbandonedError()), send)
         finally:
             leaving.cancel()
 
     return served
+
+
+async def _send(response: HttpResponse, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
+    """Send an answer past the resolver."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 async def _abandon_when_left(
@@ -92,9 +111,14 @@ class _Server(uvicorn.Server):
         self._running = running
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop: requests that wait for a storage are answered at once that they were given up."""
+        """Stop: requests are answered that they were given up, even where a thread is still busy."""
         self._running.abandon()
+        asyncio.get_running_loop().call_later(_STOP_S, self._leave_threads)
         await super().shutdown(sockets)
+
+    def _leave_threads(self) -> None:
+        for task in self.server_state.tasks:
+            task.cancel()
 
 
 async def _no_body() -> dict[str, Any]:
@@ -136,7 +160,6 @@ def serve(
         access_log=False,
         server_header=False,
         h11_max_incomplete_event_size=64 * 1024,
-        timeout_graceful_shutdown=_STOP_S,
     )
     with listener:
         started(listener.getsockname()[1])

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
-_GRACE_S = 1.5
+# Longer than a server takes to answer those that it leaves.
+_GRACE_S = 1.3
 
 
 def end_when_told() -> None:
-    """Let SIGTERM end the program as Ctrl-C does; where it does not end by itself within 1.5 s, it is ended.
+    """Let SIGTERM end the program as Ctrl-C does; where it does not end by itself soon, it is ended.
 
     Python's own handler waits for the main thread, which may be in a codec for longer. To be called once, by
     the main thread.
     """
+    if sys.platform == "win32":  # there Ctrl-C is all that a console sends
+        return
     told = {int(signal.SIGINT), int(signal.SIGTERM)}
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -380,13 +380,13 @@ def open_http(
 def _refuse_elsewhere(asked: str, final: str) -> None:
     """Refuse what another place than the folder shows: a start page, or one to sign in.
 
-    A folder that has moved keeps its name.
+    A folder that has moved keeps its name, letter case aside.
 
     Raises:
         StorageError: The redirect ended elsewhere.
     """
-    names = [unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2] for url in (asked, final)]
-    if names[0] != names[1]:
+    here, there = (unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2] for url in (asked, final))
+    if here.casefold() != there.casefold():
         raise StorageError(asked, f"the server sends on to another page: {NO_LISTING}")
 
 
