@@ -170,7 +170,7 @@ def test_breadth_is_bounded(folders: int) -> None:
 
     with FaultyServer(webdav=False) as server:
         server.begin(always(page, everything))
-        with pytest.raises(LimitError, match="more than 100 folders, the limit"):
+        with pytest.raises(LimitError, match="s has more than 100 folders below it, the limit"):
             archive(server, folders=100).list_objects("s")
         assert len(server.asked) <= MOST_REQUESTS
 
@@ -254,6 +254,17 @@ def test_empty_pages_without_end() -> None:
             bucket(server).within(Deadline(1.0)).list_objects("s", 200_000)
         assert isinstance(raised.value, (LimitError, StorageUnavailableError))
         server.settle()
+
+
+def test_empty_pages_of_a_listing_begun_ahead() -> None:
+    """A listing that cannot be stopped, as nothing but its program's end does, is still not waited for."""
+    with FaultyServer() as server:
+        server.begin(always(faulty.pages_without_end(list), everything))
+        settings = Settings(Path("unused"), request_timeout_s=0.5, retry_timeout_s=0.5)
+        storage = open_storage("s3://bucket", settings, server.environment)
+        storage.list_ahead("s", 200_000)
+        with pytest.raises(StorageUnavailableError, match="gave nothing for 1 s"):
+            storage.list_objects("s", 200_000)
 
 
 def test_markers_without_end() -> None:

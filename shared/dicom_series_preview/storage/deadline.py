@@ -38,8 +38,8 @@ class Deadline:
         self.limit_s = limit_s
         self.abandoned = threading.Event()
         self._clock = clock
-        self._began = self._heard = clock()
-        self._above: Deadline | None = None
+        self._began, self._heard = clock(), -math.inf
+        self._whole: Deadline | None = None
         self._below: weakref.WeakSet[Deadline] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._told: Callable[[], object] = lambda: None
@@ -50,15 +50,15 @@ class Deadline:
         Args:
             told: Called when it is abandoned, perhaps by another thread, and perhaps more than once.
         """
-        return self._with(self._began, self.limit_s, told)
+        return self._with(self._began, self.limit_s, told, self)
 
     def limited(self, limit_s: float) -> Deadline:
         """A part that is over so many seconds after this one began."""
-        return self._with(self._began, min(self.limit_s, limit_s), lambda: None)
+        return self._with(self._began, min(self.limit_s, limit_s), lambda: None, self)
 
     def begin(self) -> Deadline:
         """A part that begins now: for a request that has just come."""
-        return self._with(self._clock(), self.left_s, lambda: None)
+        return self._with(self._clock(), self.left_s, lambda: None, None)
 
     def abandon(self) -> None:
         """Nobody waits any more, for this one or any part of it."""
@@ -85,10 +85,15 @@ class Deadline:
         return self._clock()
 
     def heard(self) -> None:
-        """The storage has answered something."""
+        """The storage has answered something of what is done for one request."""
         self._heard = self._clock()
-        if self._above is not None:
-            self._above.heard()
+        if self._whole is not None:
+            self._whole.heard()
+
+    def silent_s(self, since: float) -> float:
+        """Seconds that the storage has kept silent, of those since a moment by `now`."""
+        own = self._clock() - max(since, self._heard)
+        return own if self._whole is None else min(own, self._whole.silent_s(since))
 
     def check(self) -> None:
         """Go on, unless it is over.
@@ -105,13 +110,12 @@ class Deadline:
 
         Args:
             url: The storage's root.
-            since: When the waiting began, by this deadline's clock.
+            since: When the waiting began, by `now`.
 
         Returns:
             The storage's where it has kept silent. Where it has kept answering, too much was asked for.
         """
-        silent_s = self._clock() - max(since, self._heard)
-        if self.abandoned.is_set() or silent_s < min(_SILENT_S, _SILENT_SHARE * self.limit_s):
+        if self.abandoned.is_set() or self.silent_s(since) < min(_SILENT_S, _SILENT_SHARE * self.limit_s):
             return self._too_long()
         return StorageUnavailableError(
             url, f"did not answer within the {self.limit_s:g} s that a request may take"
@@ -122,9 +126,11 @@ class Deadline:
             return AbandonedError()
         return LimitError("series", f"takes longer than the limit of {self.limit_s:g} s")
 
-    def _with(self, began: float, limit_s: float, told: Callable[[], object]) -> Deadline:
+    def _with(
+        self, began: float, limit_s: float, told: Callable[[], object], whole: Deadline | None
+    ) -> Deadline:
         part = Deadline(limit_s, clock=self._clock)
-        part._began, part._above, part._told = began, self, told
+        part._began, part._whole, part._told = began, whole, told
         with self._lock:
             self._below.add(part)
             late = self.abandoned.is_set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from contextlib import suppress
 from copy import copy
 from itertools import count
@@ -65,6 +64,8 @@ class ObjectStoreStorage:
         self._throttle = throttle
         self._pool = FetchPool(throttle, url)
         self._deadline = Deadline()
+        # Listings cannot be stopped: the program ends with this one.
+        self._is_plain = False
 
     def within(self, deadline: Deadline) -> Self:
         """`Storage.within`."""
@@ -163,6 +164,7 @@ class ObjectStoreStorage:
         last = next(reversed(found), None)
         offset = None if last is None else self._key(last)
         pages = 0
+        stream = obstore.list(self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS)
         try:
             listed = (
                 # Without the marker of the listed folder itself: obstore has cut off its trailing slash.
@@ -171,10 +173,7 @@ class ObjectStoreStorage:
                     for meta in page
                     if meta["path"] != below
                 ]
-                for page in until(
-                    deadline,
-                    obstore.list(self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS),
-                )
+                for page in (stream if self._is_plain else until(deadline, stream))
             )
             for page in enough(listed, most, found.values()):
                 pages += 1
@@ -331,17 +330,13 @@ class MemoryStorage(ObjectStoreStorage):
 def until(deadline: Deadline, stream: ListStream[Sequence[ObjectMeta]]) -> Iterator[Sequence[ObjectMeta]]:
     """The pages of obstore's listing while they are waited for.
 
-    obstore asks for page after page until there is an object in one, and a server may have pages without end.
-    asyncio stops it. Importing that takes 35 ms, which a program is spared that has no limit of time and ends
-    with its one listing.
+    obstore asks for page after page until there is an object in one, and a server may have pages without end:
+    asyncio stops it.
 
     Raises:
         TransientError: It is over.
     """
-    if math.isinf(deadline.limit_s) and "asyncio" not in sys.modules:
-        yield from stream
-        return
-    import asyncio  # noqa: PLC0415 - see above
+    import asyncio  # noqa: PLC0415 - 35 ms that a listing which is begun ahead does without
 
     async def next_page() -> Sequence[ObjectMeta] | None:
         loop, asking = asyncio.get_running_loop(), asyncio.ensure_future(anext(aiter(stream), None))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, TypeVar
 
-from dicom_series_preview.errors import StorageError
+from dicom_series_preview.errors import StorageError, StorageUnavailableError
 from dicom_series_preview.storage.base import Fetched
 
 if TYPE_CHECKING:
@@ -37,27 +38,39 @@ class FetchPool:
         self._url = url
         self._executor = ThreadPoolExecutor(throttle.most, thread_name_prefix="storage")
 
-    def run(self, function: Callable[[Deadline], _B], deadline: Deadline) -> _B:
+    def run(self, function: Callable[[Deadline], _B], deadline: Deadline, patience_s: float = math.inf) -> _B:
         """What a function gives that is called in a thread.
+
+        Args:
+            function: Gets a part of the deadline.
+            deadline: Until when it is waited for.
+            patience_s: How long nothing may be heard meanwhile.
 
         Raises:
             StorageUnavailableError: The time is up, and the storage has kept silent.
             LimitError: The time is up, and it has not.
             AbandonedError: Nobody waits any more.
         """
-        (result,) = self.each(lambda _item, part: function(part), (None,), deadline)
-        return result
+        part = deadline.part()
+        try:
+            part.check()
+            return self.result(self.begin(function, part), part, patience_s)
+        finally:
+            part.abandon()
 
     def begin(self, function: Callable[[Deadline], _B], deadline: Deadline) -> Future[_B]:
         """Call a function in a thread; `result` waits for it."""
         return self._executor.submit(function, deadline)
 
-    def result(self, future: Future[_B], deadline: Deadline) -> _B:
-        """What a function gives that was begun; raises as `run`."""
+    def result(self, future: Future[_B], deadline: Deadline, patience_s: float = math.inf) -> _B:
+        """What a function gives that was begun; as `run`."""
         finished: SimpleQueue[Future[_B] | None] = SimpleQueue()
         part = deadline.part(lambda: finished.put(None))
         future.add_done_callback(finished.put)
-        return self._next(finished, part).result()
+        try:
+            return self._next(finished, part, patience_s).result()
+        finally:
+            future.cancel()
 
     def each(
         self, function: Callable[[_A, Deadline], _B], items: Iterable[_A], deadline: Deadline
@@ -115,14 +128,22 @@ class FetchPool:
 
         return self.each(read_or_error, ranges, deadline)
 
-    def _next(self, finished: SimpleQueue[Future[_B] | None], part: Deadline) -> Future[_B]:
+    def _next(
+        self, finished: SimpleQueue[Future[_B] | None], part: Deadline, patience_s: float = math.inf
+    ) -> Future[_B]:
         """The next one that is done, unless the time is up before; None tells that nobody waits any more."""
         since = part.now
-        try:
-            done = finished.get(timeout=min(part.left_s, TIMEOUT_MAX))
-        except Empty:
-            done = None
-        if done is None or part.is_over:
-            raise part.late(self._url, since)
-        part.heard()
-        return done
+        while True:
+            try:
+                done = finished.get(timeout=min(part.left_s, patience_s, TIMEOUT_MAX))
+            except Empty:
+                done = None
+                if not part.is_over:
+                    if part.silent_s(since) < patience_s:
+                        continue
+                    problem = f"gave nothing for {patience_s:g} s"
+                    raise StorageUnavailableError(self._url, problem) from None
+            if done is None or part.is_over:
+                raise part.late(self._url, since)
+            part.heard()
+            return done

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import configparser
 import logging
+import math
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -165,6 +167,8 @@ class S3Storage(ObjectStoreStorage):
         )
         self._access = access
         self._settings = settings
+        # When a page has failed for good, or has no end.
+        self._patience_s = settings.retry_timeout_s + settings.request_timeout_s
         self._ahead: dict[str, tuple[Future[list[ObjectInfo]], Meter]] = {}
 
     @property
@@ -176,17 +180,20 @@ class S3Storage(ObjectStoreStorage):
         """`Storage.list_objects`."""
         begun = self._ahead.pop(folder, None)
         if begun is None:
-            return self._pool.run(lambda part: self._listed(folder, most, self._meter, part), self._deadline)
+            return self._pool.run(
+                lambda part: self._listed(folder, most, self._meter, part), self._deadline, self._patience_s
+            )
         listing, meter = begun
         try:
-            return self._pool.result(listing, self._deadline)
+            return self._pool.result(listing, self._deadline, self._patience_s)
         finally:
             self._meter.add(meter)
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:
         """`Storage.list_ahead`."""
-        meter = Meter()
-        listing = self._pool.begin(lambda part: self._listed(folder, most, meter, part), self._deadline)
+        meter, same = Meter(), copy(self)
+        same._is_plain = math.isinf(self._deadline.limit_s)  # noqa: SLF001 - its own kind
+        listing = self._pool.begin(lambda part: same._listed(folder, most, meter, part), self._deadline)  # noqa: SLF001
         self._ahead[folder] = listing, meter
 
     def _listed(self, folder: str, most: int | None, meter: Meter, deadline: Deadline) -> list[ObjectInfo]:

@@ -144,7 +144,8 @@ class FolderWalk:
         if len(path.removeprefix(self._begin).strip("/").split("/")) >= _MAX_DEPTH:
             raise StorageError(self._url, f"folders lie more than {_MAX_DEPTH} deep, or in a circle")
         if len(self._known) > self._most_folders:
-            raise LimitError("series", f"has more than {counted(self._most_folders, 'folder')}, the limit")
+            name, limit = self._begin or "the root", counted(self._most_folders, "folder")
+            raise LimitError("series", f"{name} has more than {limit} below it, the limit")
         self._known.add(path)
         self._left.append(path)
 

@@ -73,6 +73,16 @@ def test_a_limit_counts_from_the_beginning(time: Time) -> None:
     assert limited.begin().limited(5.0).left_s == 3.0
 
 
+def test_requests_hear_for_themselves(time: Time) -> None:
+    """What the storage answers to one request does not tell that it answers another."""
+    server = Deadline(clock=time)
+    one, other = server.begin().limited(8.0), server.begin().limited(8.0)
+    time.now += 8.0
+    one.heard()
+    assert type(one.late("s3://bucket", 0.0)) is LimitError
+    assert type(other.late("s3://bucket", 0.0)) is StorageUnavailableError
+
+
 def test_finished_parts_are_forgotten() -> None:
     """A deadline that goes on for days holds no request that is done."""
     whole = Deadline()
@@ -101,7 +111,8 @@ def test_whose_fault_it_is(time: Time, limit_s: float, silent_s: float, error: t
     part.heard()
     time.now += silent_s
     assert type(part.late("s3://bucket", since)) is error
-    # What is heard for a part is heard for the whole.
+    # What is heard for a part is heard for the whole, and for its other parts.
     assert type(whole.late("s3://bucket", since)) is error
+    assert type(whole.part().late("s3://bucket", since)) is error
     whole.abandon()
     assert type(part.late("s3://bucket", since)) is AbandonedError
