@@ -211,6 +211,16 @@ def same_page(*links: str) -> Fault:
     return lambda connection, _answer: connection.send(reply)
 
 
+def page_with_a_nonce(*links: str) -> Fault:
+    """A page that is another one each time: one of its files has a new name."""
+    numbers = itertools.count()
+
+    def fault(connection: Connection, answer: Answer) -> None:
+        same_page(*links, f"app.{next(numbers)}.js")(connection, answer)
+
+    return fault
+
+
 def page_of_new_names(folders: int) -> Fault:
     """A page of folders whose names were never there before."""
     numbers = itertools.count()

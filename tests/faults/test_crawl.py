@@ -49,6 +49,7 @@ SITES: dict[str, tuple[Callable[[], faulty.Plan], str]] = {
         lambda: but_for("login", faulty.moved("/login?next=there"), faulty.same_page("reset/", "join/")),
         ELSEWHERE,
     ),
+    "a page with a nonce": (lambda: always(faulty.page_with_a_nonce(*LINKS), everything), SAME),
     "new names for ever": (lambda: always(faulty.page_of_new_names(2), everything), SAME),
 }
 

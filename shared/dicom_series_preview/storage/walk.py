@@ -43,13 +43,19 @@ class Listed:
         return cls(entries, len(body), hash(body))
 
     def is_like(self, other: Listed | None) -> bool:
-        """Whether two folders have one answer, or two that list the same names."""
-        return other is not None and (self.body_hash == other.body_hash or self.names == other.names)
+        """Whether two folders have one answer, or two that list the same."""
+        return other is not None and (self.body_hash == other.body_hash or self.shape == other.shape)
 
     @property
-    def names(self) -> frozenset[tuple[str, bool]]:
-        """What is in it by name, and which of that are folders."""
-        return frozenset((entry.path, entry.is_folder) for entry in self.entries)
+    def folders(self) -> frozenset[str]:
+        """The names of the folders in it."""
+        return frozenset(entry.path for entry in self.entries if entry.is_folder)
+
+    @property
+    def shape(self) -> tuple[bool, frozenset[str]]:
+        """What makes it like another: its folders' names, or where there are none its files'."""
+        folders = self.folders
+        return bool(folders), folders or frozenset(entry.path for entry in self.entries)
 
 
 class FolderWalk:
@@ -79,7 +85,7 @@ class FolderWalk:
         self._begin = folder
         self._known = {folder}
         self._asked = self._answered = self._bytes = 0
-        self._shapes: set[frozenset[tuple[str, bool]]] = set()
+        self._seen: set[frozenset[str]] = set()
         self._doubted: tuple[str, Listed] | None = None
         self._reasons = {"empty", "again", "many"}
 
@@ -136,8 +142,7 @@ class FolderWalk:
         doubted, self._doubted = self._doubted, None
         if doubted is None or made_up is None:
             return
-        endless = self._is_fruitless and any(entry.is_folder for entry in made_up.entries)
-        if endless or doubted[1].is_like(made_up):
+        if (self._is_fruitless and made_up.folders) or doubted[1].is_like(made_up):
             raise StorageError(self._url, SAME_PAGE)
 
     def _add(self, path: str) -> None:
@@ -151,15 +156,14 @@ class FolderWalk:
 
     def _doubt(self, folder: str, listed: Listed) -> None:
         """Doubt a listing of nothing, one that came before, and many without a file; each reason once."""
-        names, reason = listed.names, ""
-        if not names and folder == self._begin:
+        folders, reason = listed.folders, ""
+        if not listed.entries and folder == self._begin:
             reason = "empty"
-        elif names in self._shapes:
+        elif folders and folders in self._seen:
             reason = "again"
         elif self._is_fruitless:
             reason = "many"
-        if any(is_folder for _, is_folder in names):
-            self._shapes.add(names)
+        self._seen.add(folders)
         if reason in self._reasons:
             self._reasons.remove(reason)
             self._doubted = folder, listed
