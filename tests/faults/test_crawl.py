@@ -261,10 +261,10 @@ def test_empty_pages_of_a_listing_begun_ahead() -> None:
     """A listing that cannot be stopped, as nothing but its program's end does, is still not waited for."""
     with FaultyServer() as server:
         server.begin(always(faulty.pages_without_end(list), everything))
-        settings = Settings(Path("unused"), request_timeout_s=0.5, retry_timeout_s=0.5)
+        settings = Settings(Path("unused"), request_timeout_s=3.0, retry_timeout_s=0.0)
         storage = open_storage("s3://bucket", settings, server.environment)
         storage.list_ahead("s", 200_000)
-        with pytest.raises(StorageUnavailableError, match="gave nothing for 1 s"):
+        with pytest.raises(StorageUnavailableError, match="gave nothing for 3 s|timed out"):
             storage.list_objects("s", 200_000)
 
 

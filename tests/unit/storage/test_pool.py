@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dicom_series_preview.errors import ObjectNotFoundError
+from dicom_series_preview.errors import ObjectNotFoundError, StorageUnavailableError
 from dicom_series_preview.storage.base import ByteRange, Fetched
 from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.pool import FetchPool
@@ -100,6 +100,28 @@ def test_closing_returns_at_once() -> None:
     assert next(fetched).range.path == "a"
     fetched.close()
     assert told.wait(10)
+
+
+def test_patience_ends() -> None:
+    """What gives nothing for too long is left, where there is no other end to the waiting."""
+    released = threading.Event()
+    pool = FetchPool(Throttle(1), "memory://")
+    with pytest.raises(StorageUnavailableError, match=r"gave nothing for 0\.01 s"):
+        pool.run(lambda _part: released.wait(30), Deadline(), patience_s=0.01)
+    released.set()
+
+
+def test_who_leaves_cancels_what_has_not_begun() -> None:
+    """What waits in line for a thread when nobody waits for it any more is never done."""
+    released, done = threading.Event(), []
+    pool = FetchPool(Throttle(1), "memory://")
+    busy = pool.begin(lambda _part: released.wait(30), Deadline())
+    with pytest.raises(StorageUnavailableError):
+        pool.run(lambda _part: done.append("never"), Deadline(0.01))
+    released.set()
+    assert busy.result(30)
+    pool.run(lambda _part: done.append("after"), Deadline())
+    assert done == ["after"]
 
 
 def test_a_failing_iterable_ends_the_fetch() -> None:
