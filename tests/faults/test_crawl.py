@@ -264,7 +264,7 @@ def test_empty_pages_of_a_listing_begun_ahead() -> None:
         settings = Settings(Path("unused"), request_timeout_s=3.0, retry_timeout_s=0.0)
         storage = open_storage("s3://bucket", settings, server.environment)
         storage.list_ahead("s", 200_000)
-        with pytest.raises(StorageUnavailableError, match="gave nothing for 3 s|timed out"):
+        with pytest.raises(StorageUnavailableError, match=r"gave nothing for 3 s|timed out"):
             storage.list_objects("s", 200_000)
 
 
