@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from dicom_series_preview.errors import StorageError
-    from dicom_series_preview.storage import ByteRange, Storage, Usage
+    from dicom_series_preview.storage import ByteRange, Deadline, Storage, Usage
 
 
 class Wrapper:
@@ -40,6 +40,11 @@ class Wrapper:
     def usage(self) -> Usage:
         """The inner storage's."""
         return self.inner.usage
+
+    def within(self, deadline: Deadline) -> Self:
+        """The same double, whose inner storage is one request's from now on: requests come one by one."""
+        self.inner = self.inner.within(deadline)
+        return self
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`."""
@@ -213,6 +218,10 @@ class UntouchableStorage:
     """Whoever asks it anything is wrong."""
 
     url = "memory://untouchable"
+
+    def within(self, _deadline: Deadline) -> Self:
+        """Asking nothing yet."""
+        return self
 
     @property
     def immutable(self) -> bool:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.server
+import itertools
 import os
 import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -202,6 +204,77 @@ def whole_object(connection: Connection, answer: Answer) -> None:
     connection.send(Reply(200, headers, reply.whole))
 
 
+def same_page(*links: str) -> Fault:
+    """A page for people in place of any answer: a start page, one to sign in, a single-page application."""
+    body = "".join(f'<a href="{link}">{link}</a>' for link in links)
+    reply = Reply(200, {"Content-Type": "text/html"}, f"<html><body>{body}</body></html>".encode())
+    return lambda connection, _answer: connection.send(reply)
+
+
+def page_with_a_nonce(*links: str) -> Fault:
+    """A page that is another one each time: one of its files has a new name."""
+    numbers = itertools.count()
+
+    def fault(connection: Connection, answer: Answer) -> None:
+        same_page(*links, f"app.{next(numbers)}.js")(connection, answer)
+
+    return fault
+
+
+def page_of_new_names(folders: int) -> Fault:
+    """A page of folders whose names were never there before."""
+    numbers = itertools.count()
+
+    def fault(connection: Connection, answer: Answer) -> None:
+        same_page(*(f"{next(numbers)}/" for _ in range(folders)))(connection, answer)
+
+    return fault
+
+
+def moved(location: str) -> Fault:
+    """A redirect."""
+    return lambda connection, _answer: connection.send(Reply(302, {"Location": location}))
+
+
+def folders_everywhere(*names: str) -> Fault:
+    """A WebDAV answer that there are these folders, whatever is asked."""
+    responses = "".join(
+        f"<D:response><D:href>{name}/</D:href><D:propstat><D:prop><D:resourcetype><D:collection/></D:resourcetype>"
+        "</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>"
+        for name in names
+    )
+    reply = replace(_xml(f'<D:multistatus xmlns:D="DAV:">{responses}</D:multistatus>'), status=207)
+    return lambda connection, _answer: connection.send(reply)
+
+
+def pages_without_end(keys: Callable[[], list[str]], size: int = 10, *, delimited: bool = False) -> Fault:
+    """A page of S3's listing after which there is always another.
+
+    Args:
+        keys: What the next page has.
+        size: Of each object.
+        delimited: The keys are those of folders.
+    """
+    tokens = itertools.count()
+
+    def fault(connection: Connection, _answer: Answer) -> None:
+        entries = "".join(
+            f"<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"
+            if delimited
+            else f'<Contents><Key>{key}</Key><Size>{size}</Size><ETag>"e"</ETag>'
+            "<LastModified>2024-01-01T00:00:00.000Z</LastModified></Contents>"
+            for key in keys()
+        )
+        connection.send(
+            _xml(
+                f"<ListBucketResult><IsTruncated>true</IsTruncated>{entries}"
+                f"<NextContinuationToken>t{next(tokens)}</NextContinuationToken></ListBucketResult>"
+            )
+        )
+
+    return fault
+
+
 # --- plans
 
 
@@ -284,6 +357,15 @@ class FaultyServer(ServerInThreads):
         with self._lock:
             return self._seen.copy()
 
+    def settle(self) -> None:
+        """Return when nobody asks any more: when nothing has come for a while that is long on one machine."""
+        for _ in range(60):
+            seen = len(self.asked)
+            time.sleep(1.0)
+            if len(self.asked) == seen:
+                return
+        raise AssertionError("requests go on and on")
+
     # Answers
 
     def _note(self, asked: Asked) -> Asked:
@@ -343,9 +425,10 @@ class FaultyServer(ServerInThreads):
 
     def _list_page(self, folder: str) -> Reply:
         """A directory page."""
-        names = [path.rpartition("/")[2] for path in _children(self.objects, folder)]
-        if not names:
+        children = _children(self.objects, folder)
+        if not children:
             return Reply(404)
+        names = [path.rpartition("/")[2] + ("" if path in self.objects else "/") for path in children]
         links = "".join(f'<a href="{quote(name)}">{escape(name)}</a>' for name in names)
         return Reply(200, {"Content-Type": "text/html"}, f"<html><body>{links}</body></html>".encode())
 

@@ -252,6 +252,11 @@ class _ManyServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256  # a burst of connections is not refused by the kernel
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that have left."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class ServerInThreads:
     """A web server in threads of this process, for as long as its context lasts.

@@ -13,8 +13,8 @@ from dicom_series_preview.cache import CacheFolder
 from dicom_series_preview.encode import ImageFormat, write_atomically
 from dicom_series_preview.errors import OutputError, RequestError
 from dicom_series_preview.names import SeriesName, index_folder
-from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
-from dicom_series_preview.series import IndexCache, SeriesOpener
+from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
+from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService, Rendered, Report
 from dicom_series_preview.settings import DEFAULT_ROOT, Settings
 from dicom_series_preview.storage import CONCURRENCY, LocalStorage, open_storage
@@ -163,8 +163,7 @@ class Series:
         return index.header(row)
 
     def _index(self) -> Index:
-        service = self._service
-        return SeriesOpener(service.storage, service.cache, service.limits).open(self._name).index
+        return self._service.index(IndexRequest(self._name)).index
 
 
 def open_cache(settings: Settings, root: Storage) -> IndexCache:

@@ -23,13 +23,14 @@ from dicom_series_preview._version import __version__
 from dicom_series_preview.discreet import quiet_libraries
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
 from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Limits, Settings
+from dicom_series_preview.stopping import end_when_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from dicom_series_preview.service import PreviewService, Rendered
-    from dicom_series_preview.storage import Storage
+    from dicom_series_preview.storage import Deadline, Storage
 
 PROGRAM = "dicom-series-preview"
 # Who asks a server does not wait any longer.
@@ -520,12 +521,14 @@ class _Opened:
         settings: The settings, the cache folder among them.
         output: The one folder of `build-index --output`, or None.
         cached: Indices are kept in the cache.
+        deadline: Of the command, or of one series of several; it began when the root was to be opened.
     """
 
     storage: Storage
     settings: Settings
     output: Path | None
     cached: bool
+    deadline: Deadline
 
 
 def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
@@ -534,23 +537,25 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
     What is wrong with either is raised by the result, as all that is wrong with a request is said together.
     """
     from dicom_series_preview.names import SeriesName, index_folder, index_path  # noqa: PLC0415 - loads obstore
-    from dicom_series_preview.storage import open_storage  # noqa: PLC0415
+    from dicom_series_preview.storage import Deadline, open_storage  # noqa: PLC0415
 
     opening: Future[_Opened] = Future()
+    came = Deadline()
     try:
         name = SeriesName.parse(series)
         settings = _settings(options)
         storage = open_storage(name.root or options["root"], settings, os.environ)
         # abspath, not resolve: a folder that is a symbolic link keeps the name it was given.
         output = Path(os.path.abspath(options["output"])) if options.get("output") else None  # noqa: PTH100
-        opened = _Opened(storage, settings, output, cached=not (output or options.get("no_cache")))
+        opened = _Opened(storage, settings, output, not (output or options.get("no_cache")), came)
         place = output or settings.cache_dir
         below = index_folder(storage.identity) if opened.cached else ""
         folders = name.candidates()
         kept = [place / index_path(folder, below) for folder in folders] if output or opened.cached else []
         # Path.is_file raises where the name is too long.
         if not (name.is_prefix or (storage.immutable and any(map(os.path.isfile, kept)))):
-            storage.list_ahead(folders[0], settings.limits.instances)
+            ahead = storage.within(came.limited(settings.limits.seconds))
+            ahead.list_ahead(folders[0], settings.limits.instances)
         opening.set_result(opened)
     except PreviewError as error:
         opening.set_exception(error)
@@ -568,7 +573,8 @@ def _service(opening: Future[_Opened], progress: Callable[[int, int], None]) -> 
         cache = open_output(opened.output, opened.settings)
     elif opened.cached:
         cache = open_cache(opened.settings, opened.storage)
-    return PreviewService(opened.storage, cache, opened.settings.limits, progress)
+    service = PreviewService(opened.storage, cache, opened.settings.limits, progress)
+    return service.within(opened.deadline)
 
 
 def _render(
@@ -702,6 +708,7 @@ class _WithoutPandas:
 
 def run() -> None:
     """The console script."""
+    end_when_told()
     sys.meta_path.insert(0, _WithoutPandas)
     # There is next to no garbage that refers to itself; to look for it takes a tenth of a long series' time.
     gc.disable()

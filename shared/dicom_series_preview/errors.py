@@ -24,7 +24,8 @@
     │   ├── HeaderError               DICOM, but its header is broken or cut off
     │   └── DecodeError               its pixels cannot be decoded
     │       └── UnsupportedTransferSyntaxError
-    └── OutputError                   a result cannot be written
+    ├── OutputError                   a result cannot be written
+    └── AbandonedError                nobody waits for the answer any more
 
 Each carries its facts as fields and builds its one-line message from them; callers look at the type
 and the fields, never at the text. No message holds a value read from a DICOM header other than UIDs.
@@ -207,6 +208,13 @@ class UnsupportedTransferSyntaxError(DecodeError):
     def __init__(self, transfer_syntax_uid: str, reason: str) -> None:
         self.transfer_syntax_uid = transfer_syntax_uid
         super().__init__(reason)
+
+
+class AbandonedError(PreviewError):
+    """Nobody waits for the answer any more: whoever asked has left, or the program stops."""
+
+    def __init__(self) -> None:
+        super().__init__("given up: whoever asked has left, or the program stops")
 
 
 class OutputError(PreviewError):

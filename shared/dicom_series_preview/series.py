@@ -35,7 +35,7 @@ from dicom_series_preview.index import (
     origin,
 )
 from dicom_series_preview.names import index_path
-from dicom_series_preview.storage import InHand
+from dicom_series_preview.storage import Deadline, InHand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +51,8 @@ _LOGGER = logging.getLogger(__name__)
 LEASE_S = 60
 RETRY_AFTER_S = 5
 _CONFLICTS = 4
+# What a request has beyond its deadline to give back its claim.
+_GIVE_BACK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class IndexCache:
     folder: str = "indices"
     former_folder: str = ""
     root: str = ""
+
+    def within(self, deadline: Deadline) -> IndexCache:
+        """The cache for one request; see `Storage.within`."""
+        return replace(self, storage=self.storage.within(deadline))
 
     def path(self, series: str) -> str:
         """The path of a series' index below the cache's root."""
@@ -175,8 +181,9 @@ class IndexCache:
 
     def _give_back(self, path: str) -> None:
         try:
-            self.storage.delete(path)
-        except StorageError as error:
+            # Also after the time is up, or who asked has left: others would wait for the lease.
+            self.storage.within(Deadline(_GIVE_BACK_S)).delete(path)
+        except (StorageError, LimitError) as error:
             # What was done under it is done; others wait until it runs out.
             _LOGGER.warning("a claim stays until it runs out: %s", type(error).__name__)
 

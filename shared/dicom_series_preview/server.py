@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from aws_lambda_powertools.event_handler.http_resolver import HttpResolverLocal
 
 from dicom_series_preview.discreet import texts_withheld
-from dicom_series_preview.errors import OutputError
+from dicom_series_preview.errors import AbandonedError, OutputError
 from dicom_series_preview.http import HttpRequest
+from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.routes import RESOURCES, register
+from dicom_series_preview.storage import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from dicom_series_preview.http import PreviewApi
+    from dicom_series_preview.http import HttpResponse, PreviewApi
 
     Asgi = Callable[
         [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
@@ -25,9 +29,20 @@ if TYPE_CHECKING:
     ]
 
 
-def application(api: PreviewApi) -> Asgi:
-    """An ASGI application that serves the API."""
+# What is in the middle of a picture may end it in this time, when the server stops.
+_STOP_S = 0.7
+_DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
+
+
+def application(api: PreviewApi, running: Deadline | None = None) -> Asgi:
+    """An ASGI application that serves the API.
+
+    Args:
+        api: What is served.
+        running: Abandoned when the server stops: all that is under way then ends.
+    """
     app = HttpResolverLocal()
+    server = running or Deadline()
 
     def read(series: str) -> HttpRequest:
         event = app.current_event
@@ -35,6 +50,7 @@ def application(api: PreviewApi) -> Asgi:
             series=series,
             query=event.multi_value_query_string_parameters,
             headers={name.lower(): value for name, value in event.headers.items()},
+            deadline=_DEADLINE.get(),
         )
 
     register(app, api, RESOURCES, read, in_threads=True)
@@ -47,10 +63,64 @@ def application(api: PreviewApi) -> Asgi:
         if scope.get("raw_path"):
             # A series' name may hold an encoded slash, which the decoded path would take for one of its own.
             request["path"] = scope["raw_path"].decode("ascii")
-        with texts_withheld():
-            await app(request, _no_body, send)
+        deadline = server.begin()
+        _DEADLINE.set(deadline)
+        leaving = asyncio.create_task(_abandon_when_left(deadline, receive))
+        begun = False
+
+        async def note(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            with texts_withheld():
+                await app(request, _no_body, note)
+        except asyncio.CancelledError:
+            if not begun:
+                await _send(problem_response(AbandonedError()), send)
+        finally:
+            leaving.cancel()
 
     return served
+
+
+async def _send(response: HttpResponse, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
+    """Send an answer past the resolver."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _abandon_when_left(
+    deadline: Deadline, receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+) -> None:
+    """Abandon a request whose client leaves before it is answered."""
+    message = await receive()
+    while message.get("more_body"):
+        message = await receive()
+    if message["type"] == "http.request":
+        message = await receive()
+    if message["type"] == "http.disconnect":
+        deadline.abandon()
+
+
+class _Server(uvicorn.Server):
+    """A server that, when it stops, abandons what is under way."""
+
+    def __init__(self, config: uvicorn.Config, running: Deadline) -> None:
+        super().__init__(config)
+        self._running = running
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop: requests are answered that they were given up, even where a thread is still busy."""
+        self._running.abandon()
+        asyncio.get_running_loop().call_later(_STOP_S, self._leave_threads)
+        await super().shutdown(sockets)
+
+    def _leave_threads(self) -> None:
+        for task in self.server_state.tasks:
+            task.cancel()
 
 
 async def _no_body() -> dict[str, Any]:
@@ -85,8 +155,9 @@ def serve(
         raise OutputError(
             f"{host}:{port}", "the address cannot be listened on; is something else there?"
         ) from error
+    running = Deadline()
     config = uvicorn.Config(
-        application(api),
+        application(api, running),
         log_level="info" if verbose else "warning",
         access_log=False,
         server_header=False,
@@ -96,4 +167,4 @@ def serve(
         started(listener.getsockname()[1])
         # The server has shut down in order when it passes the interrupt on.
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, running).run(sockets=[listener])

@@ -24,16 +24,18 @@ class Limits:
 
     Attributes:
         instances: The most objects of one series.
+        folders: The most folders below a series on a web server: each takes a request.
         header_bytes: The longest header that is read; of a deflated object when inflated.
         inflated_bytes: The most that a deflated object may inflate to.
         frames: The most frames of one object. Each is a row of the index.
         frame_bytes: The largest frame that is decoded: rows x columns x samples, in decoded bytes.
         matrix_pixels: The largest level of a slide that is put together, in pixels.
         output_pixels: The largest picture, in pixels.
-        seconds: The longest that one request may take; checked whenever something of it has been done.
+        seconds: The longest that one request may take, counted from when it came.
     """
 
     instances: int = 200_000
+    folders: int = 10_000
     header_bytes: int = 64 * 2**20
     inflated_bytes: int = 2**30
     # The largest whole slide images have some 300,000.

@@ -63,6 +63,7 @@ class Backend:
         lists_sizes: Whether listings have sizes.
         lists_hidden: Whether listings have names that begin with a dot.
         lists_per_folder: Whether each folder is a listing request of its own.
+        make_folder: Makes an empty folder, where there is such a thing.
     """
 
     storage: Storage
@@ -70,6 +71,7 @@ class Backend:
     lists_sizes: bool = True
     lists_hidden: bool = True
     lists_per_folder: bool = True
+    make_folder: Callable[[str], object] = lambda _path: None
 
     def fill(self, *paths: str, data: bytes = TEN) -> None:
         """Write the same data under several paths."""
@@ -111,6 +113,12 @@ class StorageContract:
         backend.fill("s/1")
         assert backend.storage.list_objects("nothing") == []
         assert backend.storage.list_objects("s/nothing/here") == []
+
+    def test_folders_that_look_alike(self, backend: Backend) -> None:
+        """Folders that hold the same names, as those above them do, are all listed."""
+        names = [f"s/{a}/{b}/{c}/{d}" for a in "xyz" for b in "xyz" for c in "xyz" for d in "xyz"]
+        backend.fill(*names)
+        assert [info.path for info in backend.storage.list_objects("s")] == names
 
     def test_listing_of_more_than_will_do(self, backend: Backend) -> None:
         """Of more objects than `most`, more than that are told and all of them are there; else all."""
@@ -390,6 +398,17 @@ class WritableContract(StorageContract):
 class WebContract(StorageContract):
     """The rules of web servers' folders."""
 
+    def test_folders_with_nothing_in_them(self, backend: Backend) -> None:
+        """Hundreds of empty folders, and folders of only such, are gone through; each takes one request."""
+        for number in range(120):
+            backend.make_folder(f"s/{number:03}/empty")
+        backend.fill("s/120/1")
+        assert [info.path for info in backend.storage.list_objects("s")] == ["s/120/1"]
+        # One more to find out that WebDAV is not spoken, two for folders that are not there.
+        assert backend.storage.usage.lists <= 1 + 121 + 120 + 3
+        backend.make_folder("t")
+        assert backend.storage.list_objects("t") == []
+
     def test_put_is_refused(self, backend: Backend) -> None:
         """A web server's folder cannot be written."""
         with pytest.raises(StorageError, match="cannot be written"):
@@ -531,7 +550,12 @@ def web_backend(base_url: str, web_folder: Path, **facts: bool) -> Backend:
     folder = web_folder / name
     folder.mkdir()
     storage = open_storage(f"{base_url}/{name}/", settings(), {})
-    return Backend(storage, lambda path, data: write_file(folder, path, data), **facts)
+    return Backend(
+        storage,
+        lambda path, data: write_file(folder, path, data),
+        make_folder=lambda path: (folder / path).mkdir(parents=True),
+        **facts,
+    )
 
 
 class TestWebDav(WebContract):

@@ -119,11 +119,13 @@ class PreviewApi:
             lambda: _PICTURES[kind].from_strings(request.series, "picture.webp", query),
         )
         refuse_root(asked.series)
+        service = service.within(request.deadline)
+        renders = self._renders(service)
         plan = service.plan(replace(asked, picture=replace(asked.picture, image_format=image_format)))
         headers = _picture_headers(plan)
         if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
             return HttpResponse(304, {**headers, **_cost_headers(plan.cost())})
-        kept = self._kept(plan)
+        kept = _kept(plan, renders)
         if kept is not None:
             return self._send(plan, kept, headers)
         rendered = service.render(plan)
@@ -135,17 +137,9 @@ class PreviewApi:
             # What stood in the way of a tile may pass; the picture is not kept, here or by anyone else.
             headers["Cache-Control"] = "no-store"
             del headers["ETag"]
-        elif self.renders is not None:
-            self.renders.storage.put(self.renders.path(plan), rendered.data)
+        elif renders is not None:
+            renders.storage.put(renders.path(plan), rendered.data)
         return self._send(plan, rendered.data, headers, rendered)
-
-    def _kept(self, plan: Plan) -> bytes | None:
-        if self.renders is None:
-            return None
-        try:
-            return self.renders.storage.get(self.renders.path(plan)).data
-        except ObjectNotFoundError:
-            return None
 
     def _send(
         self, plan: Plan, data: bytes, headers: dict[str, str], rendered: Rendered | None = None
@@ -180,6 +174,7 @@ class PreviewApi:
             lambda: IndexRequest.from_strings(request.series, query),
         )
         refuse_root(asked.series)
+        service = service.within(request.deadline)
         watch = service.watch()
         with watch.phase("index"):
             opened = service.index(asked)
@@ -220,6 +215,22 @@ class PreviewApi:
             names = ", ".join(sorted(self.services))
             raise RequestError("root", f"is one alias of this deployment: {names}")
         return self.services[named[0]]()
+
+    def _renders(self, service: PreviewService) -> Renders | None:
+        """Where pictures are kept, for the request of a service."""
+        if self.renders is None or service.deadline is None:
+            return self.renders
+        return replace(self.renders, storage=self.renders.storage.within(service.deadline))
+
+
+def _kept(plan: Plan, renders: Renders | None) -> bytes | None:
+    """A picture as it was made before, where it is kept."""
+    if renders is None:
+        return None
+    try:
+        return renders.storage.get(renders.path(plan)).data
+    except ObjectNotFoundError:
+        return None
 
 
 def _failed_tiles(rendered: Rendered) -> int:

@@ -47,6 +47,7 @@ _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
     (errors.ObjectChangedError, Problem(503, "changing", "The series is changing")),
     (errors.StorageUnavailableError, Problem(503, "storage-unavailable", "The storage does not answer")),
     (errors.StorageError, Problem(502, "storage", "The storage fails")),
+    (errors.AbandonedError, Problem(503, "stopping", "The server stops")),
     (errors.PreviewError, Problem(500, "failed", "The preview failed")),
 )
 # What is no error of the product: a path that leads nowhere, or a mistake in the code.

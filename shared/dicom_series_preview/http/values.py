@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dicom_series_preview.storage import Deadline
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -18,11 +20,13 @@ class HttpRequest:
         series: The path's {series}, percent-decoded.
         query: By name, the values given for each parameter.
         headers: By name in lower case.
+        deadline: Of whoever waits for the answer; it began when the request came.
     """
 
     series: str = ""
     query: Mapping[str, Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    deadline: Deadline = field(default_factory=Deadline, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

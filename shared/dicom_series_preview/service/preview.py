@@ -33,7 +33,7 @@ from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.assemble import reason_of
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint
-from dicom_series_preview.storage import file_below, path_of_file_url
+from dicom_series_preview.storage import Deadline, file_below, path_of_file_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -84,6 +84,7 @@ class PreviewService:
         limits: What is refused.
         progress: Called with headers read and headers to read.
         single_flight: Of several that ask for an index that has to be built, let one build it.
+        deadline: Of the one request that this is the service for; see `within`.
     """
 
     storage: Storage
@@ -91,6 +92,17 @@ class PreviewService:
     limits: Limits
     progress: Callable[[int, int], None] = lambda _done, _total: None
     single_flight: bool = False
+    deadline: Deadline | None = field(default=None, repr=False)
+
+    def within(self, deadline: Deadline) -> PreviewService:
+        """The service for one request, that came when the deadline began; it takes no longer than its limit.
+
+        What waits for a storage, and no phase of the work, goes on after that: LimitError is raised, or
+        StorageUnavailableError where the storage has kept silent; AbandonedError once nobody waits.
+        """
+        ends = deadline.limited(self.limits.seconds)
+        cache = None if self.cache is None else self.cache.within(ends)
+        return replace(self, storage=self.storage.within(ends), cache=cache, deadline=ends)
 
     def mosaic(self, request: MosaicRequest) -> Rendered:
         """A grid of images that are spread evenly over a range.
@@ -98,7 +110,8 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had; nothing has been written.
         """
-        return self.render(self.plan(request))
+        service = self._begun()
+        return service.render(service.plan(request))
 
     def image(self, request: ImageRequest) -> Rendered:
         """One image at a position.
@@ -106,7 +119,8 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had; nothing has been written.
         """
-        return self.render(self.plan(request))
+        service = self._begun()
+        return service.render(service.plan(request))
 
     def contrast_mosaic(self, request: ContrastRequest) -> Rendered:
         """Images under several contrasts: a row an image, a column a contrast.
@@ -114,10 +128,11 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had; nothing has been written.
         """
-        return self.render(self.plan(request))
+        service = self._begun()
+        return service.render(service.plan(request))
 
     def plan(self, request: PictureRequest) -> Plan:
-        """Choose the slices of a picture; no pixel is fetched.
+        """Choose the slices of a picture; no pixel is fetched. Whoever calls this calls `within` before.
 
         Raises:
             PreviewError: The series, its index, or such slices cannot be had, or the picture is too large.
@@ -143,7 +158,7 @@ class PreviewService:
                     located: dict[str, Sequence[FrameLocation]] = {}
                     terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
                     painted = paint(self.storage, plan, terms)
-                    self._opener(watch).keep_locations(plan.opened, located)
+                    self._opener().keep_locations(plan.opened, located)
                 break
             except ObjectChangedError:
                 if attempt == _REFRESHES:
@@ -189,11 +204,11 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had.
         """
-        return self._opener(self.watch()).open(request.series, limit=request.limit)
+        return self._begun()._opener().open(request.series, limit=request.limit)  # noqa: SLF001 - its own kind
 
     def watch(self) -> Stopwatch:
-        """A stopwatch for one request, that starts now and knows how long it may take."""
-        return Stopwatch(self.storage, self.limits.seconds)
+        """A stopwatch for one request, that starts now."""
+        return Stopwatch(self.storage, self.deadline)
 
     def forget(self, series: str) -> None:
         """Keep no index of a series any more.
@@ -211,17 +226,19 @@ class PreviewService:
         url, path = self.cache.storage.url, self.cache.path(opened.name)
         return str(file_below(path_of_file_url(url), path)) if url.startswith("file://") else f"{url}/{path}"
 
-    def _opener(self, watch: Stopwatch) -> SeriesOpener:
-        def progress(done: int, total: int) -> None:
-            watch.check()
-            self.progress(done, total)
+    def _begun(self) -> PreviewService:
+        """The service of a request that comes now, where it is not one's already."""
+        return self if self.deadline is not None else self.within(Deadline())
 
-        return SeriesOpener(self.storage, self.cache, self.limits, progress, single_flight=self.single_flight)
+    def _opener(self) -> SeriesOpener:
+        return SeriesOpener(
+            self.storage, self.cache, self.limits, self.progress, single_flight=self.single_flight
+        )
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opener = replace(self._opener(watch), next_frames=_next_frames(request, shape))
+            opener = replace(self._opener(), next_frames=_next_frames(request, shape))
             opened = opener.open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
         plan.check_levels(self.limits.matrix_pixels)

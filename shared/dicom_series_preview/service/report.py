@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.errors import LimitError, counted
+from dicom_series_preview.errors import counted
 from dicom_series_preview.index import told
+from dicom_series_preview.storage import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,19 +183,22 @@ class Report:
 
 
 class Stopwatch:
-    """Adds up milliseconds by phase, and what a storage does meanwhile; tells when the time is up.
+    """Adds up milliseconds by phase, and what a storage does meanwhile; no phase begins after the deadline.
 
     Args:
         storage: The storage whose requests are counted from now on.
-        limit_s: The longest that it may take.
+        deadline: Until when the result is waited for.
         clock: Seconds that only grow.
     """
 
     def __init__(
-        self, storage: Storage, limit_s: float = math.inf, clock: Callable[[], float] = time.perf_counter
+        self,
+        storage: Storage,
+        deadline: Deadline | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._storage = storage
-        self._limit_s = limit_s
+        self._deadline = deadline or Deadline()
         self._clock = clock
         self._before = storage.usage
         self._start = clock()
@@ -203,7 +206,8 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count what happens inside towards a phase."""
+        """Count what happens inside towards a phase; raises as `check`."""
+        self.check()
         start = self._clock()
         try:
             yield
@@ -212,13 +216,8 @@ class Stopwatch:
             self._milliseconds[name] = self._milliseconds.get(name, 0.0) + spent
 
     def check(self) -> None:
-        """Go on, unless the time is up.
-
-        Raises:
-            LimitError: It is.
-        """
-        if self._clock() - self._start > self._limit_s:
-            raise LimitError("series", f"takes longer than the limit of {self._limit_s:g} s")
+        """`Deadline.check`."""
+        self._deadline.check()
 
     def cost(self) -> Cost:
         """The cost so far."""

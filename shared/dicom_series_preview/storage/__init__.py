@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage, total
+from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.hand import IN_HAND_BYTES, InHand
 from dicom_series_preview.storage.local import LocalStorage
 from dicom_series_preview.storage.objectstore import MemoryStorage
@@ -27,6 +28,7 @@ __all__ = [
     "HERE",
     "IN_HAND_BYTES",
     "ByteRange",
+    "Deadline",
     "Fetched",
     "InHand",
     "LocalStorage",
@@ -80,9 +82,17 @@ def open_storage(
         return open_http(
             place.url, settings, environment, policy, allow_cross_host_redirects=allow_cross_host_redirects
         )
-    access = resolve_access(
-        place.place, environment, lambda bucket: settings.region or bucket_region(bucket, environment)
-    )
+    limit_s = settings.limits.seconds
+
+    def find_region(bucket: str) -> str | None:
+        return settings.region or bucket_region(bucket, environment, timeout_s=min(5.0, limit_s))
+
+    access = resolve_access(place.place, environment, find_region)
+    # obstore's time-outs are a store's, not a request's: none is longer than any request may take.
+    longest_s = max(0.001, min(settings.request_timeout_s, limit_s))
     return S3Storage(
-        access, place.prefix, dataclasses.replace(settings, max_retries=policy.max_retries), policy
+        access,
+        place.prefix,
+        dataclasses.replace(settings, max_retries=policy.max_retries, request_timeout_s=longest_s),
+        policy,
     )

@@ -11,6 +11,8 @@ from dicom_series_preview.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from dicom_series_preview.storage.deadline import Deadline
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
@@ -84,7 +86,11 @@ class Usage:
 
 
 class Storage(Protocol):
-    """A storage root. Paths are relative to it. Safe to use from several threads."""
+    """A storage root. Paths are relative to it. Safe to use from several threads.
+
+    Whatever waits for it raises LimitError or StorageUnavailableError once its deadline is over, and
+    AbandonedError once nobody waits any more; see `within`.
+    """
 
     @property
     def url(self) -> str:
@@ -104,6 +110,12 @@ class Storage(Protocol):
     @property
     def usage(self) -> Usage:
         """Totals since this storage was opened, as of now; a copy that counts no further."""
+
+    def within(self, deadline: Deadline) -> Storage:
+        """The same storage for one request: until its deadline, with totals of its own.
+
+        Connections, places and what was learned of the server are shared.
+        """
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """All objects below `folder`, at any depth, sorted by path; empty when there is no such folder.
@@ -171,9 +183,14 @@ class Storage(Protocol):
 
 
 class Meter:
-    """A storage's running totals, counted from several threads."""
+    """A storage's running totals, counted from several threads.
 
-    def __init__(self) -> None:
+    Args:
+        above: What is counted here is counted there too.
+    """
+
+    def __init__(self, above: Meter | None = None) -> None:
+        self._above = above
         self._lock = threading.Lock()
         self._usage = Usage()
 
@@ -184,6 +201,8 @@ class Meter:
             self._usage.gets += gets
             self._usage.puts += puts
             self._usage.bytes += received
+        if self._above is not None:
+            self._above.count(lists=lists, gets=gets, puts=puts, received=received)
 
     def add(self, meter: Meter) -> None:
         """Add what another has counted."""

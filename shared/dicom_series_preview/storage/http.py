@@ -8,27 +8,32 @@ from __future__ import annotations
 import logging
 import math
 import re
+import secrets
 import threading
+from copy import copy
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from dicom_series_preview.errors import ObjectChangedError, ObjectNotFoundError, StorageError
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
 from dicom_series_preview.storage.connections import connection_pool
+from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.http_client import HttpClient, Request, refusal
 from dicom_series_preview.storage.pages import (
     PAGE_VERSION,
     PROPFIND_BODY,
-    Entry,
     parse_multistatus,
     parse_page,
 )
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import TransientError
 from dicom_series_preview.storage.throttle import Throttle
+from dicom_series_preview.storage.walk import NO_LISTING, SAME_PAGE, FolderWalk, Listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import Self
 
     from urllib3 import BaseHTTPResponse
 
@@ -37,13 +42,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MAX_DEPTH = 16
 _MAX_LISTING_BYTES = 64 * 2**20
 _NOT_THERE = {404, 410}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 # Bodies must come as they are stored: a compressed one has other offsets.
 _PLAIN = {"Accept-Encoding": "identity"}
+
+
+@dataclass(slots=True)
+class _Server:
+    """What was learned of a server, for all who ask it.
+
+    Attributes:
+        speaks_webdav: Whether it lists folders by WebDAV; None where it has not been asked.
+        warned: It ignores ranges, and that has been said.
+    """
+
+    speaks_webdav: bool | None = None
+    warned: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class HttpStorage:
@@ -57,16 +75,23 @@ class HttpStorage:
         url: The folder's URL, percent-encoded, without a trailing slash.
         client: Sends the requests.
         throttle: How many requests may be in flight at once.
+        most_folders: How many folders a listing may go into.
     """
 
-    def __init__(self, url: str, client: HttpClient, throttle: Throttle) -> None:
+    def __init__(self, url: str, client: HttpClient, throttle: Throttle, most_folders: int) -> None:
         self._url = url
         self._client = client
+        self._most_folders = most_folders
         self._meter = Meter()
-        self._pool = FetchPool(throttle, self._read)
-        self._lock = threading.Lock()
-        self._speaks_webdav: bool | None = None
-        self._warned = False
+        self._pool = FetchPool(throttle, url)
+        self._deadline = Deadline()
+        self._server = _Server()
+
+    def within(self, deadline: Deadline) -> Self:
+        """`Storage.within`."""
+        same = copy(self)
+        same._deadline, same._meter = deadline, Meter(self._meter)  # noqa: SLF001 - its own kind
+        return same
 
     @property
     def url(self) -> str:
@@ -89,28 +114,16 @@ class HttpStorage:
         return self._meter.read()
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
-        """`Storage.list_objects`; one request for each folder, those of one depth at once."""
+        """`Storage.list_objects`; one request for each folder, many at once."""
         if folder:
             check_path(self._url, folder)
-        found: dict[str, ObjectInfo] = {}
-        seen = {folder}
-        level = [folder]
-        for _ in range(_MAX_DEPTH):
-            deeper: list[str] = []
-            for above, entries in zip(level, self._pool.map(self._list, level), strict=True):
-                for entry in entries or ():
-                    path = f"{above}/{entry.path}" if above else entry.path
-                    if not entry.is_folder:
-                        found[path] = ObjectInfo(path, entry.size, entry.version)
-                    elif path not in seen:
-                        seen.add(path)
-                        deeper.append(path)
-            if not deeper or (most is not None and len(found) > most):
-                return sorted(found.values(), key=lambda info: info.path)
-            level = deeper
-        raise StorageError(
-            self._folder_url(folder), f"folders lie more than {_MAX_DEPTH} deep, or in a circle"
-        )
+        walk = FolderWalk(self._folder_url(folder), folder, self._most_folders, most)
+        for above, listed in self._pool.each(self._listed, walk.folders(), self._deadline):
+            walk.take(above, listed)
+            made_up = walk.questionable()
+            if made_up is not None:
+                walk.judge(self._made_up(made_up))
+        return sorted(walk.found.values(), key=lambda info: info.path)
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:
         """Nothing: which requests a listing takes is only known when they are answered."""
@@ -118,22 +131,28 @@ class HttpStorage:
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""
         parent = prefix.rpartition("/")[0]
-        entries = self._list(parent)
-        if entries is None:
+        listed = self._pool.run(lambda part: self._list(parent, part), self._deadline)
+        if listed is None:
             if parent:
                 return []
             raise ObjectNotFoundError(self._url, "there is no such folder")
-        depth = prefix.count("/")
-        names = {entry.path for entry in entries if entry.is_folder and entry.path.count("/") == depth}
+        has_folders = any(entry.is_folder for entry in listed.entries)
+        if not has_folders and listed.is_like(self._made_up(parent)):
+            raise StorageError(self._folder_url(parent), SAME_PAGE)
+        names = {
+            f"{parent}/{entry.path}" if parent else entry.path
+            for entry in listed.entries
+            if entry.is_folder and "/" not in entry.path
+        }
         return sorted(name for name in names if name.startswith(prefix))
 
     def get(self, path: str) -> Fetched:
         """`Storage.get`."""
-        return self._read(ByteRange(path), threading.Event())
+        return self._pool.run(lambda part: self._read(ByteRange(path), part), self._deadline)
 
     def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
         """`Storage.fetch`."""
-        return self._pool.fetch(ranges)
+        return self._pool.fetch(ranges, self._read, self._deadline)
 
     def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:  # noqa: ARG002
         """Refused.
@@ -164,56 +183,71 @@ class HttpStorage:
 
     # Listing
 
-    def _list(self, folder: str) -> list[Entry] | None:
-        """One folder's entries; None where there is no such folder."""
-        url = self._folder_url(folder)
-        if self._speaks_webdav is not False:
-            entries = self._propfind(url)
-            if entries is not None:
-                self._speaks_webdav = True
-                return entries
-            if self._speaks_webdav:
-                return None
-        entries = self._page(url)
-        if entries is not None:
-            self._speaks_webdav = False
-        return entries
+    def _listed(self, folder: str, deadline: Deadline) -> tuple[str, Listed | None]:
+        return folder, self._list(folder, deadline)
 
-    def _propfind(self, url: str) -> list[Entry] | None:
-        """The folder's entries by WebDAV; None where it is not spoken, or there is no such folder."""
+    def _made_up(self, parent: str) -> Listed | None:
+        """What the server says of a folder that nobody can have made; None where there is none."""
+        name = f"no-such-folder-{secrets.token_hex(8)}"
+        folder = f"{parent}/{name}" if parent else name
+        try:
+            return self._pool.run(lambda part: self._list(folder, part), self._deadline)
+        except StorageError:
+            return None
+
+    def _list(self, folder: str, deadline: Deadline) -> Listed | None:
+        """What one folder holds; None where there is no such folder."""
+        url = self._folder_url(folder)
+        if self._server.speaks_webdav is not False:
+            listed = self._propfind(url, deadline)
+            if listed is not None:
+                self._server.speaks_webdav = True
+                return listed
+            if self._server.speaks_webdav:
+                return None
+        listed = self._page(url, deadline)
+        if listed is not None:
+            self._server.speaks_webdav = False
+        return listed
+
+    def _propfind(self, url: str, deadline: Deadline) -> Listed | None:
+        """What a folder holds by WebDAV; None where it is not spoken, or there is no such folder."""
         headers = {"Depth": "1", "Content-Type": "application/xml; charset=utf-8", **_PLAIN}
 
-        def consume(response: BaseHTTPResponse, final_url: str) -> list[Entry] | None:
+        def consume(response: BaseHTTPResponse, final_url: str) -> Listed | None:
             if response.status == 401:
                 raise refusal(url, response.status)
             if response.status != 207:
-                if self._speaks_webdav and response.status not in _NOT_THERE:
+                if self._server.speaks_webdav and response.status not in _NOT_THERE:
                     raise refusal(url, response.status)
                 return None
-            return parse_multistatus(self._listing_body(response, url), _with_slash(final_url))
+            _refuse_elsewhere(url, final_url)
+            body = self._listing_body(response, url, deadline)
+            return Listed.of(parse_multistatus(body, _with_slash(final_url)), body)
 
         request = Request("PROPFIND", url, headers, PROPFIND_BODY, lambda: self._meter.count(lists=1))
-        return self._client.run(request, threading.Event(), consume)
+        return self._client.run(request, deadline, consume)
 
-    def _page(self, url: str) -> list[Entry] | None:
-        """The folder's entries by its directory page; None where there is no such folder."""
+    def _page(self, url: str, deadline: Deadline) -> Listed | None:
+        """What a folder holds by its directory page; None where there is no such folder."""
 
-        def consume(response: BaseHTTPResponse, final_url: str) -> list[Entry] | None:
+        def consume(response: BaseHTTPResponse, final_url: str) -> Listed | None:
             if response.status in _NOT_THERE:
                 return None
             if response.status != 200:
                 raise refusal(url, response.status)
+            _refuse_elsewhere(url, final_url)
             if "html" not in response.headers.get("Content-Type", ""):
                 raise StorageError(url, "the server offers neither WebDAV nor a directory page")
-            body = self._listing_body(response, url)
-            return parse_page(body.decode("utf-8", "replace"), _with_slash(final_url))
+            body = self._listing_body(response, url, deadline)
+            return Listed.of(parse_page(body.decode("utf-8", "replace"), _with_slash(final_url)), body)
 
         request = Request("GET", url, _PLAIN, None, lambda: self._meter.count(lists=1))
-        return self._client.run(request, threading.Event(), consume)
+        return self._client.run(request, deadline, consume)
 
-    def _listing_body(self, response: BaseHTTPResponse, url: str) -> bytes:
+    def _listing_body(self, response: BaseHTTPResponse, url: str, deadline: Deadline) -> bytes:
         body = bytearray()
-        for piece in self._client.pieces(response):
+        for piece in self._client.pieces(response, deadline):
             body += piece
             if len(body) > _MAX_LISTING_BYTES:
                 raise StorageError(url, f"the folder's listing is longer than {_MAX_LISTING_BYTES} bytes")
@@ -221,7 +255,7 @@ class HttpStorage:
 
     # Reading
 
-    def _read(self, wanted: ByteRange, abandoned: threading.Event) -> Fetched:
+    def _read(self, wanted: ByteRange, deadline: Deadline) -> Fetched:
         url = self._object_url(wanted.path)
         headers = dict(_PLAIN)
         if wanted.start or wanted.end is not None:
@@ -232,12 +266,14 @@ class HttpStorage:
             headers["If-Match"] = wanted.version
 
         def consume(response: BaseHTTPResponse, _final_url: str) -> Fetched:
-            return self._receive(wanted, response, url)
+            return self._receive(wanted, response, url, deadline)
 
         request = Request("GET", url, headers, None, lambda: self._meter.count(gets=1))
-        return self._client.run(request, abandoned, consume)
+        return self._client.run(request, deadline, consume)
 
-    def _receive(self, wanted: ByteRange, response: BaseHTTPResponse, url: str) -> Fetched:
+    def _receive(
+        self, wanted: ByteRange, response: BaseHTTPResponse, url: str, deadline: Deadline
+    ) -> Fetched:
         status = response.status
         if status in _NOT_THERE:
             raise ObjectNotFoundError(url)
@@ -252,12 +288,15 @@ class HttpStorage:
         version = _version(wanted, response.headers)
         if wanted.version and version and _opaque(version) != _opaque(wanted.version):
             raise ObjectChangedError(url)
-        data, size = self._part(wanted, response, url) if status == 206 else self._whole(wanted, response)
+        receive = self._part if status == 206 else self._whole
+        data, size = receive(wanted, response, url, deadline)
         if wanted.end is not None:
             data = data[: max(wanted.end - wanted.start, 0)]
         return Fetched(wanted, data, size, version)
 
-    def _part(self, wanted: ByteRange, response: BaseHTTPResponse, url: str) -> tuple[bytes, int]:
+    def _part(
+        self, wanted: ByteRange, response: BaseHTTPResponse, url: str, deadline: Deadline
+    ) -> tuple[bytes, int]:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if not found or int(found[1]) != wanted.start or int(found[2]) < wanted.start:
             raise StorageError(url, "the server sent other bytes than it was asked for")
@@ -275,9 +314,11 @@ class HttpStorage:
             raise StorageError(url, "the server sent other bytes than it was asked for")
         if end < (size if asked_end is None else min(asked_end, size)):
             raise TransientError("the server sent a part of the range")
-        return self._body(response, 0, end - wanted.start), size
+        return self._body(response, 0, end - wanted.start, deadline), size
 
-    def _whole(self, wanted: ByteRange, response: BaseHTTPResponse) -> tuple[bytes, int]:
+    def _whole(
+        self, wanted: ByteRange, response: BaseHTTPResponse, _url: str, deadline: Deadline
+    ) -> tuple[bytes, int]:
         """The range, out of a whole object: the server ignores Range, or the range is the whole."""
         chunked = "Transfer-Encoding" in response.headers  # then a length counts for nothing (RFC 9112 6.3)
         length = "" if chunked else response.headers.get("Content-Length", "")
@@ -286,26 +327,27 @@ class HttpStorage:
             end = size if wanted.end is None else min(wanted.end, size)
             if wanted.start or end < size:
                 self._warn_once()
-            return self._body(response, wanted.start, end), size
+            return self._body(response, wanted.start, end, deadline), size
         # Without a length, the object has to be read to its end to know where that is.
         if wanted.start or wanted.end is not None:
             self._warn_once()
-        return self._kept(response, wanted.start, math.inf if wanted.end is None else wanted.end, math.inf)
+        last = math.inf if wanted.end is None else wanted.end
+        return self._kept(wanted.start, last, self._client.pieces(response, deadline))
 
-    def _body(self, response: BaseHTTPResponse, start: int, end: int) -> bytes:
+    def _body(self, response: BaseHTTPResponse, start: int, end: int, deadline: Deadline) -> bytes:
         """The body's bytes from `start` to `end`; what comes before is read and dropped, the rest left."""
         if start >= end:
             return b""
-        data, length = self._kept(response, start, end, end)
+        data, length = self._kept(start, end, self._client.pieces(response, deadline, end))
         if length < end:
             raise TransientError("the answer was cut short")
         return data
 
-    def _kept(self, response: BaseHTTPResponse, start: int, end: float, most: float) -> tuple[bytes, int]:
-        """The body's bytes from `start` to `end`, and how many were read; `most` of them at most."""
+    def _kept(self, start: int, end: float, pieces: Iterable[bytes]) -> tuple[bytes, int]:
+        """The bytes from `start` to `end` of a body that comes in pieces, and how many came."""
         kept: list[bytes] = []
         position = 0
-        for piece in self._client.pieces(response, most):
+        for piece in pieces:
             self._meter.count(received=len(piece))
             if start < position + len(piece) and position < end:
                 kept.append(piece[max(start - position, 0) : int(min(end - position, len(piece)))])
@@ -313,8 +355,8 @@ class HttpStorage:
         return kept[0] if len(kept) == 1 else b"".join(kept), position
 
     def _warn_once(self) -> None:
-        with self._lock:
-            first, self._warned = not self._warned, True
+        with self._server.lock:
+            first, self._server.warned = not self._server.warned, True
         if first:
             logger.warning("the web server ignores Range; whole objects are transferred")
 
@@ -337,7 +379,20 @@ def open_http(
         settings.request_timeout_s,
         allow_cross_host_redirects=allow_cross_host_redirects,
     )
-    return HttpStorage(url, client, throttle)
+    return HttpStorage(url, client, throttle, settings.limits.folders)
+
+
+def _refuse_elsewhere(asked: str, final: str) -> None:
+    """Refuse what another place than the folder shows: a start page, or one to sign in.
+
+    A folder that has moved keeps its name, letter case aside.
+
+    Raises:
+        StorageError: The redirect ended elsewhere.
+    """
+    here, there = (unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2] for url in (asked, final))
+    if here.casefold() != there.casefold():
+        raise StorageError(asked, f"the server sends on to another page: {NO_LISTING}")
 
 
 def _past_end(wanted: ByteRange, response: BaseHTTPResponse, url: str) -> Fetched:

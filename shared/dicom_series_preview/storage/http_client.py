@@ -17,11 +17,11 @@ from dicom_series_preview.errors import AccessDeniedError, StorageError
 from dicom_series_preview.storage.retry import RetryPolicy, ThrottledError, TransientError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator, Mapping
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
+    from dicom_series_preview.storage.deadline import Deadline
     from dicom_series_preview.storage.throttle import Throttle
 
 _T = TypeVar("_T")
@@ -78,18 +78,16 @@ class HttpClient:
         self._pool = pool
         self._retry = retry
         self._throttle = throttle
-        self._timeout = urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s)
+        self._timeout_s = timeout_s
         self._transfer_s = timeout_s * _TRANSFER_FACTOR
         self._allow_cross_host_redirects = allow_cross_host_redirects
 
-    def run(
-        self, request: Request, abandoned: threading.Event, consume: Callable[[BaseHTTPResponse, str], _T]
-    ) -> _T:
+    def run(self, request: Request, deadline: Deadline, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:
         """Send a request until it is answered, and return what `consume` makes of the answer.
 
         Args:
             request: What to send.
-            abandoned: Set when nobody waits for the result any more.
+            deadline: Until when the result is waited for; no server is listened to for longer.
             consume: Gets the answer, of any status that is neither a redirect nor retried, its body unread,
                 and the URL it came from. May raise TransientError.
 
@@ -98,10 +96,12 @@ class HttpClient:
             StorageError: It cannot be sent, or a redirect is not followed.
         """
         return self._retry.run(
-            request.url, abandoned, lambda: self._attempt(request, consume), self._throttle
+            request.url, deadline, lambda: self._attempt(request, deadline, consume), self._throttle
         )
 
-    def pieces(self, response: BaseHTTPResponse, most: float = math.inf) -> Iterator[bytes]:
+    def pieces(
+        self, response: BaseHTTPResponse, deadline: Deadline, most: float = math.inf
+    ) -> Iterator[bytes]:
         """An answer's body as it comes, up to so many bytes of it.
 
         Raises:
@@ -111,13 +111,16 @@ class HttpClient:
         while most > 0 and (piece := response.read1(int(min(_PIECE_BYTES, most)))):
             yield piece
             most -= len(piece)
-            if most > 0 and self._retry.clock() > end:
+            deadline.heard()
+            if most > 0 and (deadline.is_over or self._retry.clock() > end):
                 raise TransientError(f"the answer takes longer than {self._transfer_s:g} s")
 
-    def _attempt(self, request: Request, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:
+    def _attempt(
+        self, request: Request, deadline: Deadline, consume: Callable[[BaseHTTPResponse, str], _T]
+    ) -> _T:
         request.count()
         try:
-            response, url = self._follow(request)
+            response, url = self._follow(request, deadline)
             try:
                 if response.status in _RETRIED:
                     raise _trouble(response)
@@ -133,9 +136,12 @@ class HttpClient:
         except exceptions.HTTPError as error:
             raise TransientError(_cause(error)) from error
 
-    def _follow(self, request: Request) -> tuple[BaseHTTPResponse, str]:
+    def _follow(self, request: Request, deadline: Deadline) -> tuple[BaseHTTPResponse, str]:
         url = request.url
         for _ in range(_MAX_REDIRECTS + 1):
+            timeout_s = min(self._timeout_s, deadline.left_s)
+            if timeout_s <= 0:
+                raise TransientError("the time is up")
             response = self._pool.request(
                 request.method,
                 url,
@@ -145,7 +151,7 @@ class HttpClient:
                 decode_content=False,
                 redirect=False,
                 retries=False,
-                timeout=self._timeout,
+                timeout=urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s),
             )
             if response.status not in _REDIRECTS:
                 return response, url

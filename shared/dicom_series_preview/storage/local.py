@@ -10,10 +10,10 @@ import errno
 import os
 import re
 import stat
-import threading
 import time
 import uuid
 from contextlib import suppress
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +26,14 @@ from dicom_series_preview.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
+from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.places import file_below
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Self
 
 _TEMPORARY_NAME = re.compile(r"\.dicom-series-preview-[0-9a-f]{32}\.part")
 # No write takes that long: whoever began it has been killed.
@@ -63,7 +65,14 @@ class LocalStorage:
     def __init__(self, root: Path, concurrency: int) -> None:
         self._root = root
         self._meter = Meter()
-        self._pool = FetchPool(Throttle(concurrency), self._read)
+        self._pool = FetchPool(Throttle(concurrency), root.as_uri())
+        self._deadline = Deadline()
+
+    def within(self, deadline: Deadline) -> Self:
+        """`Storage.within`. What is written is written: it takes no time that could be waited for."""
+        same = copy(self)
+        same._deadline, same._meter = deadline, Meter(self._meter)  # noqa: SLF001 - its own kind
+        return same
 
     @property
     def url(self) -> str:
@@ -87,11 +96,14 @@ class LocalStorage:
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`. A dangling link is listed without a size, so that reading it reports it."""
+        return self._pool.run(lambda part: self._listed(folder, most, part), self._deadline)
+
+    def _listed(self, folder: str, most: int | None, deadline: Deadline) -> list[ObjectInfo]:
         path = self._path(folder) if folder else self._root
         try:
             if not stat.S_ISDIR(path.stat().st_mode):
                 return []
-            walk = self._walk(path, folder, {os.path.realpath(path)})
+            walk = self._walk(path, folder, {os.path.realpath(path)}, deadline)
             found = list(islice(walk, None if most is None else most + 1))
         except _NOT_THERE as error:
             self._check_root()
@@ -123,11 +135,11 @@ class LocalStorage:
 
     def get(self, path: str) -> Fetched:
         """`Storage.get`."""
-        return self._read(ByteRange(path), threading.Event())
+        return self._pool.run(lambda part: self._read(ByteRange(path), part), self._deadline)
 
     def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
         """`Storage.fetch`."""
-        return self._pool.fetch(ranges)
+        return self._pool.fetch(ranges, self._read, self._deadline)
 
     def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
         """`Storage.put`, by way of a temporary file beside the target.
@@ -176,7 +188,7 @@ class LocalStorage:
         if not found:
             raise ObjectNotFoundError(str(self._root), "there is no such folder")
 
-    def _walk(self, path: Path, folder: str, above: set[str]) -> Iterator[ObjectInfo]:
+    def _walk(self, path: Path, folder: str, above: set[str], deadline: Deadline) -> Iterator[ObjectInfo]:
         """All files below `path`; `above` are the folders on the way down, into which no link is followed.
 
         They are told by their real paths: Windows gives no numbers of files in listings, nor do all network
@@ -185,6 +197,8 @@ class LocalStorage:
         self._meter.count(lists=1)
         with os.scandir(path) as entries:
             for entry in entries:
+                deadline.check()
+                deadline.heard()
                 name = f"{folder}/{_shown(entry.name)}" if folder else _shown(entry.name)
                 try:
                     status = entry.stat()
@@ -197,11 +211,11 @@ class LocalStorage:
                 if stat.S_ISDIR(status.st_mode):
                     real = os.path.realpath(entry.path)
                     if real not in above:
-                        yield from self._walk(Path(entry.path), name, above | {real})
+                        yield from self._walk(Path(entry.path), name, above | {real}, deadline)
                 elif stat.S_ISREG(status.st_mode) and not _TEMPORARY_NAME.fullmatch(entry.name):
                     yield ObjectInfo(name, status.st_size, _version(status))
 
-    def _read(self, wanted: ByteRange, _abandoned: threading.Event) -> Fetched:
+    def _read(self, wanted: ByteRange, _deadline: Deadline) -> Fetched:
         path = self._path(wanted.path)
         self._meter.count(gets=1)
         try:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import math
-import threading
+from contextlib import suppress
+from copy import copy
 from itertools import count
-from typing import TYPE_CHECKING
+from threading import TIMEOUT_MAX
+from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import MemoryStore
 
-from dicom_series_preview.errors import ObjectChangedError, StorageUnavailableError
+from dicom_series_preview.errors import LimitError, ObjectChangedError, StorageError, StorageUnavailableError
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
+from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.failures import OBSTORE_ERRORS, Failure, storage_error
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import RetryPolicy, TransientError
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Self
 
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions, ListStream, ObjectMeta
     from obstore.store import ObjectStore
 
+_T = TypeVar("_T")
+
 PAGE_OBJECTS = 1000
+# Markers of folders do not count as objects; of them there may be so many times the most objects.
+_MARKERS_FACTOR = 10
 
 
 class ObjectStoreStorage:
@@ -54,7 +62,16 @@ class ObjectStoreStorage:
         self._retry = retry
         self._meter = Meter()
         self._throttle = throttle
-        self._pool = FetchPool(throttle, self._read)
+        self._pool = FetchPool(throttle, url)
+        self._deadline = Deadline()
+        # Listings cannot be stopped: the program ends with this one.
+        self._is_plain = False
+
+    def within(self, deadline: Deadline) -> Self:
+        """`Storage.within`."""
+        same = copy(self)
+        same._deadline, same._meter = deadline, Meter(self._meter)  # noqa: SLF001 - its own kind
+        return same
 
     @property
     def url(self) -> str:
@@ -73,22 +90,19 @@ class ObjectStoreStorage:
 
     def get(self, path: str) -> Fetched:
         """`Storage.get`."""
-        return self._read(ByteRange(path), threading.Event())
+        return self._pool.run(lambda part: self._read(ByteRange(path), part), self._deadline)
 
     def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
         """`Storage.fetch`."""
-        return self._pool.fetch(ranges)
+        return self._pool.fetch(ranges, self._read, self._deadline)
 
     def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
         """`Storage.put`; conditions are checked by the store itself."""
         key, url = self._key(path), self._object_url(path)
         tries = count(1)
         try:
-            return self._retry.run(
-                url,
-                threading.Event(),
-                lambda: self._put_once(key, data, if_version, is_first=next(tries) == 1),
-                self._throttle,
+            return self._retried(
+                url, lambda: self._put_once(key, data, if_version, is_first=next(tries) == 1)
             )
         except FileNotFoundError as error:
             if if_version:
@@ -102,7 +116,7 @@ class ObjectStoreStorage:
         key, url = self._key(path), self._object_url(path)
         self._meter.count(puts=1)
         try:
-            self._retry.run(url, threading.Event(), lambda: self._delete_once(key), self._throttle)
+            self._retried(url, lambda: self._delete_once(key))
         except FileNotFoundError:
             return
         except OBSTORE_ERRORS as error:
@@ -119,7 +133,13 @@ class ObjectStoreStorage:
     def _object_url(self, path: str) -> str:
         return f"{self._url}/{path}"
 
-    def _list(self, folder: str, most: int | None, meter: Meter) -> list[ObjectInfo]:
+    def _retried(self, url: str, attempt: Callable[[], _T]) -> _T:
+        """What a request gives, tried again where that may help, while it is waited for."""
+        return self._pool.run(
+            lambda part: self._retry.run(url, part, attempt, self._throttle), self._deadline
+        )
+
+    def _list(self, folder: str, most: int | None, meter: Meter, deadline: Deadline) -> list[ObjectInfo]:
         """The objects below a folder, sorted. Errors that another try does not change are obstore's."""
         below = self._key(folder) if folder else self._prefix
         url = self._object_url(folder) if folder else self._url
@@ -129,7 +149,10 @@ class ObjectStoreStorage:
             before = len(found)
             try:
                 self._retry.run(
-                    url, threading.Event(), lambda: self._list_on(below, found, most, meter), self._throttle
+                    url,
+                    deadline,
+                    lambda: self._list_on(below, found, most, meter, deadline),
+                    self._throttle,
                 )
                 break
             except StorageUnavailableError:
@@ -138,12 +161,15 @@ class ObjectStoreStorage:
                     raise
         return sorted(without_markers(list(found.values())), key=lambda info: info.path)
 
-    def _list_on(self, below: str, found: dict[str, ObjectInfo], most: int | None, meter: Meter) -> None:
+    def _list_on(
+        self, below: str, found: dict[str, ObjectInfo], most: int | None, meter: Meter, deadline: Deadline
+    ) -> None:
         """Add the objects below a key to `found`, from the one after its last on."""
         cut = len(self._prefix) + 1 if self._prefix else 0
         last = next(reversed(found), None)
         offset = None if last is None else self._key(last)
         pages = 0
+        stream = obstore.list(self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS)
         try:
             listed = (
                 # Without the marker of the listed folder itself: obstore has cut off its trailing slash.
@@ -152,23 +178,22 @@ class ObjectStoreStorage:
                     for meta in page
                     if meta["path"] != below
                 ]
-                for page in obstore.list(
-                    self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS
-                )
+                for page in (stream if self._is_plain else until(deadline, stream))
             )
             for page in enough(listed, most, found.values()):
                 pages += 1
-                found.update((info.path, info) for info in page)
+                deadline.heard()
+                add_page(self._url, found, page, most)
         except GenericError as error:
             pages += 1
             raise Failure.of(error).passing() or error from error
         finally:
             meter.count(lists=max(1, pages))
 
-    def _read(self, wanted: ByteRange, abandoned: threading.Event) -> Fetched:
+    def _read(self, wanted: ByteRange, deadline: Deadline) -> Fetched:
         key, url = self._key(wanted.path), self._object_url(wanted.path)
         try:
-            return self._retry.run(url, abandoned, lambda: self._read_once(wanted, key), self._throttle)
+            return self._retry.run(url, deadline, lambda: self._read_once(wanted, key), self._throttle)
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
 
@@ -291,7 +316,7 @@ class MemoryStorage(ObjectStoreStorage):
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`."""
         try:
-            return self._list(folder, most, self._meter)
+            return self._pool.run(lambda part: self._list(folder, most, self._meter, part), self._deadline)
         except OBSTORE_ERRORS as error:
             raise storage_error(self._url, error) from error
 
@@ -305,6 +330,58 @@ class MemoryStorage(ObjectStoreStorage):
             "common_prefixes"
         ]
         return sorted(folder for folder in folders if folder.startswith(prefix))
+
+
+def until(deadline: Deadline, stream: ListStream[Sequence[ObjectMeta]]) -> Iterator[Sequence[ObjectMeta]]:
+    """The pages of obstore's listing while they are waited for.
+
+    obstore asks for page after page until there is an object in one, and a server may have pages without end:
+    asyncio stops it.
+
+    Raises:
+        TransientError: It is over.
+    """
+    import asyncio  # noqa: PLC0415 - 35 ms that a listing which is begun ahead does without
+
+    async def next_page() -> Sequence[ObjectMeta] | None:
+        loop, asking = asyncio.get_running_loop(), asyncio.ensure_future(anext(aiter(stream), None))
+
+        def stop() -> None:
+            with suppress(RuntimeError):  # the page has come, and the loop is closed
+                loop.call_soon_threadsafe(asking.cancel)
+
+        part = deadline.part(stop)
+        try:
+            return await asyncio.wait_for(asking, min(part.left_s, TIMEOUT_MAX))
+        except (TimeoutError, asyncio.CancelledError):
+            raise TransientError("the listing has no end in time") from None
+
+    with asyncio.Runner() as runner:
+        while (page := runner.run(next_page())) is not None:
+            yield page
+
+
+def add_page(url: str, found: dict[str, ObjectInfo], page: list[ObjectInfo], most: int | None) -> None:
+    """Add a page of a listing to what was found.
+
+    Args:
+        url: The storage's root, for errors.
+        found: By path, what earlier pages had.
+        page: The page.
+        most: How many objects are enough, or None.
+
+    Raises:
+        StorageError: There is nothing new on it.
+        LimitError: There are too many folders' markers.
+    """
+    before = len(found)
+    found.update((info.path, info) for info in page)
+    if page and len(found) == before:
+        raise StorageError(url, "the server repeats a page of its listing; it cannot be listed")
+    if most is not None and len(found) > _MARKERS_FACTOR * max(most, PAGE_OBJECTS):
+        raise LimitError(
+            "series", f"has more than {_MARKERS_FACTOR} times {most} objects, most of them empty"
+        )
 
 
 def enough(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dicom_series_preview.settings import Settings
+    from dicom_series_preview.storage.deadline import Deadline
     from dicom_series_preview.storage.throttle import Throttle
 
 _T = TypeVar("_T")
@@ -78,12 +79,12 @@ class RetryPolicy:
             return max(retry_after_s, 0.0)
         return self.jitter(min(self.first_delay_s * 2**retry, self.longest_delay_s))
 
-    def run(self, url: str, abandoned: threading.Event, attempt: Callable[[], _T], throttle: Throttle) -> _T:
+    def run(self, url: str, deadline: Deadline, attempt: Callable[[], _T], throttle: Throttle) -> _T:
         """Call `attempt` until it gives a result, or fails for good.
 
         Args:
             url: What it is about, for the error.
-            abandoned: Set when nobody waits for the result any more.
+            deadline: Until when the result is waited for: no pause reaches beyond it.
             attempt: Raises TransientError where another try may help.
             throttle: Where each try takes a place, which pauses leave to others.
 
@@ -93,14 +94,14 @@ class RetryPolicy:
         started = math.inf
         for retry in count():
             try:
-                with throttle.place(abandoned):
+                with throttle.place(deadline):
                     # Waiting for the first place is no trouble of the request's.
                     started = min(started, self.clock())
                     return attempt()
             except TransientError as error:
                 delay = self.delay_s(retry, error.retry_after_s)
-                late = self.clock() + delay > started + self.timeout_s
-                if retry >= self.max_retries or late or self.wait(abandoned, delay):
+                late = self.clock() + delay > started + self.timeout_s or delay >= deadline.left_s
+                if retry >= self.max_retries or late or self.wait(deadline.abandoned, delay):
                     tries = "1 try" if retry == 0 else f"{retry + 1} tries"
                     raise StorageUnavailableError(url, f"{error.problem}; gave up after {tries}") from error
         raise AssertionError("unreachable: the loop returns or raises")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import configparser
 import logging
+import math
 import re
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -16,14 +18,15 @@ import obstore
 from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import S3Store
 
-from dicom_series_preview.errors import StorageError, StorageUnavailableError
+from dicom_series_preview.errors import LimitError, StorageError
 from dicom_series_preview.storage.base import Meter, ObjectInfo
-from dicom_series_preview.storage.failures import OBSTORE_ERRORS, s3_error, storage_error
-from dicom_series_preview.storage.objectstore import ObjectStoreStorage, enough, without_markers
+from dicom_series_preview.storage.failures import OBSTORE_ERRORS, Failure, s3_error, storage_error
+from dicom_series_preview.storage.objectstore import ObjectStoreStorage, add_page, enough, without_markers
+from dicom_series_preview.storage.retry import TransientError
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from concurrent.futures import Future
 
     from boto3 import Session
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.settings import Settings
     from dicom_series_preview.storage.credentials import SessionCredentials
+    from dicom_series_preview.storage.deadline import Deadline
     from dicom_series_preview.storage.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -55,6 +59,8 @@ _ROLE_VARIABLES = {
 }
 # A whole object may be large and a line slow: what stalls is cut off, what still moves is not.
 _TRANSFER_FACTOR = 10
+# Of folders, ten million; a server whose listing has no end is left there.
+_MAX_PAGES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,9 @@ def resolve_access(
     )
 
 
-def bucket_region(bucket: str, environment: Mapping[str, str], address: str = REGION_ADDRESS) -> str | None:
+def bucket_region(
+    bucket: str, environment: Mapping[str, str], address: str = REGION_ADDRESS, timeout_s: float = 5.0
+) -> str | None:
     """Ask S3, unsigned, in which region a bucket lies; None where it does not tell.
 
     Redirects (301) and refusals (400, 403) tell it as well as an answer does.
@@ -129,9 +137,10 @@ def bucket_region(bucket: str, environment: Mapping[str, str], address: str = RE
 
     from dicom_series_preview.storage.connections import connection_pool  # noqa: PLC0415
 
+    asked = f"{address}/{bucket}"
     with connection_pool(address, environment, 1) as pool:
         try:
-            answer = pool.request("HEAD", f"{address}/{bucket}", retries=False, redirect=False, timeout=5.0)
+            answer = pool.request("HEAD", asked, retries=False, redirect=False, timeout=timeout_s)
         except HTTPError as error:
             logger.debug("a bucket's region cannot be asked for: %s", type(error).__name__)
             return None
@@ -159,6 +168,8 @@ class S3Storage(ObjectStoreStorage):
         )
         self._access = access
         self._settings = settings
+        # When a page has failed for good, or has no end.
+        self._patience_s = settings.retry_timeout_s + settings.request_timeout_s
         self._ahead: dict[str, tuple[Future[list[ObjectInfo]], Meter]] = {}
 
     @property
@@ -176,19 +187,23 @@ class S3Storage(ObjectStoreStorage):
         """`Storage.list_objects`."""
         begun = self._ahead.pop(folder, None)
         if begun is None:
-            return self._listed(folder, most, self._meter)
+            return self._pool.run(
+                lambda part: self._listed(folder, most, self._meter, part), self._deadline, self._patience_s
+            )
         listing, meter = begun
         try:
-            return listing.result()
+            return self._pool.result(listing, self._deadline, self._patience_s)
         finally:
             self._meter.add(meter)
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:
         """`Storage.list_ahead`."""
-        meter = Meter()
-        self._ahead[folder] = self._pool.begin(lambda: self._listed(folder, most, meter)), meter
+        meter, same = Meter(), copy(self)
+        same._is_plain = math.isinf(self._deadline.limit_s)  # noqa: SLF001 - its own kind
+        listing = self._pool.begin(lambda part: same._listed(folder, most, meter, part), self._deadline)  # noqa: SLF001
+        self._ahead[folder] = listing, meter
 
-    def _listed(self, folder: str, most: int | None, meter: Meter) -> list[ObjectInfo]:
+    def _listed(self, folder: str, most: int | None, meter: Meter, deadline: Deadline) -> list[ObjectInfo]:
         """The objects below a folder.
 
         obstore gives up on a whole listing over one key that it cannot address (an empty part, a line break).
@@ -196,20 +211,23 @@ class S3Storage(ObjectStoreStorage):
         """
         url = self._object_url(folder) if folder else self._url
         try:
-            return self._list(folder, most, meter)
+            return self._list(folder, most, meter, deadline)
         except InvalidPathError:
             logger.debug("a folder holds keys that obstore cannot list")
-            return self._list_with_boto3(folder, url, most, meter)
+            return self._list_with_boto3(folder, url, most, meter, deadline)
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
 
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`, with boto3: obstore's prefixes end where a folder does."""
         start = f"{self._prefix}/" if self._prefix else ""
-        pages = self._pages(self._url, self._meter, Prefix=start + prefix, Delimiter="/")
-        return sorted(
-            common["Prefix"][len(start) : -1] for page in pages for common in page.get("CommonPrefixes", [])
-        )
+
+        def names(deadline: Deadline) -> list[str]:
+            query = {"Prefix": start + prefix, "Delimiter": "/"}
+            pages = self._pages(self._url, self._meter, query, deadline)
+            return [common["Prefix"] for page in pages for common in page.get("CommonPrefixes", [])]
+
+        return sorted(name[len(start) : -1] for name in self._pool.run(names, self._deadline))
 
     def link(self, path: str, expires_s: int) -> str | None:
         """A presigned URL; None where there are no credentials to sign with."""
@@ -218,47 +236,83 @@ class S3Storage(ObjectStoreStorage):
         store = cast("S3Store", self._store)
         return str(obstore.sign(store, "GET", self._key(path), timedelta(seconds=expires_s)))
 
-    def _list_with_boto3(self, folder: str, url: str, most: int | None, meter: Meter) -> list[ObjectInfo]:
+    def _list_with_boto3(
+        self, folder: str, url: str, most: int | None, meter: Meter, deadline: Deadline
+    ) -> list[ObjectInfo]:
         start = f"{self._prefix}/" if self._prefix else ""
         below = f"{start}{folder}/" if folder else start
-        with closing(self._pages(url, meter, Prefix=below)) as pages:
-            listed = (
-                [
-                    ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
-                    for entry in page.get("Contents", [])
-                    if not (entry["Key"].endswith("/") and entry["Size"] == 0)
-                ]
-                for page in pages
-            )
-            found = [info for page in enough(listed, most) for info in page]
-        return sorted(without_markers(found), key=lambda info: info.path)
-
-    def _pages(self, url: str, meter: Meter, **query: Any) -> Generator[dict[str, Any], None, None]:  # noqa: ANN401
-        """The pages of one listing; boto3's errors are made ours. `query` is ListObjectsV2's."""
-        # boto3 takes 160 ms to import, and most previews never come here.
-        from botocore.exceptions import (  # noqa: PLC0415
-            BotoCoreError,
-            ClientError,
-            ConnectionError,  # noqa: A004
-            HTTPClientError,
+        found: dict[str, ObjectInfo] = {}
+        listed = (
+            [
+                ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
+                for entry in page.get("Contents", [])
+                if not (entry["Key"].endswith("/") and entry["Size"] == 0)
+            ]
+            for page in self._pages(url, meter, {"Prefix": below}, deadline)
         )
+        for page in enough(listed, most):
+            add_page(url, found, page, most)
+        return sorted(without_markers(list(found.values())), key=lambda info: info.path)
 
-        try:
-            with closing(_client(self._access, self._settings)) as client:
-                pages = client.get_paginator("list_objects_v2")
-                for page in pages.paginate(Bucket=self._access.bucket, **query):
-                    meter.count(lists=1)
-                    yield page
-        except ClientError as error:
-            meter.count(lists=1)
-            details = error.response
-            raise s3_error(
-                url, details["ResponseMetadata"]["HTTPStatusCode"], details["Error"].get("Code", "")
-            ) from error
-        except (ConnectionError, HTTPClientError) as error:
-            raise StorageUnavailableError(url, _sentence(error)) from error
-        except BotoCoreError as error:
-            raise StorageError(url, _sentence(error)) from error
+    def _pages(
+        self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline
+    ) -> Iterator[dict[str, Any]]:
+        """The pages of one listing, by boto3; each is tried again as anything else is.
+
+        Args:
+            url: What is listed, for errors.
+            meter: Counts the requests.
+            query: ListObjectsV2's.
+            deadline: Until when the pages are waited for.
+
+        Raises:
+            StorageError: A page cannot be had, or a page comes again.
+            LimitError: There are too many pages.
+        """
+        with closing(_client(url, self._access, self._settings)) as client:
+            before: dict[str, Any] = {}
+            token: dict[str, str] = {}
+            for _ in range(_MAX_PAGES):
+                asked = partial(_page, client, meter, {"Bucket": self._access.bucket, **query, **token}, url)
+                page = self._retry.run(url, deadline, asked, self._throttle)
+                deadline.heard()
+                found = {name: page.get(name) for name in ("Contents", "CommonPrefixes")}
+                if token and found == before:
+                    raise StorageError(url, "the server repeats a page of its listing; it cannot be listed")
+                yield page
+                if not page.get("IsTruncated"):
+                    return
+                before, token = found, {"ContinuationToken": page["NextContinuationToken"]}
+        raise LimitError("series", f"its listing has more than {_MAX_PAGES} pages")
+
+
+def _page(
+    client: Any,  # noqa: ANN401 - boto3 makes its methods when it runs
+    meter: Meter,
+    query: Mapping[str, Any],
+    url: str,
+) -> dict[str, Any]:
+    """One page of a listing; boto3's errors are made ours."""
+    # boto3 takes 160 ms to import, and most previews never come here.
+    from botocore.exceptions import (  # noqa: PLC0415
+        BotoCoreError,
+        ClientError,
+        ConnectionError,  # noqa: A004
+        HTTPClientError,
+    )
+
+    meter.count(lists=1)
+    try:
+        page: dict[str, Any] = client.list_objects_v2(**query)
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        code = error.response["Error"].get("Code", "")
+        raise Failure(status, code).passing() or s3_error(url, status, code) from error
+    except (ConnectionError, HTTPClientError) as error:
+        raise TransientError(_sentence(error)) from error
+    except BotoCoreError as error:
+        raise StorageError(url, _sentence(error)) from error
+    return page
 
 
 def _sentence(error: Exception) -> str:
@@ -354,13 +408,14 @@ def _on_ec2(environment: Mapping[str, str], dmi_vendor: Path) -> bool:
         return False
 
 
-def _client(access: S3Access, settings: Settings) -> BaseClient:
+def _client(url: str, access: S3Access, settings: Settings) -> BaseClient:
     import boto3  # noqa: PLC0415  boto3 takes 160 ms to import, and most previews never list folders
     from botocore import UNSIGNED  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
     config = Config(
-        retries={"total_max_attempts": settings.max_retries + 1, "mode": "standard"},
+        retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=min(settings.request_timeout_s, 10),
         read_timeout=settings.request_timeout_s,
         s3={"addressing_style": "path"} if access.endpoint else {},
@@ -370,7 +425,10 @@ def _client(access: S3Access, settings: Settings) -> BaseClient:
     keys: Mapping[str, Any] = access.credentials or {}
     token = keys.get("session_token")
     if access.session:
-        keys = access.session()
+        try:
+            keys = access.session()
+        except BotoCoreError as error:
+            raise StorageError(url, _sentence(error)) from error
         token = keys["token"]
     session = boto3.Session(
         aws_access_key_id=keys.get("access_key_id"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dicom_series_preview.settings import Settings
+    from dicom_series_preview.storage.deadline import Deadline
 
 CONCURRENCY = 64
 """Places at first, where the settings say nothing."""
@@ -59,19 +60,19 @@ class Throttle:
         return max(self.first, self.limit)
 
     @contextmanager
-    def place(self, abandoned: threading.Event) -> Iterator[None]:
+    def place(self, deadline: Deadline) -> Iterator[None]:
         """Wait for a place and hold it; a ThrottledError that leaves the context halves the places.
 
         Args:
-            abandoned: Set when nobody waits for the result any more.
+            deadline: Until when the result is waited for.
 
         Raises:
-            TransientError: Nobody does.
+            TransientError: It is over.
         """
         with self._changed:
-            while self._held >= self.limit:
-                self._changed.wait()
-            if abandoned.is_set():
+            while self._held >= self.limit and not deadline.is_over:
+                self._changed.wait(min(deadline.left_s, threading.TIMEOUT_MAX))
+            if deadline.is_over:
                 self._changed.notify()  # the place is another's
                 raise TransientError("nobody waits for it any more")
             self._held += 1

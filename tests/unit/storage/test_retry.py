@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dicom_series_preview.errors import StorageUnavailableError
+from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.retry import RetryPolicy, TransientError, full_jitter
 from dicom_series_preview.storage.throttle import Throttle
+
+if TYPE_CHECKING:
+    import threading
 
 
 def failing() -> None:
@@ -33,7 +37,7 @@ def test_pauses_double_up_to_a_cap() -> None:
         jitter=lambda longest: longest,
     )
     with pytest.raises(StorageUnavailableError, match="7 tries"):
-        policy.run("u", threading.Event(), failing, Throttle(1))
+        policy.run("u", Deadline(), failing, Throttle(1))
     assert pauses == [1, 2, 4, 8, 10, 10]
 
 
@@ -50,14 +54,14 @@ def test_time_runs_out() -> None:
         100, 10.0, first_delay_s=3.0, wait=wait, clock=lambda: now, jitter=lambda longest: longest
     )
     with pytest.raises(StorageUnavailableError, match="3 tries"):
-        policy.run("u", threading.Event(), failing, Throttle(1))
+        policy.run("u", Deadline(), failing, Throttle(1))
     assert now == 9.0
 
 
 def test_nobody_waits_any_more() -> None:
     """Once abandoned, what fails is not tried again."""
-    abandoned = threading.Event()
-    abandoned.set()
+    abandoned = Deadline()
+    abandoned.abandon()
     with pytest.raises(StorageUnavailableError, match="1 try"):
         RetryPolicy(5, 60.0).run("u", abandoned, failing, Throttle(1))
 
@@ -65,7 +69,7 @@ def test_nobody_waits_any_more() -> None:
 def test_other_errors_pass() -> None:
     """Only what may pass is tried again."""
     with pytest.raises(ZeroDivisionError):
-        RetryPolicy(5, 60.0).run("u", threading.Event(), lambda: 1 // 0, Throttle(1))
+        RetryPolicy(5, 60.0).run("u", Deadline(), lambda: 1 // 0, Throttle(1))
 
 
 def test_a_pause_that_is_asked_for_is_kept_whole() -> None:
@@ -79,7 +83,7 @@ def test_a_pause_that_is_asked_for_is_kept_whole() -> None:
         policy = RetryPolicy(
             1, 60.0, longest_delay_s=1.0, wait=lambda _event, pause: bool(pauses.append(pause))
         )
-        policy.run("u", threading.Event(), lambda: asking_for(seconds), Throttle(1))
+        policy.run("u", Deadline(), lambda: asking_for(seconds), Throttle(1))
 
     with pytest.raises(StorageUnavailableError, match="2 tries"):
         run(30.0)
@@ -96,7 +100,8 @@ def test_waiting_for_a_place_takes_none_of_the_time() -> None:
     def wait(abandoned: threading.Event, seconds: float) -> bool:
         nonlocal now
         now += seconds
-        with throttle.place(abandoned):
+        assert not abandoned.is_set()
+        with throttle.place(Deadline()):
             return False
 
     def clock() -> float:
@@ -106,4 +111,4 @@ def test_waiting_for_a_place_takes_none_of_the_time() -> None:
 
     policy = RetryPolicy(1, 1.0, wait=wait, clock=clock, jitter=lambda _longest: 0.5)
     with pytest.raises(StorageUnavailableError, match="2 tries"):
-        policy.run("u", threading.Event(), failing, throttle)
+        policy.run("u", Deadline(), failing, throttle)

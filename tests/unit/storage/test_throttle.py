@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dicom_series_preview.settings import Settings
-from dicom_series_preview.storage import ByteRange, RetryPolicy, Storage, open_storage, s3
+from dicom_series_preview.storage import ByteRange, Deadline, RetryPolicy, Storage, open_storage, s3
 from dicom_series_preview.storage.retry import ThrottledError, TransientError
 from dicom_series_preview.storage.throttle import CONCURRENCY, Throttle
 from servers import Answer, Asked, BusyServer, ScriptedServer
@@ -16,7 +16,7 @@ from servers import Answer, Asked, BusyServer, ScriptedServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEVER = threading.Event()
+NEVER = Deadline()
 SETTINGS = Settings(cache_dir=Path("unused"))
 COUNT = 400
 
@@ -173,12 +173,12 @@ def test_no_more_than_the_places() -> None:
 def test_the_abandoned_leave_their_places() -> None:
     """Who waits for nothing any more takes no place, and holds nobody back."""
     throttle = Throttle(1)
-    abandoned = threading.Event()
+    abandoned = Deadline()
     outcomes: list[str] = []
 
-    def request(event: threading.Event, name: str) -> None:
+    def request(deadline: Deadline, name: str) -> None:
         try:
-            with throttle.place(event):
+            with throttle.place(deadline):
                 outcomes.append(name)
         except TransientError:
             outcomes.append("left")
@@ -188,7 +188,7 @@ def test_the_abandoned_leave_their_places() -> None:
         threads.append(threading.Thread(target=request, args=(NEVER, "served")))
         for thread in threads:
             thread.start()
-        abandoned.set()
+        abandoned.abandon()
     for thread in threads:
         thread.join(10)
     assert sorted(outcomes) == ["left"] * 5 + ["served"]
