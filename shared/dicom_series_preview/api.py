@@ -15,7 +15,7 @@ from dicom_series_preview.names import SeriesName
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache, SeriesOpener
 from dicom_series_preview.service import PreviewService, Rendered, Report
-from dicom_series_preview.settings import DEFAULT_ROOT, Settings
+from dicom_series_preview.settings import DEFAULT_ROOT, SERVED_BYTES, Settings
 from dicom_series_preview.storage import open_storage
 
 if TYPE_CHECKING:
@@ -183,29 +183,35 @@ def open_cache(folder: Path, settings: Settings, *, below: str = "indices") -> I
     return IndexCache(open_storage(str(folder), settings, os.environ), folder=below)
 
 
-def open_api(roots: Mapping[str, str], settings: Settings) -> PreviewApi:
+def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool = True) -> PreviewApi:
     """The HTTP API over some roots, with a local cache for indices and pictures.
 
     Args:
         roots: By alias, the URL of a root.
         settings: Concurrency, retries, limits and the cache folder.
+        follow_links: Whether links may lead out of a local root.
 
     Raises:
         PreviewError: A root cannot be one, or the cache folder cannot be made.
     """
     # What shows one picture and ends does without: 7 ms.
+    from dicom_series_preview.gate import Gate  # noqa: PLC0415
     from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders  # noqa: PLC0415
 
     services: dict[str, Callable[[], PreviewService]] = {}
+    gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
     for alias, root in roots.items():
         below = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
-        kept = open_cache(settings.cache_dir, settings, below=below)
         service = PreviewService(
-            open_storage(root, settings, os.environ), kept, settings.limits, single_flight=True
+            open_storage(root, replace(settings, follow_links=follow_links), os.environ),
+            open_cache(settings.cache_dir, settings, below=below),
+            settings.limits,
+            single_flight=True,
+            gate=gates[alias].passage,
         )
         services[alias] = partial(replace, service)
     renders = Renders(open_storage(str(settings.cache_dir), settings, os.environ))
-    return PreviewApi(services, renders)
+    return PreviewApi(services, renders, gates=gates)
 
 
 def _preview(render: Callable[[Any], Rendered], request: object) -> Preview:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from aws_lambda_powertools.event_handler.http_resolver import HttpResolverLocal
 
 from dicom_series_preview.errors import OutputError
-from dicom_series_preview.http import HttpRequest
+from dicom_series_preview.gate import Gate
+from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, HttpRequest
 from dicom_series_preview.http.routes import RESOURCES, register
+from dicom_series_preview.serving import Connections, Guard, Lane, protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from dicom_series_preview.http import PreviewApi
+    from dicom_series_preview.http import HttpResponse, PreviewApi
 
     Asgi = Callable[
         [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
@@ -24,9 +27,23 @@ if TYPE_CHECKING:
     ]
 
 
-def application(api: PreviewApi) -> Asgi:
-    """An ASGI application that serves the API."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask.
+
+    Attributes:
+        hosts: What the server is called, besides the loopback's names and the address a connection came to.
+        token: What every caller has to send, or None.
+    """
+
+    hosts: tuple[str, ...] = ()
+    token: str | None = field(default=None, repr=False)
+
+
+def application(api: PreviewApi, access: Access | None = None) -> Asgi:
+    """An ASGI application that serves the API to those who may ask; to everyone where nothing says who."""
     app = HttpResolverLocal()
+    lanes = {alias: Lane(api.gates.get(alias) or Gate.for_machine()) for alias in api.services}
 
     def read(series: str) -> HttpRequest:
         event = app.current_event
@@ -36,7 +53,12 @@ def application(api: PreviewApi) -> Asgi:
             headers={name.lower(): value for name, value in event.headers.items()},
         )
 
-    register(app, api, RESOURCES, read, in_threads=True)
+    async def run(request: HttpRequest, answer: Callable[[], HttpResponse]) -> HttpResponse:
+        alias = request.query.get("root", (DEFAULT_ROOT_ALIAS,))[0]
+        # Of a root that is not there the answer says so, at once.
+        return await lanes[alias].run(answer) if alias in lanes else answer()
+
+    register(app, api, RESOURCES, read, run)
 
     async def served(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         if scope["type"] == "lifespan":
@@ -48,7 +70,7 @@ def application(api: PreviewApi) -> Asgi:
             request["path"] = scope["raw_path"].decode("ascii")
         await app(request, _no_body, send)
 
-    return served
+    return served if access is None else Guard(served, access.hosts, access.token)
 
 
 async def _no_body() -> dict[str, Any]:
@@ -61,15 +83,37 @@ def _as_utf8(value: bytes) -> bytes:
     return value.decode("latin-1").encode()
 
 
+# Connections that wait to be accepted; each round of them may come on top of those that are open.
+_BACKLOG = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen.
+
+    Attributes:
+        host: A name or address.
+        port: The port; 0 for any that is free.
+    """
+
+    host: str
+    port: int
+
+
 def serve(
-    api: PreviewApi, host: str, port: int, *, started: Callable[[int], None], verbose: bool = False
+    api: PreviewApi,
+    address: Address,
+    access: Access,
+    *,
+    started: Callable[[int], None],
+    verbose: bool = False,
 ) -> None:
     """Serve until interrupted.
 
     Args:
         api: What is served.
-        host: The address to listen on.
-        port: The port; 0 for any that is free.
+        address: Where to listen; its host is one that the server may be called.
+        access: Who may ask.
         started: Called with the port once it is listened on.
         verbose: Log what is done.
 
@@ -77,14 +121,17 @@ def serve(
         OutputError: The address cannot be listened on.
     """
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family)
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise OutputError(
-            f"{host}:{port}", "the address cannot be listened on; is something else there?"
+            f"{address.host}:{address.port}", "the address cannot be listened on; is something else there?"
         ) from error
     config = uvicorn.Config(
-        application(api),
+        application(api, replace(access, hosts=(address.host, *access.hosts))),
+        http=protocol(Connections()),
+        ws="none",
+        backlog=_BACKLOG,
         log_level="info" if verbose else "warning",
         access_log=False,
         server_header=False,

@@ -25,19 +25,22 @@ from dicom_series_preview.errors import (
     counted,
 )
 from dicom_series_preview.frames import Terms
+from dicom_series_preview.gate import open_gate
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
 from dicom_series_preview.index import Index, Skipped, untiled
-from dicom_series_preview.layout import failed_tile, fitted_size, grid, tile_size
-from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
+from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
+from dicom_series_preview.requests import DEFAULT_IMAGE_WIDTH, ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.assemble import reason_of
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint
+from dicom_series_preview.settings import picture_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dicom_series_preview.gate import Passage
     from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
     from dicom_series_preview.layout import Tile
@@ -84,6 +87,7 @@ class PreviewService:
         limits: What is refused.
         progress: Called with headers read and headers to read.
         single_flight: Of several that ask for an index that has to be built, let one build it.
+        gate: What making an index and a picture passes through, with the bytes that it may take.
     """
 
     storage: Storage
@@ -91,6 +95,7 @@ class PreviewService:
     limits: Limits
     progress: Callable[[int, int], None] = lambda _done, _total: None
     single_flight: bool = False
+    gate: Passage = open_gate
 
     def mosaic(self, request: MosaicRequest) -> Rendered:
         """A grid of images that are spread evenly over a range.
@@ -124,6 +129,9 @@ class PreviewService:
         """
         # The least height a tile can have, then a square one: what is too large is refused before it costs.
         shape, width = _shape(request), _shape(request).columns * request.picture.image_width
+        if shape.columns * shape.rows > self.limits.tiles:
+            tiles = f"{shape.columns} x {shape.rows} tiles, more than {self.limits.tiles} in all"
+            raise LimitError("tile_width", f"the picture would have {tiles}; lower tile-width or tile-height")
         for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
             request.picture.image_format.check_size(width, height, self.limits.output_pixels)
         return self._plan(request, self.watch(), refresh=False)
@@ -136,6 +144,10 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had; nothing has been written.
         """
+        with self.gate(plan.bytes):
+            return self._render(plan)
+
+    def _render(self, plan: Plan) -> Rendered:
         watch = plan.watch
         for attempt in range(_REFRESHES + 1):
             try:
@@ -155,8 +167,11 @@ class PreviewService:
             tiles, reported, warnings = _tell(plan, painted)
         if all(tile.error is not None for tile in reported):
             _raise_failure(plan, painted, reported)
+        watch.check()
         with watch.phase("encode"):
             image = grid(tiles, shape.columns, shape.rows, *plan.tile)
+            # The tiles are as large as the picture, and the encoder needs the memory.
+            del tiles, painted
             data = encode(image, picture.image_format, picture.quality)
         provenance = opened.index.provenance
         report = Report(
@@ -216,7 +231,14 @@ class PreviewService:
             watch.check()
             self.progress(done, total)
 
-        return SeriesOpener(self.storage, self.cache, self.limits, progress, single_flight=self.single_flight)
+        return SeriesOpener(
+            self.storage,
+            self.cache,
+            self.limits,
+            progress,
+            single_flight=self.single_flight,
+            gate=self.gate,
+        )
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)
@@ -307,7 +329,8 @@ class Plan:
 
         Raises:
             NoImageError: The series has no image.
-            RequestError: There is no such stack, or no such slice in it.
+            RequestError: There is no such stack, or no such slice in it; or its images would be enlarged more
+                than four times.
         """
         picture = request.picture
         index, warnings = untiled(opened.index) if picture.untile else (opened.index, ())
@@ -333,6 +356,10 @@ class Plan:
             for i in chosen
         }
         pixels = slices[0].pixels
+        most = max(DEFAULT_IMAGE_WIDTH, largest_width(pixels.columns, *slices[0].pixel_shape))
+        if picture.image_width > most:
+            problem = f"{picture.image_width} is more than four times the images' size; give 1 to {most}"
+            raise RequestError("image_width", problem)
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
         return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
 
@@ -382,6 +409,15 @@ class Plan:
         width, height = self.tile
         own = tile_size(item.pixels.rows, item.pixels.columns, width, *item.pixel_shape)
         return own if own[1] == height else fitted_size(*own, width, height)
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes to paint it."""
+        frames = [item.pixels for item in self.slices]
+        frame = max(
+            one.rows * one.columns * one.samples_per_pixel * one.bits_allocated // 8 for one in frames
+        )
+        return picture_bytes(self.shape.columns * self.shape.rows * self.tile[0] * self.tile[1], frame)
 
     @property
     def pooled(self) -> list[Slice]:

@@ -344,6 +344,7 @@ class _Painter:
         return tuple(self._cell(item, decoded, gaps, spec) for spec in self._plan.shape.contrasts)
 
     def _cell(self, item: Slice, decoded: Decoded, gaps: Gaps | None, spec: ContrastSpec) -> Cell:
+        self._plan.watch.check()
         try:
             if is_colour(item.pixels):
                 applied, padding = COLOUR, None

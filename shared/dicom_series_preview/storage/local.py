@@ -58,10 +58,12 @@ class LocalStorage:
     Args:
         root: The folder's absolute path.
         concurrency: Files read at once.
+        follow_links: Whether links may lead out of the root; where not, what they lead to is refused.
     """
 
-    def __init__(self, root: Path, concurrency: int) -> None:
+    def __init__(self, root: Path, concurrency: int, *, follow_links: bool = True) -> None:
         self._root = root
+        self._bounds = None if follow_links else os.path.realpath(root)
         self._meter = Meter()
         self._pool = FetchPool(Throttle(concurrency), self._read)
 
@@ -83,6 +85,7 @@ class LocalStorage:
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`. A dangling link is listed without a size, so that reading it reports it."""
         path = self._path(folder) if folder else self._root
+        self._check_inside(path)
         try:
             start = path.stat()
             if not stat.S_ISDIR(start.st_mode):
@@ -108,6 +111,7 @@ class LocalStorage:
         parent = prefix.rpartition("/")[0]
         path = self._path(parent) if parent else self._root
         below = f"{parent}/" if parent else ""
+        self._check_inside(path)
         try:
             with os.scandir(path) as entries:
                 names = [below + _shown(entry.name) for entry in entries if entry.is_dir()]
@@ -161,6 +165,17 @@ class LocalStorage:
             return Path(os.fsdecode(_ESCAPED_BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), raw)))
         return plain
 
+    def _check_inside(self, path: Path) -> None:
+        """Refuse what a link has led out of the root to."""
+        if self._leads_out(path):
+            raise AccessDeniedError(str(path), "a link leads out of the root; serve --follow-links allows it")
+
+    def _leads_out(self, path: str | Path) -> bool:
+        if self._bounds is None:
+            return False
+        real = os.path.realpath(path)
+        return os.path.commonpath((real, self._bounds)) != self._bounds
+
     def _check_root(self) -> None:
         try:
             found = self._root.is_dir()
@@ -183,7 +198,9 @@ class LocalStorage:
                     if entry.is_symlink():
                         yield ObjectInfo(name, None, "")
                     continue  # a file that went away while it was listed is not there
-                if stat.S_ISDIR(status.st_mode):
+                if entry.is_symlink() and self._leads_out(entry.path):
+                    yield ObjectInfo(name, None, "")  # reading it reports it
+                elif stat.S_ISDIR(status.st_mode):
                     if _identity(status) not in above:
                         yield from self._walk(Path(entry.path), name, above | {_identity(status)})
                 elif stat.S_ISREG(status.st_mode) and not _TEMPORARY_NAME.fullmatch(entry.name):
@@ -192,6 +209,7 @@ class LocalStorage:
     def _read(self, wanted: ByteRange, _abandoned: threading.Event) -> Fetched:
         path = self._path(wanted.path)
         self._meter.count(gets=1)
+        self._check_inside(path)
         try:
             # A pipe or device would block when opened, so its kind is asked first.
             if not stat.S_ISREG(path.stat().st_mode):
