@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Most threads wait for the storage; heavy work has the gate.
 _THREADS = 32
 _MOST_UNDER_WAY = 400
-_WAIT_S = 60.0
+_WAIT_S = 120.0
 
 
 class Lane:
