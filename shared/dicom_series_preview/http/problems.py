@@ -49,7 +49,7 @@ _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
     (errors.StorageError, Problem(502, "storage", "The storage fails")),
     (errors.PreviewError, Problem(500, "failed", "The preview failed")),
 )
-# What is no error of the product: a path that leads nowhere, or a mistake in the code.
+# What is no error of the product: what no route or door lets through, or a mistake in the code.
 NO_SUCH_RESOURCE = Problem(404, "no-such-resource", "There is no such resource")
 NO_SUCH_BATCH = Problem(404, "no-such-batch", "There is no such batch")
 BUSY = Problem(503, "busy", "Too much else is under way; try again")
@@ -58,9 +58,10 @@ NO_SUCH_HOST = Problem(
 )
 UNAUTHORIZED = Problem(401, "unauthorized", "The token is missing or wrong")
 UNEXPECTED = Problem(500, "unexpected", "The request failed unexpectedly")
-PROBLEMS = (*(problem for _, problem in _PROBLEMS), NO_SUCH_RESOURCE, NO_SUCH_BATCH, BUSY, UNEXPECTED)
-# Problems of `serve` alone: API Gateway has hosts and callers of its own.
-SERVER_PROBLEMS = (NO_SUCH_HOST, UNAUTHORIZED)
+PROBLEMS = (
+    *(problem for _, problem in _PROBLEMS),
+    *(NO_SUCH_RESOURCE, NO_SUCH_BATCH, NO_SUCH_HOST, UNAUTHORIZED, BUSY, UNEXPECTED),
+)
 PROBLEM_TYPE = "urn:dicom-series-preview:problem:"
 
 
