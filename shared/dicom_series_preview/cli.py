@@ -324,7 +324,10 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
             raise RequestError("alias", f"{name!r} is named already")
         roots[name] = root
     _log(verbose=options["verbose"])
-    gc.enable()  # what goes on for days collects its garbage
+    # What goes on for days collects its garbage, though rarely: to look through all that an index is made of
+    # stops every thread for seconds.
+    gc.enable()
+    gc.set_threshold(20_000, 10, 100)
     settings = Settings.from_environment(
         os.environ,
         Path(options["cache_dir"]) if options["cache_dir"] else None,

@@ -29,7 +29,7 @@ from dicom_series_preview.gate import open_gate
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
 from dicom_series_preview.index import Index, Skipped, untiled
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
-from dicom_series_preview.requests import DEFAULT_IMAGE_WIDTH, ContrastRequest, ImageRequest, MosaicRequest
+from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.assemble import reason_of
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.storage import Storage
 
 _REFRESHES = 2
+# What every image may be shown in, however small it is: one width for the series of an archive.
+_ALWAYS_WIDE = 512
 
 # Counts the changes of what pictures look like between releases.
 RENDERER = 4
@@ -129,11 +131,11 @@ class PreviewService:
         """
         # The least height a tile can have, then a square one: what is too large is refused before it costs.
         shape, width = _shape(request), _shape(request).columns * request.picture.image_width
+        for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
+            request.picture.image_format.check_size(width, height, self.limits.output_pixels)
         if shape.columns * shape.rows > self.limits.tiles:
             tiles = f"{shape.columns} x {shape.rows} tiles, more than {self.limits.tiles} in all"
             raise LimitError("tile_width", f"the picture would have {tiles}; lower tile-width or tile-height")
-        for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
-            request.picture.image_format.check_size(width, height, self.limits.output_pixels)
         return self._plan(request, self.watch(), refresh=False)
 
     def render(self, plan: Plan) -> Rendered:
@@ -356,9 +358,9 @@ class Plan:
             for i in chosen
         }
         pixels = slices[0].pixels
-        most = max(DEFAULT_IMAGE_WIDTH, largest_width(pixels.columns, *slices[0].pixel_shape))
+        most = max(_ALWAYS_WIDE, largest_width(pixels.columns, *slices[0].pixel_shape))
         if picture.image_width > most:
-            problem = f"{picture.image_width} is more than four times the images' size; give 1 to {most}"
+            problem = f"{picture.image_width} enlarges the images more than four times; give 1 to {most}"
             raise RequestError("image_width", problem)
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
         return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)

@@ -25,14 +25,14 @@ def square(side: int, **elements: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("objects", "most"),
     [
-        (square(64), 256),
+        (square(160), 640),
         (square(512), 2048),
-        # Each image is shown as wide as a tile is where nothing is said.
-        (square(16), 128),
-        (square(4), 128),
-        # In true proportions these are 64 wide and 256 high, and 256 wide and 64 high.
-        (square(64, PixelSpacing=[4, 1]), 256),
-        (square(64, PixelSpacing=[1, 4]), 1024),
+        # Every image may be shown so wide.
+        (square(64), 512),
+        (square(4), 512),
+        # In true proportions these are 160 wide and 320 high, and 320 wide and 160 high.
+        (square(160, PixelSpacing=[2, 1]), 640),
+        (square(160, PixelSpacing=[1, 2]), 1280),
     ],
 )
 @pytest.mark.parametrize("resource", ["image", "mosaic", "contrast-mosaic"])
@@ -44,7 +44,7 @@ def test_enlargement(resource: str, objects: dict[str, bytes], most: int) -> Non
     bench.reset()
     refused = problem(bench.get(resource, f"{asked[resource]}&image_width={most + 1}"), 400, "bad-parameter")
     assert refused["detail"] == (
-        f"image_width: {most + 1} is more than four times the images' size; give 1 to {most}"
+        f"image_width: {most + 1} enlarges the images more than four times; give 1 to {most}"
     )
     assert bench.pixel_requests() == 0
 
