@@ -16,7 +16,7 @@ from dicom_series_preview.names import SeriesName, index_folder
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService, Rendered, Report
-from dicom_series_preview.settings import DEFAULT_ROOT, Settings
+from dicom_series_preview.settings import DEFAULT_ROOT, SERVED_BYTES, Settings
 from dicom_series_preview.storage import CONCURRENCY, LocalStorage, open_storage
 
 if TYPE_CHECKING:
@@ -188,28 +188,35 @@ def open_output(folder: Path, settings: Settings) -> IndexCache:
     return IndexCache(LocalStorage(_made(folder), settings.concurrency or CONCURRENCY), "")
 
 
-def open_api(roots: Mapping[str, str], settings: Settings) -> PreviewApi:
+def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool = True) -> PreviewApi:
     """The HTTP API over some roots, with a local cache for indices and pictures.
 
     Args:
         roots: By alias, the URL of a root.
         settings: Concurrency, retries, limits and the cache folder.
+        follow_links: Whether links may lead out of a local root.
 
     Raises:
         PreviewError: A root cannot be one, or the cache folder cannot be made.
     """
     # What shows one picture and ends does without: 7 ms.
+    from dicom_series_preview.gate import Gate  # noqa: PLC0415
     from dicom_series_preview.http import PreviewApi, Renders  # noqa: PLC0415
 
     kept = _cache_storage(settings)
     services: dict[str, Callable[[], PreviewService]] = {}
+    gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
     for alias, root in roots.items():
-        storage = open_storage(root, settings, os.environ)
-        indices = IndexCache(kept, index_folder(storage.identity))
-        services[alias] = partial(
-            replace, PreviewService(storage, indices, settings.limits, single_flight=True)
+        storage = open_storage(root, replace(settings, follow_links=follow_links), os.environ)
+        service = PreviewService(
+            storage,
+            IndexCache(kept, index_folder(storage.identity)),
+            settings.limits,
+            single_flight=True,
+            gate=gates[alias].passage,
         )
-    return PreviewApi(services, Renders(kept))
+        services[alias] = partial(replace, service)
+    return PreviewApi(services, Renders(kept), gates=gates)
 
 
 def _cache_storage(settings: Settings) -> CacheFolder:

@@ -12,7 +12,7 @@ import time
 import traceback
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +22,14 @@ import click
 from dicom_series_preview._version import __version__
 from dicom_series_preview.discreet import quiet_libraries
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
-from dicom_series_preview.settings import CACHE_DIR_VARIABLE, DEFAULT_ROOT, Limits, Settings
+from dicom_series_preview.settings import (
+    CACHE_DIR_VARIABLE,
+    DEFAULT_ROOT,
+    SERVED_BYTES,
+    TOKEN_VARIABLE,
+    Limits,
+    Settings,
+)
 from dicom_series_preview.stopping import end_when_told
 
 if TYPE_CHECKING:
@@ -311,6 +318,19 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name or address that the server is called by, as behind a proxy.",
+)
+@click.option(
+    "--token",
+    envvar=TOKEN_VARIABLE,
+    metavar="TOKEN",
+    help=f"What callers must send: Authorization: Bearer TOKEN.  [default: ${TOKEN_VARIABLE}]",
+)
+@click.option("--follow-links", is_flag=True, help="Let links lead out of a root that is a folder.")
+@click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
 )
 @_CACHE_DIR
@@ -318,8 +338,11 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
 def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Serve previews over HTTP, with the routes of the serverless application."""
     from dicom_series_preview.api import open_api  # noqa: PLC0415 - loads numpy and pyarrow
-    from dicom_series_preview.server import serve as run_server  # noqa: PLC0415 - loads uvicorn and Powertools
+    from dicom_series_preview.server import Access, Address  # noqa: PLC0415 - loads uvicorn and Powertools
+    from dicom_series_preview.server import serve as run_server  # noqa: PLC0415
+    from dicom_series_preview.serving import is_loopback  # noqa: PLC0415 - loads uvicorn
 
+    access = Access(_hosts(options["allow_host"]), _token(options["token"]))
     roots = {"default": options["root"]}
     for alias in options["alias"]:
         name, _, root = alias.partition("=")
@@ -330,19 +353,48 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
             raise RequestError("alias", f"{name!r} is named already")
         roots[name] = root
     _log(verbose=options["verbose"])
-    gc.enable()  # what goes on for days collects its garbage
+    # What goes on for days collects its garbage, though rarely: to look through all that an index is made of
+    # stops every thread for seconds.
+    gc.enable()
+    gc.set_threshold(20_000, 10, 100)
     settings = Settings.from_environment(
         os.environ,
         Path(options["cache_dir"]) if options["cache_dir"] else None,
-        Settings(Path(), limits=Limits(seconds=_SERVED_S)),
+        Settings(Path(), limits=replace(Limits.for_memory(SERVED_BYTES), seconds=_SERVED_S)),
     )
-    api = open_api(roots, settings)
-    address = f"[{host}]" if ":" in host else host
+    api = open_api(roots, settings, follow_links=options["follow_links"])
+    shown = f"[{host}]" if ":" in host else host
 
     def started(port: int) -> None:
-        _say(f"serving {', '.join(roots.values())} at http://{address}:{port}/series/SERIES/mosaic")
+        _say(f"serving {', '.join(roots.values())} at http://{shown}:{port}/series/SERIES/mosaic")
+        if access.token is None and not is_loopback(host):
+            _say(
+                f"warning: whoever reaches {shown} can see every series of these roots, for there is no "
+                f"authentication; --token or {TOKEN_VARIABLE} sets a token that callers must send"
+            )
 
-    run_server(api, host, port, started=started, verbose=options["verbose"])
+    run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
+
+
+def _hosts(named: Sequence[str]) -> tuple[str, ...]:
+    """The other hosts that a server is called by."""
+    from dicom_series_preview.serving import host_name  # noqa: PLC0415 - loads uvicorn
+
+    for text in named:
+        bare = text.strip("[]")
+        if host_name(f"[{bare}]" if ":" in bare else bare) is None:
+            raise RequestError("allow_host", f"{text!r} is no name or address; give it without port and path")
+    return tuple(text.strip("[]") for text in named)
+
+
+def _token(given: str | None) -> str | None:
+    """What callers must send."""
+    # RFC 6750 2.1: what fits into the header as it is.
+    if given is not None and not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", given):
+        raise RequestError(
+            "token", "is made of letters, digits and - . _ ~ + / alone; make one with openssl rand -hex 32"
+        )
+    return given
 
 
 @cli.command(cls=_Command)

@@ -29,6 +29,9 @@ _MOST_FINE_PIXELS = 2**24
 
 # What no picture has, and every limit refuses.
 _LONGEST_SIDE = 2.0**31
+# More shows nothing more of an image.
+_MOST_ENLARGED = 4
+
 _FAILED_GREY = 48
 _FAILED_CROSS_GREY = 144
 
@@ -59,6 +62,20 @@ def fitted_size(width: int, height: int, largest_width: int, largest_height: int
         min(largest_width, max(1, _round_half_up(width * scale))),
         min(largest_height, max(1, _round_half_up(height * scale))),
     )
+
+
+def largest_width(columns: int, pixel_height: float, pixel_width: float) -> int:
+    """How wide a tile may be: an image is enlarged four times at most, in its true proportions.
+
+    Of pixels that are not square, their shorter side counts: the other direction is enlarged as proportions
+    have it.
+
+    Args:
+        columns: Columns (0028,0011).
+        pixel_height: Vertical distance between pixel centres, above 0; in mm, or relative to the other one.
+        pixel_width: Horizontal distance, above 0.
+    """
+    return math.floor(_MOST_ENLARGED * columns * max(1.0, pixel_width / pixel_height))
 
 
 Area: TypeAlias = tuple[float, float, float, float]

@@ -19,6 +19,7 @@ DEFAULT_IMAGE_WIDTH = 128
 DEFAULT_QUALITY = 25
 DEFAULT_TILES = 6
 DEFAULT_CONTRAST_ROWS = 2
+MOST_CONTRASTS = 16
 T = TypeVar("T")
 _LARGEST_SIDE = max(image_format.largest_side for image_format in ImageFormat)
 
@@ -326,6 +327,11 @@ class _Reader:
             self.text(name) for name in ("contrast_preset", "window_width", "window_center")
         )
         ways = [bool(texts), preset is not None, width is not None or center is not None]
+        if len(texts) > MOST_CONTRASTS:
+            self.problem(
+                RequestError("contrast", f"is given {len(texts)} times; give {MOST_CONTRASTS} at most")
+            )
+            return ()
         if sum(ways) > 1:
             self.problem(
                 RequestError(

@@ -22,6 +22,7 @@ from dicom_series_preview.errors import (
     StorageError,
     counted,
 )
+from dicom_series_preview.gate import open_gate
 from dicom_series_preview.index import (
     DamagedIndexError,
     HeaderReader,
@@ -35,11 +36,13 @@ from dicom_series_preview.index import (
     origin,
 )
 from dicom_series_preview.names import index_path
+from dicom_series_preview.settings import index_bytes
 from dicom_series_preview.storage import Deadline, InHand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from dicom_series_preview.gate import Passage
     from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.names import SeriesName
     from dicom_series_preview.settings import Limits
@@ -246,6 +249,7 @@ class SeriesOpener:
         single_flight: Let only one of several that ask at once build an index; the others are told to wait.
         clock: Seconds since 1970.
         next_frames: How many frames the caller reads next, at most; small objects are then read whole.
+        gate: What making an index passes through, with the bytes that it may take.
     """
 
     storage: Storage
@@ -255,6 +259,7 @@ class SeriesOpener:
     single_flight: bool = False
     clock: Callable[[], float] = time.time
     next_frames: int = 0
+    gate: Passage = open_gate
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -320,6 +325,10 @@ class SeriesOpener:
         Raises:
             ObjectChangedError: Another one has been kept meanwhile.
         """
+        with self.gate(index_bytes([info.size for info in wish.listing])):
+            return self._made_inside(wish)
+
+    def _made_inside(self, wish: _Wish) -> OpenedSeries:
         if self.cache is None:
             return self._build(wish, None)
         claim = (
@@ -405,11 +414,16 @@ class SeriesOpener:
         # An update is about objects that are rarely the ones shown.
         next_frames = 0 if cached is not None else self.next_frames
         reader = HeaderReader(self.storage, series, self.limits, count, next_frames)
+        rows = sum(max(1, record.number_of_frames) for record in records)
         for result in reader.read(to_read):
-            if isinstance(result, Record):
-                records.append(result)
-            else:
+            if isinstance(result, Skipped):
                 skipped.append(result)
+                continue
+            records.append(result)
+            rows += max(1, result.number_of_frames)
+            if rows > self.limits.rows:
+                limit = counted(self.limits.rows, "frame")
+                raise LimitError("series", f"{series} has more than {limit}, the limit of an index")
         if not records and reader.withheld is not None and all(item.transient for item in skipped):
             # Nothing is known of the series: it may well hold images.
             raise reader.withheld

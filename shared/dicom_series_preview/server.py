@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -13,9 +15,11 @@ from aws_lambda_powertools.event_handler.http_resolver import HttpResolverLocal
 
 from dicom_series_preview.discreet import texts_withheld
 from dicom_series_preview.errors import AbandonedError, OutputError
-from dicom_series_preview.http import HttpRequest
+from dicom_series_preview.gate import Gate
+from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, HttpRequest
 from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.routes import RESOURCES, register
+from dicom_series_preview.serving import WAIT_S, Connections, Guard, Lane, protocol
 from dicom_series_preview.storage import Deadline
 
 if TYPE_CHECKING:
@@ -34,15 +38,33 @@ _STOP_S = 0.7
 _DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
 
 
-def application(api: PreviewApi, running: Deadline | None = None) -> Asgi:
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask.
+
+    Attributes:
+        hosts: What the server is called, besides the loopback's names and the address a connection came to.
+        token: What every caller has to send, or None.
+    """
+
+    hosts: tuple[str, ...] = ()
+    token: str | None = field(default=None, repr=False)
+
+
+def application(api: PreviewApi, access: Access | None = None, running: Deadline | None = None) -> Asgi:
     """An ASGI application that serves the API.
 
     Args:
         api: What is served.
+        access: Who may ask; everyone where nothing says who.
         running: Abandoned when the server stops: all that is under way then ends.
     """
     app = HttpResolverLocal()
     server = running or Deadline()
+    lanes = {
+        alias: Lane(api.gates.get(alias) or Gate.for_machine(), wait_s=min(WAIT_S, service().limits.seconds))
+        for alias, service in api.services.items()
+    }
 
     def read(series: str) -> HttpRequest:
         event = app.current_event
@@ -53,7 +75,12 @@ def application(api: PreviewApi, running: Deadline | None = None) -> Asgi:
             deadline=_DEADLINE.get(),
         )
 
-    register(app, api, RESOURCES, read, in_threads=True)
+    async def run(request: HttpRequest, answer: Callable[[], HttpResponse]) -> HttpResponse:
+        alias = request.query.get("root", (DEFAULT_ROOT_ALIAS,))[0]
+        # Of a root that is not there the answer says so, at once.
+        return await lanes[alias].run(answer) if alias in lanes else answer()
+
+    register(app, api, RESOURCES, read, run)
 
     async def served(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         if scope["type"] == "lifespan":
@@ -82,7 +109,7 @@ def application(api: PreviewApi, running: Deadline | None = None) -> Asgi:
         finally:
             leaving.cancel()
 
-    return served
+    return served if access is None else Guard(served, access.hosts, access.token)
 
 
 async def _send(response: HttpResponse, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
@@ -133,15 +160,39 @@ def _as_utf8(value: bytes) -> bytes:
     return value.decode("latin-1").encode()
 
 
+# mallopt(3): blocks from this size on are mapped one by one, and never kept.
+_M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 2**20
+# Connections that wait to be accepted; each round of them may come on top of those that are open.
+_BACKLOG = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen.
+
+    Attributes:
+        host: A name or address.
+        port: The port; 0 for any that is free.
+    """
+
+    host: str
+    port: int
+
+
 def serve(
-    api: PreviewApi, host: str, port: int, *, started: Callable[[int], None], verbose: bool = False
+    api: PreviewApi,
+    address: Address,
+    access: Access,
+    *,
+    started: Callable[[int], None],
+    verbose: bool = False,
 ) -> None:
     """Serve until interrupted.
 
     Args:
         api: What is served.
-        host: The address to listen on.
-        port: The port; 0 for any that is free.
+        address: Where to listen; its host is one that the server may be called.
+        access: Who may ask.
         started: Called with the port once it is listened on.
         verbose: Log what is done.
 
@@ -149,15 +200,19 @@ def serve(
         OutputError: The address cannot be listened on.
     """
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family)
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise OutputError(
-            f"{host}:{port}", "the address cannot be listened on; is something else there?"
+            f"{address.host}:{address.port}", "the address cannot be listened on; is something else there?"
         ) from error
+    _give_memory_back()
     running = Deadline()
     config = uvicorn.Config(
-        application(api, running),
+        application(api, replace(access, hosts=(address.host, *access.hosts)), running),
+        http=protocol(Connections()),
+        ws="none",
+        backlog=_BACKLOG,
         log_level="info" if verbose else "warning",
         access_log=False,
         server_header=False,
@@ -168,3 +223,12 @@ def serve(
         # The server has shut down in order when it passes the interrupt on.
         with suppress(KeyboardInterrupt):
             _Server(config, running).run(sockets=[listener])
+
+
+def _give_memory_back() -> None:
+    """Have glibc return what a picture took as soon as it is freed.
+
+    Else each thread that has painted one keeps hundreds of megabytes for its next, and six take 2 GB in turn.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library has no such call
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)

@@ -12,10 +12,28 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_ROOT = "s3://idc-open-data"
+# What a server of several requests at once is meant to keep to.
+SERVED_BYTES = 2 * 2**30
+TOKEN_VARIABLE = "DICOM_SERIES_PREVIEW_TOKEN"  # noqa: S105 - the variable's name
 CACHE_DIR_VARIABLE = "DICOM_SERIES_PREVIEW_CACHE_DIR"
+
+# What a request takes of the memory at most, in bytes; measured, see docs/performance.md. The program and its
+# libraries, then for each byte of a decoded frame, pixel of a slide's level, pixel of the picture, row of the
+# index.
+_PROGRAM_BYTES = 160 * 2**20
+_BYTES_A_FRAME_BYTE = 14
+_BYTES_A_MATRIX_PIXEL = 20
+_BYTES_AN_OUTPUT_PIXEL = 40
+_BYTES_A_ROW = 6 * 1024
+# Until its header is read, an object of this size may have frames without end; an index of such has the
+# memory for itself.
+_FEW_FRAMES_BYTES = 4 * 2**20
+_UNKNOWN_BYTES = 2**30
+# An encoder has one thread, and takes up to 0.2 s a million pixels, whatever the memory.
+_TIMED_PIXELS = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +45,11 @@ class Limits:
         folders: The most folders below a series on a web server: each takes a request.
         header_bytes: The longest header that is read; of a deflated object when inflated.
         inflated_bytes: The most that a deflated object may inflate to.
-        frames: The most frames of one object. Each is a row of the index.
+        frames: The most frames of one object.
+        rows: The most rows of a series' index: one a frame.
         frame_bytes: The largest frame that is decoded: rows x columns x samples, in decoded bytes.
         matrix_pixels: The largest level of a slide that is put together, in pixels.
+        tiles: The most tiles of a picture.
         output_pixels: The largest picture, in pixels.
         seconds: The longest that one request may take, counted from when it came.
     """
@@ -40,10 +60,48 @@ class Limits:
     inflated_bytes: int = 2**30
     # The largest whole slide images have some 300,000.
     frames: int = 500_000
+    rows: int = 2_000_000
     frame_bytes: int = 2**30
     matrix_pixels: int = 100_000_000
+    tiles: int = 10_000
     output_pixels: int = 100_000_000
     seconds: float = math.inf
+
+    @classmethod
+    def for_memory(cls, available: int) -> Limits:
+        """Limits under which the worst request takes half of a memory, of so many bytes.
+
+        The other half is for what the storage has under way, and for what else the process does.
+        """
+        most, spare = cls(), max(available // 8, available // 2 - _PROGRAM_BYTES)
+        return replace(
+            most,
+            rows=min(most.rows, spare // _BYTES_A_ROW),
+            frame_bytes=min(most.frame_bytes, spare // _BYTES_A_FRAME_BYTE),
+            matrix_pixels=min(most.matrix_pixels, spare // _BYTES_A_MATRIX_PIXEL),
+            output_pixels=min(_TIMED_PIXELS, spare // _BYTES_AN_OUTPUT_PIXEL),
+        )
+
+
+def picture_bytes(pixels: int, frame_bytes: int) -> int:
+    """About how much memory a picture takes while it is made.
+
+    Args:
+        pixels: Of the picture.
+        frame_bytes: Of the largest frame in it, decoded.
+    """
+    return max(pixels * _BYTES_AN_OUTPUT_PIXEL, frame_bytes * _BYTES_A_FRAME_BYTE)
+
+
+def index_bytes(sizes: Sequence[int | None]) -> int:
+    """About how much memory an index takes while it is made.
+
+    Args:
+        sizes: The objects' sizes in bytes, None where the listing does not tell.
+    """
+    return sum(
+        _BYTES_A_ROW if size is not None and size < _FEW_FRAMES_BYTES else _UNKNOWN_BYTES for size in sizes
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +117,7 @@ class Settings:
         retry_timeout_s: No retry starts later than this after a request's first try.
         request_timeout_s: The longest one request may take.
         limits: What is refused.
+        follow_links: Whether links may lead out of a root that is a local folder.
         region: Where S3 buckets lie, or None to ask AWS.
     """
 
@@ -69,6 +128,7 @@ class Settings:
     retry_timeout_s: float = 60.0
     request_timeout_s: float = 30.0
     limits: Limits = Limits()
+    follow_links: bool = True
     region: str | None = None
 
     @classmethod

@@ -19,7 +19,7 @@ from dicom_series_preview.errors import OutputError
 from dicom_series_preview.http import PreviewApi
 from dicom_series_preview.names import index_folder, index_path
 from dicom_series_preview.series import IndexCache
-from dicom_series_preview.server import application, serve
+from dicom_series_preview.server import Access, Address, application, serve
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits, Settings
 from dicom_series_preview.storage import MemoryStorage
@@ -183,7 +183,7 @@ def test_an_address_that_cannot_be_listened_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for host, port in (("127.0.0.1", taken.getsockname()[1]), ("no-such-host.invalid", 1)):
             with pytest.raises(OutputError) as caught:
-                serve(api(), host, port, started=lambda _port: pytest.fail("announced"))
+                serve(api(), Address(host, port), Access(), started=lambda _port: pytest.fail("announced"))
             assert caught.value.path == f"{host}:{port}"
 
 

@@ -29,10 +29,6 @@ MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 _REQUEST_TIMEOUT_S = 8.0
 _RETRY_TIMEOUT_S = 12.0
 _API_LIMIT_S = 20.0
-# A share of the memory. While a frame is decoded it takes several times its bytes, beside what waits.
-_FRAME_SHARE = 16
-# Colour, which frame each pixel is of, and what it is resized from.
-_BYTES_A_PIXEL = 32
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
 
 
@@ -133,15 +129,8 @@ def _settings(environment: Mapping[str, str]) -> Settings:
     Raises:
         RequestError: A variable holds no number.
     """
-    limits = Limits()
     memory = environment.get(MEMORY_VARIABLE, "")
-    if memory.isdecimal():
-        available = int(memory) * 2**20
-        limits = replace(
-            limits,
-            frame_bytes=min(limits.frame_bytes, available // _FRAME_SHARE),
-            matrix_pixels=min(limits.matrix_pixels, available // _BYTES_A_PIXEL),
-        )
+    limits = Limits.for_memory(int(memory) * 2**20) if memory.isdecimal() else Limits()
     nowhere = Path("/tmp")  # noqa: S108 - no local cache is used
     defaults = Settings(
         nowhere, request_timeout_s=_REQUEST_TIMEOUT_S, retry_timeout_s=_RETRY_TIMEOUT_S, limits=limits

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -31,6 +31,7 @@ from dicom_series_preview.service import CACHEABLE_VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from dicom_series_preview.gate import Gate
     from dicom_series_preview.index import Index
     from dicom_series_preview.names import SeriesName
     from dicom_series_preview.series import OpenedSeries
@@ -44,6 +45,8 @@ QUERY_LIMIT_BYTES = 8192
 # API Gateway passes 6 MB, base64 and headers included.
 ANSWER_LIMIT_BYTES = 4_500_000
 LINK_EXPIRES_S = 900
+# Cells of so many rows are Python objects at once, each of which takes many times what its text does.
+_ROWS_AT_ONCE = 500
 _PICTURES: dict[str, type[MosaicRequest | ImageRequest | ContrastRequest]] = {
     "mosaic": MosaicRequest,
     "image": ImageRequest,
@@ -86,12 +89,14 @@ class PreviewApi:
         renders: Where rendered pictures are kept, or None.
         answer_limit_bytes: A larger body is answered with a link where the storage can make one.
         batches: `/batches` is there too, though others answer it.
+        gates: By root alias, what the services' heavy work passes, where it does.
     """
 
     services: Mapping[str, Callable[[], PreviewService]]
     renders: Renders | None = None
     answer_limit_bytes: int = ANSWER_LIMIT_BYTES
     batches: bool = False
+    gates: Mapping[str, Gate] = field(default_factory=dict)
 
     def picture(self, kind: str, request: HttpRequest) -> HttpResponse:
         """`GET /series/{series}/mosaic | image | contrast-mosaic`."""
@@ -190,7 +195,7 @@ class PreviewApi:
         }
         if _matches(request.headers.get("if-none-match", ""), etag):
             return HttpResponse(304, headers)
-        body = _index_body(opened, wanted, alias)
+        body = _index_body(opened, wanted, alias, self.answer_limit_bytes)
         if len(body) > self.answer_limit_bytes:
             link = None
             if wanted == "parquet" and service.cache is not None:
@@ -200,8 +205,9 @@ class PreviewApi:
                     service.cache.storage.put(path, body)
             if link is None:
                 shape = wanted or "a summary"
+                most = f"{self.answer_limit_bytes} bytes"
                 problem = (
-                    f"the index has {len(body)} bytes as {shape}, more than an answer can hold; use parquet"
+                    f"the index has more than the {most} as {shape} that an answer can hold; use parquet"
                 )
                 raise LimitError("format", problem)
             return HttpResponse(303, {**headers, "Location": link, "Cache-Control": "no-store"})
@@ -419,17 +425,24 @@ def _index_identity(opened: OpenedSeries, wanted: str, alias: str) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 
 
-def _index_body(opened: OpenedSeries, wanted: str, alias: str) -> bytes:
-    """An answer's bytes: the root is told by its alias, as its URL is the deployment's own business."""
+def _index_body(opened: OpenedSeries, wanted: str, alias: str, most: int) -> bytes:
+    """The index in a format; of one that is longer than an answer can be, no more rows than show that.
+
+    The root is told by its alias, as its URL is the deployment's own business.
+    """
     if not wanted:
         return json.dumps(_summary(opened, alias), ensure_ascii=False).encode()
     index = opened.index.with_root(alias)
     if wanted == "parquet":
         return index.to_parquet()
-    rows = [_plain(row) for row in index.table.to_pylist()]
-    if wanted == "jsonl":
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    return json.dumps(rows, ensure_ascii=False).encode()
+    lines, size = [], 0
+    for batch in index.table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        for row in batch.to_pylist():
+            lines.append(json.dumps(_plain(row), ensure_ascii=False).encode())
+            size += len(lines[-1])
+        if size > most:
+            break
+    return b"".join(line + b"\n" for line in lines) if wanted == "jsonl" else b"[" + b", ".join(lines) + b"]"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of the index

@@ -42,7 +42,11 @@ _PICTURE = (
         {"enum": ["webp", "jpeg", "jpg"]},
         "Format of the picture; else Accept decides, WebP in doubt.",
     ),
-    _query("image_width", _integer(DEFAULT_IMAGE_WIDTH, 1), "Width of each image in pixels."),
+    _query(
+        "image_width",
+        _integer(DEFAULT_IMAGE_WIDTH, 1),
+        "Width of each image in pixels: up to four times its own, or 512.",
+    ),
     _query("quality", _integer(DEFAULT_QUALITY, 0, 100), "0 (smallest) to 100 (best)."),
     _query("stack", _integer(0, 0), "Which stack of the series; the index lists them."),
     _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),

@@ -50,11 +50,19 @@ _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
     (errors.AbandonedError, Problem(503, "stopping", "The server stops")),
     (errors.PreviewError, Problem(500, "failed", "The preview failed")),
 )
-# What is no error of the product: a path that leads nowhere, or a mistake in the code.
+# What is no error of the product: what no route or door lets through, or a mistake in the code.
 NO_SUCH_RESOURCE = Problem(404, "no-such-resource", "There is no such resource")
 NO_SUCH_BATCH = Problem(404, "no-such-batch", "There is no such batch")
+BUSY = Problem(503, "busy", "Too much else is under way; try again")
+NO_SUCH_HOST = Problem(
+    421, "no-such-host", "This server does not answer for that host; --allow-host NAME allows it"
+)
+UNAUTHORIZED = Problem(401, "unauthorized", "The token is missing or wrong")
 UNEXPECTED = Problem(500, "unexpected", "The request failed unexpectedly")
-PROBLEMS = (*(problem for _, problem in _PROBLEMS), NO_SUCH_RESOURCE, NO_SUCH_BATCH, UNEXPECTED)
+PROBLEMS = (
+    *(problem for _, problem in _PROBLEMS),
+    *(NO_SUCH_RESOURCE, NO_SUCH_BATCH, NO_SUCH_HOST, UNAUTHORIZED, BUSY, UNEXPECTED),
+)
 PROBLEM_TYPE = "urn:dicom-series-preview:problem:"
 
 
@@ -95,8 +103,13 @@ def plain_response(problem: Problem) -> HttpResponse:
         "status": problem.status,
         "detail": problem.title,
     }
+    headers = {"Retry_After": str(RETRY_AFTER_S)} if problem.status == 503 else {}
     return HttpResponse.of_json(
-        document, status=problem.status, media_type="application/problem+json", Cache_Control="no-store"
+        document,
+        status=problem.status,
+        media_type="application/problem+json",
+        Cache_Control="no-store",
+        **headers,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
@@ -13,7 +13,7 @@ from dicom_series_preview.discreet import told
 from dicom_series_preview.http.problems import NO_SUCH_RESOURCE, UNEXPECTED, plain_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
 
@@ -25,13 +25,16 @@ _LOGGER = logging.getLogger(__name__)
 RESOURCES = ("mosaic", "image", "contrast-mosaic", "index")
 
 
+Prepare: TypeAlias = "Callable[[str], tuple[HttpRequest, Callable[[], HttpResponse]]]"
+Run: TypeAlias = "Callable[[HttpRequest, Callable[[], HttpResponse]], Awaitable[HttpResponse]]"
+
+
 def register(
     app: ApiGatewayResolver,
     api: PreviewApi,
     resources: Iterable[str],
     read: Callable[[str], HttpRequest],
-    *,
-    in_threads: bool = False,
+    run: Run | None = None,
 ) -> None:
     """Add routes to a resolver.
 
@@ -40,25 +43,35 @@ def register(
         api: What answers.
         resources: Which of `RESOURCES`; with `index` come `/health` and `/openapi.json`.
         read: Makes the request value of a series from the resolver's current event.
-        in_threads: The resolver is asynchronous: answers are produced in threads.
+        run: Of a resolver that is asynchronous, what has the answer to a request produced elsewhere.
     """
-
-    def route(path: str, answer: Callable[..., HttpResponse]) -> None:
-        # Without annotations: Powertools would take them for schemas to validate against.
-        async def answer_in_thread(**parameters: Any) -> Response[Any]:  # noqa: ANN401 - the path's parameters
-            return as_response(await asyncio.to_thread(answer, **parameters))
-
-        def answer_here(**parameters: Any) -> Response[Any]:  # noqa: ANN401 - the path's parameters
-            return as_response(answer(**parameters))
-
-        app.get(path)(answer_in_thread if in_threads else answer_here)
-
     answer_mistakes(app)
     for name in resources:
-        route(f"/series/<series>/{name}", _resource(api, name, read))
+        _add_resource(app, name, partial(_prepared, api, name, read), run)
         if name == "index":
-            route("/health", api.health)
-            route("/openapi.json", api.openapi)
+            app.get("/health")(lambda: as_response(api.health()))
+            app.get("/openapi.json")(lambda: as_response(api.openapi()))
+
+
+def _add_resource(
+    app: ApiGatewayResolver,
+    name: str,
+    prepare: Prepare,
+    run: Run | None,
+) -> None:
+    # Without annotations: Powertools would take them for schemas to validate against.
+    def answer_here(series: Any) -> Response[Any]:  # noqa: ANN401
+        return as_response(prepare(series)[1]())
+
+    if run is None:
+        app.get(f"/series/<series>/{name}")(answer_here)
+        return
+
+    async def answer_elsewhere(series: Any) -> Response[Any]:  # noqa: ANN401
+        # Read here, where the resolver's current event is still this request's.
+        return as_response(await run(*prepare(series)))
+
+    app.get(f"/series/<series>/{name}")(answer_elsewhere)
 
 
 def answer_mistakes(app: ApiGatewayResolver) -> None:
@@ -77,14 +90,12 @@ def answer_mistakes(app: ApiGatewayResolver) -> None:
     app.exception_handler(Exception)(broken)
 
 
-def _resource(
-    api: PreviewApi, name: str, read: Callable[[str], HttpRequest]
-) -> Callable[[str], HttpResponse]:
-    def answer(series: str) -> HttpResponse:
-        request = read(unquote(series))
-        return api.index(request) if name == "index" else api.picture(name, request)
-
-    return answer
+def _prepared(
+    api: PreviewApi, name: str, read: Callable[[str], HttpRequest], series: str
+) -> tuple[HttpRequest, Callable[[], HttpResponse]]:
+    """The request that is made of a resource, and what answers it."""
+    request = read(unquote(series))
+    return request, partial(api.index, request) if name == "index" else partial(api.picture, name, request)
 
 
 def as_response(response: HttpResponse) -> Response[Any]:

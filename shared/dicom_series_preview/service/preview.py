@@ -24,20 +24,23 @@ from dicom_series_preview.errors import (
     counted,
 )
 from dicom_series_preview.frames import Terms
+from dicom_series_preview.gate import open_gate
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
 from dicom_series_preview.index import Index, Skipped, untiled
-from dicom_series_preview.layout import failed_tile, fitted_size, grid, tile_size
+from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.assemble import reason_of
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint
+from dicom_series_preview.settings import picture_bytes
 from dicom_series_preview.storage import Deadline, file_below, path_of_file_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from dicom_series_preview.gate import Passage
     from dicom_series_preview.headers import FrameLocation
     from dicom_series_preview.index import Slice
     from dicom_series_preview.layout import Tile
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.storage import Storage
 
 _REFRESHES = 2
+# What every image may be shown in, however small it is: one width for the series of an archive.
+_ALWAYS_WIDE = 512
 
 # Counts the changes of what pictures look like between releases.
 RENDERER = 5
@@ -85,6 +90,7 @@ class PreviewService:
         progress: Called with headers read and headers to read.
         single_flight: Of several that ask for an index that has to be built, let one build it.
         deadline: Of the one request that this is the service for; see `within`.
+        gate: What making an index and a picture passes through, with the bytes that it may take.
     """
 
     storage: Storage
@@ -93,6 +99,7 @@ class PreviewService:
     progress: Callable[[int, int], None] = lambda _done, _total: None
     single_flight: bool = False
     deadline: Deadline | None = field(default=None, repr=False)
+    gate: Passage = open_gate
 
     def within(self, deadline: Deadline) -> PreviewService:
         """The service for one request, that came when the deadline began; it takes no longer than its limit.
@@ -141,6 +148,9 @@ class PreviewService:
         shape, width = _shape(request), _shape(request).columns * request.picture.image_width
         for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
             request.picture.image_format.check_size(width, height, self.limits.output_pixels)
+        if shape.columns * shape.rows > self.limits.tiles:
+            tiles = f"{shape.columns} x {shape.rows} tiles, more than {self.limits.tiles} in all"
+            raise LimitError("tile_width", f"the picture would have {tiles}; lower tile-width or tile-height")
         return self._plan(request, self.watch(), refresh=False)
 
     def render(self, plan: Plan) -> Rendered:
@@ -151,6 +161,10 @@ class PreviewService:
         Raises:
             PreviewError: It cannot be had; nothing has been written.
         """
+        with self.gate(plan.bytes):
+            return self._render(plan)
+
+    def _render(self, plan: Plan) -> Rendered:
         watch = plan.watch
         for attempt in range(_REFRESHES + 1):
             try:
@@ -170,8 +184,11 @@ class PreviewService:
             tiles, reported, warnings = _tell(plan, painted)
         if all(tile.error is not None for tile in reported):
             _raise_failure(plan, painted, reported)
+        watch.check()
         with watch.phase("encode"):
             image = grid(tiles, shape.columns, shape.rows, *plan.tile)
+            # The tiles are as large as the picture, and the encoder needs the memory.
+            del tiles, painted
             data = encode(image, picture.image_format, picture.quality)
         provenance = opened.index.provenance
         report = Report(
@@ -232,7 +249,12 @@ class PreviewService:
 
     def _opener(self) -> SeriesOpener:
         return SeriesOpener(
-            self.storage, self.cache, self.limits, self.progress, single_flight=self.single_flight
+            self.storage,
+            self.cache,
+            self.limits,
+            self.progress,
+            single_flight=self.single_flight,
+            gate=self.gate,
         )
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
@@ -324,7 +346,8 @@ class Plan:
 
         Raises:
             NoImageError: The series has no image.
-            RequestError: There is no such stack, or no such slice in it.
+            RequestError: There is no such stack, or no such slice in it; or its images would be enlarged more
+                than four times.
         """
         picture = request.picture
         index, warnings = untiled(opened.index) if picture.untile else (opened.index, ())
@@ -351,6 +374,10 @@ class Plan:
             for i in chosen
         }
         pixels = slices[0].pixels
+        most = max(_ALWAYS_WIDE, largest_width(pixels.columns, *slices[0].pixel_shape))
+        if picture.image_width > most:
+            problem = f"{picture.image_width} enlarges the images more than four times; give 1 to {most}"
+            raise RequestError("image_width", problem)
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
         return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
 
@@ -400,6 +427,15 @@ class Plan:
         width, height = self.tile
         own = tile_size(item.pixels.rows, item.pixels.columns, width, *item.pixel_shape)
         return own if own[1] == height else fitted_size(*own, width, height)
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes to paint it."""
+        frames = [item.pixels for item in self.slices]
+        frame = max(
+            one.rows * one.columns * one.samples_per_pixel * one.bits_allocated // 8 for one in frames
+        )
+        return picture_bytes(self.shape.columns * self.shape.rows * self.tile[0] * self.tile[1], frame)
 
     @property
     def pooled(self) -> list[Slice]:

@@ -285,6 +285,7 @@ class _Painter:
         return tuple(self._cell(frame, spec) for spec in self._plan.shape.contrasts)
 
     def _cell(self, frame: _DecodedFrame, spec: ContrastSpec) -> Cell:
+        self._plan.watch.check()
         item, decoded = frame.slice, frame.decoded
         try:
             if is_colour(item.pixels):

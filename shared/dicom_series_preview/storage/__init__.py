@@ -74,7 +74,9 @@ def open_storage(
     place = parse_root(root, environment)
     policy = retry or RetryPolicy.from_settings(settings)
     if place.kind == "local":
-        return LocalStorage(Path(place.place), settings.concurrency or CONCURRENCY)
+        return LocalStorage(
+            Path(place.place), settings.concurrency or CONCURRENCY, follow_links=settings.follow_links
+        )
     if place.kind == "http":
         # It imports urllib3 (50 ms), which the other storages do without.
         from dicom_series_preview.storage.http import open_http  # noqa: PLC0415

@@ -60,10 +60,12 @@ class LocalStorage:
     Args:
         root: The folder's absolute path.
         concurrency: Files read at once.
+        follow_links: Whether links may lead out of the root; where not, what they lead to is refused.
     """
 
-    def __init__(self, root: Path, concurrency: int) -> None:
+    def __init__(self, root: Path, concurrency: int, *, follow_links: bool = True) -> None:
         self._root = root
+        self._bounds = None if follow_links else os.path.realpath(root)
         self._meter = Meter()
         self._pool = FetchPool(Throttle(concurrency), root.as_uri())
         self._deadline = Deadline()
@@ -100,6 +102,7 @@ class LocalStorage:
 
     def _listed(self, folder: str, most: int | None, deadline: Deadline) -> list[ObjectInfo]:
         path = self._path(folder) if folder else self._root
+        self._check_inside(path)
         try:
             if not stat.S_ISDIR(path.stat().st_mode):
                 return []
@@ -124,6 +127,7 @@ class LocalStorage:
         parent = prefix.rpartition("/")[0]
         path = self._path(parent) if parent else self._root
         below = f"{parent}/" if parent else ""
+        self._check_inside(path)
         try:
             with os.scandir(path) as entries:
                 names = [below + _shown(entry.name) for entry in entries if entry.is_dir()]
@@ -180,6 +184,16 @@ class LocalStorage:
             return Path(os.fsdecode(_ESCAPED_BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), raw)))
         return plain
 
+    def _check_inside(self, path: Path) -> None:
+        """Refuse what a link has led out of the root to."""
+        if self._leads_out(path):
+            raise AccessDeniedError(str(path), "a link leads out of the root; serve --follow-links allows it")
+
+    def _leads_out(self, path: str | Path) -> bool:
+        if self._bounds is None:
+            return False
+        return not Path(os.path.realpath(path)).is_relative_to(self._bounds)
+
     def _check_root(self) -> None:
         try:
             found = self._root.is_dir()
@@ -208,7 +222,9 @@ class LocalStorage:
                     if entry.is_symlink():
                         yield ObjectInfo(name, None, "")
                     continue  # a file that went away while it was listed is not there
-                if stat.S_ISDIR(status.st_mode):
+                if entry.is_symlink() and self._leads_out(entry.path):
+                    yield ObjectInfo(name, None, "")  # reading it reports it
+                elif stat.S_ISDIR(status.st_mode):
                     real = os.path.realpath(entry.path)
                     if real not in above:
                         yield from self._walk(Path(entry.path), name, above | {real}, deadline)
@@ -218,6 +234,7 @@ class LocalStorage:
     def _read(self, wanted: ByteRange, _deadline: Deadline) -> Fetched:
         path = self._path(wanted.path)
         self._meter.count(gets=1)
+        self._check_inside(path)
         try:
             # A pipe or device would block when opened, so its kind is asked first.
             if not stat.S_ISREG(path.stat().st_mode):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from dicom_series_preview.aws.logs import function_logger
 from dicom_series_preview.errors import RequestError
 from dicom_series_preview.http import HttpRequest
 from dicom_series_preview.names import index_folder, index_path
+from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,15 +52,15 @@ def test_an_environment_that_lacks_something(environment: dict[str, str], named:
 
 
 def test_limits_that_the_memory_bears() -> None:
-    """Frames and levels fit the function's memory, unless a variable says otherwise."""
+    """What is refused follows the function's memory, unless a variable says otherwise."""
     set_up = {"PREVIEW_ROOTS": json.dumps({"default": "memory"}), "PREVIEW_DATA": "/data"}
     memory = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1536"}
     limits = Deployment.from_environment({**set_up, **memory}).settings.limits
-    assert (limits.frame_bytes, limits.matrix_pixels) == (96 * 2**20, 48 * 2**20)
+    assert limits == Limits.for_memory(1536 * 2**20)
     assert limits.seconds == math.inf
     named = {"DICOM_SERIES_PREVIEW_MAX_FRAME_BYTES": "1000", "DICOM_SERIES_PREVIEW_RETRIES": "1"}
     settings = Deployment.from_environment({**set_up, **memory, **named}).settings
-    assert (settings.limits.frame_bytes, settings.limits.matrix_pixels) == (1000, 48 * 2**20)
+    assert settings.limits == replace(limits, frame_bytes=1000)
     assert (settings.max_retries, settings.request_timeout_s) == (1, 8.0)
 
 

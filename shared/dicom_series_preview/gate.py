@@ -1,0 +1,147 @@
+"""Work that takes time and memory passes a gate, which lets through as much at once as fits."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Passage: TypeAlias = Callable[[int], AbstractContextManager[None]]
+"""Takes the bytes that work may need; the work is done inside the context."""
+
+
+def open_gate(_wanted: int) -> AbstractContextManager[None]:
+    """Let everything through: the passage of a process that does one thing at a time."""
+    return nullcontext()
+
+
+class OccupiedError(Exception):
+    """There is no room behind the gate now.
+
+    It is no error of the product: whoever owns the gate waits, and has the work done again.
+
+    Attributes:
+        wanted: The bytes that there is no room for.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        super().__init__(f"no room for {wanted} bytes")
+
+
+@dataclass(slots=True)
+class Permit:
+    """Room behind a gate.
+
+    Attributes:
+        wanted: In bytes.
+        granted: Done once the room is there.
+    """
+
+    wanted: int
+    granted: Future[None]
+
+
+class Gate:
+    """Room for work: so many bytes, and so many at once; work that takes more has the room for itself.
+
+    Work never waits here, so that no thread is spent on waiting: where there is no room, `passage` raises.
+    Who gets that asks for room, waits for it in whatever way suits, and does the work again inside `held`.
+    Room is given in the order in which it was asked for.
+
+    Args:
+        capacity: In bytes.
+        most: How much work at once.
+    """
+
+    def __init__(self, capacity: int, most: int) -> None:
+        self._capacity = capacity
+        self._most = most
+        self._lock = threading.Lock()
+        self._taken: list[Permit] = []
+        self._waiting: deque[Permit] = deque()
+        self._mine: ContextVar[Permit | None] = ContextVar("permit", default=None)
+
+    @classmethod
+    def for_machine(cls, capacity: int = 2**30) -> Gate:
+        """A gate for one root: twice as much at once as there are processors, for some of it waits."""
+        return cls(capacity, 2 * (os.cpu_count() or 1))
+
+    @contextmanager
+    def passage(self, wanted: int) -> Iterator[None]:
+        """Do work that takes so many bytes, inside room that is held already where it is.
+
+        Raises:
+            OccupiedError: There is no room.
+        """
+        mine = self._mine.get()
+        if mine is None:
+            permit = Permit(wanted, Future())
+            with self._lock:
+                if self._waiting or not self._fits(wanted):
+                    raise OccupiedError(wanted)
+                self._taken.append(permit)
+            try:
+                yield
+            finally:
+                self.give_back(permit)
+            return
+        with self._lock:
+            more = wanted - mine.wanted
+            if more > 0:
+                if len(self._taken) > 1 and self._bytes() + more > self._capacity:
+                    raise OccupiedError(wanted)
+                mine.wanted = wanted
+        yield
+
+    def ask(self, wanted: int) -> Permit:
+        """Ask for room; it is there when `granted` is done, and is to be given back in any case."""
+        permit = Permit(wanted, Future())
+        with self._lock:
+            self._waiting.append(permit)
+        self._admit()
+        return permit
+
+    def give_back(self, permit: Permit) -> None:
+        """Need room no more, whether it was there or only asked for."""
+        with self._lock:
+            for place in (self._taken, self._waiting):
+                if permit in place:
+                    place.remove(permit)
+        self._admit()
+
+    @contextmanager
+    def held(self, permit: Permit) -> Iterator[None]:
+        """Work inside room that was granted: what passes the gate in this context takes it."""
+        token = self._mine.set(permit)
+        try:
+            yield
+        finally:
+            self._mine.reset(token)
+
+    def _admit(self) -> None:
+        admitted = []
+        with self._lock:
+            while self._waiting and self._fits(self._waiting[0].wanted):
+                self._taken.append(self._waiting.popleft())
+                admitted.append(self._taken[-1])
+        for permit in admitted:
+            if permit.granted.set_running_or_notify_cancel():
+                permit.granted.set_result(None)
+
+    def _fits(self, wanted: int) -> bool:
+        if not self._taken:
+            return True
+        return len(self._taken) < self._most and self._bytes() + wanted <= self._capacity
+
+    def _bytes(self) -> int:
+        return sum(permit.wanted for permit in self._taken)
