@@ -33,7 +33,7 @@ from dicom_series_preview.settings import (
 from dicom_series_preview.stopping import end_when_told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
     from dicom_series_preview.service import PreviewService, Rendered
@@ -340,7 +340,6 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
     from dicom_series_preview.api import open_api  # noqa: PLC0415 - loads numpy and pyarrow
     from dicom_series_preview.server import Access, Address  # noqa: PLC0415 - loads uvicorn and Powertools
     from dicom_series_preview.server import serve as run_server  # noqa: PLC0415
-    from dicom_series_preview.serving import is_loopback  # noqa: PLC0415 - loads uvicorn
 
     access = Access(_hosts(options["allow_host"]), _token(options["token"]))
     roots = {"default": options["root"]}
@@ -367,13 +366,21 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
 
     def started(port: int) -> None:
         _say(f"serving {', '.join(roots.values())} at http://{shown}:{port}/series/SERIES/mosaic")
-        if access.token is None and not is_loopback(host):
-            _say(
-                f"warning: whoever reaches {shown} can see every series of these roots, for there is no "
-                f"authentication; --token or {TOKEN_VARIABLE} sets a token that callers must send"
-            )
+        for warning in open_to_others(host, access.token):
+            _say(warning)
 
     run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
+
+
+def open_to_others(host: str, token: str | None) -> Iterator[str]:
+    """A warning where others than this machine's users are served without being asked who they are."""
+    from dicom_series_preview.serving import is_loopback  # noqa: PLC0415 - loads uvicorn
+
+    if token is None and not is_loopback(host):
+        yield (
+            f"warning: whoever reaches {host} can see every series of these roots, for there is no "
+            f"authentication; --token or {TOKEN_VARIABLE} sets a token that callers must send"
+        )
 
 
 def _hosts(named: Sequence[str]) -> tuple[str, ...]:

@@ -62,8 +62,8 @@ def application(api: PreviewApi, access: Access | None = None, running: Deadline
     app = HttpResolverLocal()
     server = running or Deadline()
     lanes = {
-        alias: Lane(api.gates.get(alias) or Gate.for_machine(), wait_s=min(WAIT_S, service().limits.seconds))
-        for alias, service in api.services.items()
+        alias: Lane(api.gates.get(alias) or Gate.for_machine(), wait_s=min(WAIT_S, api.limit_s))
+        for alias in api.services
     }
 
     def read(series: str) -> HttpRequest:

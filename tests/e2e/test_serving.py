@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -201,29 +198,6 @@ def test_what_cannot_be(command: Callable[..., Any], options: list[str]) -> None
     (line,) = outcome.stderr.splitlines()
     assert line.startswith(f"error: {options[0].removeprefix('--')}: ")
     assert options[0] != "--token" or options[1] not in line
-
-
-@pytest.mark.parametrize("token", ["", "abc"])
-def test_other_addresses_than_the_loopback(
-    token: str, root: Path, console_script: str, tmp_path: Path
-) -> None:
-    """Whoever serves others without a token is warned, and told how to ask for one."""
-    command = [console_script, "serve", "--root", root, "--cache-dir", tmp_path, "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--host", "0.0.0.0", *(["--token", token] if token else [])],  # noqa: S104 - warned of
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        port = re.search(r"http://0\.0\.0\.0:(\d+)", process.stderr.readline())[1]
-        asked = get(
-            f"http://127.0.0.1:{port}/health", **({"Authorization": f"Bearer {token}"} if token else {})
-        )
-        assert asked.status == 200
-    finally:
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=WAIT_S)[1].splitlines()
-    assert [line.startswith("warning: whoever reaches 0.0.0.0 ") for line in said] == [True][: not token]
 
 
 # --- storages that are silent

@@ -89,6 +89,7 @@ class PreviewApi:
         renders: Where rendered pictures are kept, or None.
         answer_limit_bytes: A larger body is answered with a link where the storage can make one.
         batches: `/batches` is there too, though others answer it.
+        limit_s: The longest that a request may take.
         gates: By root alias, what the services' heavy work passes, where it does.
     """
 
@@ -96,6 +97,7 @@ class PreviewApi:
     renders: Renders | None = None
     answer_limit_bytes: int = ANSWER_LIMIT_BYTES
     batches: bool = False
+    limit_s: float = math.inf
     gates: Mapping[str, Gate] = field(default_factory=dict)
 
     def picture(self, kind: str, request: HttpRequest) -> HttpResponse:

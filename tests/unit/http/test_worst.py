@@ -119,8 +119,12 @@ def test_an_index_that_no_answer_holds(wanted: str) -> None:
             self.index = self
             self.table = Watched()
 
+        def with_root(self, _alias: str) -> Opened:
+            """The same, below another root."""
+            return self
+
     opened = Opened()
-    assert len(_index_body(opened, wanted, 1000)) > 1000  # type: ignore[arg-type] - what of it is read
+    assert len(_index_body(opened, wanted, "default", 1000)) > 1000  # type: ignore[arg-type] - what of it is read
     assert opened.table.taken == 1
     bench = Bench(slices(count=20), answer_limit_bytes=10_000)
     refused = problem(bench.get("index", f"format={wanted}"), 413, "limit")
