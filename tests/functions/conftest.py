@@ -37,6 +37,8 @@ def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]
         "AWS_DEFAULT_REGION": moto.environment["AWS_REGION"],
         "PREVIEW_ROOTS": json.dumps(provided.roots),
         "PREVIEW_DATA": f"s3://{archive.DATA}",
+        "PREVIEW_SIGNED_BUCKETS": f"arn:aws:s3:::{archive.OTHER}",
+        "PREVIEW_AUTH_MODE": "IAM",
         "PREVIEW_SERIES_DEPTH": "1",
         "PREVIEW_BATCH_STATE_MACHINE": provided.machine,
         "PREVIEW_TRACING": "false",

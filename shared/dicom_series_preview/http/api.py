@@ -84,12 +84,14 @@ class PreviewApi:
         renders: Where rendered pictures are kept, or None.
         answer_limit_bytes: A larger body is answered with a link where the storage can make one.
         batches: `/batches` is there too, though others answer it.
+        auth_mode: Whom API Gateway lets through, for the OpenAPI document: `IAM`, `JWT` or anyone.
     """
 
     services: Mapping[str, Callable[[], PreviewService]]
     renders: Renders | None = None
     answer_limit_bytes: int = ANSWER_LIMIT_BYTES
     batches: bool = False
+    auth_mode: str = ""
 
     def picture(self, kind: str, request: HttpRequest) -> HttpResponse:
         """`GET /series/{series}/mosaic | image | contrast-mosaic`."""
@@ -106,7 +108,7 @@ class PreviewApi:
 
     def openapi(self) -> HttpResponse:
         """`GET /openapi.json`."""
-        return HttpResponse.of_json(openapi_document(batches=self.batches))
+        return HttpResponse.of_json(openapi_document(batches=self.batches, auth_mode=self.auth_mode))
 
     def _picture(self, kind: str, request: HttpRequest) -> HttpResponse:
         query = _own_copy(request.query)

@@ -116,12 +116,31 @@ _INDEX_TYPES = ("application/json", "application/jsonl", "application/vnd.apache
 _OF_PICTURES = {406, 415}
 
 
-def openapi_document(*, batches: bool = False) -> dict[str, Any]:
+_SECURITY_SCHEMES: dict[str, dict[str, Any]] = {
+    "IAM": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "AWS Signature Version 4 of the service execute-api.",
+        "x-amazon-apigateway-authtype": "awsSigv4",
+    },
+    "JWT": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of the deployment's issuer for its audience.",
+    },
+}
+
+
+def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str, Any]:
     """The OpenAPI 3.1 document.
 
     Args:
         batches: The deployment has batches.
+        auth_mode: How callers say who they are: `IAM`, `JWT`; anything else asks for nothing.
     """
+    schemes = {name: scheme for name, scheme in _SECURITY_SCHEMES.items() if name == auth_mode}
     paths = {f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES}
     return {
         "openapi": "3.1.0",
@@ -137,7 +156,12 @@ def openapi_document(*, batches: bool = False) -> dict[str, Any]:
             "/openapi.json": {"get": _plain("openapi", "This document.")},
             **(_batch_paths() if batches else {}),
         },
-        "components": {"schemas": {"Problem": _problem_schema()}, "responses": _problem_responses()},
+        "components": {
+            "schemas": {"Problem": _problem_schema()},
+            "responses": _problem_responses(),
+            **({"securitySchemes": schemes} if schemes else {}),
+        },
+        **({"security": [{name: []} for name in schemes]} if schemes else {}),
     }
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -242,3 +243,15 @@ def test_fields_of_a_batch() -> None:
     body = DOCUMENT["paths"]["/batches"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == _FIELDS
     assert body["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("auth_mode", "kind"), [("IAM", "apiKey"), ("JWT", "http"), ("NONE", None), ("", None)]
+)
+def test_it_says_who_may_ask(auth_mode: str, kind: str | None) -> None:
+    """Where API Gateway wants a signature or a token, the document says so to programs."""
+    document = openapi_document(auth_mode=auth_mode)
+    schemes = document["components"].get("securitySchemes", {})
+    assert [scheme["type"] for scheme in schemes.values()] == ([kind] if kind else [])
+    assert document.get("security", []) == [{name: []} for name in schemes]
+    assert json.loads(replace(Bench().api, auth_mode=auth_mode).openapi().body) == document
