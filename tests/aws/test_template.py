@@ -362,7 +362,13 @@ def keep(*folders: str) -> set[tuple[str, str]]:
         ("index", READ_SERIES | FIND_DATA | keep("indices", "renders")),
         (
             "index_updates",
-            READ_SERIES | FIND_DATA | keep("indices") | {("s3:DeleteObject", "DataBucket.Arn/indices/*")},
+            READ_SERIES
+            | FIND_DATA
+            | keep("indices")
+            | {
+                ("s3:DeleteObject", f"DataBucket.Arn/{name}/*")
+                for name in ("indices", "renders", "batches/mosaics")
+            },
         ),
         ("batch_api", FIND_DATA | keep("batches")),
         ("batch_prepare", READ_SERIES | FIND_DATA | keep("batches")),
@@ -376,6 +382,20 @@ def test_what_each_function_may_do_in_s3(name: str, expected: set[tuple[str, str
         (action, where) for action, where in allowed(role_of(by_folder(name))) if action.startswith("s3:")
     }
     assert found == expected
+
+
+def test_the_updates_take_from_their_queue_and_send_to_it() -> None:
+    """The function knows its queue, and may do there what Lambda's poller and its own rechecks need."""
+    name = by_folder("index_updates")
+    (event,) = FUNCTIONS[name]["Events"].values()
+    (queue, _) = event["Properties"]["Queue"]["Fn::GetAtt"]
+    assert FUNCTIONS[name]["Environment"]["Variables"] == {"PREVIEW_UPDATES_QUEUE": {"Ref": queue}}
+    assert {entry for entry in allowed(role_of(name)) if entry[0].startswith("sqs:")} == {
+        (f"sqs:{action}", f"{queue}.Arn")
+        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "SendMessage")
+    }
+    others = [other for other in FUNCTIONS if other != name]
+    assert not [entry for other in others for entry in allowed(role_of(other)) if entry[0].startswith("sqs:")]
 
 
 def test_an_existing_bucket_is_read_below_its_prefix_only() -> None:
