@@ -689,7 +689,10 @@ class TestFunctions:
         for function in functions(stack).values():
             variables = dict(function["Environment"]["Variables"])
             assert json.loads(variables.pop("PREVIEW_ROOTS")) == roots
-            machine = {"PREVIEW_BATCH_STATE_MACHINE": "BatchMachine"}
+            own = {
+                "batch_api": {"PREVIEW_BATCH_STATE_MACHINE": "BatchMachine"},
+                "index_updates": {"PREVIEW_UPDATES_QUEUE": queue_of(stack)},
+            }
             assert variables == {
                 "OPENBLAS_NUM_THREADS": "1",
                 "PREVIEW_DATA": "s3://DataBucket",
@@ -700,7 +703,7 @@ class TestFunctions:
                 "POWERTOOLS_SERVICE_NAME": given["AWS::StackName"],
                 "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",
                 "POWERTOOLS_LOG_LEVEL": given["LogLevel"],
-                **(machine if folder(function) == "batch_api" else {}),
+                **own.get(folder(function), {}),
             }
 
 
@@ -795,11 +798,11 @@ def batches_asked_for(stack: Stack) -> set[Right]:
 
 
 def changes(stack: Stack) -> set[Right]:
-    """Reading the queue, and removing the index of a series that is gone."""
-    actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+    """What Lambda's poller and rechecks need of the queue, and removing what was made of a series that is gone."""
+    actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "SendMessage")
     queue = f"{queue_of(stack)}.Arn"
     return {(f"sqs:{action}", queue, "") for action in actions} | {
-        ("s3:DeleteObject", "DataBucket.Arn/indices/*", "")
+        ("s3:DeleteObject", f"DataBucket.Arn/{name}/*", "") for name in ("indices", "renders", "batches/mosaics")
     }
 
 

@@ -41,6 +41,7 @@ def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]
         "PREVIEW_AUTH_MODE": "IAM",
         "PREVIEW_SERIES_DEPTH": "1",
         "PREVIEW_BATCH_STATE_MACHINE": provided.machine,
+        "PREVIEW_UPDATES_QUEUE": provided.queue,
         "PREVIEW_TRACING": "false",
         "POWERTOOLS_SERVICE_NAME": "previews",
         "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",

@@ -32,7 +32,7 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS
 from dicom_series_preview.http.api import refuse_root
-from dicom_series_preview.names import SeriesName
+from dicom_series_preview.names import SeriesName, series_digest
 from dicom_series_preview.requests import MosaicRequest
 from dicom_series_preview.storage import ByteRange, parse_root
 
@@ -294,7 +294,7 @@ def run_item(batch: str, item: Mapping[str, Any], deployment: Deployment) -> dic
         data.put(_outcome_path(batch, series), json.dumps(outcome).encode())
         raise
     report = rendered.report
-    picture = f"{BATCH_FOLDER}/{batch}/mosaics/{_digest(series)}.webp"
+    picture = f"{mosaics_folder(service.storage.url, rendered.report.series)}/{batch}.webp"
     data.put(picture, rendered.data)
     outcome |= {
         "picture": picture,
@@ -307,6 +307,16 @@ def run_item(batch: str, item: Mapping[str, Any], deployment: Deployment) -> dic
     }
     data.put(_outcome_path(batch, series), json.dumps(outcome).encode())
     return outcome
+
+
+def mosaics_folder(root: str, series: str) -> str:
+    """The folder of a series' mosaics, of all batches, so that they can be removed with it.
+
+    Args:
+        root: The URL of the series' root.
+        series: Its folder below the root.
+    """
+    return f"{BATCH_FOLDER}/mosaics/{series_digest(root, series)}"
 
 
 def _digest(series: str) -> str:

@@ -37,6 +37,7 @@ _FRAME_SHARE = 16
 # Colour, which frame each pixel is of, and what it is resized from.
 _BYTES_A_PIXEL = 32
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
+UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
 
 
 @dataclass(frozen=True, slots=True)

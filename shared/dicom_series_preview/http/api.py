@@ -24,6 +24,7 @@ from dicom_series_preview.errors import (
 from dicom_series_preview.http.openapi import openapi_document
 from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.values import HttpRequest, HttpResponse
+from dicom_series_preview.names import series_digest
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.service import CACHEABLE_VERSION
 
@@ -59,7 +60,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True)
 class Renders:
-    """Where rendered pictures are kept.
+    """Where rendered pictures are kept: all of a series in one folder, so that they can be removed with it.
 
     Attributes:
         storage: The root they lie below.
@@ -71,8 +72,17 @@ class Renders:
 
     def path(self, plan: Plan) -> str:
         """The place of a picture; its name tells nothing of the series."""
-        digest = plan.identity
-        return f"{self.folder}/{digest[:2]}/{digest}{plan.picture.image_format.extensions[0]}"
+        folder = self.folder_of(plan.opened.storage.url, plan.opened.name)
+        return f"{folder}/{plan.identity}{plan.picture.image_format.extensions[0]}"
+
+    def folder_of(self, root: str, series: str) -> str:
+        """The folder of all pictures of a series.
+
+        Args:
+            root: The URL of the series' root.
+            series: Its folder below the root.
+        """
+        return f"{self.folder}/{series_digest(root, series)}"
 
 
 @dataclass(frozen=True, slots=True)
