@@ -39,6 +39,7 @@ def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]
         "PREVIEW_DATA": f"s3://{archive.DATA}",
         "PREVIEW_SERIES_DEPTH": "1",
         "PREVIEW_BATCH_STATE_MACHINE": provided.machine,
+        "PREVIEW_BATCHES_AT_ONCE": "50",
         "PREVIEW_TRACING": "false",
         "POWERTOOLS_SERVICE_NAME": "previews",
         "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ROOTS_VARIABLE = "PREVIEW_ROOTS"
 DATA_VARIABLE = "PREVIEW_DATA"
 SERIES_DEPTH_VARIABLE = "PREVIEW_SERIES_DEPTH"
+BATCH_SERIES_VARIABLE = "PREVIEW_BATCH_SERIES"
+BATCHES_AT_ONCE_VARIABLE = "PREVIEW_BATCHES_AT_ONCE"
 MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 # A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
 _REQUEST_TIMEOUT_S = 8.0
@@ -33,6 +35,9 @@ _FRAME_SHARE = 16
 # Colour, which frame each pixel is of, and what it is resized from.
 _BYTES_A_PIXEL = 32
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
+# The summary holds some 3 kB of each outcome; this is half of what its function has.
+BATCH_SERIES = 250_000
+BATCHES_AT_ONCE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Deployment:
         roots: By alias, the URL of a storage root.
         data: The URL below which indices, pictures and batches are kept.
         series_depth: How many folders below a root a series lies; 1 where they lie directly below it.
+        batch_series: The most series of one batch.
+        batches_at_once: The most batches that run at once.
         environment: The process's environment, for credentials and endpoints.
         settings: Concurrency, retries, timeouts, and limits that the function's memory bears.
     """
@@ -53,6 +60,8 @@ class Deployment:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     _opened: dict[str, Storage] = field(default_factory=dict, repr=False)
     settings: Settings = field(default=Settings(Path("/tmp")), repr=False)  # noqa: S108 - nothing is kept there
+    batch_series: int = BATCH_SERIES
+    batches_at_once: int = BATCHES_AT_ONCE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
@@ -75,7 +84,15 @@ class Deployment:
             raise RequestError(
                 ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}, and the depth is at least 1"
             )
-        return cls(roots, data, depth, environment, settings=_settings(environment))
+        return cls(
+            roots,
+            data,
+            depth,
+            environment,
+            settings=_settings(environment),
+            batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES),
+            batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE),
+        )
 
     def storage(self, url: str) -> Storage:
         """A storage root; it is opened once. Redirects to other hosts are refused."""
@@ -112,6 +129,18 @@ class Deployment:
         service = self.service(alias)
         limits = service.limits
         return replace(service, limits=replace(limits, seconds=min(limits.seconds, _API_LIMIT_S)))
+
+
+def _count(environment: Mapping[str, str], variable: str, default: int) -> int:
+    """A variable's number.
+
+    Raises:
+        RequestError: It is no whole number from 1 on.
+    """
+    text = environment.get(variable, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise RequestError(variable, f"is a whole number from 1 on, not {text!r}")
+    return int(text)
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:

@@ -82,8 +82,8 @@ def test_document_is_well_formed() -> None:
             assert len(set(named)) == len(named)
             assert {name for place, name in named if place == "path"} == set(re.findall(r"{(\w+)}", path))
             for parameter in parameters:
-                assert parameter["in"] in ("path", "query")
-                assert parameter["in"] == "query" or parameter["required"] is True
+                assert parameter["in"] in ("path", "query", "header")
+                assert parameter["in"] != "path" or parameter["required"] is True
                 assert set(parameter["schema"]) & {"type", "enum"}
                 assert set(parameter) <= {
                     *("name", "in", "description", "schema", "required", "deprecated", "explode"),
