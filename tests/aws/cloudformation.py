@@ -91,6 +91,12 @@ class Evaluator:
     def _not(self, argument: list[Any]) -> bool:
         return not self.value(argument[0])
 
+    def _or(self, argument: list[Any]) -> bool:
+        return any(self.value(item) for item in argument)
+
+    def _contains(self, argument: list[Any]) -> bool:
+        return self.value(argument[1]) in self.value(argument[0])
+
     def _equals(self, argument: list[Any]) -> bool:
         left, right = (str(self.value(item)) for item in argument)
         return left == right

@@ -404,7 +404,7 @@ def role_statements(
     resources = artefacts.template["Resources"]
     (role, _) = artefacts.of_type("AWS::Serverless::Function")[function]["Role"]["Fn::GetAtt"]
     properties = resources[role]["Properties"]
-    documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
+    documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
     documents += [
         resources[name]["Properties"]["PolicyDocument"]
         for name in evaluator.value(properties.get("ManagedPolicyArns", []))
