@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import json
 import os
 import re
@@ -31,6 +32,7 @@ EVERYTHING = cloudformation.Evaluator(
     DicomKeyArn="arn:aws:kms:eu-central-1:123456789012:key/1",
     Roots='{"idc": "s3://idc-open-data", "more": "s3://other/x"}',
     RootBucketArns="arn:aws:s3:::other,arn:aws:s3:::third",
+    ManifestBucketArns="arn:aws:s3:::lists,arn:aws:s3:::more-lists",
     RenderConcurrency="7",
     AlarmEmail="a@example.org",
     KeyArn=KEY,
@@ -45,6 +47,7 @@ ROUTES = {
     "GET /openapi.json": "index",
     "POST /batches": "batch_api",
     "GET /batches/{id}": "batch_api",
+    "DELETE /batches/{id}": "batch_api",
 }
 # AWS knows no resources for these.
 ONLY_FOR_ALL = re.compile(
@@ -340,6 +343,7 @@ def test_every_folder_is_a_function() -> None:
 
 
 READ_SERIES = {("s3:ListBucket", "arn:aws:s3:::DicomBucket"), ("s3:GetObject", "arn:aws:s3:::DicomBucket/*")}
+READ_MANIFESTS = {("s3:GetObject", "DataBucket.Arn/manifests/*")}
 FIND_DATA = {("s3:ListBucket", "DataBucket.Arn")}
 
 
@@ -364,10 +368,10 @@ def keep(*folders: str) -> set[tuple[str, str]]:
             "index_updates",
             READ_SERIES | FIND_DATA | keep("indices") | {("s3:DeleteObject", "DataBucket.Arn/indices/*")},
         ),
-        ("batch_api", FIND_DATA | keep("batches")),
-        ("batch_prepare", READ_SERIES | FIND_DATA | keep("batches")),
+        ("batch_api", READ_SERIES | READ_MANIFESTS | FIND_DATA | keep("batches")),
+        ("batch_prepare", READ_SERIES | READ_MANIFESTS | FIND_DATA | keep("batches")),
         ("batch_item", READ_SERIES | FIND_DATA | keep("indices", "renders", "batches")),
-        ("batch_summary", READ_SERIES | FIND_DATA | keep("batches")),
+        ("batch_summary", READ_SERIES | READ_MANIFESTS | FIND_DATA | keep("batches")),
     ],
 )
 def test_what_each_function_may_do_in_s3(name: str, expected: set[tuple[str, str]]) -> None:
@@ -396,6 +400,41 @@ def test_an_existing_bucket_is_read_below_its_prefix_only() -> None:
     assert "Condition" not in plain[0]
 
 
+def test_manifests_are_read_in_the_buckets_that_are_named() -> None:
+    """Beside manifests/ in the data bucket, those buckets whose ARNs are given may be read, and found in."""
+    own, listed, read = statements(
+        RESOURCES["ReadManifestsPolicy"]["Properties"]["PolicyDocument"], EVERYTHING
+    )
+    assert (own["Action"], own["Resource"]) == ("s3:GetObject", "DataBucket.Arn/manifests/*")
+    buckets = ["arn:aws:s3:::lists", "arn:aws:s3:::more-lists"]
+    assert (listed["Action"], listed["Resource"]) == ("s3:ListBucket", buckets)
+    assert (read["Action"], read["Resource"]) == ("s3:GetObject", [f"{bucket}/*" for bucket in buckets])
+
+
+def test_the_manifest_of_the_readme_may_be_read() -> None:
+    """What the README shows works: its manifest lies where the functions that read manifests may read."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    (place,) = re.findall(r'"manifest": "s3://DATA_BUCKET/([^"]+)"', text)
+    for name in ("batch_api", "batch_prepare"):
+        readable = [where for action, where in allowed(role_of(by_folder(name))) if action == "s3:GetObject"]
+        assert [where for where in readable if fnmatch.fnmatchcase(f"DataBucket.Arn/{place}", where)], name
+
+
+def test_the_batch_api_starts_asks_after_and_stops_batches_of_its_machine_only() -> None:
+    """What it may do with Step Functions names the machine, its executions and its map runs, and no other."""
+    where = "arn:aws:states:eu-central-1:123456789012"
+    found = allowed(role_of(by_folder("batch_api")))
+    assert {(action, resource) for action, resource in found if action.startswith("states:")} == {
+        ("states:StartExecution", "BatchMachine"),
+        ("states:DescribeExecution", f"{where}:execution:BatchMachine.Name:*"),
+        ("states:ListMapRuns", f"{where}:execution:BatchMachine.Name:*"),
+        ("states:StopExecution", f"{where}:execution:BatchMachine.Name:*"),
+        ("states:DescribeMapRun", f"{where}:mapRun:BatchMachine.Name/*:*"),
+    }
+    for function in set(FUNCTIONS) - {by_folder("batch_api")}:
+        assert not [action for action, _ in allowed(role_of(function)) if action.startswith("states:")]
+
+
 @pytest.mark.parametrize(
     ("evaluator", "roots"),
     [
@@ -422,8 +461,29 @@ def test_functions_are_told_the_roots(evaluator: cloudformation.Evaluator, roots
         "POWERTOOLS_LOG_LEVEL",
     }
     assert FUNCTIONS[by_folder("batch_api")]["Environment"]["Variables"] == {
-        "PREVIEW_BATCH_STATE_MACHINE": {"Ref": "BatchMachine"}
+        "PREVIEW_BATCH_STATE_MACHINE": {"Ref": "BatchMachine"},
+        "PREVIEW_BATCHES_AT_ONCE": {"Ref": "BatchLimit"},
     }
+    assert FUNCTIONS[by_folder("batch_prepare")]["Environment"]["Variables"] == {
+        "PREVIEW_BATCH_SERIES": {"Ref": "BatchSeriesLimit"}
+    }
+
+
+def test_defaults_of_batches_are_those_of_the_package() -> None:
+    """A deployment that sets nothing has the limits that the package has by itself."""
+    module = ast.parse(
+        (PROJECT / "shared/dicom_series_preview/aws/environment.py").read_text(encoding="utf-8")
+    )
+    numbers = {
+        node.targets[0].id: node.value.value
+        for node in module.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+    parameters = TEMPLATE["Parameters"]
+    assert parameters["BatchLimit"]["Default"] == numbers["BATCHES_AT_ONCE"]
+    # No more fit the memory of the summary.
+    series = parameters["BatchSeriesLimit"]
+    assert series["Default"] == series["MaxValue"] == numbers["BATCH_SERIES"]
 
 
 @pytest.mark.parametrize(
@@ -476,12 +536,33 @@ class TestApi:
 
     @pytest.mark.parametrize(("mode", "kind"), [("IAM", "AWS_IAM"), ("JWT", "JWT"), ("NONE", "NONE")])
     def test_every_route_asks_who_you_are(self, mode: str, kind: str) -> None:
-        """All routes have the deployment's authorization, and only JWT has an authorizer."""
+        """All routes that only show have the deployment's authorization, and only JWT has an authorizer."""
         evaluator = cloudformation.Evaluator(TEMPLATE, AuthMode=mode)
         for route in of_type("AWS::ApiGatewayV2::Route").values():
             answer = evaluator.value(route)
-            assert answer["AuthorizationType"] == kind
             assert answer.get("AuthorizerId") == ("JwtAuthorizer" if mode == "JWT" else None)
+            if "/batches" not in answer["RouteKey"]:
+                assert answer["AuthorizationType"] == kind
+                assert "AuthorizationScopes" not in answer
+
+    @pytest.mark.parametrize(
+        ("mode", "kind", "scopes"),
+        [("IAM", "AWS_IAM", None), ("JWT", "JWT", ["work"]), ("NONE", "AWS_IAM", None)],
+    )
+    def test_batches_are_never_open(self, mode: str, kind: str, scopes: list[str] | None) -> None:
+        """Batches need AWS credentials or a scope, whoever may look at series."""
+        evaluator = cloudformation.Evaluator(TEMPLATE, AuthMode=mode, JwtBatchScope="work")
+        routes = [evaluator.value(route) for route in of_type("AWS::ApiGatewayV2::Route").values()]
+        batches = {route["RouteKey"]: route for route in routes if "/batches" in route["RouteKey"]}
+        assert set(batches) == {key for key, folder in ROUTES.items() if folder == "batch_api"}
+        for route in batches.values():
+            assert (route["AuthorizationType"], route.get("AuthorizationScopes")) == (kind, scopes)
+
+    def test_a_scope_is_never_empty(self) -> None:
+        """The scope that batches need has a default, and cannot be set to nothing."""
+        scope = TEMPLATE["Parameters"]["JwtBatchScope"]
+        for text, fits in [(scope["Default"], True), ("batch:write", True), ("", False), ("a b", False)]:
+            assert bool(re.fullmatch(scope["AllowedPattern"], text)) is fits
 
     def test_iam_unless_said_otherwise(self) -> None:
         """The default is IAM, and NONE is refused without a second, explicit word."""
