@@ -715,10 +715,15 @@ def test_a_message_that_says_nothing_is_tried_again(stack: Stack) -> None:
 # --- Batches ------------------------------------------------------------------------------------------------
 
 
+def post_batch(stack: Stack, document: dict[str, Any], **headers: str) -> Answer:
+    """Ask for a batch."""
+    given = {"Content_Type": "application/json", **headers}
+    return stack.call("POST", "/batches", headers=given, body=json.dumps(document).encode())
+
+
 def run_batch(stack: Stack, document: dict[str, Any]) -> dict[str, Any]:
     """Start a batch and ask how it stands until it has ended."""
-    headers = {"Content_Type": "application/json"}
-    answer = stack.call("POST", "/batches", headers=headers, body=json.dumps(document).encode())
+    answer = post_batch(stack, document)
     assert answer.status == 202, answer.body
     location = answer.headers["location"]
     assert location == f"/batches/{answer.json()['batch']}"
@@ -744,22 +749,25 @@ def called(stack: Stack, function: str) -> int:
     return sum(len(re.findall("^START ", log, re.MULTILINE)) for log in logs)
 
 
-def test_a_batch_goes_on_past_what_is_broken(stack: Stack) -> None:
-    """Of twenty series two are broken: eighteen mosaics, a summary that says why; and again only the two."""
+def test_a_batch_of_which_every_fifth_series_has_no_preview_succeeds(stack: Stack) -> None:
+    """Of ten series two have none: eight mosaics, a summary that says why, and a rerun with nothing to do."""
     prefix = f"batch-{uuid.uuid4().hex[:8]}-"
-    good = [new_series(stack, prefix, count=4, others=False) for _ in range(18)]
+    good = [new_series(stack, prefix, count=4, others=False) for _ in range(8)]
     text, undecodable = f"{prefix}text", f"{prefix}undecodable"
     upload(stack, text, {"notes.dcm": b"no DICOM at all"})
     upload(stack, undecodable, broken_pixels(undecodable))
 
     first = run_batch(stack, {"prefix": prefix, "mosaic": {"tile_width": 2, "contrast": "lung"}})
-    assert first["status"] == "SUCCEEDED"
+    assert (first["status"], first["error"]) == ("SUCCEEDED", None)
+    progress = {"series": 10, "waiting": 0, "running": 0, "done": 10, "lost": 0, "cancelled": 0}
+    assert first["progress"] == progress
     summary = first["summary"]
-    counts = {name: summary[name] for name in ("items", "ok", "failed", "missing")}
-    assert counts == {"items": 20, "ok": 18, "failed": 2, "missing": 0}
+    counts = {name: summary[name] for name in ("items", "ok", "no_preview", "failed", "missing")}
+    assert counts == {"items": 10, "ok": 8, "no_preview": 2, "failed": 0, "missing": 0}
     assert summary["reasons"] == {"NoImageError": 1, "UndecodableError": 1}
     outcomes = {row["series"]: row for row in outcomes_of(stack, summary)}
-    assert {name for name, row in outcomes.items() if row["status"] == "failed"} == {text, undecodable}
+    without = {name for name, row in outcomes.items() if row["status"] == "no-preview"}
+    assert without == {text, undecodable}
     for made in good:
         key = outcomes[made.name]["picture"]
         body = stack.s3.client().get_object(Bucket=stacks.DATA_BUCKET, Key=key)["Body"].read()
@@ -767,30 +775,92 @@ def test_a_batch_goes_on_past_what_is_broken(stack: Stack) -> None:
         assert made.name not in key
     items = called(stack, "BatchItemFunction")
 
+    second = run_batch(stack, {"rerun": first["batch"]})
+    assert (second["status"], second["summary"]["items"]) == ("SUCCEEDED", 0)
+    assert called(stack, "BatchItemFunction") == items
     upload(stack, text, synthetic.series(text, 4, others=False).objects)
-    second = run_batch(stack, {"rerun": first["batch"]})["summary"]
-    assert {name: second[name] for name in counts} == {"items": 2, "ok": 1, "failed": 1, "missing": 0}
-    assert {row["series"]: row["status"] for row in outcomes_of(stack, second)} == {
+    third = run_batch(stack, {"rerun": first["batch"], "no_preview": True})["summary"]
+    assert {row["series"]: row["status"] for row in outcomes_of(stack, third)} == {
         text: "ok",
-        undecodable: "failed",
+        undecodable: "no-preview",
     }
     assert called(stack, "BatchItemFunction") - items == 2
 
 
-def test_a_batch_of_a_manifest(stack: Stack) -> None:
-    """A CSV in the bucket of the series names what is done."""
+def test_a_series_whose_storage_stays_away_is_given_up(stack: Stack) -> None:
+    """After every retry the series has failed, and so has the batch, with an outcome and a reason."""
+    ended = run_batch(stack, {"series": ["away"], "root": "throttled"})
+    assert ended["status"] == "FAILED"
+    assert ended["error"]["error"] == "TooManyFailed"
+    (outcome,) = outcomes_of(stack, ended["summary"])
+    assert (outcome["status"], outcome["error"]) == ("failed", "StorageUnavailableError")
+    assert "503" in outcome["reason"]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key"), [(stacks.DICOM_BUCKET, "manifest.csv"), (stacks.DATA_BUCKET, "manifests/series.csv")]
+)
+def test_a_batch_of_a_manifest(stack: Stack, bucket: str, key: str) -> None:
+    """A CSV in the bucket of the series, or in the data bucket's folder for them, names what is done."""
     made = new_series(stack, count=3)
     manifest = f"series,comment\n{made.name},first\n".encode()
-    stack.s3.client().put_object(Bucket=stacks.DICOM_BUCKET, Key="manifest.csv", Body=manifest)
-    ended = run_batch(stack, {"manifest": f"s3://{stacks.DICOM_BUCKET}/manifest.csv"})
+    stack.s3.client().put_object(Bucket=bucket, Key=key, Body=manifest)
+    ended = run_batch(stack, {"manifest": f"s3://{bucket}/{key}"})
     assert (ended["status"], ended["summary"]["ok"]) == ("SUCCEEDED", 1)
 
 
 def test_a_batch_that_cannot_start_fails(stack: Stack) -> None:
-    """A manifest that is not there: the execution fails, and its summary says so."""
-    ended = run_batch(stack, {"manifest": f"s3://{stacks.DICOM_BUCKET}/nowhere.csv"})
+    """A prefix that nothing begins with: the execution fails, and who asks is told why."""
+    ended = run_batch(stack, {"prefix": f"nothing-{uuid.uuid4()}"})
     assert ended["status"] == "FAILED"
-    assert ended["summary"]["error"] == "ObjectNotFoundError"
+    assert ended["error"] == {"error": "RequestError", "reason": "body: the batch names no series"}
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (f"{stacks.DICOM_BUCKET}/nowhere.csv", "not found"),
+        (f"{stacks.SECRET_BUCKET}/hidden/a.dcm", "ManifestBucketArns"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_refused(stack: Stack, place: str, words: str) -> None:
+    """One that is not there, or in a bucket that is closed to the deployment, starts no batch."""
+    answer = post_batch(stack, {"manifest": f"s3://{place}"})
+    assert words in problem(answer, 400, "bad-parameter")["detail"]
+
+
+def test_a_batch_is_started_once(stack: Stack) -> None:
+    """The same request with the same idempotency key comes to the same batch; another is refused."""
+    made, key = new_series(stack, count=2), str(uuid.uuid4())
+    first = post_batch(stack, {"series": [made.name]}, Idempotency_Key=key)
+    again = post_batch(stack, {"series": [made.name]}, Idempotency_Key=key)
+    assert (first.status, again.status) == (202, 200)
+    assert first.json()["batch"] == again.json()["batch"]
+    problem(post_batch(stack, {"prefix": ""}, Idempotency_Key=key), 422, "idempotency-key-reused")
+
+
+def test_a_batch_is_cancelled(stack: Stack) -> None:
+    """A batch that is cancelled stops, and a rerun does what is left of it."""
+    prefix = f"cancel-{uuid.uuid4().hex[:8]}-"
+    made = [new_series(stack, prefix, count=2, others=False) for _ in range(6)]
+    location = post_batch(stack, {"prefix": prefix}).headers["location"]
+    answer = stack.call("DELETE", location)
+    assert (answer.status, answer.json()["status"]) == (202, "ABORTED")
+    status = stack.get(location).json()
+    assert (status["status"], status["error"]["error"]) == ("ABORTED", "BatchCancelled")
+    assert stack.call("DELETE", location).status == 200
+    ended = run_batch(stack, {"rerun": status["batch"]})
+    assert ended["status"] == "SUCCEEDED"
+    assert ended["summary"]["ok"] <= len(made)
+    problem(stack.call("DELETE", f"/batches/{uuid.uuid4()}"), 404, "no-such-batch")
+
+
+@pytest.mark.parametrize(
+    ("method", "place"), [("POST", "/batches"), ("GET", "/batches/x"), ("DELETE", "/batches/x")]
+)
+def test_batches_are_for_those_who_are_known(stack: Stack, method: str, place: str) -> None:
+    """Without a signature no batch is started, shown or stopped."""
+    assert stack.call(method, place, key=None, body=b'{"prefix": ""}').status == 403
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"series": []}', b'{"series": ["../x"]}', b'{"a": 1}'])

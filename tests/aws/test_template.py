@@ -7,6 +7,7 @@ breaks it in every way that it can think of, and each of them must fail a test h
 from __future__ import annotations
 
 import ast
+import fnmatch
 import json
 import os
 import re
@@ -45,6 +46,7 @@ STACKS = {
         AuthMode="JWT",
         JwtIssuer="https://login.example.org",
         JwtAudience="viewer",
+        JwtBatchScope="work",
         CorsOrigins="https://a.example.org,https://b.example.org",
         SubnetIds="subnet-1,subnet-2",
         SecurityGroupIds="sg-1",
@@ -58,6 +60,9 @@ STACKS = {
         SeriesDepth="3",
         Roots='{"idc": "s3://idc-open-data", "more": "s3://other/x"}',
         RootBucketArns="arn:aws:s3:::other,arn:aws:s3:::third",
+        ManifestBucketArns="arn:aws:s3:::lists,arn:aws:s3:::more-lists",
+        BatchLimit="2",
+        BatchSeriesLimit="1000",
         ApiRateLimit="11",
         ApiBurstLimit="12",
         MemorySize="3008",
@@ -84,7 +89,9 @@ ROUTES = {
     "GET /openapi.json": "index",
     "POST /batches": "batch_api",
     "GET /batches/{id}": "batch_api",
+    "DELETE /batches/{id}": "batch_api",
 }
+LISTS = ("RootBucketArns", "ManifestBucketArns", "CorsOrigins", "SubnetIds", "SecurityGroupIds")
 STATEMENT_FIELDS = {"Sid", "Effect", "Action", "Resource", "Condition"}
 # AWS knows no resources for these.
 ONLY_FOR_ALL = re.compile(
@@ -216,6 +223,10 @@ def test_nothing_has_to_be_set() -> None:
     # So many that the bucket's 5,500 requests a second are not much overdrawn (docs/scale.md).
     assert int(given["BatchConcurrency"]) in range(1, 21)
     assert int(given["BatchToleratedFailurePercentage"]) in range(1, 51)
+    of_package = constants(PROJECT / "shared/dicom_series_preview/aws/environment.py")
+    assert int(given["BatchLimit"]) == of_package["BATCHES_AT_ONCE"]
+    assert int(given["BatchSeriesLimit"]) == of_package["BATCH_SERIES"]
+    assert given["JwtBatchScope"] == "dicom-series-preview/batches"
     assert int(given["RenderRetentionDays"]) in range(7, 91)
     assert int(given["BatchRetentionDays"]) in range(30, 366)
     assert int(given["LogRetentionDays"]) in range(30, 366)
@@ -225,8 +236,18 @@ def test_nothing_has_to_be_set() -> None:
     empty = ["DicomBucketName", "DicomPrefix", "DicomKeyArn", "JwtIssuer", "JwtAudience", "KeyArn"]
     empty += ["AlarmEmail"]
     assert [given[name] for name in empty] == [""] * len(empty)
-    lists = ["RootBucketArns", "CorsOrigins", "SubnetIds", "SecurityGroupIds"]
-    assert [given[name] for name in lists] == [[""]] * len(lists)
+    assert [given[name] for name in LISTS] == [[""]] * len(LISTS)
+
+
+def constants(module: Path) -> dict[str, Any]:
+    """The constants of a module, which cannot be imported where only the template is tested."""
+    return {
+        target.id: node.value.value
+        for node in ast.parse(module.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
 
 
 @pytest.mark.parametrize(
@@ -240,6 +261,9 @@ def test_nothing_has_to_be_set() -> None:
         ("UpdateConcurrency", 2, 1000),
         ("BatchConcurrency", 1, 10_000),
         ("BatchToleratedFailurePercentage", 0, 100),
+        ("BatchLimit", 1, 100),
+        # No more fit the memory of the summary.
+        ("BatchSeriesLimit", 1, 250_000),
         ("RenderRetentionDays", 1, None),
         ("BatchRetentionDays", 1, None),
     ],
@@ -278,6 +302,7 @@ KEY_TEXTS = {
     "0a1b": False,
     f"{KEYS['own']}/x": False,
 }
+BUCKET_TEXTS = {"": True, "arn:aws:s3:::other": True, "*": False, "arn:aws:s3:::*": False, "other": False}
 TEXTS: dict[str, dict[str, bool]] = {
     "DicomBucketName": {
         "": True,
@@ -322,13 +347,10 @@ TEXTS: dict[str, dict[str, bool]] = {
         '{"a": "s3://x\\"}': False,
         '{"a": "s3://x", "default": "s3://y"}': False,
     },
-    "RootBucketArns": {
-        "": True,
-        "arn:aws:s3:::other": True,
-        "*": False,
-        "arn:aws:s3:::*": False,
-        "other": False,
-    },
+    "RootBucketArns": BUCKET_TEXTS,
+    "ManifestBucketArns": BUCKET_TEXTS,
+    # A scope that is empty would let any token start work.
+    "JwtBatchScope": {"batch:write": True, "": False, "a b": False},
     "JwtIssuer": {
         "": True,
         "https://login.example.org/x": True,
@@ -357,8 +379,7 @@ def test_texts_have_patterns(name: str) -> None:
     """A text that would not do is refused before anything is made: aliases of keys, odd prefixes, stars."""
     pattern = PARAMETERS[name].get("AllowedPattern", ".*")
     assert {text: bool(re.fullmatch(pattern, text)) for text in TEXTS[name]} == TEXTS[name]
-    lists = ("RootBucketArns", "CorsOrigins", "SubnetIds", "SecurityGroupIds")
-    assert PARAMETERS[name]["Type"] == ("CommaDelimitedList" if name in lists else "String")
+    assert PARAMETERS[name]["Type"] == ("CommaDelimitedList" if name in LISTS else "String")
 
 
 def test_every_parameter_has_a_rule() -> None:
@@ -690,14 +711,18 @@ class TestFunctions:
             variables = dict(function["Environment"]["Variables"])
             assert json.loads(variables.pop("PREVIEW_ROOTS")) == roots
             own = {
-                "batch_api": {"PREVIEW_BATCH_STATE_MACHINE": "BatchMachine"},
+                "batch_api": {
+                    "PREVIEW_BATCH_STATE_MACHINE": "BatchMachine",
+                    "PREVIEW_BATCHES_AT_ONCE": given["BatchLimit"],
+                },
+                "batch_prepare": {"PREVIEW_BATCH_SERIES": given["BatchSeriesLimit"]},
                 "index_updates": {"PREVIEW_UPDATES_QUEUE": queue_of(stack)},
             }
             assert variables == {
                 "OPENBLAS_NUM_THREADS": "1",
                 "PREVIEW_DATA": "s3://DataBucket",
                 "PREVIEW_SERIES_DEPTH": given["SeriesDepth"],
-                "PREVIEW_SIGNED_BUCKETS": ",".join(given["RootBucketArns"]),
+                "PREVIEW_SIGNED_BUCKETS": ",".join(given["RootBucketArns"] + given["ManifestBucketArns"]),
                 "PREVIEW_AUTH_MODE": given["AuthMode"],
                 "PREVIEW_TRACING": variables["PREVIEW_TRACING"],
                 "POWERTOOLS_SERVICE_NAME": given["AWS::StackName"],
@@ -748,6 +773,14 @@ def read_series(stack: Stack) -> set[Right]:
     return found
 
 
+def read_manifests(stack: Stack) -> set[Right]:
+    """Reading lists of series, in manifests/ of the data bucket and in the buckets named."""
+    found = {("s3:GetObject", "DataBucket.Arn/manifests/*", "")}
+    for bucket in filter(None, stack.given["ManifestBucketArns"]):
+        found |= {("s3:ListBucket", bucket, ""), ("s3:GetObject", f"{bucket}/*", "")}
+    return found
+
+
 def keep(*folders: str) -> set[Right]:
     """Reading and writing folders of the data bucket; who writes an index also gives back its claim."""
     claims = {("s3:DeleteObject", "DataBucket.Arn/indices/*.lock", "")} if "indices" in folders else set()
@@ -788,21 +821,27 @@ def every_function(stack: Stack) -> set[Right]:
     return found
 
 
+def lists_of_batches(stack: Stack) -> set[Right]:
+    """Reading what a batch is of, and keeping what comes of it."""
+    return read_series(stack) | read_manifests(stack) | keep("batches")
+
+
 def batches_asked_for(stack: Stack) -> set[Right]:
-    """Starting a batch, and telling how it stands."""
+    """Starting a batch, telling how it stands, and stopping it."""
     return (
         {("states:StartExecution", "BatchMachine", "")}
-        | states(stack, "execution", ["DescribeExecution", "ListMapRuns"], ":*")
+        | states(stack, "execution", ["DescribeExecution", "ListMapRuns", "StopExecution"], ":*")
         | states(stack, "mapRun", ["DescribeMapRun"], "/*:*")
     )
 
 
 def changes(stack: Stack) -> set[Right]:
-    """What Lambda's poller and rechecks need of the queue, and removing what was made of a series that is gone."""
+    """What the poller and rechecks need of the queue, and removing what was made of a series that is gone."""
     actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "SendMessage")
     queue = f"{queue_of(stack)}.Arn"
     return {(f"sqs:{action}", queue, "") for action in actions} | {
-        ("s3:DeleteObject", f"DataBucket.Arn/{name}/*", "") for name in ("indices", "renders", "batches/mosaics")
+        ("s3:DeleteObject", f"DataBucket.Arn/{name}/*", "")
+        for name in ("indices", "renders", "batches/mosaics")
     }
 
 
@@ -812,10 +851,10 @@ MAY = {
     "contrast_mosaic": lambda stack: read_series(stack) | keep("indices", "renders"),
     "index": lambda stack: read_series(stack) | keep("indices", "renders"),
     "index_updates": lambda stack: read_series(stack) | keep("indices") | changes(stack),
-    "batch_api": lambda stack: keep("batches") | batches_asked_for(stack),
-    "batch_prepare": lambda stack: read_series(stack) | keep("batches"),
+    "batch_api": lambda stack: lists_of_batches(stack) | batches_asked_for(stack),
+    "batch_prepare": lists_of_batches,
     "batch_item": lambda stack: read_series(stack) | keep("indices", "renders", "batches"),
-    "batch_summary": lambda stack: read_series(stack) | keep("batches"),
+    "batch_summary": lists_of_batches,
 }
 
 
@@ -828,6 +867,15 @@ class TestRights:
         """Its rights are what its work takes, to the action, the resource and the condition."""
         role = functions(stack)[by_folder(stack, name)]["Role"].removesuffix(".Arn")
         assert rights(stack, role) == MAY[name](stack) | every_function(stack)
+
+    @pytest.mark.parametrize("name", ["batch_api", "batch_prepare"])
+    def test_the_manifest_of_the_readme_may_be_read(self, stack: Stack, name: str) -> None:
+        """What the README shows works: its manifest lies where the functions that read manifests may read."""
+        text = (PROJECT / "README.md").read_text(encoding="utf-8")
+        (place,) = re.findall(r'"manifest": "s3://DATA_BUCKET/([^"]+)"', text)
+        may = rights(stack, functions(stack)[by_folder(stack, name)]["Role"].removesuffix(".Arn"))
+        readable = [where for action, where, _ in may if action == "s3:GetObject"]
+        assert [where for where in readable if fnmatch.fnmatchcase(f"DataBucket.Arn/{place}", where)]
 
     def test_the_machine_may_do_this_and_no_more(self, stack: Stack) -> None:
         """It calls its functions, reads and writes batches, starts its own children, and writes its log."""
@@ -931,13 +979,17 @@ class TestApi:
         assert sorted(called) == sorted(by_folder(stack, name) for name in set(ROUTES.values()))
 
     def test_every_route_asks_who_you_are(self, stack: Stack) -> None:
-        """All routes have the deployment's authorization, and only JWT has an authorizer."""
+        """All routes have the deployment's authorization; starting work is never open, and needs a scope."""
         mode = stack.given["AuthMode"]
-        kind = {"IAM": "AWS_IAM", "JWT": "JWT", "NONE": "NONE"}[mode]
+        look = {"IAM": "AWS_IAM", "JWT": "JWT", "NONE": "NONE"}[mode]
+        work = {"IAM": "AWS_IAM", "JWT": "JWT", "NONE": "AWS_IAM"}[mode]
         authorizers = stack.of("AWS::ApiGatewayV2::Authorizer")
         assert len(authorizers) == (mode == "JWT")
         for route in stack.of("AWS::ApiGatewayV2::Route").values():
-            assert route["AuthorizationType"] == kind
+            of_batches = "/batches" in route["RouteKey"]
+            assert route["AuthorizationType"] == (work if of_batches else look)
+            scopes = ["work"] if of_batches and mode == "JWT" else None
+            assert route.get("AuthorizationScopes") == scopes
             assert route.get("AuthorizerId") == next(iter(authorizers), None)
         for authorizer in authorizers.values():
             assert (authorizer["AuthorizerType"], authorizer["ApiId"]) == ("JWT", "Api")
@@ -989,7 +1041,8 @@ class TestApi:
         assert cors["AllowOrigins"] == stack.given["CorsOrigins"]
         assert set(cors["AllowMethods"]) == {key.partition(" ")[0] for key in ROUTES}
         signed = {"authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"}
-        assert set(cors["AllowHeaders"]) == signed | {"content-type", "if-none-match"}
+        own = {"content-type", "idempotency-key", "if-none-match"}
+        assert set(cors["AllowHeaders"]) == signed | own
         assert cors["ExposeHeaders"] == ["*"]
         assert cors["MaxAge"] in range(600, 86_401)
         assert not cors.get("AllowCredentials")

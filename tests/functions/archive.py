@@ -141,7 +141,9 @@ def provided(moto: servers.Moto) -> Iterator[Archive]:
         made.put(_cut_off("one-slice-cut-off") | _noise("noise") | _undecodable("undecodable"))
         made.put({"reports-only/1.dcm": make_dicom.encode(make_dicom.report(1))})
         made.put({"file-in-the-root.dcm": b"in no series"} | slices("being-indexed"))
+        made.put({"manifests/wanted.csv": f"series\n{SERIES}\n".encode()})
         made.put(slices("archive/1.2.840.99.1"), OTHER)
+        moto.configure({"stepfunctions": {"execute_state_machine": True}})
         states.create_state_machine(
             name="previews",
             definition='{"StartAt": "S", "States": {"S": {"Type": "Wait", "Seconds": 999, "End": true}}}',

@@ -42,6 +42,7 @@ def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]
         "PREVIEW_SERIES_DEPTH": "1",
         "PREVIEW_BATCH_STATE_MACHINE": provided.machine,
         "PREVIEW_UPDATES_QUEUE": provided.queue,
+        "PREVIEW_BATCHES_AT_ONCE": "50",
         "PREVIEW_TRACING": "false",
         "POWERTOOLS_SERVICE_NAME": "previews",
         "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",

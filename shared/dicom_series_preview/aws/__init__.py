@@ -32,7 +32,7 @@ def sqs_handler() -> Handler:
 
 
 def batch_api_handler() -> Handler:
-    """`POST /batches` and `GET /batches/{id}`."""
+    """`POST /batches`, and `GET` and `DELETE /batches/{id}`."""
     from dicom_series_preview.aws.batch_door import api_handler  # noqa: PLC0415 - see the module
 
     return api_handler()

@@ -26,6 +26,8 @@ DATA_VARIABLE = "PREVIEW_DATA"
 SERIES_DEPTH_VARIABLE = "PREVIEW_SERIES_DEPTH"
 SIGNED_BUCKETS_VARIABLE = "PREVIEW_SIGNED_BUCKETS"
 AUTH_MODE_VARIABLE = "PREVIEW_AUTH_MODE"
+BATCH_SERIES_VARIABLE = "PREVIEW_BATCH_SERIES"
+BATCHES_AT_ONCE_VARIABLE = "PREVIEW_BATCHES_AT_ONCE"
 MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 # A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
 _REQUEST_TIMEOUT_S = 8.0
@@ -38,6 +40,9 @@ _FRAME_SHARE = 16
 _BYTES_A_PIXEL = 32
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
 UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
+# The summary holds some 3 kB of each outcome; this is half of what its function has.
+BATCH_SERIES = 250_000
+BATCHES_AT_ONCE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class Deployment:
         roots: By alias, the URL of a storage root.
         data: The URL below which indices, pictures and batches are kept.
         series_depth: How many folders below a root a series lies; 1 where they lie directly below it.
+        batch_series: The most series of one batch.
+        batches_at_once: The most batches that run at once.
         environment: The process's environment, for credentials and endpoints.
         signed_buckets: Buckets that the function's role may read, besides the default root's and the data's.
             Others are public, and are read unsigned: a role's signature needs a permission that it has not.
@@ -63,6 +70,8 @@ class Deployment:
     settings: Settings = field(default=Settings(Path("/tmp")), repr=False)  # noqa: S108 - nothing is kept there
     signed_buckets: frozenset[str] = frozenset()
     auth_mode: str = ""
+    batch_series: int = BATCH_SERIES
+    batches_at_once: int = BATCHES_AT_ONCE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
@@ -96,6 +105,8 @@ class Deployment:
             settings=_settings(environment),
             signed_buckets=frozenset(arn.rpartition(":")[2] for arn in arns if arn),
             auth_mode=environment.get(AUTH_MODE_VARIABLE, ""),
+            batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES),
+            batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE),
         )
 
     def storage(self, url: str) -> Storage:
@@ -155,6 +166,18 @@ def _check_root(alias: object, url: object, environment: Mapping[str, str]) -> N
         parse_root(url, environment)
     except RequestError as error:
         raise RequestError(ROOTS_VARIABLE, f"{alias}: {error}") from error
+
+
+def _count(environment: Mapping[str, str], variable: str, default: int) -> int:
+    """A variable's number.
+
+    Raises:
+        RequestError: It is no whole number from 1 on.
+    """
+    text = environment.get(variable, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise RequestError(variable, f"is a whole number from 1 on, not {text!r}")
+    return int(text)
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:

@@ -52,8 +52,13 @@ _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
 # What is no error of the product: a path that leads nowhere, or a mistake in the code.
 NO_SUCH_RESOURCE = Problem(404, "no-such-resource", "There is no such resource")
 NO_SUCH_BATCH = Problem(404, "no-such-batch", "There is no such batch")
+BATCH_RUNNING = Problem(409, "batch-running", "The batch that is to be done again still runs")
+KEY_REUSED = Problem(422, "idempotency-key-reused", "The idempotency key was given with another request")
+TOO_MANY_BATCHES = Problem(429, "too-many-batches", "As many batches run as may run at once")
+BATCHES_UNAVAILABLE = Problem(503, "batches-unavailable", "The service that runs batches does not answer")
 UNEXPECTED = Problem(500, "unexpected", "The request failed unexpectedly")
-PROBLEMS = (*(problem for _, problem in _PROBLEMS), NO_SUCH_RESOURCE, NO_SUCH_BATCH, UNEXPECTED)
+OF_BATCHES = (NO_SUCH_BATCH, BATCH_RUNNING, KEY_REUSED, TOO_MANY_BATCHES, BATCHES_UNAVAILABLE)
+PROBLEMS = (*(problem for _, problem in _PROBLEMS), NO_SUCH_RESOURCE, *OF_BATCHES, UNEXPECTED)
 PROBLEM_TYPE = "urn:dicom-series-preview:problem:"
 
 
@@ -69,7 +74,7 @@ def problem_response(error: PreviewError) -> HttpResponse:
         "type": PROBLEM_TYPE + problem.name,
         "title": problem.title,
         "status": problem.status,
-        "detail": _detail(error),
+        "detail": detail_of(error),
     }
     if isinstance(error, errors.RequestError):
         document["errors"] = [{"parameter": one.parameter, "detail": one.problem} for one in _wrong(error)]
@@ -86,8 +91,8 @@ def problem_response(error: PreviewError) -> HttpResponse:
     )
 
 
-def plain_response(problem: Problem) -> HttpResponse:
-    """The answer to a problem of which there is no more to say than its title."""
+def plain_response(problem: Problem, **headers: str) -> HttpResponse:
+    """The answer to a problem of which there is no more to say than its title, and more headers."""
     document = {
         "type": PROBLEM_TYPE + problem.name,
         "title": problem.title,
@@ -95,7 +100,11 @@ def plain_response(problem: Problem) -> HttpResponse:
         "detail": problem.title,
     }
     return HttpResponse.of_json(
-        document, status=problem.status, media_type="application/problem+json", Cache_Control="no-store"
+        document,
+        status=problem.status,
+        media_type="application/problem+json",
+        Cache_Control="no-store",
+        **headers,
     )
 
 
@@ -103,7 +112,8 @@ def _wrong(error: errors.RequestError) -> tuple[errors.RequestError, ...]:
     return error.errors if isinstance(error, errors.CombinedRequestError) else (error,)
 
 
-def _detail(error: PreviewError) -> str:
+def detail_of(error: PreviewError) -> str:
+    """What is wrong, in one line, without the storage's address."""
     if isinstance(error, errors.RequestError):
         # By the names that the query has, not the command line's.
         return "; ".join(f"{one.parameter}: {one.problem}" for one in _wrong(error))

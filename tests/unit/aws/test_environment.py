@@ -29,6 +29,16 @@ def test_what_a_deployment_sets() -> None:
     assert Deployment.from_environment(deeper).series_depth == 3
 
 
+def test_limits_of_batches() -> None:
+    """How many series a batch has, and how many batches run at once, is set where it is not the default."""
+    set_up = {"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data"}
+    made = Deployment.from_environment(set_up)
+    assert (made.batch_series, made.batches_at_once) == (250_000, 5)
+    more = {**set_up, "PREVIEW_BATCH_SERIES": "10", "PREVIEW_BATCHES_AT_ONCE": "2"}
+    made = Deployment.from_environment(more)
+    assert (made.batch_series, made.batches_at_once) == (10, 2)
+
+
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
@@ -39,6 +49,11 @@ def test_what_a_deployment_sets() -> None:
         ({"PREVIEW_ROOTS": '{"more": "s3://x"}', "PREVIEW_DATA": "s3://data"}, "PREVIEW_ROOTS"),
         ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "0"}, "PREVIEW_ROOTS"),
         ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "x"}, "PREVIEW_ROOTS"),
+        *(
+            ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", variable: text}, variable)
+            for variable in ("PREVIEW_BATCH_SERIES", "PREVIEW_BATCHES_AT_ONCE")
+            for text in ("", "0", "-1", "x", "1.5")
+        ),
     ],
 )
 def test_an_environment_that_lacks_something(environment: dict[str, str], named: str) -> None:
