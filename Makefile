@@ -121,9 +121,9 @@ test-aws: build-aws check-layers ## build for AWS Lambda, and test the template 
 mutate-template: $(VENV)/.installed-dev ## break the template in every way; each must fail a test of tests/aws/test_template.py
 	$(BIN)/python tests/aws/mutate_template.py $(KINDS)
 
-smoke: $(AWS_VENV)/.installed ## try a deployed stack from end to end: STACK=name, with your AWS profile or environment
+smoke: $(VENV)/.installed ## try a deployed stack from end to end: STACK=name, with your AWS profile or environment
 	@test -n "$(STACK)" || { echo "make: name the stack: make smoke STACK=dicom-series-preview" >&2; exit 1; }
-	$(AWS_BIN)/python tests/aws/smoke.py $(STACK)
+	$(BIN)/python tests/aws/smoke.py $(STACK) $(ARGS)
 
 clean: clean-aws
 clean-aws:

@@ -145,7 +145,7 @@ def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str,
         auth_mode: How callers say who they are: `IAM`, `JWT`; or `NONE`, where only batches ask. Empty where
             nothing asks, or nothing is known of it.
     """
-    asked = [{auth_mode: []}] if auth_mode in _SECURITY_SCHEMES else []
+    asked: list[dict[str, list[str]]] = [{auth_mode: []}] if auth_mode in _SECURITY_SCHEMES else []
     of_batches = asked or ([{"IAM": []}] if batches and auth_mode else [])
     schemes = {name: _SECURITY_SCHEMES[name] for entry in of_batches for name in entry}
     paths = {f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES}
