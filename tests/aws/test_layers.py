@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "PREVIEW_SERIES_DEPTH": "1",
     "PREVIEW_TRACING": "true",
     "PREVIEW_BATCH_STATE_MACHINE": "arn:aws:states:eu-central-1:123456789012:stateMachine:machine",
+    "PREVIEW_UPDATES_QUEUE": "https://sqs.eu-central-1.amazonaws.com/123456789012/objects",
     "POWERTOOLS_SERVICE_NAME": "stack",
     "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",
     "POWERTOOLS_LOG_LEVEL": "INFO",

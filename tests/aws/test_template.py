@@ -419,6 +419,45 @@ def test_the_stacks_of_this_file_are_accepted(stack: Stack) -> None:
     assert stack.accepted
 
 
+# --- The page -----------------------------------------------------------------------------------------------
+
+
+def page() -> str:
+    """docs/deployment.md."""
+    return (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
+
+
+def test_the_page_has_every_parameter_with_its_default() -> None:
+    """docs/deployment.md lists what can be set, and what it is where it is not."""
+    rows = re.findall(r"^\| (`[A-Z][^|]*) \| ([^|]*)\|", page().partition("## A bucket")[0], re.MULTILINE)
+    told = {}
+    for names, defaults in rows:
+        found = [re.findall(r"`([^`]+)`", cell) for cell in (names, defaults)]
+        told |= dict(zip(found[0], found[1] or [""] * len(found[0]), strict=True))
+    assert told == {name: str(entry["Default"]) for name, entry in PARAMETERS.items()}
+
+
+def test_the_page_explains_every_alarm() -> None:
+    """Whoever gets an alarm finds what has happened and what to do."""
+    told = re.findall(r"^\| `(\w+Alarm)` \|", page(), re.MULTILINE)
+    assert sorted(told) == sorted(STACKS["defaults"].of("AWS::CloudWatch::Alarm"))
+
+
+def test_the_policy_of_a_key_lets_in_who_uses_it() -> None:
+    """The page's policy of a key names each service that writes into what the key encrypts."""
+    (text,) = re.findall(r"```json\n(.*?)```", page(), re.DOTALL)
+    services = [entry["Principal"].get("Service", []) for entry in json.loads(text)["Statement"]]
+    named = {service.partition(".")[0] for entry in services for service in as_list(entry)}
+    senders = {
+        statement["Principal"]["Service"].partition(".")[0]
+        for stack in STACKS.values()
+        for policy in stack.of("AWS::SQS::QueuePolicy").values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    }
+    assert named == senders | {"logs"}
+
+
 # --- Storage ------------------------------------------------------------------------------------------------
 
 
