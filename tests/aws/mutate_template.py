@@ -269,6 +269,17 @@ def kinds(template: dict[str, Any]) -> dict[str, list[Mutant]]:
         "an output is missing": _drop(*(("Outputs", name) for name in template["Outputs"])),
         "deleted with the stack": _drop(*buckets("DeletionPolicy"), *buckets("UpdateReplacePolicy"))
         + _put("Delete", *buckets("DeletionPolicy"), *buckets("UpdateReplacePolicy")),
+        "another door": _put(
+            {"AuthType": "NONE"}, *((*path, "FunctionUrlConfig") for path in functions("Properties"))
+        )
+        + _put(
+            {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"},
+            *(
+                (*path, 0)
+                for path in of("AWS::S3::BucketPolicy", "Properties", "PolicyDocument", "Statement")
+            ),
+        )
+        + _put({"Type": "AWS::Lambda::Url", "Properties": {"AuthType": "NONE"}}, ("Resources", "AnotherUrl")),
         "names in a log": _put(
             ON, ("Resources", "BatchMachine", "Properties", "Logging", "IncludeExecutionData")
         )

@@ -964,6 +964,15 @@ class TestRights:
             else:
                 assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
 
+    def test_there_is_no_other_door(self, stack: Stack) -> None:
+        """Functions are called by the API, the queue and the machine: no URL of their own, no other caller."""
+        kinds = {entry["Type"] for entry in stack.resources.values()}
+        assert not kinds & {"AWS::Lambda::Permission", "AWS::Lambda::Url", "AWS::S3::AccessPoint"}
+        assert not [name for name, function in functions(stack).items() if "FunctionUrlConfig" in function]
+        assert not [
+            name for name, bucket in stack.of("AWS::S3::Bucket").items() if "WebsiteConfiguration" in bucket
+        ]
+
     def test_policies_have_todays_language(self, stack: Stack) -> None:
         """Every policy names the version of its language; without it, it would be that of 2008."""
         documents = [
