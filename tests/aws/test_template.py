@@ -965,7 +965,7 @@ class TestRights:
                 assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
 
     def test_there_is_no_other_door(self, stack: Stack) -> None:
-        """Functions are called by the API, the queue and the machine: no URL of their own, no other caller."""
+        """Functions are called by the API, the queue and the machine: they have no URL of their own."""
         kinds = {entry["Type"] for entry in stack.resources.values()}
         assert not kinds & {"AWS::Lambda::Permission", "AWS::Lambda::Url", "AWS::S3::AccessPoint"}
         assert not [name for name, function in functions(stack).items() if "FunctionUrlConfig" in function]
