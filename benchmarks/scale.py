@@ -200,7 +200,8 @@ def bomb() -> None:
             indices = sum(entry["Key"].endswith("_index.parquet") for entry in found)
             print(
                 f"{title}: {time.perf_counter() - started:.0f} s, {calls} calls, {indices} indices, "
-                f"{handed_back} messages handed back; {told(stack, before)}; {function.peak_bytes() / 1e6:.0f} MB"
+                f"{handed_back} messages handed back; {told(stack, before)}; "
+                f"{function.peak_bytes() / 1e6:.0f} MB"
             )
 
         answer = function.invoke({"Records": records([f"{large}/0.dcm", *keys])}).document()
