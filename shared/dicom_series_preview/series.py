@@ -23,6 +23,7 @@ from dicom_series_preview.errors import (
     StorageError,
     counted,
 )
+from dicom_series_preview.headers import DEFLATED_LITTLE_ENDIAN
 from dicom_series_preview.index import (
     DamagedIndexError,
     HeaderReader,
@@ -484,6 +485,9 @@ class SeriesOpener:
         # An update is about objects that are rarely the ones shown.
         next_frames = 0 if earlier else self.next_frames
         reader = HeaderReader(self.storage, series, self.limits, count, next_frames)
+        if all(record.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN for record in records):
+            # Of such an object the whole is read, and of its neighbours then as well.
+            reader.learned.lengths.extend(record.size for record in records)
         for result in reader.read(list(unread.values())) if not stop(len(known)) else ():
             if isinstance(result, Record):
                 records.append(result)

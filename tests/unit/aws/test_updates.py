@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import re
 import time
 from collections import Counter
@@ -674,6 +675,17 @@ def test_an_object_over_a_limit_is_inflated_once() -> None:
     setting.put("s/3.dcm")
     assert setting.update(notification("s/3.dcm")).updated == 1
     assert [item.path for item in setting.storages["default"].ranges] == ["s/3.dcm"]
+
+
+def test_deflated_objects_that_come_are_asked_for_whole() -> None:
+    """Where all that is known of a series is deflated, one GET reads another object, of whatever size."""
+    setting = Setting()
+    noise = random.Random(0)
+    for i in range(2):
+        image = make_dicom.image(i + 1, PixelData=noise.randbytes(100_000))
+        setting.memory["default"].put(f"s/{i}.dcm", make_dicom.encode(image, make_dicom.DEFLATED))
+        assert setting.update(notification(f"s/{i}.dcm")).updated == 1
+        assert len(setting.storages["default"].ranges) == 2 - i
 
 
 def test_a_series_of_too_many_objects_is_refused() -> None:
