@@ -23,6 +23,7 @@ from dicom_series_preview.errors import (
     StorageError,
     counted,
 )
+from dicom_series_preview.headers import DEFLATED_LITTLE_ENDIAN
 from dicom_series_preview.index import (
     DamagedIndexError,
     HeaderReader,
@@ -356,8 +357,13 @@ class SeriesOpener:
         self, candidates: Sequence[str], name: SeriesName, limit: int | None, *, refresh: bool
     ) -> OpenedSeries:
         """The series as it is listed now, with an index that fits."""
-        wish = self._wish(candidates, name.text, limit, refresh=refresh)
-        return self._fresh(wish, self._kept(wish.series)) or self._made(wish)
+        for candidate in candidates:
+            # Before the listing: what is saved in the end is of a later one than what it takes the place of.
+            kept = self._kept(candidate)
+            wish = self._wish(candidate, limit, refresh=refresh)
+            if wish is not None:
+                return self._fresh(wish, kept) or self._made(wish, kept)
+        raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
     def _kept(self, series: str) -> Kept:
         return self.cache.load(series, self.storage.url) if self.cache is not None else Kept(None, "")
@@ -372,8 +378,12 @@ class SeriesOpener:
             return None
         return OpenedSeries(wish.series, self.storage, index, "cache", kept_version=kept.version)
 
-    def _made(self, wish: _Wish) -> OpenedSeries:
+    def _made(self, wish: _Wish, known: Kept) -> OpenedSeries:
         """Build or update the index, and keep it.
+
+        Args:
+            wish: What is asked for.
+            known: What was kept before it was listed.
 
         Raises:
             ObjectChangedError: Another one has been kept meanwhile.
@@ -387,12 +397,13 @@ class SeriesOpener:
         )
         with claim:
             kept = self._kept(wish.series)
-            if kept.index is not None and not wish.refresh:
-                # It may be of a later listing than ours, which must not take its place: list again.
-                wish = self._wish([wish.series], wish.series, wish.limit, refresh=wish.refresh)
             opened = self._fresh(wish, kept)
             if opened is not None:
                 return opened
+            if kept.version != known.version:
+                # It may be of a later listing than ours.
+                url = f"{self.storage.url}/{wish.series}"
+                raise ObjectChangedError(url, "indexed by someone else since it was listed")
             opened = self._build(wish, None if wish.refresh else kept.index)
             version = self.cache.save(wish.series, opened.index, kept.version)
         return replace(opened, kept_version=version)
@@ -423,13 +434,10 @@ class SeriesOpener:
                 return folders[0], len(folders)
         raise SeriesNotFoundError(f"{name.text}*", self.storage.url, "no series begins so")
 
-    def _wish(self, candidates: Sequence[str], text: str, limit: int | None, *, refresh: bool) -> _Wish:
-        """The first of some folders that has anything in it, as it is listed now."""
-        for candidate in candidates:
-            listing = self.storage.list_objects(candidate, self.limits.instances)
-            if listing:
-                return _Wish(candidate, listing, fingerprint(listing), limit, refresh)
-        raise SeriesNotFoundError(text, self.storage.url, "no such series, or nothing in it")
+    def _wish(self, series: str, limit: int | None, *, refresh: bool) -> _Wish | None:
+        """A series as it is listed now; None where nothing is in it."""
+        listing = self.storage.list_objects(series, self.limits.instances)
+        return _Wish(series, listing, fingerprint(listing), limit, refresh) if listing else None
 
     def _build(self, wish: _Wish, cached: Index | None) -> OpenedSeries:
         """Build the index; objects that an earlier index knows as they are now are not read again."""
@@ -477,6 +485,9 @@ class SeriesOpener:
         # An update is about objects that are rarely the ones shown.
         next_frames = 0 if earlier else self.next_frames
         reader = HeaderReader(self.storage, series, self.limits, count, next_frames)
+        if all(record.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN for record in records):
+            # Of such an object the whole is read, and of its neighbours then as well.
+            reader.learned.lengths.extend(record.size for record in records)
         for result in reader.read(list(unread.values())) if not stop(len(known)) else ():
             if isinstance(result, Record):
                 records.append(result)
@@ -531,12 +542,10 @@ class SeriesOpener:
 
     def _updated(self, series: str, terms: UpdateTerms, cache: IndexCache, claim: Claim) -> Updated:
         """Read what is new, under a claim."""
-        # Before the listing: what is saved in the end is of a later one than what it takes the place of.
         kept = self._kept(series)
         partial = cache.load_partial(series, self.storage.url)
-        try:
-            wish = self._wish([series], series, None, refresh=False)
-        except SeriesNotFoundError:
+        wish = self._wish(series, None, refresh=False)
+        if wish is None:
             terms.vanished()
             cache.forget(series)
             return Updated.REMOVED

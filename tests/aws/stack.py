@@ -323,8 +323,10 @@ def function_of(
     name: str,
     endpoints: Mapping[str, str],
     logs: Path,
+    *,
+    limit: int = 2,
 ) -> Function:
-    """A function as the template describes it."""
+    """A function as the template describes it, in as many sandboxes as the limit says."""
     shared = artefacts.template["Globals"]["Function"]
     own = artefacts.of_type("AWS::Serverless::Function")[name]
     properties = evaluator.value({**shared, **own})
@@ -361,6 +363,7 @@ def function_of(
         environment=environment,
         logs=logs,
         timeout_s=int(properties["Timeout"]),
+        limit=limit,
     )
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,9 +20,12 @@ from dicom_series_preview.index import Index
 if TYPE_CHECKING:
     import servers
 
-OBJECTS, MESSAGES = 300, 30
+MESSAGES = 33
 BUCKET, DATA = "growing", "growing-data"
-SLICES = {f"{i}.dcm": make_dicom.encode(make_dicom.image(i + 1)) for i in range(OBJECTS)}
+SERIES = {"large": 300, **{f"small{i}": 3 for i in range(10)}}
+# In an order in which every few events speak of several series.
+KEYS = [f"{series}/{i}.dcm" for series, count in SERIES.items() for i in range(count)]
+random.Random(0).shuffle(KEYS)
 
 
 @dataclass
@@ -92,22 +97,22 @@ class Taken:
     """What the updates of a series took.
 
     Attributes:
-        headers: GETs of its objects.
+        headers: By object, its GETs.
         gets: All GETs.
-        names: What is in the index in the end.
+        indexed: By series, how many objects are in its index in the end.
         failed: Messages that were handed back.
         left: What the data bucket holds in the end.
     """
 
-    headers: int
+    headers: Counter[str]
     gets: int
-    names: set[str]
+    indexed: dict[str, int]
     failed: int
-    left: list[str]
+    left: set[str]
 
 
 def growing(moto: servers.Moto, pollers: int) -> Taken:
-    """Let a series come in two halves, while pollers take the events, 30 each time."""
+    """Let series come in two halves, while pollers take the events, 33 each time."""
     s3 = moto.client("s3")
     archive, data = f"{BUCKET}-{pollers}", f"{DATA}-{pollers}"
     for bucket in (archive, data):
@@ -124,29 +129,31 @@ def growing(moto: servers.Moto, pollers: int) -> Taken:
 
         with ThreadPoolExecutor(pollers) as pool:
             running = [pool.submit(poll) for _ in range(pollers)]
-            for names in (list(SLICES)[: OBJECTS // 2], list(SLICES)[OBJECTS // 2 :]):
-                keys = [f"series/{name}" for name in names]
-                for name in names:
-                    s3.put_object(Bucket=archive, Key=f"series/{name}", Body=SLICES[name])
+            for keys in (KEYS[: len(KEYS) // 2], KEYS[len(KEYS) // 2 :]):
+                for key in keys:
+                    number = int(key.partition("/")[2].removesuffix(".dcm"))
+                    s3.put_object(Bucket=archive, Key=key, Body=make_dicom.encode(make_dicom.image(number)))
                 events = [{"detail": {"bucket": {"name": archive}, "object": {"key": key}}} for key in keys]
                 queue.put(*map(json.dumps, events))
             queue.end()
             for future in running:
                 future.result()
         gets = [urlsplit(seen.target).path for seen in proxy.seen if seen.kind == "GET"]
-    body = s3.get_object(Bucket=data, Key="indices/series_index.parquet")["Body"].read()
-    left = [item["Key"] for item in s3.list_objects_v2(Bucket=data)["Contents"]]
+    indexed = {}
+    for series in SERIES:
+        body = s3.get_object(Bucket=data, Key=f"indices/{series}_index.parquet")["Body"].read()
+        indexed[series] = len(Index.from_parquet(body).table)
+    left = {item["Key"] for item in s3.list_objects_v2(Bucket=data)["Contents"]}
     s3.close()
-    names = set(Index.from_parquet(body).table["FileName"].to_pylist())
-    headers = [path for path in gets if path.startswith(f"/{archive}/")]
-    return Taken(len(headers), len(gets), names, queue.failed, left)
+    headers = Counter(path for path in gets if path.startswith(f"/{archive}/"))
+    return Taken(headers, len(gets), indexed, queue.failed, left)
 
 
 def test_a_series_is_read_once_however_many_poll(moto: servers.Moto) -> None:
     """Each header is read by one of 5 or 10, and GETs in all are at most a tenth more than one makes."""
     of = {pollers: growing(moto, pollers) for pollers in (1, 5, 10)}
     for taken in of.values():
-        assert taken.names == set(SLICES)
-        assert (taken.headers, taken.failed) == (OBJECTS, 0)
-        assert taken.left == ["indices/series_index.parquet"]
+        assert (taken.indexed, taken.failed) == (SERIES, 0)
+        assert (len(taken.headers), set(taken.headers.values())) == (len(KEYS), {1})
+        assert taken.left == {f"indices/{series}_index.parquet" for series in SERIES}
         assert taken.gets <= 1.1 * of[1].gets

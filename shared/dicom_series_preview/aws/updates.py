@@ -19,13 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_plus
 
 from dicom_series_preview.aws.batch import mosaics_folder
-from dicom_series_preview.errors import (
-    IndexBusyError,
-    LimitError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    PreviewError,
-)
+from dicom_series_preview.errors import IndexBusyError, LimitError, PreviewError
 from dicom_series_preview.http import Renders
 from dicom_series_preview.series import SeriesOpener, Updated, UpdateTerms
 from dicom_series_preview.storage import parse_root
@@ -39,6 +33,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # Series at once: while one waits for the storage, or is slow to read, others go on.
 _AT_ONCE = 4
+# Pictures of a series, of which there may be thousands.
+_REMOVED_AT_ONCE = 16
 # What is left for the object that is being read when time is up, and for keeping what has been read; no more
 # than half of what a function has.
 RESERVE_S = 45.0
@@ -332,8 +328,7 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float]) 
         return _Outcome(work, "postponed", ((work, 0),))
     try:
         return _updated(work, deployment, left_s)
-    except (IndexBusyError, ObjectChangedError, ObjectNotFoundError):
-        # Someone else is at it, or it is changing at this very moment.
+    except IndexBusyError:
         return _Outcome(work, "busy", ((work, LATER_S),))
     except LimitError as error:
         return _Outcome(work, "refused", error=type(error).__name__)
@@ -381,6 +376,6 @@ def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]
     data = deployment.storage(deployment.data)
     folders = Renders(data).folder_of(root, series), mosaics_folder(root, series)
     paths = [info.path for folder in folders for info in data.list_objects(folder)]
-    for path in paths:
-        data.delete(path)
+    with ThreadPoolExecutor(_REMOVED_AT_ONCE) as pool:
+        list(pool.map(data.delete, paths))
     return paths

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import re
 import time
 from collections import Counter
@@ -676,6 +677,17 @@ def test_an_object_over_a_limit_is_inflated_once() -> None:
     assert [item.path for item in setting.storages["default"].ranges] == ["s/3.dcm"]
 
 
+def test_deflated_objects_that_come_are_asked_for_whole() -> None:
+    """Where all that is known of a series is deflated, one GET reads another object, of whatever size."""
+    setting = Setting()
+    noise = random.Random(0)
+    for i in range(2):
+        image = make_dicom.image(i + 1, PixelData=noise.randbytes(100_000))
+        setting.memory["default"].put(f"s/{i}.dcm", make_dicom.encode(image, make_dicom.DEFLATED))
+        assert setting.update(notification(f"s/{i}.dcm")).updated == 1
+        assert len(setting.storages["default"].ranges) == 2 - i
+
+
 def test_a_series_of_too_many_objects_is_refused() -> None:
     """Its messages are done, and counted."""
     setting = Setting()
@@ -732,9 +744,9 @@ class Pictures:
         self.setting = Setting()
         self.setting.put("s/1.dcm", "s/2.dcm", "s/3.dcm", "t/1.dcm")
         self.setting.update(notification("s/1.dcm", "t/1.dcm"))
-        self.render("s")
         self.render("t")
         self.of_t = self.of(self.setting.kept())
+        self.render("s")
 
     def render(self, series: str) -> None:
         """Keep a picture and a batch's mosaic of a series."""
@@ -777,7 +789,7 @@ def test_a_series_that_is_removed_takes_all_of_its_pictures_along(event: Any) ->
     summary = setting.update(event("s/3.dcm"))
     assert (summary.removed, summary.erased) == (1, 2)
     left = [path for path in setting.kept() if "outcomes" not in path]
-    assert len(Pictures.of(left)) == 2
+    assert Pictures.of(left) == pictures.of_t
     assert [path for path in left if path.startswith("indices/")] == ["indices/t_index.parquet"]
 
 
@@ -785,14 +797,15 @@ def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> 
     """A picture that was being made while its series went is swept once nobody can be making it any more."""
     pictures = Pictures()
     setting = pictures.setting
-    late = {path: setting.data.get(path).data for path in setting.kept() if path not in pictures.of_t}
+    late = {path: setting.data.get(path).data for path in Pictures.of(setting.kept())}
     pictures.remove("s/1.dcm", "s/2.dcm", "s/3.dcm")
     setting.update(notification("s/1.dcm"))
     assert setting.queue.sent == [(Recheck("default", "s", removed=True, swept=True), SWEEP_S)]
     for path, data in late.items():
         setting.data.put(path, data)
     summary = setting.update_again()
-    assert (summary.removed, setting.queue.sent) == (1, [])
+    assert (summary.removed, summary.erased, setting.queue.sent) == (1, 2, [])
+    assert Pictures.of(setting.kept()) == pictures.of_t
 
 
 @pytest.mark.parametrize("change", ["removed", "changed"])
@@ -806,7 +819,7 @@ def test_an_object_that_goes_takes_the_pictures_of_its_series_along(change: str)
         setting.put("s/2.dcm")
     summary = setting.update(notification("s/2.dcm"))
     assert (summary.updated, summary.erased) == (1, 2)
-    assert len(Pictures.of(setting.kept())) == 2
+    assert Pictures.of(setting.kept()) == pictures.of_t
 
 
 def test_a_removal_that_a_reader_saw_first_is_still_told() -> None:
@@ -844,3 +857,79 @@ def test_pictures_go_before_the_index_forgets() -> None:
     setting.deployment._opened["s3://data"] = setting.data
     summary = setting.update(notification("s/2.dcm"))
     assert (summary.updated, summary.erased) == (1, 2)
+
+
+# --- functions that die
+
+
+class Killed(BaseException):
+    """What no function catches."""
+
+
+class Dying(doubles.Wrapper):
+    """A storage that a function loses as it dies, after some reads and writes.
+
+    Args:
+        inner: Answers while the function lives.
+        left: How often it does.
+    """
+
+    def __init__(self, inner: Any, left: int) -> None:
+        super().__init__(inner)
+        self.left = left
+
+    def _live(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+    def list_objects(self, folder: str, most: int | None = None) -> Any:
+        """While it lives."""
+        self._live()
+        return super().list_objects(folder, most)
+
+    def get(self, path: str) -> Any:
+        """While it lives."""
+        self._live()
+        return super().get(path)
+
+    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        """While it lives."""
+        self._live()
+        return super().put(path, data, if_version=if_version)
+
+    def delete(self, path: str) -> None:
+        """While it lives."""
+        self._live()
+        super().delete(path)
+
+
+@pytest.mark.parametrize("gone", [["s/2.dcm"], ["s/1.dcm", "s/2.dcm", "s/3.dcm"]])
+def test_a_function_may_die_anywhere(gone: list[str]) -> None:
+    """Wherever it dies, its messages come again, and then the index is right and no picture is left."""
+    died = 0
+    while True:
+        pictures = Pictures()
+        setting = pictures.setting
+        pictures.remove(*gone)
+        if len(gone) == 1:
+            setting.put("s/4.dcm")
+        messages = [notification(*gone), notification("s/4.dcm")]
+        setting.deployment._opened["s3://data"] = Dying(setting.data, died)
+        try:
+            setting.update(*messages)
+        except Killed:
+            died += 1
+        else:
+            break
+        setting.deployment._opened["s3://data"] = setting.data
+        for path in setting.kept():
+            if path.endswith(".lock"):
+                setting.data.put(path, json.dumps({"until": time.time() - 1}).encode())
+        setting.update(*messages)
+        left = {"indices/s": ["1.dcm", "3.dcm", "4.dcm"]} if len(gone) == 1 else {}
+        assert setting.indices() == {**left, "indices/t": ["1.dcm"]}
+        paths = [path for path in setting.kept() if "outcomes" not in path]
+        assert Pictures.of(paths) == pictures.of_t
+        assert [path for path in paths if path.endswith((".lock", ".partial"))] == []
+    assert died > 5
