@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -86,3 +87,13 @@ def index_path(series: str, folder: str = "indices") -> str:
     """
     name = f"{series}_index.parquet"
     return f"{folder}/{name}" if folder else name
+
+
+def series_digest(root: str, series: str) -> str:
+    """What stands for a series in names that are not to tell which one it is.
+
+    Args:
+        root: The URL of its root.
+        series: Its folder below the root.
+    """
+    return hashlib.sha256(repr((root, series)).encode()).hexdigest()[:32]

@@ -57,6 +57,7 @@ class Settings:
         request_timeout_s: The longest one request may take.
         limits: What is refused.
         region: Where S3 buckets lie, or None to ask AWS.
+        signed: Whether requests to S3 are signed where there are credentials.
     """
 
     cache_dir: Path
@@ -66,6 +67,7 @@ class Settings:
     request_timeout_s: float = 30.0
     limits: Limits = Limits()
     region: str | None = None
+    signed: bool = True
 
     @classmethod
     def from_environment(

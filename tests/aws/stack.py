@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DICOM_BUCKET, DATA_BUCKET, SECRET_BUCKET = "dicom-bucket", "data-bucket", "secret-bucket"
+QUEUE_URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/objects"
 MACHINE_ARN = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:preview"
 
 
@@ -172,7 +173,7 @@ main(["-H", "127.0.0.1", "-p", sys.argv[2]])
 
 @contextmanager
 def step_functions(scratch: Path, s3: S3Server, lambda_url: str, definition: str) -> Iterator[str]:
-    """Run a state machine on moto; gives the address of its Step Functions."""
+    """Run a state machine and a queue on moto; gives the address of its Step Functions and its SQS."""
     port = servers.free_port()
     endpoints = {
         "s3": {
@@ -196,6 +197,7 @@ def step_functions(scratch: Path, s3: S3Server, lambda_url: str, definition: str
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/states",
         )
         assert made["stateMachineArn"] == MACHINE_ARN
+        client("sqs", endpoint, "admin").create_queue(QueueName=QUEUE_URL.rpartition("/")[2])
         yield endpoint
 
 
@@ -208,7 +210,7 @@ class Stack:
         functions: By logical name.
         url: The HTTP API.
         s3: The S3 server.
-        states: The address of Step Functions.
+        states: The address of Step Functions and of the queue of changes.
         logs: The folder of all sandboxes' output.
         evaluator: The template's values.
     """
@@ -280,6 +282,7 @@ def deployed(build: Path, **parameters: str) -> Iterator[Stack]:
             DicomBucketName=DICOM_BUCKET,
             DataBucket=DATA_BUCKET,
             BatchMachine=MACHINE_ARN,
+            ObjectsQueue=QUEUE_URL,
             **{"AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::StackName": "preview"},
             **parameters,
         )

@@ -643,30 +643,63 @@ def test_reading_while_a_series_grows(stack: Stack) -> None:
 
 
 def test_events_may_come_twice(stack: Stack) -> None:
-    """What is told again changes nothing and writes nothing."""
+    """What is told again changes nothing, and writes nothing but the claim."""
     made = new_series(stack, count=5)
     tell(stack, made.name, list(made.objects))
     before = len(stack.requests("IndexUpdatesFunction"))
     tell(stack, made.name, list(made.objects))
     again = stack.requests("IndexUpdatesFunction")[before:]
-    assert sorted(seen.kind for seen in again) == ["GET", "LIST"]
+    # What is known, whole or in part, and the listing; the claim is written and given back.
+    assert sorted(seen.kind for seen in again) == ["GET", "GET", "LIST", "POST", "PUT"]
+    (written,) = (seen.target for seen in again if seen.method == "PUT")
+    assert written.endswith(quote(f"{index_key(made.name)}.lock"))
 
 
-def test_deleted_objects_leave_the_index(stack: Stack) -> None:
-    """What is deleted is gone from index and pictures; with the last object the index goes too."""
+def waiting(stack: Stack) -> int:
+    """How many rechecks are in the queue of changes and come later."""
+    name = "ApproximateNumberOfMessagesDelayed"
+    sqs = stacks.client("sqs", stack.states, "admin")
+    answer = sqs.get_queue_attributes(QueueUrl=stacks.QUEUE_URL, AttributeNames=[name])
+    return int(answer["Attributes"][name])
+
+
+def test_deleted_objects_leave_nothing_behind(stack: Stack) -> None:
+    """What is deleted is gone from index and pictures; with the last object goes all that was made of it."""
+    before = set(data_keys(stack, ""))
     made = new_series(stack, count=8, others=False)
     tell(stack, made.name, list(made.objects))
+    batch = run_batch(stack, {"series": [made.name]})["batch"]
+    assert stack.get(path(made.name, "image"), {"position": 0}).status == 200
     gone = list(made.file_names[:3])
     remove(stack, made.name, gone)
+    later = waiting(stack)
     tell(stack, made.name, gone, "Object Deleted")
+    assert [key for key in data_keys(stack, "") if key.endswith(".webp") and key not in before] == []
+    assert waiting(stack) == later + 1
     answer = stack.get(path(made.name, "index"))
     assert (answer.json()["slices"], answer.headers["preview-index"]) == (5, "cache")
     assert stack.get(path(made.name, "image"), {"position": 0}).status == 200
     rest = list(made.file_names[3:])
     remove(stack, made.name, rest)
     tell(stack, made.name, rest, "Object Deleted")
-    assert [key for key in data_keys(stack, "indices/") if made.name in key] == []
+    # What the batch says of itself stays until it expires.
+    assert {key for key in data_keys(stack, "") if not key.startswith(f"batches/{batch}/")} == before
     problem(stack.get(path(made.name, "mosaic")), 404, "no-such-series")
+
+
+def test_a_series_that_is_being_indexed_is_left_alone(stack: Stack) -> None:
+    """While someone else holds its claim nothing of it is read, and a recheck waits in the queue."""
+    made = new_series(stack, count=5)
+    claim = json.dumps({"until": time.time() + 60}).encode()
+    s3 = stack.s3.client()
+    s3.put_object(Bucket=stacks.DATA_BUCKET, Key=f"{index_key(made.name)}.lock", Body=claim)
+    before, later = len(stack.requests("IndexUpdatesFunction")), waiting(stack)
+    tell(stack, made.name, list(made.objects))
+    assert fetched_pixels(stack, "IndexUpdatesFunction", before) == []
+    assert waiting(stack) == later + 1
+    s3.delete_object(Bucket=stacks.DATA_BUCKET, Key=f"{index_key(made.name)}.lock")
+    tell(stack, made.name, list(made.objects))
+    assert index_key(made.name) in data_keys(stack, "indices/")
 
 
 def test_a_message_that_says_nothing_is_tried_again(stack: Stack) -> None:

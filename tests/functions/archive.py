@@ -34,11 +34,15 @@ class Archive:
     Attributes:
         roots: By alias, the roots' URLs.
         machine: The ARN of the state machine of batches.
+        queue: The URL of the queue of changes.
         s3: A client.
+        sqs: Another.
     """
 
     roots: dict[str, str]
     s3: Any = field(repr=False)
+    sqs: Any = field(repr=False)
+    queue: str
     machine: str = MACHINE
 
     def put(self, objects: Mapping[str, bytes], bucket: str = BUCKET) -> None:
@@ -60,6 +64,12 @@ class Archive:
             return self.s3.get_object(Bucket=DATA, Key=path)["Body"].read()
         except self.s3.exceptions.NoSuchKey:
             return None
+
+    def waiting(self) -> int:
+        """How many rechecks are in the queue of changes and come later."""
+        name = "ApproximateNumberOfMessagesDelayed"
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=[name])
+        return int(answer["Attributes"][name])
 
     def claim(self, series: str) -> None:
         """Let a series be as it is while someone builds its index for the first time."""
@@ -112,7 +122,7 @@ def _undecodable(folder: str) -> dict[str, bytes]:
 @contextmanager
 def provided(moto: servers.Moto) -> Iterator[Archive]:
     """Write all of it."""
-    s3, states = moto.client("s3"), moto.client("stepfunctions")
+    s3, sqs, states = moto.client("s3"), moto.client("sqs"), moto.client("stepfunctions")
     with servers.ScriptedServer([servers.Answer(403)]) as closed:
         made = Archive(
             {
@@ -121,6 +131,8 @@ def provided(moto: servers.Moto) -> Iterator[Archive]:
                 "closed": f"{closed.url}/private",
             },
             s3,
+            sqs,
+            sqs.create_queue(QueueName="objects")["QueueUrl"],
         )
         for bucket in (BUCKET, OTHER, DATA):
             s3.create_bucket(Bucket=bucket)
@@ -138,5 +150,5 @@ def provided(moto: servers.Moto) -> Iterator[Archive]:
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/any",
         )
         yield made
-        s3.close()
-        states.close()
+        for client in (s3, sqs, states):
+            client.close()

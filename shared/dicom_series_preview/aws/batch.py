@@ -51,7 +51,7 @@ from dicom_series_preview.errors import (
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS
 from dicom_series_preview.http.api import refuse_root
 from dicom_series_preview.http.problems import detail_of
-from dicom_series_preview.names import SeriesName
+from dicom_series_preview.names import SeriesName, series_digest
 from dicom_series_preview.requests import MosaicRequest
 from dicom_series_preview.storage import ByteRange, parse_root
 
@@ -462,7 +462,7 @@ def _preview(batch: str, item: Mapping[str, Any], deployment: Deployment, second
     refuse_root(asked.series)
     rendered = replace(service, limits=limits).mosaic(asked)
     report = rendered.report
-    picture = f"{BATCH_FOLDER}/{batch}/mosaics/{_digest(series)}.webp"
+    picture = f"{mosaics_folder(service.storage.url, report.series)}/{batch}.webp"
     deployment.storage(deployment.data).put(picture, rendered.data)
     return {
         "picture": picture,
@@ -510,6 +510,16 @@ def give_up(batch: str, item: Mapping[str, Any], error: str, deployment: Deploym
 def _keep_outcome(batch: str, outcome: Mapping[str, Any], deployment: Deployment) -> None:
     data = deployment.storage(deployment.data)
     data.put(_outcome_path(batch, outcome["series"]), json.dumps(outcome).encode())
+
+
+def mosaics_folder(root: str, series: str) -> str:
+    """The folder of a series' mosaics, of all batches, so that they can be removed with it.
+
+    Args:
+        root: The URL of the series' root.
+        series: Its folder below the root.
+    """
+    return f"{BATCH_FOLDER}/mosaics/{series_digest(root, series)}"
 
 
 def _digest(series: str) -> str:

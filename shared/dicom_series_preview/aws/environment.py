@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import open_storage
+from dicom_series_preview.storage import open_storage, parse_root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,11 +26,14 @@ DATA_VARIABLE = "PREVIEW_DATA"
 SERIES_DEPTH_VARIABLE = "PREVIEW_SERIES_DEPTH"
 BATCH_SERIES_VARIABLE = "PREVIEW_BATCH_SERIES"
 BATCHES_AT_ONCE_VARIABLE = "PREVIEW_BATCHES_AT_ONCE"
+SIGNED_BUCKETS_VARIABLE = "PREVIEW_SIGNED_BUCKETS"
+AUTH_MODE_VARIABLE = "PREVIEW_AUTH_MODE"
 MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 # A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
 _REQUEST_TIMEOUT_S = 8.0
 _RETRY_TIMEOUT_S = 12.0
 _API_LIMIT_S = 20.0
+_ALIAS = re.compile("[a-z0-9-]+")
 # A share of the memory. While a frame is decoded it takes several times its bytes, beside what waits.
 _FRAME_SHARE = 16
 # Colour, which frame each pixel is of, and what it is resized from.
@@ -38,6 +42,7 @@ BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
 # The summary holds some 3 kB of each outcome; this is half of what its function has.
 BATCH_SERIES = 250_000
 BATCHES_AT_ONCE = 5
+UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,9 @@ class Deployment:
         batch_series: The most series of one batch.
         batches_at_once: The most batches that run at once.
         environment: The process's environment, for credentials and endpoints.
+        signed_buckets: Buckets that the function's role may read, besides the default root's and the data's.
+            Others are public, and are read unsigned: a role's signature needs a permission that it has not.
+        auth_mode: Whom the HTTP API answers: `IAM`, `JWT`, `NONE`, or empty where that is not told.
         settings: Concurrency, retries, timeouts, and limits that the function's memory bears.
     """
 
@@ -62,6 +70,8 @@ class Deployment:
     settings: Settings = field(default=Settings(Path("/tmp")), repr=False)  # noqa: S108 - nothing is kept there
     batch_series: int = BATCH_SERIES
     batches_at_once: int = BATCHES_AT_ONCE
+    signed_buckets: frozenset[str] = frozenset()
+    auth_mode: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
@@ -84,6 +94,9 @@ class Deployment:
             raise RequestError(
                 ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}, and the depth is at least 1"
             )
+        for alias, url in roots.items():
+            _check_root(alias, url, environment)
+        arns = environment.get(SIGNED_BUCKETS_VARIABLE, "").split(",")
         return cls(
             roots,
             data,
@@ -92,13 +105,21 @@ class Deployment:
             settings=_settings(environment),
             batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES),
             batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE),
+            signed_buckets=frozenset(arn.rpartition(":")[2] for arn in arns if arn),
+            auth_mode=environment.get(AUTH_MODE_VARIABLE, ""),
         )
 
     def storage(self, url: str) -> Storage:
         """A storage root; it is opened once. Redirects to other hosts are refused."""
         if url not in self._opened:
             settings = self.settings
-            if url in (self.data, self.roots[DEFAULT_ROOT_ALIAS]):
+            place = parse_root(url, self.environment).place
+            own = place in {
+                parse_root(known, self.environment).place
+                for known in (self.data, self.roots[DEFAULT_ROOT_ALIAS])
+            }
+            settings = replace(settings, signed=own or place in self.signed_buckets)
+            if own:
                 # They lie in the deployment's region. Asking would take a cold start 100 ms for each, and ten
                 # seconds where S3 is reached by a private address only.
                 settings = replace(settings, region=self.environment.get("AWS_REGION"))
@@ -122,7 +143,7 @@ class Deployment:
     def api(self) -> PreviewApi:
         """The HTTP API of all roots."""
         services = {alias: partial(self._answering, alias) for alias in self.roots}
-        return PreviewApi(services, Renders(self.storage(self.data)), batches=True)
+        return PreviewApi(services, Renders(self.storage(self.data)), batches=True, auth_mode=self.auth_mode)
 
     def _answering(self, alias: str) -> PreviewService:
         """The service of a root for those who wait for an answer."""
@@ -141,6 +162,22 @@ def _count(environment: Mapping[str, str], variable: str, default: int) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise RequestError(variable, f"is a whole number from 1 on, not {text!r}")
     return int(text)
+
+
+def _check_root(alias: object, url: object, environment: Mapping[str, str]) -> None:
+    """Refuse a root that could never be opened.
+
+    Raises:
+        RequestError: The alias is no text of letters, digits and hyphens, or the URL none of a storage.
+    """
+    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias) or not isinstance(url, str):
+        raise RequestError(
+            ROOTS_VARIABLE, f"{alias!r}: an alias has small letters, digits and hyphens; its root is a URL"
+        )
+    try:
+        parse_root(url, environment)
+    except RequestError as error:
+        raise RequestError(ROOTS_VARIABLE, f"{alias}: {error}") from error
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:

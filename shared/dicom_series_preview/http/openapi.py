@@ -120,12 +120,34 @@ _ONLY_OF_BATCHES = {problem.status for problem in OF_BATCHES} - {
 }
 
 
-def openapi_document(*, batches: bool = False) -> dict[str, Any]:
+_SECURITY_SCHEMES: dict[str, dict[str, Any]] = {
+    "IAM": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "AWS Signature Version 4 of the service execute-api.",
+        "x-amazon-apigateway-authtype": "awsSigv4",
+    },
+    "JWT": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of the deployment's issuer for its audience.",
+    },
+}
+
+
+def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str, Any]:
     """The OpenAPI 3.1 document.
 
     Args:
         batches: The deployment has batches.
+        auth_mode: How callers say who they are: `IAM`, `JWT`, or `NONE`, which asks for AWS credentials for
+            batches alone; anything else asks for nothing.
     """
+    everywhere = [auth_mode] if auth_mode in _SECURITY_SCHEMES else []
+    for_batches = ["IAM"] if batches and auth_mode == "NONE" else []
+    schemes = {name: _SECURITY_SCHEMES[name] for name in everywhere + for_batches}
     paths = {f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES}
     return {
         "openapi": "3.1.0",
@@ -139,12 +161,14 @@ def openapi_document(*, batches: bool = False) -> dict[str, Any]:
             **paths,
             "/health": {"get": _plain("health", "Whether the API answers.")},
             "/openapi.json": {"get": _plain("openapi", "This document.")},
-            **(_batch_paths() if batches else {}),
+            **(_batch_paths(for_batches) if batches else {}),
         },
         "components": {
             "schemas": {"Problem": _problem_schema()},
             "responses": _problem_responses(batches=batches),
+            **({"securitySchemes": schemes} if schemes else {}),
         },
+        **({"security": [{name: []} for name in everywhere]} if everywhere else {}),
     }
 
 
@@ -174,7 +198,7 @@ def _operation(name: str) -> dict[str, Any]:
     }
 
 
-def _batch_paths() -> dict[str, Any]:
+def _batch_paths(security: list[str]) -> dict[str, Any]:
     text, options = {"type": "string"}, {"type": "object"}
     fields = {
         "series": {"type": "array", "items": text, "description": "Series, one by one."},
@@ -204,7 +228,7 @@ def _batch_paths() -> dict[str, Any]:
     status = _plain("batch", "How a batch stands and how far it has come, and its summary once there is one.")
     cancel = _plain("cancel_batch", "Stop a batch; what has come of its series stays.", 202, 200)
     of_one = [400, 403, 404, 500, 502, 503]
-    return {
+    paths: dict[str, Any] = {
         "/batches": {
             "post": {
                 **start,
@@ -229,6 +253,9 @@ def _batch_paths() -> dict[str, Any]:
             },
         },
     }
+    for operation in (operation for path in paths.values() for operation in path.values() if security):
+        operation["security"] = [{name: []} for name in security]
+    return paths
 
 
 def _problems(statuses: list[int]) -> dict[str, Any]:

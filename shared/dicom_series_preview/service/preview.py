@@ -192,15 +192,6 @@ class PreviewService:
         """A stopwatch for one request, that starts now and knows how long it may take."""
         return Stopwatch(self.storage, self.limits.seconds)
 
-    def forget(self, series: str) -> None:
-        """Keep no index of a series any more.
-
-        Raises:
-            StorageError: It cannot be removed.
-        """
-        if self.cache is not None:
-            self.cache.forget(series)
-
     def index_path(self, opened: OpenedSeries) -> str:
         """Where a series' index is kept; of a local cache the absolute path."""
         if self.cache is None:

@@ -74,7 +74,10 @@ def open_storage(
             place.url, settings, environment, policy, allow_cross_host_redirects=allow_cross_host_redirects
         )
     access = resolve_access(
-        place.place, environment, lambda bucket: settings.region or bucket_region(bucket, environment)
+        place.place,
+        environment,
+        lambda bucket: settings.region or bucket_region(bucket, environment),
+        signed=settings.signed,
     )
     return S3Storage(
         access, place.prefix, dataclasses.replace(settings, max_retries=policy.max_retries), policy

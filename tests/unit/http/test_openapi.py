@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -242,3 +243,29 @@ def test_fields_of_a_batch() -> None:
     body = DOCUMENT["paths"]["/batches"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == _FIELDS
     assert body["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("auth_mode", "kind"), [("IAM", "apiKey"), ("JWT", "http"), ("NONE", None), ("", None)]
+)
+def test_it_says_who_may_ask(auth_mode: str, kind: str | None) -> None:
+    """Where API Gateway wants a signature or a token, the document says so to programs."""
+    document = openapi_document(auth_mode=auth_mode)
+    schemes = document["components"].get("securitySchemes", {})
+    assert [scheme["type"] for scheme in schemes.values()] == ([kind] if kind else [])
+    assert document.get("security", []) == [{name: []} for name in schemes]
+    assert json.loads(replace(Bench().api, auth_mode=auth_mode).openapi().body) == document
+
+
+def test_batches_are_never_open() -> None:
+    """Where anyone may look, batches alone want AWS credentials."""
+    document = openapi_document(batches=True, auth_mode="NONE")
+    assert list(document["components"]["securitySchemes"]) == ["IAM"]
+    assert "security" not in document
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation.get("security") == ([{"IAM": []}] if path.startswith("/batches") else None)
+    for mode in ("IAM", "JWT"):
+        document = openapi_document(batches=True, auth_mode=mode)
+        assert document["security"] == [{mode: []}]
+        assert not [one for path in document["paths"].values() for one in path.values() if "security" in one]
