@@ -204,6 +204,17 @@ def kinds(template: dict[str, Any]) -> dict[str, list[Mutant]]:
             "*", *((*path, "Resource") for path in allowances if _get(template, path)["Resource"] != "*")
         ),
         "a route asks nobody": _put("NONE", *routes("AuthorizationType")) + _drop(*routes("AuthorizerId")),
+        "anybody starts work": _put("NONE", ("Mappings", "Authorization", "NONE", "Work"))
+        + _drop(*routes("AuthorizationScopes"))
+        + _put([], *routes("AuthorizationScopes")),
+        "batches without bounds": _put(
+            1_000_000,
+            *(
+                ("Parameters", name, "Default")
+                for name in ("BatchLimit", "BatchSeriesLimit", "BatchConcurrency")
+            ),
+        )
+        + _drop(*functions("Properties", "Environment")),
         "tokens for anybody": _put(
             [], *of("AWS::ApiGatewayV2::Authorizer", "Properties", "JwtConfiguration", "Audience")
         ),

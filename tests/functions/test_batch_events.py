@@ -132,6 +132,18 @@ def test_start_too_many(
     states.stop_execution(executionArn=execution(json.loads(answer["body"])["batch"]))
 
 
+def test_start_without_step_functions(
+    environment: dict[str, str], provided: archive.Archive, tmp_path: Path
+) -> None:
+    """Where no batch can be started now, the answer says when to ask again."""
+    assert provided.machine in environment["PREVIEW_BATCH_STATE_MACHINE"]
+    gone = {**environment, "PREVIEW_BATCH_STATE_MACHINE": f"{provided.machine}-gone"}
+    with lambdas.started("batch_api", gone, tmp_path / "log") as function:
+        answer = function("batch-post-202").answer
+    assert problem(answer) == (503, "batches-unavailable")
+    assert int(answer["headers"]["Retry-After"]) > 0
+
+
 def wrong(answer: dict[str, Any]) -> list[str]:
     """The parameters that a problem names."""
     assert answer["statusCode"] == 400

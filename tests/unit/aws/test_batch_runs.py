@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from dicom_series_preview.storage import MemoryStorage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import servers
     from dicom_series_preview.storage import Storage
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:previews"
@@ -240,6 +242,22 @@ def test_of_two_that_want_the_last_place_one_gets_it() -> None:
     setting.runs.deployment._opened["s3://data"] = raced
     assert refused(setting.start())
     assert len(setting.states.executions) == 1
+
+
+def test_many_at_once_on_s3(moto: servers.Moto) -> None:
+    """Of twenty that are sent at the same moment, S3's conditional writes let through as many as may run."""
+    s3 = moto.client("s3")
+    s3.create_bucket(Bucket="places")
+    s3.close()
+    states = States()
+    deployment = Deployment(
+        {"default": "s3://places/none"}, "s3://places", environment=moto.environment, batches_at_once=3
+    )
+    runs = BatchRuns(deployment, MACHINE, states)
+    with ThreadPoolExecutor(20) as pool:
+        codes = [one.status for one in pool.map(lambda _: runs.start(SERIES), range(20))]
+    assert sorted(codes) == [202] * 3 + [429] * 17
+    assert len(states.executions) == 3
 
 
 # --- how it stands
