@@ -250,6 +250,11 @@ class TestBuiltLayers:
         """A function's module loads with what the template tells it, tracing included."""
         run(FUNCTION, str(PROJECT / "functions" / function / "app.py"), environment=ENVIRONMENT)
 
+    def test_it_says_what_it_was_built_for(self, run: Callable[..., str]) -> None:
+        """The layers hold the name of their processor, by which a function on another one tells what is wrong."""
+        said = run("import dicom_series_preview_built_for as layers; print(layers.MACHINE)")
+        assert said.strip() == os.uname().machine
+
     def test_every_codec_family_decodes(self, run: Callable[..., str]) -> None:
         """A frame of each family comes out as it went in, and no decoder that the product has is missing."""
         answer = json.loads(run(FRAMES))
