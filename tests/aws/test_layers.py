@@ -251,7 +251,7 @@ class TestBuiltLayers:
         run(FUNCTION, str(PROJECT / "functions" / function / "app.py"), environment=ENVIRONMENT)
 
     def test_it_says_what_it_was_built_for(self, run: Callable[..., str]) -> None:
-        """The layers hold the name of their processor, by which a function on another one tells what is wrong."""
+        """The layers name their processor, by which a function on another one tells what is wrong."""
         said = run("import dicom_series_preview_built_for as layers; print(layers.MACHINE)")
         assert said.strip() == os.uname().machine
 
