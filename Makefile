@@ -117,7 +117,7 @@ ARCHITECTURE ?= x86_64
 LAYERS := .aws-sam/build/DependenciesLayer .aws-sam/build/PackageLayer
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(AWS_BIN):$$PATH" $(AWS_BIN)/sam
 include layers/common.mk
-.PHONY: build-aws check-layers test-aws clean-aws
+.PHONY: build-aws check-layers test-aws mutate-template smoke clean-aws
 
 $(AWS_VENV)/.installed: requirements/aws.txt
 	@$(MAKE) --no-print-directory python313
@@ -136,6 +136,13 @@ check-layers: $(AWS_VENV)/.installed ## list what the built layers hold; fails w
 
 test-aws: build-aws check-layers ## build for AWS Lambda, and test the template and the built layers
 	$(AWS_BIN)/python -m pytest tests/aws
+
+mutate-template: $(VENV)/.installed-dev ## break the template in every way; each must fail a test of tests/aws/test_template.py
+	$(BIN)/python tests/aws/mutate_template.py $(KINDS)
+
+smoke: $(VENV)/.installed ## try a deployed stack from end to end: STACK=name, with your AWS profile or environment
+	@test -n "$(STACK)" || { echo "make: name the stack: make smoke STACK=dicom-series-preview" >&2; exit 1; }
+	$(BIN)/python tests/aws/smoke.py $(STACK) $(ARGS)
 
 clean: clean-aws
 clean-aws:

@@ -96,6 +96,12 @@ class Moto:
             aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def configure(self, settings: dict[str, dict[str, bool]]) -> None:
+        """Set what its services do."""
+        with urllib3.PoolManager() as pool:
+            answer = pool.request("POST", f"{self.endpoint}/moto-api/config", json=settings)
+            assert answer.status < 300, answer.data
+
 
 # moto looks whether a write's condition holds and then writes; S3 does both at once.
 _MOTO = """

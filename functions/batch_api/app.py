@@ -1,4 +1,4 @@
-"""POST /batches and GET /batches/{id}."""
+"""POST /batches, and GET and DELETE /batches/{id}."""
 
 from dicom_series_preview.aws import batch_api_handler
 

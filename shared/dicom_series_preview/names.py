@@ -120,3 +120,13 @@ def index_path(series: str, folder: str, *, folds: bool = _FOLDS) -> str:
         series += f"~{hashlib.sha256(series.encode(errors='surrogatepass')).hexdigest()[:16]}"
     name = f"{series}_index.parquet"
     return f"{folder}/{name}" if folder else name
+
+
+def series_digest(root: str, series: str) -> str:
+    """What stands for a series in names that are not to tell which one it is.
+
+    Args:
+        root: The URL of its root.
+        series: Its folder below the root.
+    """
+    return hashlib.sha256(repr((root, series)).encode()).hexdigest()[:32]

@@ -9,10 +9,12 @@ import time
 import uuid
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.errors import (
+    AccessDeniedError,
     IndexBusyError,
     LimitError,
     NoImageError,
@@ -23,6 +25,7 @@ from dicom_series_preview.errors import (
     counted,
 )
 from dicom_series_preview.gate import open_gate
+from dicom_series_preview.headers import DEFLATED_LITTLE_ENDIAN
 from dicom_series_preview.index import (
     DamagedIndexError,
     HeaderReader,
@@ -50,7 +53,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# Longer than an index takes that one HTTP request waits for; a dead builder's claim lasts no longer.
+# Longer than an index takes that one HTTP request waits for; who builds longer renews it. A dead builder's
+# claim lasts no longer.
 LEASE_S = 60
 RETRY_AFTER_S = 5
 _CONFLICTS = 4
@@ -92,8 +96,11 @@ class IndexCache:
         Raises:
             StorageError: The cache cannot be read.
         """
+        return self._load(self.path(series), series, root)
+
+    def _load(self, path: str, series: str, root: str) -> Kept:
         try:
-            fetched = self.storage.get(self.path(series))
+            fetched = self.storage.get(path)
         except ObjectNotFoundError:
             return Kept(None, "")
         try:
@@ -133,11 +140,47 @@ class IndexCache:
                 # What lies there may be another root's by now; a damaged one is of use to none.
                 if origin(self.storage.get(former).data) in {(self.root, series), None}:
                     self.storage.delete(former)
+        self.forget_index(series)
+        self.forget_partial(series)
+
+    def forget_index(self, series: str) -> None:
+        """Keep no index of a series any more.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
         self.storage.delete(self.path(series))
         self.storage.delete(self.served_path(series))
 
+    def load_partial(self, series: str, root: str) -> Index | None:
+        """What has been read of a series that has no whole index, or None.
+
+        Raises:
+            StorageError: The cache cannot be read.
+        """
+        return self._load(self._partial_path(series), series, root).index
+
+    def save_partial(self, series: str, index: Index) -> None:
+        """Keep what has been read of a series. It lies beside the index, and is never served as one.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        self.storage.put(self._partial_path(series), index.to_parquet())
+
+    def forget_partial(self, series: str) -> None:
+        """Keep only the whole index of a series.
+
+        Raises:
+            StorageError: The rest cannot be removed.
+        """
+        self.storage.delete(self._partial_path(series))
+
+    def _partial_path(self, series: str) -> str:
+        return f"{self.path(series)}.partial"
+
     @contextmanager
-    def claim(self, series: str, root: str, now: float) -> Iterator[None]:
+    def claim(self, series: str, root: str, now: float) -> Iterator[Claim]:
         """Be the only one to build a series' index, for as long as the lease lasts.
 
         A claim only saves work: two builders are kept apart by the conditional write.
@@ -151,25 +194,25 @@ class IndexCache:
             IndexBusyError: Someone else holds the claim.
             StorageError: The cache cannot be written.
         """
-        path = f"{self.path(series)}.lock"
-        lease = json.dumps({"until": now + LEASE_S, "holder": uuid.uuid4().hex}).encode()
+        claim = Claim(self.storage, f"{self.path(series)}.lock", uuid.uuid4().hex, now + LEASE_S)
         try:
-            self.storage.put(path, lease, if_version="")
+            claim.version = self.storage.put(claim.path, claim.lease, if_version="")
         except ObjectChangedError:
-            self._take_over(path, lease, series, root, now)
+            self._take_over(claim, series, root, now)
         try:
-            yield
+            yield claim
         finally:
-            self._give_back(path)
+            claim.give_back()
 
-    def _take_over(self, path: str, lease: bytes, series: str, root: str, now: float) -> None:
+    def _take_over(self, claim: Claim, series: str, root: str, now: float) -> None:
         """Take a claim whose lease has run out: its holder has died."""
         try:
-            held = self.storage.get(path)
+            held = self.storage.get(claim.path)
         except ObjectNotFoundError:
             # Given back this very moment.
             raise IndexBusyError(series, root, 1) from None
-        if held.data == lease:
+        if held.data == claim.lease:
+            claim.version = held.version
             return  # It was written, and the answer that said so was lost.
         left_s = _lease_end(held.data) - now
         # One that seems to last much longer than a lease is of a wrong clock, and must not keep everyone out
@@ -177,15 +220,56 @@ class IndexCache:
         if 0 < left_s <= 2 * LEASE_S:
             raise IndexBusyError(series, root, max(1, min(RETRY_AFTER_S, math.ceil(left_s))))
         try:
-            self.storage.put(path, lease, if_version=held.version)
+            claim.version = self.storage.put(claim.path, claim.lease, if_version=held.version)
         except ObjectChangedError:
-            if self.storage.get(path).data != lease:
+            written = self.storage.get(claim.path)
+            if written.data != claim.lease:
                 raise IndexBusyError(series, root, RETRY_AFTER_S) from None
+            claim.version = written.version
 
-    def _give_back(self, path: str) -> None:
+
+@dataclass(slots=True)
+class Claim:
+    """The right to be the only one who builds a series' index.
+
+    Attributes:
+        storage: The cache's root.
+        path: Where it is written.
+        holder: Tells it from all others.
+        until: When its lease ends, in seconds since 1970.
+        version: The version of what is written; empty where someone else has taken it over.
+    """
+
+    storage: Storage
+    path: str
+    holder: str
+    until: float
+    version: str = ""
+
+    @property
+    def lease(self) -> bytes:
+        """What is written."""
+        return json.dumps({"until": self.until, "holder": self.holder}).encode()
+
+    def renew(self, now: float) -> None:
+        """Hold it for another lease, once half of this one is over.
+
+        Raises:
+            ObjectChangedError: It had run out, and someone else has taken it over.
+            StorageError: It cannot be written.
+        """
+        if self.until - now > LEASE_S / 2:
+            return
+        version, self.until, self.version = self.version, now + LEASE_S, ""
+        self.version = self.storage.put(self.path, self.lease, if_version=version)
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        if not self.version:
+            return
         try:
             # Also after the time is up, or who asked has left: others would wait for the lease.
-            self.storage.within(Deadline(_GIVE_BACK_S)).delete(path)
+            self.storage.within(Deadline(_GIVE_BACK_S)).delete(self.path)
         except (StorageError, LimitError) as error:
             # What was done under it is done; others wait until it runs out.
             _LOGGER.warning("a claim stays until it runs out: %s", type(error).__name__)
@@ -302,9 +386,13 @@ class SeriesOpener:
         self, candidates: Sequence[str], name: SeriesName, limit: int | None, *, refresh: bool
     ) -> OpenedSeries:
         """The series as it is listed now, with an index that fits."""
-        series, listing = self._listing(candidates, name)
-        wish = _Wish(series, listing, fingerprint(listing), limit, refresh)
-        return self._fresh(wish, self._kept(series)) or self._made(wish)
+        for candidate in candidates:
+            # Before the listing: what is saved in the end is of a later one than what it takes the place of.
+            kept = self._kept(candidate)
+            wish = self._wish(candidate, limit, refresh=refresh)
+            if wish is not None:
+                return self._fresh(wish, kept) or self._made(wish, kept)
+        raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
     def _kept(self, series: str) -> Kept:
         return self.cache.load(series, self.storage.url) if self.cache is not None else Kept(None, "")
@@ -319,16 +407,20 @@ class SeriesOpener:
             return None
         return OpenedSeries(wish.series, self.storage, index, "cache", kept_version=kept.version)
 
-    def _made(self, wish: _Wish) -> OpenedSeries:
+    def _made(self, wish: _Wish, known: Kept) -> OpenedSeries:
         """Build or update the index, and keep it.
+
+        Args:
+            wish: What is asked for.
+            known: What was kept before it was listed.
 
         Raises:
             ObjectChangedError: Another one has been kept meanwhile.
         """
         with self.gate(index_bytes([info.size for info in wish.listing])):
-            return self._made_inside(wish)
+            return self._made_inside(wish, known)
 
-    def _made_inside(self, wish: _Wish) -> OpenedSeries:
+    def _made_inside(self, wish: _Wish, known: Kept) -> OpenedSeries:
         if self.cache is None:
             return self._build(wish, None)
         claim = (
@@ -341,8 +433,11 @@ class SeriesOpener:
             opened = self._fresh(wish, kept)
             if opened is not None:
                 return opened
-            earlier = None if wish.refresh else kept.index
-            opened = self._build(wish, earlier)
+            if kept.version != known.version:
+                # It may be of a later listing than ours.
+                url = f"{self.storage.url}/{wish.series}"
+                raise ObjectChangedError(url, "indexed by someone else since it was listed")
+            opened = self._build(wish, None if wish.refresh else kept.index)
             version = self.cache.save(wish.series, opened.index, kept.version)
         return replace(opened, kept_version=version)
 
@@ -373,15 +468,33 @@ class SeriesOpener:
                 return folders[0], len(folders)
         raise SeriesNotFoundError(f"{name.text}*", self.storage.url, "no series begins so")
 
-    def _listing(self, candidates: Sequence[str], name: SeriesName) -> tuple[str, list[ObjectInfo]]:
-        for candidate in candidates:
-            listing = self.storage.list_objects(candidate, self.limits.instances)
-            if listing:
-                return candidate, listing
-        raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
+    def _wish(self, series: str, limit: int | None, *, refresh: bool) -> _Wish | None:
+        """A series as it is listed now; None where nothing is in it."""
+        listing = self.storage.list_objects(series, self.limits.instances)
+        return _Wish(series, listing, fingerprint(listing), limit, refresh) if listing else None
 
     def _build(self, wish: _Wish, cached: Index | None) -> OpenedSeries:
         """Build the index; objects that an earlier index knows as they are now are not read again."""
+        read = self._read(wish, [] if cached is None else [cached], lambda _objects: False)
+        if not read.records and read.withheld is not None and all(item.transient for item in read.skipped):
+            # Nothing is known of the series: it may well hold images.
+            raise read.withheld
+        if not read.records:
+            raise NoImageError(wish.series, self.storage.url, _nothing_reason(read.skipped))
+        source = "built" if cached is None else "updated"
+        index = self._index(wish, read)
+        return OpenedSeries(
+            wish.series, self.storage, index, source, headers_read=read.headers, in_hand=read.in_hand
+        )
+
+    def _read(self, wish: _Wish, earlier: Sequence[Index], stop: Callable[[int], bool]) -> _Read:
+        """What a series' objects say; one that an earlier index knows as it is now is not read again.
+
+        Args:
+            wish: What is asked for.
+            earlier: What is known of its objects already.
+            stop: Asked after each object, with how many are known: whether no more are to be read now.
+        """
         series, listing = wish.series, wish.listing
         if len(listing) > self.limits.instances:
             limit = counted(self.limits.instances, "object")
@@ -389,63 +502,176 @@ class SeriesOpener:
         folder = f"{series}/"
         named = [info for info in listing if is_passed_over(info.path)]
         chosen = [info for info in listing if not is_passed_over(info.path)][: wish.limit]
-        kept, known_skipped = _still_true(cached, chosen, folder)
-        known = {record.name for record in kept} | {skipped.name for skipped in known_skipped}
-        to_read = [info for info in chosen if info.path.removeprefix(folder) not in known]
-        records = list(kept)
-        skipped = [
-            Skipped(
-                info.path.removeprefix(folder),
-                "passed over: its name is no instance's",
-                info.size,
-                info.version,
-            )
-            for info in named
-        ]
-        skipped += known_skipped
+        records, skipped = _still_true(earlier, chosen, folder)
+        known = {record.name for record in records} | {item.name for item in skipped}
+        unread = {info.path.removeprefix(folder): info for info in chosen}
+        unread = {name: info for name, info in unread.items() if name not in known}
+        skipped += [_passed_over(info, folder, "passed over: its name is no instance's") for info in named]
+        total = len(unread)
+        self.progress(0, total)
         done = 0
-        self.progress(0, len(to_read))
 
         def count() -> None:
             nonlocal done
             done += 1
-            self.progress(done, len(to_read))
+            self.progress(done, total)
 
         # An update is about objects that are rarely the ones shown.
-        next_frames = 0 if cached is not None else self.next_frames
+        next_frames = 0 if earlier else self.next_frames
         reader = HeaderReader(self.storage, series, self.limits, count, next_frames)
+        if all(record.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN for record in records):
+            # Of such an object the whole is read, and of its neighbours then as well.
+            reader.learned.lengths.extend(record.size for record in records)
         rows = sum(max(1, record.number_of_frames) for record in records)
-        for result in reader.read(to_read):
-            if isinstance(result, Skipped):
+        for result in reader.read(list(unread.values())) if not stop(len(known)) else ():
+            if isinstance(result, Record):
+                records.append(result)
+                rows += max(1, result.number_of_frames)
+                if rows > self.limits.rows:
+                    limit = counted(self.limits.rows, "frame")
+                    raise LimitError("series", f"{series} has more than {limit}, the limit of an index")
+            else:
                 skipped.append(result)
-                continue
-            records.append(result)
-            rows += max(1, result.number_of_frames)
-            if rows > self.limits.rows:
-                limit = counted(self.limits.rows, "frame")
-                raise LimitError("series", f"{series} has more than {limit}, the limit of an index")
-        if not records and reader.withheld is not None and all(item.transient for item in skipped):
-            # Nothing is known of the series: it may well hold images.
-            raise reader.withheld
-        if not records:
-            raise NoImageError(series, self.storage.url, _nothing_reason(skipped))
-        # Answers come in any order; the index must not depend on it.
-        records.sort(key=lambda record: record.name)
-        skipped.sort(key=lambda item: item.name)
-        whole = len(chosen) + len(named) == len(listing)
+            del unread[result.name]
+            if unread and stop(len(records) + len(skipped)):
+                break
+        return _Read(
+            # Answers come in any order; the index must not depend on it.
+            sorted(records, key=lambda record: record.name),
+            skipped,
+            list(unread.values()),
+            total - len(unread),
+            reader,
+        )
+
+    def _index(self, wish: _Wish, read: _Read, *, whole: bool = True) -> Index:
+        """The index of what was read; one that is not whole is of no listing."""
+        limited = wish.limit is not None and len(read.records) + len(read.skipped) < len(wish.listing)
         provenance = Provenance(
-            series=series,
+            series=wish.series,
             root=self.storage.url,
-            fingerprint=wish.fingerprint,
-            listed=len(listing),
-            limit=None if whole else wish.limit,
-            skipped=tuple(skipped),
+            fingerprint=wish.fingerprint if whole else "",
+            listed=len(wish.listing),
+            limit=wish.limit if limited else None,
+            skipped=tuple(sorted(read.skipped, key=lambda item: item.name)),
         )
-        source = "built" if cached is None else "updated"
-        index = Index(build(records, provenance))
-        return OpenedSeries(
-            series, self.storage, index, source, headers_read=len(to_read), in_hand=reader.in_hand
-        )
+        return Index(build(read.records, provenance))
+
+    def update(self, series: str, terms: UpdateTerms) -> Updated:
+        """Bring the index of a series to what is there now, as the only one who does so.
+
+        What has been read is kept, whatever comes of it, so that no header is read twice.
+
+        Args:
+            series: Its folder below the root.
+            terms: How far to go.
+
+        Raises:
+            IndexBusyError: Someone else is building the index, or has written it meanwhile.
+            LimitError: The series has too many objects.
+            StorageError: The storage or the cache fails; another try may mend that.
+        """
+        if self.cache is None:
+            raise IndexBusyError(series, self.storage.url, RETRY_AFTER_S)
+        try:
+            with self.cache.claim(series, self.storage.url, self.clock()) as claim:
+                return self._updated(series, terms, self.cache, claim)
+        except ObjectChangedError as error:
+            raise IndexBusyError(series, self.storage.url, RETRY_AFTER_S) from error
+
+    def _updated(self, series: str, terms: UpdateTerms, cache: IndexCache, claim: Claim) -> Updated:
+        """Read what is new, under a claim."""
+        kept = self._kept(series)
+        partial = cache.load_partial(series, self.storage.url)
+        wish = self._wish(series, None, refresh=False)
+        if wish is None:
+            terms.vanished()
+            cache.forget(series)
+            return Updated.REMOVED
+        earlier = [index for index in (kept.index, partial) if index is not None]
+        if self._fresh(wish, kept) is not None:
+            if partial is not None:
+                cache.forget_partial(series)
+            return Updated.UNCHANGED
+        if _has_vanished(earlier, wish):
+            # Before the index forgets them: who tries again after a crash must find them here.
+            terms.vanished()
+
+        read = self._read_in_time(wish, earlier, terms, claim)
+        if read.unread:
+            cache.save_partial(series, self._index(wish, read, whole=False))
+            return Updated.UNFINISHED
+        if not read.records:
+            return self._without_image(wish, read, partial)
+        index = self._index(wish, read)
+        try:
+            cache.save(series, index, kept.version)
+        except ObjectChangedError:
+            cache.save_partial(series, index)
+            raise
+        if partial is not None:
+            cache.forget_partial(series)
+        return Updated.UPDATED
+
+    def _read_in_time(self, wish: _Wish, earlier: Sequence[Index], terms: UpdateTerms, claim: Claim) -> _Read:
+        """What a series' objects say, as far as the time goes."""
+
+        def stop(objects: int) -> bool:
+            claim.renew(self.clock())
+            return terms.stop(objects)
+
+        read = self._read(wish, earlier, stop)
+        if terms.gives_up:
+            folder = f"{wish.series}/"
+            read.skipped += [_passed_over(info, folder, terms.gives_up) for info in read.unread]
+            read.unread.clear()
+        claim.renew(self.clock())
+        return read
+
+    def _without_image(self, wish: _Wish, read: _Read, partial: Index | None) -> Updated:
+        """Keep why nothing in a series can be shown, and no index, which would tell of what is not there."""
+        if all(item.transient for item in read.skipped) and read.withheld is not None:
+            if isinstance(read.withheld, AccessDeniedError):
+                return Updated.DENIED
+            raise read.withheld
+        if self.cache is not None:
+            if partial is None or partial.provenance.fingerprint != wish.fingerprint:
+                self.cache.save_partial(wish.series, self._index(wish, read))
+            self.cache.forget_index(wish.series)
+        return Updated.WITHOUT_IMAGE
+
+
+class Updated(Enum):
+    """What an update has come to."""
+
+    UPDATED = auto()
+    """The index was built, or brought up to date."""
+    UNCHANGED = auto()
+    """It was up to date."""
+    UNFINISHED = auto()
+    """There is more to read; what has been read is kept."""
+    REMOVED = auto()
+    """The series is gone, and its index with it."""
+    WITHOUT_IMAGE = auto()
+    """None of its objects is a readable DICOM instance; why is kept, and no index."""
+    DENIED = auto()
+    """None of its objects may be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateTerms:
+    """How far an update goes.
+
+    Attributes:
+        stop: Asked after each object, with how many are known: whether no more are to be read now.
+        vanished: Called before the index forgets an object that is gone, or is another one than it was.
+        gives_up: The reason to note of each object that was not read in time, so that it is not tried again
+            before it changes; empty to leave it to another update.
+    """
+
+    stop: Callable[[int], bool]
+    vanished: Callable[[], None]
+    gives_up: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +685,35 @@ class _Wish:
     refresh: bool
 
 
+@dataclass(slots=True)
+class _Read:
+    """What is known of a series' objects.
+
+    Attributes:
+        records: The instances, by name.
+        skipped: The objects that are none, or could not be read.
+        unread: The objects that were not read, because time was up.
+        headers: How many were read now.
+        reader: What read them.
+    """
+
+    records: list[Record]
+    skipped: list[Skipped]
+    unread: list[ObjectInfo]
+    headers: int
+    reader: HeaderReader
+
+    @property
+    def in_hand(self) -> InHand:
+        """What came with the headers and holds frames."""
+        return self.reader.in_hand
+
+    @property
+    def withheld(self) -> StorageError | None:
+        """The first error by which the storage withheld an object."""
+        return self.reader.withheld
+
+
 def _is_enough(index: Index, limit: int | None) -> bool:
     """Whether an index has what was asked for: one of a limited build only answers the same limit."""
     built_with = index.provenance.limit
@@ -466,25 +721,43 @@ def _is_enough(index: Index, limit: int | None) -> bool:
 
 
 def _still_true(
-    cached: Index | None, listing: Sequence[ObjectInfo], folder: str
+    earlier: Sequence[Index], listing: Sequence[ObjectInfo], folder: str
 ) -> tuple[list[Record], list[Skipped]]:
-    """What an earlier index says of objects that are still as they were."""
-    if cached is None:
-        return [], []
+    """What earlier indices say of objects that are still as they were."""
     now = {info.path.removeprefix(folder): info for info in listing}
 
-    def unchanged(name: str, size: int | None, version: str) -> bool:
-        info = now.get(name)
+    def unchanged(known: Record | Skipped) -> bool:
+        info = now.get(known.name)
         # A listing that gives no versions cannot vouch for an object.
         return (
-            info is not None and bool(info.version) and (info.version, info.size or size) == (version, size)
+            info is not None
+            and bool(info.version)
+            and (info.version, info.size or known.size) == (known.version, known.size)
         )
 
-    records = [r for r in cached.records() if unchanged(r.name, r.size, r.version)]
-    skipped = [
-        s for s in cached.provenance.skipped if not s.transient and unchanged(s.name, s.size, s.version)
-    ]
-    return records, skipped
+    records = {r.name: r for index in earlier for r in index.records() if unchanged(r)}
+    skipped = {
+        s.name: s for index in earlier for s in index.provenance.skipped if not s.transient and unchanged(s)
+    }
+    return list(records.values()), [s for s in skipped.values() if s.name not in records]
+
+
+def _has_vanished(earlier: Sequence[Index], wish: _Wish) -> bool:
+    """Whether an instance that earlier indices know is gone, or is another one than it was."""
+    folder = f"{wish.series}/"
+    now = {(info.path.removeprefix(folder), info.version) for info in wish.listing}
+    return any(not _objects(index) <= now for index in earlier)
+
+
+def _objects(index: Index) -> set[tuple[str, str]]:
+    """The instances that an index knows: names and versions."""
+    columns = index.table.select(["FileName", "ObjectVersion"]).to_pydict()
+    return set(zip(columns["FileName"], columns["ObjectVersion"], strict=True))
+
+
+def _passed_over(info: ObjectInfo, folder: str, reason: str) -> Skipped:
+    """An object that was not read."""
+    return Skipped(info.path.removeprefix(folder), reason, info.size, info.version)
 
 
 def _nothing_reason(skipped: Sequence[Skipped]) -> str:

@@ -119,6 +119,7 @@ class Settings:
         limits: What is refused.
         follow_links: Whether links may lead out of a root that is a local folder.
         region: Where S3 buckets lie, or None to ask AWS.
+        signed: Whether requests to S3 are signed where there are credentials.
     """
 
     cache_dir: Path
@@ -130,6 +131,7 @@ class Settings:
     limits: Limits = Limits()
     follow_links: bool = True
     region: str | None = None
+    signed: bool = True
 
     @classmethod
     def from_environment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -61,6 +62,10 @@ class Evaluator:
             if entry["Type"] == "CommaDelimitedList":
                 self._values[name] = self._values[name].split(",")
 
+    def __getitem__(self, name: str) -> Any:
+        """A parameter's value."""
+        return self._values[name]
+
     def value(self, node: Any) -> Any:
         """A node with every intrinsic function evaluated."""
         if isinstance(node, list):
@@ -91,6 +96,12 @@ class Evaluator:
     def _not(self, argument: list[Any]) -> bool:
         return not self.value(argument[0])
 
+    def _or(self, argument: list[Any]) -> bool:
+        return any(self.value(item) for item in argument)
+
+    def _contains(self, argument: list[Any]) -> bool:
+        return self.value(argument[1]) in self.value(argument[0])
+
     def _equals(self, argument: list[Any]) -> bool:
         left, right = (str(self.value(item)) for item in argument)
         return left == right
@@ -114,3 +125,61 @@ class Evaluator:
         text, names = argument if isinstance(argument, list) else (argument, {})
         own = {name: self.value(node) for name, node in names.items()}
         return re.sub(r"\$\{([^}]+)\}", lambda match: str(own.get(match[1], self._ref(match[1]))), text)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a template makes under parameters.
+
+    Attributes:
+        given: The parameters' values.
+        resources: By logical name, what is made: every intrinsic function evaluated, and functions with what
+            Globals gives them.
+        outputs: By name, their values.
+        accepted: Whether every rule of the template lets the parameters pass.
+    """
+
+    given: Evaluator
+    resources: dict[str, dict[str, Any]]
+    outputs: dict[str, Any]
+    accepted: bool
+
+    def of(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The resources of a type, by logical name: their properties."""
+        return {name: entry["Properties"] for name, entry in self.resources.items() if entry["Type"] == kind}
+
+
+def resolve(template: dict[str, Any], **parameters: str) -> Stack:
+    """Make a stack of a template."""
+    given = Evaluator(template, **parameters)
+    shared = template.get("Globals", {}).get("Function", {})
+    resources = {}
+    for name, entry in template["Resources"].items():
+        if "Condition" in entry and not given.condition(entry["Condition"]):
+            continue
+        if entry["Type"] == "AWS::Serverless::Function":
+            entry = {**entry, "Properties": _merged(shared, entry["Properties"])}  # noqa: PLW2901
+        resources[name] = given.value(entry)
+    outputs = {name: given.value(entry["Value"]) for name, entry in template["Outputs"].items()}
+    accepted = all(
+        given.value(assertion["Assert"])
+        for rule in template["Rules"].values()
+        if given.value(rule.get("RuleCondition", True))
+        for assertion in rule["Assertions"]
+    )
+    return Stack(given, resources, outputs, accepted)
+
+
+def _merged(shared: Any, own: Any) -> Any:
+    """SAM's Globals: mappings are joined, lists are put together, what else a function has is its own."""
+    if isinstance(shared, dict) and isinstance(own, dict) and not _is_intrinsic(own):
+        return {
+            name: _merged(shared.get(name), own.get(name, shared.get(name))) for name in {**shared, **own}
+        }
+    if isinstance(shared, list) and isinstance(own, list) and own is not shared:
+        return shared + own
+    return own
+
+
+def _is_intrinsic(node: dict[str, Any]) -> bool:
+    return len(node) == 1 and next(iter(node)).startswith(("Fn::", "Ref"))

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DICOM_BUCKET, DATA_BUCKET, SECRET_BUCKET = "dicom-bucket", "data-bucket", "secret-bucket"
+QUEUE_URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/objects"
 MACHINE_ARN = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:preview"
 
 
@@ -172,7 +173,7 @@ main(["-H", "127.0.0.1", "-p", sys.argv[2]])
 
 @contextmanager
 def step_functions(scratch: Path, s3: S3Server, lambda_url: str, definition: str) -> Iterator[str]:
-    """Run a state machine on moto; gives the address of its Step Functions."""
+    """Run a state machine and a queue on moto; gives the address of its Step Functions and its SQS."""
     port = servers.free_port()
     endpoints = {
         "s3": {
@@ -196,6 +197,7 @@ def step_functions(scratch: Path, s3: S3Server, lambda_url: str, definition: str
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/states",
         )
         assert made["stateMachineArn"] == MACHINE_ARN
+        client("sqs", endpoint, "admin").create_queue(QueueName=QUEUE_URL.rpartition("/")[2])
         yield endpoint
 
 
@@ -208,7 +210,7 @@ class Stack:
         functions: By logical name.
         url: The HTTP API.
         s3: The S3 server.
-        states: The address of Step Functions.
+        states: The address of Step Functions and of the queue of changes.
         logs: The folder of all sandboxes' output.
         evaluator: The template's values.
     """
@@ -280,6 +282,7 @@ def deployed(build: Path, **parameters: str) -> Iterator[Stack]:
             DicomBucketName=DICOM_BUCKET,
             DataBucket=DATA_BUCKET,
             BatchMachine=MACHINE_ARN,
+            ObjectsQueue=QUEUE_URL,
             **{"AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::StackName": "preview"},
             **parameters,
         )
@@ -320,8 +323,10 @@ def function_of(
     name: str,
     endpoints: Mapping[str, str],
     logs: Path,
+    *,
+    limit: int = 2,
 ) -> Function:
-    """A function as the template describes it."""
+    """A function as the template describes it, in as many sandboxes as the limit says."""
     shared = artefacts.template["Globals"]["Function"]
     own = artefacts.of_type("AWS::Serverless::Function")[name]
     properties = evaluator.value({**shared, **own})
@@ -358,6 +363,7 @@ def function_of(
         environment=environment,
         logs=logs,
         timeout_s=int(properties["Timeout"]),
+        limit=limit,
     )
 
 
@@ -404,7 +410,7 @@ def role_statements(
     resources = artefacts.template["Resources"]
     (role, _) = artefacts.of_type("AWS::Serverless::Function")[function]["Role"]["Fn::GetAtt"]
     properties = resources[role]["Properties"]
-    documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
+    documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
     documents += [
         resources[name]["Properties"]["PolicyDocument"]
         for name in evaluator.value(properties.get("ManagedPolicyArns", []))

@@ -1,4 +1,7 @@
-"""The state machine of batches: its structure, which no linter checks, and its ways through, on moto."""
+"""The state machine of batches: its structure, which no linter checks, and its ways through, on moto.
+
+What becomes of failures is simulated in tests/unit/aws/test_batch_states.py: moto takes them for successes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ MACHINE: dict[str, Any] = json.loads(TEXT)
 STATES = MACHINE["States"]
 ITEMS = STATES["Items"]
 TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
-TASKS["Item"] = ITEMS["ItemProcessor"]["States"]["Item"]
+CHILD: dict[str, Any] = ITEMS["ItemProcessor"]["States"]
+TASKS |= CHILD
 ACCOUNT = "123456789012"
 FILLED = {
     "LambdaInvoke": "arn:aws:states:::lambda:invoke",
@@ -80,14 +84,36 @@ def test_the_map_is_distributed_and_bounded() -> None:
     assert ITEMS["ResultWriter"]["Resource"] == "${S3PutObject}"
     assert "batches/{}/results" in ITEMS["ResultWriter"]["Parameters"]["Prefix.$"]
     assert ITEMS["ItemProcessor"]["StartAt"] == "Item"
-    assert TASKS["Item"]["End"] is True
+    assert [state["End"] for state in CHILD.values()] == [True, True]
+
+
+def test_a_child_gives_up_and_does_not_fail() -> None:
+    """Whatever a series' last try ends with leads to its outcome, which the same function writes."""
+    catcher = {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "GiveUp"}
+    assert CHILD["Item"]["Catch"] == [catcher]
+    assert CHILD["GiveUp"]["Parameters"] == CHILD["Item"]["Parameters"]
+    assert "Catch" not in CHILD["GiveUp"]
+
+
+def parsed(module: str) -> ast.Module:
+    """A module of the package, which need not be installed here."""
+    return ast.parse((PROJECT / "shared" / "dicom_series_preview" / module).read_text(encoding="utf-8"))
+
+
+def names_in(module: str, variable: str) -> set[str]:
+    """The names in a tuple of a module."""
+    (value,) = (
+        node.value
+        for node in parsed(module).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == variable
+    )
+    return {entry.id for entry in value.elts}
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_passing_faults_are_retried_and_others_are_not(name: str) -> None:
     """Each step retries with backoff and full jitter what may pass, and nothing that is the data's fault."""
-    errors = ast.parse((PROJECT / "shared/dicom_series_preview/errors.py").read_text(encoding="utf-8"))
-    ours = {node.name for node in errors.body if isinstance(node, ast.ClassDef)}
+    ours = {node.name for node in parsed("errors.py").body if isinstance(node, ast.ClassDef)}
     retried = set()
     for retrier in TASKS[name]["Retry"]:
         assert retrier["BackoffRate"] > 1
@@ -96,7 +122,7 @@ def test_passing_faults_are_retried_and_others_are_not(name: str) -> None:
         assert retrier["MaxAttempts"] >= 1
         retried |= set(retrier["ErrorEquals"])
     assert "Lambda.TooManyRequestsException" in retried
-    assert retried & ours == {"StorageUnavailableError", "ObjectChangedError", "IndexBusyError"}
+    assert retried & ours == names_in("aws/batch.py", "RETRIED")
     assert not retried & {"States.ALL", "States.TaskFailed", "Lambda.Unknown.All"}
     assert {error for error in retried if "." not in error} <= ours
     assert TASKS[name]["TimeoutSeconds"] <= 900
@@ -124,11 +150,16 @@ class Machine:
             name="machine", definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/any"
         )["stateMachineArn"]
 
-    def invoke(self, function_name: str, body: str) -> bytes:
+    def invoke(self, function_name: str, body: str, headers: dict[str, str]) -> bytes:
         """Answer in Lambda's place."""
         name, payload = function_name.rsplit(":", 1)[1], json.loads(body)
         self.called.append((name, payload))
-        return json.dumps(self.functions[name](payload)).encode()
+        try:
+            answer = self.functions[name](payload)
+        except ValueError as error:
+            headers["x-amz-function-error"] = "Unhandled"
+            answer = {"errorType": type(error).__name__, "errorMessage": ""}
+        return json.dumps(answer).encode()
 
     def run(self) -> dict[str, Any]:
         """Run a batch to its end."""
@@ -150,15 +181,16 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
         monkeypatch.setenv(name, "testing")
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
         made = Machine()
-        # moto would start a container. It gives the backend, the name, a qualifier, the body and headers.
-        monkeypatch.setattr(LambdaBackend, "invoke", lambda *given: made.invoke(given[1], given[3]))
+        # moto would start a container. It gives the backend, the name, a qualifier, the body and headers,
+        # those of the request and those of the answer.
+        monkeypatch.setattr(LambdaBackend, "invoke", lambda *given: made.invoke(given[1], given[3], given[5]))
         made.s3.put_object(
             Bucket="data", Key="batches/b1/items.json", Body=b'[{"s": "x"}, {"s": "y"}, {"s": "z"}]'
         )
         made.functions = {
             "prepare": lambda _: {"key": "batches/b1/items.json", "count": 3},
             "item": lambda payload: {"done": payload["item"]["s"]},
-            "summary": lambda _: {"key": "batches/b1/summary.json"},
+            "summary": lambda _: {"ok": 3, "error": None},
         }
         yield made
 
@@ -173,7 +205,7 @@ def test_a_batch_goes_through(machine: Machine) -> None:
     answer = machine.run()
     assert (answer["status"], json.loads(answer["output"])) == (
         "SUCCEEDED",
-        {"summary": {"key": "batches/b1/summary.json"}},
+        {"summary": {"ok": 3, "error": None}},
     )
     assert machine.called[0] == ("prepare", {"batch": "b1"})
     items = [payload for name, payload in machine.called if name == "item"]
@@ -194,9 +226,33 @@ def test_a_batch_without_series_is_summed_up(machine: Machine) -> None:
 
 
 def test_a_failed_batch_is_summed_up_and_fails(machine: Machine) -> None:
-    """A list that cannot be read: the summary hears why, and the execution fails with it."""
+    """A list that cannot be read: the summary hears why, and the execution fails with what it says."""
     machine.functions["prepare"] = lambda _: {"key": "batches/b1/missing.json", "count": 3}
+    machine.functions["summary"] = lambda given: {"error": given["error"]["Error"]}
     answer = machine.run()
     assert names(machine) == ["prepare", "summary"]
     assert machine.called[-1][1]["error"]["Cause"]
-    assert (answer["status"], answer["error"]) == ("FAILED", "BatchFailed")
+    assert (answer["status"], answer["error"]) == ("FAILED", machine.called[-1][1]["error"]["Error"])
+
+
+def test_a_batch_that_its_summary_fails(machine: Machine) -> None:
+    """When too many series have failed, after all were tried, the summary says so and the execution fails."""
+    machine.functions["summary"] = lambda _: {"error": "TooManyFailed"}
+    answer = machine.run()
+    assert names(machine).count("item") == 3
+    assert (answer["status"], answer["error"]) == ("FAILED", "TooManyFailed")
+
+
+def test_a_series_whose_function_dies_is_given_up(machine: Machine) -> None:
+    """The function hears of the error by which its last try ended, and the batch goes on."""
+
+    def item(payload: Any) -> Any:
+        if payload["item"]["s"] == "y" and "error" not in payload:
+            raise ValueError
+        return payload
+
+    machine.functions["item"] = item
+    assert machine.run()["status"] == "SUCCEEDED"
+    (given_up,) = [payload for name, payload in machine.called if name == "item" and "error" in payload]
+    assert (given_up["item"], given_up["batch"]) == ({"s": "y"}, "b1")
+    assert given_up["error"]["Error"] == "ValueError"

@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "PREVIEW_SERIES_DEPTH": "1",
     "PREVIEW_TRACING": "true",
     "PREVIEW_BATCH_STATE_MACHINE": "arn:aws:states:eu-central-1:123456789012:stateMachine:machine",
+    "PREVIEW_UPDATES_QUEUE": "https://sqs.eu-central-1.amazonaws.com/123456789012/objects",
     "POWERTOOLS_SERVICE_NAME": "stack",
     "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",
     "POWERTOOLS_LOG_LEVEL": "INFO",
@@ -247,6 +248,11 @@ class TestBuiltLayers:
     def test_every_function_starts(self, run: Callable[..., str], function: str) -> None:
         """A function's module loads with what the template tells it, tracing included."""
         run(FUNCTION, str(PROJECT / "functions" / function / "app.py"), environment=ENVIRONMENT)
+
+    def test_it_says_what_it_was_built_for(self, run: Callable[..., str]) -> None:
+        """The layers name their processor, by which a function on another one tells what is wrong."""
+        said = run("import dicom_series_preview_built_for as layers; print(layers.MACHINE)")
+        assert said.strip() == os.uname().machine
 
     def test_every_codec_family_decodes(self, run: Callable[..., str]) -> None:
         """A frame of each family comes out as it went in, and no decoder that the product has is missing."""

@@ -35,11 +35,15 @@ class Archive:
     Attributes:
         roots: By alias, the roots' URLs.
         machine: The ARN of the state machine of batches.
+        queue: The URL of the queue of changes.
         s3: A client.
+        sqs: Another.
     """
 
     roots: dict[str, str]
     s3: Any = field(repr=False)
+    sqs: Any = field(repr=False)
+    queue: str
     machine: str = MACHINE
 
     def put(self, objects: Mapping[str, bytes], bucket: str = BUCKET) -> None:
@@ -61,6 +65,12 @@ class Archive:
             return self.s3.get_object(Bucket=DATA, Key=path)["Body"].read()
         except self.s3.exceptions.NoSuchKey:
             return None
+
+    def waiting(self) -> int:
+        """How many rechecks are in the queue of changes and come later."""
+        name = "ApproximateNumberOfMessagesDelayed"
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=[name])
+        return int(answer["Attributes"][name])
 
     def claim(self, series: str) -> None:
         """Let a series be as it is while someone builds its index for the first time."""
@@ -118,7 +128,7 @@ def _undecodable(folder: str) -> dict[str, bytes]:
 @contextmanager
 def provided(moto: servers.Moto) -> Iterator[Archive]:
     """Write all of it."""
-    s3, states = moto.client("s3"), moto.client("stepfunctions")
+    s3, sqs, states = moto.client("s3"), moto.client("sqs"), moto.client("stepfunctions")
     with servers.ScriptedServer([servers.Answer(403)]) as closed:
         made = Archive(
             {
@@ -127,6 +137,8 @@ def provided(moto: servers.Moto) -> Iterator[Archive]:
                 "closed": f"{closed.url}/private",
             },
             s3,
+            sqs,
+            sqs.create_queue(QueueName="objects")["QueueUrl"],
         )
         for bucket in (BUCKET, OTHER, DATA):
             s3.create_bucket(Bucket=bucket)
@@ -135,12 +147,14 @@ def provided(moto: servers.Moto) -> Iterator[Archive]:
         made.put(_cut_off("one-slice-cut-off") | _noise("noise") | _undecodable("undecodable"))
         made.put({"reports-only/1.dcm": make_dicom.encode(make_dicom.report(1, **synthetic.PATIENT))})
         made.put({"file-in-the-root.dcm": b"in no series"} | slices("being-indexed"))
+        made.put({"manifests/wanted.csv": f"series\n{SERIES}\n".encode()})
         made.put(slices("archive/1.2.840.99.1"), OTHER)
+        moto.configure({"stepfunctions": {"execute_state_machine": True}})
         states.create_state_machine(
             name="previews",
             definition='{"StartAt": "S", "States": {"S": {"Type": "Wait", "Seconds": 999, "End": true}}}',
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/any",
         )
         yield made
-        s3.close()
-        states.close()
+        for client in (s3, sqs, states):
+            client.close()

@@ -7,12 +7,16 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import archive
+import lambdas
 import pyarrow.parquet as pq
 import pytest
 from lambdas import event
 from PIL import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from lambdas import Function
 
     import servers
@@ -35,10 +39,33 @@ def kept(provided: archive.Archive, path: str) -> Any:
 # --- starting a batch
 
 
+@pytest.fixture
+def states(moto: servers.Moto) -> Iterator[Any]:
+    """A client of Step Functions."""
+    client = moto.client("stepfunctions")
+    yield client
+    client.close()
+
+
+def execution(batch: str) -> str:
+    """The ARN of a batch's execution."""
+    return f"{archive.MACHINE.replace('stateMachine', 'execution')}:{batch}"
+
+
+def started(states: Any, batch: str) -> str:
+    """Start a batch's execution, of which nothing is kept."""
+    states.start_execution(stateMachineArn=archive.MACHINE, name=batch, input="{}")
+    return batch
+
+
+def problem(answer: dict[str, Any]) -> tuple[int, str]:
+    """The status and kind of a problem."""
+    assert answer["headers"]["Content-Type"] == "application/problem+json"
+    return answer["statusCode"], json.loads(answer["body"])["type"].rpartition(":")[2]
+
+
 @pytest.mark.parametrize("name", ["batch-post-202", "batch-post-202-encoded-body"])
-def test_start(
-    functions: dict[str, Function], provided: archive.Archive, moto: servers.Moto, name: str
-) -> None:
+def test_start(functions: dict[str, Function], provided: archive.Archive, states: Any, name: str) -> None:
     """A batch is answered with where to ask for it; its request is kept, and an execution knows its ID."""
     answer = functions["batch_api"](name).answer
     document = json.loads(answer["body"])
@@ -46,16 +73,75 @@ def test_start(
     assert answer["statusCode"] == 202
     assert answer["headers"]["Location"] == document["location"] == f"/batches/{uuid.UUID(batch)}"
     assert kept(provided, f"batches/{batch}/request.json")
-    states = moto.client("stepfunctions")
-    execution = states.describe_execution(
-        executionArn=f"{archive.MACHINE.replace('stateMachine', 'execution')}:{batch}"
-    )
-    states.close()
-    assert json.loads(execution["input"]) == {"batch": batch}
+    assert json.loads(states.describe_execution(executionArn=execution(batch))["input"])["batch"] == batch
     asked = copy.deepcopy(event("batch-get-200"))
     asked["rawPath"] = asked["requestContext"]["http"]["path"] = document["location"]
     status = json.loads(functions["batch_api"](asked).answer["body"])
-    assert status == {"batch": batch, "status": "RUNNING", "summary": None}
+    assert (status["batch"], status["status"], status["summary"]) == (batch, "RUNNING", None)
+    states.stop_execution(executionArn=execution(batch))
+
+
+def test_start_once(functions: dict[str, Function], states: Any) -> None:
+    """With an idempotency key a request starts one batch, however often it comes; another request none."""
+    first = functions["batch_api"]("batch-post-202-key").answer
+    again = functions["batch_api"]("batch-post-202-key").answer
+    assert (first["statusCode"], again["statusCode"]) == (202, 200)
+    assert first["body"] == again["body"]
+    other = functions["batch_api"]("batch-post-422-key-reused").answer
+    assert problem(other) == (422, "idempotency-key-reused")
+    states.stop_execution(executionArn=execution(json.loads(first["body"])["batch"]))
+
+
+def test_start_with_a_manifest_that_is_not_there(
+    functions: dict[str, Function], provided: archive.Archive
+) -> None:
+    """A manifest that cannot be read is told at once, and nothing is kept of the request."""
+    before = provided.s3.list_objects_v2(Bucket=archive.DATA, Prefix="batches/")["KeyCount"]
+    answer = functions["batch_api"]("batch-post-400-manifest").answer
+    assert wrong(answer) == ["manifest"]
+    assert "cannot be read: not found" in answer["body"]
+    assert provided.s3.list_objects_v2(Bucket=archive.DATA, Prefix="batches/")["KeyCount"] == before
+
+
+def test_start_what_still_runs(
+    functions: dict[str, Function], provided: archive.Archive, states: Any
+) -> None:
+    """A batch is done again when it has ended."""
+    earlier = json.loads(event("batch-post-409-running")["body"])["rerun"]
+    provided.keep(f"batches/{earlier}/request.json", {"series": ["a"]})
+    started(states, earlier)
+    assert problem(functions["batch_api"]("batch-post-409-running").answer) == (409, "batch-running")
+    states.stop_execution(executionArn=execution(earlier))
+
+
+def test_start_too_many(
+    environment: dict[str, str], provided: archive.Archive, states: Any, tmp_path: Path
+) -> None:
+    """As many batches as the deployment allows run at once; the next has to wait, and is told so."""
+    batch = started(states, str(uuid.uuid4()))
+    provided.keep("batches/running/0.json", {"batch": batch, "at": 0})
+    with lambdas.started(
+        "batch_api", {**environment, "PREVIEW_BATCHES_AT_ONCE": "1"}, tmp_path / "log"
+    ) as function:
+        answer = function("batch-post-429-too-many").answer
+        assert problem(answer) == (429, "too-many-batches")
+        assert int(answer["headers"]["Retry-After"]) > 0
+        states.stop_execution(executionArn=execution(batch))
+        answer = function("batch-post-429-too-many").answer
+        assert answer["statusCode"] == 202
+    states.stop_execution(executionArn=execution(json.loads(answer["body"])["batch"]))
+
+
+def test_start_without_step_functions(
+    environment: dict[str, str], provided: archive.Archive, tmp_path: Path
+) -> None:
+    """Where no batch can be started now, the answer says when to ask again."""
+    assert provided.machine in environment["PREVIEW_BATCH_STATE_MACHINE"]
+    gone = {**environment, "PREVIEW_BATCH_STATE_MACHINE": f"{provided.machine}-gone"}
+    with lambdas.started("batch_api", gone, tmp_path / "log") as function:
+        answer = function("batch-post-202").answer
+    assert problem(answer) == (503, "batches-unavailable")
+    assert int(answer["headers"]["Retry-After"]) > 0
 
 
 def wrong(answer: dict[str, Any]) -> list[str]:
@@ -78,31 +164,32 @@ def test_start_what_is_wrong(functions: dict[str, Function], provided: archive.A
 # --- how a batch stands
 
 
-def test_status(functions: dict[str, Function], provided: archive.Archive, moto: servers.Moto) -> None:
+def test_status(functions: dict[str, Function], provided: archive.Archive, states: Any) -> None:
     """A batch tells its execution's status, and its summary once there is one."""
-    batch = event("batch-get-200")["pathParameters"]["id"]
-    states = moto.client("stepfunctions")
-    states.start_execution(stateMachineArn=archive.MACHINE, name=batch, input="{}")
-    states.stop_execution(executionArn=f"{archive.MACHINE.replace('stateMachine', 'execution')}:{batch}")
-    states.close()
-    provided.keep(f"batches/{batch}/summary.json", {"batch": batch, "ok": 3})
+    batch = started(states, event("batch-get-200")["pathParameters"]["id"])
+    states.stop_execution(executionArn=execution(batch))
+    provided.keep(f"batches/{batch}/summary.json", {"batch": batch, "ok": 3, "error": None})
     answer = functions["batch_api"]("batch-get-200").answer
     assert answer["statusCode"] == 200
     assert answer["headers"]["Cache-Control"] == "no-store"
-    assert json.loads(answer["body"]) == {
-        "batch": batch,
-        "status": "ABORTED",
-        "summary": {"batch": batch, "ok": 3},
-    }
+    document = json.loads(answer["body"])
+    assert (document["batch"], document["status"], document["summary"]["ok"]) == (batch, "ABORTED", 3)
+    assert document["ended"] >= document["started"]
+
+
+def test_cancel(functions: dict[str, Function], states: Any) -> None:
+    """A batch is stopped once, and one that has ended stays as it is."""
+    batch = started(states, event("batch-delete-202")["pathParameters"]["id"])
+    answer = functions["batch_api"]("batch-delete-202").answer
+    assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (202, "ABORTED")
+    assert states.describe_execution(executionArn=execution(batch))["status"] == "ABORTED"
+    assert functions["batch_api"]("batch-delete-202").answer["statusCode"] == 200
+    assert problem(functions["batch_api"]("batch-delete-404").answer) == (404, "no-such-batch")
 
 
 def test_no_such_batch(functions: dict[str, Function]) -> None:
     """A batch that never was is a 404, and what is no identifier a 400."""
-    answer = functions["batch_api"]("batch-get-404").answer
-    assert (answer["statusCode"], json.loads(answer["body"])["type"]) == (
-        404,
-        "urn:dicom-series-preview:problem:no-such-batch",
-    )
+    assert problem(functions["batch_api"]("batch-get-404").answer) == (404, "no-such-batch")
     assert wrong(functions["batch_api"]("batch-get-400").answer) == ["batch"]
 
 
@@ -166,25 +253,27 @@ def test_prepare_prefix(functions: dict[str, Function], provided: archive.Archiv
 
 
 def test_prepare_rerun(functions: dict[str, Function], provided: archive.Archive) -> None:
-    """Again is done only what did not succeed, failed or missing, as it was asked for."""
+    """Again is done only what may come to something else, failed or missing, as it was asked for."""
     earlier = f"{archive.BATCH}40"
-    items = [{"root": "other", "series": name, "mosaic": {"stack": ["1"]}} for name in "abc"]
+    items = [{"root": "other", "series": name, "mosaic": {"stack": ["1"]}} for name in "abcd"]
     provided.keep(f"batches/{earlier}/items.json", items)
     provided.keep(f"batches/{earlier}/outcomes/aa/1.json", {"series": "a", "status": "ok"})
-    provided.keep(
-        f"batches/{earlier}/outcomes/bb/2.json", {"series": "b", "status": "failed", "error": "NoImageError"}
-    )
-    assert prepare(functions, provided, "batch-prepare-rerun", {"rerun": earlier}) == items[1:]
+    none = {"series": "b", "status": "no-preview", "error": "NoImageError"}
+    provided.keep(f"batches/{earlier}/outcomes/bb/2.json", none)
+    died = {"series": "c", "status": "failed", "error": "Sandbox.Timedout"}
+    provided.keep(f"batches/{earlier}/outcomes/cc/3.json", died)
+    assert prepare(functions, provided, "batch-prepare-rerun", {"rerun": earlier}) == items[2:]
 
 
 def test_prepare_failed(functions: dict[str, Function], provided: archive.Archive) -> None:
-    """A manifest that is not there fails the step with its type, and with no name of it in Lambda's log."""
-    provided.keep(
-        f"{folder_of('batch-prepare-failed')}/request.json",
-        {"manifest": f"s3://{archive.BUCKET}/manifests/of-somebody.csv"},
-    )
+    """A manifest that is not there fails the step with its type; the reason is kept for the summary."""
+    folder = folder_of("batch-prepare-failed")
+    manifest = f"s3://{archive.BUCKET}/manifests/of-somebody.csv"
+    provided.keep(f"{folder}/request.json", {"manifest": manifest})
     outcome = functions["batch_prepare"]("batch-prepare-failed")
-    assert outcome.document == {"error": "ObjectNotFoundError", "message": "ObjectNotFoundError"}
+    assert outcome.document == {"error": "RequestError", "message": "RequestError"}
+    assert "of-somebody" not in outcome.said
+    assert kept(provided, f"{folder}/failure.json")["reason"] == "manifest: cannot be read: not found"
 
 
 # --- items
@@ -211,23 +300,38 @@ def test_item_ok(functions: dict[str, Function], provided: archive.Archive) -> N
     assert metrics["StorageBytes"] == document["bytes"] > 0
 
 
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [("batch-item-failed", "SeriesNotFoundError"), ("batch-item-transient", "IndexBusyError")],
-)
-def test_item_failed(
-    functions: dict[str, Function], provided: archive.Archive, name: str, error: str
-) -> None:
-    """A failed item writes why, and raises what the map's retries go by and Lambda's log may hold."""
-    provided.claim("being-indexed")
-    outcome = functions["batch_item"](name)
-    series = event(name)["item"]["series"]
-    assert outcome.document == {"error": error, "message": error}
-    written = outcomes(provided, name)[series]
-    assert (written["status"], written["error"]) == ("failed", error)
-    assert written["reason"]
+def test_item_without_a_preview(functions: dict[str, Function], provided: archive.Archive) -> None:
+    """A series that cannot have a preview is an outcome like another: its step succeeds, and counts it."""
+    outcome = functions["batch_item"]("batch-item-no-preview")
+    series = event("batch-item-no-preview")["item"]["series"]
+    written = outcomes(provided, "batch-item-no-preview")[series]
+    assert outcome.answer == written
+    assert (written["status"], written["error"]) == ("no-preview", "SeriesNotFoundError")
+    assert "no such series" in written["reason"]
     assert "picture" not in written
-    assert outcome.metrics[f"Failed{error}"] == 1
+    assert outcome.metrics["SeriesWithoutPreview"] == 1
+    assert series not in outcome.said
+
+
+def test_item_transient(functions: dict[str, Function], provided: archive.Archive) -> None:
+    """What may pass is written too, and raised by the type that the map's retries go by, without a name."""
+    provided.claim("being-indexed")
+    outcome = functions["batch_item"]("batch-item-transient")
+    assert outcome.document == {"error": "IndexBusyError", "message": "IndexBusyError"}
+    written = outcomes(provided, "batch-item-transient")["being-indexed"]
+    assert (written["status"], written["error"]) == ("failed", "IndexBusyError")
+    assert outcome.metrics["FailedIndexBusyError"] == 1
+    assert "being-indexed" not in outcome.said
+
+
+def test_item_given_up(functions: dict[str, Function], provided: archive.Archive) -> None:
+    """After the last try of a series whose function has died its outcome says how it died."""
+    outcome = functions["batch_item"]("batch-item-gave-up")
+    series = event("batch-item-gave-up")["item"]["series"]
+    written = outcomes(provided, "batch-item-gave-up")[series]
+    assert outcome.answer == written
+    assert (written["status"], written["error"]) == ("failed", "Sandbox.Timedout")
+    assert outcome.metrics["SeriesFailed"] == 1
     assert series not in outcome.said
 
 
@@ -235,7 +339,7 @@ def test_an_item_that_is_tried_again(functions: dict[str, Function], provided: a
     """The outcome of the last try is the one that stays."""
     again = copy.deepcopy(event("batch-item-ok"))
     again["item"]["series"] = "tried-again"
-    assert functions["batch_item"](again).document["error"] == "SeriesNotFoundError"
+    assert functions["batch_item"](again).answer["error"] == "SeriesNotFoundError"
     provided.put(archive.slices("tried-again"))
     assert functions["batch_item"](again).answer["status"] == "ok"
     assert outcomes(provided, "batch-item-ok")["tried-again"]["status"] == "ok"
@@ -244,46 +348,62 @@ def test_an_item_that_is_tried_again(functions: dict[str, Function], provided: a
 # --- summary
 
 
+def finished(provided: archive.Archive, name: str, statuses: str) -> str:
+    """A batch of series that came to what the letters of their statuses say; its folder."""
+    folder = folder_of(name)
+    provided.keep(f"{folder}/items.json", [{**NEVER, "series": f"s{i}"} for i in range(len(statuses))])
+    for i, letter in enumerate(statuses):
+        done = {"requests": 5, "bytes": 700, "milliseconds": 30, "slices": 4, "picture": "p.webp"}
+        outcome = {
+            "k": {"status": "ok", **done},
+            "n": {"status": "no-preview", "error": "NoImageError", "reason": "none"},
+            "f": {"status": "failed", "error": "Sandbox.Timedout", "reason": "died"},
+        }.get(letter)
+        if outcome is not None:
+            provided.keep(f"{folder}/outcomes/aa/{i}.json", {"series": f"s{i}", "root": "default", **outcome})
+    return folder
+
+
 def test_summary(functions: dict[str, Function], provided: archive.Archive) -> None:
-    """The summary counts what was done, what failed and why, and what has no outcome."""
-    folder = folder_of("batch-summary-done")
-    done = {"requests": 5, "bytes": 700, "milliseconds": 30, "slices": 4, "picture": "p.webp"}
-    provided.keep(f"{folder}/items.json", [{**NEVER, "series": name} for name in ("a", "b", "c")])
-    provided.keep(f"{folder}/outcomes/aa/1.json", {"series": "a", "root": "default", "status": "ok", **done})
-    failure = {
-        "series": "b",
-        "root": "default",
-        "status": "failed",
-        "error": "NoImageError",
-        "reason": "none",
-    }
-    provided.keep(f"{folder}/outcomes/bb/2.json", failure)
-    summary = functions["batch_summary"]("batch-summary-done").answer
-    assert summary == kept(provided, f"{folder}/summary.json")
-    assert summary == {
-        "batch": event("batch-summary-done")["batch"],
-        "items": 3,
-        "ok": 1,
-        "failed": 1,
-        "missing": 1,
-        "reasons": {"NoImageError": 1},
-        "requests": 5,
-        "bytes": 700,
-        "milliseconds": 30,
+    """The summary counts what was done, what cannot be, what failed and why, and what has no outcome."""
+    folder = finished(provided, "batch-summary-done", "kkkkkkkknnf" + "k" * 10 + "-")
+    answer = functions["batch_summary"]("batch-summary-done").answer
+    batch = event("batch-summary-done")["batch"]
+    counts = {"items": 22, "ok": 18, "no_preview": 2, "failed": 1, "missing": 1}
+    assert answer == {"batch": batch, **counts, "error": None}
+    assert kept(provided, f"{folder}/summary.json") == {
+        "batch": batch,
+        **counts,
+        "reasons": {"NoImageError": 2, "Sandbox.Timedout": 1},
+        "requests": 90,
+        "bytes": 12600,
+        "milliseconds": 540,
         "error": None,
         "outcomes": f"{folder}/outcomes.parquet",
     }
-    rows = pq.read_table(io.BytesIO(provided.kept(summary["outcomes"]))).to_pylist()
-    assert [(row["series"], row["status"], row["error"]) for row in rows] == [
-        ("a", "ok", None),
-        ("b", "failed", "NoImageError"),
-        ("c", "missing", None),
-    ]
-    assert (rows[0]["slices"], rows[1]["reason"], rows[2]["root"]) == (4, "none", "default")
+    rows = pq.read_table(io.BytesIO(provided.kept(f"{folder}/outcomes.parquet"))).to_pylist()
+    told = {row["series"]: (row["status"], row["error"], row["reason"], row["slices"]) for row in rows}
+    assert told["s0"] == ("ok", None, None, 4)
+    assert told["s8"] == ("no-preview", "NoImageError", "none", None)
+    assert told["s10"] == ("failed", "Sandbox.Timedout", "died", None)
+    assert told["s21"] == ("missing", None, "no outcome was written", None)
+
+
+def test_summary_of_too_many_failures(functions: dict[str, Function], provided: archive.Archive) -> None:
+    """More failures than are tolerated fail the batch; the machine hears the kind, the summary tells more."""
+    folder = finished(provided, "batch-summary-too-many-failed", "knf")
+    answer = functions["batch_summary"]("batch-summary-too-many-failed").answer
+    assert (answer["error"], answer["failed"]) == ("TooManyFailed", 1)
+    assert "1 of 3 series" in kept(provided, f"{folder}/summary.json")["error"]["reason"]
 
 
 def test_summary_of_a_batch_that_failed(functions: dict[str, Function], provided: archive.Archive) -> None:
-    """A batch that failed before it had items says so in its summary."""
-    summary = functions["batch_summary"]("batch-summary-error").answer
-    assert (summary["error"], summary["items"], summary["missing"]) == ("RequestError", 0, 0)
+    """A batch that failed before it had items says so, and why, in its summary."""
+    folder = folder_of("batch-summary-error")
+    told = {"error": "RequestError", "reason": "manifest: names no series"}
+    provided.keep(f"{folder}/failure.json", told)
+    answer = functions["batch_summary"]("batch-summary-error").answer
+    assert (answer["error"], answer["items"], answer["missing"]) == ("RequestError", 0, 0)
+    summary = kept(provided, f"{folder}/summary.json")
+    assert summary["error"] == told
     assert pq.read_table(io.BytesIO(provided.kept(summary["outcomes"]))).num_rows == 0

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from lambdas import event
 
+from dicom_series_preview.http import Renders
 from dicom_series_preview.names import index_folder, index_path
+from dicom_series_preview.storage import MemoryStorage
 
 if TYPE_CHECKING:
     from lambdas import Function
@@ -65,9 +67,36 @@ def test_removed(updates: Function, provided: archive.Archive) -> None:
     provided.remove("leaving/0.dcm")
     assert counts(updates("updates-removed")) == {"Messages": 2, "IndicesUpdated": 1}
     assert indexed(provided, "leaving") == ["1.dcm"]
+    folder = Renders(MemoryStorage()).folder_of(f"s3://{archive.BUCKET}", "leaving")
+    provided.put({f"{folder}/picture.webp": b"a picture"}, archive.DATA)
     provided.remove("leaving/1.dcm")
-    assert counts(updates("updates-removed")) == {"Messages": 2, "IndicesRemoved": 1}
+    before = provided.waiting()
+    outcome = counts(updates("updates-removed"))
+    assert outcome == {"Messages": 2, "IndicesRemoved": 1, "PicturesErased": 1}
     assert indexed(provided, "leaving") is None
+    assert provided.kept(f"{folder}/picture.webp") is None
+    # A quarter of an hour later it is looked at again.
+    assert provided.waiting() == before + 1
+
+
+def test_busy(updates: Function, provided: archive.Archive) -> None:
+    """A series that someone else is indexing is left to them, and is looked at again later."""
+    provided.put(archive.slices("arriving", 3))
+    provided.claim("arriving")
+    before = provided.waiting()
+    outcome = updates("updates-created")
+    assert outcome.answer == ALL_WELL
+    assert counts(outcome) == {"Messages": 2, "SeriesBusy": 1}
+    assert provided.waiting() == before + 1
+
+
+def test_recheck(updates: Function, provided: archive.Archive) -> None:
+    """Our own messages look at a series as S3's events do."""
+    provided.put(archive.slices("arriving-late", 1))
+    outcome = updates("updates-recheck")
+    assert outcome.answer == ALL_WELL
+    assert counts(outcome) == {"Messages": 1, "IndicesUpdated": 1}
+    assert indexed(provided, "arriving-late") == ["0.dcm"]
 
 
 def test_eventbridge(updates: Function, provided: archive.Archive) -> None:

@@ -5,6 +5,8 @@ A function imports only what its own event needs: the others' imports would be p
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.discreet import texts_withheld
@@ -38,6 +40,7 @@ def http_handler(resource: str) -> Handler:
     Args:
         resource: The resource, as the path has it or as its function's folder does, with underscores.
     """
+    _check_processor()
     from dicom_series_preview.aws.http_door import handler_of  # noqa: PLC0415 - see the module
 
     return _guarded(lambda: handler_of(resource.replace("_", "-")))
@@ -45,13 +48,15 @@ def http_handler(resource: str) -> Handler:
 
 def sqs_handler() -> Handler:
     """S3 events through SQS: the indices of the series that they touch."""
+    _check_processor()
     from dicom_series_preview.aws.sqs_door import handler_of  # noqa: PLC0415 - see the module
 
     return _guarded(handler_of)
 
 
 def batch_api_handler() -> Handler:
-    """`POST /batches` and `GET /batches/{id}`."""
+    """`POST /batches`, and `GET` and `DELETE /batches/{id}`."""
+    _check_processor()
     from dicom_series_preview.aws.batch_door import api_handler  # noqa: PLC0415 - see the module
 
     return _guarded(api_handler)
@@ -59,6 +64,7 @@ def batch_api_handler() -> Handler:
 
 def batch_prepare_handler() -> Handler:
     """A batch's first step."""
+    _check_processor()
     from dicom_series_preview.aws.batch_door import prepare_handler  # noqa: PLC0415 - see the module
 
     return _guarded(prepare_handler)
@@ -66,6 +72,7 @@ def batch_prepare_handler() -> Handler:
 
 def batch_item_handler() -> Handler:
     """A batch's step for one series."""
+    _check_processor()
     from dicom_series_preview.aws.batch_door import item_handler  # noqa: PLC0415 - see the module
 
     return _guarded(item_handler)
@@ -73,6 +80,27 @@ def batch_item_handler() -> Handler:
 
 def batch_summary_handler() -> Handler:
     """A batch's last step."""
+    _check_processor()
     from dicom_series_preview.aws.batch_door import summary_handler  # noqa: PLC0415 - see the module
 
     return _guarded(summary_handler)
+
+
+def _check_processor() -> None:
+    """Refuse layers of another processor before the first of their libraries fails with a text of its own.
+
+    Raises:
+        RequestError: The layers were built for another processor than this is.
+    """
+    try:
+        # layers/dependencies/build.mk writes it; where there is no layer, there is none.
+        built_for = importlib.import_module("dicom_series_preview_built_for").MACHINE
+    except ModuleNotFoundError:
+        return
+    machine = os.uname().machine
+    if built_for != machine:
+        raise RequestError(
+            "Architecture",
+            f"the layers were built for {built_for} and the function runs on {machine}; build and deploy "
+            "with the same Architecture",
+        )

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.metrics import MetricUnit
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dicom_series_preview.aws import batch as batches
+from dicom_series_preview.aws.batch_runs import BatchRuns
 from dicom_series_preview.aws.environment import BATCH_STATE_MACHINE_VARIABLE, deployment
 from dicom_series_preview.aws.logs import function_logger
 from dicom_series_preview.errors import PreviewError, RequestError
-from dicom_series_preview.http import HttpResponse, problem_response
-from dicom_series_preview.http.problems import NO_SUCH_BATCH, plain_response
+from dicom_series_preview.http import problem_response
+from dicom_series_preview.http.problems import BATCHES_UNAVAILABLE, plain_response
 from dicom_series_preview.http.routes import answer_mistakes, as_response
 
 if TYPE_CHECKING:
@@ -28,75 +27,70 @@ if TYPE_CHECKING:
 
     from aws_lambda_powertools import Logger
     from aws_lambda_powertools.event_handler import Response
+    from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 
     from dicom_series_preview.aws import Handler
+    from dicom_series_preview.aws.environment import Deployment
+    from dicom_series_preview.http import HttpResponse
 
 _BODY_LIMIT_BYTES = 256 * 1024
+# What is left of a function's time when a series is given up, for its outcome to be written in.
+_TO_SPARE_S = 20
+_METRICS = {"ok": "SeriesDone", "no-preview": "SeriesWithoutPreview", "failed": "SeriesFailed"}
 
 
 def api_handler() -> Handler:
-    """`POST /batches` starts one; `GET /batches/{id}` says how it stands."""
+    """`POST /batches`, and `GET` and `DELETE /batches/{id}`."""
     app = APIGatewayHttpResolver()
     answer_mistakes(app)
     logger = function_logger()
-    deployed = deployment()
-    machine = os.environ[BATCH_STATE_MACHINE_VARIABLE]
-    client = boto3.client("stepfunctions")
+    runs = BatchRuns(deployment(), os.environ[BATCH_STATE_MACHINE_VARIABLE], boto3.client("stepfunctions"))
 
     def answer(produce: Callable[[], HttpResponse]) -> Response[Any]:
         try:
             return as_response(produce())
         except PreviewError as error:
             return as_response(problem_response(error))
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("Step Functions does not answer", error=type(error).__name__)
+            return as_response(plain_response(BATCHES_UNAVAILABLE))
 
     @app.post("/batches")
     def start() -> Response[Any]:
-        return answer(submit)
+        return answer(
+            lambda: runs.start(_body(app.current_event), app.current_event.headers.get("idempotency-key"))
+        )
 
     @app.get("/batches/<batch>")
     def status(batch: str) -> Response[Any]:
-        return answer(lambda: _status(batches.check_batch_id(batch), machine, client))
+        return answer(lambda: runs.status(batch))
 
-    def submit() -> HttpResponse:
-        if len(app.current_event.body or "") > _BODY_LIMIT_BYTES:
-            raise RequestError("body", f"is longer than {_BODY_LIMIT_BYTES} characters; use a manifest")
-        try:
-            # API Gateway encodes a body that does not say that it is JSON.
-            document = json.loads(app.current_event.decoded_body or "")
-        except (ValueError, RecursionError) as error:
-            raise RequestError("body", "is no JSON") from error
-        batch = str(uuid.uuid4())
-        batches.submit(batch, document, deployed)
-        client.start_execution(stateMachineArn=machine, name=batch, input=json.dumps({"batch": batch}))
-        logger.info("batch started", batch=batch)
-        location = f"/batches/{batch}"
-        return HttpResponse.of_json(
-            {"batch": batch, "status": "RUNNING", "location": location}, status=202, Location=location
-        )
+    @app.delete("/batches/<batch>")
+    def cancel(batch: str) -> Response[Any]:
+        return answer(lambda: runs.cancel(batch))
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
         response = app.resolve(event, context)
-        logger.info("answered", status=response["statusCode"])
+        method = event["requestContext"]["http"]["method"]
+        logger.info("answered", method=method, status=response["statusCode"])
         return response
 
     return handler
 
 
-def _status(batch: str, machine: str, client: Any) -> HttpResponse:  # noqa: ANN401 - boto3's client
-    """How a batch stands: its execution's status, and its summary once there is one."""
-    arn = f"{machine.replace(':stateMachine:', ':execution:')}:{batch}"
+def _body(event: BaseProxyEvent) -> Any:  # noqa: ANN401 - a JSON document
+    """The JSON document of a request's body.
+
+    Raises:
+        RequestError: It is none, or too long.
+    """
+    if len(event.body or "") > _BODY_LIMIT_BYTES:
+        raise RequestError("body", f"is longer than {_BODY_LIMIT_BYTES} characters; use a manifest")
     try:
-        execution = client.describe_execution(executionArn=arn)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("ExecutionDoesNotExist", "InvalidArn"):
-            return plain_response(NO_SUCH_BATCH)
-        raise
-    document = {
-        "batch": batch,
-        "status": execution["status"],
-        "summary": batches.read_summary(batch, deployment()),
-    }
-    return HttpResponse.of_json(document, Cache_Control="no-store")
+        # API Gateway encodes a body that does not say that it is JSON.
+        return json.loads(event.decoded_body or "")
+    except (ValueError, RecursionError) as error:
+        raise RequestError("body", "is no JSON") from error
 
 
 @contextmanager
@@ -111,9 +105,9 @@ def _failures_told(logger: Logger, batch: str) -> Iterator[None]:
         raise
 
 
-def prepare_handler() -> Handler:
+def prepare_handler(deployed: Deployment | None = None) -> Handler:
     """`{"batch": ID}` -> `{"key", "count"}`."""
-    deployed = deployment()
+    deployed = deployed or deployment()
     logger = function_logger()
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
@@ -125,38 +119,48 @@ def prepare_handler() -> Handler:
     return handler
 
 
-def item_handler() -> Handler:
-    """`{"batch": ID, "item": ITEM}` -> the series' outcome."""
-    deployed = deployment()
+def item_handler(deployed: Deployment | None = None) -> Handler:
+    """`{"batch": ID, "item": ITEM}` -> the series' outcome; with the last try's `error`, without another."""
+    deployed = deployed or deployment()
     logger, metrics = function_logger(), Metrics()
 
     @metrics.log_metrics(capture_cold_start_metric=True)
-    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
+        batch, item, error = event["batch"], event["item"], event.get("error")
         try:
-            with _failures_told(logger, event["batch"]):
-                outcome = batches.run_item(event["batch"], event["item"], deployed)
-        except PreviewError as error:
-            metrics.add_metric(name=f"Failed{type(error).__name__}", unit=MetricUnit.Count, value=1)
+            with _failures_told(logger, batch):
+                if error is not None:
+                    outcome = batches.give_up(batch, item, error["Error"], deployed)
+                else:
+                    seconds = context.get_remaining_time_in_millis() / 1000 - _TO_SPARE_S
+                    outcome = batches.run_item(batch, item, deployed, seconds)
+        except PreviewError as raised:
+            metrics.add_metric(name=f"Failed{type(raised).__name__}", unit=MetricUnit.Count, value=1)
             raise
-        metrics.add_metric(name="SeriesDone", unit=MetricUnit.Count, value=1)
-        metrics.add_metric(name="StorageRequests", unit=MetricUnit.Count, value=outcome["requests"])
-        metrics.add_metric(name="StorageBytes", unit=MetricUnit.Bytes, value=outcome["bytes"])
+        metrics.add_metric(name=_METRICS[outcome["status"]], unit=MetricUnit.Count, value=1)
+        metrics.add_metric(name="StorageRequests", unit=MetricUnit.Count, value=outcome.get("requests", 0))
+        metrics.add_metric(name="StorageBytes", unit=MetricUnit.Bytes, value=outcome.get("bytes", 0))
         return outcome
 
     return cast("Handler", handler)
 
 
-def summary_handler() -> Handler:
-    """The whole state -> the batch's summary."""
-    deployed = deployment()
+def summary_handler(deployed: Deployment | None = None) -> Handler:
+    """The whole state -> the batch's counts, and `error`: the kind of what failed it, or null."""
+    deployed = deployed or deployment()
     logger = function_logger()
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         error = event.get("error")
+        tolerated = event["limits"]["tolerated_failure_percentage"]
         with _failures_told(logger, event["batch"]):
-            summary = batches.summarise(event["batch"], deployed, error["Error"] if error else None)
-        counts = {"ok": summary.ok, "failed": summary.failed, "missing": summary.missing}
-        logger.info("batch summed up", batch=summary.batch, counts=counts)
-        return asdict(summary)
+            summary = batches.summarise(
+                event["batch"], deployed, error["Error"] if error else None, tolerated
+            )
+        counts = {name: getattr(summary, name) for name in ("items", "ok", "no_preview", "failed", "missing")}
+        # Reasons stay in the data bucket: what is returned stands in the execution's history.
+        kind = summary.error["error"] if summary.error else None
+        logger.info("batch summed up", batch=summary.batch, counts=counts, error=kind)
+        return {"batch": summary.batch, **counts, "error": kind}
 
     return handler

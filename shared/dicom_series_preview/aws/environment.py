@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from dicom_series_preview.names import index_folder
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import open_storage
+from dicom_series_preview.storage import open_storage, parse_root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,12 +25,21 @@ if TYPE_CHECKING:
 ROOTS_VARIABLE = "PREVIEW_ROOTS"
 DATA_VARIABLE = "PREVIEW_DATA"
 SERIES_DEPTH_VARIABLE = "PREVIEW_SERIES_DEPTH"
+SIGNED_BUCKETS_VARIABLE = "PREVIEW_SIGNED_BUCKETS"
+AUTH_MODE_VARIABLE = "PREVIEW_AUTH_MODE"
+BATCH_SERIES_VARIABLE = "PREVIEW_BATCH_SERIES"
+BATCHES_AT_ONCE_VARIABLE = "PREVIEW_BATCHES_AT_ONCE"
 MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 # A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
 _REQUEST_TIMEOUT_S = 8.0
 _RETRY_TIMEOUT_S = 12.0
 _API_LIMIT_S = 20.0
+_ALIAS = re.compile("[a-z0-9-]+")
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
+UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
+# The summary holds some 3 kB of each outcome; this is half of what its function has.
+BATCH_SERIES = 250_000
+BATCHES_AT_ONCE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,12 @@ class Deployment:
         roots: By alias, the URL of a storage root.
         data: The URL below which indices, pictures and batches are kept.
         series_depth: How many folders below a root a series lies; 1 where they lie directly below it.
+        batch_series: The most series of one batch.
+        batches_at_once: The most batches that run at once.
         environment: The process's environment, for credentials and endpoints.
+        signed_buckets: Buckets that the function's role may read, besides the default root's and the data's.
+            Others are public, and are read unsigned: a role's signature needs a permission that it has not.
+        auth_mode: Whom the HTTP API answers: `IAM`, `JWT`, `NONE`, or empty where that is not told.
         settings: Concurrency, retries, timeouts, and limits that the function's memory bears.
     """
 
@@ -50,6 +65,10 @@ class Deployment:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     _opened: dict[str, Storage] = field(default_factory=dict, repr=False)
     settings: Settings = field(default=Settings(Path("/tmp")), repr=False)  # noqa: S108 - nothing is kept there
+    signed_buckets: frozenset[str] = frozenset()
+    auth_mode: str = ""
+    batch_series: int = BATCH_SERIES
+    batches_at_once: int = BATCHES_AT_ONCE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
@@ -72,13 +91,32 @@ class Deployment:
             raise RequestError(
                 ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}, and the depth is at least 1"
             )
-        return cls(roots, data, depth, environment, settings=_settings(environment))
+        for alias, url in roots.items():
+            _check_root(alias, url, environment)
+        arns = environment.get(SIGNED_BUCKETS_VARIABLE, "").split(",")
+        return cls(
+            roots,
+            data,
+            depth,
+            environment,
+            settings=_settings(environment),
+            signed_buckets=frozenset(arn.rpartition(":")[2] for arn in arns if arn),
+            auth_mode=environment.get(AUTH_MODE_VARIABLE, ""),
+            batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES),
+            batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE),
+        )
 
     def storage(self, url: str) -> Storage:
         """A storage root; it is opened once. Redirects to other hosts are refused."""
         if url not in self._opened:
             settings = self.settings
-            if url in (self.data, self.roots[DEFAULT_ROOT_ALIAS]):
+            place = parse_root(url, self.environment).place
+            own = place in {
+                parse_root(known, self.environment).place
+                for known in (self.data, self.roots[DEFAULT_ROOT_ALIAS])
+            }
+            settings = replace(settings, signed=own or place in self.signed_buckets)
+            if own:
                 # They lie in the deployment's region. Asking would take a cold start 100 ms for each, and ten
                 # seconds where S3 is reached by a private address only.
                 settings = replace(settings, region=self.environment.get("AWS_REGION"))
@@ -114,13 +152,41 @@ class Deployment:
     def api(self) -> PreviewApi:
         """The HTTP API of all roots."""
         services = {alias: partial(self._answering, alias) for alias in self.roots}
-        return PreviewApi(services, Renders(self.storage(self.data)), batches=True)
+        return PreviewApi(services, Renders(self.storage(self.data)), batches=True, auth_mode=self.auth_mode)
 
     def _answering(self, alias: str) -> PreviewService:
         """The service of a root for those who wait for an answer."""
         service = self.service(alias)
         limits = service.limits
         return replace(service, limits=replace(limits, seconds=min(limits.seconds, _API_LIMIT_S)))
+
+
+def _check_root(alias: object, url: object, environment: Mapping[str, str]) -> None:
+    """Refuse a root that could never be opened.
+
+    Raises:
+        RequestError: The alias is no text of letters, digits and hyphens, or the URL none of a storage.
+    """
+    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias) or not isinstance(url, str):
+        raise RequestError(
+            ROOTS_VARIABLE, f"{alias!r}: an alias has small letters, digits and hyphens; its root is a URL"
+        )
+    try:
+        parse_root(url, environment)
+    except RequestError as error:
+        raise RequestError(ROOTS_VARIABLE, f"{alias}: {error}") from error
+
+
+def _count(environment: Mapping[str, str], variable: str, default: int) -> int:
+    """A variable's number.
+
+    Raises:
+        RequestError: It is no whole number from 1 on.
+    """
+    text = environment.get(variable, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise RequestError(variable, f"is a whole number from 1 on, not {text!r}")
+    return int(text)
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:

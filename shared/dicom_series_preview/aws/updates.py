@@ -2,30 +2,52 @@
 
 An event only says which series to look at; what has changed is seen by listing it. So events may come
 twice, late, in any order or ten thousand at a time: each touched series is updated once a batch, to what is
-there now.
+there now, and by one function at a time. What cannot be done now (another function is at it, or time is up)
+is asked for again by a message of our own, a `Recheck`, and what brought it here is done.
+`docs/decisions/0013-one-updater-a-series.md` says what happens where a function dies.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_plus
 
+from dicom_series_preview.aws.batch import mosaics_folder
 from dicom_series_preview.discreet import told
-from dicom_series_preview.errors import NoImageError, PreviewError, SeriesNotFoundError
-from dicom_series_preview.names import SeriesName
-from dicom_series_preview.requests import IndexRequest
+from dicom_series_preview.errors import IndexBusyError, LimitError, PreviewError
+from dicom_series_preview.http import Renders
+from dicom_series_preview.series import SeriesOpener, Updated, UpdateTerms
 from dicom_series_preview.storage import parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from dicom_series_preview.aws.environment import Deployment
 
 _LOGGER = logging.getLogger(__name__)
+
+# Series at once: while one waits for the storage, or is slow to read, others go on.
+_AT_ONCE = 4
+# Pictures of a series, of which there may be thousands.
+_REMOVED_AT_ONCE = 16
+# What is left for the object that is being read when time is up, and for keeping what has been read; no more
+# than half of what a function has.
+RESERVE_S = 45.0
+_KEEPING_S_AN_OBJECT = 0.0005
+# The longest that the headers of one series may take, all updates together.
+SERIES_S = 900.0
+# When to look again at a series that another function is at, or that takes long.
+LATER_S = 15
+# Longer than a request or a batch's item that was under way may take to keep a picture: SQS's longest delay.
+SWEEP_S = 900
+_REMOVALS = ("Object Deleted", "ObjectRemoved", "LifecycleExpiration")
+_GIVEN_UP = f"not read: the headers of this series take longer than {SERIES_S:g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +57,72 @@ class TouchedObject:
     Attributes:
         bucket: Its bucket.
         key: Its key, decoded.
+        removed: The event says that it was removed.
     """
 
     bucket: str
     key: str
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """A series to look at, as our own messages tell it.
+
+    Attributes:
+        root: The alias of its root.
+        series: Its folder below the root.
+        removed: Objects of it are gone: its pictures go.
+        swept: They have gone once; what requests under way have kept since goes now.
+        seconds: How long its headers have taken so far.
+    """
+
+    root: str
+    series: str
+    removed: bool = False
+    swept: bool = False
+    seconds: float = 0.0
+
+    def body(self) -> str:
+        """The message."""
+        names = ("root", "series", "removed", "swept", "seconds")
+        return json.dumps({"recheck": {name: getattr(self, name) for name in names}})
+
+    @classmethod
+    def from_document(cls, document: Any) -> Recheck:  # noqa: ANN401 - JSON
+        """Read a message.
+
+        Raises:
+            ValueError: It is none of ours.
+        """
+        try:
+            recheck = cls(**document)
+            fits = [isinstance(text, str) for text in (recheck.root, recheck.series)]
+            fits += [isinstance(flag, bool) for flag in (recheck.removed, recheck.swept)]
+            fits += [isinstance(recheck.seconds, int | float), not _is_no_series(recheck.series.split("/"))]
+        except (TypeError, AttributeError) as error:
+            raise ValueError("the message is no recheck") from error
+        if not all(fits):
+            raise ValueError("the message is no recheck")
+        return recheck
+
+    def with_(self, other: Recheck) -> Recheck:
+        """What two messages about one series ask for together."""
+        swept = [one.swept for one in (self, other) if one.removed]
+        return replace(
+            self,
+            removed=bool(swept),
+            # A removal that has not been swept yet wins.
+            swept=bool(swept) and all(swept),
+            seconds=max(self.seconds, other.seconds),
+        )
+
+
+class Queue(Protocol):
+    """Where rechecks are sent."""
+
+    def send(self, rechecks: Sequence[tuple[Recheck, int]]) -> Collection[Recheck]:
+        """Send rechecks, each to come after some seconds; those that could not be sent are returned."""
 
 
 @dataclass(slots=True)
@@ -50,16 +134,28 @@ class UpdateSummary:
         updated: Series whose index was built or updated.
         unchanged: Series whose index was up to date.
         removed: Series that are gone, and their indices with them.
-        failed: Series that could not be updated.
+        without_image: Series of which no object is a readable DICOM instance.
+        refused: Series that have too many objects, or of which none may be read: no other try mends that.
+        failed: Series that could not be updated, and may be another time.
+        busy: Series that someone else was updating; they are looked at again.
+        unfinished: Series that take longer than there was time; they go on later.
+        postponed: Series that there was no time for.
+        erased: Pictures that were removed.
         ignored: Objects that belong to no root or no series.
-        failures: By kind of error, how many series failed so.
+        failures: By kind of error, how many series failed so, or were refused.
     """
 
     failed_messages: set[str] = field(default_factory=set)
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
+    without_image: int = 0
+    refused: int = 0
     failed: int = 0
+    busy: int = 0
+    unfinished: int = 0
+    postponed: int = 0
+    erased: int = 0
     ignored: int = 0
     failures: Counter[str] = field(default_factory=Counter)
 
@@ -70,30 +166,48 @@ class UpdateSummary:
         }
 
 
-def touched_objects(body: str) -> Iterator[TouchedObject]:
+def touched_by(body: str, deployment: Deployment) -> Iterator[list[Recheck]]:
+    """For each object that a message speaks of the series it belongs to; none where it belongs to none.
+
+    Raises:
+        ValueError: The message is no S3 event and none of ours, from here on.
+    """
+    document = json.loads(body)
+    if isinstance(document, dict) and "recheck" in document:
+        recheck = Recheck.from_document(document["recheck"])
+        # A root that has gone from the deployment since has no indices to look after.
+        yield [recheck] if recheck.root in deployment.roots else []
+        return
+    for touched in touched_objects(document):
+        yield [Recheck(*place, removed=touched.removed) for place in series_of(touched, deployment)]
+
+
+def touched_objects(document: Any) -> Iterator[TouchedObject]:  # noqa: ANN401 - JSON
     """The objects that a message speaks of: an S3 notification, or S3's event on EventBridge.
 
     Raises:
         ValueError: The message is neither.
     """
     try:
-        document = json.loads(body)
         if document.get("Event") == "s3:TestEvent":
             return
         if "detail" in document:
             detail = document["detail"]
-            yield _touched(detail["bucket"]["name"], detail["object"]["key"])
+            kind = document.get("detail-type", "")
+            yield _touched(detail["bucket"]["name"], detail["object"]["key"], kind)
             return
         for record in document["Records"]:
-            yield _touched(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
+            bucket, key = record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"])
+            yield _touched(bucket, key, record.get("eventName", ""))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("the message is no S3 event") from error
 
 
-def _touched(bucket: object, key: object) -> TouchedObject:
+def _touched(bucket: object, key: object, kind: object) -> TouchedObject:
     if not isinstance(bucket, str) or not isinstance(key, str):
         raise TypeError("a bucket and a key are text")
-    return TouchedObject(bucket, key)
+    # EventBridge says `Object Deleted`, a notification `ObjectRemoved:...` or `LifecycleExpiration:...`.
+    return TouchedObject(bucket, key, str(kind).startswith(_REMOVALS))
 
 
 def series_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, str]]:
@@ -105,8 +219,12 @@ def series_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[
             continue
         folders, below = _split(touched.key.removeprefix(prefix), deployment.series_depth)
         # A key may have empty parts; no series has, and the root as a whole is none.
-        if below and not {"", ".", ".."}.intersection(folders):
+        if below and not _is_no_series(folders):
             yield alias, "/".join(folders)
+
+
+def _is_no_series(folders: Sequence[str]) -> bool:
+    return bool({"", ".", ".."}.intersection(folders))
 
 
 def _split(key: str, depth: int) -> tuple[list[str], list[str]]:
@@ -114,50 +232,151 @@ def _split(key: str, depth: int) -> tuple[list[str], list[str]]:
     return parts[:depth], parts[depth:]
 
 
-def update_indices(messages: Mapping[str, str], deployment: Deployment) -> UpdateSummary:
+def update_indices(
+    messages: Mapping[str, str],
+    deployment: Deployment,
+    time_left_s: Callable[[], float],
+    queue: Queue,
+) -> UpdateSummary:
     """Bring the index of every series that the messages touch up to date, each once.
 
     Args:
         messages: By message identifier, the message's body.
         deployment: Where the roots and indices are.
+        time_left_s: How long this may still take.
+        queue: Where a series that is to be looked at again is told to.
 
     Returns:
-        What was done; the messages of a series that failed are to be tried again.
+        What was done; the messages of a series that another try may mend are to be tried again.
     """
     summary = UpdateSummary()
+    works: dict[tuple[str, str], Recheck] = {}
     messages_of: dict[tuple[str, str], set[str]] = {}
     for identifier, body in messages.items():
         try:
-            for touched in touched_objects(body):
-                places = list(series_of(touched, deployment))
-                for place in places:
+            for found in touched_by(body, deployment):
+                summary.ignored += not found
+                for recheck in found:
+                    place = recheck.root, recheck.series
+                    works[place] = works[place].with_(recheck) if place in works else recheck
                     messages_of.setdefault(place, set()).add(identifier)
-                summary.ignored += not places
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             _LOGGER.error("a message is no S3 event and goes to the dead-letter queue: %s", told(error))  # noqa: TRY400
             summary.failed_messages.add(identifier)
-    for (alias, series), identifiers in messages_of.items():
-        try:
-            _update(alias, series, deployment, summary)
-        except PreviewError as error:
-            _LOGGER.warning("an index cannot be updated: %s", type(error).__name__)
-            summary.failed += 1
-            summary.failures[type(error).__name__] += 1
-            summary.failed_messages |= identifiers
+    again: list[tuple[Recheck, int]] = []
+    # Those that are known to take long come last.
+    ordered = sorted(works.values(), key=lambda work: work.seconds)
+    reserve_s = min(RESERVE_S, time_left_s() / 2)
+
+    def left_s() -> float:
+        return time_left_s() - reserve_s
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="series") as pool:
+        for outcome in pool.map(lambda work: _update(work, deployment, left_s), ordered):
+            outcome.count(summary)
+            again += outcome.again
+            if outcome.is_handed_back:
+                summary.failed_messages |= messages_of[outcome.work.root, outcome.work.series]
+    for recheck in queue.send(again) if again else ():
+        summary.failed_messages |= messages_of[recheck.root, recheck.series]
     return summary
 
 
-def _update(alias: str, series: str, deployment: Deployment, summary: UpdateSummary) -> None:
-    # No claim: an update must not be turned away, and the conditional write keeps it apart from others.
-    service = replace(deployment.service(alias), single_flight=False)
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a series.
+
+    Attributes:
+        work: What was to be done.
+        result: The number of the summary that counts it.
+        again: What is to be looked at again, and after how many seconds.
+        error: The kind of error that stood in the way, or empty.
+        erased: Pictures that were removed.
+    """
+
+    work: Recheck
+    result: str
+    again: tuple[tuple[Recheck, int], ...] = ()
+    error: str = ""
+    erased: int = 0
+
+    @property
+    def is_handed_back(self) -> bool:
+        """Its messages are to be tried again."""
+        return self.result == "failed"
+
+    def count(self, summary: UpdateSummary) -> None:
+        """Add it to a summary."""
+        setattr(summary, self.result, getattr(summary, self.result) + 1)
+        summary.erased += self.erased
+        if self.error:
+            summary.failures[self.error] += 1
+
+
+_RESULTS = {
+    Updated.UPDATED: "updated",
+    Updated.UNCHANGED: "unchanged",
+    Updated.UNFINISHED: "unfinished",
+    Updated.REMOVED: "removed",
+    Updated.WITHOUT_IMAGE: "without_image",
+    Updated.DENIED: "refused",
+}
+
+
+def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float]) -> _Outcome:
+    """Update one series, whatever comes of it, in the time that is left for reading."""
+    if left_s() <= 0:
+        return _Outcome(work, "postponed", ((work, 0),))
     try:
-        opened = service.index(IndexRequest(SeriesName(series)))
-    except (SeriesNotFoundError, NoImageError):
-        # The series is gone, or nothing in it is DICOM yet: an index would tell of what is not there.
-        service.forget(series)
-        summary.removed += 1
-        return
-    if opened.source == "cache":
-        summary.unchanged += 1
-    else:
-        summary.updated += 1
+        return _updated(work, deployment, left_s)
+    except IndexBusyError:
+        return _Outcome(work, "busy", ((work, LATER_S),))
+    except LimitError as error:
+        return _Outcome(work, "refused", error=type(error).__name__)
+    except PreviewError as error:
+        _LOGGER.warning("an index cannot be updated: %s", type(error).__name__)
+        return _Outcome(work, "failed", error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - one series must not take the others along
+        # A mistake of ours. The log says where; its text may hold a header's values, and is told to nobody.
+        places = "".join(traceback.format_tb(error.__traceback__))
+        _LOGGER.error("an update failed unexpectedly: %s\n%s", type(error).__name__, places)  # noqa: TRY400
+        return _Outcome(work, "failed", error=type(error).__name__)
+
+
+def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float]) -> _Outcome:
+    service = deployment.service(work.root)
+    begun_s = left_s()
+    erased: list[str] = []
+    sweep: list[Recheck] = []
+
+    def vanished() -> None:
+        if not sweep:
+            sweep.append(replace(work, removed=True, swept=True))
+            erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
+
+    def stop(objects: int) -> bool:
+        return left_s() < objects * _KEEPING_S_AN_OBJECT
+
+    if work.removed:
+        vanished()
+    gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
+    opener = SeriesOpener(service.storage, service.cache, service.limits)
+    updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up))
+    again: list[tuple[Recheck, int]] = []
+    if sweep and not (work.removed and work.swept):
+        again.append((sweep[0], SWEEP_S))
+    if updated is Updated.UNFINISHED:
+        spent = work.seconds + begun_s - left_s()
+        again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
+    denied = "AccessDeniedError" if updated is Updated.DENIED else ""
+    return _Outcome(work, _RESULTS[updated], tuple(again), denied, len(erased))
+
+
+def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:
+    """Remove every picture that was kept of a series, and return where they lay."""
+    data = deployment.storage(deployment.data)
+    folders = Renders(data).folder_of(root, series), mosaics_folder(root, series)
+    paths = [info.path for folder in folders for info in data.list_objects(folder)]
+    with ThreadPoolExecutor(_REMOVED_AT_ONCE) as pool:
+        list(pool.map(data.delete, paths))
+    return paths

@@ -34,6 +34,7 @@ from dicom_series_preview.headers.overlays import (
     overlay_planes,
 )
 from dicom_series_preview.headers.scan import (
+    DEFLATED_LITTLE_ENDIAN,
     NATIVE_TRANSFER_SYNTAXES,
     Incomplete,
     PixelElement,
@@ -61,6 +62,7 @@ from dicom_series_preview.headers.values import (
 
 __all__ = [
     "BULK_VRS",
+    "DEFLATED_LITTLE_ENDIAN",
     "INTEGER_VRS",
     "LOOKUP_TABLE_DATA",
     "NATIVE_TRANSFER_SYNTAXES",

@@ -25,6 +25,7 @@ from dicom_series_preview.http.openapi import openapi_document
 from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.values import HttpRequest, HttpResponse
 from dicom_series_preview.index import SCHEMA_VERSION
+from dicom_series_preview.names import series_digest
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.service import CACHEABLE_VERSION
 
@@ -64,7 +65,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True)
 class Renders:
-    """Where rendered pictures are kept.
+    """Where rendered pictures are kept: all of a series in one folder, so that they can be removed with it.
 
     Attributes:
         storage: The root they lie below.
@@ -76,8 +77,17 @@ class Renders:
 
     def path(self, plan: Plan) -> str:
         """The place of a picture; its name tells nothing of the series."""
-        digest = plan.identity
-        return f"{self.folder}/{digest[:2]}/{digest}{plan.picture.image_format.extensions[0]}"
+        folder = self.folder_of(plan.opened.storage.url, plan.opened.name)
+        return f"{folder}/{plan.identity}{plan.picture.image_format.extensions[0]}"
+
+    def folder_of(self, root: str, series: str) -> str:
+        """The folder of all pictures of a series.
+
+        Args:
+            root: The URL of the series' root.
+            series: Its folder below the root.
+        """
+        return f"{self.folder}/{series_digest(root, series)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ class PreviewApi:
         batches: `/batches` is there too, though others answer it.
         limit_s: The longest that a request may take.
         gates: By root alias, what the services' heavy work passes, where it does.
+        auth_mode: Whom API Gateway lets through, for the OpenAPI document: `IAM`, `JWT` or anyone.
     """
 
     services: Mapping[str, Callable[[], PreviewService]]
@@ -99,6 +110,7 @@ class PreviewApi:
     batches: bool = False
     limit_s: float = math.inf
     gates: Mapping[str, Gate] = field(default_factory=dict)
+    auth_mode: str = ""
 
     def picture(self, kind: str, request: HttpRequest) -> HttpResponse:
         """`GET /series/{series}/mosaic | image | contrast-mosaic`."""
@@ -115,7 +127,7 @@ class PreviewApi:
 
     def openapi(self) -> HttpResponse:
         """`GET /openapi.json`."""
-        return HttpResponse.of_json(openapi_document(batches=self.batches))
+        return HttpResponse.of_json(openapi_document(batches=self.batches, auth_mode=self.auth_mode))
 
     def _picture(self, kind: str, request: HttpRequest) -> HttpResponse:
         query = _own_copy(request.query)

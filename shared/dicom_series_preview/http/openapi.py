@@ -7,7 +7,7 @@ from typing import Any
 from dicom_series_preview._version import __version__
 from dicom_series_preview.contrast import PRESETS
 from dicom_series_preview.encode import ImageFormat
-from dicom_series_preview.http.problems import PROBLEM_TYPE, PROBLEMS
+from dicom_series_preview.http.problems import OF_BATCHES, PROBLEM_TYPE, PROBLEMS
 from dicom_series_preview.requests import (
     DEFAULT_CONTRAST_ROWS,
     DEFAULT_IMAGE_WIDTH,
@@ -16,6 +16,7 @@ from dicom_series_preview.requests import (
 )
 
 _POSITION = {"type": "number", "minimum": 0, "maximum": 1}
+KEY_LIMIT = 255
 _CONTRAST = {
     "type": "string",
     "description": f"{', '.join(PRESETS)} (also without ct-), WIDTH/CENTER, auto, embedded",
@@ -132,14 +133,39 @@ _PICTURE_HEADERS = {
 }
 _INDEX_TYPES = ("application/json", "application/jsonl", "application/vnd.apache.parquet")
 _OF_PICTURES = {406, 415}
+_ONLY_OF_BATCHES = {problem.status for problem in OF_BATCHES} - {
+    problem.status for problem in PROBLEMS if problem not in OF_BATCHES
+}
 
 
-def openapi_document(*, batches: bool = False) -> dict[str, Any]:
+_SECURITY_SCHEMES: dict[str, dict[str, Any]] = {
+    "IAM": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "AWS Signature Version 4 of the service execute-api.",
+        "x-amazon-apigateway-authtype": "awsSigv4",
+    },
+    "JWT": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of the deployment's issuer for its audience.",
+    },
+}
+
+
+def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str, Any]:
     """The OpenAPI 3.1 document.
 
     Args:
         batches: The deployment has batches.
+        auth_mode: How callers say who they are: `IAM`, `JWT`; or `NONE`, where only batches ask. Empty where
+            nothing asks, or nothing is known of it.
     """
+    asked: list[dict[str, list[str]]] = [{auth_mode: []}] if auth_mode in _SECURITY_SCHEMES else []
+    of_batches = asked or ([{"IAM": []}] if batches and auth_mode else [])
+    schemes = {name: _SECURITY_SCHEMES[name] for entry in of_batches for name in entry}
     paths = {f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES}
     return {
         "openapi": "3.1.0",
@@ -153,9 +179,14 @@ def openapi_document(*, batches: bool = False) -> dict[str, Any]:
             **paths,
             "/health": {"get": _plain("health", "Whether the API answers.")},
             "/openapi.json": {"get": _plain("openapi", "This document.")},
-            **(_batch_paths() if batches else {}),
+            **(_batch_paths(of_batches) if batches else {}),
         },
-        "components": {"schemas": {"Problem": _problem_schema()}, "responses": _problem_responses()},
+        "components": {
+            "schemas": {"Problem": _problem_schema()},
+            "responses": _problem_responses(batches=batches),
+            **({"securitySchemes": schemes} if schemes else {}),
+        },
+        **({"security": asked} if asked else {}),
     }
 
 
@@ -170,7 +201,8 @@ def _operation(name: str) -> dict[str, Any]:
     }
     pictures = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
     index: dict[str, dict[str, Any]] = {media_type: {"schema": {}} for media_type in _INDEX_TYPES}
-    statuses = [status for status in _statuses() if name != "index" or status not in _OF_PICTURES]
+    others = _ONLY_OF_BATCHES | (_OF_PICTURES if name == "index" else set())
+    statuses = [status for status in _statuses() if status not in others]
     return {
         "operationId": name.replace("-", "_"),
         "summary": summary,
@@ -193,34 +225,63 @@ def _headers(*, of_picture: bool) -> dict[str, Any]:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}
 
 
-def _batch_paths() -> dict[str, Any]:
+def _batch_paths(security: list[dict[str, list[str]]]) -> dict[str, Any]:
     text, options = {"type": "string"}, {"type": "object"}
     fields = {
         "series": {"type": "array", "items": text, "description": "Series, one by one."},
         "manifest": {**text, "description": "s3:// URL of a CSV with a column series, or of a JSON array."},
         "prefix": {**text, "description": "All series whose names begin so; empty for all."},
-        "rerun": {**text, "description": "A batch of which what did not succeed is done again, as it was."},
+        "rerun": {
+            **text,
+            "description": "A batch of which what failed or is missing is done again, as it was.",
+        },
+        "no_preview": {
+            "type": "boolean",
+            "default": False,
+            "description": "With rerun: what had no preview is done again too.",
+        },
         "root": {**text, "default": "default", "description": "Alias of a storage root of this deployment."},
         "mosaic": {**options, "description": "Options of the mosaics, as those of the resource mosaic."},
     }
     body = {"type": "object", "properties": fields, "additionalProperties": False}
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Text of your own for this request: sent again with it, it starts no second batch.",
+        "schema": {**text, "minLength": 1, "maxLength": KEY_LIMIT},
+    }
     batch = {"name": "id", "in": "path", "required": True, "schema": {**text, "format": "uuid"}}
-    start = _plain("start_batch", "Index and preview many series.", 202)
-    status = _plain("batch", "How a batch stands, and its summary once there is one.")
+    start = _plain("start_batch", "Index and preview many series.", 202, 200)
+    status = _plain("batch", "How a batch stands and how far it has come, and its summary once there is one.")
+    cancel = _plain("cancel_batch", "Stop a batch; what has come of its series stays.", 202, 200)
+    of_one = [400, 403, 404, 500, 502, 503]
+    asked = {"security": security} if security else {}
     return {
         "/batches": {
             "post": {
                 **start,
+                **asked,
+                "parameters": [key],
                 "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-                "responses": {**start["responses"], **_problems([400, 403, 500, 502, 503])},
+                "responses": {
+                    **start["responses"],
+                    **_problems([400, 403, 409, 413, 422, 429, 500, 502, 503]),
+                },
             }
         },
         "/batches/{id}": {
             "get": {
                 **status,
+                **asked,
                 "parameters": [batch],
-                "responses": {**status["responses"], **_problems([400, 403, 404, 500, 502, 503])},
-            }
+                "responses": {**status["responses"], **_problems(of_one)},
+            },
+            "delete": {
+                **cancel,
+                **asked,
+                "parameters": [batch],
+                "responses": {**cancel["responses"], **_problems(of_one)},
+            },
         },
     }
 
@@ -229,12 +290,14 @@ def _problems(statuses: list[int]) -> dict[str, Any]:
     return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
 
 
-def _plain(operation: str, summary: str, success: int = 200) -> dict[str, Any]:
+def _plain(operation: str, summary: str, *successes: int) -> dict[str, Any]:
     content = {"application/json": {"schema": {"type": "object"}}}
     return {
         "operationId": operation,
         "summary": summary,
-        "responses": {str(success): {"description": summary, "content": content}},
+        "responses": {
+            str(success): {"description": summary, "content": content} for success in successes or (200,)
+        },
     }
 
 
@@ -242,11 +305,12 @@ def _statuses() -> list[int]:
     return sorted({problem.status for problem in PROBLEMS})
 
 
-def _problem_responses() -> dict[str, Any]:
+def _problem_responses(*, batches: bool) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     titles = {
         status: "; ".join(problem.title for problem in PROBLEMS if problem.status == status)
         for status in _statuses()
+        if batches or status not in _ONLY_OF_BATCHES
     }
     return {str(status): {"description": title, "content": content} for status, title in titles.items()}
 

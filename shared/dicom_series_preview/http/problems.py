@@ -53,15 +53,20 @@ _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
 # What is no error of the product: what no route or door lets through, or a mistake in the code.
 NO_SUCH_RESOURCE = Problem(404, "no-such-resource", "There is no such resource")
 NO_SUCH_BATCH = Problem(404, "no-such-batch", "There is no such batch")
+BATCH_RUNNING = Problem(409, "batch-running", "The batch that is to be done again still runs")
+KEY_REUSED = Problem(422, "idempotency-key-reused", "The idempotency key was given with another request")
+TOO_MANY_BATCHES = Problem(429, "too-many-batches", "As many batches run as may run at once")
+BATCHES_UNAVAILABLE = Problem(503, "batches-unavailable", "The service that runs batches does not answer")
 BUSY = Problem(503, "busy", "Too much else is under way; try again")
 NO_SUCH_HOST = Problem(
     421, "no-such-host", "This server does not answer for that host; --allow-host NAME allows it"
 )
 UNAUTHORIZED = Problem(401, "unauthorized", "The token is missing or wrong")
 UNEXPECTED = Problem(500, "unexpected", "The request failed unexpectedly")
+OF_BATCHES = (NO_SUCH_BATCH, BATCH_RUNNING, KEY_REUSED, TOO_MANY_BATCHES, BATCHES_UNAVAILABLE)
 PROBLEMS = (
     *(problem for _, problem in _PROBLEMS),
-    *(NO_SUCH_RESOURCE, NO_SUCH_BATCH, NO_SUCH_HOST, UNAUTHORIZED, BUSY, UNEXPECTED),
+    *(NO_SUCH_RESOURCE, *OF_BATCHES, NO_SUCH_HOST, UNAUTHORIZED, BUSY, UNEXPECTED),
 )
 PROBLEM_TYPE = "urn:dicom-series-preview:problem:"
 
@@ -78,7 +83,7 @@ def problem_response(error: PreviewError) -> HttpResponse:
         "type": PROBLEM_TYPE + problem.name,
         "title": problem.title,
         "status": problem.status,
-        "detail": _detail(error),
+        "detail": detail_of(error),
     }
     if isinstance(error, errors.RequestError):
         document["errors"] = [{"parameter": one.parameter, "detail": one.problem} for one in _wrong(error)]
@@ -95,15 +100,16 @@ def problem_response(error: PreviewError) -> HttpResponse:
     )
 
 
-def plain_response(problem: Problem) -> HttpResponse:
-    """The answer to a problem of which there is no more to say than its title."""
+def plain_response(problem: Problem, **headers: str) -> HttpResponse:
+    """The answer to a problem of which there is no more to say than its title, and more headers."""
     document = {
         "type": PROBLEM_TYPE + problem.name,
         "title": problem.title,
         "status": problem.status,
         "detail": problem.title,
     }
-    headers = {"Retry_After": str(RETRY_AFTER_S)} if problem.status == 503 else {}
+    if problem.status == 503:
+        headers.setdefault("Retry_After", str(RETRY_AFTER_S))
     return HttpResponse.of_json(
         document,
         status=problem.status,
@@ -117,7 +123,8 @@ def _wrong(error: errors.RequestError) -> tuple[errors.RequestError, ...]:
     return error.errors if isinstance(error, errors.CombinedRequestError) else (error,)
 
 
-def _detail(error: PreviewError) -> str:
+def detail_of(error: PreviewError) -> str:
+    """What is wrong, in one line, without the storage's address."""
     if isinstance(error, errors.RequestError):
         # By the names that the query has, not the command line's.
         return "; ".join(f"{one.parameter}: {one.problem}" for one in _wrong(error))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import (
@@ -35,6 +36,8 @@ _SCOUTS = 2
 _RESTARTS = 2
 _SMALL_BYTES = 256 * 1024
 _SPARE_BYTES = 2**20
+_AHEAD_S = 5.0
+_PACE_OF = 8
 
 _PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
 _PASSED_OVER_ENDINGS = (
@@ -80,6 +83,28 @@ class LearnedRange:
 
 
 @dataclass(slots=True)
+class Pace:
+    """How many objects may be under way: what can be looked at in a few seconds.
+
+    Most take less than a millisecond. Of those that take seconds each, few are asked for ahead, so that
+    little has come in vain where reading ends before all are read.
+
+    Attributes:
+        clock: Seconds that only grow.
+        under_way: Ranges that were asked for and not yet looked at.
+        latest_s: How long the latest objects took.
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    under_way: int = 0
+    latest_s: deque[float] = field(default_factory=lambda: deque(maxlen=_PACE_OF))
+
+    def has_room(self) -> bool:
+        """Whether another one may be asked for."""
+        return not self.latest_s or self.under_way * fmean(self.latest_s) < _AHEAD_S
+
+
+@dataclass(slots=True)
 class _Pending:
     """An object whose header is not complete yet.
 
@@ -112,6 +137,7 @@ class HeaderReader:
         learned: How much to ask for first.
         withheld: The first error by which the storage withheld an object.
         room: For headers that are under way.
+        pace: How many may be under way.
     """
 
     storage: Storage
@@ -124,6 +150,7 @@ class HeaderReader:
     withheld: StorageError | None = None
     converter: Converter = field(default_factory=Converter)
     room: Room = field(default_factory=Room)
+    pace: Pace = field(default_factory=Pace)
     _whole: bool = False
 
     def read(self, objects: Sequence[ObjectInfo]) -> Iterator[Record | Skipped]:
@@ -147,11 +174,14 @@ class HeaderReader:
             asked: dict[str, _Pending] = {}
             for fetched in self.storage.fetch(self._ranges(wave, held, fresh, asked)):
                 self.room.give_back(_length(fetched.range))
+                self.pace.under_way -= 1
                 item = asked[fetched.range.path]
+                begun = self.pace.clock()
                 result = self._take(item, fetched)
                 if result is None:
                     held.append(item)
                 else:
+                    self.pace.latest_s.append(self.pace.clock() - begun)
                     item.data = b""
                     self.progress()
                     yield result
@@ -166,14 +196,15 @@ class HeaderReader:
     ) -> Iterator[ByteRange]:
         """What to ask for: objects on their way, then new ones while the first range is a good guess.
 
-        It ends early where there is no more room.
+        It ends early where there is no more room, and is asked again when some has come.
         """
         scouts = bool(wave)
         while wave or (fresh and (self.learned.lengths or not (scouts or held))):
             queue = wave or fresh
             wanted = self._range(queue[0])
-            if not self.room.take(_length(wanted)):
+            if not self.pace.has_room() or not self.room.take(_length(wanted)):
                 return
+            self.pace.under_way += 1
             asked[wanted.path] = queue.popleft()
             yield wanted
 

@@ -227,15 +227,6 @@ class PreviewService:
         """A stopwatch for one request, that starts now."""
         return Stopwatch(self.storage, self.deadline)
 
-    def forget(self, series: str) -> None:
-        """Keep no index of a series any more.
-
-        Raises:
-            StorageError: It cannot be removed.
-        """
-        if self.cache is not None:
-            self.cache.forget(series)
-
     def index_path(self, opened: OpenedSeries) -> str:
         """Where a series' index is kept; of a local cache the absolute path."""
         if self.cache is None:

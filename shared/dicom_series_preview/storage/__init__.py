@@ -89,7 +89,7 @@ def open_storage(
     def find_region(bucket: str) -> str | None:
         return settings.region or bucket_region(bucket, environment, timeout_s=min(5.0, limit_s))
 
-    access = resolve_access(place.place, environment, find_region)
+    access = resolve_access(place.place, environment, find_region, signed=settings.signed)
     # obstore's time-outs are a store's, not a request's: none is longer than any request may take.
     longest_s = max(0.001, min(settings.request_timeout_s, limit_s))
     return S3Storage(

@@ -45,6 +45,7 @@ _THROTTLED_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestLim
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _UNKNOWN_KEYS = {"InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 _CLOCK = "RequestTimeTooSkewed"
+_ARCHIVED = "InvalidObjectState"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +109,19 @@ def s3_error(url: str, status: int, code: str) -> StorageError:
             f"access denied, the AWS keys are not accepted ({code}); check the credentials in the "
             "environment or the profile",
         )
+    if code == _ARCHIVED:
+        return AccessDeniedError(
+            url, f"lies archived in S3 Glacier ({code}); restore it first, and try again then"
+        )
     if code == "NoSuchBucket":
         return ObjectNotFoundError(url, "there is no such bucket")
     if status == 404:
         return ObjectNotFoundError(url)
     if status in {401, 403} or code == "AccessDenied":
         return AccessDeniedError(
-            url, f"access denied ({code or status}); check the credentials and permissions"
+            url,
+            f"access denied ({code or status}); check the credentials and permissions (a bucket whose "
+            "requesters pay is not read)",
         )
     failure = Failure(status, code)
     kind = StorageError if failure.passing() is None else StorageUnavailableError

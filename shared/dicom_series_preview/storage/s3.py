@@ -91,6 +91,8 @@ def resolve_access(
     environment: Mapping[str, str],
     find_region: Callable[[str], str | None],
     dmi_vendor: Path = DMI_VENDOR,
+    *,
+    signed: bool = True,
 ) -> S3Access:
     """Decide how a bucket is reached, from the environment alone.
 
@@ -100,13 +102,15 @@ def resolve_access(
         find_region: Asks AWS where a bucket lies; not called for a public bucket, or where there is an
             endpoint.
         dmi_vendor: The file that tells an EC2 instance.
+        signed: Whether credentials are used where there are any. A public bucket of another account refuses
+            those of a role that may not read it, and reads without.
 
     Raises:
         StorageError: Credentials are named that are not there, or by halves.
     """
     credentials: S3Config | None = None
     session: SessionCredentials | None = None
-    if bucket not in PUBLIC_BUCKETS:
+    if signed and bucket not in PUBLIC_BUCKETS:
         credentials = _environment_credentials(bucket, environment)
         session = None if credentials else _boto3_session(bucket, environment, dmi_vendor)
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or None

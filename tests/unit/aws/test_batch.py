@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,11 +14,14 @@ from dicom_series_preview.aws import batch
 from dicom_series_preview.aws.batch import BatchRequest
 from dicom_series_preview.aws.environment import Deployment
 from dicom_series_preview.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    IndexBusyError,
+    LimitError,
     ObjectChangedError,
     PreviewError,
     RequestError,
-    SeriesNameError,
-    SeriesNotFoundError,
+    StorageError,
     StorageUnavailableError,
 )
 from dicom_series_preview.storage import MemoryStorage
@@ -46,18 +50,18 @@ class Setting:
             {**slices("a"), **slices("b")} if objects is None else objects, url="s3://archive"
         )
         self.data = MemoryStorage(url=data)
-        self.manifests = MemoryStorage(url="s3://lists/of")
+        self.manifests = MemoryStorage(url="s3://lists")
         opened = {
             "s3://archive": self.root,
             "s3://other": MemoryStorage(slices("c"), url="s3://other"),
             data: self.data,
-            "s3://lists/of": self.manifests,
+            "s3://lists": self.manifests,
         }
         self.deployment = Deployment(ROOTS, data, depth, {}, opened)
 
     def prepare(self, document: Any) -> list[dict[str, Any]]:
         """The items of a request."""
-        batch.submit(ID, document, self.deployment)
+        batch.keep_request(ID, document, self.deployment)
         prepared = batch.prepare(ID, self.deployment)
         items = self.kept("items.json")
         assert prepared["count"] == len(items)
@@ -69,8 +73,12 @@ class Setting:
 
     def manifest(self, name: str, content: bytes) -> list[str]:
         """The series of a manifest."""
-        self.manifests.put(name, content)
+        self.manifests.put(f"of/{name}", content)
         return self.names({"manifest": f"s3://lists/of/{name}"})
+
+    def check(self, **document: Any) -> None:
+        """Look whether a batch's series can be read."""
+        batch.check_source(BatchRequest.from_document(document, ROOTS), self.deployment)
 
     def kept(self, name: str, of: str = ID) -> Any:
         """A JSON document of a batch."""
@@ -124,6 +132,8 @@ def wrong(document: Any) -> list[str]:
         ({"rerun": "today"}, ["rerun"]),
         ({"rerun": f"../{EARLIER}"}, ["rerun"]),
         ({"rerun": EARLIER, "root": "other", "mosaic": {}}, ["mosaic", "root"]),
+        ({"rerun": EARLIER, "no_preview": "yes"}, ["no_preview"]),
+        ({"series": ["a"], "no_preview": True}, ["no_preview"]),
         ({"series": ["a"], "root": "nowhere"}, ["root"]),
         ({"series": ["a"], "root": "s3://archive"}, ["root"]),
         ({"series": ["a"], "root": None}, ["root"]),
@@ -139,21 +149,13 @@ def test_what_is_wrong_is_named(document: Any, parameters: list[str]) -> None:
     assert wrong(document) == parameters
 
 
-def test_a_request_that_is_wrong_is_not_kept() -> None:
-    """Nothing is written of what is refused."""
-    setting = Setting()
-    with pytest.raises(RequestError):
-        batch.submit(ID, {"series": []}, setting.deployment)
-    assert setting.data.list_objects("") == []
-
-
 def test_a_request_is_kept_once() -> None:
     """A batch's request is written once and never over another."""
     setting = Setting()
-    batch.submit(ID, {"series": ["a"]}, setting.deployment)
-    with pytest.raises(ObjectChangedError):
-        batch.submit(ID, {"series": ["b"]}, setting.deployment)
-    assert setting.kept("request.json") == {"series": ["a"]}
+    assert batch.read_request(ID, setting.deployment) is None
+    assert batch.keep_request(ID, {"series": ["a"]}, setting.deployment) == {"series": ["a"]}
+    assert batch.keep_request(ID, {"series": ["b"]}, setting.deployment) == {"series": ["a"]}
+    assert setting.kept("request.json") == batch.read_request(ID, setting.deployment) == {"series": ["a"]}
 
 
 @pytest.mark.parametrize("identifier", ["", "x", "../x", ID.upper(), ID + "/x", ID[:-1]])
@@ -165,6 +167,8 @@ def test_an_identifier_that_is_none(identifier: str) -> None:
             use(identifier, setting.deployment)
     with pytest.raises(RequestError, match="batch"):
         batch.run_item(identifier, {}, setting.deployment)
+    with pytest.raises(RequestError, match="batch"):
+        batch.give_up(identifier, {"series": "a"}, "States.Timeout", setting.deployment)
 
 
 # --- which series
@@ -222,6 +226,115 @@ def test_manifests_that_are_none(name: str, content: bytes) -> None:
         Setting().manifest(name, content)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("x.csv", b"uid\na\n", "no CSV with a column series"),
+        ("x.csv", b"", "no CSV with a column series|names no series"),
+        ("x.csv", b"series\n", "names no series"),
+        ("x.csv", b"uid\n" + b"a\n" * 50_000, "no CSV with a column series"),
+        ("x.csv", "uid\n".encode("utf-16") + b"a\0" * 50_000, "no CSV with a column series"),
+        ("x.json", b'{"series": ["a"]}', "no JSON array"),
+        ("x.json", b'{"series": [' + b'"a",' * 50_000, "no JSON array"),
+        ("x.json", b"[]", "names no series"),
+        ("x.json", b"[" * 50_000, "no JSON array"),
+        ("none.csv", None, "cannot be read: not found"),
+        ("../x.csv", None, "cannot be read"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_refused_at_once(
+    name: str, content: bytes | None, problem: str
+) -> None:
+    """What can be seen of a manifest in its first bytes is said before a batch is started."""
+    setting = Setting()
+    if content is not None:
+        setting.manifests.put(name, content)
+    with pytest.raises(RequestError, match=problem) as caught:
+        setting.check(manifest=f"s3://lists/{name}")
+    assert caught.value.parameter == "manifest"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", b"series\na\n"),
+        ("x.csv", "\ufeffnote,series\n".encode() + b"x,a\n" * 50_000),
+        # The first bytes end within a letter.
+        ("x.csv", b"series,x\n" + "ä".encode() * 100_000),
+        ("x.json", b'["a"]'),
+        ("x.json", b' [\n"' + b"a" * 100_000 + b'"]'),
+    ],
+)
+def test_a_manifest_is_looked_at_for_one_request(name: str, content: bytes) -> None:
+    """A manifest that may be one costs 64 KiB of one GET, however long it is."""
+    setting = Setting()
+    setting.manifests.put(name, content)
+    counted = doubles.CountingStorage(setting.manifests)
+    setting.deployment._opened["s3://lists"] = counted
+    setting.check(manifest=f"s3://lists/{name}")
+    assert len(counted.ranges) == 1
+    assert counted.received <= 64 * 1024
+
+
+class Failing(doubles.Wrapper):
+    """A storage that fails with an error as long as it has one, wherever its objects are asked for."""
+
+    error: StorageError | None = None
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def list_objects(self, folder: str, most: int | None = None) -> Any:
+        """`Storage.list_objects`."""
+        self._fail()
+        return super().list_objects(folder, most)
+
+    def fetch(self, ranges: Any) -> Any:
+        """`Storage.fetch`."""
+        self._fail()
+        return super().fetch(ranges)
+
+    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        """`Storage.put`."""
+        self._fail()
+        return super().put(path, data, if_version=if_version)
+
+
+def test_a_manifest_that_may_not_be_read_says_what_may() -> None:
+    """Where a manifest's bucket is closed to the deployment, the error says which ones are open."""
+    setting = Setting()
+    closed = setting.deployment._opened["s3://lists"] = Failing(setting.manifests)
+    closed.error = AccessDeniedError("s3://lists/x.csv")
+    with pytest.raises(RequestError, match=r"access denied.*manifests/.*ManifestBucketArns"):
+        setting.check(manifest="s3://lists/x.csv")
+    closed.error = StorageUnavailableError("s3://lists/x.csv", "throttled")
+    with pytest.raises(StorageUnavailableError):
+        setting.check(manifest="s3://lists/x.csv")
+
+
+def test_more_series_than_a_batch_may_have() -> None:
+    """A batch that names too many series fails before any is done, and says how many may be."""
+    setting = Setting()
+    setting.deployment = replace(setting.deployment, batch_series=2)
+    assert setting.names({"series": ["a", "b", "b"]}) == ["a", "b"]
+    batch.keep_request(EARLIER, {"series": ["a", "b", "c"]}, setting.deployment)
+    with pytest.raises(LimitError, match="names 3 series; the limit is 2"):
+        batch.prepare(EARLIER, setting.deployment)
+
+
+def test_why_a_batch_could_not_begin_is_kept() -> None:
+    """What stands in the way of a batch's first step is written down for those who ask."""
+    setting = Setting()
+    batch.keep_request(ID, {"manifest": "s3://lists/gone.csv"}, setting.deployment)
+    with pytest.raises(RequestError):
+        batch.prepare(ID, setting.deployment)
+    assert setting.kept("failure.json") == {
+        "error": "RequestError",
+        "reason": "manifest: cannot be read: not found",
+    }
+
+
 def test_a_prefix() -> None:
     """A prefix names the series that begin so, the empty one all; one that matches none is an error."""
     setting = Setting({**slices("a1"), **slices("a2"), **slices("b")})
@@ -244,25 +357,56 @@ def test_a_prefix_where_series_lie_deeper() -> None:
     assert names("p1/t1/s2") == ["p1/t1/s2"]
 
 
-def test_a_rerun_does_again_what_did_not_succeed() -> None:
-    """Failed and missing series are done again as they were; when none is left, there is nothing to do."""
-    setting = Setting()
-    items = [{"root": "other", "series": name, "mosaic": {"stack": ["1"]}} for name in "abc"]
+def earlier(setting: Setting, names: str, **statuses: str) -> list[dict[str, Any]]:
+    """An earlier batch and its outcomes; its items."""
+    items = [{"root": "other", "series": name, "mosaic": {"stack": ["1"]}} for name in names]
+    setting.keep("request.json", {"series": list(names), "root": "other", "mosaic": {"stack": 1}}, EARLIER)
     setting.keep("items.json", items, EARLIER)
-    setting.keep("outcomes/aa/1.json", {"series": "a", "status": "ok"}, EARLIER)
-    setting.keep("outcomes/bb/2.json", {"series": "b", "status": "failed", "error": "NoImageError"}, EARLIER)
-    assert setting.prepare({"rerun": EARLIER}) == items[1:]
-    done = Setting()
-    done.keep("items.json", items[:1], EARLIER)
-    done.keep("outcomes/aa/1.json", {"series": "a", "status": "ok"}, EARLIER)
-    with pytest.raises(RequestError, match="no series"):
-        done.prepare({"rerun": EARLIER})
+    for number, (name, status) in enumerate(statuses.items()):
+        outcome = {"series": name, "status": status.replace("_", "-"), "error": "NoImageError"}
+        setting.keep(f"outcomes/aa/{number}.json", outcome, EARLIER)
+    return items
+
+
+def test_a_rerun_does_again_what_may_come_to_something_else() -> None:
+    """What failed or is missing is done again as it was; what has no preview only where that is asked for."""
+    setting = Setting()
+    items = earlier(setting, "abcd", a="ok", b="no_preview", c="failed")
+    assert setting.prepare({"rerun": EARLIER}) == items[2:]
+    setting = Setting()
+    items = earlier(setting, "abcd", a="ok", b="no_preview", c="failed")
+    assert setting.prepare({"rerun": EARLIER, "no_preview": True}) == items[1:]
+
+
+def test_a_rerun_that_finds_nothing_left_is_done() -> None:
+    """When nothing is left, a rerun has no items, and that is no error."""
+    setting = Setting()
+    earlier(setting, "ab", a="ok", b="no_preview")
+    assert setting.prepare({"rerun": EARLIER}) == []
+
+
+def test_a_rerun_of_a_batch_that_ended_before_it_had_items() -> None:
+    """Of a batch that was cancelled before its series were listed, a rerun does all, through reruns too."""
+    setting = Setting()
+    first = "0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e03"
+    setting.keep("request.json", {"series": ["a", "b"], "mosaic": {"stack": 1}}, first)
+    setting.keep("request.json", {"rerun": first}, EARLIER)
+    assert setting.prepare({"rerun": EARLIER}) == [
+        {"root": "default", "series": name, "mosaic": {"stack": ["1"]}} for name in "ab"
+    ]
+
+
+def test_a_rerun_of_no_batch_is_refused_at_once() -> None:
+    """There is nothing to do again of a batch that is not there."""
+    with pytest.raises(RequestError, match="no such batch") as caught:
+        Setting().check(rerun=EARLIER)
+    assert caught.value.parameter == "rerun"
 
 
 def test_items_lie_where_the_map_reads_them() -> None:
     """The key of the items is the whole key in the data bucket."""
     setting = Setting(data="s3://data/below/this")
-    batch.submit(ID, {"series": ["a"]}, setting.deployment)
+    batch.keep_request(ID, {"series": ["a"]}, setting.deployment)
     assert batch.prepare(ID, setting.deployment)["key"] == f"below/this/batches/{ID}/items.json"
 
 
@@ -287,8 +431,7 @@ def test_a_series_below_another_root() -> None:
     """The item's root is where its series is looked for."""
     setting = Setting()
     assert setting.run("c", "other")["status"] == "ok"
-    with pytest.raises(SeriesNotFoundError):
-        setting.run("c")
+    assert setting.run("c")["error"] == "SeriesNotFoundError"
 
 
 @pytest.mark.parametrize(
@@ -296,74 +439,146 @@ def test_a_series_below_another_root() -> None:
     [
         ("none", "default", {}, "SeriesNotFoundError"),
         ("notes", "default", {}, "NoImageError"),
+        ("film", "default", {}, "UndecodableError"),
         ("a", "nowhere", {}, "RequestError"),
         ("a", "default", {"stack": ["7"]}, "RequestError"),
         ("a", "default", {"tile_width": ["0"], "x": ["1"]}, "CombinedRequestError"),
+        ("a", "default", {"tile_width": ["999"]}, "LimitError"),
         ("../a", "default", {}, "SeriesNameError"),
         ("s3://archive/a", "default", {}, "SeriesNameError"),
         ("/a", "default", {}, "SeriesNameError"),
+        ("a\0b", "default", {}, "SeriesNameError"),
         ("", "default", {}, "SeriesNameError"),
     ],
 )
-def test_an_item_that_fails(series: str, root: str, mosaic: dict[str, list[str]], error: str) -> None:
-    """A failure is an outcome too, with kind and reason; what is raised has the type that retries go by."""
-    setting = Setting({**slices("a"), "notes/x": b"no DICOM"})
-    with pytest.raises(PreviewError) as caught:
-        setting.run(series, root, **mosaic)
-    assert type(caught.value).__name__ == error
-    outcome = setting.outcomes()[series]
-    assert (outcome["status"], outcome["error"], outcome["root"]) == ("failed", error, root)
+def test_a_series_without_a_preview_is_an_outcome(
+    series: str, root: str, mosaic: dict[str, list[str]], error: str
+) -> None:
+    """What another try would not change is an outcome with kind and reason; nothing is raised."""
+    film = make_dicom.image(1, PixelData=make_dicom.encapsulate([[b"no film!"]]))
+    objects = {"notes/x": b"no DICOM", "film/1.dcm": make_dicom.encode(film, "1.2.840.10008.1.2.4.100")}
+    setting = Setting({**slices("a"), **objects})
+    outcome = setting.run(series, root, **mosaic)
+    assert outcome == setting.outcomes()[series]
+    assert (outcome["status"], outcome["error"], outcome["root"]) == ("no-preview", error, root)
     assert outcome["reason"]
     assert SECRET not in json.dumps(outcome)
+
+
+def failing(setting: Setting, root: str) -> Failing:
+    """Let one of the storages fail."""
+    storage = setting.deployment._opened[root] = Failing(setting.deployment._opened[root])
+    return storage
+
+
+def test_access_denied_to_a_series_is_an_outcome() -> None:
+    """A series that may not be read is one of those without a preview."""
+    setting = Setting()
+    failing(setting, "s3://archive").error = AccessDeniedError("s3://archive/a")
+    outcome = setting.run("a")
+    assert (outcome["status"], outcome["error"]) == ("no-preview", "AccessDeniedError")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageUnavailableError("s3://archive/a", "throttled"),
+        ObjectChangedError("s3://archive/a"),
+        CredentialsError("s3://archive/a", "expired"),
+        IndexBusyError("a", "s3://archive", 5),
+    ],
+)
+def test_what_may_pass_is_raised_and_overwritten(error: PreviewError) -> None:
+    """The map hears of what may pass, and tries again; the last outcome stays."""
+    setting = Setting()
+    storage = failing(setting, "s3://archive")
+    storage.error = error
+    with pytest.raises(type(error)):
+        setting.run("a")
+    failed = setting.outcomes()["a"]
+    assert (failed["status"], failed["error"]) == ("failed", type(error).__name__)
+    storage.error = None
+    assert setting.run("a")["status"] == "ok"
+    assert setting.outcomes()["a"]["status"] == "ok"
+
+
+def test_a_data_bucket_that_is_closed_is_no_fault_of_the_series() -> None:
+    """What the deployment's own bucket refuses is raised, whatever its kind."""
+    setting = Setting()
+
+    class Closed(doubles.Wrapper):
+        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+            if path.startswith("indices/"):
+                raise AccessDeniedError(f"s3://data/{path}")
+            return super().put(path, data, if_version=if_version)
+
+    setting.deployment._opened["s3://data"] = Closed(setting.data)
+    with pytest.raises(AccessDeniedError):
+        setting.run("a")
+    assert setting.outcomes()["a"]["status"] == "failed"
+
+
+def test_a_series_that_takes_too_long_fails_and_is_not_tried_again_at_once() -> None:
+    """A series for which the time is too short has failed: another time the storage may be faster."""
+    setting = Setting()
+    item = {"root": "default", "series": "a", "mosaic": {}}
+    outcome = batch.run_item(ID, item, setting.deployment, seconds=0.0)
+    assert (outcome["status"], outcome["error"]) == ("failed", "LimitError")
+
+
+def test_what_dies_fails_after_the_last_try() -> None:
+    """A function that has died leaves no outcome; the machine has one written that names how it died."""
+    setting = Setting()
+    item = {"root": "other", "series": SECRET, "mosaic": {}}
+    written = batch.give_up(ID, item, "Sandbox.Timedout", setting.deployment)
+    assert written == setting.outcomes()[SECRET]
+    assert (written["status"], written["error"], written["root"]) == ("failed", "Sandbox.Timedout", "other")
+    assert SECRET not in written["reason"]
+
+
+def test_what_is_known_of_a_failure_stays() -> None:
+    """What the last try has written itself says more, and what is settled is never given up."""
+    setting = Setting()
+    item = {"root": "default", "series": "a", "mosaic": {}}
+    storage = failing(setting, "s3://archive")
+    storage.error = StorageUnavailableError("s3://archive/a", "throttled")
+    with pytest.raises(StorageUnavailableError):
+        setting.run("a")
+    told = batch.give_up(ID, item, "StorageUnavailableError", setting.deployment)
+    assert told["reason"] == "throttled"
+    assert batch.give_up(ID, item, "Runtime.ExitError", setting.deployment)["error"] == "Runtime.ExitError"
+    storage.error = None
+    setting.run("a")
+    assert batch.give_up(ID, item, "Lambda.Unknown", setting.deployment)["status"] == "ok"
+    assert setting.outcomes()["a"]["status"] == "ok"
 
 
 def test_a_name_is_never_a_path() -> None:
     """Outcomes and mosaics lie under digests, whatever a series is called."""
     setting = Setting({})
     for name in ("../../x", "a\x00b", "ä" * 500, SECRET):
-        with pytest.raises((SeriesNameError, SeriesNotFoundError)):
-            setting.run(name)
+        assert setting.run(name)["status"] == "no-preview"
     paths = [info.path for info in setting.data.list_objects("")]
     assert len(paths) == 4
     assert all(path.startswith(f"batches/{ID}/outcomes/") and path.isascii() for path in paths)
     assert SECRET not in "".join(paths)
 
 
-def test_a_failure_that_passes_is_overwritten() -> None:
-    """The map tries again what may pass, and the last outcome stays."""
-    setting = Setting()
-
-    class Throttled(doubles.Wrapper):
-        throttled = True
-
-        def list_objects(self, folder: str, most: int | None = None) -> Any:
-            if self.throttled:
-                raise StorageUnavailableError("s3://archive", "throttled")
-            return super().list_objects(folder, most)
-
-    storage = setting.deployment._opened["s3://archive"] = Throttled(setting.root)
-    with pytest.raises(StorageUnavailableError):
-        setting.run("a")
-    assert setting.outcomes()["a"]["status"] == "failed"
-    storage.throttled = False
-    setting.run("a")
-    assert setting.outcomes()["a"]["status"] == "ok"
-
-
 # --- the summary
 
 
 def test_summary_of_a_whole_batch() -> None:
-    """What was done, what failed and of what, and what has no outcome, all in one Parquet file."""
+    """What was done, cannot be, failed and of what, and what has no outcome, all in one Parquet file."""
     setting = Setting()
-    setting.prepare({"series": ["a", "b", "none", "never-tried"]})
-    for name in ("a", "b"):
+    setting.prepare({"series": ["a", "b", "none", "never-tried", "died"]})
+    for name in ("a", "b", "none"):
         setting.run(name)
-    with pytest.raises(SeriesNotFoundError):
-        setting.run("none")
+    batch.give_up(ID, {"root": "default", "series": "died"}, "Runtime.ExitError", setting.deployment)
     summary = batch.summarise(ID, setting.deployment)
-    assert (summary.items, summary.ok, summary.failed, summary.missing) == (4, 2, 1, 1)
-    assert (summary.reasons, summary.error) == ({"SeriesNotFoundError": 1}, None)
+    counts = (summary.items, summary.ok, summary.no_preview, summary.failed, summary.missing)
+    assert counts == (5, 2, 1, 1, 1)
+    assert summary.reasons == {"Runtime.ExitError": 1, "SeriesNotFoundError": 1}
+    assert summary.error is None
     outcomes = setting.outcomes()
     assert summary.requests == sum(outcomes[name]["requests"] for name in "ab")
     assert summary.bytes == sum(outcomes[name]["bytes"] for name in "ab") > 0
@@ -371,10 +586,43 @@ def test_summary_of_a_whole_batch() -> None:
     assert {row["series"]: row["status"] for row in rows} == {
         "a": "ok",
         "b": "ok",
-        "none": "failed",
+        "none": "no-preview",
         "never-tried": "missing",
+        "died": "failed",
     }
     assert batch.read_summary(ID, setting.deployment) == setting.kept("summary.json")
+
+
+@pytest.mark.parametrize(
+    ("failed", "missing", "tolerated", "error"),
+    [
+        (0, 0, 0, None),
+        (1, 0, 10, None),
+        (0, 1, 10, None),
+        (1, 1, 10, "TooManyFailed"),
+        (2, 0, 19.9, "TooManyFailed"),
+        (2, 0, 20, None),
+        (1, 0, 0, "TooManyFailed"),
+        (5, 5, 100, None),
+    ],
+)
+def test_too_many_failures_fail_the_batch(
+    failed: int, missing: int, tolerated: float, error: str | None
+) -> None:
+    """Failed and missing series beyond what is tolerated fail a batch; those without a preview never do."""
+    setting = Setting({})
+    names = [f"s{number}" for number in range(10)]
+    setting.prepare({"series": names})
+    for number, name in enumerate(names[missing:]):
+        if number < failed:
+            batch.give_up(ID, {"root": "default", "series": name}, "States.Timeout", setting.deployment)
+        else:
+            setting.run(name)
+    summary = batch.summarise(ID, setting.deployment, tolerated_percent=tolerated)
+    assert (summary.failed, summary.missing) == (failed, missing)
+    assert (summary.error or {"error": None})["error"] == error
+    if summary.error is not None:
+        assert f"{failed + missing} of 10 series" in summary.error["reason"]
 
 
 def test_a_summary_can_be_made_again() -> None:
@@ -386,11 +634,32 @@ def test_a_summary_can_be_made_again() -> None:
 
 
 def test_summary_of_a_batch_that_never_had_items() -> None:
-    """A batch whose first step failed has a summary that says so."""
+    """A batch whose first step failed has a summary that says so, and why."""
     setting = Setting()
+    batch.keep_request(ID, {"prefix": "z"}, setting.deployment)
+    with pytest.raises(RequestError):
+        batch.prepare(ID, setting.deployment)
     summary = batch.summarise(ID, setting.deployment, "RequestError")
-    assert (summary.error, summary.items, summary.ok, summary.missing) == ("RequestError", 0, 0, 0)
+    assert summary.error == {"error": "RequestError", "reason": "body: the batch names no series"}
+    assert (summary.items, summary.ok, summary.missing) == (0, 0, 0)
     assert pq.read_table(io.BytesIO(setting.data.get(summary.outcomes).data)).num_rows == 0
+    died = batch.summarise(ID, setting.deployment, "Sandbox.Timedout").error
+    assert died == {"error": "Sandbox.Timedout", "reason": "a step of the batch ended with Sandbox.Timedout"}
+
+
+def test_counts_so_far() -> None:
+    """While a batch runs, its outcomes are counted as far as that is cheap."""
+    setting = Setting()
+    assert batch.counts_so_far(ID, setting.deployment) == batch.Counts(0, 0, 0, {})
+    setting.run("a")
+    setting.run("none")
+    assert batch.counts_so_far(ID, setting.deployment) == batch.Counts(1, 1, 0, {"SeriesNotFoundError": 1})
+    for number in range(1000):
+        setting.keep(f"outcomes/zz/{number}.json", {})
+    counted = doubles.CountingStorage(setting.data)
+    setting.deployment._opened["s3://data"] = counted
+    assert batch.counts_so_far(ID, setting.deployment) is None
+    assert len(counted.ranges) == 0
 
 
 def test_no_summary_yet() -> None:

@@ -32,6 +32,16 @@ def test_what_a_deployment_sets() -> None:
     assert Deployment.from_environment(deeper).series_depth == 3
 
 
+def test_limits_of_batches() -> None:
+    """How many series a batch has, and how many batches run at once, is set where it is not the default."""
+    set_up = {"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data"}
+    made = Deployment.from_environment(set_up)
+    assert (made.batch_series, made.batches_at_once) == (250_000, 5)
+    more = {**set_up, "PREVIEW_BATCH_SERIES": "10", "PREVIEW_BATCHES_AT_ONCE": "2"}
+    made = Deployment.from_environment(more)
+    assert (made.batch_series, made.batches_at_once) == (10, 2)
+
+
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
@@ -42,6 +52,11 @@ def test_what_a_deployment_sets() -> None:
         ({"PREVIEW_ROOTS": '{"more": "s3://x"}', "PREVIEW_DATA": "s3://data"}, "PREVIEW_ROOTS"),
         ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "0"}, "PREVIEW_ROOTS"),
         ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "x"}, "PREVIEW_ROOTS"),
+        *(
+            ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", variable: text}, variable)
+            for variable in ("PREVIEW_BATCH_SERIES", "PREVIEW_BATCHES_AT_ONCE")
+            for text in ("", "0", "-1", "x", "1.5")
+        ),
     ],
 )
 def test_an_environment_that_lacks_something(environment: dict[str, str], named: str) -> None:
@@ -49,6 +64,55 @@ def test_an_environment_that_lacks_something(environment: dict[str, str], named:
     with pytest.raises(RequestError) as caught:
         Deployment.from_environment(environment)
     assert caught.value.parameter == named
+
+
+@pytest.mark.parametrize(
+    ("alias", "root", "told"),
+    [
+        ("more", "s3://bucket/a/../b", "'.' or '..'"),
+        ("more", "s3://b", "no bucket name"),
+        ("more", "ftp://host/x", "not supported"),
+        ("more", "https://user:word@host/x", "credentials"),
+        ("more", 7, "alias"),
+        ("MORE", "s3://bucket", "alias"),
+        ("default", "s3://bucket/a//b", "empty part"),
+    ],
+)
+def test_roots_that_could_never_be_opened(alias: str, root: object, told: str) -> None:
+    """A root that no request could read is refused when the function starts, and named by its alias."""
+    roots = {"default": "s3://archive", alias: root}
+    with pytest.raises(RequestError, match=told) as caught:
+        Deployment.from_environment({"PREVIEW_ROOTS": json.dumps(roots), "PREVIEW_DATA": "s3://data"})
+    assert caught.value.parameter == "PREVIEW_ROOTS"
+    assert alias in str(caught.value)
+    assert "word@" not in str(caught.value)
+
+
+def test_public_buckets_are_read_unsigned() -> None:
+    """Only buckets that the role may read see its signature: a public one of others refuses it."""
+    listing = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+    with servers.ScriptedServer(
+        [servers.Answer(200, {"Content-Type": "application/xml"}, listing)]
+    ) as server:
+        roots = {"default": "s3://archive/ct", "ours": "s3://partner/x", "public": "s3://open-data/y"}
+        made = Deployment.from_environment(
+            {
+                "PREVIEW_ROOTS": json.dumps(roots),
+                "PREVIEW_DATA": "s3://data",
+                "PREVIEW_SIGNED_BUCKETS": "arn:aws:s3:::partner,arn:aws-cn:s3:::other",
+                "AWS_ENDPOINT_URL": server.url,
+                "AWS_ACCESS_KEY_ID": "key",
+                "AWS_SECRET_ACCESS_KEY": "wordless",
+                "AWS_REGION": "eu-west-1",
+            }
+        )
+        for url in (*roots.values(), "s3://data"):
+            made.storage(url).list_objects("series")
+        signed = {
+            asked.path.split("/")[1].partition("?")[0]: "authorization" in map(str.lower, asked.headers)
+            for asked in server.asked
+        }
+    assert signed == {"archive": True, "partner": True, "open-data": False, "data": True}
 
 
 def test_limits_that_the_memory_bears() -> None:
@@ -110,7 +174,12 @@ def test_roots_are_kept_apart(moto: servers.Moto) -> None:
         client.put_object(Bucket=bucket, Key=key, Body=make_dicom.encode(make_dicom.image(1)))
     roots = json.dumps({"default": "s3://env-one", "two": "s3://env-two/below"})
     api = Deployment.from_environment(
-        {**moto.environment, "PREVIEW_ROOTS": roots, "PREVIEW_DATA": "s3://env-data/previews"}
+        {
+            **moto.environment,
+            "PREVIEW_ROOTS": roots,
+            "PREVIEW_DATA": "s3://env-data/previews",
+            "PREVIEW_SIGNED_BUCKETS": "arn:aws:s3:::env-two",
+        }
     ).api()
     assert api.picture("mosaic", HttpRequest("a")).status == 200
     assert api.picture("mosaic", HttpRequest("b", {"root": ["two"]})).status == 200

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import json
 import logging
+import random
+import re
+import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote_plus
@@ -10,13 +14,26 @@ import pytest
 
 import doubles
 import make_dicom
+from dicom_series_preview.aws.batch import run_item
 from dicom_series_preview.aws.environment import Deployment
-from dicom_series_preview.aws.updates import TouchedObject, series_of, touched_objects, update_indices
+from dicom_series_preview.aws.updates import (
+    LATER_S,
+    RESERVE_S,
+    SERIES_S,
+    SWEEP_S,
+    Recheck,
+    TouchedObject,
+    series_of,
+    touched_objects,
+    update_indices,
+)
 from dicom_series_preview.errors import AccessDeniedError, StorageError, StorageUnavailableError
+from dicom_series_preview.http import HttpRequest
 from dicom_series_preview.index import Index
-from dicom_series_preview.names import SeriesName, index_folder
+from dicom_series_preview.names import SeriesName, index_folder, index_path
 from dicom_series_preview.requests import IndexRequest
-from dicom_series_preview.settings import DEFAULT_ROOT
+from dicom_series_preview.series import LEASE_S, SeriesOpener
+from dicom_series_preview.settings import DEFAULT_ROOT, Limits
 from dicom_series_preview.storage import MemoryStorage
 
 SECRET = "Zwiebelfisch^Leonora"
@@ -40,6 +57,8 @@ class Setting:
         self.data = MemoryStorage(url="s3://data")
         opened = {url: self.storages[alias] for alias, url in roots.items()}
         self.deployment = Deployment(roots, "s3://data", depth, {}, {**opened, "s3://data": self.data})
+        self.queue = Sent()
+        self.time_left_s = lambda: 300.0
 
     def put(self, *paths: str, alias: str = "default") -> None:
         """Write a slice at each path."""
@@ -52,7 +71,20 @@ class Setting:
         for storage in self.storages.values():
             storage.reset()
         texts = {str(i): body if isinstance(body, str) else json.dumps(body) for i, body in enumerate(bodies)}
-        return update_indices(texts, self.deployment)
+        return update_indices(texts, self.deployment, self.time_left_s, self.queue)
+
+    def update_again(self) -> Any:
+        """Handle the rechecks that have been sent, all in one batch."""
+        sent, self.queue.sent = self.queue.sent, []
+        return self.update(*(recheck.body() for recheck, _ in sent))
+
+    def kept(self, below: str = "") -> list[str]:
+        """What the data bucket holds."""
+        return [info.path for info in self.data.list_objects(below)]
+
+    def index(self, series: str = "s") -> Index:
+        """A series' index."""
+        return Index.from_parquet(self.data.get(place(series)).data)
 
     def indices(self) -> dict[str, list[str]]:
         """What each index has: by series, below `indices` and any other root's alias than `default`."""
@@ -61,11 +93,17 @@ class Setting:
             for alias, url in self.deployment.roots.items()
         }
         return {
-            _replaced(info.path.removesuffix("_index.parquet"), folders): sorted(
-                Index.from_parquet(self.data.get(info.path).data).table["FileName"].to_pylist()
+            _replaced(path.removesuffix("_index.parquet"), folders): sorted(
+                Index.from_parquet(self.data.get(path).data).table["FileName"].to_pylist()
             )
-            for info in self.data.list_objects("")
+            for path in self.kept()
+            if path.endswith("_index.parquet")
         }
+
+
+def place(series: str) -> str:
+    """Where the index of a series of the default root lies."""
+    return index_path(series, index_folder("s3://archive"))
 
 
 def _replaced(path: str, folders: dict[str, str]) -> str:
@@ -74,24 +112,47 @@ def _replaced(path: str, folders: dict[str, str]) -> str:
     return path.replace(folder, folders[folder], 1)
 
 
-def notification(*keys: str, bucket: str = "archive", encode: bool = True) -> dict[str, Any]:
+class Sent:
+    """A queue that notes what it is sent.
+
+    Attributes:
+        sent: Rechecks, and after how many seconds they come.
+        fails: It takes none.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Recheck, int]] = []
+        self.fails = False
+
+    def send(self, rechecks: Any) -> list[Recheck]:
+        """`Queue.send`."""
+        if self.fails:
+            return [recheck for recheck, _ in rechecks]
+        self.sent += rechecks
+        return []
+
+
+def notification(
+    *keys: str, bucket: str = "archive", encode: bool = True, name: str = "ObjectCreated:Put"
+) -> dict[str, Any]:
     """S3's notification of objects."""
     return {
         "Records": [
             {
+                "eventName": name,
                 "s3": {
                     "bucket": {"name": bucket},
                     "object": {"key": quote_plus(key, safe="/") if encode else key},
-                }
+                },
             }
             for key in keys
         ]
     }
 
 
-def bridged(key: str, bucket: str = "archive") -> dict[str, Any]:
+def bridged(key: str, bucket: str = "archive", kind: str = "Object Created") -> dict[str, Any]:
     """S3's event on EventBridge."""
-    return {"detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
+    return {"detail-type": kind, "detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
 
 
 # --- which objects
@@ -100,8 +161,17 @@ def bridged(key: str, bucket: str = "archive") -> dict[str, Any]:
 def test_keys_are_decoded_where_they_are_encoded() -> None:
     """Keys of notifications are form-encoded, those of EventBridge are as they are."""
     key = "a b+c/ä%2F&.dcm"
-    assert list(touched_objects(json.dumps(notification(key)))) == [TouchedObject("archive", key)]
-    assert list(touched_objects(json.dumps(bridged(key)))) == [TouchedObject("archive", key)]
+    assert list(touched_objects(notification(key))) == [TouchedObject("archive", key)]
+    assert list(touched_objects(bridged(key))) == [TouchedObject("archive", key)]
+
+
+def test_removals_are_told_from_arrivals() -> None:
+    """In both kinds of event: what was deleted, hidden by a marker, or removed by a lifecycle rule."""
+    names = ("ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated", "LifecycleExpiration:Delete")
+    events = [notification("s/1", name=name) for name in names] + [bridged("s/1", kind="Object Deleted")]
+    assert [list(touched_objects(event)) for event in events] == [
+        [TouchedObject("archive", "s/1", removed=True)]
+    ] * 4
 
 
 @pytest.mark.parametrize(
@@ -275,10 +345,11 @@ def test_the_index_of_a_series_that_has_gone_is_forgotten(left: list[str]) -> No
     setting.memory["default"].delete("s/1.dcm")
     for path in left:
         setting.memory["default"].put(path, b"no DICOM")
-    summary = setting.update(notification("s/1.dcm"))
-    assert (summary.removed, summary.response()) == (1, {"batchItemFailures": []})
-    assert setting.indices() == {}
-    assert setting.update(notification("s/1.dcm")).removed == 1
+    for _ in range(2):
+        summary = setting.update(notification("s/1.dcm"))
+        assert (summary.removed, summary.without_image) == ((0, 1) if left else (1, 0))
+        assert summary.response() == {"batchItemFailures": []}
+        assert setting.indices() == {}
 
 
 FORMER = [("default", "indices/s_index.parquet"), ("other", "indices/other/s_index.parquet")]
@@ -395,31 +466,543 @@ def test_headers_that_cannot_be_read_fail_the_messages() -> None:
     assert setting.indices() == {}
 
 
-def test_an_update_does_not_wait_for_a_claim() -> None:
-    """A request that is building the index turns no update away: the conditional write keeps them apart."""
+# --- one updater a series
+
+
+def test_a_series_that_someone_else_updates_is_left_to_them() -> None:
+    """Its messages are done, nothing of it is listed or read, and one recheck looks at it later."""
     setting = Setting()
     setting.put("s/1.dcm")
-    with setting.deployment.service("default").cache.claim("s", "s3://archive", 4e9):
-        assert setting.update(notification("s/1.dcm")).updated == 1
+    with setting.deployment.service("default").cache.claim("s", "s3://archive", time.time()):
+        summary = setting.update(notification("s/1.dcm"), notification("s/1.dcm"))
+        assert (summary.busy, summary.response()) == (1, {"batchItemFailures": []})
+        assert setting.storages["default"].lists == 0
+        assert setting.queue.sent == [(Recheck("default", "s"), LATER_S)]
+        assert setting.update_again().busy == 1
+    assert setting.update_again().updated == 1
+    assert setting.queue.sent == []
+    assert setting.kept() == [place("s")]
+
+
+def test_the_claim_of_a_dead_updater_ends() -> None:
+    """When its lease has run out the next one takes it."""
+    setting = Setting()
+    setting.put("s/1.dcm")
+    claim = setting.deployment.service("default").cache.claim("s", "s3://archive", time.time() - 2 * LEASE_S)
+    claim.__enter__()
+    assert setting.update(notification("s/1.dcm")).updated == 1
+    assert setting.kept() == [place("s")]
+
+
+def test_what_cannot_be_rechecked_is_handed_back() -> None:
+    """Where the queue takes no recheck, the messages themselves come again."""
+    setting = Setting()
+    setting.put("s/1.dcm", "t/1.dcm")
+    setting.queue.fails = True
+    with setting.deployment.service("default").cache.claim("s", "s3://archive", time.time()):
+        summary = setting.update(notification("s/1.dcm"), notification("t/1.dcm"), notification("s/2.dcm"))
+    assert {item["itemIdentifier"] for item in summary.response()["batchItemFailures"]} == {"0", "2"}
+    assert (summary.busy, summary.updated) == (1, 1)
 
 
 def test_an_update_that_is_raced_survives() -> None:
-    """An index that someone else writes meanwhile is updated from what was written."""
+    """An index that someone else writes meanwhile stays; what was read is kept, and added by a recheck."""
     setting = Setting()
     setting.put("s/1.dcm")
     setting.update(notification("s/1.dcm"))
     setting.put("s/2.dcm")
-    plain = Deployment(setting.deployment.roots, "s3://data", 1, {}, dict(setting.deployment._opened))
     raced: list[str] = []
 
     class Raced(doubles.Wrapper):
         def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
-            if not raced:
+            if path.endswith(".parquet") and not raced:
                 raced.append(path)
                 setting.put("s/3.dcm")
-                assert update_indices({"x": json.dumps(notification("s/3.dcm"))}, plain).updated == 1
+                service = setting.deployment.service("default")
+                SeriesOpener(service.storage, service.cache, Limits()).open(SeriesName("s"))
             return super().put(path, data, if_version=if_version)
 
     setting.deployment._opened["s3://data"] = Raced(setting.data)
-    assert setting.update(notification("s/2.dcm")).response() == {"batchItemFailures": []}
+    assert setting.update(notification("s/2.dcm")).busy == 1
     assert setting.indices() == {"indices/s": ["1.dcm", "2.dcm", "3.dcm"]}
+    assert setting.update_again().unchanged == 1
+    assert setting.kept() == [place("s")]
+
+
+def test_a_late_reader_takes_nothing_back() -> None:
+    """Who has listed a series before others came and were indexed does not write an index without them."""
+    setting = Setting()
+    setting.put("s/1.dcm")
+    setting.update(notification("s/1.dcm"))
+    setting.memory["default"].delete("s/1.dcm")
+    setting.put("s/2.dcm")
+
+    class Late(doubles.Wrapper):
+        came = False
+
+        def list_objects(self, folder: str, most: int | None = None) -> Any:
+            listing = super().list_objects(folder, most)
+            if not self.came:
+                self.came = True
+                setting.put("s/3.dcm")
+                assert setting.update(notification("s/3.dcm")).updated == 1
+            return listing
+
+    late = SeriesOpener(
+        Late(setting.memory["default"]), setting.deployment.service("default").cache, Limits()
+    )
+    late.open(SeriesName("s"))
+    assert setting.indices() == {"indices/s": ["2.dcm", "3.dcm"]}
+
+
+def test_rechecks_of_a_series_are_one() -> None:
+    """However many come, the series is listed once; one of a root that has gone since is ignored."""
+    setting = Setting()
+    setting.put("s/1.dcm")
+    summary = setting.update(
+        Recheck("default", "s").body(), Recheck("gone", "s").body(), Recheck("default", "s").body()
+    )
+    assert (summary.updated, summary.ignored, setting.storages["default"].lists) == (1, 1, 1)
+    assert summary.response() == {"batchItemFailures": []}
+
+
+# --- time
+
+
+class Clock:
+    """The time that is left; reading an object that is named takes some of it.
+
+    Attributes:
+        left_s: Seconds.
+    """
+
+    def __init__(self, left_s: float = 300.0) -> None:
+        self.left_s = left_s
+
+    def __call__(self) -> float:
+        """Seconds that are left."""
+        return self.left_s
+
+    def taking(self, cost_s: dict[str, float]) -> Any:
+        """A storage whose objects take so long to read, by the folder they lie in."""
+        clock = self
+
+        class Slow(doubles.Wrapper):
+            def fetch(self, ranges: Any) -> Any:
+                for fetched in super().fetch(ranges):
+                    clock.left_s -= cost_s.get(fetched.range.path.partition("/")[0], 0.0)
+                    yield fetched
+
+        return Slow
+
+
+def test_a_series_that_takes_long_takes_nobody_along() -> None:
+    """Of 1,000 messages with one bomb, the 999 others are done by the first call or the next; none fails."""
+    clock = Clock()
+    setting = Setting(wrap=clock.taking({"bomb": 3.0}))
+    setting.time_left_s = clock
+    bomb = [f"bomb/{i}.dcm" for i in range(115)]
+    others = [f"other{i // 9}/{i % 9}.dcm" for i in range(999)]
+    slices = [make_dicom.encode(make_dicom.image(i + 1)) for i in range(115)]
+    for path in (*bomb, *others):
+        number = int(path.partition("/")[2].removesuffix(".dcm"))
+        setting.memory["default"].put(path, slices[number])
+    read: Counter[str] = Counter()
+    calls = 0
+    summary = setting.update(notification(*bomb), *(notification(path) for path in others))
+    while True:
+        calls += 1
+        assert summary.response() == {"batchItemFailures": []}
+        assert clock.left_s > 0
+        read.update(item.path for item in setting.storages["default"].ranges)
+        if calls == 2:
+            assert {f"indices/other{i}" for i in range(111)} <= set(setting.indices())
+        if not setting.queue.sent:
+            break
+        clock.left_s = 300.0
+        summary = setting.update_again()
+    assert setting.indices()["indices/bomb"] == sorted(path.removeprefix("bomb/") for path in bomb)
+    assert [path for path in setting.kept() if not path.endswith("_index.parquet")] == []
+    # What was under way when the time was up is asked for again, and nothing else.
+    assert {read[path] for path in others} == {1}
+    assert sum(read[path] for path in bomb) <= len(bomb) + 64 * (calls - 1)
+
+
+def test_what_has_been_read_is_kept_until_all_is() -> None:
+    """A part is never an index: it lies beside, is gone on with, and goes when the index is whole."""
+    clock = Clock()
+    setting = Setting(wrap=clock.taking({"s": 50.0}))
+    setting.time_left_s = clock
+    setting.put(*(f"s/{i}.dcm" for i in range(12)))
+    summary = setting.update(notification("s/1.dcm"))
+    assert (summary.unfinished, summary.updated) == (1, 0)
+    assert setting.kept() == [place("s") + ".partial"]
+    ((recheck, delay_s),) = setting.queue.sent
+    assert (recheck.seconds, delay_s) == (300.0, LATER_S)
+    first = len(setting.storages["default"].ranges)
+    clock.left_s = 1e9
+    assert setting.update_again().updated == 1
+    assert len(setting.storages["default"].ranges) == 12 - first
+    assert setting.kept() == [place("s")]
+    assert len(setting.index().table) == 12
+
+
+def test_an_earlier_index_serves_until_the_next_is_whole() -> None:
+    """What is unfinished does not touch the index that is there."""
+    clock = Clock()
+    setting = Setting(wrap=clock.taking({"s": 100.0}))
+    setting.time_left_s = clock
+    setting.put("s/0.dcm")
+    setting.update(notification("s/0.dcm"))
+    setting.put(*(f"s/{i}.dcm" for i in range(1, 9)))
+    clock.left_s = 300.0
+    assert setting.update(notification("s/1.dcm")).unfinished == 1
+    assert setting.indices() == {"indices/s": ["0.dcm"]}
+
+
+def test_a_series_that_takes_too_long_is_given_up() -> None:
+    """Past the limit its other objects are noted as not read, and are not tried again until they change."""
+    setting = Setting()
+    setting.put("s/1.dcm", "s/2.dcm")
+    setting.update(notification("s/1.dcm"))
+    setting.put("s/3.dcm")
+    clock = Clock(2 * RESERVE_S)
+    setting.time_left_s = clock
+    setting.deployment._opened["s3://archive"] = doubles.CountingStorage(
+        clock.taking({"s": RESERVE_S})(setting.memory["default"])
+    )
+    setting.put("s/4.dcm")
+    summary = setting.update(Recheck("default", "s", seconds=SERIES_S).body())
+    assert (summary.updated, setting.queue.sent) == (1, [])
+    skipped = setting.index().provenance.skipped
+    assert all(item.reason.startswith("not read: the headers") and not item.transient for item in skipped)
+    assert len(skipped) + len(setting.index().table) == 4
+    assert skipped
+    setting.time_left_s = lambda: 300.0
+    assert setting.update(notification("s/1.dcm")).unchanged == 1
+
+
+def test_no_time_is_no_loop() -> None:
+    """A function that has little time works through half of it, so that each call gets on."""
+    setting = Setting()
+    setting.time_left_s = lambda: 20.0
+    setting.put("s/1.dcm")
+    assert setting.update(notification("s/1.dcm")).updated == 1
+
+
+def test_what_there_was_no_time_for_comes_at_once() -> None:
+    """Series that were not begun are handed on, not back: nothing of theirs is counted as a failure."""
+    clock = Clock()
+    setting = Setting(wrap=clock.taking({"a": 400.0}))
+    setting.time_left_s = clock
+    setting.put("a/1.dcm")
+    others = [f"z{i}/1.dcm" for i in range(40)]
+    setting.put(*others)
+
+    class Gate(doubles.Wrapper):
+        """Lets others be listed once the slow one is read."""
+
+        def list_objects(self, folder: str, most: int | None = None) -> Any:
+            if folder != "a":
+                clock.left_s = 0.0
+            return super().list_objects(folder, most)
+
+    setting.deployment._opened["s3://archive"] = Gate(setting.deployment._opened["s3://archive"])
+    summary = setting.update(*(notification(path) for path in others))
+    assert summary.response() == {"batchItemFailures": []}
+    assert summary.postponed
+    assert [delay for _, delay in setting.queue.sent].count(0) == summary.postponed
+
+
+# --- outcomes that no other try changes
+
+
+def test_a_series_without_dicom_is_looked_at_once() -> None:
+    """That nothing in it is DICOM is remembered: the next event reads none of it again."""
+    setting = Setting()
+    for i in range(5):
+        setting.memory["default"].put(f"s/{i}", b"no DICOM at all")
+    assert setting.update(notification("s/1")).without_image == 1
+    assert len(setting.storages["default"].ranges) == 5
+    assert setting.update(notification("s/1")).without_image == 1
+    assert setting.storages["default"].ranges == []
+    setting.put("s/5")
+    assert setting.update(notification("s/5")).updated == 1
+    assert [item.path for item in setting.storages["default"].ranges] == ["s/5"]
+
+
+def test_an_object_over_a_limit_is_inflated_once() -> None:
+    """It is in the index as passed over, with the reason, and is not fetched again before it changes."""
+    setting = Setting()
+    limits = replace(setting.deployment.settings.limits, inflated_bytes=1000)
+    settings = replace(setting.deployment.settings, limits=limits)
+    setting.deployment = replace(setting.deployment, settings=settings)
+    setting.put("s/1.dcm")
+    setting.memory["default"].put(
+        "s/2.dcm", make_dicom.encode(make_dicom.image(2, PixelData=bytes(9999)), make_dicom.DEFLATED)
+    )
+    assert setting.update(notification("s/1.dcm")).updated == 1
+    (skipped,) = setting.index().provenance.skipped
+    assert (skipped.name, skipped.transient) == ("2.dcm", False)
+    assert "inflates to more than 1000 bytes" in skipped.reason
+    setting.put("s/3.dcm")
+    assert setting.update(notification("s/3.dcm")).updated == 1
+    assert [item.path for item in setting.storages["default"].ranges] == ["s/3.dcm"]
+
+
+def test_deflated_objects_that_come_are_asked_for_whole() -> None:
+    """Where all that is known of a series is deflated, one GET reads another object, of whatever size."""
+    setting = Setting()
+    noise = random.Random(0)
+    for i in range(2):
+        image = make_dicom.image(i + 1, PixelData=noise.randbytes(100_000))
+        setting.memory["default"].put(f"s/{i}.dcm", make_dicom.encode(image, make_dicom.DEFLATED))
+        assert setting.update(notification(f"s/{i}.dcm")).updated == 1
+        assert len(setting.storages["default"].ranges) == 2 - i
+
+
+def test_a_series_of_too_many_objects_is_refused() -> None:
+    """Its messages are done, and counted."""
+    setting = Setting()
+    limits = replace(setting.deployment.settings.limits, instances=2)
+    settings = replace(setting.deployment.settings, limits=limits)
+    setting.deployment = replace(setting.deployment, settings=settings)
+    setting.put("s/1.dcm", "s/2.dcm", "s/3.dcm")
+    summary = setting.update(notification("s/1.dcm"))
+    assert (summary.refused, dict(summary.failures)) == (1, {"LimitError": 1})
+    assert summary.response() == {"batchItemFailures": []}
+
+
+def test_a_series_whose_objects_may_not_be_read_is_refused() -> None:
+    """Where the listing is allowed and no object is, another try changes nothing."""
+
+    class Closed(doubles.Wrapper):
+        def fetch(self, ranges: Any) -> Any:
+            for fetched in super().fetch(ranges):
+                yield replace(fetched, data=b"", error=AccessDeniedError("s3://archive/s"))
+
+    setting = Setting(wrap=Closed)
+    setting.put("s/1.dcm", "s/2.dcm")
+    summary = setting.update(notification("s/1.dcm"))
+    assert (summary.refused, dict(summary.failures)) == (1, {"AccessDeniedError": 1})
+    assert summary.response() == {"batchItemFailures": []}
+
+
+def test_a_mistake_fails_one_series(caplog: pytest.LogCaptureFixture) -> None:
+    """What no error of ours foresees is logged as its type and place, without a word of its text."""
+
+    class Broken(doubles.Wrapper):
+        def list_objects(self, folder: str, most: int | None = None) -> Any:
+            if folder == "a":
+                raise KeyError(SECRET)
+            return super().list_objects(folder, most)
+
+    setting = Setting(wrap=Broken)
+    setting.put("a/1.dcm", "b/1.dcm")
+    with caplog.at_level(logging.DEBUG):
+        summary = setting.update(notification("a/1.dcm"), notification("b/1.dcm"))
+    assert summary.response() == {"batchItemFailures": [{"itemIdentifier": "0"}]}
+    assert (summary.updated, dict(summary.failures)) == (1, {"KeyError": 1})
+    assert "list_objects" in caplog.text
+    assert SECRET not in caplog.text
+
+
+# --- erasure
+
+
+class Pictures:
+    """The pictures of two series and their batches' mosaics, rendered as the API and a batch render them."""
+
+    def __init__(self) -> None:
+        self.setting = Setting()
+        self.setting.put("s/1.dcm", "s/2.dcm", "s/3.dcm", "t/1.dcm")
+        self.setting.update(notification("s/1.dcm", "t/1.dcm"))
+        self.render("t")
+        self.of_t = self.of(self.setting.kept())
+        self.render("s")
+
+    def render(self, series: str) -> None:
+        """Keep a picture and a batch's mosaic of a series."""
+        deployment = self.setting.deployment
+        request = HttpRequest(series, {"position": ["0"]})
+        assert deployment.api().picture("image", request).status == 200
+        data = deployment.storage("s3://data")
+        batch = "00000000-0000-0000-0000-000000000000"
+        item = {"root": "default", "series": series, "mosaic": {}}
+        outcome = run_item(batch, item, deployment)
+        assert data.get(outcome["picture"]).data
+
+    @staticmethod
+    def of(paths: list[str]) -> list[str]:
+        """Those of them that are pictures."""
+        return [path for path in paths if path.endswith(".webp")]
+
+    def remove(self, *paths: str) -> None:
+        """Remove objects without telling anyone."""
+        for path in paths:
+            self.setting.memory["default"].delete(path)
+
+
+def test_the_names_of_pictures_tell_nothing() -> None:
+    """A picture lies below a digest: neither its series nor its root is in its name."""
+    pictures = Pictures.of(Pictures().setting.kept())
+    assert len(pictures) == 4
+    batch = "00000000-0000-0000-0000-000000000000"
+    patterns = (r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.webp", rf"batches/mosaics/[0-9a-f]{{32}}/{batch}\.webp")
+    assert [sum(bool(re.fullmatch(pattern, path)) for path in pictures) for pattern in patterns] == [2, 2]
+
+
+@pytest.mark.parametrize("event", [notification, bridged])
+def test_a_series_that_is_removed_takes_all_of_its_pictures_along(event: Any) -> None:
+    """Index, what was read, claim, pictures and mosaics go within the event; other series keep theirs."""
+    pictures = Pictures()
+    setting = pictures.setting
+    pictures.remove("s/1.dcm", "s/2.dcm", "s/3.dcm")
+    setting.data.put(place("s") + ".partial", b"what was read")
+    summary = setting.update(event("s/3.dcm"))
+    assert (summary.removed, summary.erased) == (1, 2)
+    left = [path for path in setting.kept() if "outcomes" not in path]
+    assert Pictures.of(left) == pictures.of_t
+    assert [path for path in left if path.startswith("indices/")] == [place("t")]
+
+
+def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> None:
+    """A picture that was being made while its series went is swept once nobody can be making it any more."""
+    pictures = Pictures()
+    setting = pictures.setting
+    late = {path: setting.data.get(path).data for path in Pictures.of(setting.kept())}
+    pictures.remove("s/1.dcm", "s/2.dcm", "s/3.dcm")
+    setting.update(notification("s/1.dcm"))
+    assert setting.queue.sent == [(Recheck("default", "s", removed=True, swept=True), SWEEP_S)]
+    for path, data in late.items():
+        setting.data.put(path, data)
+    summary = setting.update_again()
+    assert (summary.removed, summary.erased, setting.queue.sent) == (1, 2, [])
+    assert Pictures.of(setting.kept()) == pictures.of_t
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
+def test_an_object_that_goes_takes_the_pictures_of_its_series_along(change: str) -> None:
+    """They may show it: when one is removed, or is another one than it was, whatever the event says."""
+    pictures = Pictures()
+    setting = pictures.setting
+    if change == "removed":
+        pictures.remove("s/2.dcm")
+    else:
+        setting.put("s/2.dcm")
+    summary = setting.update(notification("s/2.dcm"))
+    assert (summary.updated, summary.erased) == (1, 2)
+    assert Pictures.of(setting.kept()) == pictures.of_t
+
+
+def test_a_removal_that_a_reader_saw_first_is_still_told() -> None:
+    """The event says that an object went, where the index does not know of it any more."""
+    pictures = Pictures()
+    setting = pictures.setting
+    pictures.remove("s/2.dcm")
+    setting.deployment.api().index(HttpRequest("s"))
+    summary = setting.update(bridged("s/2.dcm", kind="Object Deleted"))
+    assert (summary.unchanged, summary.erased) == (1, 2)
+
+
+def test_an_object_that_comes_leaves_pictures_alone() -> None:
+    """They show nothing that is gone."""
+    pictures = Pictures()
+    pictures.setting.put("s/4.dcm")
+    summary = pictures.setting.update(notification("s/4.dcm"))
+    assert (summary.updated, summary.erased, pictures.setting.queue.sent) == (1, 0, [])
+
+
+def test_pictures_go_before_the_index_forgets() -> None:
+    """Where they cannot be removed, the index still knows what is gone, so that the next try removes them."""
+    pictures = Pictures()
+    setting = pictures.setting
+    pictures.remove("s/2.dcm")
+
+    class Stuck(doubles.Wrapper):
+        def delete(self, path: str) -> None:
+            if path.endswith(".webp"):
+                raise StorageUnavailableError("s3://data", "throttled")
+            super().delete(path)
+
+    setting.deployment._opened["s3://data"] = Stuck(setting.data)
+    assert setting.update(notification("s/2.dcm")).failed == 1
+    setting.deployment._opened["s3://data"] = setting.data
+    summary = setting.update(notification("s/2.dcm"))
+    assert (summary.updated, summary.erased) == (1, 2)
+
+
+# --- functions that die
+
+
+class Killed(BaseException):
+    """What no function catches."""
+
+
+class Dying(doubles.Wrapper):
+    """A storage that a function loses as it dies, after some reads and writes.
+
+    Args:
+        inner: Answers while the function lives.
+        left: How often it does.
+    """
+
+    def __init__(self, inner: Any, left: int) -> None:
+        super().__init__(inner)
+        self.left = left
+
+    def _live(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+    def list_objects(self, folder: str, most: int | None = None) -> Any:
+        """While it lives."""
+        self._live()
+        return super().list_objects(folder, most)
+
+    def get(self, path: str) -> Any:
+        """While it lives."""
+        self._live()
+        return super().get(path)
+
+    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        """While it lives."""
+        self._live()
+        return super().put(path, data, if_version=if_version)
+
+    def delete(self, path: str) -> None:
+        """While it lives."""
+        self._live()
+        super().delete(path)
+
+
+@pytest.mark.parametrize("gone", [["s/2.dcm"], ["s/1.dcm", "s/2.dcm", "s/3.dcm"]])
+def test_a_function_may_die_anywhere(gone: list[str]) -> None:
+    """Wherever it dies, its messages come again, and then the index is right and no picture is left."""
+    died = 0
+    while True:
+        pictures = Pictures()
+        setting = pictures.setting
+        pictures.remove(*gone)
+        if len(gone) == 1:
+            setting.put("s/4.dcm")
+        messages = [notification(*gone), notification("s/4.dcm")]
+        setting.deployment._opened["s3://data"] = Dying(setting.data, died)
+        try:
+            setting.update(*messages)
+        except Killed:
+            died += 1
+        else:
+            break
+        setting.deployment._opened["s3://data"] = setting.data
+        for path in setting.kept():
+            if path.endswith(".lock"):
+                setting.data.put(path, json.dumps({"until": time.time() - 1}).encode())
+        setting.update(*messages)
+        left = {"indices/s": ["1.dcm", "3.dcm", "4.dcm"]} if len(gone) == 1 else {}
+        assert setting.indices() == {**left, "indices/t": ["1.dcm"]}
+        paths = [path for path in setting.kept() if "outcomes" not in path]
+        assert Pictures.of(paths) == pictures.of_t
+        assert [path for path in paths if path.endswith((".lock", ".partial"))] == []
+    assert died > 5

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,8 +83,8 @@ def test_document_is_well_formed() -> None:
             assert len(set(named)) == len(named)
             assert {name for place, name in named if place == "path"} == set(re.findall(r"{(\w+)}", path))
             for parameter in parameters:
-                assert parameter["in"] in ("path", "query")
-                assert parameter["in"] == "query" or parameter["required"] is True
+                assert parameter["in"] in ("path", "query", "header")
+                assert parameter["in"] != "path" or parameter["required"] is True
                 assert set(parameter["schema"]) & {"type", "enum"}
                 assert set(parameter) <= {
                     *("name", "in", "description", "schema", "required", "deprecated", "explode"),
@@ -242,3 +243,29 @@ def test_fields_of_a_batch() -> None:
     body = DOCUMENT["paths"]["/batches"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == _FIELDS
     assert body["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("auth_mode", "kind"), [("IAM", "apiKey"), ("JWT", "http"), ("NONE", None), ("", None)]
+)
+def test_it_says_who_may_ask(auth_mode: str, kind: str | None) -> None:
+    """Where API Gateway wants a signature or a token, the document says so to programs."""
+    document = openapi_document(auth_mode=auth_mode)
+    schemes = document["components"].get("securitySchemes", {})
+    assert [scheme["type"] for scheme in schemes.values()] == ([kind] if kind else [])
+    assert document.get("security", []) == [{name: []} for name in schemes]
+    assert json.loads(replace(Bench().api, auth_mode=auth_mode).openapi().body) == document
+
+
+@pytest.mark.parametrize(("auth_mode", "asks"), [("IAM", "IAM"), ("JWT", "JWT"), ("NONE", "IAM"), ("", None)])
+def test_batches_always_ask(auth_mode: str, asks: str | None) -> None:
+    """Even where anyone may see pictures, the document says that batches want AWS credentials."""
+    document = openapi_document(batches=True, auth_mode=auth_mode)
+    of_batches = [
+        operation.get("security")
+        for path, operations in document["paths"].items()
+        if path.startswith("/batches")
+        for operation in operations.values()
+    ]
+    assert of_batches == [[{asks: []}] if asks else None] * 3
+    assert set(document["components"].get("securitySchemes", {})) == ({asks} if asks else set())

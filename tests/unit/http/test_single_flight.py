@@ -150,6 +150,31 @@ def test_a_claim_says_how_long_it_lasts() -> None:
             assert caught.value.retry_after_s == seconds
 
 
+def test_a_claim_is_renewed_when_half_of_it_is_over() -> None:
+    """Who builds longer than a lease keeps others out, and writes no oftener than that takes."""
+    cache = doubles.CountingStorage(MemoryStorage())
+    with IndexCache(cache).claim("S", ROOT, 1000) as claim:
+        for now in range(1000, 1000 + 3 * LEASE_S):
+            claim.renew(now)
+            with pytest.raises(IndexBusyError), IndexCache(cache.inner).claim("S", ROOT, now + 1):
+                pass
+    assert len(cache.puts) == 1 + 5
+    assert cache.inner.list_objects("") == []
+
+
+def test_a_claim_that_was_taken_over_is_the_others() -> None:
+    """Who comes back after its lease has run out is told so, and does not give back what is another's."""
+    cache = MemoryStorage()
+    first = IndexCache(cache).claim("S", ROOT, 1000)
+    late = first.__enter__()
+    with IndexCache(cache).claim("S", ROOT, 1001 + LEASE_S):
+        with pytest.raises(ObjectChangedError):
+            late.renew(1002 + LEASE_S)
+        first.__exit__(None, None, None)
+        assert [info.path for info in cache.list_objects("")] == [LOCK]
+    assert cache.list_objects("") == []
+
+
 @pytest.mark.parametrize(
     "claim",
     [

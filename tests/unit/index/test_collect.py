@@ -14,7 +14,7 @@ from dicom_series_preview.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.index import FIRST_RANGE_BYTES, HeaderReader, Record, Skipped, is_passed_over
-from dicom_series_preview.index.collect import LearnedRange
+from dicom_series_preview.index.collect import LearnedRange, Pace
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage, Room
 from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, WatchedStorage
@@ -355,3 +355,19 @@ def test_real_series_take_one_small_range_an_object(real_data):
         assert_same_headers(records, {name: objects[name] for name in records})
         more = [name for name in objects if len(storage.ranges_of(f"{FOLDER}/{name}")) > 1]
         assert len(more) <= 2 + len(objects) // 10, folder.name
+
+
+def test_objects_that_take_seconds_are_not_asked_for_ahead() -> None:
+    """Of headers that take two seconds each, three are under way; of those that take none as many as ever."""
+    objects = {f"{i}.dcm": padded(i, 2 * KIB) for i in range(40)}
+    most = {}
+    for seconds in (0, 2):
+        storage = memory(objects, concurrency=20)
+        seconds_passed = itertools.count(step=seconds) if seconds else itertools.repeat(0)
+        pace = Pace(clock=lambda passed=seconds_passed: next(passed))
+        reader = HeaderReader(storage, FOLDER, LIMITS, pace=pace)
+        under_way = [pace.under_way for _ in reader.read(storage.list_objects(FOLDER))]
+        assert len(under_way) == 40
+        assert pace.under_way == 0
+        most[seconds] = max(under_way[20:])
+    assert most == {0: 19, 2: 2}

@@ -433,6 +433,19 @@ def test_refused_listings(status: int, code: str, kind: type[StorageError], tmp_
             assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "told"), [("InvalidObjectState", "Glacier.*restore"), ("AccessDenied", "requesters pay")]
+)
+def test_objects_that_are_there_and_cannot_be_read(code: str, told: str, tmp_path: Path) -> None:
+    """An archived object says that it has to be restored; where requesters pay, S3 says no more than no."""
+    with ScriptedServer([Answer(403, {}, error(code))]) as server:
+        storage = opened(server.url, tmp_path)
+        with pytest.raises(AccessDeniedError, match=told) as raised:
+            storage.get("s/1")
+        assert "s/1" in str(raised.value)
+        assert len(server.asked) == 1
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     """A server that is not there is unavailable, for reading and listing."""
     with ScriptedServer([PART]) as server:
