@@ -4,7 +4,7 @@ An event only says which series to look at; what has changed is seen by listing 
 twice, late, in any order or ten thousand at a time: each touched series is updated once a batch, to what is
 there now, and by one function at a time. What cannot be done now (another function is at it, or time is up)
 is asked for again by a message of our own, a `Recheck`, and what brought it here is done.
-`docs/decisions/0013-one-updater-a-series.md` says what happens where a function dies.
+`docs/decisions/0016-one-updater-a-series.md` says what happens where a function dies.
 """
 
 from __future__ import annotations
