@@ -15,7 +15,7 @@ import planted
 import servers
 from dicom_series_preview import aws
 from dicom_series_preview.aws.environment import Deployment
-from dicom_series_preview.aws.updates import update_indices
+from dicom_series_preview.aws.updates import Recheck, update_indices
 from dicom_series_preview.discreet import digest_of, quiet_libraries, texts_withheld, told
 from dicom_series_preview.errors import AccessDeniedError, ObjectNotFoundError, RequestError, StorageError
 from dicom_series_preview.server import application
@@ -153,15 +153,14 @@ def test_libraries_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_root_that_is_none_is_told_by_its_variable() -> None:
     """A deployment whose root or data cannot be one says which variable it is, and not what it holds."""
-    deployment = Deployment(
-        {"default": "/nowhere", "odd": "gopher://planted-bucket"}, "gopher://planted-host", 1, {}
-    )
-    for read, variable in (
-        (lambda: deployment.service("default"), "PREVIEW_DATA"),
-        (lambda: deployment.storage(deployment.roots["odd"]), "PREVIEW_ROOTS"),
+    roots = {"default": "/nowhere", "odd": "gopher://planted-bucket"}
+    deployment = Deployment(roots, "/nowhere/data", 1, {})
+    for of, url, variable in (
+        (Deployment(roots, "gopher://planted-host", 1, {}), "gopher://planted-host", "PREVIEW_DATA"),
+        (deployment, roots["odd"], "PREVIEW_ROOTS"),
     ):
         with pytest.raises(RequestError, match=variable) as caught:
-            read()
+            of.storage(url)
         planted.check("an error", str(caught.value))
     with pytest.raises(RequestError, match="gopher"):
         deployment.storage("gopher://what-the-user-named")
@@ -175,6 +174,14 @@ class Refusing(doubles.Wrapper):
         raise AccessDeniedError(f"{self.url}/{folder}")
 
 
+class Deaf:
+    """A queue that nobody is told anything by."""
+
+    def send(self, _rechecks: object) -> list[Recheck]:
+        """Nothing is left over."""
+        return []
+
+
 def test_an_update_that_fails_names_no_series(caplog: pytest.LogCaptureFixture) -> None:
     """Of a series whose index cannot be updated the log tells how it failed, not its folder or bucket."""
     refusing, data = (
@@ -185,7 +192,8 @@ def test_an_update_that_fails_names_no_series(caplog: pytest.LogCaptureFixture) 
     deployment = Deployment(roots, data.url, 1, {}, {refusing.url: refusing, data.url: data})
     event = {"bucket": {"name": "planted-bucket"}, "object": {"key": "Mustermann-Erika/1"}}
     caplog.set_level(logging.DEBUG)
-    summary = update_indices({"m": json.dumps({"Records": [{"s3": event}]})}, deployment)
+    message = json.dumps({"Records": [{"s3": event}]})
+    summary = update_indices({"m": message}, deployment, lambda: 300.0, Deaf())
     assert summary.failed_messages == {"m"}
     assert "AccessDeniedError" in caplog.text
     planted.check("the log", caplog.text)

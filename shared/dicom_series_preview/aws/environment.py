@@ -109,20 +109,9 @@ class Deployment:
     def storage(self, url: str) -> Storage:
         """A storage root; it is opened once. Redirects to other hosts are refused."""
         if url not in self._opened:
-            settings = self.settings
-            place = parse_root(url, self.environment).place
-            own = place in {
-                parse_root(known, self.environment).place
-                for known in (self.data, self.roots[DEFAULT_ROOT_ALIAS])
-            }
-            settings = replace(settings, signed=own or place in self.signed_buckets)
-            if own:
-                # They lie in the deployment's region. Asking would take a cold start 100 ms for each, and ten
-                # seconds where S3 is reached by a private address only.
-                settings = replace(settings, region=self.environment.get("AWS_REGION"))
             try:
                 self._opened[url] = open_storage(
-                    url, settings, self.environment, allow_cross_host_redirects=False
+                    url, self._settings_for(url), self.environment, allow_cross_host_redirects=False
                 )
             except RequestError:
                 if url != self.data and url not in self.roots.values():
@@ -133,6 +122,17 @@ class Deployment:
                     variable, "holds what is no storage root; give s3://, https:// or a folder"
                 ) from None
         return self._opened[url]
+
+    def _settings_for(self, url: str) -> Settings:
+        """The settings of a root: its own buckets, and those that it is told of, are signed."""
+        place = parse_root(url, self.environment).place
+        own = place in {
+            parse_root(known, self.environment).place for known in (self.data, self.roots[DEFAULT_ROOT_ALIAS])
+        }
+        settings = replace(self.settings, signed=own or place in self.signed_buckets)
+        # Its own lie in its region. Asking would take a cold start 100 ms for each, and ten seconds where S3
+        # is reached by a private address only.
+        return replace(settings, region=self.environment.get("AWS_REGION")) if own else settings
 
     def service(self, alias: str) -> PreviewService:
         """The service of a root, which takes as long as the function may.
