@@ -7,6 +7,7 @@ import click
 import pytest
 
 from dicom_series_preview import cli
+from dicom_series_preview.encode import ImageFormat
 from dicom_series_preview.settings import DEFAULT_ROOT
 
 COMMANDS = sorted(cli.cli.commands)
@@ -125,3 +126,9 @@ def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str
         progress(0, 3)
         progress(3, 3)
     assert capsys.readouterr().err == ""
+
+
+def test_help_names_the_default_qualities() -> None:
+    """The help, which loads no encoder, says which quality each format has by default."""
+    webp, jpeg = ImageFormat.WEBP.default_quality, ImageFormat.JPEG.default_quality
+    assert f"[default: {webp}; of JPEG {jpeg}]" in cli._QUALITY
