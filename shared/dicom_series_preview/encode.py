@@ -28,9 +28,9 @@ _JPEG_FULL_CHROMA_QUALITY = 90
 _JPEG_FULL_CHROMA = 0
 _JPEG_HALVED_CHROMA = 2
 
-# Up to this quality, Huffman tables are made for the picture. Pillow gives such a file a byte a pixel of room,
-# and fails where that is too little ("Suspension not allowed here"): what compresses least takes 0.85 at 80,
-# and more than 1 from 89 on.
+# Up to this quality, Huffman tables are made for the picture. Pillow gives such a file a byte a pixel of
+# room, and fails where that is too little ("Suspension not allowed here"): what compresses least takes 0.85
+# at 80, and more than 1 from 89 on.
 _JPEG_OPTIMISED_QUALITY = 80
 # libjpeg then holds the whole picture as coefficients, two bytes a pixel and more; a larger one is streamed.
 _JPEG_OPTIMISED_PIXELS = 1 << 24
