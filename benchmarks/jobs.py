@@ -65,6 +65,20 @@ CONTRAST = Job(
 INDEX = Job("index", ("build-index", "SERIES"), starts_cold=True, reads_headers=True)
 JOBS = (COLD, WARM, IMMUTABLE, IMAGE, CONTRAST, INDEX)
 
+# The warm mosaic under windows, none of which may make it slower.
+WINDOWED_SCENARIO = "300 JPEG 2000, 30 ms"
+WINDOWS = ((80, 40), (150, 30), (350, 50), (400, 40), (1500, -500), (2000, 300), (3000, 500), (4000, 0))
+WINDOWED = tuple(
+    Job(
+        f"mosaic, {width}/{center}",
+        (*_MOSAIC, "--contrast", f"{width}/{center}"),
+        columns=SIDE_TILES,
+        frames=_TILES,
+        windows=((width, center),),
+    )
+    for width, center in WINDOWS
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -76,6 +90,7 @@ class Scenario:
         line: The line.
         jobs: The jobs.
         has_download: The cold mosaic is compared with downloading the series too.
+        has_windows: The warm mosaic under windows is compared with itself under the file's own.
         rounds: How often product and floor take turns.
     """
 
@@ -84,6 +99,7 @@ class Scenario:
     line: Line
     jobs: tuple[Job, ...]
     has_download: bool = False
+    has_windows: bool = False
     rounds: int = 3
 
 
@@ -108,7 +124,8 @@ def scenarios(size: str) -> Iterator[Scenario]:
     jobs = (COLD, WARM, IMAGE) if size == "default" else JOBS
     for count in (300,) if size == "default" else (50, 300, 1000, 5000):
         kind = Kind(count, transfer_syntax_uid=JPEG2000)
-        yield Scenario(f"{count} JPEG 2000, 30 ms", kind, S3_LINE, jobs, rounds=rounds)
+        name = f"{count} JPEG 2000, 30 ms"
+        yield Scenario(name, kind, S3_LINE, jobs, has_windows=name == WINDOWED_SCENARIO, rounds=rounds)
         kind = Kind(count, private_bytes=130_000)
         yield Scenario(f"{count} long headers, 30 ms", kind, S3_LINE, (COLD, WARM, INDEX), rounds=rounds)
     for objects in (1000, 1):

@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parent
 sys.path.insert(0, str(HERE))
 
-from jobs import COLD, Job, Scenario, floor_plan, scenarios
+from jobs import COLD, WARM, WINDOWED, WINDOWED_SCENARIO, Job, Scenario, floor_plan, scenarios
 from process import Spent, median, run
 from s3_server import S3, s3_server
 
@@ -43,6 +43,7 @@ TARGETS = (
     ("300 native, 30 ms", "mosaic, warm", "peak_mb", 250.0),
     ("5000 native, 30 ms", "mosaic, cold", "peak_mb", 400.0),
     ("start-up", "--help", "wall_ms", 150.0),
+    *((WINDOWED_SCENARIO, job.name, "wall_ratio", 1.1) for job in WINDOWED),
 )
 
 
@@ -122,19 +123,22 @@ class Bench:
         for job in scenario.jobs:
             plan = floor_plan(job, scenario.kind, facts, self.s3.url, str(self.folder / "floor.webp"))
             (self.folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-            self._compare(scenario, job, facts, ["floor.py", str(self.folder / "plan.json")])
+            self._compare(scenario, job, facts, _script("floor.py", str(self.folder / "plan.json")))
         if scenario.has_download:
-            script = ["download.py", self.s3.url, facts.folder, str(self.folder / "download.webp")]
+            script = _script("download.py", self.s3.url, facts.folder, str(self.folder / "download.webp"))
             self._compare(scenario, COLD, facts, script, DOWNLOAD)
+        if scenario.has_windows:
+            print("under windows, beside the file's own", flush=True)
+            for job in WINDOWED:
+                self._compare(scenario, job, facts, self._product(WARM, facts))
 
     def _compare(
-        self, scenario: Scenario, job: Job, facts: Facts, script: list[str], name: str | None = None
+        self, scenario: Scenario, job: Job, facts: Facts, other: list[str], name: str | None = None
     ) -> None:
-        """Let the product and a script take turns."""
-        cache = self.folder / "cache"
+        """Let the product and another command take turns."""
+        cache = self._cache
         shutil.rmtree(cache, ignore_errors=True)
-        command = self._product(job, facts, cache)
-        other = [sys.executable, str(HERE / script[0]), *script[1:]]
+        command = self._product(job, facts)
 
         def product() -> Spent:
             if job.starts_cold:
@@ -157,10 +161,14 @@ class Bench:
         self.rows.append(row)
         print(table_line(row), flush=True)
 
-    def _product(self, job: Job, facts: Facts, cache: Path) -> list[str]:
+    @property
+    def _cache(self) -> Path:
+        return self.folder / "cache"
+
+    def _product(self, job: Job, facts: Facts) -> list[str]:
         given = {"SERIES": facts.folder, "OUTPUT": str(self.folder / "picture.webp")}
         arguments = [given.get(word, word) for word in job.arguments]
-        shared = ["--root", f"s3://{job.bucket}", "--cache-dir", str(cache)]
+        shared = ["--root", f"s3://{job.bucket}", "--cache-dir", str(self._cache)]
         return [sys.executable, "-m", "dicom_series_preview", *arguments, *shared]
 
     def _run(self, command: list[str]) -> Spent:
@@ -174,6 +182,10 @@ class Bench:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         return run(command, environment, self.s3)
+
+
+def _script(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(HERE / name), *arguments]
 
 
 HEADING = (

@@ -152,10 +152,14 @@ _CACHE_DIR = click.option(
     help=f"Where indices are kept. [default: ${CACHE_DIR_VARIABLE}, else the user's cache]",
 )
 _VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Say what is done; show the trace of an error.")
+_QUALITY = (
+    "0 (smallest) to 100 (best). A 6 x 6 mosaic of a CT takes some 40 kB at 25 (SSIM 0.91), 55 at 50 (0.95), "
+    "70 at 75 (0.97); JPEG takes 70 at 50 (0.91).  [default: 25; of JPEG 50]"
+)
 _PICTURE = _options(
     _ROOT,
     click.option("--image-width", metavar="PIXELS", help="Width of each image.  [default: 128]"),
-    click.option("-q", "--quality", metavar="LEVEL", help="0 (smallest) to 100 (best).  [default: 25]"),
+    click.option("-q", "--quality", metavar="LEVEL", help=_QUALITY),
     click.option("--stack", metavar="N", help="Which stack of the series.  [default: 0, the main one]"),
     click.option(
         "--untile", is_flag=True, flag_value="true", default=None, help="Show the slices in Siemens mosaics."

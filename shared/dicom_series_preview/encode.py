@@ -19,21 +19,23 @@ from dicom_series_preview.storage.local import temporary_beside
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# Mosaic of 6 x 6 CT tiles of 128 pixels at quality 25 (libwebp 1.6, one core); in brackets 8 x 8 of 256:
-#   method   ms          kB          PSNR dB
-#     0      12 (75)     66 (328)    31.8 (33.1)
-#     2      16 (97)     49 (231)    30.9 (32.3)
-#     4      37 (234)    46 (212)    31.1 (32.4)
-#     5      41 (270)    44 (205)    30.9 (32.3)
-#     6      81 (437)    43 (198)    30.8 (32.2)
-# 5 and 6 pay with fidelity, and 6 with twice the time, for what they save; 2 is larger and worse; 3 is as
-# slow as 4. MR, PET and quality 80 order the same way.
-_WEBP_METHOD = 4
+# Chosen by bytes at the same SSIM, which benchmarks/encoders.py measures (docs/decisions/0022).
+# 5 needs 1 % less than 4 for a tenth more time, 6 another 1 to 2 % less for twice the time, 2 a tenth more.
+_WEBP_METHOD = 5
 
 # Chroma at full resolution from this quality on; below it, half of it in both directions is not seen.
 _JPEG_FULL_CHROMA_QUALITY = 90
 _JPEG_FULL_CHROMA = 0
 _JPEG_HALVED_CHROMA = 2
+
+# Up to this quality, Huffman tables are made for the picture. Pillow gives such a file a byte a pixel of
+# room, and fails where that is too little ("Suspension not allowed here"): what compresses least takes 0.85
+# at 80, and more than 1 from 89 on.
+_JPEG_OPTIMISED_QUALITY = 80
+# libjpeg then holds the whole picture as coefficients, two bytes a pixel and more; a larger one is streamed.
+_JPEG_OPTIMISED_PIXELS = 1 << 24
+# Several scans spare 3 % of a mosaic's bytes; in a small picture their headers cost more than that.
+_JPEG_PROGRESSIVE_PIXELS = 1 << 16
 
 _PLAIN_WORDS = {
     errno.ENOENT: "there is no such folder",
@@ -56,18 +58,25 @@ class ImageFormat(Enum):
         extensions: File name extensions, lower case, the usual one first.
         media_type: The media type (RFC 9649, RFC 2046).
         largest_side: The greatest width and height in pixels. JPEG's own is 65535; libjpeg stops at 65500.
+        default_quality: The quality where none is asked for. JPEG needs 50 to show what WebP shows at 25.
     """
 
-    WEBP = ("WEBP", (".webp",), "image/webp", 16383)
-    JPEG = ("JPEG", (".jpg", ".jpeg"), "image/jpeg", 65500)
+    WEBP = ("WEBP", (".webp",), "image/webp", 16383, 25)
+    JPEG = ("JPEG", (".jpg", ".jpeg"), "image/jpeg", 65500, 50)
 
     def __init__(
-        self, pillow_name: str, extensions: tuple[str, ...], media_type: str, largest_side: int
+        self,
+        pillow_name: str,
+        extensions: tuple[str, ...],
+        media_type: str,
+        largest_side: int,
+        default_quality: int,
     ) -> None:
         self.pillow_name = pillow_name
         self.extensions = extensions
         self.media_type = media_type
         self.largest_side = largest_side
+        self.default_quality = default_quality
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> ImageFormat:
@@ -159,11 +168,18 @@ def encode(image: npt.NDArray[np.uint8], image_format: ImageFormat, quality: int
     if image_format is ImageFormat.WEBP:
         picture.save(stream, "WEBP", quality=quality, method=_WEBP_METHOD)
     else:
-        full = quality >= _JPEG_FULL_CHROMA_QUALITY
-        # No `optimize`: it saves 1 to 5 % and fails on noise at quality 100 ("Suspension not allowed here").
-        subsampling = _JPEG_FULL_CHROMA if full else _JPEG_HALVED_CHROMA
-        picture.save(stream, "JPEG", quality=quality, subsampling=subsampling)
+        picture.save(stream, "JPEG", quality=quality, **_jpeg_options(quality, width * height))
     return stream.getvalue()
+
+
+def _jpeg_options(quality: int, pixels: int) -> dict[str, int | bool]:
+    full = quality >= _JPEG_FULL_CHROMA_QUALITY
+    optimised = quality <= _JPEG_OPTIMISED_QUALITY and pixels <= _JPEG_OPTIMISED_PIXELS
+    return {
+        "subsampling": _JPEG_FULL_CHROMA if full else _JPEG_HALVED_CHROMA,
+        "optimize": optimised,
+        "progressive": optimised and pixels >= _JPEG_PROGRESSIVE_PIXELS,
+    }
 
 
 def write_atomically(path: Path, data: bytes) -> None:

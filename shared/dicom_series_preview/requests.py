@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 DEFAULT_IMAGE_WIDTH = 128
-DEFAULT_QUALITY = 25
 DEFAULT_TILES = 6
 DEFAULT_CONTRAST_ROWS = 2
 MOST_CONTRASTS = 16
@@ -30,16 +29,16 @@ class Picture:
 
     Attributes:
         image_format: WebP or JPEG.
-        image_width: Width of one tile in pixels; its height follows the image's proportions.
         quality: 0 (smallest) to 100 (best).
+        image_width: Width of one tile in pixels; its height follows the image's proportions.
         stack: The stack that is shown, 0 the main one.
         untile: Siemens mosaics are shown as the slices in them.
         overlays: Overlay planes are drawn into the images.
     """
 
     image_format: ImageFormat
+    quality: int
     image_width: int = DEFAULT_IMAGE_WIDTH
-    quality: int = DEFAULT_QUALITY
     stack: int = 0
     untile: bool = False
     overlays: bool = False
@@ -301,10 +300,11 @@ class _Reader:
         return self._try(lambda: SeriesName.parse(text), SeriesName(""))
 
     def picture(self, output: str) -> Picture:
+        image_format = self._try(lambda: ImageFormat.from_path(output), ImageFormat.WEBP)
         return Picture(
-            image_format=self._try(lambda: ImageFormat.from_path(output), ImageFormat.WEBP),
+            image_format=image_format,
+            quality=self.integer("quality", image_format.default_quality, 0, 100),
             image_width=self.integer("image_width", DEFAULT_IMAGE_WIDTH, 1, _LARGEST_SIDE),
-            quality=self.integer("quality", DEFAULT_QUALITY, 0, 100),
             stack=self.integer("stack", 0, 0, None),
             untile=self.flag("untile"),
             overlays=self.flag("overlays"),

@@ -31,7 +31,7 @@ sys.path.append(str(Path(__file__).parents[1] / "e2e"))
 
 import synthetic
 
-from dicom_series_preview.names import index_path, series_digest
+from dicom_series_preview.names import index_folder, index_path, series_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -260,7 +260,7 @@ class Smoke:
         )
         # As if the update had failed: the series is there, and its index is not.
         name, data = self.series(SERIES - 2), self.stack.outputs["DataBucketName"]
-        index = index_path(name)
+        index = index_path(name, index_folder(self.stack.root))
         check(list(self.stack.keys(data, index)), "an index does not lie where it should")
         self._delete(data, [index])
         bucket, key = self.stack.outputs["SeriesBucketName"], self.stack.key(name, "x")

@@ -21,7 +21,7 @@ from pydicom import dcmread
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import speed
-from jobs import COLD, CONTRAST, IMAGE, IMMUTABLE, INDEX, JOBS, WARM, Scenario
+from jobs import COLD, CONTRAST, IMAGE, IMMUTABLE, INDEX, JOBS, WARM, WINDOWED, Scenario, scenarios
 from kinds import JPEG2000, NATIVE, Kind, Line
 from s3_server import S3, s3_server
 
@@ -174,6 +174,24 @@ def test_floor_paints_the_same(bench: speed.Bench, uid: str) -> None:
     assert np.abs(product - floor).mean() < 1
     # It resizes with another filter.
     assert np.abs(product - download).mean() < 5
+
+
+def test_windows_are_beside_the_files_own(bench: speed.Bench) -> None:
+    """Each window's mosaic of JPEG 2000 slices is measured beside that without one, and asks for the same."""
+    kind = dataclasses.replace(SMALL, transfer_syntax_uid=JPEG2000)
+    bench.measure(Scenario("tiny", kind, NO_LINE, (), has_windows=True))
+    assert [row.job for row in bench.rows] == [job.name for job in WINDOWED]
+    for row in bench.rows:
+        assert [(spent.lists, spent.gets) for spent in (row.product, row.floor)] == [(1, 36)] * 2
+        assert row.product.bytes == row.floor.bytes
+
+
+def test_windows_are_among_what_is_aimed_at() -> None:
+    """No window may take more than 1.1 of the time, and the usual run measures each of them."""
+    measured = [one.name for one in scenarios("default") if one.has_windows]
+    aimed = {(scenario, job): most for scenario, job, _, most in speed.TARGETS}
+    assert measured == ["300 JPEG 2000, 30 ms"]
+    assert [aimed[measured[0], job.name] for job in WINDOWED] == [1.1] * 8
 
 
 # --- the figures

@@ -186,7 +186,7 @@ part about real files stays as it is.
 """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # plugins are held in a set
 class Recorder:
     """A pytest plugin that counts outcomes by rule.
 

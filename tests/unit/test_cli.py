@@ -7,6 +7,7 @@ import click
 import pytest
 
 from dicom_series_preview import cli
+from dicom_series_preview.encode import ImageFormat
 from dicom_series_preview.settings import DEFAULT_ROOT
 
 COMMANDS = sorted(cli.cli.commands)
@@ -152,3 +153,9 @@ def test_whoever_serves_others_without_a_token_is_warned(host, token, is_warned)
     warnings = list(cli.open_to_others(host, token))
     assert len(warnings) == is_warned
     assert all(f"whoever reaches {host} can see" in text and "--token" in text for text in warnings)
+
+
+def test_help_names_the_default_qualities() -> None:
+    """The help, which loads no encoder, says which quality each format has by default."""
+    webp, jpeg = ImageFormat.WEBP.default_quality, ImageFormat.JPEG.default_quality
+    assert f"[default: {webp}; of JPEG {jpeg}]" in cli._QUALITY

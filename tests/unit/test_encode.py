@@ -192,6 +192,27 @@ def test_jpeg_chroma_is_whole_from_quality_90(quality, factor):
     assert [layer[1:3] for layer in layers] == [(factor, factor), (1, 1), (1, 1)]
 
 
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("quality", [0, 25, 50, 80])
+def test_jpeg_s_tables_are_made_for_the_picture(quality, colour):
+    """A JPEG is smaller than with the standard's Huffman tables, and shows the same."""
+    for enlarged in (1, 5):  # one scan, and several
+        picture = np.repeat(np.repeat(scene(colour=colour), enlarged, 0), enlarged, 1)
+        plain = io.BytesIO()
+        Image.fromarray(picture).save(plain, "JPEG", quality=quality, subsampling=2)
+        data = encode(picture, JPEG, quality)
+        assert len(data) < 0.98 * len(plain.getvalue())
+        assert np.array_equal(np.asarray(decoded(data)), np.asarray(decoded(plain.getvalue())))
+        assert bool(decoded(data).info.get("progressive")) == (enlarged == 5)
+
+
+def test_the_largest_jpegs_are_streamed():
+    """A JPEG of more than 16 million pixels is not held as coefficients."""
+    for side, is_progressive in ((4096, True), (4097, False)):
+        picture = np.zeros((4096, side), np.uint8)
+        assert bool(decoded(encode(picture, JPEG, 25)).info.get("progressive")) == is_progressive
+
+
 @BOTH
 def test_quality_runs_from_smallest_to_largest(image_format):
     """More quality is more bytes, and 0 is the least, not a default."""
@@ -212,11 +233,19 @@ def test_other_qualities_are_refused(image_format, quality):
 @BOTH
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("size", [1, 7, 17, 300])
-def test_noise_at_full_quality_is_written(image_format, colour, size):
-    """What compresses least, at any size, still encodes."""
+@pytest.mark.parametrize("quality", [80, 89, 94, 100])
+def test_noise_is_written(image_format, colour, size, quality):
+    """What compresses least, at any size and quality, still encodes."""
     shape = (size, size, 3) if colour else (size, size)
-    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    assert decoded(encode(noise, image_format, 100)).size == (size, size)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, shape, np.uint8)
+    extreme = 255 * rng.integers(0, 2, shape, np.uint8)
+    # Colours of 2 x 2 pixels, which halved chroma does not soften, under black and white pixels.
+    blocks = extreme.repeat(2, 0).repeat(2, 1)[:size, :size]
+    is_pixel = rng.random((size, size, *[1] * colour)) < 0.25
+    mixed = np.where(is_pixel, extreme[..., :1] if colour else extreme, blocks)
+    for picture in (noise, extreme, mixed):
+        assert decoded(encode(picture, image_format, quality)).size == (size, size)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,14 @@ def test_mosaic_defaults() -> None:
     assert request.series.text == "S"
 
 
+@pytest.mark.parametrize(("output", "quality"), [("a.webp", 25), ("a.jpg", 50), ("a.JPEG", 50)])
+def test_default_quality_is_the_format_s(output: str, quality: int) -> None:
+    """JPEG's default quality is 50, which shows what WebP shows at 25."""
+    assert MosaicRequest.from_strings("S", output, {}).picture.quality == quality
+    asked = MosaicRequest.from_strings("S", output, {"quality": ["25"]})
+    assert asked.picture.quality == 25
+
+
 def test_tile_height_follows_tile_width() -> None:
     """Without a tile height, a mosaic has as many rows as columns."""
     assert (mosaic(tile_width="4").rows, mosaic(tile_width="4", tile_height="2").rows) == (4, 2)

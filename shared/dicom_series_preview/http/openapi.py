@@ -11,7 +11,6 @@ from dicom_series_preview.http.problems import OF_BATCHES, PROBLEM_TYPE, PROBLEM
 from dicom_series_preview.requests import (
     DEFAULT_CONTRAST_ROWS,
     DEFAULT_IMAGE_WIDTH,
-    DEFAULT_QUALITY,
     DEFAULT_TILES,
 )
 
@@ -33,6 +32,7 @@ def _query(name: str, schema: dict[str, Any], description: str, **more: Any) -> 
     return {"name": name, "in": "query", "description": description, "schema": schema, **more}
 
 
+_QUALITIES = " and ".join(f"{one.default_quality} of {one.pillow_name}" for one in ImageFormat)
 _COMMON = (
     _query("root", {"type": "string", "default": "default"}, "Alias of a storage root of this deployment."),
 )
@@ -48,7 +48,7 @@ _PICTURE = (
         _integer(DEFAULT_IMAGE_WIDTH, 1),
         "Width of each image in pixels: up to four times its own, or 512.",
     ),
-    _query("quality", _integer(DEFAULT_QUALITY, 0, 100), "0 (smallest) to 100 (best)."),
+    _query("quality", _integer(None, 0, 100), f"0 (smallest) to 100 (best); by default {_QUALITIES}."),
     _query("stack", _integer(0, 0), "Which stack of the series; the index lists them."),
     _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
     _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
