@@ -269,9 +269,18 @@ class Stack:
         return fetch(self.url + target, method, named, body)
 
 
+_UNHURRIED = 20
+
+
 @contextmanager
-def deployed(build: Path, **parameters: str) -> Iterator[Stack]:
-    """Deploy what was built, with the template's parameters."""
+def deployed(build: Path, *, unhurried: bool = False, **parameters: str) -> Iterator[Stack]:
+    """Deploy what was built, with the template's parameters.
+
+    Args:
+        build: What was built.
+        unhurried: Functions and requests have all the time that a busy machine may take.
+        parameters: By name.
+    """
     with tempfile.TemporaryDirectory(prefix="preview-") as name, ExitStack() as stack:
         scratch = Path(name)
         logs = scratch / "logs"
@@ -310,7 +319,9 @@ def deployed(build: Path, **parameters: str) -> Iterator[Stack]:
                 "AWS_ENDPOINT_URL": states,
                 "AWS_ENDPOINT_URL_S3": proxies[function].url,
             }
-            started[function] = function_of(artefacts, evaluator, function, endpoints, logs)
+            started[function] = function_of(
+                artefacts, evaluator, function, endpoints, logs, unhurried=unhurried
+            )
             stack.callback(started[function].close)
         gateway = Gateway(_routes(artefacts, evaluator, started), {"caller": secret_of("caller")})
         front = stack.enter_context(HttpServer(gateway.answer))
@@ -325,6 +336,7 @@ def function_of(
     logs: Path,
     *,
     limit: int = 2,
+    unhurried: bool = False,
 ) -> Function:
     """A function as the template describes it, in as many sandboxes as the limit says."""
     shared = artefacts.template["Globals"]["Function"]
@@ -346,6 +358,7 @@ def function_of(
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(properties["MemorySize"]),
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(properties["Timeout"]),
+        **({"PREVIEW_ANSWER_SECONDS": "600"} if unhurried else {}),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "LAMBDA_TASK_ROOT": str(folder),
         "LANG": "en_US.UTF-8",
@@ -362,7 +375,7 @@ def function_of(
         folder=folder,
         environment=environment,
         logs=logs,
-        timeout_s=int(properties["Timeout"]),
+        timeout_s=int(properties["Timeout"]) * (_UNHURRIED if unhurried else 1),
         limit=limit,
     )
 

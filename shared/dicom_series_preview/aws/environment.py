@@ -33,8 +33,10 @@ MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 # A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
 _REQUEST_TIMEOUT_S = 8.0
 _RETRY_TIMEOUT_S = 12.0
-_API_LIMIT_S = 20.0
+_API_LIMIT_S = 20
 _ALIAS = re.compile("[a-z0-9-]+")
+# For whoever calls the functions through something that waits longer than API Gateway.
+ANSWER_SECONDS_VARIABLE = "PREVIEW_ANSWER_SECONDS"
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
 UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
 # The summary holds some 3 kB of each outcome; this is half of what its function has.
@@ -69,6 +71,7 @@ class Deployment:
     auth_mode: str = ""
     batch_series: int = BATCH_SERIES
     batches_at_once: int = BATCHES_AT_ONCE
+    answer_limit_s: int = _API_LIMIT_S
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
@@ -104,6 +107,7 @@ class Deployment:
             auth_mode=environment.get(AUTH_MODE_VARIABLE, ""),
             batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES),
             batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE),
+            answer_limit_s=_count(environment, ANSWER_SECONDS_VARIABLE, _API_LIMIT_S),
         )
 
     def storage(self, url: str) -> Storage:
@@ -158,7 +162,7 @@ class Deployment:
         """The service of a root for those who wait for an answer."""
         service = self.service(alias)
         limits = service.limits
-        return replace(service, limits=replace(limits, seconds=min(limits.seconds, _API_LIMIT_S)))
+        return replace(service, limits=replace(limits, seconds=min(limits.seconds, self.answer_limit_s)))
 
 
 def _check_root(alias: object, url: object, environment: Mapping[str, str]) -> None:

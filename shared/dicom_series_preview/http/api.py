@@ -132,15 +132,19 @@ class PreviewApi:
     def _picture(self, kind: str, request: HttpRequest) -> HttpResponse:
         query = _own_copy(request.query)
         named, aliases = query.pop("format", ()), query.pop("root", ())
-        image_format, service, asked = _all_of(
-            lambda: _image_format(named, request.headers.get("accept", "")),
+        accept = request.headers.get("accept", "")
+        image_format, service, _ = _all_of(
+            lambda: _image_format(named, accept),
             lambda: self._service(aliases),
             lambda: _PICTURES[kind].from_strings(request.series, "picture.webp", query),
         )
+        # What is not asked for depends on the format: its default quality.
+        output = f"picture{image_format.extensions[0]}"
+        asked = _PICTURES[kind].from_strings(request.series, output, query)
         refuse_root(asked.series)
         service = service.within(request.deadline)
         renders = self._renders(service)
-        plan = service.plan(replace(asked, picture=replace(asked.picture, image_format=image_format)))
+        plan = service.plan(asked)
         headers = _picture_headers(plan)
         if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
             return HttpResponse(304, {**headers, **_cost_headers(plan.cost())})

@@ -651,3 +651,15 @@ def test_a_link_to_a_large_index_leads_to_one_that_tells_no_root(s3_root: Storag
     assert "clinics-bucket" not in str(table.schema.metadata)
     IndexCache(s3_root).forget("S")
     assert urllib3.request("GET", link).status == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "quality"), [({"format": ["jpeg"]}, 50), ({"format": ["webp"]}, 25), ({}, 25)]
+)
+def test_the_default_quality_is_that_of_the_format_asked_for(asked, quality):
+    """JPEG has another default quality than WebP, here as on the command line."""
+    bench = Bench()
+    query = {"position": ["0"], **asked}
+    named = bench.api.picture("image", HttpRequest("S", {**query, "quality": [str(quality)]}))
+    assert named.status == 200
+    assert bench.api.picture("image", HttpRequest("S", query)).body == named.body
