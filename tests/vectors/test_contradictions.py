@@ -19,7 +19,7 @@ from conformance.flat import BLOCK, blocks, flat, image, objects
 from conformance.formulas import FORMULAS
 from conformance.rules import proves
 from dicom_series_preview.errors import NoImageError, UndecodableError
-from dicom_series_preview.requests import ImageRequest
+from dicom_series_preview.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
@@ -73,6 +73,26 @@ def test_a_signed_codestream_under_an_unsigned_header(transfer_syntax, bits):
     )
     levels, _ = image(objects(data, transfer_syntax=transfer_syntax), image_width=BLOCK * len(values))
     assert blocks(levels) == [[FORMULAS["LINEAR"](x, 0.5, 2001) for x in values]] * 8
+
+
+@proves(8, "The first value of a lookup table has the sign of a signed codestream", "PS3.5 8.2.4")
+def test_a_lookup_table_under_an_unsigned_header():
+    """65526 is -10, as the codestream is signed."""
+    stored = np.kron(np.array([[-10, -9, -8, 500]], np.int16), np.ones((8 * BLOCK, BLOCK), np.int16))
+    codestream = bytes(openjpeg.utils.encode_array(stored, bits_stored=16, photometric_interpretation=2))
+    table = make_dicom.dataset(
+        LUTDescriptor=[3, 65526, 16], LUTData=np.array([100, 20, 200], "<u2").tobytes(), ModalityLUTType="US"
+    )
+    data = flat(
+        (0,) * 4,
+        Rows=8 * BLOCK,
+        ModalityLUTSequence=[table],
+        WindowWidth="256",
+        WindowCenter="128",
+        PixelData=make_dicom.encapsulate([[codestream + b"\0" * (len(codestream) % 2)]]),
+    )
+    levels, _ = image(objects(data, transfer_syntax=J2K), image_width=BLOCK * 4)
+    assert blocks(levels)[0] == [100, 20, 200, 200]
 
 
 # Words of big endian
@@ -208,6 +228,7 @@ def test_full_chroma_under_the_name_of_422(photometric, frame):
         ("PALETTE COLOR", 3, "the photometric interpretation PALETTE COLOR contradict each other"),
         ("RGB", 1, "1 sample a pixel and the photometric interpretation RGB contradict each other"),
         ("YBR_FULL", 1, "1 sample a pixel and the photometric interpretation YBR_FULL contradict each other"),
+        ("YBR_PARTIAL_420", 3, "YBR_PARTIAL_420 is of video alone"),
         ("XYZ", 1, "the photometric interpretation is none that DICOM defines"),
         ("XYZ", 3, "the photometric interpretation is none that DICOM defines"),
     ],
@@ -300,6 +321,58 @@ def test_numbers_that_are_none(tag, warning, text):
     function, width = ("LINEAR", 401) if "Rescale" in warning else ("LINEAR_EXACT", 400)
     expected = [[FORMULAS[function](x, 200, width) for x in values]]
     assert warned({"S/0": whole.replace(right, wrong)}, data.Columns) == (expected, warning)
+
+
+@proves(16, "A position, an orientation or a spacing that is no number is told of", "PS3.5 6.2")
+@pytest.mark.parametrize(
+    ("tag", "count", "warning"),
+    [
+        (0x00200032, 3, "ImagePositionPatient is no number: the slice is not placed by it"),
+        (0x00200037, 6, "ImageOrientationPatient is no number: it is not used"),
+        (0x00280030, 2, "PixelSpacing is no number: it is not used"),
+    ],
+)
+def test_places_that_are_none(tag, count, warning):
+    """Such a slice is shown, with a warning."""
+    data = flat((1,), **WINDOW)
+    make_dicom.add(data, tag, "DS", ["7"] * count)
+    right, wrong = (
+        make_dicom.element(tag, "DS", ("\\".join([number] * count) + " ").encode()) for number in "7x"
+    )
+    whole = objects(data)["S/0"]
+    assert whole.count(right) == 1
+    assert warned({"S/0": whole.replace(right, wrong)}, BLOCK) == ([[1]], warning)
+
+
+@proves(16, "Pixel data without PhotometricInterpretation are shown with a warning", "PS3.3 C.7.6.3")
+def test_no_photometric_interpretation():
+    """Its one sample a pixel suggests MONOCHROME2."""
+    series = objects(flat((1, 255), "u1", PhotometricInterpretation=None, **NOWHERE, **WINDOW))
+    expected = "it has no PhotometricInterpretation: shown as its samples suggest"
+    assert warned(series, 2 * BLOCK) == ([[1, 255]], expected)
+
+
+@proves(5, "Padding of pixels that lossy compression has changed is not looked for", "PS3.3 C.7.5.1.1.2")
+@pytest.mark.parametrize(("lossy", "level"), [("00", 0), ("01", 50)])
+def test_padding_after_lossy_compression(lossy, level):
+    """Some of the image has become its value."""
+    data = flat((50, 200), "u1", PixelPaddingValue=50, LossyImageCompression=lossy, **WINDOW)
+    levels, _ = image(objects(data), image_width=2 * BLOCK)
+    assert blocks(levels) == [[level, 200]]
+
+
+@pytest.mark.parametrize("contrast", ["auto", "ct-lung"])
+def test_one_slice_of_an_impossible_depth(contrast):
+    """The others are shown."""
+    good, broken = flat((100,), **WINDOW), flat((100,), number=2, **WINDOW)
+    broken.BitsAllocated = 128
+    series = objects(good, broken)
+    storage = MemoryStorage(series)
+    request = MosaicRequest.from_strings("S", "a.jpg", {"contrast": [contrast]})
+    report = PreviewService(storage, None, Limits()).mosaic(request).report
+    reasons = [tile.error for tile in report.tiles]
+    assert sorted(map(bool, reasons)) == [False, True]
+    assert "128 bits allocated is no layout of pixels" in "".join(filter(None, reasons))
 
 
 @proves(17, "Pixel data without Rows or Columns are said to be such", "PS3.3 C.7.6.3")

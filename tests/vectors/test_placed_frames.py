@@ -43,6 +43,7 @@ def found(data):
         (AXIAL, [0, 5, 10], [3, 2, 1], [-90, -95, -100]),
         (AXIAL, [0, -5, -10], [1, 2, 3], [-100, -105, -110]),
         (AXIAL, [-100, -92, -96], [2, 3, 1], [-92, -96, -100]),
+        (AXIAL, [-100.001, -95.001, -90.001], [3, 2, 1], [-90, -95, -100]),
         (UPSIDE_DOWN, [0, 5, 10], [1, 2, 3], [-100, -105, -110]),
         (UPSIDE_DOWN, [-100, -95, -90], [3, 2, 1], [-90, -95, -100]),
     ],
@@ -65,6 +66,9 @@ def test_rt_dose(orientation, offsets, numbers, positions):
     "PS3.3 C.8.4.9, C.8.4.11",
 )
 @pytest.mark.parametrize(
+    "written", [("RECON TOMO", "SpacingBetweenSlices"), ("RECON GATED TOMO", "SliceThickness")]
+)
+@pytest.mark.parametrize(
     ("orientation", "spacing", "vector", "expected"),
     [
         (AXIAL, 4, [1, 2, 3], ([3, 2, 1], [108, 104, 100], {"Z"})),
@@ -75,16 +79,16 @@ def test_rt_dose(orientation, offsets, numbers, positions):
         (SAGITTAL, 4, [1, 2, 3], ([3, 2, 1], [2, 6, 10], {"X"})),
     ],
 )
-def test_reconstructed_nuclear_medicine(orientation, spacing, vector, expected):
+def test_reconstructed_nuclear_medicine(orientation, spacing, vector, expected, written):
     """The first slice lies at the detector's position, the others at the spacing between slices."""
     detector = make_dicom.dataset(ImagePositionPatient=[10, 20, 100], ImageOrientationPatient=orientation)
     data = frames(
         3,
         SOPClassUID=NUCLEAR,
-        ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+        ImageType=["ORIGINAL", "PRIMARY", written[0], "EMISSION"],
         ImagePositionPatient=None,
         ImageOrientationPatient=None,
-        SpacingBetweenSlices=spacing,
+        **{written[1]: spacing},
         SliceVector=vector,
         DetectorInformationSequence=[detector],
     )
@@ -98,3 +102,13 @@ def test_offsets_of_another_number_than_frames_place_nothing(offsets):
         3, ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=AXIAL, GridFrameOffsetVector=offsets
     )
     assert found(data)[0] == [1, 2, 3]
+
+
+def test_offsets_that_begin_elsewhere_are_distances_with_a_warning():
+    """They begin with neither 0 nor the position's z: the distances between planes hold."""
+    data = frames(
+        3, ImagePositionPatient=[0, 0, -100], ImageOrientationPatient=AXIAL, GridFrameOffsetVector=[7, 12, 17]
+    )
+    assert found(data) == ([3, 2, 1], [-90, -95, -100], {"Z"})
+    _, report = mosaic(objects(data))
+    assert any("begins neither with 0 nor with the position" in warning for warning in report.warnings)

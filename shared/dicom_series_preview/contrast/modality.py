@@ -49,10 +49,13 @@ def look_up(values: NDArray[Any], table: LookupTable) -> NDArray[np.uint16]:
         DecodeError: The table is cut off.
     """
     entries = table_entries(table)
+    first = table.first_value
     if values.dtype.kind == "f":
-        first, last = table.first_value, table.first_value + len(entries) - 1
-        values = np.floor(np.nan_to_num(np.clip(values, first, last), nan=first) + 0.5)
-    index = np.clip(values.astype(np.int64) - table.first_value, 0, len(entries) - 1)
+        values = np.floor(np.nan_to_num(np.clip(values, first, first + len(entries) - 1), nan=first) + 0.5)
+    elif first > 0x7FFF and values.dtype.kind == "i" and values.dtype.itemsize <= 2:
+        # The values are signed, as their codestream says, and the header read its word as unsigned.
+        first -= 0x10000
+    index = np.clip(values.astype(np.int64) - first, 0, len(entries) - 1)
     return entries[index]
 
 

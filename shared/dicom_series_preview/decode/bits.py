@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicom_series_preview.errors import DecodeError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -14,8 +16,15 @@ if TYPE_CHECKING:
 
 
 def container_bits(bits: int) -> int:
-    """Bits of the smallest integer dtype that holds `bits` bits, 8..64."""
-    return next(size for size in (8, 16, 32, 64) if bits <= size)
+    """Bits of the smallest integer dtype that holds `bits` bits, 8..64.
+
+    Raises:
+        DecodeError: None holds so many.
+    """
+    for size in (8, 16, 32, 64):
+        if bits <= size:
+            return size
+    raise DecodeError(f"samples of {bits} bits cannot be shown")
 
 
 def stored_bits(pixels: PixelDescription) -> tuple[int, int]:

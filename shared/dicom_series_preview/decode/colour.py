@@ -51,6 +51,8 @@ def to_rgb(decoded: Decoded, pixels: PixelDescription) -> NDArray[np.uint8]:
         return apply_palette(samples, pixels.palette)
     if photometric in _RETIRED:
         raise DecodeError(f"the retired photometric interpretation {photometric} cannot be shown")
+    if photometric == "YBR_PARTIAL_420":
+        raise DecodeError("YBR_PARTIAL_420 is of video alone, and cannot be shown")
     if photometric in _OF_JPEG_2000:
         raise DecodeError(f"pixels that are not compressed as JPEG 2000 cannot be {photometric}")
     scaled = _to_eight_bits(samples, stored_bits(pixels)[0])

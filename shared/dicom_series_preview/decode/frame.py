@@ -106,8 +106,8 @@ def has_means(pixels: PixelDescription) -> bool:
 
 
 def decoded_bytes(pixels: PixelDescription) -> int:
-    """The size of a frame's stored values; of descriptions that `decode_frame` does not refuse."""
-    bits = container_bits(pixels.bits_allocated)
+    """The size of a frame's stored values; a size too where `decode_frame` refuses the description."""
+    bits = container_bits(min(pixels.bits_allocated, 64))
     return pixels.rows * pixels.columns * pixels.samples_per_pixel * bits // 8
 
 

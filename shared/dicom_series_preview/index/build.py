@@ -24,7 +24,6 @@ from dicom_series_preview.geometry import Arrangement, Slices, arrange
 from dicom_series_preview.headers import (
     BULK_VRS,
     INTEGER_VRS,
-    LOOKUP_TABLE_DATA,
     PER_FRAME_FUNCTIONAL_GROUPS,
     REAL_VRS,
     Bulk,
@@ -84,7 +83,9 @@ _TIMES = (
 _FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
 _ASKED_FOR = _FIXED_TAGS.union(
     (_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID, _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID),
-    *(_PALETTE_TAGS, *_TIMES),
+    _PALETTE_TAGS,
+    NUMBERS,
+    *_TIMES,
 )
 
 
@@ -230,7 +231,7 @@ def _of_elements(
         for field, values in _element_columns(tag, elements, ordered):
             columns.append((field, _taken(values, places)))
             _keep_apart(field, values, elements, remainders)
-        _add_lookup_tables(tag, elements, remainders)
+        _add_bytes(tag, elements, remainders)
     for field, values in fixed:
         tag = tag_of_field(field)
         if tag and tag not in constants:
@@ -685,14 +686,11 @@ def _values(element: Element | None, *, multiple: bool, numeric: bool) -> Any:  
     return list(element.value) if multiple else element.value[0]  # type: ignore[arg-type,index]
 
 
-def _add_lookup_tables(
-    tag: int, elements: Sequence[Element | None], remainders: Sequence[dict[str, Any]]
-) -> None:
-    """Lookup tables that vary are needed for pictures: their bytes stay."""
-    if tag in LOOKUP_TABLE_DATA:
-        for element, remainder in zip(elements, remainders, strict=True):
-            if element is not None:
-                remainder[tag_key(tag)] = element_to_json(element)
+def _add_bytes(tag: int, elements: Sequence[Element | None], remainders: Sequence[dict[str, Any]]) -> None:
+    """Bytes that are short, or of lookup tables, stay: columns have their sizes and hashes alone."""
+    for element, remainder in zip(elements, remainders, strict=True):
+        if element is not None and isinstance(element.value, Bulk) and element.value.data is not None:
+            remainder[tag_key(tag)] = element_to_json(element)
 
 
 def _keep_apart(

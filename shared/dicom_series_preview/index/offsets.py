@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _POSITION, _ORIENTATION = 0x00200032, 0x00200037
 _GRID_FRAME_OFFSETS = 0x3004000C
-_IMAGE_TYPE, _SPACING_BETWEEN_SLICES = 0x00080008, 0x00180088
+_IMAGE_TYPE, _SPACING_BETWEEN_SLICES, _SLICE_THICKNESS = 0x00080008, 0x00180088, 0x00180050
+# Numbers of one position that were written with other digits.
+_SAME_MM = 0.01
 _SLICE_VECTOR, _DETECTOR_INFORMATION = 0x00540080, 0x00540022
 
 
@@ -38,7 +40,7 @@ def placed_frames(elements: Item, count: int) -> list[dict[int, Element]]:
     if _GRID_FRAME_OFFSETS in elements:
         return _along(elements, _grid_frame_offsets(elements), count)
     words = all_values(elements.get(_IMAGE_TYPE))
-    if len(words) > 2 and words[2] == "RECON TOMO":
+    if len(words) > 2 and words[2] in ("RECON TOMO", "RECON GATED TOMO"):
         detector = elements.get(_DETECTOR_INFORMATION)
         items = detector.value if detector is not None and detector.vr == "SQ" else ()
         source: Item = items[0] if items else elements  # type: ignore[assignment,index]
@@ -46,12 +48,26 @@ def placed_frames(elements: Item, count: int) -> list[dict[int, Element]]:
     return []
 
 
+def unplaced(elements: Item, count: int) -> str:
+    """What is to be known of offsets that contradict the header, or nothing."""
+    offsets, position = _numbers(elements, _GRID_FRAME_OFFSETS), _numbers(elements, _POSITION)
+    if count < 2 or _GRID_FRAME_OFFSETS not in elements:
+        return ""
+    if len(offsets) != count:
+        return "its GridFrameOffsetVector has not one number for each frame: all frames lie at one place"
+    if offsets[0] != 0 and position.size == 3 and abs(offsets[0] - position[2]) > _SAME_MM:
+        return "its GridFrameOffsetVector begins neither with 0 nor with the position: its distances are used"
+    return ""
+
+
 def _grid_frame_offsets(elements: Item) -> NDArray[np.float64]:
     """Of RT dose (PS3.3 C.8.8.3.2): distances from the first plane; or z, where the first is that plane's."""
     offsets, position = _numbers(elements, _GRID_FRAME_OFFSETS), _numbers(elements, _POSITION)
-    is_absolute = offsets.size and position.size == 3 and offsets[0] != 0 and offsets[0] == position[2]
-    if not is_absolute:
+    if not offsets.size or offsets[0] == 0 or position.size != 3:
         return offsets
+    if abs(offsets[0] - position[2]) > _SAME_MM:
+        # It begins with neither: what it says of the distances between planes holds.
+        return np.asarray(offsets - offsets[0])
     normal = _normal(_numbers(elements, _ORIENTATION))
     # It is defined for transverse planes alone.
     return (offsets - offsets[0]) * normal[2] if normal.size and abs(normal[2]) > 0.999 else np.empty(0)
@@ -60,6 +76,9 @@ def _grid_frame_offsets(elements: Item) -> NDArray[np.float64]:
 def _reconstructed_offsets(elements: Item, count: int) -> NDArray[np.float64]:
     """Of RECON TOMO (PS3.3 C.8.4.9, C.8.4.15): slices from the first one on, at the distance between them."""
     spacing = _numbers(elements, _SPACING_BETWEEN_SLICES)
+    if spacing.size != 1 or not spacing[0]:
+        # Slices that were reconstructed from one another's neighbours touch each other.
+        spacing = _numbers(elements, _SLICE_THICKNESS)
     numbers = _numbers(elements, _SLICE_VECTOR)
     if spacing.size != 1 or not spacing[0]:
         return np.empty(0)

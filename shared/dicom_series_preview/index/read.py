@@ -674,7 +674,10 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
         ),
         voi_luts=_tables(cells["VOILUTSequence"], voi_inputs),
         voi_lut_function=(cells["VOILUTFunction"] or "").strip() or "LINEAR",
-        pixel_padding_value=_padding(cells, "Value", pixels),
+        # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
+        pixel_padding_value=None
+        if cells["LossyImageCompression"] == "01"
+        else _padding(cells, "Value", pixels),
         pixel_padding_range_limit=_padding(cells, "RangeLimit", pixels),
         presentation_lut_shape=(cells["PresentationLUTShape"] or "").strip(),
         content=_content(cells, pixels),

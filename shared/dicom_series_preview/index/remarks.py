@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import counted
 from dicom_series_preview.headers import all_values
+from dicom_series_preview.index.offsets import unplaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     from dicom_series_preview.index.records import Record
 
 _ROWS, _COLUMNS, _NUMBER_OF_FRAMES = 0x00280010, 0x00280011, 0x00280008
-_TRANSFER_SYNTAX_UID = 0x00020010
+_TRANSFER_SYNTAX_UID, _PHOTOMETRIC = 0x00020010, 0x00280004
 NUMBERS = {
     0x00281053: "RescaleSlope is no number: 1 is used",
     0x00281052: "RescaleIntercept is no number: 0 is used",
     0x00281050: "WindowCenter is no number: that window is not used",
     0x00281051: "WindowWidth is no number: that window is not used",
+    0x00200032: "ImagePositionPatient is no number: the slice is not placed by it",
+    0x00200037: "ImageOrientationPatient is no number: it is not used",
+    0x00280030: "PixelSpacing is no number: it is not used",
+    _NUMBER_OF_FRAMES: "NumberOfFrames is no number: the length of the pixel data counts",
 }
 """By the tags of elements that pictures depend on, what is to be known where they hold no number."""
 
@@ -45,10 +50,13 @@ def object_remarks(record: Record) -> tuple[str, ...]:
         remarks.append(f"{longer}: what is shown may be wrong")
     elif record.pixel_surplus is not None and _says_compressed(record.elements):
         remarks.append("its transfer syntax says that its pixel data are compressed, and they are not")
+    remarks.append(unplaced(record.elements, record.number_of_frames))
+    if _PHOTOMETRIC not in record.elements:
+        remarks.append("it has no PhotometricInterpretation: shown as its samples suggest")
     if record.number_of_frames > 1 and not _count(record.elements, _NUMBER_OF_FRAMES):
         frames = record.number_of_frames
         remarks.append(f"its pixel data are as long as {frames} frames, and it has no NumberOfFrames")
-    return tuple(remarks)
+    return tuple(filter(None, remarks))
 
 
 def number_remark(tag: int, element: Element | None) -> str:

@@ -130,6 +130,7 @@ FIXED_COLUMNS = (
     Column("PresentationLUTShape", pa.utf8(), "IDENTITY or INVERSE", 0x20500020),
     Column("PixelPaddingValue", pa.int64(), "Stored value of pixels that are no image", 0x00280120),
     Column("PixelPaddingRangeLimit", pa.int64(), "Other end of the range of padding values", 0x00280121),
+    Column("LossyImageCompression", pa.utf8(), "01: the pixels have been compressed with loss", 0x00282110),
     Column("FloatPixelPaddingValue", pa.float64(), "Padding value of float pixels", 0x00280122),
     Column("FloatPixelPaddingRangeLimit", pa.float64(), "Other end of their range", 0x00280124),
     Column("DoubleFloatPixelPaddingValue", pa.float64(), "Padding value of double pixels", 0x00280123),

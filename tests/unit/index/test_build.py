@@ -190,6 +190,18 @@ def test_private_elements_are_named_by_their_creator():
     assert metadata_of(table, "0019,08:MAKER ONE")["tag"] == "0019,1008"
 
 
+def test_short_bytes_that_vary_are_kept():
+    """Their columns have sizes and hashes alone; the header of each slice has its bytes."""
+    sources = []
+    for number in (1, 2):
+        source = make.image(number)
+        source.private_block(0x0019, "MAKER", create=True).add_new(0x08, "OB", bytes([number, 7]))
+        sources.append(source)
+    others = by_file(table_of(*sources), "OtherElements")
+    for name, expected in (("000.dcm", "AQc="), ("001.dcm", "Agc=")):
+        assert json.loads(others[name])["00191008"] == {"vr": "OB", "InlineBinary": expected}
+
+
 def test_a_private_tag_of_two_creators_is_not_one_column():
     """A value of another creator's element does not stand in the column of the others, and is not lost."""
     sources = []
