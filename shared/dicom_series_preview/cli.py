@@ -345,7 +345,7 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
     from dicom_series_preview.server import Access, Address  # noqa: PLC0415 - loads uvicorn and Powertools
     from dicom_series_preview.server import serve as run_server  # noqa: PLC0415
 
-    access = Access(_hosts(options["allow_host"]), _token(options["token"]))
+    access = Access(_hosts(options["allow_host"]), _token(options["token"], os.environ))
     roots = {"default": options["root"]}
     for alias in options["alias"]:
         name, _, root = alias.partition("=")
@@ -398,8 +398,11 @@ def _hosts(named: Sequence[str]) -> tuple[str, ...]:
     return tuple(text.strip("[]") for text in named)
 
 
-def _token(given: str | None) -> str | None:
+def _token(given: str | None, environment: Mapping[str, str]) -> str | None:
     """What callers must send."""
+    if given is None:
+        # A variable that is set and empty, as after a failed $(cat secret), opens no server.
+        given = environment.get(TOKEN_VARIABLE)
     # RFC 6750 2.1: what fits into the header as it is.
     if given is not None and not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", given):
         raise RequestError(

@@ -90,21 +90,21 @@ class IndexCache:
         """The path of the copy of a large index that is handed out, which tells no storage root's URL."""
         return f"{self.path(series).removesuffix('.parquet')}.served.parquet"
 
-    def load(self, series: str, root: str) -> Kept:
-        """What is kept of a series.
+    def load(self, series: str, root: str, most_rows: int | None = None) -> Kept:
+        """What is kept of a series; nothing where it has more rows than `most_rows`.
 
         Raises:
             StorageError: The cache cannot be read.
         """
-        return self._load(self.path(series), series, root)
+        return self._load(self.path(series), series, root, most_rows)
 
-    def _load(self, path: str, series: str, root: str) -> Kept:
+    def _load(self, path: str, series: str, root: str, most_rows: int | None) -> Kept:
         try:
             fetched = self.storage.get(path)
         except ObjectNotFoundError:
             return Kept(None, "")
         try:
-            index = Index.from_parquet(fetched.data)
+            index = Index.from_parquet(fetched.data, most_rows)
         except DamagedIndexError as error:
             _LOGGER.warning("the index of series %s is built anew: %s", digest_of(series), error)
             return Kept(None, fetched.version)
@@ -158,7 +158,7 @@ class IndexCache:
         Raises:
             StorageError: The cache cannot be read.
         """
-        return self._load(self._partial_path(series), series, root).index
+        return self._load(self._partial_path(series), series, root, None).index
 
     def save_partial(self, series: str, index: Index) -> None:
         """Keep what has been read of a series. It lies beside the index, and is never served as one.
@@ -395,7 +395,11 @@ class SeriesOpener:
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
     def _kept(self, series: str) -> Kept:
-        return self.cache.load(series, self.storage.url) if self.cache is not None else Kept(None, "")
+        return (
+            self.cache.load(series, self.storage.url, self.limits.rows)
+            if self.cache is not None
+            else Kept(None, "")
+        )
 
     def _fresh(self, wish: _Wish, kept: Kept) -> OpenedSeries | None:
         """The kept index, where it has what is asked for as it is now."""

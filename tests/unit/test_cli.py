@@ -155,6 +155,14 @@ def test_whoever_serves_others_without_a_token_is_warned(host, token, is_warned)
     assert all(f"whoever reaches {host} can see" in text and "--token" in text for text in warnings)
 
 
+@pytest.mark.parametrize("given", [(), ("--token", "")])
+def test_an_empty_token_opens_no_server(given, monkeypatch, capsys, tmp_path):
+    """Neither as an option nor as a variable, as a failed $(cat secret) leaves it."""
+    monkeypatch.setenv("DICOM_SERIES_PREVIEW_TOKEN", "")
+    assert cli.main(["serve", "--root", str(tmp_path), *given]) == 1
+    assert "token: is made of" in capsys.readouterr().err
+
+
 def test_help_names_the_default_qualities() -> None:
     """The help, which loads no encoder, says which quality each format has by default."""
     webp, jpeg = ImageFormat.WEBP.default_quality, ImageFormat.JPEG.default_quality

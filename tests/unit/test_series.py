@@ -495,6 +495,15 @@ def test_a_damaged_index_is_built_anew(damage, immutable):
     assert setting.open().source == "cache"
 
 
+def test_an_index_of_more_rows_than_the_limit_is_not_read():
+    """It was built with a greater limit, or by another hand; the limit holds for it too."""
+    setting = Setting()
+    setting.open()
+    opener = SeriesOpener(setting.storage, IndexCache(setting.cache), Limits(rows=3))
+    with pytest.raises(LimitError, match="more than 3 frames"):
+        opener.open(SeriesName("s"))
+
+
 def test_an_index_of_another_root_is_built_anew():
     """A cached index of the same series in another root is rebuilt."""
     setting = Setting()

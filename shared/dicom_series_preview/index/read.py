@@ -169,16 +169,19 @@ class Index:
     table: pa.Table
 
     @classmethod
-    def from_parquet(cls, data: bytes) -> Index:
+    def from_parquet(cls, data: bytes, most_rows: int | None = None) -> Index:
         """Read an index file.
 
         Raises:
-            DamagedIndexError: The file is none, or of another schema version.
+            DamagedIndexError: The file is none, of another schema version, or has more rows than `most_rows`;
+                such a one is not read into memory.
         """
         try:
             # Without Arrow's threads: one that still holds `data` when Python ends aborts the process, which
             # every other `get-index` did. A table of this size gains nothing from them.
             file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
+            if most_rows is not None and file.metadata.num_rows > most_rows:
+                raise DamagedIndexError(f"{file.metadata.num_rows} rows, more than the limit of {most_rows}")
             table = file.read(use_threads=False)
             document = json.loads((table.schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
         except (pa.ArrowException, OSError, ValueError) as error:

@@ -27,7 +27,6 @@ NUMBERS = {
     0x00200032: "ImagePositionPatient is no number: the slice is not placed by it",
     0x00200037: "ImageOrientationPatient is no number: it is not used",
     0x00280030: "PixelSpacing is no number: it is not used",
-    _NUMBER_OF_FRAMES: "NumberOfFrames is no number: the length of the pixel data counts",
 }
 """By the tags of elements that pictures depend on, what is to be known where they hold no number."""
 
