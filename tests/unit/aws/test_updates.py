@@ -336,6 +336,19 @@ def test_a_removed_object_leaves_the_index() -> None:
     assert setting.storages["default"].ranges == []
 
 
+def test_a_copy_that_was_handed_out_outlives_no_object() -> None:
+    """The copy of an index that a link led to goes when the index is brought up to date."""
+    setting = Setting()
+    setting.put("s/1.dcm", "s/2.dcm")
+    setting.update(notification("s/1.dcm"))
+    cache = setting.deployment.service("default").cache
+    assert cache is not None
+    cache.storage.put(cache.served_path("s"), setting.index().to_parquet())
+    setting.memory["default"].delete("s/1.dcm")
+    setting.update(notification("s/1.dcm", name="ObjectRemoved:Delete"))
+    assert setting.kept("indices") == [place("s")]
+
+
 @pytest.mark.parametrize("left", [[], ["s/notes.txt"], ["s/notes"]])
 def test_the_index_of_a_series_that_has_gone_is_forgotten(left: list[str]) -> None:
     """A series of which no DICOM object is left keeps no index."""
