@@ -879,6 +879,21 @@ def test_a_series_that_is_removed_takes_all_of_its_pictures_along(event: Any) ->
     assert [path for path in left if path.startswith("indices/")] == [place("t")]
 
 
+@pytest.mark.parametrize(("depth", "asked"), [(2, "doe"), (1, "doe/s"), (3, "doe"), (3, "doe/s")])
+def test_a_folder_at_another_depth_is_erased_as_well(depth: int, asked: str) -> None:
+    """What was made of a folder above or below a series goes when an object in it goes."""
+    setting = Setting(depth=depth)
+    setting.put("doe/s/1.dcm", "doe/s/2.dcm")
+    item = {"root": "default", "series": asked, "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    assert setting.kept("indices")
+    assert setting.kept("batches/mosaics")
+    setting.memory["default"].delete("doe/s/1.dcm")
+    setting.memory["default"].delete("doe/s/2.dcm")
+    setting.update(notification("doe/s/1.dcm", "doe/s/2.dcm", name="ObjectRemoved:Delete"))
+    assert setting.kept("indices") == setting.kept("batches/mosaics") == []
+
+
 def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> None:
     """A picture that was being made while its series went is swept once nobody can be making it any more."""
     pictures = Pictures()
