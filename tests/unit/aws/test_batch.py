@@ -323,7 +323,8 @@ def test_a_manifest_that_may_not_be_read_says_what_may() -> None:
     setting = Setting()
     closed = setting.deployment._opened["s3://lists"] = Failing(setting.manifests)
     closed.error = AccessDeniedError("s3://lists/x.csv")
-    with pytest.raises(RequestError, match=r"access denied.*manifests/.*ManifestBucketArns"):
+    said = r"access denied.*manifests/.*below DicomPrefix.*ManifestBucketArns"
+    with pytest.raises(RequestError, match=said):
         setting.check(manifest="s3://lists/x.csv")
     closed.error = StorageUnavailableError("s3://lists/x.csv", "throttled")
     with pytest.raises(StorageUnavailableError):
