@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{12})")
 _HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
 _HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
+# Half a character. The names of a disk may have them, where Python stands them for bytes that are no text.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # As the disks of macOS and Windows usually do.
 _FOLDS = sys.platform in {"darwin", "win32"}

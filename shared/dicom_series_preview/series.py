@@ -117,6 +117,8 @@ class IndexCache:
     def save(self, series: str, index: Index, if_version: str) -> str:
         """Keep an index, and return its version; it appears whole or not at all.
 
+        The copy that is handed out of the one before goes first: it may tell of objects that are gone.
+
         Args:
             series: The series.
             index: Its index.
@@ -126,6 +128,8 @@ class IndexCache:
             ObjectChangedError: Someone else has written another one since.
             StorageError: It cannot be written.
         """
+        if if_version:
+            self.storage.delete(self.served_path(series))
         return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
     def forget(self, series: str) -> None:

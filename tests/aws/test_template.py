@@ -821,9 +821,12 @@ def read_manifests(stack: Stack) -> set[Right]:
 
 
 def keep(*folders: str) -> set[Right]:
-    """Reading and writing folders of the data bucket; who writes an index also gives back its claim."""
-    claims = {("s3:DeleteObject", "DataBucket.Arn/indices/*.lock", "")} if "indices" in folders else set()
-    return claims | {
+    """Reading and writing folders of the data bucket; who writes an index gives its claim back.
+
+    The copy that was handed out of the index before goes with it.
+    """
+    endings = ("lock", "served.parquet") if "indices" in folders else ()
+    return {("s3:DeleteObject", f"DataBucket.Arn/indices/*.{ending}", "") for ending in endings} | {
         (action, f"DataBucket.Arn/{name}/*", "")
         for name in folders
         for action in ("s3:GetObject", "s3:PutObject")

@@ -51,7 +51,7 @@ from dicom_series_preview.errors import (
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS
 from dicom_series_preview.http.api import refuse_root
 from dicom_series_preview.http.problems import detail_of
-from dicom_series_preview.names import SeriesName, series_digest
+from dicom_series_preview.names import LONE_SURROGATE, SeriesName, series_digest
 from dicom_series_preview.requests import MosaicRequest
 from dicom_series_preview.storage import ByteRange, parse_root
 
@@ -69,8 +69,8 @@ MANIFEST_LIMIT_BYTES = 128 * 2**20
 RETRIED = (StorageUnavailableError, ObjectChangedError, IndexBusyError, CredentialsError)
 _HEAD_BYTES = 64 * 1024
 _NO_ACCESS = (
-    "cannot be read: access denied. Put it below manifests/ in the data bucket or into a bucket of series, "
-    "or name its bucket in the deployment's parameter ManifestBucketArns"
+    "cannot be read: access denied. Put it below manifests/ in the data bucket or below DicomPrefix beside "
+    "the series, or name its bucket in the deployment's parameter ManifestBucketArns"
 )
 _BATCH_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MANIFEST = re.compile(r"s3://[^/]+/.+")
@@ -122,7 +122,7 @@ class BatchRequest:
         series = document.get("series")
         problems += _wrong_series(series)
         texts = [name for name in ("root", "manifest", "prefix", "rerun") if name in document]
-        problems += [RequestError(name, "is text") for name in texts if not isinstance(document[name], str)]
+        problems += [RequestError(name, "is text") for name in texts if not _is_text(document[name])]
         root = document.get("root", DEFAULT_ROOT_ALIAS)
         if isinstance(root, str) and root not in roots:
             problems.append(
@@ -150,6 +150,11 @@ class BatchRequest:
         if problems:
             raise CombinedRequestError(tuple(problems))
         return cls(root, tuple(series or ()), manifest, document.get("prefix"), rerun, no_preview, mosaic)
+
+
+def _is_text(value: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether it is text of whole characters; JSON's escapes allow halves."""
+    return isinstance(value, str) and not LONE_SURROGATE.search(value)
 
 
 def _wrong_series(series: Any) -> list[RequestError]:  # noqa: ANN401 - JSON
@@ -410,7 +415,8 @@ def _json_names(text: str) -> list[str]:
     names = [entry if isinstance(entry, str) else entry["series"] for entry in entries]
     if not all(isinstance(name, str) for name in names):
         raise TypeError("a name is text")
-    return names
+    # Half a character can neither be asked for nor written: its name finds no series, and takes none along.
+    return [LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name) for name in names]
 
 
 def _csv_names(text: str) -> list[str]:

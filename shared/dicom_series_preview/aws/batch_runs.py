@@ -68,10 +68,13 @@ class BatchRuns:
         """
         request = batches.BatchRequest.from_document(document, self.deployment.roots)
         batch = str(uuid.uuid4()) if key is None else batch_of_key(key)
-        kept = None if key is None else batches.read_request(batch, self.deployment)
-        execution = None if kept is None else self._describe(batch)
-        if execution is not None and digest_of(kept) == digest_of(document):
+        execution = None if key is None else self._describe(batch)
+        if execution is not None:
+            # It knows what it was started with, also when the request that was kept has expired.
+            if json.loads(execution["input"])["request"] != digest_of(document):
+                return plain_response(KEY_REUSED)
             return _started(batch, execution["status"], 200)
+        kept = None if key is None else batches.read_request(batch, self.deployment)
         if kept is None:
             batches.check_source(request, self.deployment)
             if request.rerun is not None and self._runs(request.rerun):

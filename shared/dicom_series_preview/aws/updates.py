@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from dicom_series_preview.aws.environment import Deployment
+    from dicom_series_preview.service import PreviewService
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -179,7 +180,10 @@ def touched_by(body: str, deployment: Deployment) -> Iterator[list[Recheck]]:
         yield [recheck] if recheck.root in deployment.roots else []
         return
     for touched in touched_objects(document):
-        yield [Recheck(*place, removed=touched.removed) for place in series_of(touched, deployment)]
+        found = [Recheck(*place, removed=touched.removed) for place in series_of(touched, deployment)]
+        if touched.removed:
+            found += [Recheck(*place, removed=True) for place in others_of(touched, deployment)]
+        yield found
 
 
 def touched_objects(document: Any) -> Iterator[TouchedObject]:  # noqa: ANN401 - JSON
@@ -212,24 +216,34 @@ def _touched(bucket: object, key: object, kind: object) -> TouchedObject:
 
 def series_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, str]]:
     """The series that an object belongs to, each with its root's alias; several where roots overlap."""
+    for alias, folders in _folders_of(touched, deployment):
+        if len(folders) == deployment.series_depth:
+            yield alias, "/".join(folders)
+
+
+def others_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, str]]:
+    """The folders above and below its series that an object lies in too: who asks for one is shown it."""
+    for alias, folders in _folders_of(touched, deployment):
+        if len(folders) != deployment.series_depth:
+            yield alias, "/".join(folders)
+
+
+def _folders_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, list[str]]]:
+    """Every folder that an object lies in, below each root that it lies in."""
     for alias, url in deployment.roots.items():
         root = parse_root(url, deployment.environment)
         prefix = f"{root.prefix}/" if root.prefix else ""
         if root.kind != "s3" or root.place != touched.bucket or not touched.key.startswith(prefix):
             continue
-        folders, below = _split(touched.key.removeprefix(prefix), deployment.series_depth)
-        # A key may have empty parts; no series has, and the root as a whole is none.
-        if below and not _is_no_series(folders):
-            yield alias, "/".join(folders)
+        parts = touched.key.removeprefix(prefix).split("/")
+        for depth in range(1, len(parts)):
+            # A key may have empty parts; no series has, and the root as a whole is none.
+            if not _is_no_series(parts[:depth]):
+                yield alias, parts[:depth]
 
 
 def _is_no_series(folders: Sequence[str]) -> bool:
     return bool({"", ".", ".."}.intersection(folders))
-
-
-def _split(key: str, depth: int) -> tuple[list[str], list[str]]:
-    parts = key.split("/")
-    return parts[:depth], parts[depth:]
 
 
 def update_indices(
@@ -288,7 +302,7 @@ class _Outcome:
 
     Attributes:
         work: What was to be done.
-        result: The number of the summary that counts it.
+        result: The number of the summary that counts it, or empty where none does.
         again: What is to be looked at again, and after how many seconds.
         error: The kind of error that stood in the way, or empty.
         erased: Pictures that were removed.
@@ -307,7 +321,8 @@ class _Outcome:
 
     def count(self, summary: UpdateSummary) -> None:
         """Add it to a summary."""
-        setattr(summary, self.result, getattr(summary, self.result) + 1)
+        if self.result:
+            setattr(summary, self.result, getattr(summary, self.result) + 1)
         summary.erased += self.erased
         if self.error:
             summary.failures[self.error] += 1
@@ -345,6 +360,8 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float]) 
 
 def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float]) -> _Outcome:
     service = deployment.service(work.root)
+    if work.series.count("/") + 1 != deployment.series_depth:
+        return _forgotten(work, service, deployment)
     begun_s = left_s()
     erased: list[str] = []
     sweep: list[Recheck] = []
@@ -370,6 +387,15 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float])
         again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
     denied = "AccessDeniedError" if updated is Updated.DENIED else ""
     return _Outcome(work, _RESULTS[updated], tuple(again), denied, len(erased))
+
+
+def _forgotten(work: Recheck, service: PreviewService, deployment: Deployment) -> _Outcome:
+    """Keep nothing of a folder that is no series of its own: it is made again when it is asked for again."""
+    erased = _erase_pictures(service.storage.url, work.series, deployment)
+    if service.cache is not None:
+        service.cache.forget(work.series)
+    again = () if work.swept else ((replace(work, removed=True, swept=True), SWEEP_S),)
+    return _Outcome(work, "", again, erased=len(erased))
 
 
 def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:

@@ -25,7 +25,7 @@ from dicom_series_preview.http.openapi import openapi_document
 from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.values import HttpRequest, HttpResponse
 from dicom_series_preview.index import SCHEMA_VERSION
-from dicom_series_preview.names import series_digest
+from dicom_series_preview.names import LONE_SURROGATE, series_digest
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.service import CACHEABLE_VERSION
 
@@ -299,11 +299,13 @@ def _answer(produce: Callable[[], HttpResponse]) -> HttpResponse:
 
 
 def refuse_root(name: SeriesName) -> None:
-    """A series is named below a root of the deployment: no URL, no path of the machine.
+    """A series is named below a root of the deployment: no URL, no path of the machine, no half characters.
 
     Raises:
-        SeriesNameError: It brought a root along.
+        SeriesNameError: It brought a root along, or half a character, which JSON's escapes allow.
     """
+    if LONE_SURROGATE.search(name.text):
+        raise SeriesNameError("a name has half a surrogate pair, which stands for no character")
     if name.root is not None:
         raise SeriesNameError("a series is named by its folder below the root, not by a URL or a path")
 

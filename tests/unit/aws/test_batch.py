@@ -124,6 +124,9 @@ def wrong(document: Any) -> list[str]:
         ({"series": ["a", 7]}, ["series"]),
         ({"series": ["a", "../b", "s3://other/c", "/etc/passwd", ""]}, ["series"] * 4),
         ({"series": ["a"] * 1001}, ["series"]),
+        ({"series": ["a", "\ud800x"]}, ["series"]),
+        ({"prefix": "\ud800x"}, ["prefix"]),
+        ({"manifest": "s3://lists/\ud800.json"}, ["manifest"]),
         ({"prefix": 7}, ["prefix"]),
         ({"prefix": None, "series": ["a"]}, ["prefix"]),
         ({"manifest": "https://x/y.csv"}, ["manifest"]),
@@ -201,6 +204,20 @@ def test_series_one_by_one() -> None:
 def test_manifests(name: str, content: bytes, names: list[str]) -> None:
     """A CSV with a column `series` or a JSON array, with or without a byte order mark."""
     assert Setting().manifest(name, content) == names
+
+
+def test_half_a_character_in_a_manifest_takes_no_other_series_along() -> None:
+    """A name with a lone surrogate has no preview; the others have theirs, and the batch its summary."""
+    setting = Setting()
+    for name in setting.manifest("x.json", b'["a", "\\ud800x", "\\ud83d\\ude00"]'):
+        setting.run(name)
+    assert [(outcome["series"], outcome["status"]) for outcome in setting.outcomes().values()] == [
+        ("a", "ok"),
+        ("\ufffdx", "no-preview"),
+        ("\N{GRINNING FACE}", "no-preview"),
+    ]
+    summary = batch.summarise(ID, setting.deployment)
+    assert (summary.ok, summary.no_preview, summary.missing) == (1, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +323,8 @@ def test_a_manifest_that_may_not_be_read_says_what_may() -> None:
     setting = Setting()
     closed = setting.deployment._opened["s3://lists"] = Failing(setting.manifests)
     closed.error = AccessDeniedError("s3://lists/x.csv")
-    with pytest.raises(RequestError, match=r"access denied.*manifests/.*ManifestBucketArns"):
+    said = r"access denied.*manifests/.*below DicomPrefix.*ManifestBucketArns"
+    with pytest.raises(RequestError, match=said):
         setting.check(manifest="s3://lists/x.csv")
     closed.error = StorageUnavailableError("s3://lists/x.csv", "throttled")
     with pytest.raises(StorageUnavailableError):

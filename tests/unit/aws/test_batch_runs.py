@@ -152,6 +152,16 @@ def test_a_key_is_of_one_request() -> None:
     assert setting.start({"series": ["c"]}, key="other")[0] == 202
 
 
+def test_a_key_outlives_the_request_that_was_kept() -> None:
+    """A key comes to its batch for as long as Step Functions knows it, also when the request has expired."""
+    setting = Setting()
+    _, first = setting.start(key="mine")
+    setting.states.end(first["batch"])
+    setting.data.delete(f"batches/{first['batch']}/request.json")
+    assert setting.start(key="mine") == (200, {**first, "status": "SUCCEEDED"})
+    assert setting.start({"series": ["c"]}, key="mine")[0] == 422
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_a_key_that_is_none(key: str) -> None:
     """A key has 1 to 255 characters."""

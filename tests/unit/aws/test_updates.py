@@ -336,6 +336,19 @@ def test_a_removed_object_leaves_the_index() -> None:
     assert setting.storages["default"].ranges == []
 
 
+def test_a_copy_that_was_handed_out_outlives_no_object() -> None:
+    """The copy of an index that a link led to goes when the index is brought up to date."""
+    setting = Setting()
+    setting.put("s/1.dcm", "s/2.dcm")
+    setting.update(notification("s/1.dcm"))
+    cache = setting.deployment.service("default").cache
+    assert cache is not None
+    cache.storage.put(cache.served_path("s"), setting.index().to_parquet())
+    setting.memory["default"].delete("s/1.dcm")
+    setting.update(notification("s/1.dcm", name="ObjectRemoved:Delete"))
+    assert setting.kept("indices") == [place("s")]
+
+
 @pytest.mark.parametrize("left", [[], ["s/notes.txt"], ["s/notes"]])
 def test_the_index_of_a_series_that_has_gone_is_forgotten(left: list[str]) -> None:
     """A series of which no DICOM object is left keeps no index."""
@@ -864,6 +877,21 @@ def test_a_series_that_is_removed_takes_all_of_its_pictures_along(event: Any) ->
     left = [path for path in setting.kept() if "outcomes" not in path]
     assert Pictures.of(left) == pictures.of_t
     assert [path for path in left if path.startswith("indices/")] == [place("t")]
+
+
+@pytest.mark.parametrize(("depth", "asked"), [(2, "doe"), (1, "doe/s"), (3, "doe"), (3, "doe/s")])
+def test_a_folder_at_another_depth_is_erased_as_well(depth: int, asked: str) -> None:
+    """What was made of a folder above or below a series goes when an object in it goes."""
+    setting = Setting(depth=depth)
+    setting.put("doe/s/1.dcm", "doe/s/2.dcm")
+    item = {"root": "default", "series": asked, "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    assert setting.kept("indices")
+    assert setting.kept("batches/mosaics")
+    setting.memory["default"].delete("doe/s/1.dcm")
+    setting.memory["default"].delete("doe/s/2.dcm")
+    setting.update(notification("doe/s/1.dcm", "doe/s/2.dcm", name="ObjectRemoved:Delete"))
+    assert setting.kept("indices") == setting.kept("batches/mosaics") == []
 
 
 def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> None:
