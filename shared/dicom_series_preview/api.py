@@ -216,7 +216,7 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
             gate=gates[alias].passage,
         )
         services[alias] = partial(replace, service)
-    return PreviewApi(services, Renders(kept), limit_s=settings.limits.seconds, gates=gates)
+    return PreviewApi(services, Renders(kept, optional=True), limit_s=settings.limits.seconds, gates=gates)
 
 
 def _cache_storage(settings: Settings) -> CacheFolder:

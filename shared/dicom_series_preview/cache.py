@@ -128,7 +128,7 @@ class CacheFolder(LocalStorage):
     When a file was used is its access time, set by us: a file's modification time is its version, which other
     processes compare before they write. Where there are more than a few, files are not looked through when
     one is written: a ledger beside them holds a byte for each block that was, and only when that says that
-    there is no more room they are counted anew.
+    there is no more room they are counted anew. No link is followed out of the folder.
 
     Args:
         root: The folder's absolute path.
@@ -137,10 +137,12 @@ class CacheFolder(LocalStorage):
         clock: Nanoseconds since 1970.
     """
 
+    _NO_WAY_OUT = "a link leads out of the cache folder"
+
     def __init__(
         self, root: Path, concurrency: int, most_bytes: int, clock: Callable[[], int] = time.time_ns
     ) -> None:
-        super().__init__(root, concurrency)
+        super().__init__(root, concurrency, follow_links=False)
         self._folder = root
         self._most_bytes = most_bytes
         self._clock = clock
@@ -155,6 +157,7 @@ class CacheFolder(LocalStorage):
 
     def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
         """`Storage.put`; where there is no more room, some is made."""
+        self._check_inside(self._path(path).parent)
         version = super().put(path, data, if_version=if_version)
         # Claims do not stay.
         if not _PATHS["claim"].fullmatch(path):

@@ -20,6 +20,7 @@ from dicom_series_preview.errors import (
     PreviewError,
     RequestError,
     SeriesNameError,
+    StorageError,
 )
 from dicom_series_preview.http.openapi import openapi_document
 from dicom_series_preview.http.problems import problem_response
@@ -70,10 +71,12 @@ class Renders:
     Attributes:
         storage: The root they lie below.
         folder: Their folder.
+        optional: Where they cannot be read or written, pictures are made without them.
     """
 
     storage: Storage
     folder: str = "renders"
+    optional: bool = False
 
     def path(self, plan: Plan) -> str:
         """The place of a picture; its name tells nothing of the series."""
@@ -248,13 +251,22 @@ class PreviewApi:
 
 
 def _kept(plan: Plan, renders: Renders | None) -> bytes | None:
-    """A picture as it was made before, where it is kept."""
+    """A picture as it was made before, where it is kept whole."""
     if renders is None:
         return None
     try:
-        return renders.storage.get(renders.path(plan)).data
+        data = renders.storage.get(renders.path(plan)).data
     except ObjectNotFoundError:
         return None
+    except StorageError as error:
+        if not renders.optional:
+            raise
+        _LOGGER.info("a kept picture cannot be read: %s", type(error).__name__)
+        return None
+    if plan.picture.image_format.is_whole(data):
+        return data
+    _LOGGER.warning("a kept picture is damaged, and made anew")
+    return None
 
 
 def _failed_tiles(rendered: Rendered) -> int:
