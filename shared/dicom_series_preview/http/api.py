@@ -28,6 +28,7 @@ from dicom_series_preview.http.values import HttpRequest, HttpResponse
 from dicom_series_preview.index import SCHEMA_VERSION
 from dicom_series_preview.names import series_digest
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
+from dicom_series_preview.series import warn_of_cache
 from dicom_series_preview.service import CACHEABLE_VERSION
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class PreviewApi:
             headers["Cache-Control"] = "no-store"
             del headers["ETag"]
         elif renders is not None:
-            renders.storage.put(renders.path(plan), rendered.data)
+            _keep(plan, rendered.data, renders)
         return self._send(plan, rendered.data, headers, rendered)
 
     def _send(
@@ -261,12 +262,22 @@ def _kept(plan: Plan, renders: Renders | None) -> bytes | None:
     except StorageError as error:
         if not renders.optional:
             raise
-        _LOGGER.info("a kept picture cannot be read: %s", type(error).__name__)
+        warn_of_cache(renders.storage, error)
         return None
     if plan.picture.image_format.is_whole(data):
         return data
     _LOGGER.warning("a kept picture is damaged, and made anew")
     return None
+
+
+def _keep(plan: Plan, data: bytes, renders: Renders) -> None:
+    """Keep a picture. Where it is answered with a link it must be there."""
+    try:
+        renders.storage.put(renders.path(plan), data)
+    except StorageError as error:
+        if not renders.optional:
+            raise
+        warn_of_cache(renders.storage, error)
 
 
 def _failed_tiles(rendered: Rendered) -> int:
