@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,7 @@ class Series:
         cache: Keep indices, and use those that are kept.
 
     Raises:
-        PreviewError: The name or the root cannot be one, or the cache folder cannot be made.
+        PreviewError: The name or the root cannot be one.
     """
 
     def __init__(
@@ -166,17 +167,19 @@ class Series:
         return self._service.index(IndexRequest(self._name)).index
 
 
-def open_cache(settings: Settings, root: Storage) -> IndexCache:
+def open_cache(settings: Settings, root: Storage, *, optional: bool = True) -> IndexCache:
     """Open the local cache as the place for a root's indices; it is made where it is missing.
 
     Args:
         settings: The cache folder, its size, and concurrency.
         root: The root.
+        optional: Where it cannot be made, read or written, indices are made without it.
 
     Raises:
         OutputError: It cannot be made.
     """
-    return IndexCache(_cache_storage(settings), index_folder(root.identity))
+    kept = _cache_storage(settings, optional=optional)
+    return IndexCache(kept, index_folder(root.identity), optional=optional)
 
 
 def open_output(folder: Path, settings: Settings) -> IndexCache:
@@ -197,7 +200,7 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
         follow_links: Whether links may lead out of a local root.
 
     Raises:
-        PreviewError: A root cannot be one, or the cache folder cannot be made.
+        PreviewError: A root cannot be one.
     """
     # What shows one picture and ends does without: 7 ms.
     from dicom_series_preview.gate import Gate  # noqa: PLC0415
@@ -210,19 +213,21 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
         storage = open_storage(root, replace(settings, follow_links=follow_links), os.environ)
         service = PreviewService(
             storage,
-            IndexCache(kept, index_folder(storage.identity)),
+            IndexCache(kept, index_folder(storage.identity), optional=True),
             settings.limits,
             single_flight=True,
             gate=gates[alias].passage,
         )
         services[alias] = partial(replace, service)
-    return PreviewApi(services, Renders(kept), limit_s=settings.limits.seconds, gates=gates)
+    return PreviewApi(services, Renders(kept, optional=True), limit_s=settings.limits.seconds, gates=gates)
 
 
-def _cache_storage(settings: Settings) -> CacheFolder:
-    """The cache folder, made where it is missing."""
+def _cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:
+    """The cache folder, made where it is missing; an optional one that cannot be made tells when written."""
     concurrency = settings.concurrency or CONCURRENCY
-    return CacheFolder(_made(settings.cache_dir), concurrency, settings.cache_bytes)
+    with suppress(OutputError) if optional else nullcontext():
+        _made(settings.cache_dir)
+    return CacheFolder(settings.cache_dir, concurrency, settings.cache_bytes)
 
 
 def _made(folder: Path) -> Path:

@@ -34,18 +34,20 @@ _LOGGER = logging.getLogger(__name__)
 Kind = Literal["index", "picture", "claim", "leftover"]
 
 FOLDERS = ("indices", "renders")
-# By kind, the paths below the cache folder. Those of pictures, and of indices of all roots but the default
-# one, hold a digest: nobody else has such names.
+# By kind, the paths below the cache folder, as `Renders.path` and `IndexCache.path` make them. What a file
+# holds has to be ours as well: a user may have names like these.
 _PATHS: dict[Kind, re.Pattern[str]] = {
     "index": re.compile(r"indices/.*_index\.parquet", re.DOTALL),
-    "picture": re.compile(r"renders/(?:[0-9a-f]+/)+[0-9a-f]{32,64}\.(?:webp|jpe?g)"),
+    "picture": re.compile(r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.(?:webp|jpg)"),
     "claim": re.compile(r"indices/.*_index\.parquet\.lock", re.DOTALL),
     "leftover": re.compile(
-        r"(?:indices|renders)/(?:.*/)?\.dicom-series-preview-[0-9a-f]{32}\.part", re.DOTALL
+        r"(?:indices/(?:.*/)?|renders/[0-9a-f]{32}/)\.dicom-series-preview-[0-9a-f]{32}\.part", re.DOTALL
     ),
 }
-_BELOW_A_DIGEST = re.compile(r"indices/[0-9a-f]{32}/")
-_FOOTER_KEY = b"dicom_series_preview"
+_WEBP_START = re.compile(rb"RIFF.{4}WEBPVP8[ LX]", re.DOTALL)
+_JPEG_START = re.compile(rb"\xff\xd8\xff.{13}", re.DOTALL)
+_START_BYTES = 16
+_HOLDER = re.compile(r"[0-9a-f]{32}")
 _FOOTER_BYTES = 64 * 2**20
 _CLAIM_BYTES = 4096
 # Who has held a claim or written a file for so long has died.
@@ -126,7 +128,7 @@ class CacheFolder(LocalStorage):
     When a file was used is its access time, set by us: a file's modification time is its version, which other
     processes compare before they write. Where there are more than a few, files are not looked through when
     one is written: a ledger beside them holds a byte for each block that was, and only when that says that
-    there is no more room they are counted anew.
+    there is no more room they are counted anew. No link is followed out of the folder.
 
     Args:
         root: The folder's absolute path.
@@ -135,10 +137,12 @@ class CacheFolder(LocalStorage):
         clock: Nanoseconds since 1970.
     """
 
+    _NO_WAY_OUT = "a link leads out of the cache folder"
+
     def __init__(
         self, root: Path, concurrency: int, most_bytes: int, clock: Callable[[], int] = time.time_ns
     ) -> None:
-        super().__init__(root, concurrency)
+        super().__init__(root, concurrency, follow_links=False)
         self._folder = root
         self._most_bytes = most_bytes
         self._clock = clock
@@ -153,6 +157,7 @@ class CacheFolder(LocalStorage):
 
     def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
         """`Storage.put`; where there is no more room, some is made."""
+        self._check_inside(self._path(path).parent)
         version = super().put(path, data, if_version=if_version)
         # Claims do not stay.
         if not _PATHS["claim"].fullmatch(path):
@@ -255,25 +260,45 @@ def unnoted(path: Path) -> Iterator[FileIO]:
 
 
 def _is_ours(folder: Path, file: CacheFile) -> bool:
-    """Whether what is named as ours is so."""
+    """Whether what is named as ours is so; in doubt it is not."""
+    path = folder / file.path
     if file.kind == "claim":
-        return file.size <= _CLAIM_BYTES and _is_claim(folder / file.path)
-    if file.kind == "index" and not _BELOW_A_DIGEST.match(file.path):
-        return _is_index(folder / file.path)
-    return True
+        return file.size <= _CLAIM_BYTES and _is_claim(path)
+    if file.kind == "index":
+        return _is_index(path)
+    return file.kind == "leftover" or _is_picture(path)
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file begins as a picture of its name's format does."""
+    start = _WEBP_START if path.suffix == ".webp" else _JPEG_START
+    try:
+        with unnoted(path) as file:
+            return start.fullmatch(file.read(_START_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _is_claim(path: Path) -> bool:
+    """Whether a file is what `Claim.lease` writes."""
     try:
         with unnoted(path) as file:
             document = json.loads(file.read(_CLAIM_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(document, dict) and "until" in document
+    return (
+        isinstance(document, dict)
+        and set(document) == {"until", "holder"}
+        and type(document["until"]) in (int, float)
+        and isinstance(document["holder"], str)
+        and _HOLDER.fullmatch(document["holder"]) is not None
+    )
 
 
 def _is_index(path: Path) -> bool:
-    """Whether a file is Parquet with our key in its footer: of this schema, or of another one of ours."""
+    """Whether a file is Parquet that says of which series it is, of this schema or of another of ours."""
+    from dicom_series_preview.index import origin  # noqa: PLC0415 - loads numpy and pyarrow
+
     try:
         with unnoted(path) as file:
             end = file.seek(0, os.SEEK_END)
@@ -282,8 +307,8 @@ def _is_index(path: Path) -> bool:
             length = int.from_bytes(tail[:4], "little")
             if tail[4:] != b"PAR1" or not 0 < length <= min(end - 8, _FOOTER_BYTES):
                 return False
-            file.seek(end - 8 - length)
-            return _FOOTER_KEY in file.read(length)
+            file.seek(0)
+            return origin(file) is not None
     except OSError:
         return False
 

@@ -270,7 +270,7 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
     for name, request in zip(series, requests, strict=True):
         try:
             with _Progress() as progress:
-                service = _service(_open(name, options), progress)
+                service = _service(_open(name, options), progress, must_keep=True)
                 built = service.index(request)
         except PreviewError as error:
             if options["verbose"]:
@@ -307,7 +307,7 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
     request = IndexRequest.from_strings(series, {})
     _log(verbose=options["verbose"])
     with _Progress() as progress:
-        service = _service(opening, progress)
+        service = _service(opening, progress, must_keep=True)
         built = service.index(request)
     _answer(service.index_path(built))
 
@@ -628,8 +628,10 @@ def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
     return opening
 
 
-def _service(opening: Future[_Opened], progress: Callable[[int, int], None]) -> PreviewService:
-    """The service for a root."""
+def _service(
+    opening: Future[_Opened], progress: Callable[[int, int], None], *, must_keep: bool = False
+) -> PreviewService:
+    """The service for a root; who asks for an index's path must have it kept."""
     from dicom_series_preview.api import open_cache, open_output  # noqa: PLC0415 - loads numpy and pyarrow
     from dicom_series_preview.service import PreviewService  # noqa: PLC0415
 
@@ -638,7 +640,7 @@ def _service(opening: Future[_Opened], progress: Callable[[int, int], None]) -> 
     if opened.output:
         cache = open_output(opened.output, opened.settings)
     elif opened.cached:
-        cache = open_cache(opened.settings, opened.storage)
+        cache = open_cache(opened.settings, opened.storage, optional=not must_keep)
     service = PreviewService(opened.storage, cache, opened.settings.limits, progress)
     return service.within(opened.deadline)
 

@@ -109,6 +109,13 @@ class ImageFormat(Enum):
         names = [extension.removeprefix(".") for extension in _extensions()]
         raise RequestError(parameter, f"{text!r} is not a format; use {_listed(names)}")
 
+    def is_whole(self, data: bytes) -> bool:
+        """Whether bytes are a file of this format to its end; nothing is decoded."""
+        if self is ImageFormat.WEBP:
+            length = int.from_bytes(data[4:8], "little") + 8
+            return data.startswith(b"RIFF") and data[8:12] == b"WEBP" and length == len(data)
+        return data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")
+
     def check_size(self, width: int, height: int, max_pixels: int) -> None:
         """Refuse a picture that could not be written or is too large, before anything is read for it.
 

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 import uuid
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -62,6 +62,17 @@ _CONFLICTS = 4
 _GIVE_BACK_S = 1.0
 
 
+# The caches that a warning has told of.
+_WARNED: set[str] = set()
+
+
+def warn_of_cache(storage: Storage, error: StorageError) -> None:
+    """Say once of a cache that things are made without it."""
+    level = logging.DEBUG if storage.url in _WARNED else logging.WARNING
+    _WARNED.add(storage.url)
+    _LOGGER.log(level, "the cache cannot be used, and nothing is kept: %s", error.problem)
+
+
 @dataclass(frozen=True, slots=True)
 class IndexCache:
     """Where the indices of one root are kept.
@@ -71,12 +82,14 @@ class IndexCache:
         folder: The folder below it that holds the files, or empty; no other root's lie in it.
         former_folder: Where an earlier version may have left them, or empty. They are not read any more.
         root: The root's URL, by which those are told.
+        optional: Where it cannot be read or written, indices are made without it.
     """
 
     storage: Storage
     folder: str = "indices"
     former_folder: str = ""
     root: str = ""
+    optional: bool = False
 
     def within(self, deadline: Deadline) -> IndexCache:
         """The cache for one request; see `Storage.within`."""
@@ -294,10 +307,12 @@ class Kept:
     Attributes:
         index: The index, or None where there is none that belongs to the root and can be read.
         version: The file's version, empty where there is none.
+        unreadable: What is there cannot be read, nor taken the place of.
     """
 
     index: Index | None
     version: str
+    unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,11 +414,17 @@ class SeriesOpener:
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
     def _kept(self, series: str) -> Kept:
-        return (
-            self.cache.load(series, self.storage.url, self.limits.rows)
-            if self.cache is not None
-            else Kept(None, "")
-        )
+        if self.cache is None:
+            return Kept(None, "")
+        try:
+            return self.cache.load(series, self.storage.url, self.limits.rows)
+        except ObjectChangedError:
+            raise
+        except StorageError as error:
+            if not self.cache.optional:
+                raise
+            warn_of_cache(self.cache.storage, error)
+            return Kept(None, "", unreadable=True)
 
     def _fresh(self, wish: _Wish, kept: Kept) -> OpenedSeries | None:
         """The kept index, where it has what is asked for as it is now."""
@@ -429,14 +450,11 @@ class SeriesOpener:
             return self._made_inside(wish, known)
 
     def _made_inside(self, wish: _Wish, known: Kept) -> OpenedSeries:
-        if self.cache is None:
+        if self.cache is None or known.unreadable:
             return self._build(wish, None)
-        claim = (
-            self.cache.claim(wish.series, self.storage.url, self.clock())
-            if self.single_flight
-            else nullcontext()
-        )
-        with claim:
+        with self._claim(wish.series, self.cache) as claimed:
+            if not claimed:
+                return self._build(wish, None if wish.refresh else known.index)
             kept = self._kept(wish.series)
             opened = self._fresh(wish, kept)
             if opened is not None:
@@ -446,8 +464,39 @@ class SeriesOpener:
                 url = f"{self.storage.url}/{wish.series}"
                 raise ObjectChangedError(url, "indexed by someone else since it was listed")
             opened = self._build(wish, None if wish.refresh else kept.index)
-            version = self.cache.save(wish.series, opened.index, kept.version)
+            version = self._saved(opened, kept, self.cache)
         return replace(opened, kept_version=version)
+
+    @contextmanager
+    def _claim(self, series: str, cache: IndexCache) -> Iterator[bool]:
+        """Be the only one to build an index, where that is asked for; False where no claim can be written."""
+        with ExitStack() as stack:
+            claimed = True
+            if self.single_flight:
+                try:
+                    stack.enter_context(cache.claim(series, self.storage.url, self.clock()))
+                except ObjectChangedError:
+                    raise
+                except StorageError as error:
+                    if not cache.optional:
+                        raise
+                    warn_of_cache(cache.storage, error)
+                    claimed = False
+            yield claimed
+
+    def _saved(self, opened: OpenedSeries, kept: Kept, cache: IndexCache) -> str:
+        """The version of an index that is kept now; empty where it cannot be, and need not."""
+        if kept.unreadable:
+            return ""
+        try:
+            return cache.save(opened.name, opened.index, kept.version)
+        except ObjectChangedError:
+            raise
+        except StorageError as error:
+            if not cache.optional:
+                raise
+            warn_of_cache(cache.storage, error)
+            return ""
 
     def keep_locations(self, opened: OpenedSeries, found: Mapping[str, Sequence[FrameLocation]]) -> None:
         """Keep where frames lie that only their whole object told, so that each is fetched alone from now on.

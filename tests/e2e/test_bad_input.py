@@ -404,14 +404,13 @@ def kept_at(root: Path, cache: Path) -> Path:
 
 
 def test_file_in_place_of_the_cache(odd_root: Path, tmp_path: Path, refused: Refused) -> None:
-    """A cache that is a file is an error that names it, and the file stays."""
+    """A cache that is a file is an error for who asks for an index's path, and the file stays."""
     (tmp_path / "cache").write_bytes(b"mine")
-    for arguments in (MOSAIC, ("get-index", SERIES)):
-        assert str(tmp_path / "cache") in refused(*arguments, "--root", odd_root)
+    assert str(tmp_path / "cache") in refused("get-index", SERIES, "--root", odd_root)
     (tmp_path / "cache").unlink()
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "indices").write_bytes(b"mine")
-    assert str(tmp_path / "cache" / "indices") in refused(*MOSAIC, "--root", odd_root)
+    assert str(tmp_path / "cache" / "indices") in refused("get-index", SERIES, "--root", odd_root)
 
 
 def test_folder_in_place_of_an_index(odd_root: Path, tmp_path: Path, refused: Refused) -> None:
@@ -514,7 +513,7 @@ def test_full_disk(odd_root: Path, command: Callable[..., commandline.Outcome], 
         (disk / "a.jpg").write_bytes(b"of yesterday")
         for arguments in (
             ("mosaic", SERIES, disk / "a.jpg", "-q", 100, "--image-width", 512, "--no-cache"),
-            (*MOSAIC, "--cache-dir", disk / "c"),
+            ("get-index", SERIES, "--cache-dir", disk / "c"),
         ):
             outcome = command(*arguments, "--root", odd_root)
             assert (outcome.status, outcome.stdout, len(outcome.lines)) == (1, "", 1)
@@ -525,12 +524,11 @@ def test_full_disk(odd_root: Path, command: Callable[..., commandline.Outcome], 
 
 
 def test_read_only_places(odd_root: Path, tmp_path: Path, refused: Refused) -> None:
-    """A read-only file system is said, for the picture, the report, the cache and an index."""
+    """A read-only file system is said, for the picture, the report and an index."""
     disk = tmp_path / "disk"
     with mounted(disk, "ro"):
         for arguments in (
             ("mosaic", SERIES, disk / "a.webp", "--no-cache"),
-            (*MOSAIC, "--cache-dir", disk / "c"),
             ("get-index", SERIES, "--cache-dir", disk / "c"),
         ):
             line = refused(*arguments, "--root", odd_root)
@@ -538,12 +536,25 @@ def test_read_only_places(odd_root: Path, tmp_path: Path, refused: Refused) -> N
             assert "read-only" in line.lower()
 
 
+@pytest.mark.parametrize("options", ["ro", "size=8k"])
+def test_a_cache_that_cannot_be_written(
+    options: str, odd_root: Path, command: Callable[..., commandline.Outcome], tmp_path: Path
+) -> None:
+    """A picture is made without the cache where that is read-only or full, with one warning."""
+    disk = tmp_path / "disk"
+    with mounted(disk, options):
+        outcome = command(*MOSAIC, "--root", odd_root, "--cache-dir", disk / "c")
+        assert outcome.status == 0
+        assert "".join(outcome.lines).count("warning: the cache cannot be used, and nothing is kept") == 1
+        assert not [path for path in disk.rglob("*") if path.is_file()]
+
+
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="Linux has a folder that root cannot write to")
 def test_no_permission_to_write(odd_root: Path, refused: Refused) -> None:
-    """Where even root may not write, the picture's and the cache's place are named."""
+    """Where even root may not write, the picture's and the index's place are named."""
     for arguments in (
         ("mosaic", SERIES, "/sys/kernel/a.webp", "--no-cache"),
-        (*MOSAIC, "--cache-dir", "/sys/kernel/c"),
+        ("get-index", SERIES, "--cache-dir", "/sys/kernel/c"),
     ):
         assert "/sys/kernel/" in refused(*arguments, "--root", odd_root)
 
@@ -558,7 +569,7 @@ def test_no_permission_to_read(odd_root: Path, tmp_path: Path, refused: Refused)
         for arguments in (
             (*MOSAIC, "--root", closed),
             ("mosaic", "389*", "a.webp", "--root", closed),
-            (*MOSAIC, "--root", odd_root, "--cache-dir", closed),
+            ("get-index", SERIES, "--root", odd_root, "--cache-dir", closed),
             ("mosaic", SERIES, closed / "a.webp", "--root", odd_root, "--no-cache"),
         ):
             assert str(closed) in refused(*arguments)

@@ -20,6 +20,7 @@ from dicom_series_preview.errors import (
     PreviewError,
     RequestError,
     SeriesNameError,
+    StorageError,
 )
 from dicom_series_preview.http.openapi import openapi_document
 from dicom_series_preview.http.problems import problem_response
@@ -27,6 +28,7 @@ from dicom_series_preview.http.values import HttpRequest, HttpResponse
 from dicom_series_preview.index import SCHEMA_VERSION
 from dicom_series_preview.names import LONE_SURROGATE, series_digest
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
+from dicom_series_preview.series import warn_of_cache
 from dicom_series_preview.service import CACHEABLE_VERSION
 
 if TYPE_CHECKING:
@@ -70,10 +72,12 @@ class Renders:
     Attributes:
         storage: The root they lie below.
         folder: Their folder.
+        optional: Where they cannot be read or written, pictures are made without them.
     """
 
     storage: Storage
     folder: str = "renders"
+    optional: bool = False
 
     def path(self, plan: Plan) -> str:
         """The place of a picture; its name tells nothing of the series."""
@@ -161,7 +165,7 @@ class PreviewApi:
             headers["Cache-Control"] = "no-store"
             del headers["ETag"]
         elif renders is not None:
-            renders.storage.put(renders.path(plan), rendered.data)
+            _keep(plan, rendered.data, renders)
         return self._send(plan, rendered.data, headers, rendered)
 
     def _send(
@@ -248,13 +252,32 @@ class PreviewApi:
 
 
 def _kept(plan: Plan, renders: Renders | None) -> bytes | None:
-    """A picture as it was made before, where it is kept."""
+    """A picture as it was made before, where it is kept whole."""
     if renders is None:
         return None
     try:
-        return renders.storage.get(renders.path(plan)).data
+        data = renders.storage.get(renders.path(plan)).data
     except ObjectNotFoundError:
         return None
+    except StorageError as error:
+        if not renders.optional:
+            raise
+        warn_of_cache(renders.storage, error)
+        return None
+    if plan.picture.image_format.is_whole(data):
+        return data
+    _LOGGER.warning("a kept picture is damaged, and made anew")
+    return None
+
+
+def _keep(plan: Plan, data: bytes, renders: Renders) -> None:
+    """Keep a picture. Where it is answered with a link it must be there."""
+    try:
+        renders.storage.put(renders.path(plan), data)
+    except StorageError as error:
+        if not renders.optional:
+            raise
+        warn_of_cache(renders.storage, error)
 
 
 def _failed_tiles(rendered: Rendered) -> int:

@@ -84,7 +84,7 @@ def origin(file: bytes | BinaryIO) -> tuple[str, str] | None:
     try:
         document = json.loads((pq.read_metadata(source).metadata or {}).get(PROVENANCE_KEY, b"{}"))
         return str(document["root"]), str(document["series"])
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -63,6 +63,9 @@ class LocalStorage:
         follow_links: Whether links may lead out of the root; where not, what they lead to is refused.
     """
 
+    # What is said of a link that leads out.
+    _NO_WAY_OUT = "a link leads out of the root; serve --follow-links allows it"
+
     def __init__(self, root: Path, concurrency: int, *, follow_links: bool = True) -> None:
         self._root = root
         self._bounds = None if follow_links else os.path.realpath(root)
@@ -187,7 +190,7 @@ class LocalStorage:
     def _check_inside(self, path: Path) -> None:
         """Refuse what a link has led out of the root to."""
         if self._leads_out(path):
-            raise AccessDeniedError(str(path), "a link leads out of the root; serve --follow-links allows it")
+            raise AccessDeniedError(str(path), self._NO_WAY_OUT)
 
     def _leads_out(self, path: str | Path) -> bool:
         if self._bounds is None:

@@ -1,0 +1,107 @@
+"""Pictures that are kept in the local cache, and what becomes of them there."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from bench import slices
+
+from dicom_series_preview.api import open_api
+from dicom_series_preview.http import HttpRequest, HttpResponse
+from dicom_series_preview.settings import Settings
+from dicom_series_preview.storage import local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def asked(tmp_path: Path, image_format: str = "webp") -> HttpResponse:
+    """A picture as a server with a local cache answers it."""
+    settings = Settings.from_environment(os.environ, tmp_path / "cache")
+    api = open_api({"default": str(tmp_path / "data")}, settings)
+    return api.picture("mosaic", HttpRequest("S", {"format": [image_format]}))
+
+
+@pytest.fixture(autouse=True)
+def series(tmp_path: Path) -> None:
+    """A series on the disk."""
+    for path, data in slices().items():
+        (tmp_path / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / path).write_bytes(data)
+
+
+def linked(path: Path) -> None:
+    """Let a link out of the cache take a file's place, to a picture that is whole."""
+    outside = path.parents[3] / "outside"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "another file": lambda path: path.write_bytes(b"root:x:0:0:" * 40),
+    "link": linked,
+}
+
+
+@pytest.mark.parametrize("image_format", ["webp", "jpeg"])
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_damaged_picture_is_made_anew(damage: str, image_format: str, tmp_path: Path) -> None:
+    """What is no whole picture in the cache is not answered, and the next time a whole one is there."""
+    made = asked(tmp_path, image_format)
+    assert made.headers["Preview-Render"] == "made"
+    (path,) = (path for path in (tmp_path / "cache" / "renders").rglob("*") if path.is_file())
+    DAMAGES[damage](path)
+    again = [asked(tmp_path, image_format) for _ in range(2)]
+    assert [(one.status, one.headers["Preview-Render"]) for one in again] == [(200, "made"), (200, "kept")]
+    assert {one.body for one in again} == {made.body}
+    assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_a_cache_that_cannot_be_written(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pictures are made without it, one warning is logged, and that names no series."""
+
+    def refuse(*_: object) -> str:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(local, "_write", refuse)
+    with caplog.at_level(logging.WARNING, "dicom_series_preview"):
+        answers = [asked(tmp_path) for _ in range(2)]
+    assert [(one.status, one.headers["Preview-Render"]) for one in answers] == [(200, "made")] * 2
+    (warning,) = caplog.messages
+    assert warning.startswith("the cache cannot be used, and nothing is kept: ")
+    assert str(tmp_path) not in warning
+
+
+def test_a_folder_in_a_picture_s_place(tmp_path: Path) -> None:
+    """What cannot be written over is left, and the picture made each time."""
+    made = asked(tmp_path)
+    (path,) = (path for path in (tmp_path / "cache" / "renders").rglob("*") if path.is_file())
+    path.unlink()
+    path.mkdir()
+    again = asked(tmp_path)
+    assert (again.status, again.body) == (200, made.body)
+    assert path.is_dir()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_in_an_index_s_place(tmp_path: Path) -> None:
+    """A link out of the cache is not read, and what it leads to stays as it is."""
+    made = asked(tmp_path)
+    (path,) = (tmp_path / "cache" / "indices").rglob("*.parquet")
+    path.unlink()
+    (tmp_path / "mine").write_bytes(b"mine")
+    path.symlink_to(tmp_path / "mine")
+    assert asked(tmp_path).body == made.body
+    assert (tmp_path / "mine").read_bytes() == b"mine"
