@@ -25,6 +25,7 @@ PAGE_VERSION = "page "
 """Begins a version that a directory page gave: date and size as shown, comparable with no header."""
 
 _DAV = "{DAV:}"
+_MAX_DIGITS = 18
 # nginx `20-Nov-2026 06:55  1234`; Apache `2026-11-20 06:55  1.2K`.
 _DATE_AND_SIZE = re.compile(
     r"(\d{2}-[A-Z][a-z]{2}-\d{4} \d{2}:\d{2}|\d{4}-\d{2}-\d{2} \d{2}:\d{2})\s+([\d.]+[KMGT]?)"
@@ -60,7 +61,7 @@ def parse_multistatus(body: bytes, folder_url: str) -> list[Entry]:
     """
     try:
         tree: Element = fromstring(body)
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise StorageError(folder_url, "the WebDAV answer is no XML that can be trusted") from error
     entries = []
     for response in tree.iter(f"{_DAV}response"):
@@ -97,6 +98,16 @@ def quoted_etag(etag: str) -> str:
     return etag if not etag or etag.startswith(('"', 'W/"')) else f'"{etag}"'
 
 
+def is_plain(text: str) -> bool:
+    """Whether a server's text can be sent back in a header: printable ASCII."""
+    return text.isascii() and text.isprintable()
+
+
+def told_size(text: str) -> int | None:
+    """A size as a server writes it; None where it is no number, or more than anything can have."""
+    return int(text) if len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit() else None
+
+
 def _dav_entry(path: str, response: Element) -> Entry:
     properties: dict[str, str] = {}
     is_folder = path.endswith("/")
@@ -107,8 +118,9 @@ def _dav_entry(path: str, response: Element) -> Entry:
         for name in ("getcontentlength", "getetag", "getlastmodified"):
             properties[name] = status.findtext(f"{_DAV}prop/{_DAV}{name}", properties.get(name, "")).strip()
     length = properties.get("getcontentlength", "")
-    version = quoted_etag(properties.get("getetag", "")) or properties.get("getlastmodified", "")
-    size = int(length) if length.isascii() and length.isdigit() else None
+    etag, date = properties.get("getetag", ""), properties.get("getlastmodified", "")
+    version = quoted_etag(etag if is_plain(etag) else "") or (date if is_plain(date) else "")
+    size = told_size(length)
     return Entry(path.rstrip("/"), is_folder, None if is_folder else size, "" if is_folder else version)
 
 

@@ -126,10 +126,26 @@ def test_properties_that_are_not_there() -> None:
     assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False)]
 
 
+@pytest.mark.parametrize("length", ["9" * 5_000, "9" * 19, "-5", "\u0663", "\u00b2"])
+def test_sizes_that_nothing_can_have(length: str) -> None:
+    """They are taken as not told."""
+    body = multistatus(response("1", f"<d:getcontentlength>{length}</d:getcontentlength>"))
+    assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False)]
+
+
+@pytest.mark.parametrize("etag", ['"a&#10;X-Evil: 1"', '"&#9731;"', "a&#13;b"])
+def test_etags_that_no_header_can_hold(etag: str) -> None:
+    """The date stands for them."""
+    properties = f"<d:getetag>{etag}</d:getetag><d:getlastmodified>now</d:getlastmodified>"
+    body = multistatus(response("1", properties))
+    assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False, version="now")]
+
+
 BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaa">]><d:multistatus xmlns:d="DAV:">&a;</d:multistatus>'
+STRANGE = b'<?xml version="1.0" encoding="strange"?><d:multistatus xmlns:d="DAV:"/>'
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", BOMB])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", BOMB, STRANGE])
 def test_untrusted_xml(body: bytes) -> None:
     """What is no XML, or defines entities, is an error."""
     with pytest.raises(StorageError, match="XML"):
