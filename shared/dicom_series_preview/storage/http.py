@@ -225,7 +225,7 @@ class HttpStorage:
                 return None
             _refuse_elsewhere(url, final_url)
             body = self._listing_body(response, url, deadline)
-            return Listed.of(parse_multistatus(body, _with_slash(final_url)), body)
+            return Listed.of(parse_multistatus(body, _with_slash(final_url), deadline), body)
 
         request = Request("PROPFIND", url, headers, PROPFIND_BODY, lambda: self._meter.count(lists=1))
         return self._client.run(request, deadline, consume)
@@ -242,7 +242,8 @@ class HttpStorage:
             if "html" not in response.headers.get("Content-Type", ""):
                 raise StorageError(url, "the server offers neither WebDAV nor a directory page")
             body = self._listing_body(response, url, deadline)
-            return Listed.of(parse_page(body.decode("utf-8", "replace"), _with_slash(final_url)), body)
+            page = body.decode("utf-8", "replace")
+            return Listed.of(parse_page(page, _with_slash(final_url), deadline), body)
 
         request = Request("GET", url, _PLAIN, None, lambda: self._meter.count(lists=1))
         return self._client.run(request, deadline, consume)
