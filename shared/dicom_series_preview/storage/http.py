@@ -23,8 +23,10 @@ from dicom_series_preview.storage.http_client import HttpClient, Request, refusa
 from dicom_series_preview.storage.pages import (
     PAGE_VERSION,
     PROPFIND_BODY,
+    is_plain,
     parse_multistatus,
     parse_page,
+    told_size,
 )
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import TransientError
@@ -44,8 +46,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_LISTING_BYTES = 64 * 2**20
 _NOT_THERE = {404, 410}
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_UNSATISFIED = re.compile(r"bytes \*/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})")
 # Bodies must come as they are stored: a compressed one has other offsets.
 _PLAIN = {"Accept-Encoding": "identity"}
 
@@ -223,7 +225,7 @@ class HttpStorage:
                 return None
             _refuse_elsewhere(url, final_url)
             body = self._listing_body(response, url, deadline)
-            return Listed.of(parse_multistatus(body, _with_slash(final_url)), body)
+            return Listed.of(parse_multistatus(body, _with_slash(final_url), deadline), body)
 
         request = Request("PROPFIND", url, headers, PROPFIND_BODY, lambda: self._meter.count(lists=1))
         return self._client.run(request, deadline, consume)
@@ -240,7 +242,8 @@ class HttpStorage:
             if "html" not in response.headers.get("Content-Type", ""):
                 raise StorageError(url, "the server offers neither WebDAV nor a directory page")
             body = self._listing_body(response, url, deadline)
-            return Listed.of(parse_page(body.decode("utf-8", "replace"), _with_slash(final_url)), body)
+            page = body.decode("utf-8", "replace")
+            return Listed.of(parse_page(page, _with_slash(final_url), deadline), body)
 
         request = Request("GET", url, _PLAIN, None, lambda: self._meter.count(lists=1))
         return self._client.run(request, deadline, consume)
@@ -262,7 +265,7 @@ class HttpStorage:
             # A range of no bytes cannot be asked for: one byte is read for the object's size.
             last = "" if wanted.end is None else max(wanted.end, wanted.start + 1) - 1
             headers["Range"] = f"bytes={wanted.start}-{last}"
-        if wanted.version.startswith('"'):
+        if wanted.version.startswith('"') and is_plain(wanted.version):
             headers["If-Match"] = wanted.version
 
         def consume(response: BaseHTTPResponse, _final_url: str) -> Fetched:
@@ -317,13 +320,15 @@ class HttpStorage:
         return self._body(response, 0, end - wanted.start, deadline), size
 
     def _whole(
-        self, wanted: ByteRange, response: BaseHTTPResponse, _url: str, deadline: Deadline
+        self, wanted: ByteRange, response: BaseHTTPResponse, url: str, deadline: Deadline
     ) -> tuple[bytes, int]:
         """The range, out of a whole object: the server ignores Range, or the range is the whole."""
         chunked = "Transfer-Encoding" in response.headers  # then a length counts for nothing (RFC 9112 6.3)
         length = "" if chunked else response.headers.get("Content-Length", "")
         if length.isascii() and length.isdigit():
-            size = int(length)
+            size = told_size(length)
+            if size is None:
+                raise StorageError(url, "the server tells a size that nothing can have")
             end = size if wanted.end is None else min(wanted.end, size)
             if wanted.start or end < size:
                 self._warn_once()

@@ -162,13 +162,17 @@ class HttpClient:
         raise StorageError(request.url, f"redirected more than {_MAX_REDIRECTS} times")
 
     def _redirected(self, asked: str, url: str, location: str) -> str:
-        target = urljoin(url, location).partition("#")[0]
-        here, there = urlsplit(url), urlsplit(target)
+        try:
+            target = urljoin(url, location).partition("#")[0]
+            here, there = urlsplit(url), urlsplit(target)
+            is_same_host = there.scheme in _DEFAULT_PORTS and _same_host(url, target)
+        except ValueError as error:
+            raise StorageError(asked, "redirected to what is no URL") from error
         if not location or there.scheme not in _DEFAULT_PORTS:
             raise StorageError(asked, "redirected to nowhere")
         if here.scheme == "https" and there.scheme == "http":
             raise StorageError(asked, "redirected from https to http, which is not followed")
-        if not _same_host(url, target) and not self._allow_cross_host_redirects:
+        if not is_same_host and not self._allow_cross_host_redirects:
             raise StorageError(asked, "redirected to another host, which is not followed")
         return target
 
@@ -196,20 +200,20 @@ def _host(url: str) -> str:
 def _same_host(here: str, there: str) -> bool:
     """Whether two URLs name one server; its https port stands for its http port."""
     a, b = urlsplit(here), urlsplit(there)
+    ports = [parts.port or _DEFAULT_PORTS[parts.scheme] for parts in (a, b)]
     if a.hostname != b.hostname:
         return False
-    ports = [parts.port or _DEFAULT_PORTS[parts.scheme] for parts in (a, b)]
     return ports[0] == ports[1] or (a.scheme, b.scheme, *ports) == ("http", "https", 80, 443)
 
 
 def _retry_after_s(response: BaseHTTPResponse) -> float | None:
     """The pause a server asks for (RFC 9110 10.2.3): seconds or a date."""
     value = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}", value):
+    if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (moment - datetime.now(UTC)).total_seconds()

@@ -299,6 +299,56 @@ def test_redirects_to_nowhere(location: str, pauses: Pauses) -> None:
         assert type(fetch_one(opened(server.url, pauses)).error) is StorageError
 
 
+@pytest.mark.parametrize(
+    "location", ["http://[bad/", "http://127.0.0.1:99999/x", "http://h:abc/x", "//[::1", "http://h:-1/x"]
+)
+@pytest.mark.parametrize("allow", [True, False])
+def test_redirects_to_what_is_no_url(location: str, allow: bool, pauses: Pauses) -> None:  # noqa: FBT001
+    """A broken address is told as a fault of the server's."""
+    with ScriptedServer([redirecting(location)]) as server:
+        error = fetch_one(opened(server.url, pauses, allow=allow)).error
+        assert type(error) is StorageError
+        assert "no URL" in str(error)
+
+
+LONG = "9" * 5_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(206, {"Content-Range": f"bytes 2-4/{LONG}"}, b"234"),
+        Answer(206, {"Content-Range": f"bytes 2-{LONG}/{LONG}"}, b"234"),
+        Answer(206, {"Content-Range": f"bytes {LONG}-4/9"}, b"234"),
+        Answer(416, {"Content-Range": f"bytes */{LONG}"}),
+        Answer(200, {"Content-Length": LONG}, TEN),
+        Answer(200, {"Content-Length": "9" * 30}, TEN),
+    ],
+)
+def test_numbers_that_nothing_can_have(answer: Answer, pauses: Pauses) -> None:
+    """A number of thousands of digits is told as a fault of the server's."""
+    with ScriptedServer([answer]) as server:
+        assert type(fetch_one(opened(server.url, pauses)).error) is StorageError
+
+
+@pytest.mark.parametrize("year", ["9" * 20, "9" * 5_000])
+def test_retry_after_in_a_year_that_cannot_be(year: str, pauses: Pauses) -> None:
+    """A date that is none counts as no date."""
+    date = f"Mon, 01 Jan {year} 00:00:00 GMT"
+    with ScriptedServer([Answer(503, {"Retry-After": date}), PART]) as server:
+        assert fetch_one(opened(server.url, pauses)).data == b"234"
+    assert pauses.seconds == [0.2]
+
+
+@pytest.mark.parametrize("version", ['"a\nX-Evil: 1"', '"a\r\n b"', '"\u2603"', '"\0"'])
+def test_versions_that_no_header_can_hold(version: str, pauses: Pauses) -> None:
+    """They are not sent, and are compared all the same."""
+    with ScriptedServer([PART]) as server:
+        got = fetch_one(opened(server.url, pauses), ByteRange("s/1", 2, 5, version))
+        assert isinstance(got.error, ObjectChangedError)
+        assert "If-Match" not in server.asked[0].headers
+
+
 def test_redirects_in_a_circle(pauses: Pauses) -> None:
     """Five redirects are followed, a sixth is not."""
     with ScriptedServer([redirecting("/again")]) as server:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from dicom_series_preview.errors import StorageError
+from dicom_series_preview.errors import LimitError, StorageError
+from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.pages import Entry, parse_multistatus, parse_page
 
 FOLDER = "http://h:1/a%20root/s/"
@@ -126,11 +129,79 @@ def test_properties_that_are_not_there() -> None:
     assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False)]
 
 
+@pytest.mark.parametrize("length", ["9" * 5_000, "9" * 19, "-5", "\u0663", "\u00b2"])
+def test_sizes_that_nothing_can_have(length: str) -> None:
+    """They are taken as not told."""
+    body = multistatus(response("1", f"<d:getcontentlength>{length}</d:getcontentlength>"))
+    assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False)]
+
+
+@pytest.mark.parametrize("etag", ['"a&#10;X-Evil: 1"', '"&#9731;"', "a&#13;b"])
+def test_etags_that_no_header_can_hold(etag: str) -> None:
+    """The date stands for them."""
+    properties = f"<d:getetag>{etag}</d:getetag><d:getlastmodified>now</d:getlastmodified>"
+    body = multistatus(response("1", properties))
+    assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False, version="now")]
+
+
 BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaa">]><d:multistatus xmlns:d="DAV:">&a;</d:multistatus>'
+STRANGE = b'<?xml version="1.0" encoding="strange"?><d:multistatus xmlns:d="DAV:"/>'
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", BOMB])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", BOMB, STRANGE])
 def test_untrusted_xml(body: bytes) -> None:
     """What is no XML, or defines entities, is an error."""
     with pytest.raises(StorageError, match="XML"):
         parse_multistatus(body, FOLDER)
+
+
+@pytest.mark.parametrize("piece", ["<!", "</a ", "<a ", "<a/", '<a a="', "<!--", "<?", "<![", "<a href=x "])
+def test_a_page_without_an_end_to_its_tags(piece: str) -> None:
+    """It is no listing, and not read to its end."""
+    with pytest.raises(StorageError, match="directory page"):
+        parse_page(piece * 200_000, FOLDER)
+
+
+def test_a_page_that_is_cut_in_a_tag() -> None:
+    """The links before are read, and a long tag is left."""
+    page = '<a href="1">1</a>' + '<a a="' * 8_000
+    assert parse_page(page, FOLDER) == [Entry("1", is_folder=False)]
+
+
+def test_a_long_script_in_a_page() -> None:
+    """It is passed over."""
+    page = f'<script>{"a < b;" * 100_000}</script><a href="1">1</a>'
+    assert parse_page(page, FOLDER) == [Entry("1", is_folder=False)]
+
+
+def test_of_the_text_beside_a_link_only_the_beginning_is_kept() -> None:
+    """However much there is, it is not gathered."""
+    page = '<a href="1">1</a>' + "x<b>" * 10_000 + "20-Nov-2026 06:55 1234"
+    assert parse_page(page, FOLDER) == [Entry("1", is_folder=False)]
+
+
+def ending() -> Deadline:
+    """A deadline that is over when it has been looked at a few times."""
+    ticks = itertools.count()
+    return Deadline(3.5, clock=lambda: float(next(ticks)))
+
+
+@pytest.mark.parametrize("page", ["x<b>" * 100_000, '<a href="1">1</a>' * 3_000])
+def test_a_page_is_read_no_longer_than_it_is_waited_for(page: str) -> None:
+    """The time is looked at between pieces and between links."""
+    with pytest.raises(LimitError):
+        parse_page(page, FOLDER, ending())
+
+
+@pytest.mark.parametrize("response_", [response("1", FILE), " " * 1_000])
+def test_a_multistatus_is_read_no_longer_than_it_is_waited_for(response_: str) -> None:
+    """The time is looked at between pieces and between entries."""
+    with pytest.raises(LimitError):
+        parse_multistatus(multistatus(response_ * 2_000), FOLDER, ending())
+
+
+def test_responses_in_responses() -> None:
+    """Only those that the document itself holds count, and what each itself says."""
+    inner = f"<d:response><d:href>1</d:href>{'<d:response><d:href>2</d:href>' * 1_000}"
+    body = multistatus(inner + response("3", FILE) + "</d:response>" * 1_001)
+    assert parse_multistatus(body, FOLDER) == [Entry("1", is_folder=False)]
