@@ -133,7 +133,7 @@ class LocalStorage:
         self._check_inside(path)
         try:
             with os.scandir(path) as entries:
-                names = [below + _shown(entry.name) for entry in entries if entry.is_dir()]
+                names = [below + _shown(entry.name) for entry in entries if _is_folder(entry)]
         except _NOT_THERE:
             return []
         except OSError as error:
@@ -261,6 +261,16 @@ class LocalStorage:
 
 def _version(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a link that leads round in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _shown(name: str) -> str:

@@ -111,6 +111,15 @@ def test_links(storage: LocalStorage, tmp_path: Path) -> None:
     assert storage.list_folders("linked") == ["linked"]
 
 
+def test_a_link_to_itself_hides_no_folder(storage: LocalStorage, tmp_path: Path) -> None:
+    """Folders are listed beside links that lead nowhere or round in a circle."""
+    (tmp_path / "s1").mkdir()
+    (tmp_path / "s2").symlink_to("s2")
+    (tmp_path / "s3").symlink_to("nowhere")
+    (tmp_path / "s4").symlink_to("s1")
+    assert storage.list_folders("s") == ["s1", "s4"]
+
+
 def test_folders_without_numbers(
     storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
