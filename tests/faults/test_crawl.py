@@ -243,7 +243,7 @@ def test_folders_of_a_bucket_that_come_again() -> None:
         fault = faulty.pages_without_end(lambda: ["a/", "b/"], delimited=True)
         server.begin(always(fault, everything))
         with pytest.raises(StorageError, match="repeats a page"):
-            bucket(server).list_folders("a")
+            bucket(server).list_folders("")
         assert len(server.asked) == 2
 
 

@@ -166,6 +166,7 @@ class ObjectStoreStorage:
     ) -> None:
         """Add the objects below a key to `found`, from the one after its last on."""
         cut = len(self._prefix) + 1 if self._prefix else 0
+        start = f"{below}/" if below else ""
         last = next(reversed(found), None)
         offset = None if last is None else self._key(last)
         pages = 0
@@ -174,7 +175,9 @@ class ObjectStoreStorage:
             listed = (
                 # Without the marker of the listed folder itself: obstore has cut off its trailing slash.
                 [
-                    ObjectInfo(meta["path"][cut:], meta["size"], meta["e_tag"] or "")
+                    ObjectInfo(
+                        inside(self._url, meta["path"], start)[cut:], meta["size"], meta["e_tag"] or ""
+                    )
                     for meta in page
                     if meta["path"] != below
                 ]
@@ -359,6 +362,17 @@ def until(deadline: Deadline, stream: ListStream[Sequence[ObjectMeta]]) -> Itera
     with asyncio.Runner() as runner:
         while (page := runner.run(next_page())) is not None:
             yield page
+
+
+def inside(url: str, key: str, start: str) -> str:
+    """A key of a listing, which begins as was asked for.
+
+    Raises:
+        StorageError: It does not.
+    """
+    if not key.startswith(start):
+        raise StorageError(url, "the server lists a key from elsewhere; it cannot be listed")
+    return key
 
 
 def add_page(url: str, found: dict[str, ObjectInfo], page: list[ObjectInfo], most: int | None) -> None:

@@ -21,7 +21,13 @@ from obstore.store import S3Store
 from dicom_series_preview.errors import LimitError, StorageError
 from dicom_series_preview.storage.base import Meter, ObjectInfo
 from dicom_series_preview.storage.failures import OBSTORE_ERRORS, Failure, s3_error, storage_error
-from dicom_series_preview.storage.objectstore import ObjectStoreStorage, add_page, enough, without_markers
+from dicom_series_preview.storage.objectstore import (
+    ObjectStoreStorage,
+    add_page,
+    enough,
+    inside,
+    without_markers,
+)
 from dicom_series_preview.storage.retry import TransientError
 from dicom_series_preview.storage.throttle import Throttle
 
@@ -229,7 +235,11 @@ class S3Storage(ObjectStoreStorage):
         def names(deadline: Deadline) -> list[str]:
             query = {"Prefix": start + prefix, "Delimiter": "/"}
             pages = self._pages(self._url, self._meter, query, deadline)
-            return [common["Prefix"] for page in pages for common in page.get("CommonPrefixes", [])]
+            return [
+                inside(self._url, common["Prefix"], start + prefix)
+                for page in pages
+                for common in page.get("CommonPrefixes", [])
+            ]
 
         return sorted(name[len(start) : -1] for name in self._pool.run(names, self._deadline))
 
@@ -248,7 +258,7 @@ class S3Storage(ObjectStoreStorage):
         found: dict[str, ObjectInfo] = {}
         listed = (
             [
-                ObjectInfo(entry["Key"][len(start) :], entry["Size"], entry["ETag"])
+                ObjectInfo(inside(url, entry["Key"], below)[len(start) :], entry["Size"], entry["ETag"])
                 for entry in page.get("Contents", [])
                 if not (entry["Key"].endswith("/") and entry["Size"] == 0)
             ]
@@ -286,7 +296,10 @@ class S3Storage(ObjectStoreStorage):
                 yield page
                 if not page.get("IsTruncated"):
                     return
-                before, token = found, {"ContinuationToken": page["NextContinuationToken"]}
+                following = page.get("NextContinuationToken")
+                if not following:
+                    raise StorageError(url, "the server does not tell the listing's next page")
+                before, token = found, {"ContinuationToken": following}
         raise LimitError("series", f"its listing has more than {_MAX_PAGES} pages")
 
 

@@ -524,3 +524,33 @@ def test_all_pages_of_folders(tmp_path: Path) -> None:
         storage = opened(server.url, tmp_path)
         assert storage.list_folders("") == ["a", "b"]
         assert storage.usage.lists == 2
+
+
+@pytest.mark.parametrize("key", ["elsewhere/x", "s2/x"])
+@pytest.mark.parametrize("beside", ["s/1", "s/a//b"])
+def test_keys_from_elsewhere(key: str, beside: str, tmp_path: Path) -> None:
+    """A listing with a key outside of what is listed is an error, also where boto3 has to list."""
+    with (
+        ScriptedServer([Answer(200, {}, listing([beside, key]))]) as server,
+        pytest.raises(StorageError, match="elsewhere"),
+    ):
+        opened(server.url, tmp_path).list_objects("s")
+
+
+def test_folders_from_elsewhere(tmp_path: Path) -> None:
+    """So is a listing of folders."""
+    with (
+        ScriptedServer(answers_listing) as server,
+        pytest.raises(StorageError, match="elsewhere"),
+    ):
+        opened(server.url, tmp_path).list_folders("a")
+
+
+def test_a_page_that_does_not_tell_the_next(tmp_path: Path) -> None:
+    """It is an error of the server's."""
+    body = b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"
+    with (
+        ScriptedServer([Answer(200, {}, body)]) as server,
+        pytest.raises(StorageError, match="next page"),
+    ):
+        opened(server.url, tmp_path).list_folders("")
