@@ -144,10 +144,11 @@ class PreviewService:
         Raises:
             PreviewError: The series, its index, or such slices cannot be had, or the picture is too large.
         """
-        # The least height a tile can have, then a square one: what is too large is refused before it costs.
+        # With square tiles, or lower ones where the picture would be upright: what is too large is refused
+        # before it costs.
         shape, width = _shape(request), _shape(request).columns * request.picture.image_width
-        for height in (shape.rows, min(shape.rows * request.picture.image_width, width)):
-            request.picture.image_format.check_size(width, height, self.limits.output_pixels)
+        height = max(shape.rows, min(shape.rows * request.picture.image_width, width))
+        request.picture.image_format.check_size(width, height, self.limits.output_pixels)
         if shape.columns * shape.rows > self.limits.tiles:
             tiles = f"{shape.columns} x {shape.rows} tiles, more than {self.limits.tiles} in all"
             raise LimitError("tile_width", f"the picture would have {tiles}; lower tile-width or tile-height")
