@@ -187,13 +187,21 @@ class Index:
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DamagedIndexError(f"no readable Parquet file: {reason}") from error
+        if not isinstance(document, dict):
+            raise DamagedIndexError("without metadata of its own")
         if document.get("schema_version") != SCHEMA_VERSION:
             raise DamagedIndexError(f"schema version {document.get('schema_version')}, not {SCHEMA_VERSION}")
         names = set(table.column_names)
         missing = [column.name for column in FIXED_COLUMNS if column.name not in names]
         if missing:
             raise DamagedIndexError(f"without the column {missing[0]}")
-        return cls(table)
+        index = cls(table)
+        try:
+            # Pages have checksums, and the metadata of the file and its columns have none: these are read now.
+            _ = index.provenance, _elements(table.slice(0, 1), index.constants)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise DamagedIndexError(f"its metadata cannot be read: {type(error).__name__}") from error
+        return index
 
     def to_parquet(self) -> bytes:
         """The index as a Parquet file, zstd-compressed."""

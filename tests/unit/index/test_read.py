@@ -136,6 +136,24 @@ def test_a_file_without_a_column_is_damaged():
         Index.from_parquet(Index(table).to_parquet())
 
 
+def test_a_flipped_bit_of_the_metadata_is_damage_or_can_be_read():
+    """Wherever it lies behind the pages, which have checksums: no other error than a damaged index's."""
+    data = Index(build(records_of(series(*some_series())), PROVENANCE)).to_parquet()
+    length = int.from_bytes(data[-8:-4], "little") + 8
+    read = 0
+    for at in range(len(data) - length, len(data), 97):
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << at % 8
+        try:
+            index = Index.from_parquet(bytes(flipped))
+        except DamagedIndexError:
+            continue
+        read += 1
+        assert index.provenance
+        assert index.records()
+    assert read
+
+
 def test_another_parquet_file_is_no_index():
     """A Parquet file of somebody else is not read as an index."""
     sink = pa.BufferOutputStream()
