@@ -197,7 +197,7 @@ class Index:
             raise DamagedIndexError(f"without the column {missing[0]}")
         index = cls(table)
         try:
-            # Pages have checksums, and the metadata of the file and its columns have none: these are read now.
+            # Pages have checksums; the metadata of the file and of its columns have none, and are read now.
             _ = index.provenance, _elements(table.slice(0, 1), index.constants)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise DamagedIndexError(f"its metadata cannot be read: {type(error).__name__}") from error
