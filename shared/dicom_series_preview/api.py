@@ -200,13 +200,13 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
         follow_links: Whether links may lead out of a local root.
 
     Raises:
-        PreviewError: A root cannot be one.
+        PreviewError: A root cannot be one, or the cache folder cannot be made.
     """
     # What shows one picture and ends does without: 7 ms.
     from dicom_series_preview.gate import Gate  # noqa: PLC0415
     from dicom_series_preview.http import PreviewApi, Renders  # noqa: PLC0415
 
-    kept = _cache_storage(settings)
+    kept = _cache_storage(settings, optional=False)
     services: dict[str, Callable[[], PreviewService]] = {}
     gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
     for alias, root in roots.items():
