@@ -1,7 +1,5 @@
 """What a cold start costs: how it compares with a warm function, and what it imports."""
 
-# ruff: noqa: E402 - what is imported is there only where the deployment has been built
-
 from __future__ import annotations
 
 import json
@@ -15,12 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-PROJECT = Path(__file__).parents[2]
-BUILT = PROJECT / ".aws-sam" / "build"
-if sys.version_info[:2] != (3, 13):
-    pytest.skip("runs in the Lambda runtime's Python, 3.13; make test-aws does that", allow_module_level=True)
-if not (BUILT / "PackageLayer" / "python").is_dir():
-    pytest.skip("nothing is built; make build-aws builds it", allow_module_level=True)
+from built import BUILT, PROJECT
+
 sys.path += [str(PROJECT / "tests" / "e2e"), str(BUILT / "DependenciesLayer" / "python")]
 
 import runtime

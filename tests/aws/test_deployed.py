@@ -1,7 +1,5 @@
 """The deployment as its callers see it: real requests and events through what `sam build` has made."""
 
-# ruff: noqa: E402 - what is imported is there only where the deployment has been built
-
 from __future__ import annotations
 
 import fnmatch
@@ -22,12 +20,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-PROJECT = Path(__file__).parents[2]
-BUILT = PROJECT / ".aws-sam" / "build"
-if sys.version_info[:2] != (3, 13):
-    pytest.skip("runs in the Lambda runtime's Python, 3.13; make test-aws does that", allow_module_level=True)
-if not (BUILT / "PackageLayer" / "python").is_dir():
-    pytest.skip("nothing is built; make build-aws builds it", allow_module_level=True)
+from built import BUILT, PROJECT
+
 # Series are made, pictures looked at and expectations computed with the very packages that are deployed.
 sys.path += [str(PROJECT / "tests" / "e2e")]
 sys.path += [str(BUILT / name / "python") for name in ("DependenciesLayer", "PackageLayer")]

@@ -1,7 +1,5 @@
 """`make smoke` works: what it tries on AWS, it tries here on the stand-in."""
 
-# ruff: noqa: E402 - what is imported is there only where the deployment has been built
-
 from __future__ import annotations
 
 import json
@@ -17,12 +15,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-PROJECT = Path(__file__).parents[2]
-BUILT = PROJECT / ".aws-sam" / "build"
-if sys.version_info[:2] != (3, 13):
-    pytest.skip("runs in the Lambda runtime's Python, 3.13; make test-aws does that", allow_module_level=True)
-if not (BUILT / "PackageLayer" / "python").is_dir():
-    pytest.skip("nothing is built; make build-aws builds it", allow_module_level=True)
+from built import BUILT
+
 sys.path += [str(BUILT / name / "python") for name in ("DependenciesLayer", "PackageLayer")]
 
 import boto3

@@ -1,0 +1,16 @@
+"""What `make build-aws` has built; importing this skips a module of tests where it cannot run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+BUILT = PROJECT / ".aws-sam" / "build"
+
+if sys.version_info[:2] != (3, 13):
+    pytest.skip("runs in the Lambda runtime's Python, 3.13; make test-aws does that", allow_module_level=True)
+if not (BUILT / "PackageLayer" / "python").is_dir():
+    pytest.skip("nothing is built; make build-aws builds it", allow_module_level=True)
