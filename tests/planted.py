@@ -76,11 +76,14 @@ def check_answer(headers: Mapping[str, str], body: bytes) -> None:
 
 @contextmanager
 def watched_log() -> Iterator[list[str]]:
-    """The lines that hold a planted value, of all that is logged in this process while the context lasts."""
+    """The lines that hold a planted value, of all that is logged in this process while the context lasts.
+
+    What is changed of the package's own logger meanwhile is put back: a command sends it to its own output.
+    """
     lines: list[str] = []
     before = logging.getLogRecordFactory()
     package = logging.getLogger("dicom_series_preview")
-    level = package.level
+    level, handlers, propagate = package.level, package.handlers, package.propagate
 
     def watching(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = logging.LogRecord(*args, **kwargs)
@@ -97,3 +100,4 @@ def watched_log() -> Iterator[list[str]]:
     finally:
         logging.setLogRecordFactory(before)
         package.setLevel(level)
+        package.handlers, package.propagate = handlers, propagate

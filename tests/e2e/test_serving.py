@@ -75,9 +75,8 @@ def test_half_requests_do_not_stop_it(root: Path, console_script: str, tmp_path:
 def running(connections: Connections, app: Any) -> Iterator[str]:
     """A server of an application in this process, with its connections' limits."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            app, http=protocol(connections), ws="none", lifespan="off", log_level="critical"
-        )
+        # Its configuration of the log would outlast it.
+        config = uvicorn.Config(app, http=protocol(connections), ws="none", lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()

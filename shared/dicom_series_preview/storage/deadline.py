@@ -61,13 +61,19 @@ class Deadline:
         return self._with(self._clock(), self.left_s, lambda: None, None)
 
     def abandon(self) -> None:
-        """Nobody waits any more, for this one or any part of it."""
+        """Nobody waits any more, for this one or any part of it.
+
+        All are marked before one is told: whoever is told may end what another waits for.
+        """
+        for deadline in self._marked():
+            deadline._told()  # noqa: SLF001 - its own kind
+
+    def _marked(self) -> list[Deadline]:
+        """This one and all its parts, abandoned."""
         with self._lock:
             self.abandoned.set()
             parts = list(self._below)
-        self._told()
-        for part in parts:
-            part.abandon()
+        return [self, *(below for part in parts for below in part._marked())]  # noqa: SLF001 - its own kind
 
     @property
     def left_s(self) -> float:

@@ -97,7 +97,10 @@ class RetryPolicy:
                 with throttle.place(deadline):
                     # Waiting for the first place is no trouble of the request's.
                     started = min(started, self.clock())
-                    return attempt()
+                    result = attempt()
+                    # Now, and not when whoever waits for it comes to it.
+                    deadline.heard()
+                    return result
             except TransientError as error:
                 delay = self.delay_s(retry, error.retry_after_s)
                 late = self.clock() + delay > started + self.timeout_s or delay >= deadline.left_s

@@ -18,7 +18,6 @@ from dicom_series_preview.names import index_folder, index_path
 from dicom_series_preview.settings import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ROOTS = json.dumps({"default": "s3://archive", "more": "https://host/dicom"})
@@ -194,22 +193,13 @@ def test_roots_are_kept_apart(moto: servers.Moto) -> None:
     client.close()
 
 
-@pytest.fixture
-def package_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
-    """The package's logger, as it was before afterwards."""
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test-logs")
-    logger = logging.getLogger("dicom_series_preview")
-    before = logger.handlers, logger.level, logger.propagate
-    yield logger
-    logger.handlers, logger.level, logger.propagate = before
-
-
 def test_the_package_logs_as_its_function(
-    package_log: logging.Logger, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Warnings of the package are lines of JSON in the function's log; what it tells below names series."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test-logs")
     function_logger()
-    child = package_log.getChild("series")
+    child = logging.getLogger("dicom_series_preview.series")
     child.info("the index of Zwiebelfisch")
     child.warning("a message")
     (line,) = capsys.readouterr().out.splitlines()

@@ -83,6 +83,18 @@ def test_requests_hear_for_themselves(time: Time) -> None:
     assert type(other.late("s3://bucket", 0.0)) is StorageUnavailableError
 
 
+def test_all_are_abandoned_before_one_is_told() -> None:
+    """What one part's end brings about is seen by the others as of a request that nobody waits for."""
+    whole = Deadline()
+    seen: list[bool] = []
+    parts: list[Deadline] = []
+    for _ in range(3):
+        parts.append(whole.part(lambda: seen.append(all(part.is_over for part in parts))))
+        parts.append(parts[-1].part(lambda: seen.append(all(part.is_over for part in parts))))
+    whole.abandon()
+    assert seen == [True] * 6
+
+
 def test_finished_parts_are_forgotten() -> None:
     """A deadline that goes on for days holds no request that is done."""
     whole = Deadline()

@@ -72,6 +72,24 @@ def test_other_errors_pass() -> None:
         RetryPolicy(5, 60.0).run("u", Deadline(), lambda: 1 // 0, Throttle(1))
 
 
+def test_an_answer_is_heard_when_it_comes() -> None:
+    """The storage has not been silent for as long as its answer waits for whoever reads it."""
+    now = 0.0
+
+    def answer() -> str:
+        nonlocal now
+        now += 3.0
+        return "answer"
+
+    deadline = Deadline(5.0, clock=lambda: now)
+    assert RetryPolicy(0, 60.0).run("u", deadline.part(), answer, Throttle(1)) == "answer"
+    now += 1.2
+    assert deadline.silent_s(0.0) == pytest.approx(1.2)
+    with pytest.raises(StorageUnavailableError):
+        RetryPolicy(0, 60.0).run("u", deadline.part(), failing, Throttle(1))
+    assert deadline.silent_s(0.0) == pytest.approx(1.2)
+
+
 def test_a_pause_that_is_asked_for_is_kept_whole() -> None:
     """A server's pause is neither shortened nor waited for where the time does not allow it."""
     pauses: list[float] = []
