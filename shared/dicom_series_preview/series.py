@@ -792,11 +792,21 @@ def _still_true(
             and (info.version, info.size or known.size) == (known.version, known.size)
         )
 
-    records = {r.name: r for index in earlier for r in index.records() if unchanged(r)}
+    records = {r.name: r for index in earlier for r in _records(index) if unchanged(r)}
     skipped = {
         s.name: s for index in earlier for s in index.provenance.skipped if not s.transient and unchanged(s)
     }
     return list(records.values()), [s for s in skipped.values() if s.name not in records]
+
+
+def _records(index: Index) -> list[Record]:
+    """What an earlier index was built from; nothing where it is damaged."""
+    try:
+        return index.records()
+    except DamagedIndexError as error:
+        series = digest_of(index.provenance.series)
+        _LOGGER.warning("the index of series %s is built anew: %s", series, error)
+        return []
 
 
 def _has_vanished(earlier: Sequence[Index], wish: _Wish) -> bool:

@@ -34,8 +34,9 @@ def modality_values(samples: NDArray[Any], contrast: Contrast) -> NDArray[Any]:
     if contrast.rescale_slope == 1.0 and contrast.rescale_intercept == 0.0:
         return samples
     values = samples.astype(np.float64)
-    values *= contrast.rescale_slope
-    values += contrast.rescale_intercept
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is infinite, and clipped
+        values *= contrast.rescale_slope
+        values += contrast.rescale_intercept
     return values
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicom_series_preview.errors import PreviewError
 from dicom_series_preview.geometry import plane_of
 from dicom_series_preview.headers import (
     BULK_VRS,
@@ -42,6 +41,7 @@ from dicom_series_preview.index.build import (
     is_hash,
     tag_of_field,
 )
+from dicom_series_preview.index.cells import DamagedIndexError, check_cells, damage_told, items_of
 from dicom_series_preview.index.labels import coloured_labels
 from dicom_series_preview.index.levels import names_an_aside
 from dicom_series_preview.index.records import Duplicate, Provenance, Record, Skipped
@@ -65,10 +65,6 @@ if TYPE_CHECKING:
 
 # Of the columns that numbers are read from; Arrow's own `to_pandas_dtype` needs pandas before Arrow 26.
 _DTYPES = {pa.int32(): np.int32, pa.float32(): np.float32, pa.float64(): np.float64}
-
-
-class DamagedIndexError(PreviewError):
-    """A file is no index of this schema."""
 
 
 def origin(file: bytes | BinaryIO) -> tuple[str, str] | None:
@@ -191,16 +187,18 @@ class Index:
             raise DamagedIndexError("without metadata of its own")
         if document.get("schema_version") != SCHEMA_VERSION:
             raise DamagedIndexError(f"schema version {document.get('schema_version')}, not {SCHEMA_VERSION}")
-        names = set(table.column_names)
-        missing = [column.name for column in FIXED_COLUMNS if column.name not in names]
-        if missing:
-            raise DamagedIndexError(f"without the column {missing[0]}")
+        types = dict(zip(table.schema.names, table.schema.types, strict=True))
+        for column in (*FIXED_COLUMNS, *PART_COLUMNS, *MOSAIC_COLUMNS, OTHER_ELEMENTS):
+            is_there = column.name in types or column.name in BY_NAME
+            if is_there and types.get(column.name) != column.type:
+                raise DamagedIndexError(f"without the column {column.name}, or with one of another type")
+        stacks, frames = _floats(table["Stack"]), _floats(table["FrameNumber"])
+        if (stacks < 0).any() or (np.isnan(stacks) != np.isnan(frames)).any():
+            raise DamagedIndexError("its column Stack holds what no slice has")
         index = cls(table)
-        try:
-            # Pages have checksums; the metadata of the file and of its columns have none, and are read now.
+        # Pages have checksums; the metadata of the file and of its columns have none, and are read now.
+        with damage_told("its metadata"):
             _ = index.provenance, _elements(table.slice(0, 1), index.constants)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise DamagedIndexError(f"its metadata cannot be read: {type(error).__name__}") from error
         return index
 
     def to_parquet(self) -> bytes:
@@ -285,7 +283,11 @@ class Index:
         return [self._put_together(item) for item in frames] if self._has_parts else frames
 
     def frames(self, rows: Sequence[int]) -> list[Slice]:
-        """Rows as the frames that they are, on whatever slices those lie."""
+        """Rows as the frames that they are, on whatever slices those lie.
+
+        Raises:
+            DamagedIndexError: A row holds what no slice has.
+        """
         names, columns = self._fixed.column_names, self._fixed.columns
         return [
             _slice(row, {name: column[row].as_py() for name, column in zip(names, columns, strict=True)})
@@ -434,7 +436,7 @@ class Index:
             by_frame = sorted(islice(frames, len(rows)), key=lambda cells: cells["FrameNumber"] or 0)
             texts = [text for cells in by_frame if (text := cells.get(_GROUPS_COLUMN)) is not None]
             if texts and PER_FRAME_FUNCTIONAL_GROUPS not in elements[i]:
-                items = tuple(from_json(item) for text in texts for item in json.loads(text))
+                items = tuple(item for text in texts for item in items_of(_GROUPS_COLUMN, text))
                 elements[i][PER_FRAME_FUNCTIONAL_GROUPS] = Element(PER_FRAME_FUNCTIONAL_GROUPS, "SQ", items)
             has_image = by_frame[0]["FrameNumber"] is not None
             located = has_image and by_frame[0]["FrameOffset"] is not None
@@ -523,7 +525,8 @@ def _positions(
     if axis == "I":
         planes: np.ndarray[Any, np.dtype[np.float64]] = _floats(table["Location"])[rows]
         return planes
-    number = "XYZ".index(axis)
+    with damage_told("PrimaryAxis"):
+        number = "XYZ".index(axis)
     positions: np.ndarray[Any, np.dtype[np.float64]] = _coordinates(table["ImagePositionPatient"], number)
     positions = positions[rows]
     # A stack without any position is sorted by SliceLocation, which PrimaryPosition then holds.
@@ -588,11 +591,12 @@ def _elements(part: pa.Table, constants: Item) -> list[Item]:
                 item[tag] = element
     if OTHER_ELEMENTS.name in part.column_names:
         for item, text in zip(elements, part[OTHER_ELEMENTS.name].to_pylist(), strict=True):
-            for key, body in json.loads(text or "{}").items():
-                if body is None:
-                    item.pop(int(key, 16), None)
-                else:
-                    item[int(key, 16)] = element_from_json(int(key, 16), body)
+            with damage_told(OTHER_ELEMENTS.name):
+                for key, body in json.loads(text or "{}").items():
+                    if body is None:
+                        item.pop(int(key, 16), None)
+                    else:
+                        item[int(key, 16)] = element_from_json(int(key, 16), body)
     return elements
 
 
@@ -600,11 +604,12 @@ def _element(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: ANN401 - 
     if isinstance(cell, Bulk):
         return Element(tag, vr, cell)
     if vr == "SQ" and cell is not None:
-        return element_from_json(tag, {"vr": "SQ", "Value": json.loads(cell)})
+        return Element(tag, vr, tuple(items_of("a sequence", cell)))
     return element_of_cell(tag, vr, cell)
 
 
 def _slice(row: int, cells: dict[str, Any]) -> Slice:
+    check_cells(cells)
     located = cells["FrameOffset"] is not None
     pixels = _pixels(cells)
     return Slice(
@@ -668,7 +673,7 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
     intercept = 0.0 if cells["RescaleIntercept"] is None else cells["RescaleIntercept"]
     stored = _stored_range(pixels)
     explicit = pixels.transfer_syntax_uid != _IMPLICIT_VR
-    modality = _tables(cells["ModalityLUTSequence"], _Inputs(*stored, explicit))
+    modality = _tables(cells, "ModalityLUTSequence", _Inputs(*stored, explicit))
     ends = [end * slope + intercept for end in stored]
     # A modality LUT's output is unsigned.
     voi_inputs = _Inputs(0, _LARGEST_WORD, explicit) if modality else _Inputs(min(ends), max(ends), explicit)
@@ -683,7 +688,7 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
             for i, (center, width) in enumerate(pairs)
             if center is not None and width is not None
         ),
-        voi_luts=_tables(cells["VOILUTSequence"], voi_inputs),
+        voi_luts=_tables(cells, "VOILUTSequence", voi_inputs),
         voi_lut_function=(cells["VOILUTFunction"] or "").strip() or "LINEAR",
         # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
         pixel_padding_value=None
@@ -699,7 +704,7 @@ _CODE_MEANING = 0x00080104
 
 
 def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
-    regions = [from_json(item) for item in json.loads(cells["AnatomicRegionSequence"] or "[]")]
+    regions = items_of("AnatomicRegionSequence", cells["AnatomicRegionSequence"])
     region = regions[0].get(_CODE_MEANING) if regions else None
     return Content(
         modality=(cells["Modality"] or "").strip(),
@@ -714,7 +719,7 @@ def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
 
 def _stored_range(pixels: PixelDescription) -> tuple[int, int]:
     """The lowest and highest value of so many bits, no more than any decoder gives."""
-    values = 1 << min(pixels.bits_stored, 64)
+    values = 1 << min(max(pixels.bits_stored, 0), 64)
     lowest = -(values >> 1) if pixels.pixel_representation == 1 else 0
     return lowest, lowest + values - 1
 
@@ -776,11 +781,10 @@ _LUT_DESCRIPTOR, _LUT_EXPLANATION, _LUT_DATA = 0x00283002, 0x00283003, 0x0028300
 _RED_DESCRIPTOR, _RED_DATA, _RED_SEGMENTED = 0x00281101, 0x00281201, 0x00281221
 
 
-def _tables(text: str | None, inputs: _Inputs) -> tuple[LookupTable, ...]:
+def _tables(cells: dict[str, Any], name: str, inputs: _Inputs) -> tuple[LookupTable, ...]:
     """The lookup tables of a modality or VOI LUT sequence, those left out that hold none."""
     tables = []
-    for item in json.loads(text or "[]"):
-        elements = from_json(item)
+    for elements in items_of(name, cells[name]):
         explanation = elements.get(_LUT_EXPLANATION)
         table = _table(elements.get(_LUT_DESCRIPTOR), elements.get(_LUT_DATA), inputs)
         if table is not None:
@@ -806,7 +810,7 @@ def _table(descriptor: Element | None, data: Element | None, inputs: _Inputs) ->
 
 def _palette(text: str, inputs: _Inputs) -> Palette | None:
     """The palette colour tables (PS3.3 C.7.6.3.1.5); None unless all three are there."""
-    elements = from_json(json.loads(text))
+    (elements,) = items_of("Palette", f"[{text}]")
     segmented = _RED_SEGMENTED in elements
     tables = []
     for colour in range(3):

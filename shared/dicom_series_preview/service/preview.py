@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import PIL
 from dicom_series_preview._version import __version__
 from dicom_series_preview.contrast import Applied, ContrastSpec, needs_statistics
 from dicom_series_preview.decode import is_colour
+from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
     LimitError,
@@ -26,7 +28,7 @@ from dicom_series_preview.errors import (
 from dicom_series_preview.frames import Terms
 from dicom_series_preview.gate import open_gate
 from dicom_series_preview.geometry import patient_orientation, unusual_orientation
-from dicom_series_preview.index import Index, Skipped, untiled
+from dicom_series_preview.index import DamagedIndexError, Index, Skipped, untiled
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.service.tiles import Painted
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Storage
+
+_LOGGER = logging.getLogger(__name__)
 
 _REFRESHES = 2
 # What every image may be shown in, however small it is: one width for the series of an archive.
@@ -157,7 +161,8 @@ class PreviewService:
     def render(self, plan: Plan) -> Rendered:
         """Fetch, decode and paint what was planned.
 
-        Where an object has changed since it was indexed, the series is read anew and planned again.
+        Where an object has changed since it was indexed, or the index is damaged, the series is read anew and
+        planned again.
 
         Raises:
             PreviewError: It cannot be had; nothing has been written.
@@ -175,10 +180,10 @@ class PreviewService:
                     painted = paint(self.storage, plan, terms)
                     self._opener().keep_locations(plan.opened, located)
                 break
-            except ObjectChangedError:
+            except (ObjectChangedError, DamagedIndexError):
                 if attempt == _REFRESHES:
                     raise
-                # The index is older than the objects: what was painted is dropped, and the series read anew.
+                # The index is not of these objects: what was painted is dropped, and the series read anew.
                 plan = self._plan(plan.request, watch, refresh=True)
         opened, shape, picture = plan.opened, plan.shape, plan.picture
         with watch.phase("render"):
@@ -254,7 +259,13 @@ class PreviewService:
         with watch.phase("index"):
             opener = replace(self._opener(), next_frames=_next_frames(request, shape))
             opened = opener.open(request.series, refresh=refresh)
-        plan = Plan.of(request, shape, opened, watch)
+        try:
+            plan = Plan.of(request, shape, opened, watch)
+        except DamagedIndexError as error:
+            if refresh:
+                raise
+            _LOGGER.warning("the index of series %s is built anew: %s", digest_of(opened.name), error)
+            return self._plan(request, watch, refresh=True)
         plan.check_levels(self.limits.matrix_pixels)
         picture.image_format.check_size(
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels

@@ -1,0 +1,134 @@
+"""An index that others have written into: what no slice has is built anew, and nothing else fails for it."""
+
+from __future__ import annotations
+
+import io
+import math
+from contextlib import suppress
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import synthetic
+
+from dicom_series_preview.errors import PreviewError
+from dicom_series_preview.index.schema import FIXED_COLUMNS, OTHER_ELEMENTS, Column
+from dicom_series_preview.requests import ImageRequest, MosaicRequest
+from dicom_series_preview.series import IndexCache
+from dicom_series_preview.service import PreviewService
+from dicom_series_preview.settings import Limits
+from dicom_series_preview.storage import MemoryStorage
+
+OBJECTS = synthetic.series("tampered", 4, others=False).objects
+MOSAIC = MosaicRequest.from_strings("s", "a.webp", {"tile_width": ["2"], "image_width": ["64"]})
+# By Arrow type, what may stand in a cell and makes no sense.
+SENSELESS: dict[pa.DataType, tuple[Any, ...]] = {
+    pa.uint32(): (0, 2**32 - 1, None),
+    pa.int32(): (-1, -(2**31), 2**31 - 1, 0, None),
+    pa.int64(): (-1, -(2**63), 2**62, 2**63 - 1, 0, None),
+    pa.float32(): (math.nan, math.inf, None),
+    pa.float64(): (math.nan, math.inf, -math.inf, 1e308, None),
+    pa.utf8(): ("", "../outside/x", "/etc/passwd", "x" * 5000, "\0", "[1]", '[{"1": 2}]', "[" * 3000, None),
+    pa.list_(pa.float64()): ([], [math.nan] * 3, [1.0] * 1000, [None] * 6, None),
+    pa.list_(pa.int32()): ([], [0, 0], [1] * 1000, None),
+    pa.list_(pa.utf8()): ([], [None], [""] * 100, None),
+}
+# What no slice has: it is seen, and the index is built anew.
+SEEN: dict[str, tuple[Any, ...]] = {
+    "FileName": ("", None),
+    "TransferSyntaxUID": ("", None),
+    "FrameNumber": (0, -1, None),
+    "Stack": (-1, None),
+    "PrimaryAxis": ("", "W", None),
+    "PixelKeyword": ("", "OtherPixelData", None),
+    "Rows": (0, -1, None),
+    "Columns": (0, -1, None),
+    "ObjectSize": (-1, None),
+    "FrameOffset": (-1, None),
+    "FrameLength": (-1, None),
+    "ImageOrientationPatient": ([1.0] * 7,),
+    "VOILUTSequence": ("x", "[1]", "[" * 3000),
+    "ModalityLUTSequence": ("x",),
+    "AnatomicRegionSequence": ("{",),
+    "Palette": ("x", "[]"),
+}
+
+
+class Tampered:
+    """A series whose index is kept, and can be written into."""
+
+    def __init__(self) -> None:
+        self.cache = IndexCache(MemoryStorage())
+        self.service = PreviewService(
+            MemoryStorage({f"s/{name}": data for name, data in OBJECTS.items()}), self.cache, Limits()
+        )
+        self.picture = self.service.mosaic(MOSAIC).data
+        self.path = self.cache.path("s")
+        self.table = pq.read_table(io.BytesIO(self.cache.storage.get(self.path).data))
+
+    def keep(self, table: pa.Table) -> None:
+        """Put an index in the place of the one that is kept."""
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        self.cache.storage.put(self.path, sink.getvalue())
+
+    def with_cells(self, name: str, value: object, rows: int | None = None) -> pa.Table:
+        """The index with other cells in its first rows, or in all of them."""
+        at = self.table.schema.get_field_index(name)
+        field = self.table.schema.field(at)
+        values = self.table[name].to_pylist()
+        count = len(values) if rows is None else rows
+        cells = pa.array([value] * count + values[count:], field.type)
+        return self.table.set_column(at, field, cells)
+
+
+@pytest.fixture(scope="module")
+def tampered() -> Tampered:
+    """A series of four slices."""
+    return Tampered()
+
+
+@pytest.mark.parametrize("rows", [1, None])
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in SEEN for value in SEEN[name]])
+def test_what_no_slice_has_is_built_anew(
+    tampered: Tampered, name: str, value: object, rows: int | None
+) -> None:
+    """A row that no index has had when it was written is found before it is shown; the picture is right."""
+    tampered.keep(tampered.with_cells(name, value, rows))
+    rendered = tampered.service.mosaic(MOSAIC)
+    assert rendered.data == tampered.picture
+    assert rendered.report.index_source == "built"
+    assert tampered.service.mosaic(MOSAIC).report.index_source == "cache"
+
+
+@pytest.mark.parametrize("column", FIXED_COLUMNS, ids=lambda column: column.name)
+def test_whatever_a_cell_holds(tampered: Tampered, column: Column) -> None:
+    """No cell of any column, of one row or all, does worse than an error of the product's."""
+    for value in SENSELESS[column.type]:
+        for rows in (1, None):
+            tampered.keep(tampered.with_cells(column.name, value, rows))
+            with suppress(PreviewError):
+                assert tampered.service.mosaic(MOSAIC).data
+                tampered.service.image(ImageRequest.from_strings("s", "a.webp", {"position": ["0.5"]}))
+
+
+@pytest.mark.parametrize("name", ["Stack", "FileName", "Rows", "PrimaryPosition", "OtherElements"])
+def test_a_column_of_another_type(tampered: Tampered, name: str) -> None:
+    """A column by the name of one of the index's, and of another type, is not taken for it."""
+    table = tampered.table.drop_columns([name]) if name in tampered.table.column_names else tampered.table
+    tampered.keep(table.append_column(name, pa.array([True] * table.num_rows)))
+    rendered = tampered.service.mosaic(MOSAIC)
+    assert (rendered.data, rendered.report.index_source) == (tampered.picture, "built")
+
+
+def test_an_update_does_not_build_on_damage() -> None:
+    """Where an index that objects were added to cannot give its headers back, all are read anew."""
+    tampered = Tampered()
+    name = tampered.table["FileName"][0].as_py()
+    column = pa.array(["{", *[None] * (tampered.table.num_rows - 1)])
+    tampered.keep(tampered.table.append_column(OTHER_ELEMENTS.field(), column))
+    objects = tampered.service.storage
+    objects.put("s/added", objects.get(f"s/{name}").data)
+    report = tampered.service.mosaic(MOSAIC).report
+    assert (report.headers_read, len(report.duplicates)) == (len(OBJECTS) + 1, 1)
