@@ -169,13 +169,13 @@ class IndexCache:
         self.storage.delete(self.path(series))
         self.storage.delete(self.served_path(series))
 
-    def load_partial(self, series: str, root: str) -> Index | None:
-        """What has been read of a series that has no whole index, or None.
+    def load_partial(self, series: str, root: str, most_rows: int | None = None) -> Index | None:
+        """What has been read of a series that has no whole index; None where it has more than `most_rows`.
 
         Raises:
             StorageError: The cache cannot be read.
         """
-        return self._load(self._partial_path(series), series, root, None).index
+        return self._load(self._partial_path(series), series, root, most_rows).index
 
     def save_partial(self, series: str, index: Index) -> None:
         """Keep what has been read of a series. It lies beside the index, and is never served as one.
@@ -579,14 +579,21 @@ class SeriesOpener:
         if all(record.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN for record in records):
             # Of such an object the whole is read, and of its neighbours then as well.
             reader.learned.lengths.extend(record.size for record in records)
-        rows = sum(max(1, record.number_of_frames) for record in records)
+        rows = 0
+
+        def count_rows(record: Record) -> None:
+            nonlocal rows
+            rows += max(1, record.number_of_frames)
+            if rows > self.limits.rows:
+                limit = counted(self.limits.rows, "frame")
+                raise LimitError("series", f"{series} has more than {limit}, the limit of an index")
+
+        for record in records:
+            count_rows(record)
         for result in reader.read(list(unread.values())) if not stop(len(known)) else ():
             if isinstance(result, Record):
                 records.append(result)
-                rows += max(1, result.number_of_frames)
-                if rows > self.limits.rows:
-                    limit = counted(self.limits.rows, "frame")
-                    raise LimitError("series", f"{series} has more than {limit}, the limit of an index")
+                count_rows(result)
             else:
                 skipped.append(result)
             del unread[result.name]
@@ -639,7 +646,7 @@ class SeriesOpener:
     def _updated(self, series: str, terms: UpdateTerms, cache: IndexCache, claim: Claim) -> Updated:
         """Read what is new, under a claim."""
         kept = self._kept(series)
-        partial = cache.load_partial(series, self.storage.url)
+        partial = cache.load_partial(series, self.storage.url, self.limits.rows)
         wish = self._wish(series, None, refresh=False)
         if wish is None:
             terms.vanished()

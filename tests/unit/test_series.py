@@ -22,7 +22,7 @@ from dicom_series_preview.headers import FrameLocation
 from dicom_series_preview.index import SCHEMA_VERSION, Index
 from dicom_series_preview.index.collect import is_read_whole
 from dicom_series_preview.names import SeriesName
-from dicom_series_preview.series import IndexCache, SeriesOpener
+from dicom_series_preview.series import IndexCache, SeriesOpener, UpdateTerms
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import InHand, MemoryStorage
 from doubles import (
@@ -504,6 +504,24 @@ def test_an_index_of_more_rows_than_the_limit_is_not_read():
     opener = SeriesOpener(setting.storage, IndexCache(setting.cache), Limits(rows=3))
     with pytest.raises(LimitError, match="more than 3 frames"):
         opener.open(SeriesName("s"))
+
+
+@pytest.mark.parametrize("parts", [[4], [2, 2]], ids=["in one part", "in two"])
+def test_what_was_read_in_part_has_no_more_rows_than_the_limit(parts):
+    """An update keeps to the limit of rows, whether it reads objects or finds them read already."""
+    setting = Setting()
+    setting.open()
+    index = Index.from_parquet(setting.cache.get(CACHED).data)
+    cache = IndexCache(setting.cache)
+    cache.save_partial("s", Index(index.table.slice(0, parts[0])))
+    if len(parts) > 1:
+        setting.cache.put(CACHED, Index(index.table.slice(parts[0])).to_parquet())
+        setting.memory.put("s/1.dcm.txt", b"a listing of another fingerprint")
+    else:
+        cache.forget_index("s")
+    opener = SeriesOpener(setting.storage, cache, Limits(rows=3))
+    with pytest.raises(LimitError, match="more than 3 frames"):
+        opener.update("s", UpdateTerms(lambda _objects: False, lambda: None))
 
 
 def test_an_index_of_another_root_is_built_anew():
