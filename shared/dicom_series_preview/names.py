@@ -21,8 +21,8 @@ _HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
 _HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
 _KEY_BYTES = 1024
 NAME_BYTES = 900
-"""The longest name of a series, as UTF-8: S3's keys have at most 1,024 bytes, and the names of its objects, of
-its index and of what lies beside that are longer than its own."""
+"""The longest name of a series, in bytes of UTF-8. A key of S3 has at most 1,024, and the keys of a series'
+objects and of its index are longer than its name."""
 
 # Half a character. The names of a disk may have them, where Python stands them for bytes that are no text.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")

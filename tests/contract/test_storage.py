@@ -109,7 +109,7 @@ class StorageContract:
         assert [info.path for info in backend.storage.list_objects("")] == ["s/1", "t"]
 
     def test_missing_folder_is_empty(self, backend: Backend) -> None:
-        """A folder that is not there has no objects, nor has one whose name is longer than a disk's can be."""
+        """A folder that is not there has no objects, nor has one whose name no disk can have."""
         backend.fill("s/1")
         for missing in ("nothing", "s/nothing/here", "n" * 300, f"{'n' * 300}/here"):
             assert backend.storage.list_objects(missing) == []
