@@ -17,7 +17,7 @@ from dicom_series_preview.names import SeriesName, index_folder
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService, Rendered, Report
-from dicom_series_preview.settings import DEFAULT_ROOT, SERVED_BYTES, Settings
+from dicom_series_preview.settings import DEFAULT_ROOT, SERVED_ANSWER_BYTES, SERVED_BYTES, Settings
 from dicom_series_preview.storage import CONCURRENCY, LocalStorage, open_storage
 
 if TYPE_CHECKING:
@@ -219,7 +219,13 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
             gate=gates[alias].passage,
         )
         services[alias] = partial(replace, service)
-    return PreviewApi(services, Renders(kept, optional=True), limit_s=settings.limits.seconds, gates=gates)
+    return PreviewApi(
+        services,
+        Renders(kept, optional=True),
+        SERVED_ANSWER_BYTES,
+        limit_s=settings.limits.seconds,
+        gates=gates,
+    )
 
 
 def _cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:

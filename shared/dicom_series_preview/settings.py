@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = "s3://idc-open-data"
 # What a server of several requests at once is meant to keep to.
 SERVED_BYTES = 2 * 2**30
+# The longest body of an answer there: an index; pictures end before that, by their limit of pixels.
+SERVED_ANSWER_BYTES = 2**28
 TOKEN_VARIABLE = "DICOM_SERIES_PREVIEW_TOKEN"  # noqa: S105 - the variable's name
 CACHE_DIR_VARIABLE = "DICOM_SERIES_PREVIEW_CACHE_DIR"
 
@@ -104,6 +106,11 @@ def index_bytes(sizes: Sequence[int | None]) -> int:
     return sum(
         _BYTES_A_ROW if size is not None and size < _FEW_FRAMES_BYTES else _UNKNOWN_BYTES for size in sizes
     )
+
+
+def text_bytes(rows: int) -> int:
+    """About how much memory an index of so many rows takes while it is written as text."""
+    return rows * _BYTES_A_ROW
 
 
 @dataclass(frozen=True, slots=True)

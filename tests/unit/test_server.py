@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import make_dicom
@@ -234,6 +235,27 @@ def test_pictures_do_not_pile_up(tmp_path: Path) -> None:
     assert sum(-(-size // 4096) * 4096 for size in taken) <= room
     assert render(49) == "kept"
     assert render(10) == "made"
+
+
+def test_an_answer_has_no_limit_of_lambdas(tmp_path: Path) -> None:
+    """A picture, or an index as text, of more than the 4.5 MB that API Gateway passes is answered here."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    noise = np.random.default_rng(1).integers(0, 256, (2400, 2400), dtype=np.uint8)
+    pixels = {"PixelData": noise.tobytes(), "Rows": 2400, "Columns": 2400}
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "RescaleIntercept": 0.0}
+    files = {
+        "1.dcm": make_dicom.image(1, PixelSpacing=None, **pixels, **bits),
+        "2.dcm": make_dicom.image(2, TextValue="n" * 5_000_000),
+    }
+    for name, image in files.items():
+        (tmp_path / "root" / "S" / name).write_bytes(make_dicom.encode(image))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    query = b"position=0&image_width=2400&quality=100&format=jpeg&contrast=255/127"
+    picture = asyncio.run(ask(served, b"/series/S/image", query=query))
+    index = asyncio.run(ask(served, b"/series/S/index", query=b"format=jsonl"))
+    assert (picture.status, index.status) == (200, 200)
+    assert len(picture.body) > 4_500_000
+    assert len(index.body) > 4_500_000
 
 
 def test_an_aliass_series_is_no_deeper_series_of_the_default_root(tmp_path: Path) -> None:
