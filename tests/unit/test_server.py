@@ -126,10 +126,52 @@ def test_names_that_cannot_be(name: str) -> None:
     assert answer(f"/series/{name}/index").status == 400
 
 
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
 def test_other_methods(method: str) -> None:
-    """There is nothing but GET, as behind API Gateway."""
-    assert answer("/series/S/index", method=method).status == 404
+    """There is nothing but GET and HEAD, and whoever tries is told so."""
+    got = answer("/series/S/index", method=method)
+    assert (got.status, got.headers["allow"]) == (405, "GET, HEAD")
+    assert answer("/nowhere", method=method).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("/health", b"", 200),
+        ("/openapi.json", b"", 200),
+        ("/series/S/index", b"", 200),
+        ("/series/S/mosaic", b"", 200),
+        ("/series/S/mosaic", b"quality=101", 400),
+        ("/series/T/mosaic", b"", 404),
+        ("/nowhere", b"", 404),
+    ],
+)
+def test_head_is_answered_as_get(path: str, query: bytes, status: int) -> None:
+    """HEAD has GET's status, headers and length, and no body."""
+    served = application(api())
+    got = asyncio.run(ask(served, path.encode(), query=query))
+    head = asyncio.run(ask(served, path.encode(), query=query, method="HEAD"))
+    assert (got.status, head.status, head.body) == (status, status, b"")
+    assert got.headers["content-length"] == head.headers["content-length"] == str(len(got.body))
+    for name in ("content-type", "etag", "cache-control"):
+        assert head.headers.get(name) == got.headers.get(name)
+
+
+def test_head_of_what_has_not_changed() -> None:
+    """304 has no body, and so no length, by whatever method."""
+    served = application(api())
+    for method in ("GET", "HEAD"):
+        headers = [(b"if-none-match", b"*")]
+        got = asyncio.run(ask(served, b"/series/S/mosaic", method=method, headers=headers))
+        assert (got.status, got.body, "content-length" in got.headers) == (304, b"", False)
+
+
+def test_a_range_is_ignored() -> None:
+    """Whoever asks for a part of a picture gets the whole."""
+    served = application(api())
+    whole = asyncio.run(ask(served, b"/series/S/mosaic"))
+    part = asyncio.run(ask(served, b"/series/S/mosaic", headers=[(b"range", b"bytes=0-9")]))
+    assert (part.status, part.body) == (200, whole.body)
 
 
 def test_headers_and_bodies_may_be_any_bytes() -> None:
