@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -341,6 +342,18 @@ def test_concurrent_requests_on_a_local_cache(tmp_path: Path) -> None:
     assert 200 in {got.status for got in answers}
     assert len({got.body for got in answers if got.status == 200}) == 1
     assert not list((tmp_path / "c").rglob("*.lock"))
+
+
+def test_a_killed_servers_claims_keep_nobody_out(tmp_path: Path) -> None:
+    """What a server that was killed was building is built at once by the next one."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    (tmp_path / "root" / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    kept = tmp_path / "c" / index_path("S", index_folder((tmp_path / "root").as_uri()))
+    kept.parent.mkdir(parents=True)
+    claim = kept.with_name(f"{kept.name}.lock")
+    claim.write_text(json.dumps({"until": time.time() + 50, "holder": "0" * 32}))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    assert asyncio.run(ask(served, b"/series/S/mosaic")).status == 200
 
 
 @pytest.mark.parametrize(
