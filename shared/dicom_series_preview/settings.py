@@ -170,7 +170,7 @@ class Settings:
         return replace(base, limits=limits, **numbers)
 
 
-_MOST_BYTES = 2**50
+_MOST_BYTES = 10**15
 _MOST_COUNT = 10**9
 _DAY_S = 86_400.0
 # By variable, what it sets, and the least and the most that make sense: far beyond, threads, retries and
@@ -205,7 +205,7 @@ def number_of(variable: str, text: str, least: float, most: float) -> int | floa
     if not least <= number <= most:
         kind = "a whole number" if isinstance(least, int) else "a number"
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-        raise RequestError(variable, f"is {kind} from {least:.15g} to {most:.15g}, not {shown!r}")
+        raise RequestError(variable, f"is {kind} from {least:.16g} to {most:.16g}, not {shown!r}")
     return number
 
 
