@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlsplit
 from xml.etree.ElementTree import ParseError, XMLParser
 
-from dicom_series_preview.errors import StorageError
+from dicom_series_preview.errors import LimitError, StorageError
 from dicom_series_preview.storage.failures import Failure, error_code, s3_error
 from dicom_series_preview.storage.http_client import HttpClient, Request
 from dicom_series_preview.storage.pages import told_size
@@ -92,12 +92,14 @@ class Lister:
         address: The bucket's, without a slash at its end.
         region: Its region.
         keys: What signs a request now, or None.
+        most_pages: A listing with more is left; of folders, ten million.
     """
 
     client: HttpClient
     address: str
     region: str
     keys: Callable[[], Keys | None]
+    most_pages: int = 10_000
 
     def pages(self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline) -> Iterator[Page]:
         """The pages of one listing.
@@ -110,6 +112,7 @@ class Lister:
 
         Raises:
             StorageError: A page cannot be had or read, or the listing is one that does not end.
+            LimitError: There are too many pages.
         """
         before, asked = Page([], [], None), {"encoding-type": "url", "list-type": "2", **query}
         number = entries = empty = 0
@@ -125,6 +128,8 @@ class Lister:
                 return
             if empty >= EMPTY_PAGES or (number >= POOR_PAGES and entries < _FEW_KEYS * number):
                 raise StorageError(url, f"the server's listing has no end: {entries} keys on {number} pages")
+            if number >= self.most_pages:
+                raise LimitError("series", f"its listing has more than {self.most_pages} pages")
             before, asked = page, {**asked, "continuation-token": page.following}
 
     def _page(self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline) -> Page:

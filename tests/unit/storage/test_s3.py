@@ -19,6 +19,7 @@ from botocore.exceptions import NoCredentialsError
 from dicom_series_preview.errors import (
     AccessDeniedError,
     CredentialsError,
+    LimitError,
     ObjectChangedError,
     ObjectNotFoundError,
     RequestError,
@@ -26,15 +27,20 @@ from dicom_series_preview.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.settings import DEFAULT_ROOT, Settings
-from dicom_series_preview.storage import ByteRange, RetryPolicy, Storage, open_storage
+from dicom_series_preview.storage import ByteRange, Deadline, RetryPolicy, Storage, open_storage
+from dicom_series_preview.storage.base import Meter
+from dicom_series_preview.storage.connections import connection_pool
+from dicom_series_preview.storage.http_client import HttpClient
 from dicom_series_preview.storage.s3 import S3Access, bucket_region, resolve_access
 from dicom_series_preview.storage.s3_pages import (
     EMPTY_PAGES,
     MAX_PAGE_BYTES,
     POOR_PAGES,
     Keys,
+    Lister,
     signature,
 )
+from dicom_series_preview.storage.throttle import Throttle
 from servers import Answer, Asked, ScriptedServer
 
 if TYPE_CHECKING:
@@ -480,6 +486,22 @@ def test_a_listing_without_end(keys: Callable[[int], list[str]], most: int, tmp_
             storage.list_objects("s")
         assert type(raised.value) is StorageError
         assert len(server.asked) == most
+
+
+def test_full_pages_without_end() -> None:
+    """Pages that are full have an end too, also where nobody says how many objects are enough."""
+    numbers = itertools.count()
+
+    def answer(_asked: Asked) -> Answer:
+        number = next(numbers)
+        return Answer(200, {}, listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
+
+    with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
+        client = HttpClient(pool, QUICK, Throttle(1), 5.0, allow_cross_host_redirects=False)
+        lister = Lister(client, f"{server.url}/bucket", "us-east-1", lambda: None, most_pages=7)
+        with pytest.raises(LimitError, match="more than 7 pages"):
+            list(lister.pages("s3://bucket", Meter(), {"prefix": ""}, Deadline()))
+        assert len(server.asked) == 7
 
 
 @pytest.mark.parametrize(
