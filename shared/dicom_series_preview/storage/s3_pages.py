@@ -14,9 +14,9 @@ from urllib.parse import quote, unquote_plus, urlsplit
 from xml.etree.ElementTree import ParseError, XMLParser
 
 from dicom_series_preview.errors import LimitError, StorageError
+from dicom_series_preview.storage.base import told_size
 from dicom_series_preview.storage.failures import Failure, error_code, s3_error
 from dicom_series_preview.storage.http_client import HttpClient, Request
-from dicom_series_preview.storage.pages import told_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
