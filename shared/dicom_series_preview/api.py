@@ -17,8 +17,8 @@ from dicom_series_preview.names import SeriesName, index_folder
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService, Rendered, Report
-from dicom_series_preview.settings import DEFAULT_ROOT, SERVED_BYTES, Settings
-from dicom_series_preview.storage import CONCURRENCY, LocalStorage, open_storage
+from dicom_series_preview.settings import DEFAULT_ROOT, SERVED_ANSWER_BYTES, SERVED_BYTES, Settings
+from dicom_series_preview.storage import CONCURRENCY, LocalStorage, MemoryStorage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -207,19 +207,27 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
     from dicom_series_preview.http import PreviewApi, Renders  # noqa: PLC0415
 
     kept = _cache_storage(settings, optional=False)
+    # This process's own: one that was killed keeps nobody out. Two of them may do the same twice.
+    claims = MemoryStorage(url="memory://claims")
     services: dict[str, Callable[[], PreviewService]] = {}
     gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
     for alias, root in roots.items():
         storage = open_storage(root, replace(settings, follow_links=follow_links), os.environ)
         service = PreviewService(
             storage,
-            IndexCache(kept, index_folder(storage.identity), optional=True),
+            IndexCache(kept, index_folder(storage.identity), optional=True, claims=claims),
             settings.limits,
             single_flight=True,
             gate=gates[alias].passage,
         )
         services[alias] = partial(replace, service)
-    return PreviewApi(services, Renders(kept, optional=True), limit_s=settings.limits.seconds, gates=gates)
+    return PreviewApi(
+        services,
+        Renders(kept, optional=True),
+        SERVED_ANSWER_BYTES,
+        limit_s=settings.limits.seconds,
+        gates=gates,
+    )
 
 
 def _cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:

@@ -49,6 +49,7 @@ _SIZES = {
     **{f"{letter}b": size for letter, size in _BYTES.items()},
     **{f"{letter}ib": 2 ** (10 * power) for power, letter in enumerate(_BYTES, 1)},
 }
+_MOST_QUANTITY = 2**60
 _AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _PRESETS = ("lung", "bone", "brain", "abdomen", "liver", "mediastinum", "soft-tissue")
 
@@ -514,7 +515,10 @@ def _quantity(option: str, text: str, units: Mapping[str, int], example: str) ->
     if found is None or found[2] not in units:
         names = ", ".join(name for name in units if name)
         raise RequestError(option, f"is a number and one of {names}, such as {example}, not {text!r}")
-    return int(float(found[1]) * units[found[2]])
+    number = float(found[1]) * units[found[2]]
+    if number > _MOST_QUANTITY:
+        raise RequestError(option, "is larger than anything can be")
+    return int(number)
 
 
 def _shown(value: object) -> str:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-fA-F]{12})")
 _HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
 _HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
+_KEY_BYTES = 1024
+NAME_BYTES = 900
+"""The longest name of a series, in bytes of UTF-8. A key of S3 has at most 1,024, and the keys of a series'
+objects and of its index are longer than its name."""
+
 # Half a character. The names of a disk may have them, where Python stands them for bytes that are no text.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -70,6 +75,12 @@ class SeriesName:
             raise SeriesNameError("the name is empty; give a series, or the first characters of one and *")
         if "*" in name:
             raise SeriesNameError(f"{text} has a * that is not at its end")
+        length = len(name.encode(errors="surrogatepass"))
+        if length > NAME_BYTES:
+            raise SeriesNameError(
+                f"the name has {length} bytes as UTF-8; the limit is {NAME_BYTES}, as S3's keys have at most "
+                f"{_KEY_BYTES} with what is in the series"
+            )
         parts = name.split("/")
         if ".." in parts or "." in parts or "" in (parts[:-1] if is_prefix else parts):
             raise SeriesNameError(f"{text} has a part that is empty, '.' or '..'")

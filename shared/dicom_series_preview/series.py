@@ -57,6 +57,9 @@ _LOGGER = logging.getLogger(__name__)
 # claim lasts no longer.
 LEASE_S = 60
 RETRY_AFTER_S = 5
+# The pauses, in seconds, of a request that waits for an index which another one builds: 3 s in all. After
+# that it is to be asked for again.
+BUSY_PAUSES_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5)
 _CONFLICTS = 4
 # What a request has beyond its deadline to give back its claim.
 _GIVE_BACK_S = 1.0
@@ -83,6 +86,8 @@ class IndexCache:
         former_folder: Where an earlier version may have left them, or empty. They are not read any more.
         root: The root's URL, by which those are told.
         optional: Where it cannot be read or written, indices are made without it.
+        claims: Where it is written who builds which index: the storage that all builders have in common, and
+            that dies with them; or None for the cache's.
     """
 
     storage: Storage
@@ -90,10 +95,12 @@ class IndexCache:
     former_folder: str = ""
     root: str = ""
     optional: bool = False
+    claims: Storage | None = None
 
     def within(self, deadline: Deadline) -> IndexCache:
         """The cache for one request; see `Storage.within`."""
-        return replace(self, storage=self.storage.within(deadline))
+        claims = None if self.claims is None else self.claims.within(deadline)
+        return replace(self, storage=self.storage.within(deadline), claims=claims)
 
     def path(self, series: str) -> str:
         """The path of a series' index below the cache's root."""
@@ -169,13 +176,13 @@ class IndexCache:
         self.storage.delete(self.path(series))
         self.storage.delete(self.served_path(series))
 
-    def load_partial(self, series: str, root: str) -> Index | None:
-        """What has been read of a series that has no whole index, or None.
+    def load_partial(self, series: str, root: str, most_rows: int | None = None) -> Index | None:
+        """What has been read of a series that has no whole index; None where it has more than `most_rows`.
 
         Raises:
             StorageError: The cache cannot be read.
         """
-        return self._load(self._partial_path(series), series, root, None).index
+        return self._load(self._partial_path(series), series, root, most_rows).index
 
     def save_partial(self, series: str, index: Index) -> None:
         """Keep what has been read of a series. It lies beside the index, and is never served as one.
@@ -211,9 +218,9 @@ class IndexCache:
             IndexBusyError: Someone else holds the claim.
             StorageError: The cache cannot be written.
         """
-        claim = Claim(self.storage, f"{self.path(series)}.lock", uuid.uuid4().hex, now + LEASE_S)
+        claim = Claim(self._claims, self._claim_path(series), uuid.uuid4().hex, now + LEASE_S)
         try:
-            claim.version = self.storage.put(claim.path, claim.lease, if_version="")
+            claim.version = claim.storage.put(claim.path, claim.lease, if_version="")
         except ObjectChangedError:
             self._take_over(claim, series, root, now)
         try:
@@ -221,25 +228,42 @@ class IndexCache:
         finally:
             claim.give_back()
 
+    def is_claimed(self, series: str, now: float) -> bool:
+        """Whether someone builds a series' index.
+
+        Raises:
+            StorageError: The claims cannot be read.
+        """
+        try:
+            held = self._claims.get(self._claim_path(series))
+        except ObjectNotFoundError:
+            return False
+        return _holds(held.data, now)
+
+    @property
+    def _claims(self) -> Storage:
+        return self.storage if self.claims is None else self.claims
+
+    def _claim_path(self, series: str) -> str:
+        return f"{self.path(series)}.lock"
+
     def _take_over(self, claim: Claim, series: str, root: str, now: float) -> None:
         """Take a claim whose lease has run out: its holder has died."""
         try:
-            held = self.storage.get(claim.path)
+            held = claim.storage.get(claim.path)
         except ObjectNotFoundError:
             # Given back this very moment.
             raise IndexBusyError(series, root, 1) from None
         if held.data == claim.lease:
             claim.version = held.version
             return  # It was written, and the answer that said so was lost.
-        left_s = _lease_end(held.data) - now
-        # One that seems to last much longer than a lease is of a wrong clock, and must not keep everyone out
-        # for good; by a little it does whenever clocks differ, or its holder came a moment after us.
-        if 0 < left_s <= 2 * LEASE_S:
-            raise IndexBusyError(series, root, max(1, min(RETRY_AFTER_S, math.ceil(left_s))))
+        if _holds(held.data, now):
+            left_s = math.ceil(_lease_end(held.data) - now)
+            raise IndexBusyError(series, root, max(1, min(RETRY_AFTER_S, left_s)))
         try:
-            claim.version = self.storage.put(claim.path, claim.lease, if_version=held.version)
+            claim.version = claim.storage.put(claim.path, claim.lease, if_version=held.version)
         except ObjectChangedError:
-            written = self.storage.get(claim.path)
+            written = claim.storage.get(claim.path)
             if written.data != claim.lease:
                 raise IndexBusyError(series, root, RETRY_AFTER_S) from None
             claim.version = written.version
@@ -290,6 +314,15 @@ class Claim:
         except (StorageError, LimitError) as error:
             # What was done under it is done; others wait until it runs out.
             _LOGGER.warning("a claim stays until it runs out: %s", type(error).__name__)
+
+
+def _holds(claim: bytes, now: float) -> bool:
+    """Whether a claim still keeps others out.
+
+    One that seems to last much longer than a lease is of a wrong clock, and must not keep everyone out for
+    good; by a little it does whenever clocks differ, or its holder came a moment after us.
+    """
+    return 0 < _lease_end(claim) - now <= 2 * LEASE_S
 
 
 def _lease_end(claim: bytes) -> float:
@@ -349,10 +382,12 @@ class SeriesOpener:
         cache: Where indices are kept, or None.
         limits: What is refused.
         progress: Called with headers read and headers to read.
-        single_flight: Let only one of several that ask at once build an index; the others are told to wait.
+        single_flight: Let only one of several that ask at once build an index; the others wait for it
+            a while, and are then told to come back.
         clock: Seconds since 1970.
         next_frames: How many frames the caller reads next, at most; small objects are then read whole.
         gate: What making an index passes through, with the bytes that it may take.
+        pause: Waits for some seconds while another one builds; False where there is no time for that.
     """
 
     storage: Storage
@@ -363,6 +398,7 @@ class SeriesOpener:
     clock: Callable[[], float] = time.time
     next_frames: int = 0
     gate: Passage = open_gate
+    pause: Callable[[float], bool] = lambda _seconds: False
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -391,7 +427,7 @@ class SeriesOpener:
                     return OpenedSeries(
                         candidate, self.storage, kept.index, "cache", matches, kept_version=kept.version
                     )
-        attempts = 0
+        attempts, pauses = 0, iter(BUSY_PAUSES_S)
         while True:
             try:
                 return replace(self._looked_up(candidates, name, limit, refresh=refresh), matches=matches)
@@ -400,6 +436,19 @@ class SeriesOpener:
                 attempts += 1
                 if attempts > _CONFLICTS:
                     raise
+            except IndexBusyError as busy:
+                # Nothing is held meanwhile that who builds it may need.
+                if not self._is_done(busy.series, pauses):
+                    raise
+
+    def _is_done(self, series: str, pauses: Iterator[float]) -> bool:
+        """Wait for another one to end building an index; whether it has, in so many pauses."""
+        for seconds in pauses:
+            if not self.pause(seconds):
+                return False
+            if self.cache is None or not self.cache.is_claimed(series, self.clock()):
+                return True
+        return False
 
     def _looked_up(
         self, candidates: Sequence[str], name: SeriesName, limit: int | None, *, refresh: bool
@@ -579,14 +628,21 @@ class SeriesOpener:
         if all(record.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN for record in records):
             # Of such an object the whole is read, and of its neighbours then as well.
             reader.learned.lengths.extend(record.size for record in records)
-        rows = sum(max(1, record.number_of_frames) for record in records)
+        rows = 0
+
+        def count_rows(record: Record) -> None:
+            nonlocal rows
+            rows += max(1, record.number_of_frames)
+            if rows > self.limits.rows:
+                limit = counted(self.limits.rows, "frame")
+                raise LimitError("series", f"{series} has more than {limit}, the limit of an index")
+
+        for record in records:
+            count_rows(record)
         for result in reader.read(list(unread.values())) if not stop(len(known)) else ():
             if isinstance(result, Record):
                 records.append(result)
-                rows += max(1, result.number_of_frames)
-                if rows > self.limits.rows:
-                    limit = counted(self.limits.rows, "frame")
-                    raise LimitError("series", f"{series} has more than {limit}, the limit of an index")
+                count_rows(result)
             else:
                 skipped.append(result)
             del unread[result.name]
@@ -639,7 +695,7 @@ class SeriesOpener:
     def _updated(self, series: str, terms: UpdateTerms, cache: IndexCache, claim: Claim) -> Updated:
         """Read what is new, under a claim."""
         kept = self._kept(series)
-        partial = cache.load_partial(series, self.storage.url)
+        partial = cache.load_partial(series, self.storage.url, self.limits.rows)
         wish = self._wish(series, None, refresh=False)
         if wish is None:
             terms.vanished()

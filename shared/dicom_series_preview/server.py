@@ -87,24 +87,21 @@ def application(api: PreviewApi, access: Access | None = None, running: Deadline
             await app(scope, receive, send)
             return
         request = {**scope, "headers": [(name, _as_utf8(value)) for name, value in scope["headers"]]}
+        answer = _Answer(send, has_body=scope["method"] != "HEAD")
+        if not answer.has_body:
+            request["method"] = "GET"
         if scope.get("raw_path"):
             # A series' name may hold an encoded slash, which the decoded path would take for one of its own.
             request["path"] = scope["raw_path"].decode("ascii")
         deadline = server.begin()
         _DEADLINE.set(deadline)
         leaving = asyncio.create_task(_abandon_when_left(deadline, receive))
-        begun = False
-
-        async def note(message: MutableMapping[str, Any]) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
 
         try:
             with texts_withheld():
-                await app(request, _no_body, note)
+                await app(request, _no_body, answer.take)
         except asyncio.CancelledError:
-            if not begun:
+            if not answer.begun:
                 await _send(problem_response(AbandonedError()), send)
         finally:
             leaving.cancel()
@@ -117,6 +114,38 @@ async def _send(response: HttpResponse, send: Callable[[MutableMapping[str, Any]
     headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+class _Answer:
+    """An answer on its way to the client, with its length.
+
+    Args:
+        send: Takes it.
+        has_body: Whether its body is sent: one to HEAD tells no more than how long it is.
+
+    Attributes:
+        begun: Some of it has been sent.
+    """
+
+    def __init__(
+        self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]], *, has_body: bool
+    ) -> None:
+        self.has_body = has_body
+        self.begun = False
+        self._send = send
+        self._start: MutableMapping[str, Any] = {}
+
+    async def take(self, message: MutableMapping[str, Any]) -> None:
+        """Take its start, then its body, as the resolver sends them."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        body = message["body"]
+        if body:
+            self._start["headers"].append((b"content-length", str(len(body)).encode()))
+        self.begun = True
+        await self._send(self._start)
+        await self._send({**message, "body": body if self.has_body else b""})
 
 
 async def _abandon_when_left(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = "s3://idc-open-data"
 # What a server of several requests at once is meant to keep to.
 SERVED_BYTES = 2 * 2**30
+# The longest body of an answer there: an index; pictures end before that, by their limit of pixels.
+SERVED_ANSWER_BYTES = 2**28
 TOKEN_VARIABLE = "DICOM_SERIES_PREVIEW_TOKEN"  # noqa: S105 - the variable's name
 CACHE_DIR_VARIABLE = "DICOM_SERIES_PREVIEW_CACHE_DIR"
 
@@ -32,6 +34,8 @@ _BYTES_A_ROW = 6 * 1024
 # memory for itself.
 _FEW_FRAMES_BYTES = 4 * 2**20
 _UNKNOWN_BYTES = 2**30
+# What is said of a value that cannot be.
+_SHOWN = 40
 # An encoder has one thread, and takes up to 0.2 s a million pixels, whatever the memory.
 _TIMED_PIXELS = 40_000_000
 
@@ -104,6 +108,11 @@ def index_bytes(sizes: Sequence[int | None]) -> int:
     )
 
 
+def text_bytes(rows: int) -> int:
+    """About how much memory an index of so many rows takes while it is written as text."""
+    return rows * _BYTES_A_ROW
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The product's settings.
@@ -152,8 +161,8 @@ class Settings:
         # abspath, not resolve: a cache that is a symbolic link keeps the name it was given.
         base = replace(defaults or cls(Path()), cache_dir=Path(os.path.abspath(folder)))  # noqa: PTH100
         numbers: dict[str, Any] = {
-            field: _number(name, environment[name], least)
-            for name, (field, least) in VARIABLES.items()
+            field: number_of(name, environment[name], least, most)
+            for name, (field, least, most) in VARIABLES.items()
             if environment.get(name)
         }
         of_limits = {field.name for field in fields(Limits)}
@@ -161,29 +170,42 @@ class Settings:
         return replace(base, limits=limits, **numbers)
 
 
-# By variable, what it sets, and the least that makes sense.
-VARIABLES: Mapping[str, tuple[str, int | float]] = {
-    "DICOM_SERIES_PREVIEW_CACHE_BYTES": ("cache_bytes", 1),
-    "DICOM_SERIES_PREVIEW_CONCURRENCY": ("concurrency", 1),
-    "DICOM_SERIES_PREVIEW_RETRIES": ("max_retries", 0),
-    "DICOM_SERIES_PREVIEW_RETRY_SECONDS": ("retry_timeout_s", 0.0),
-    "DICOM_SERIES_PREVIEW_REQUEST_SECONDS": ("request_timeout_s", 0.001),
+_MOST_BYTES = 10**15
+_MOST_COUNT = 10**9
+_DAY_S = 86_400.0
+# By variable, what it sets, and the least and the most that make sense: far beyond, threads, retries and
+# seconds end in errors of Python's own.
+VARIABLES: Mapping[str, tuple[str, int | float, int | float]] = {
+    "DICOM_SERIES_PREVIEW_CACHE_BYTES": ("cache_bytes", 1, _MOST_BYTES),
+    "DICOM_SERIES_PREVIEW_CONCURRENCY": ("concurrency", 1, 1024),
+    "DICOM_SERIES_PREVIEW_RETRIES": ("max_retries", 0, 100),
+    "DICOM_SERIES_PREVIEW_RETRY_SECONDS": ("retry_timeout_s", 0.0, _DAY_S),
+    "DICOM_SERIES_PREVIEW_REQUEST_SECONDS": ("request_timeout_s", 0.001, _DAY_S),
     **{
-        f"DICOM_SERIES_PREVIEW_MAX_{field.name.upper()}": (field.name, 0.0 if field.name == "seconds" else 1)
+        f"DICOM_SERIES_PREVIEW_MAX_{field.name.upper()}": (
+            (field.name, 0.0, _DAY_S)
+            if field.name == "seconds"
+            else (field.name, 1, _MOST_BYTES if field.name.endswith("_bytes") else _MOST_COUNT)
+        )
         for field in fields(Limits)
     },
 }
 
 
-def _number(variable: str, text: str, least: float) -> float:
-    """A variable's value: whole where the least one is."""
+def number_of(variable: str, text: str, least: float, most: float) -> int | float:
+    """A variable's value: whole where the least one is.
+
+    Raises:
+        RequestError: It is no number, or not from `least` to `most`.
+    """
     try:
         number = type(least)(text)
     except ValueError:
         number = math.nan
-    if not number >= least:
+    if not least <= number <= most:
         kind = "a whole number" if isinstance(least, int) else "a number"
-        raise RequestError(variable, f"is {kind} from {least} on, not {text!r}")
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise RequestError(variable, f"is {kind} from {least:.16g} to {most:.16g}, not {shown!r}")
     return number
 
 

@@ -7,6 +7,10 @@ import signal
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 # Longer than a server takes to answer those that it leaves.
 _GRACE_S = 1.3
@@ -24,8 +28,18 @@ def end_when_told() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT that is ignored, as a shell has it for what runs in its background, stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_soon, args=(reading, told), name="stopping", daemon=True).start()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Interrupt the program once: a second time, as it ends, would give a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    raise KeyboardInterrupt
 
 
 def _end_soon(reading: int, told: set[int]) -> None:

@@ -84,10 +84,14 @@ class HttpServer(servers.ServerInThreads):
                 headers = {name: ",".join(self.headers.get_all(name)) for name in names}
                 found = answer(Asked(self.command, self.path, headers, body))
                 self.send_response(found.status)
-                for name, value in {**found.headers, "content-length": str(len(found.body))}.items():
+                is_head = self.command == "HEAD"
+                length = {"content-length": str(len(found.body))}
+                for name, value in (
+                    {**length, **found.headers} if is_head else found.headers | length
+                ).items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(found.body)
+                self.wfile.write(b"" if is_head else found.body)
 
             do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = handle_one  # noqa: N815
 

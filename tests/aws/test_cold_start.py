@@ -53,11 +53,11 @@ def handler(event, context):
     return function.handler(event, context)
 """
 # What a mosaic whose index is there can do without; each costs a cold start some of its milliseconds.
+# It lists the series, for which it needs urllib3.
 NEEDLESS = {
     "boto3": 160,
     "botocore.session": 100,
     "requests": 60,
-    "urllib3": 50,
     "pandas": 300,
     "click": 20,
     "rich": 60,

@@ -376,6 +376,15 @@ def test_names_that_a_path_must_encode(stack: Stack) -> None:
     assert (found.status, found.json()["series"]) == (200, name)
 
 
+@pytest.mark.parametrize("resource", ["index", "mosaic"])
+def test_head_is_answered_as_get(stack: Stack, resource: str) -> None:
+    """HEAD has GET's status, headers and length, and no body."""
+    got, head = stack.get(path(SERIES, resource)), stack.call("HEAD", path(SERIES, resource))
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["etag"] == got.headers["etag"]
+    assert head.headers["content-length"] == str(len(got.body))
+
+
 # --- Refusals -----------------------------------------------------------------------------------------------
 
 

@@ -82,13 +82,20 @@ STACKS = {
 on_every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 ROUTES = {
     "GET /series/{series}/mosaic": "mosaic",
+    "HEAD /series/{series}/mosaic": "mosaic",
     "GET /series/{series}/image": "image",
+    "HEAD /series/{series}/image": "image",
     "GET /series/{series}/contrast-mosaic": "contrast_mosaic",
+    "HEAD /series/{series}/contrast-mosaic": "contrast_mosaic",
     "GET /series/{series}/index": "index",
+    "HEAD /series/{series}/index": "index",
     "GET /health": "index",
+    "HEAD /health": "index",
     "GET /openapi.json": "index",
+    "HEAD /openapi.json": "index",
     "POST /batches": "batch_api",
     "GET /batches/{id}": "batch_api",
+    "HEAD /batches/{id}": "batch_api",
     "DELETE /batches/{id}": "batch_api",
 }
 LISTS = ("RootBucketArns", "ManifestBucketArns", "CorsOrigins", "SubnetIds", "SecurityGroupIds")

@@ -109,10 +109,11 @@ class StorageContract:
         assert [info.path for info in backend.storage.list_objects("")] == ["s/1", "t"]
 
     def test_missing_folder_is_empty(self, backend: Backend) -> None:
-        """A folder that is not there has no objects."""
+        """A folder that is not there has no objects, nor has one whose name no disk can have."""
         backend.fill("s/1")
-        assert backend.storage.list_objects("nothing") == []
-        assert backend.storage.list_objects("s/nothing/here") == []
+        for missing in ("nothing", "s/nothing/here", "n" * 300, f"{'n' * 300}/here"):
+            assert backend.storage.list_objects(missing) == []
+            assert backend.storage.list_folders(missing) == []
 
     def test_folders_that_look_alike(self, backend: Backend) -> None:
         """Folders that hold the same names, as those above them do, are all listed."""

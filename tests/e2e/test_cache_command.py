@@ -135,7 +135,11 @@ def test_prune_to_the_cache_s_room(
 
 
 @pytest.mark.parametrize(
-    "options", [("--max-size", "much"), ("--max-size", "-1"), ("--max-age", "3"), ("--max-age", "1y")]
+    "options",
+    [
+        *(("--max-size", "much"), ("--max-size", "-1"), ("--max-size", 400 * "9")),
+        *(("--max-age", "3"), ("--max-age", "1y"), ("--max-age", f"1{27 * '0'}d")),
+    ],
 )
 def test_what_prune_cannot_take(
     options: tuple[str, str], kept: Path, command: Callable[..., Outcome]
@@ -143,7 +147,7 @@ def test_what_prune_cannot_take(
     """A size or an age that is none is refused in a line, and nothing is removed."""
     outcome = command("cache", "prune", f"{options[0]}={options[1]}")
     assert (outcome.status, len(outcome.lines)) == (1, 1)
-    assert outcome.lines[0].startswith(f"error: {options[0].removeprefix('--')}: is a number and one of ")
+    assert outcome.lines[0].startswith(f"error: {options[0].removeprefix('--')}: is ")
     assert len(list(kept.rglob("*.parquet"))) == 2
 
 

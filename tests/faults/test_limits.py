@@ -101,12 +101,12 @@ def test_largest_that_is_allowed(
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("MAX_FRAMES", "many", "is a whole number from 1 on, not 'many'"),
-        ("MAX_FRAME_BYTES", "0", "is a whole number from 1 on, not '0'"),
-        ("MAX_SECONDS", "-1", "is a number from 0.0 on, not '-1'"),
-        ("MAX_SECONDS", "nan", "is a number from 0.0 on, not 'nan'"),
-        ("CONCURRENCY", "1.5", "is a whole number from 1 on, not '1.5'"),
-        ("RETRIES", "-1", "is a whole number from 0 on, not '-1'"),
+        ("MAX_FRAMES", "many", "is a whole number from 1 to 1000000000, not 'many'"),
+        ("MAX_FRAME_BYTES", "0", "is a whole number from 1 to 1000000000000000, not '0'"),
+        ("MAX_SECONDS", "-1", "is a number from 0 to 86400, not '-1'"),
+        ("MAX_SECONDS", "nan", "is a number from 0 to 86400, not 'nan'"),
+        ("CONCURRENCY", "1.5", "is a whole number from 1 to 1024, not '1.5'"),
+        ("RETRIES", "-1", "is a whole number from 0 to 100, not '-1'"),
     ],
 )
 def test_variable_that_is_no_number(

@@ -84,6 +84,31 @@ def test_a_picture_with_a_failed_tile_is_not_cacheable(functions: dict[str, Func
     assert "ETag" not in headers
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["mosaic-200", "index-200-summary", "index-200-parquet", "mosaic-404-no-such-series", "health-200"],
+)
+def test_head_is_answered_as_get(functions: dict[str, Function], name: str) -> None:
+    """HEAD has GET's status, headers and length, and no body."""
+    function, asked = functions[function_of(name)], copy.deepcopy(event(name))
+    got = function(asked).answer
+    asked["requestContext"]["http"]["method"] = "HEAD"
+    head = function(asked).answer
+    assert (head["statusCode"], body_of(head)) == (got["statusCode"], b"")
+    assert head["headers"]["Content-Length"] == str(len(body_of(got)))
+    for header in ("Content-Type", "ETag", "Cache-Control", "Preview-Slices"):
+        assert head["headers"].get(header) == got["headers"].get(header)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS"])
+def test_other_methods_are_refused(functions: dict[str, Function], method: str) -> None:
+    """A function that is reached by a method that it does not answer says which ones it does."""
+    asked = copy.deepcopy(event("mosaic-200"))
+    asked["requestContext"]["http"]["method"] = method
+    answer = functions["mosaic"](asked).answer
+    assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, "GET, HEAD")
+
+
 @pytest.mark.parametrize("name", ["mosaic-304", "image-304", "index-304"])
 def test_unchanged(functions: dict[str, Function], name: str) -> None:
     """What the client has already is not sent again."""

@@ -21,8 +21,8 @@ from dicom_series_preview.frames import Terms, fetch_frames
 from dicom_series_preview.headers import FrameLocation
 from dicom_series_preview.index import SCHEMA_VERSION, Index
 from dicom_series_preview.index.collect import is_read_whole
-from dicom_series_preview.names import SeriesName
-from dicom_series_preview.series import IndexCache, SeriesOpener
+from dicom_series_preview.names import SeriesName, index_folder
+from dicom_series_preview.series import IndexCache, SeriesOpener, UpdateTerms
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import InHand, MemoryStorage
 from doubles import (
@@ -128,6 +128,12 @@ REFUSED = [
     "http://host/a%00b",
     "http://host/a%2f..%2fb",
     "file:///",
+    "a" * 901,
+    "a" * 901 + "*",
+    "\u00e4" * 451,
+    "\udc80" * 301,
+    "s3://bucket/" + "a" * 901,
+    "a" * 5000,
     "/data/../a",
     "/data/*",
 ]
@@ -141,6 +147,17 @@ def test_names_that_cannot_be_are_refused_before_storage_is_touched(text):
         SeriesOpener(untouchable, IndexCache(untouchable), Limits()).open(SeriesName.parse(text))
     assert refused.value.parameter == "series"
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_a_name_may_have_as_many_bytes_as_leave_room_in_a_key():
+    """A name of 900 bytes is one; of that length, all that is kept of it has a key that S3 takes."""
+    longest = "\u00e4" * 450
+    assert SeriesName.parse(longest).text == longest
+    cache = IndexCache(MemoryStorage(), index_folder("s3://bucket"))
+    assert len(cache.served_path(longest).encode()) < 1024
+    with pytest.raises(SeriesNameError, match="has 901 bytes as UTF-8; the limit is 900"):
+        SeriesName.parse("a" * 901)
 
 
 @pytest.mark.parametrize(
@@ -504,6 +521,24 @@ def test_an_index_of_more_rows_than_the_limit_is_not_read():
     opener = SeriesOpener(setting.storage, IndexCache(setting.cache), Limits(rows=3))
     with pytest.raises(LimitError, match="more than 3 frames"):
         opener.open(SeriesName("s"))
+
+
+@pytest.mark.parametrize("parts", [[4], [2, 2]], ids=["in one part", "in two"])
+def test_what_was_read_in_part_has_no_more_rows_than_the_limit(parts):
+    """An update keeps to the limit of rows, whether it reads objects or finds them read already."""
+    setting = Setting()
+    setting.open()
+    index = Index.from_parquet(setting.cache.get(CACHED).data)
+    cache = IndexCache(setting.cache)
+    cache.save_partial("s", Index(index.table.slice(0, parts[0])))
+    if len(parts) > 1:
+        setting.cache.put(CACHED, Index(index.table.slice(parts[0])).to_parquet())
+        setting.memory.put("s/1.dcm.txt", b"a listing of another fingerprint")
+    else:
+        cache.forget_index("s")
+    opener = SeriesOpener(setting.storage, cache, Limits(rows=3))
+    with pytest.raises(LimitError, match="more than 3 frames"):
+        opener.update("s", UpdateTerms(lambda _objects: False, lambda: None))
 
 
 def test_an_index_of_another_root_is_built_anew():

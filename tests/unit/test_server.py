@@ -5,10 +5,12 @@ import json
 import logging
 import os
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import make_dicom
@@ -125,10 +127,52 @@ def test_names_that_cannot_be(name: str) -> None:
     assert answer(f"/series/{name}/index").status == 400
 
 
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
 def test_other_methods(method: str) -> None:
-    """There is nothing but GET, as behind API Gateway."""
-    assert answer("/series/S/index", method=method).status == 404
+    """There is nothing but GET and HEAD, and whoever tries is told so."""
+    got = answer("/series/S/index", method=method)
+    assert (got.status, got.headers["allow"]) == (405, "GET, HEAD")
+    assert answer("/nowhere", method=method).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("/health", b"", 200),
+        ("/openapi.json", b"", 200),
+        ("/series/S/index", b"", 200),
+        ("/series/S/mosaic", b"", 200),
+        ("/series/S/mosaic", b"quality=101", 400),
+        ("/series/T/mosaic", b"", 404),
+        ("/nowhere", b"", 404),
+    ],
+)
+def test_head_is_answered_as_get(path: str, query: bytes, status: int) -> None:
+    """HEAD has GET's status, headers and length, and no body."""
+    served = application(api())
+    got = asyncio.run(ask(served, path.encode(), query=query))
+    head = asyncio.run(ask(served, path.encode(), query=query, method="HEAD"))
+    assert (got.status, head.status, head.body) == (status, status, b"")
+    assert got.headers["content-length"] == head.headers["content-length"] == str(len(got.body))
+    for name in ("content-type", "etag", "cache-control"):
+        assert head.headers.get(name) == got.headers.get(name)
+
+
+def test_head_of_what_has_not_changed() -> None:
+    """304 has no body, and so no length, by whatever method."""
+    served = application(api())
+    for method in ("GET", "HEAD"):
+        headers = [(b"if-none-match", b"*")]
+        got = asyncio.run(ask(served, b"/series/S/mosaic", method=method, headers=headers))
+        assert (got.status, got.body, "content-length" in got.headers) == (304, b"", False)
+
+
+def test_a_range_is_ignored() -> None:
+    """Whoever asks for a part of a picture gets the whole."""
+    served = application(api())
+    whole = asyncio.run(ask(served, b"/series/S/mosaic"))
+    part = asyncio.run(ask(served, b"/series/S/mosaic", headers=[(b"range", b"bytes=0-9")]))
+    assert (part.status, part.body) == (200, whole.body)
 
 
 def test_headers_and_bodies_may_be_any_bytes() -> None:
@@ -236,6 +280,27 @@ def test_pictures_do_not_pile_up(tmp_path: Path) -> None:
     assert render(10) == "made"
 
 
+def test_an_answer_has_no_limit_of_lambdas(tmp_path: Path) -> None:
+    """A picture, or an index as text, of more than the 4.5 MB that API Gateway passes is answered here."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    noise = np.random.default_rng(1).integers(0, 256, (2400, 2400), dtype=np.uint8)
+    pixels = {"PixelData": noise.tobytes(), "Rows": 2400, "Columns": 2400}
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "RescaleIntercept": 0.0}
+    files = {
+        "1.dcm": make_dicom.image(1, PixelSpacing=None, **pixels, **bits),
+        "2.dcm": make_dicom.image(2, TextValue="n" * 5_000_000),
+    }
+    for name, image in files.items():
+        (tmp_path / "root" / "S" / name).write_bytes(make_dicom.encode(image))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    query = b"position=0&image_width=2400&quality=100&format=jpeg&contrast=255/127"
+    picture = asyncio.run(ask(served, b"/series/S/image", query=query))
+    index = asyncio.run(ask(served, b"/series/S/index", query=b"format=jsonl"))
+    assert (picture.status, index.status) == (200, 200)
+    assert len(picture.body) > 4_500_000
+    assert len(index.body) > 4_500_000
+
+
 def test_an_aliass_series_is_no_deeper_series_of_the_default_root(tmp_path: Path) -> None:
     """Series `S` of the root `more` and series `more/S` of the default root leave each other's index."""
     for folder in ("one/more/S", "two/S"):
@@ -277,6 +342,18 @@ def test_concurrent_requests_on_a_local_cache(tmp_path: Path) -> None:
     assert 200 in {got.status for got in answers}
     assert len({got.body for got in answers if got.status == 200}) == 1
     assert not list((tmp_path / "c").rglob("*.lock"))
+
+
+def test_a_killed_servers_claims_keep_nobody_out(tmp_path: Path) -> None:
+    """What a server that was killed was building is built at once by the next one."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    (tmp_path / "root" / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    kept = tmp_path / "c" / index_path("S", index_folder((tmp_path / "root").as_uri()))
+    kept.parent.mkdir(parents=True)
+    claim = kept.with_name(f"{kept.name}.lock")
+    claim.write_text(json.dumps({"until": time.time() + 50, "holder": "0" * 32}))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    assert asyncio.run(ask(served, b"/series/S/mosaic")).status == 200
 
 
 @pytest.mark.parametrize(

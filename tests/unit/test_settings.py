@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from dicom_series_preview.settings import CACHE_DIR_VARIABLE, Limits, Settings, default_cache_dir
+import make_dicom
+from dicom_series_preview.api import open_api
+from dicom_series_preview.errors import RequestError
+from dicom_series_preview.http import HttpRequest
+from dicom_series_preview.settings import (
+    CACHE_DIR_VARIABLE,
+    VARIABLES,
+    Limits,
+    Settings,
+    default_cache_dir,
+)
 
 on_linux = pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the place is the platform's")
 
@@ -82,3 +92,26 @@ def test_every_limit_has_a_variable() -> None:
     for field in fields(Limits):
         environment = {f"DICOM_SERIES_PREVIEW_MAX_{field.name.upper()}": "7"}
         assert getattr(Settings.from_environment(environment).limits, field.name) == 7
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "-inf", "1" + 27 * "0", "1e400", 5000 * "9"])
+def test_a_number_that_cannot_be_is_refused(variable: str, text: str) -> None:
+    """A setting that is no number, or one beyond all reason, is refused in a short line that names it."""
+    with pytest.raises(RequestError) as refused:
+        Settings.from_environment({variable: text})
+    assert refused.value.parameter == variable
+    assert str(refused.value).startswith(f"{variable}: is a")
+    assert len(str(refused.value)) < 200
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_the_greatest_number_works(variable: str, tmp_path: Path) -> None:
+    """With the most that a setting may be, a series is indexed and shown."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.image(1)))
+    most = VARIABLES[variable][2]
+    settings = Settings.from_environment({variable: str(most)}, tmp_path / "cache")
+    api = open_api({"default": str(tmp_path)}, settings)
+    assert api.picture("mosaic", HttpRequest("s")).status == 200

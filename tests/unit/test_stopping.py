@@ -30,15 +30,31 @@ while True:
     except KeyboardInterrupt:
         pass
 """
+# Told once, it is told again while it ends.
+TOLD_AGAIN = """
+import os, signal, threading
+from dicom_series_preview.stopping import end_when_told
+
+end_when_told()
+try:
+    print("ready", flush=True)
+    threading.Event().wait()
+except KeyboardInterrupt:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    print("error: interrupted")
+    raise SystemExit(3)
+"""
 HANG_S = 60.0
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    ("program", "outcome"), [(GIVES_WAY, (3, "")), (HOLDS_OUT, (1, "error: interrupted\n"))]
+    ("program", "outcome"),
+    [(GIVES_WAY, (3, "")), (TOLD_AGAIN, (3, "")), (HOLDS_OUT, (1, "error: interrupted\n"))],
 )
 def test_a_program_ends_when_told(program: str, outcome: tuple[int, str], told: signal.Signals) -> None:
-    """A signal interrupts what can be interrupted, and ends what cannot, soon."""
+    """A signal interrupts what can be interrupted, once, and ends what cannot, soon."""
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dicom_series_preview.aws import batch as batches
 from dicom_series_preview.aws.batch_runs import BatchRuns
 from dicom_series_preview.aws.environment import BATCH_STATE_MACHINE_VARIABLE, deployment
+from dicom_series_preview.aws.head import answered
 from dicom_series_preview.aws.logs import function_logger
 from dicom_series_preview.errors import PreviewError, RequestError
 from dicom_series_preview.http import problem_response
@@ -42,7 +43,7 @@ _METRICS = {"ok": "SeriesDone", "no-preview": "SeriesWithoutPreview", "failed": 
 def api_handler() -> Handler:
     """`POST /batches`, and `GET` and `DELETE /batches/{id}`."""
     app = APIGatewayHttpResolver()
-    answer_mistakes(app)
+    answer_mistakes(app, {"/batches": "POST", "/batches/[^/]+": "GET, HEAD, DELETE"})
     logger = function_logger()
     runs = BatchRuns(deployment(), os.environ[BATCH_STATE_MACHINE_VARIABLE], boto3.client("stepfunctions"))
 
@@ -70,7 +71,7 @@ def api_handler() -> Handler:
         return answer(lambda: runs.cancel(batch))
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
-        response = app.resolve(event, context)
+        response = answered(lambda asked: app.resolve(asked, context), event)
         method = event["requestContext"]["http"]["method"]
         logger.info("answered", method=method, status=response["statusCode"])
         return response

@@ -14,7 +14,7 @@ from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.names import index_folder
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings
+from dicom_series_preview.settings import Limits, Settings, number_of
 from dicom_series_preview.storage import open_storage, parse_root
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
 # The summary holds some 3 kB of each outcome; this is half of what its function has.
 BATCH_SERIES = 250_000
 BATCHES_AT_ONCE = 5
+# As the template's parameters; and Lambda's longest time.
+_MOST_DEPTH = 8
+_MOST_BATCHES = 100
+_MOST_ANSWER_S = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +87,26 @@ class Deployment:
         try:
             roots = json.loads(environment[ROOTS_VARIABLE])
             data = environment[DATA_VARIABLE]
-            depth = int(environment.get(SERIES_DEPTH_VARIABLE, "1"))
         except KeyError as error:
             raise RequestError(str(error.args[0]), "is not set") from error
         except ValueError as error:
-            raise RequestError(
-                ROOTS_VARIABLE, "is no JSON object of aliases and URLs, or the depth no number"
-            ) from error
-        if not isinstance(roots, dict) or DEFAULT_ROOT_ALIAS not in roots or depth < 1:
-            raise RequestError(
-                ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}, and the depth is at least 1"
-            )
+            raise RequestError(ROOTS_VARIABLE, "is no JSON object of aliases and URLs") from error
+        if not isinstance(roots, dict) or DEFAULT_ROOT_ALIAS not in roots:
+            raise RequestError(ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}")
         for alias, url in roots.items():
             _check_root(alias, url, environment)
         arns = environment.get(SIGNED_BUCKETS_VARIABLE, "").split(",")
         return cls(
             roots,
             data,
-            depth,
+            _count(environment, SERIES_DEPTH_VARIABLE, 1, _MOST_DEPTH),
             environment,
             settings=_settings(environment),
             signed_buckets=frozenset(arn.rpartition(":")[2] for arn in arns if arn),
             auth_mode=environment.get(AUTH_MODE_VARIABLE, ""),
-            batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES),
-            batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE),
-            answer_limit_s=_count(environment, ANSWER_SECONDS_VARIABLE, _API_LIMIT_S),
+            batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES, BATCH_SERIES),
+            batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE, _MOST_BATCHES),
+            answer_limit_s=_count(environment, ANSWER_SECONDS_VARIABLE, _API_LIMIT_S, _MOST_ANSWER_S),
         )
 
     def storage(self, url: str) -> Storage:
@@ -181,16 +180,13 @@ def _check_root(alias: object, url: object, environment: Mapping[str, str]) -> N
         raise RequestError(ROOTS_VARIABLE, f"{alias}: {error}") from error
 
 
-def _count(environment: Mapping[str, str], variable: str, default: int) -> int:
+def _count(environment: Mapping[str, str], variable: str, default: int, most: int) -> int:
     """A variable's number.
 
     Raises:
-        RequestError: It is no whole number from 1 on.
+        RequestError: It is no whole number from 1 to `most`.
     """
-    text = environment.get(variable, str(default))
-    if not text.isdecimal() or int(text) < 1:
-        raise RequestError(variable, f"is a whole number from 1 on, not {text!r}")
-    return int(text)
+    return int(number_of(variable, environment.get(variable, str(default)), 1, most))
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:

@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.metrics import MetricUnit
 
 from dicom_series_preview.aws.environment import deployment
+from dicom_series_preview.aws.head import answered
 from dicom_series_preview.aws.logs import function_logger
 from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.http import HttpRequest
@@ -49,7 +50,7 @@ def handler_of(resource: str) -> Handler:
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
         logger.append_keys(request_id=getattr(context, "aws_request_id", None))
-        return answer(event, context)
+        return answered(lambda asked: answer(asked, context), event)
 
     if os.environ.get(_TRACING_VARIABLE, "").lower() == "true":
         from aws_lambda_powertools import Tracer  # noqa: PLC0415 - 200 ms that only a traced function pays for

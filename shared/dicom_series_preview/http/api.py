@@ -22,6 +22,7 @@ from dicom_series_preview.errors import (
     SeriesNameError,
     StorageError,
 )
+from dicom_series_preview.gate import open_gate
 from dicom_series_preview.http.openapi import openapi_document
 from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.values import HttpRequest, HttpResponse
@@ -30,6 +31,7 @@ from dicom_series_preview.names import LONE_SURROGATE, series_digest
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.series import warn_of_cache
 from dicom_series_preview.service import CACHEABLE_VERSION
+from dicom_series_preview.settings import text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -217,7 +219,9 @@ class PreviewApi:
         }
         if _matches(request.headers.get("if-none-match", ""), etag):
             return HttpResponse(304, headers)
-        body = _index_body(opened, wanted, alias, self.answer_limit_bytes)
+        gate = service.gate if wanted.startswith("json") else open_gate
+        with gate(text_bytes(opened.index.table.num_rows)):
+            body = _index_body(opened, wanted, alias, self.answer_limit_bytes)
         if len(body) > self.answer_limit_bytes:
             link = None
             if wanted == "parquet" and service.cache is not None:

@@ -173,6 +173,7 @@ def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str,
             "title": "dicom-series-preview",
             "version": __version__,
             "summary": "Look inside a DICOM series without downloading it.",
+            "description": "HEAD is answered as GET, without the body; any other method with 405.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {

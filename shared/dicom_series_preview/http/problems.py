@@ -52,6 +52,9 @@ _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
 )
 # What is no error of the product: what no route or door lets through, or a mistake in the code.
 NO_SUCH_RESOURCE = Problem(404, "no-such-resource", "There is no such resource")
+METHOD_NOT_ALLOWED = Problem(
+    405, "method-not-allowed", "This method is not answered here; Allow tells which are"
+)
 NO_SUCH_BATCH = Problem(404, "no-such-batch", "There is no such batch")
 BATCH_RUNNING = Problem(409, "batch-running", "The batch that is to be done again still runs")
 KEY_REUSED = Problem(422, "idempotency-key-reused", "The idempotency key was given with another request")
@@ -66,7 +69,7 @@ UNEXPECTED = Problem(500, "unexpected", "The request failed unexpectedly")
 OF_BATCHES = (NO_SUCH_BATCH, BATCH_RUNNING, KEY_REUSED, TOO_MANY_BATCHES, BATCHES_UNAVAILABLE)
 PROBLEMS = (
     *(problem for _, problem in _PROBLEMS),
-    *(NO_SUCH_RESOURCE, *OF_BATCHES, NO_SUCH_HOST, UNAUTHORIZED, BUSY, UNEXPECTED),
+    *(NO_SUCH_RESOURCE, METHOD_NOT_ALLOWED, *OF_BATCHES, NO_SUCH_HOST, UNAUTHORIZED, BUSY, UNEXPECTED),
 )
 PROBLEM_TYPE = "urn:dicom-series-preview:problem:"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
@@ -10,10 +11,15 @@ from urllib.parse import unquote
 from aws_lambda_powertools.event_handler import Response
 
 from dicom_series_preview.discreet import told
-from dicom_series_preview.http.problems import NO_SUCH_RESOURCE, UNEXPECTED, plain_response
+from dicom_series_preview.http.problems import (
+    METHOD_NOT_ALLOWED,
+    NO_SUCH_RESOURCE,
+    UNEXPECTED,
+    plain_response,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
 
@@ -23,7 +29,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 RESOURCES = ("mosaic", "image", "contrast-mosaic", "index")
-
+# Which routes there are beside `index`, as regular expressions.
+_OF_THE_API = ("/health", r"/openapi\.json")
 
 Prepare: TypeAlias = "Callable[[str], tuple[HttpRequest, Callable[[], HttpResponse]]]"
 Run: TypeAlias = "Callable[[HttpRequest, Callable[[], HttpResponse]], Awaitable[HttpResponse]]"
@@ -32,11 +39,11 @@ Run: TypeAlias = "Callable[[HttpRequest, Callable[[], HttpResponse]], Awaitable[
 def register(
     app: ApiGatewayResolver,
     api: PreviewApi,
-    resources: Iterable[str],
+    resources: Collection[str],
     read: Callable[[str], HttpRequest],
     run: Run | None = None,
 ) -> None:
-    """Add routes to a resolver.
+    """Add routes to a resolver: those of GET, for doors make one of HEAD.
 
     Args:
         app: The resolver.
@@ -45,7 +52,8 @@ def register(
         read: Makes the request value of a series from the resolver's current event.
         run: Of a resolver that is asynchronous, what has the answer to a request produced elsewhere.
     """
-    answer_mistakes(app)
+    paths = [f"/series/[^/]+/(?:{'|'.join(resources)})", *(_OF_THE_API if "index" in resources else ())]
+    answer_mistakes(app, dict.fromkeys(paths, "GET, HEAD"))
     for name in resources:
         _add_resource(app, name, partial(_prepared, api, name, read), run)
         if name == "index":
@@ -74,10 +82,19 @@ def _add_resource(
     app.get(f"/series/<series>/{name}")(answer_elsewhere)
 
 
-def answer_mistakes(app: ApiGatewayResolver) -> None:
-    """Let a resolver answer with a problem what no route answers, and what is a mistake in the code."""
+def answer_mistakes(app: ApiGatewayResolver, methods: Mapping[str, str]) -> None:
+    """Let a resolver answer with a problem what no route answers, and what is a mistake in the code.
+
+    Args:
+        app: The resolver.
+        methods: By a path, as a regular expression, the methods that are answered there, as `Allow` has them.
+    """
 
     def unknown(_error: Exception) -> Response[Any]:
+        event = app.current_event
+        for path, allowed in methods.items():
+            if re.fullmatch(path, event.path) and event.http_method not in allowed.split(", "):
+                return as_response(plain_response(METHOD_NOT_ALLOWED, Allow=allowed))
         return as_response(plain_response(NO_SUCH_RESOURCE))
 
     def broken(error: Exception) -> Response[Any]:

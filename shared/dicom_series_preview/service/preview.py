@@ -7,6 +7,7 @@ import logging
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import PIL
@@ -92,9 +93,11 @@ class PreviewService:
         cache: Where indices are kept, or None.
         limits: What is refused.
         progress: Called with headers read and headers to read.
-        single_flight: Of several that ask for an index that has to be built, let one build it.
+        single_flight: Of several that ask for an index that has to be built, let one build it; the others
+            wait up to 3 s for it.
         deadline: Of the one request that this is the service for; see `within`.
         gate: What making an index and a picture passes through, with the bytes that it may take.
+        wait: Pauses for some seconds, or until the event is set; True when it was set. Tests pass their own.
     """
 
     storage: Storage
@@ -104,6 +107,7 @@ class PreviewService:
     single_flight: bool = False
     deadline: Deadline | None = field(default=None, repr=False)
     gate: Passage = open_gate
+    wait: Callable[[Event, float], bool] = Event.wait
 
     def within(self, deadline: Deadline) -> PreviewService:
         """The service for one request, that came when the deadline began; it takes no longer than its limit.
@@ -252,7 +256,21 @@ class PreviewService:
             self.progress,
             single_flight=self.single_flight,
             gate=self.gate,
+            pause=self._pause,
         )
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait for so long, and whether there was time for it.
+
+        Raises:
+            AbandonedError: Nobody waits any more.
+        """
+        deadline = self.deadline or Deadline()
+        if seconds >= deadline.left_s:
+            return False
+        self.wait(deadline.abandoned, seconds)
+        deadline.check()
+        return True
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         picture, shape = request.picture, _shape(request)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from dicom_series_preview.storage.deadline import Deadline
 
 
+_MAX_DIGITS = 18
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """One object of a listing.
@@ -233,3 +236,8 @@ def total(usages: Sequence[Usage]) -> Usage:
         puts=sum(u.puts for u in usages),
         bytes=sum(u.bytes for u in usages),
     )
+
+
+def told_size(text: str) -> int | None:
+    """A size as a server writes it; None where it is no number, or more than anything can have."""
+    return int(text) if len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit() else None

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 _PROXIES = ("http", "https", "all", "no")
 
 
-def connection_pool(url: str, environment: Mapping[str, str], concurrency: int) -> urllib3.PoolManager:
+def connection_pool(
+    url: str, environment: Mapping[str, str], concurrency: int, ca_bundle: str | None = None
+) -> urllib3.PoolManager:
     """Connections for the host of `url`.
 
     Args:
         url: Tells scheme and host.
         environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
         concurrency: Connections kept open.
+        ca_bundle: A file of certificate authorities, or None for the usual ones.
     """
     named = {kind: _variable(environment, f"{kind}_proxy") for kind in _PROXIES}
     parts = urlsplit(url)
@@ -31,8 +34,8 @@ def connection_pool(url: str, environment: Mapping[str, str], concurrency: int) 
         if user.username is not None:
             credentials = f"{user.username}:{user.password or ''}"
             headers = urllib3.make_headers(proxy_basic_auth=credentials)
-        return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=concurrency)
-    return urllib3.PoolManager(maxsize=concurrency)
+        return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=concurrency, ca_certs=ca_bundle)
+    return urllib3.PoolManager(maxsize=concurrency, ca_certs=ca_bundle)
 
 
 def _goes_direct(host: str, no_proxy: str) -> bool:

@@ -87,6 +87,12 @@ class Failure:
         return None
 
 
+def error_code(answer: str) -> str:
+    """What S3 calls the error in an answer; empty where it does not."""
+    found = _CODE.search(answer)
+    return found[1] if found else ""
+
+
 def s3_error(url: str, status: int, code: str) -> StorageError:
     """Our error for a status of S3's, by its code.
 

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from dicom_series_preview.errors import ObjectChangedError, ObjectNotFoundError, StorageError
-from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
+from dicom_series_preview.storage.base import (
+    ByteRange,
+    Fetched,
+    Meter,
+    ObjectInfo,
+    Usage,
+    check_path,
+    told_size,
+)
 from dicom_series_preview.storage.connections import connection_pool
 from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.http_client import HttpClient, Request, refusal
@@ -26,7 +34,6 @@ from dicom_series_preview.storage.pages import (
     is_plain,
     parse_multistatus,
     parse_page,
-    told_size,
 )
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import TransientError

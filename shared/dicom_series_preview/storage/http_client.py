@@ -46,6 +46,8 @@ class Request:
         headers: Its headers.
         body: Its body.
         count: Called at each try.
+        shown: What errors call what is asked for; by default its URL.
+        is_s3: Its answers say more of what went wrong than their status: `consume` gets them all.
     """
 
     method: str
@@ -53,6 +55,13 @@ class Request:
     headers: Mapping[str, str]
     body: bytes | None
     count: Callable[[], None]
+    shown: str = ""
+    is_s3: bool = False
+
+    @property
+    def name(self) -> str:
+        """What errors call what is asked for."""
+        return self.shown or self.url
 
 
 class HttpClient:
@@ -96,7 +105,7 @@ class HttpClient:
             StorageError: It cannot be sent, or a redirect is not followed.
         """
         return self._retry.run(
-            request.url, deadline, lambda: self._attempt(request, deadline, consume), self._throttle
+            request.name, deadline, lambda: self._attempt(request, deadline, consume), self._throttle
         )
 
     def pieces(
@@ -122,7 +131,7 @@ class HttpClient:
         try:
             response, url = self._follow(request, deadline)
             try:
-                if response.status in _RETRIED:
+                if response.status in _RETRIED and not request.is_s3:
                     raise _trouble(response)
                 return consume(response, url)
             finally:
@@ -130,9 +139,9 @@ class HttpClient:
                 response.close()
                 response.release_conn()
         except exceptions.SSLError as error:
-            raise StorageError(request.url, f"no trusted TLS connection: {_first_line(error)}") from error
+            raise StorageError(request.name, f"no trusted TLS connection: {_first_line(error)}") from error
         except exceptions.LocationValueError as error:
-            raise StorageError(request.url, "not a URL that can be asked for") from error
+            raise StorageError(request.name, "not a URL that can be asked for") from error
         except exceptions.HTTPError as error:
             raise TransientError(_cause(error)) from error
 
@@ -153,13 +162,13 @@ class HttpClient:
                 retries=False,
                 timeout=urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s),
             )
-            if response.status not in _REDIRECTS:
+            if response.status not in _REDIRECTS or request.is_s3:
                 return response, url
             location = response.headers.get("Location", "")
             response.close()
             response.release_conn()
-            url = self._redirected(request.url, url, location)
-        raise StorageError(request.url, f"redirected more than {_MAX_REDIRECTS} times")
+            url = self._redirected(request.name, url, location)
+        raise StorageError(request.name, f"redirected more than {_MAX_REDIRECTS} times")
 
     def _redirected(self, asked: str, url: str, location: str) -> str:
         try:

@@ -111,12 +111,11 @@ class LocalStorage:
                 return []
             walk = self._walk(path, folder, {os.path.realpath(path)}, deadline)
             found = list(islice(walk, None if most is None else most + 1))
-        except _NOT_THERE as error:
-            self._check_root()
-            if not path.exists():
-                return []
-            raise _storage_error(path, error) from error
         except OSError as error:
+            if _cannot_be_there(error):
+                self._check_root()
+                if not os.path.exists(path):  # noqa: PTH110 - of too long a name, Path.exists raises
+                    return []
             raise _storage_error(path, error) from error
         return sorted(found, key=lambda info: info.path)
 
@@ -134,9 +133,9 @@ class LocalStorage:
         try:
             with os.scandir(path) as entries:
                 names = [below + _shown(entry.name) for entry in entries if _is_folder(entry)]
-        except _NOT_THERE:
-            return []
         except OSError as error:
+            if _cannot_be_there(error):
+                return []
             raise _storage_error(path, error) from error
         return sorted(name for name in names if name.startswith(prefix))
 
@@ -271,6 +270,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         if error.errno != errno.ELOOP:
             raise
         return False
+
+
+def _cannot_be_there(error: OSError) -> bool:
+    """Whether an error says that there is no such file, or that none can have such a name."""
+    return isinstance(error, _NOT_THERE) or error.errno == errno.ENAMETOOLONG
 
 
 def _shown(name: str) -> str:

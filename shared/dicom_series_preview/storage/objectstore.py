@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from copy import copy
 from itertools import count
-from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import MemoryStore
 
-from dicom_series_preview.errors import LimitError, ObjectChangedError, StorageError, StorageUnavailableError
+from dicom_series_preview.errors import LimitError, ObjectChangedError, StorageError
 from dicom_series_preview.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
 from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.failures import OBSTORE_ERRORS, Failure, storage_error
@@ -22,10 +20,10 @@ from dicom_series_preview.storage.retry import RetryPolicy, TransientError
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Self
 
-    from obstore import GetOptions, ListStream, ObjectMeta
+    from obstore import GetOptions, ObjectMeta
     from obstore.store import ObjectStore
 
 _T = TypeVar("_T")
@@ -64,8 +62,6 @@ class ObjectStoreStorage:
         self._throttle = throttle
         self._pool = FetchPool(throttle, url)
         self._deadline = Deadline()
-        # Listings cannot be stopped: the program ends with this one.
-        self._is_plain = False
 
     def within(self, deadline: Deadline) -> Self:
         """`Storage.within`."""
@@ -138,60 +134,6 @@ class ObjectStoreStorage:
         return self._pool.run(
             lambda part: self._retry.run(url, part, attempt, self._throttle), self._deadline
         )
-
-    def _list(self, folder: str, most: int | None, meter: Meter, deadline: Deadline) -> list[ObjectInfo]:
-        """The objects below a folder, sorted. Errors that another try does not change are obstore's."""
-        below = self._key(folder) if folder else self._prefix
-        url = self._object_url(folder) if folder else self._url
-        found: dict[str, ObjectInfo] = {}
-        before = -1
-        while before < len(found):
-            before = len(found)
-            try:
-                self._retry.run(
-                    url,
-                    deadline,
-                    lambda: self._list_on(below, found, most, meter, deadline),
-                    self._throttle,
-                )
-                break
-            except StorageUnavailableError:
-                # The tries are those of one page: of thousands, more than a few may fail once.
-                if before == len(found):
-                    raise
-        return sorted(without_markers(list(found.values())), key=lambda info: info.path)
-
-    def _list_on(
-        self, below: str, found: dict[str, ObjectInfo], most: int | None, meter: Meter, deadline: Deadline
-    ) -> None:
-        """Add the objects below a key to `found`, from the one after its last on."""
-        cut = len(self._prefix) + 1 if self._prefix else 0
-        start = f"{below}/" if below else ""
-        last = next(reversed(found), None)
-        offset = None if last is None else self._key(last)
-        pages = 0
-        stream = obstore.list(self._store, prefix=below or None, offset=offset, chunk_size=PAGE_OBJECTS)
-        try:
-            listed = (
-                # Without the marker of the listed folder itself: obstore has cut off its trailing slash.
-                [
-                    ObjectInfo(
-                        inside(self._url, meta["path"], start)[cut:], meta["size"], meta["e_tag"] or ""
-                    )
-                    for meta in page
-                    if meta["path"] != below
-                ]
-                for page in (stream if self._is_plain else until(deadline, stream))
-            )
-            for page in enough(listed, most, found.values()):
-                pages += 1
-                deadline.heard()
-                add_page(self._url, found, page, most)
-        except GenericError as error:
-            pages += 1
-            raise Failure.of(error).passing() or error from error
-        finally:
-            meter.count(lists=max(1, pages))
 
     def _read(self, wanted: ByteRange, deadline: Deadline) -> Fetched:
         key, url = self._key(wanted.path), self._object_url(wanted.path)
@@ -318,10 +260,20 @@ class MemoryStorage(ObjectStoreStorage):
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`."""
-        try:
-            return self._pool.run(lambda part: self._list(folder, most, self._meter, part), self._deadline)
-        except OBSTORE_ERRORS as error:
-            raise storage_error(self._url, error) from error
+        self._meter.count(lists=1)
+        start = f"{self._key(folder)}/" if folder else ""
+        listed = obstore.list(self._store, prefix=folder or None, chunk_size=PAGE_OBJECTS)
+        found: dict[str, ObjectInfo] = {}
+        pages = (
+            [
+                ObjectInfo(inside(self._url, meta["path"], start), meta["size"], meta["e_tag"] or "")
+                for meta in page
+            ]
+            for page in listed
+        )
+        for page in enough(pages, most):
+            add_page(self._url, found, page, most)
+        return sorted(without_markers(list(found.values())), key=lambda info: info.path)
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:
         """Nothing: it is listed in no time."""
@@ -333,35 +285,6 @@ class MemoryStorage(ObjectStoreStorage):
             "common_prefixes"
         ]
         return sorted(folder for folder in folders if folder.startswith(prefix))
-
-
-def until(deadline: Deadline, stream: ListStream[Sequence[ObjectMeta]]) -> Iterator[Sequence[ObjectMeta]]:
-    """The pages of obstore's listing while they are waited for.
-
-    obstore asks for page after page until there is an object in one, and a server may have pages without end:
-    asyncio stops it.
-
-    Raises:
-        TransientError: It is over.
-    """
-    import asyncio  # noqa: PLC0415 - 35 ms that a listing which is begun ahead does without
-
-    async def next_page() -> Sequence[ObjectMeta] | None:
-        loop, asking = asyncio.get_running_loop(), asyncio.ensure_future(anext(aiter(stream), None))
-
-        def stop() -> None:
-            with suppress(RuntimeError):  # the page has come, and the loop is closed
-                loop.call_soon_threadsafe(asking.cancel)
-
-        part = deadline.part(stop)
-        try:
-            return await asyncio.wait_for(asking, min(part.left_s, TIMEOUT_MAX))
-        except (TimeoutError, asyncio.CancelledError):
-            raise TransientError("the listing has no end in time") from None
-
-    with asyncio.Runner() as runner:
-        while (page := runner.run(next_page())) is not None:
-            yield page
 
 
 def inside(url: str, key: str, start: str) -> str:
@@ -398,9 +321,7 @@ def add_page(url: str, found: dict[str, ObjectInfo], page: list[ObjectInfo], mos
         )
 
 
-def enough(
-    pages: Iterable[list[ObjectInfo]], most: int | None, found: Iterable[ObjectInfo] = ()
-) -> Iterator[list[ObjectInfo]]:
+def enough(pages: Iterable[list[ObjectInfo]], most: int | None) -> Iterator[list[ObjectInfo]]:
     """The pages of a listing, no further than to where there are more than `most` objects.
 
     Empty ones do not count, which may only say that there is a folder.
@@ -408,9 +329,8 @@ def enough(
     Args:
         pages: The pages.
         most: How many objects are enough, or None.
-        found: What earlier pages had.
     """
-    left = math.inf if most is None else most - sum(info.size != 0 for info in found)
+    left = math.inf if most is None else most
     for page in pages:
         yield page
         left -= sum(info.size != 0 for info in page)

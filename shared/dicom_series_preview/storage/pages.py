@@ -13,6 +13,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from dicom_series_preview.errors import StorageError
+from dicom_series_preview.storage.base import told_size
 from dicom_series_preview.storage.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ PAGE_VERSION = "page "
 """Begins a version that a directory page gave: date and size as shown, comparable with no header."""
 
 _DAV = "{DAV:}"
-_MAX_DIGITS = 18
 # Between two pieces, or so many entries, the time is looked at.
 _PIECE, _ENTRIES = 2**16, 256
 # The longest tag, and the longest script or style sheet, that is waited for to end. Both parsers go back to
@@ -144,11 +144,6 @@ def quoted_etag(etag: str) -> str:
 def is_plain(text: str) -> bool:
     """Whether a server's text can be sent back in a header: printable ASCII."""
     return text.isascii() and text.isprintable()
-
-
-def told_size(text: str) -> int | None:
-    """A size as a server writes it; None where it is no number, or more than anything can have."""
-    return int(text) if len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit() else None
 
 
 def _dav_entry(path: str, response: Element) -> Entry:

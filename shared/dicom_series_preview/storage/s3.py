@@ -1,26 +1,23 @@
-"""S3: whose credentials, which region, and what obstore's listing cannot do."""
+"""S3: whose credentials, which region, and listings by page."""
 
 from __future__ import annotations
 
 import configparser
 import logging
-import math
 import re
-from contextlib import closing
-from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 import obstore
-from obstore.exceptions import BaseError, InvalidPathError
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from dicom_series_preview.errors import LimitError, StorageError
-from dicom_series_preview.storage.base import Meter, ObjectInfo
-from dicom_series_preview.storage.failures import OBSTORE_ERRORS, Failure, s3_error, storage_error
+from dicom_series_preview.errors import CredentialsError, StorageError
+from dicom_series_preview.storage.base import Meter, ObjectInfo, check_path
 from dicom_series_preview.storage.objectstore import (
     ObjectStoreStorage,
     add_page,
@@ -28,21 +25,20 @@ from dicom_series_preview.storage.objectstore import (
     inside,
     without_markers,
 )
-from dicom_series_preview.storage.retry import TransientError
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
     from boto3 import Session
-    from botocore.client import BaseClient
     from obstore.store import ClientConfig, S3Config
 
     from dicom_series_preview.settings import Settings
     from dicom_series_preview.storage.credentials import SessionCredentials
     from dicom_series_preview.storage.deadline import Deadline
     from dicom_series_preview.storage.retry import RetryPolicy
+    from dicom_series_preview.storage.s3_pages import Keys, Lister
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +61,6 @@ _ROLE_VARIABLES = {
 }
 # A whole object may be large and a line slow: what stalls is cut off, what still moves is not.
 _TRANSFER_FACTOR = 10
-# Of folders, ten million; a server whose listing has no end is left there.
-_MAX_PAGES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +75,7 @@ class S3Access:
         ca_bundle: A file of certificate authorities, or None for the usual ones.
         credentials: obstore's options for keys or for a role it fetches itself.
         session: Where boto3 finds the credentials: a profile, a container's or an instance's role.
+        environment: What names a proxy.
     """
 
     bucket: str
@@ -90,6 +85,7 @@ class S3Access:
     ca_bundle: str | None = None
     credentials: S3Config | None = field(default=None, repr=False)
     session: SessionCredentials | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 def resolve_access(
@@ -132,6 +128,7 @@ def resolve_access(
         ca_bundle=environment.get("AWS_CA_BUNDLE") or None,
         credentials=credentials,
         session=session,
+        environment=environment,
     )
 
 
@@ -181,6 +178,7 @@ class S3Storage(ObjectStoreStorage):
         # When a page has failed for good, or has no end.
         self._patience_s = settings.retry_timeout_s + settings.request_timeout_s
         self._ahead: dict[str, tuple[Future[list[ObjectInfo]], Meter]] = {}
+        self._lister = cache(partial(_lister, access, settings, retry, self._throttle))
 
     @property
     def identity(self) -> str:
@@ -208,38 +206,39 @@ class S3Storage(ObjectStoreStorage):
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:
         """`Storage.list_ahead`."""
-        meter, same = Meter(), copy(self)
-        same._is_plain = math.isinf(self._deadline.limit_s)  # noqa: SLF001 - its own kind
-        listing = self._pool.begin(lambda part: same._listed(folder, most, meter, part), self._deadline)  # noqa: SLF001
+        meter = Meter()
+        listing = self._pool.begin(lambda part: self._listed(folder, most, meter, part), self._deadline)
         self._ahead[folder] = listing, meter
 
     def _listed(self, folder: str, most: int | None, meter: Meter, deadline: Deadline) -> list[ObjectInfo]:
-        """The objects below a folder.
-
-        obstore gives up on a whole listing over one key that it cannot address (an empty part, a line break).
-        Such a bucket is listed with boto3, and the key fails when it is read.
-        """
+        """The objects below a folder, by pages."""
+        if folder:
+            check_path(self._url, folder)
+        start = f"{self._prefix}/" if self._prefix else ""
+        below = f"{start}{folder}/" if folder else start
         url = self._object_url(folder) if folder else self._url
-        try:
-            return self._list(folder, most, meter, deadline)
-        except InvalidPathError:
-            logger.debug("a folder holds keys that obstore cannot list")
-            return self._list_with_boto3(folder, url, most, meter, deadline)
-        except OBSTORE_ERRORS as error:
-            raise storage_error(url, error) from error
+        found: dict[str, ObjectInfo] = {}
+        listed = (
+            [
+                # A key with a slash at its end is a folder's marker, and that of this one is no object.
+                ObjectInfo(inside(url, key.name, below)[len(start) :].removesuffix("/"), key.size, key.etag)
+                for key in page.keys
+                if key.name != below
+            ]
+            for page in self._lister().pages(url, meter, {"prefix": below}, deadline)
+        )
+        for page in enough(listed, most):
+            add_page(url, found, page, most)
+        return sorted(without_markers(list(found.values())), key=lambda info: info.path)
 
     def list_folders(self, prefix: str) -> list[str]:
-        """`Storage.list_folders`, with boto3: obstore's prefixes end where a folder does."""
+        """`Storage.list_folders`."""
         start = f"{self._prefix}/" if self._prefix else ""
 
         def names(deadline: Deadline) -> list[str]:
-            query = {"Prefix": start + prefix, "Delimiter": "/"}
-            pages = self._pages(self._url, self._meter, query, deadline)
-            return [
-                inside(self._url, common["Prefix"], start + prefix)
-                for page in pages
-                for common in page.get("CommonPrefixes", [])
-            ]
+            query = {"prefix": start + prefix, "delimiter": "/"}
+            pages = self._lister().pages(self._url, self._meter, query, deadline)
+            return [inside(self._url, common, start + prefix) for page in pages for common in page.folders]
 
         return sorted(name[len(start) : -1] for name in self._pool.run(names, self._deadline))
 
@@ -249,87 +248,6 @@ class S3Storage(ObjectStoreStorage):
             return None
         store = cast("S3Store", self._store)
         return str(obstore.sign(store, "GET", self._key(path), timedelta(seconds=expires_s)))
-
-    def _list_with_boto3(
-        self, folder: str, url: str, most: int | None, meter: Meter, deadline: Deadline
-    ) -> list[ObjectInfo]:
-        start = f"{self._prefix}/" if self._prefix else ""
-        below = f"{start}{folder}/" if folder else start
-        found: dict[str, ObjectInfo] = {}
-        listed = (
-            [
-                ObjectInfo(inside(url, entry["Key"], below)[len(start) :], entry["Size"], entry["ETag"])
-                for entry in page.get("Contents", [])
-                if not (entry["Key"].endswith("/") and entry["Size"] == 0)
-            ]
-            for page in self._pages(url, meter, {"Prefix": below}, deadline)
-        )
-        for page in enough(listed, most):
-            add_page(url, found, page, most)
-        return sorted(without_markers(list(found.values())), key=lambda info: info.path)
-
-    def _pages(
-        self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline
-    ) -> Iterator[dict[str, Any]]:
-        """The pages of one listing, by boto3; each is tried again as anything else is.
-
-        Args:
-            url: What is listed, for errors.
-            meter: Counts the requests.
-            query: ListObjectsV2's.
-            deadline: Until when the pages are waited for.
-
-        Raises:
-            StorageError: A page cannot be had, or a page comes again.
-            LimitError: There are too many pages.
-        """
-        with closing(_client(url, self._access, self._settings)) as client:
-            before: dict[str, Any] = {}
-            token: dict[str, str] = {}
-            for _ in range(_MAX_PAGES):
-                asked = partial(_page, client, meter, {"Bucket": self._access.bucket, **query, **token}, url)
-                page = self._retry.run(url, deadline, asked, self._throttle)
-                deadline.heard()
-                found = {name: page.get(name) for name in ("Contents", "CommonPrefixes")}
-                if token and found == before:
-                    raise StorageError(url, "the server repeats a page of its listing; it cannot be listed")
-                yield page
-                if not page.get("IsTruncated"):
-                    return
-                following = page.get("NextContinuationToken")
-                if not following:
-                    raise StorageError(url, "the server does not tell the listing's next page")
-                before, token = found, {"ContinuationToken": following}
-        raise LimitError("series", f"its listing has more than {_MAX_PAGES} pages")
-
-
-def _page(
-    client: Any,  # noqa: ANN401 - boto3 makes its methods when it runs
-    meter: Meter,
-    query: Mapping[str, Any],
-    url: str,
-) -> dict[str, Any]:
-    """One page of a listing; boto3's errors are made ours."""
-    # boto3 takes 160 ms to import, and most previews never come here.
-    from botocore.exceptions import (  # noqa: PLC0415
-        BotoCoreError,
-        ClientError,
-        ConnectionError,  # noqa: A004
-        HTTPClientError,
-    )
-
-    meter.count(lists=1)
-    try:
-        page: dict[str, Any] = client.list_objects_v2(**query)
-    except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        code = error.response["Error"].get("Code", "")
-        raise Failure(status, code).passing() or s3_error(url, status, code) from error
-    except (ConnectionError, HTTPClientError) as error:
-        raise TransientError(_sentence(error)) from error
-    except BotoCoreError as error:
-        raise StorageError(url, _sentence(error)) from error
-    return page
 
 
 def _sentence(error: Exception) -> str:
@@ -425,41 +343,52 @@ def _on_ec2(environment: Mapping[str, str], dmi_vendor: Path) -> bool:
         return False
 
 
-def _client(url: str, access: S3Access, settings: Settings) -> BaseClient:
-    import boto3  # noqa: PLC0415  boto3 takes 160 ms to import, and most previews never list folders
-    from botocore import UNSIGNED  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+def _lister(access: S3Access, settings: Settings, retry: RetryPolicy, throttle: Throttle) -> Lister:
+    """What lists a bucket."""
+    # urllib3 takes 35 ms to import, and a picture of a public bucket needs no listing.
+    from dicom_series_preview.storage.connections import connection_pool  # noqa: PLC0415
+    from dicom_series_preview.storage.http_client import HttpClient  # noqa: PLC0415
+    from dicom_series_preview.storage.s3_pages import Lister  # noqa: PLC0415
 
-    config = Config(
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        connect_timeout=min(settings.request_timeout_s, 10),
-        read_timeout=settings.request_timeout_s,
-        s3={"addressing_style": "path"} if access.endpoint else {},
-    )
+    address = (access.endpoint or f"https://s3.{access.region}.amazonaws.com").rstrip("/")
+    pool = connection_pool(address, access.environment, throttle.most, access.ca_bundle)
+    client = HttpClient(pool, retry, throttle, settings.request_timeout_s, allow_cross_host_redirects=False)
+    return Lister(client, f"{address}/{quote(access.bucket)}", access.region, _signing(access))
+
+
+def _signing(access: S3Access) -> Callable[[], Keys | None]:
+    """What signs a listing, asked for each time."""
+    from dicom_series_preview.storage.s3_pages import Keys  # noqa: PLC0415 - see above
+
+    given: Mapping[str, Any] = access.credentials or {}
     if access.anonymous:
-        config = config.merge(Config(signature_version=UNSIGNED))
-    keys: Mapping[str, Any] = access.credentials or {}
-    token = keys.get("session_token")
-    if access.session:
+        return lambda: None
+    if "access_key_id" in given:
+        keys = Keys(given["access_key_id"], given["secret_access_key"], given.get("session_token", ""))
+        return lambda: keys
+    session = access.session or _role_session()
+
+    def now() -> Keys:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - it is imported now
+
         try:
-            keys = access.session()
+            found = session()
         except BotoCoreError as error:
-            raise StorageError(url, _sentence(error)) from error
-        token = keys["token"]
-    session = boto3.Session(
-        aws_access_key_id=keys.get("access_key_id"),
-        aws_secret_access_key=keys.get("secret_access_key"),
-        aws_session_token=token,
-    )
-    client: BaseClient = session.client(
-        "s3",
-        region_name=access.region,
-        endpoint_url=access.endpoint,
-        verify=access.ca_bundle,
-        config=config,
-    )
-    return client
+            raise CredentialsError(
+                f"s3://{access.bucket}", f"the AWS credentials cannot be had: {_sentence(error)}"
+            ) from error
+        return Keys(found["access_key_id"], found["secret_access_key"], found.get("token") or "")
+
+    return now
+
+
+def _role_session() -> SessionCredentials:
+    """The credentials of a role that obstore fetches itself for all but listings."""
+    import boto3  # noqa: PLC0415 - 160 ms that only such a role pays for
+
+    from dicom_series_preview.storage.credentials import SessionCredentials  # noqa: PLC0415
+
+    return SessionCredentials(boto3.Session(), boto3.Session)
 
 
 def _store(url: str, access: S3Access, settings: Settings) -> S3Store:

@@ -49,12 +49,13 @@ def test_limits_of_batches() -> None:
         ({"PREVIEW_ROOTS": "x", "PREVIEW_DATA": "s3://data"}, "PREVIEW_ROOTS"),
         ({"PREVIEW_ROOTS": "[]", "PREVIEW_DATA": "s3://data"}, "PREVIEW_ROOTS"),
         ({"PREVIEW_ROOTS": '{"more": "s3://x"}', "PREVIEW_DATA": "s3://data"}, "PREVIEW_ROOTS"),
-        ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "0"}, "PREVIEW_ROOTS"),
-        ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", "PREVIEW_SERIES_DEPTH": "x"}, "PREVIEW_ROOTS"),
         *(
             ({"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data", variable: text}, variable)
-            for variable in ("PREVIEW_BATCH_SERIES", "PREVIEW_BATCHES_AT_ONCE")
-            for text in ("", "0", "-1", "x", "1.5")
+            for variable in (
+                *("PREVIEW_BATCH_SERIES", "PREVIEW_BATCHES_AT_ONCE"),
+                *("PREVIEW_SERIES_DEPTH", "PREVIEW_ANSWER_SECONDS"),
+            )
+            for text in ("", "0", "-1", "x", "1.5", "nan", "inf", "1" + 27 * "0", 5000 * "9")
         ),
     ],
 )

@@ -65,6 +65,7 @@ class Bench:
         limits: What is refused.
         answer_limit_bytes: The longest body.
         roots: More roots, by alias.
+        wait: What stands for a pause, in which no time goes by.
     """
 
     objects: dict[str, bytes] = field(default_factory=slices)
@@ -77,6 +78,7 @@ class Bench:
     limits: Limits = field(default_factory=Limits)
     answer_limit_bytes: int = 4_500_000
     roots: dict[str, Any] = field(default_factory=dict)
+    wait: Any = lambda _abandoned, _seconds: False
 
     def __post_init__(self) -> None:
         self.memory = MemoryStorage(self.objects, url=ROOT, immutable=self.immutable)
@@ -94,7 +96,8 @@ class Bench:
 
     def service(self, storage: Any, folder: str) -> PreviewService:
         """The service of a root."""
-        return PreviewService(storage, IndexCache(self.cache, folder), self.limits, single_flight=True)
+        cache = IndexCache(self.cache, folder)
+        return PreviewService(storage, cache, self.limits, single_flight=True, wait=self.wait)
 
     def get(self, resource: str, query: str | None = None, series: str = "S", **headers: str) -> HttpResponse:
         """Ask for a resource; keywords are header names with underscores."""

@@ -123,11 +123,20 @@ def test_other_paths_lead_nowhere(path: str) -> None:
     assert answer["headers"]["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("path", ["/health", "/openapi.json", "/series/S/index", "/series/S/mosaic"])
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_other_methods_lead_nowhere(path: str, method: str) -> None:
-    """There is nothing but GET, as API Gateway's routes say."""
-    assert resolve(Bench().api, path, method=method)["statusCode"] == 404
+@pytest.mark.parametrize("path", ["/health", "/openapi.json", "/series/S/index", "/series/a%2Fb/mosaic"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
+def test_other_methods_are_refused(path: str, method: str) -> None:
+    """Where there is a resource, a method that it does not answer is told which ones it does."""
+    answer = resolve(Bench().api, path, method=method)
+    assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, "GET, HEAD")
+    assert json.loads(answer["body"])["type"].endswith("method-not-allowed")
+
+
+def test_other_methods_of_what_is_not_there() -> None:
+    """Where there is no resource, every method leads nowhere."""
+    for path in ("/", "/series", "/series/S", "/series/S/nothing", "/series/a/b/index", "/healthy"):
+        assert resolve(Bench().api, path, method="POST")["statusCode"] == 404
+    assert resolve(Bench().api, "/health", method="POST", resources=["mosaic"])["statusCode"] == 404
 
 
 def test_a_function_has_its_own_resource_only() -> None:

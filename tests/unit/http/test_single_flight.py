@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,18 @@ import pytest
 from bench import RESOURCES, ROOT, Bench, one, problem, slices
 
 import doubles
-from dicom_series_preview.errors import IndexBusyError, ObjectChangedError, StorageUnavailableError
+from dicom_series_preview.errors import (
+    AbandonedError,
+    IndexBusyError,
+    ObjectChangedError,
+    StorageUnavailableError,
+)
 from dicom_series_preview.index import Index
 from dicom_series_preview.names import SeriesName
+from dicom_series_preview.requests import IndexRequest
 from dicom_series_preview.series import LEASE_S, IndexCache, SeriesOpener
 from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.storage import Deadline, MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -102,6 +109,97 @@ def test_of_two_cold_requests_one_builds(second: str) -> None:
     assert (built.status, built.headers["Preview-Index"]) == (200, "built")
     assert (bench.cache.puts.count(PATH), len(counting.ranges)) == (1, 4)
     assert bench.ok(second).headers["Preview-Index"] == "cache"
+
+
+@pytest.mark.parametrize("second", RESOURCES)
+def test_who_comes_second_waits_for_the_first(second: str) -> None:
+    """Where the index is there within 3 s, all who asked for it meanwhile are answered by it."""
+    blocked = Blocked(MemoryStorage(slices(), url=ROOT))
+    counting = doubles.CountingStorage(blocked)
+    pauses: list[float] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def wait(_abandoned: threading.Event, seconds: float) -> bool:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                blocked.go_on.set()
+                first.result(WAIT_S)
+            return False
+
+        bench = Bench(storage=counting, wait=wait)
+        first = pool.submit(bench.get, "index")
+        assert blocked.reading.wait(WAIT_S)
+        answer = bench.ok(second)
+    assert answer.headers["Preview-Index"] == "cache"
+    assert (len(pauses), bench.cache.puts.count(PATH)) == (3, 1)
+
+
+def test_nobody_waits_longer_than_3_s() -> None:
+    """An index that takes longer is left to be asked for again, after looking for it a few times only."""
+    pauses: list[float] = []
+
+    def wait(_abandoned: threading.Event, seconds: float) -> bool:
+        pauses.append(seconds)
+        return False
+
+    bench = Bench(wait=wait)
+    with IndexCache(bench.cache.inner).claim("S", ROOT, time.time()):
+        problem(bench.get("mosaic"), 503, "index-busy")
+    assert sum(pauses) == pytest.approx(3)
+    assert len(pauses) <= 10
+    assert (bench.storage.lists, bench.storage.ranges) == (1, [])
+
+
+def test_who_has_less_time_waits_less() -> None:
+    """A request does not wait beyond its deadline: it is told to come back, not that it takes too long."""
+    pauses: list[float] = []
+    clock = [0.0]
+
+    def wait(_abandoned: threading.Event, seconds: float) -> bool:
+        pauses.append(seconds)
+        clock[0] += seconds
+        return False
+
+    bench = Bench(wait=wait)
+    deadline = Deadline(1.0, clock=lambda: clock[0])
+    service = bench.service(bench.storage, "indices").within(deadline)
+    with (
+        IndexCache(bench.cache.inner).claim("S", ROOT, time.time()),
+        pytest.raises(IndexBusyError),
+    ):
+        service.index(IndexRequest(SeriesName("S")))
+    assert 0 < sum(pauses) < 1
+
+
+def test_nobody_is_waited_for_who_has_left() -> None:
+    """A client that leaves while another one builds ends its own waiting, at the first pause."""
+    deadline = Deadline()
+
+    def wait(_abandoned: threading.Event, _seconds: float) -> bool:
+        deadline.abandon()
+        return True
+
+    bench = Bench(wait=wait)
+    service = bench.service(bench.storage, "indices").within(deadline)
+    with (
+        IndexCache(bench.cache.inner).claim("S", ROOT, time.time()),
+        pytest.raises(AbandonedError),
+    ):
+        service.index(IndexRequest(SeriesName("S")))
+
+
+def test_an_index_whose_builder_failed_is_built_by_who_waited() -> None:
+    """When a claim is given back and no index is there, one of those who waited builds it."""
+    bench = Bench()
+    claim = IndexCache(bench.cache.inner).claim("S", ROOT, time.time())
+    claim.__enter__()
+
+    def wait(_abandoned: threading.Event, _seconds: float) -> bool:
+        claim.__exit__(None, None, None)
+        return False
+
+    bench.wait = wait
+    assert bench.ok("index").headers["Preview-Index"] == "built"
 
 
 def test_other_series_are_not_kept_waiting() -> None:

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import NoCredentialsError
 
 from dicom_series_preview.errors import (
     AccessDeniedError,
     CredentialsError,
+    LimitError,
     ObjectChangedError,
     ObjectNotFoundError,
     RequestError,
@@ -19,12 +27,24 @@ from dicom_series_preview.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.settings import DEFAULT_ROOT, Settings
-from dicom_series_preview.storage import ByteRange, RetryPolicy, Storage, open_storage
+from dicom_series_preview.storage import ByteRange, Deadline, RetryPolicy, Storage, open_storage
+from dicom_series_preview.storage.base import Meter
+from dicom_series_preview.storage.connections import connection_pool
+from dicom_series_preview.storage.http_client import HttpClient
 from dicom_series_preview.storage.s3 import S3Access, bucket_region, resolve_access
+from dicom_series_preview.storage.s3_pages import (
+    EMPTY_PAGES,
+    MAX_PAGE_BYTES,
+    POOR_PAGES,
+    Keys,
+    Lister,
+    signature,
+)
+from dicom_series_preview.storage.throttle import Throttle
 from servers import Answer, Asked, ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import servers
 
@@ -397,7 +417,7 @@ def listing(keys: Sequence[str], token: str = "") -> bytes:
 
 
 def test_a_broken_listing_goes_on(tmp_path: Path) -> None:
-    """A listing that breaks off is asked for again from its last key on, and every try is counted."""
+    """A page that breaks off is asked for again, and no other; every try is counted."""
     cut = Answer(200, {"Content-Length": "1000"}, b"<ListBucketResult>")
     first, second = [f"s/{number:04}" for number in range(1000)], ["s/1000", "s/1001"]
     answers = [Answer(503), Answer(200, {}, listing(first, "next")), cut, Answer(200, {}, listing(second))]
@@ -405,15 +425,128 @@ def test_a_broken_listing_goes_on(tmp_path: Path) -> None:
         storage = opened(server.url, tmp_path)
         assert [info.path for info in storage.list_objects("s")] == first + second
         paths = [asked.path for asked in server.asked]
-    assert "continuation-token=next" in paths[2]
-    assert "start-after=s%2F0999" in paths[3]
+    assert ["continuation-token=next" in path for path in paths] == [False, False, True, True]
     assert len(paths) == storage.usage.lists == 4
+
+
+def test_a_page_has_bounds(tmp_path: Path) -> None:
+    """A page longer than any of S3's is an error of the server's, of which no more is read."""
+    answers = [Answer(200, {}, b"<ListBucketResult>" + b" " * 4 * MAX_PAGE_BYTES)]
+    with ScriptedServer(answers) as server:
+        storage = opened(server.url, tmp_path)
+        tracemalloc.start()
+        try:
+            for listing in (storage.list_objects, storage.list_folders):
+                with pytest.raises(StorageError, match=f"more than {MAX_PAGE_BYTES} bytes"):
+                    listing("s")
+            assert tracemalloc.get_traced_memory()[1] < 4 * MAX_PAGE_BYTES
+        finally:
+            tracemalloc.stop()
+        assert len(server.asked) == 2
+
+
+def pages(*several: Sequence[str]) -> Callable[[Asked], Answer]:
+    """Pages of a listing, and then no more."""
+
+    def answer(asked: Asked) -> Answer:
+        found = re.search(r"continuation-token=t(\d+)", asked.path)
+        number = int(found[1]) if found else 0
+        token = f"t{number + 1}" if number + 1 < len(several) else ""
+        return Answer(200, {}, listing(several[number], token))
+
+    return answer
+
+
+def test_pages_may_have_little_on_them(tmp_path: Path) -> None:
+    """Where most is deleted, S3 gives pages with little or nothing on them; the listing is whole."""
+    nothing: list[str] = []
+    several = [["s/1"], *[nothing] * 15, ["s/2", "s/3"], *[nothing] * 15, ["s/4"]]
+    with ScriptedServer(pages(*several)) as server:
+        found = opened(server.url, tmp_path).list_objects("s")
+        assert [info.path for info in found] == ["s/1", "s/2", "s/3", "s/4"]
+        assert len(server.asked) == 33
+
+
+@pytest.mark.parametrize(
+    ("keys", "most"),
+    [(lambda _n: [], EMPTY_PAGES), (lambda n: [f"s/{n}"], POOR_PAGES), (lambda n: [f"s/{n}/"], POOR_PAGES)],
+    ids=["empty", "one key", "one marker"],
+)
+def test_a_listing_without_end(keys: Callable[[int], list[str]], most: int, tmp_path: Path) -> None:
+    """Pages with hardly anything on them that never end are an error of the server's, after few requests."""
+    numbers = itertools.count()
+
+    def answer(_asked: Asked) -> Answer:
+        number = next(numbers)
+        return Answer(200, {}, listing(keys(number), f"t{number}"))
+
+    with ScriptedServer(answer) as server:
+        storage = opened(server.url, tmp_path)
+        with pytest.raises(StorageError, match="has no end") as raised:
+            storage.list_objects("s")
+        assert type(raised.value) is StorageError
+        assert len(server.asked) == most
+
+
+def test_full_pages_without_end() -> None:
+    """Pages that are full have an end too, also where nobody says how many objects are enough."""
+    numbers = itertools.count()
+
+    def answer(_asked: Asked) -> Answer:
+        number = next(numbers)
+        return Answer(200, {}, listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
+
+    with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
+        client = HttpClient(pool, QUICK, Throttle(1), 5.0, allow_cross_host_redirects=False)
+        lister = Lister(client, f"{server.url}/bucket", "us-east-1", lambda: None, most_pages=7)
+        with pytest.raises(LimitError, match="more than 7 pages"):
+            list(lister.pages("s3://bucket", Meter(), {"prefix": ""}, Deadline()))
+        assert len(server.asked) == 7
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no XML",
+        b"<html></html>",
+        b"<ListBucketResult>",
+        b"<ListBucketResult><Contents><Key>s/1</Key></Contents></ListBucketResult>",
+        b"<ListBucketResult><Contents><Key>s/1</Key><Size>-5</Size></Contents></ListBucketResult>",
+        b"<ListBucketResult><Contents><Key>s/1</Key><Size>"
+        + b"9" * 30
+        + b"</Size></Contents></ListBucketResult>",
+        b"<ListBucketResult><Contents><Size>5</Size></Contents></ListBucketResult>",
+        b'<!DOCTYPE l [<!ENTITY a "aa">]><ListBucketResult><Name>&a;</Name></ListBucketResult>',
+    ],
+)
+def test_what_is_no_page(body: bytes, tmp_path: Path) -> None:
+    """An answer that is no page of a listing is an error of the server's, in one line, and asked for once."""
+    with ScriptedServer([Answer(200, {}, body)]) as server:
+        with pytest.raises(StorageError, match="the server's listing") as raised:
+            opened(server.url, tmp_path).list_objects("s")
+        assert "\n" not in str(raised.value)
+        assert "http:" not in str(raised.value)
+        assert len(server.asked) == 1
+
+
+def test_keys_may_hold_anything(tmp_path: Path) -> None:
+    """Keys come encoded where the server says so, for XML cannot hold all of them; else as they are."""
+    names = {"s/a b": "s/a+b", "s/a+b": "s/a%2Bb", "s/a\nb": "s/a%0Ab", "s/ä": "s/%C3%A4"}
+    body = listing(list(names.values())).replace(
+        b"<Contents>", b"<EncodingType>url</EncodingType><Contents>", 1
+    )
+    for answer, expected in ((body, sorted(names)), (listing(["s/a+b", "s/a%2Bb"]), ["s/a%2Bb", "s/a+b"])):
+        with ScriptedServer([Answer(200, {}, answer)]) as server:
+            assert [info.path for info in opened(server.url, tmp_path).list_objects("s")] == expected
+            assert "encoding-type=url" in server.asked[0].path
 
 
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
         (403, "AccessDenied", AccessDeniedError),
+        (301, "PermanentRedirect", StorageError),
         (400, "ExpiredToken", CredentialsError),
         (403, "RequestTimeTooSkewed", CredentialsError),
         (404, "NoSuchBucket", ObjectNotFoundError),
@@ -422,7 +555,7 @@ def test_a_broken_listing_goes_on(tmp_path: Path) -> None:
     ],
 )
 def test_refused_listings(status: int, code: str, kind: type[StorageError], tmp_path: Path) -> None:
-    """A refused listing has its own error, though obstore has but one for all."""
+    """A refused listing has its own error, in one line."""
     with ScriptedServer([Answer(status, {}, error(code))]) as server:
         storage = opened(server.url, tmp_path)
         for listing in (storage.list_objects, storage.list_folders):
@@ -459,7 +592,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 
 def test_profile_signs(moto: servers.Moto, tmp_path: Path) -> None:
-    """A profile's keys sign what obstore and boto3 ask for."""
+    """A profile's keys sign objects' requests and listings."""
     credentials = tmp_path / "credentials"
     credentials.write_text("[mine]\naws_access_key_id = testing\naws_secret_access_key = testing\n")
     client = moto.client("s3")
@@ -485,6 +618,36 @@ def test_requests_are_signed(tmp_path: Path) -> None:
         signed, unsigned = ({name.lower() for name in asked.headers} for asked in server.asked)
     assert "authorization" in signed
     assert "authorization" not in unsigned
+
+
+@pytest.mark.parametrize("token", ["", "a/token+of=sts"])
+@pytest.mark.parametrize("address", ["https://s3.eu-west-1.amazonaws.com", "http://127.0.0.1:9000/base"])
+def test_listings_are_signed_as_aws_signs(address: str, token: str) -> None:
+    """The signature of a listing is that of AWS's own library, whatever its prefix holds."""
+    keys = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", token)
+    query = "&".join(
+        f"{name}={quote(value, safe='~')}"
+        for name, value in (("encoding-type", "url"), ("prefix", "a b/ä+~*'(1)&=%/"), ("start-after", ""))
+    )
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    signed = signature(keys, "eu-west-1", f"{address}/bucket", query, now)
+    request = AWSRequest("GET", f"{address}/bucket?{query}", headers=signed)
+    del request.headers["authorization"]
+    request.context["timestamp"] = signed["x-amz-date"]
+    signer = S3SigV4Auth(Credentials(*vars_of(keys)), "s3", "eu-west-1")
+    expected = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    assert signed["authorization"].endswith(f"Signature={expected}")
+    assert signed.get("x-amz-security-token", "") == token
+
+
+def vars_of(keys: Keys) -> tuple[str, str, str | None]:
+    """Keys as botocore takes them."""
+    return keys.access_key_id, keys.secret_access_key, keys.token or None
+
+
+def test_keys_are_not_shown() -> None:
+    """Whoever prints what signs sees no secret."""
+    assert "secret" not in repr(Keys("known", "secret", "secret"))
 
 
 def test_missing_ca_bundle(tmp_path: Path) -> None:
@@ -529,7 +692,7 @@ def test_all_pages_of_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["elsewhere/x", "s2/x"])
 @pytest.mark.parametrize("beside", ["s/1", "s/a//b"])
 def test_keys_from_elsewhere(key: str, beside: str, tmp_path: Path) -> None:
-    """A listing with a key outside of what is listed is an error, also where boto3 has to list."""
+    """A listing with a key outside of what is listed is an error, whatever is beside it."""
     with (
         ScriptedServer([Answer(200, {}, listing([beside, key]))]) as server,
         pytest.raises(StorageError, match="elsewhere"),
