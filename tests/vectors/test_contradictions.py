@@ -6,7 +6,7 @@ What can be told is shown right; what cannot is refused by name, or shown with a
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
@@ -23,6 +23,9 @@ from dicom_series_preview.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 J2K, HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
@@ -449,3 +452,123 @@ def test_other_images_than_frames(declared, held):
     if held < declared:
         with pytest.raises(UndecodableError, match=f"it holds {held} images and declares {declared} frames"):
             image(series, position=1.0)
+
+
+# More bits than BitsStored
+
+
+def wide_codestream(family: str, samples: np.ndarray) -> bytes:
+    """A lossless codestream of 16 bits a sample."""
+    if family == "JPEG 2000":
+        made = openjpeg.utils.encode_array(samples, bits_stored=16, photometric_interpretation=2)
+    elif family == "HTJ2K":
+        made = imagecodecs.htj2k_encode(samples, reversible=True)
+    elif family == "JPEG-LS":
+        made = imagecodecs.jpegls_encode(samples)
+    else:
+        made = imagecodecs.ljpeg_encode(samples, bitspersample=16)
+    return bytes(made)
+
+
+WIDE = {"JPEG 2000": J2K, "HTJ2K": HTJ2K, "JPEG-LS": JPEG_LS, "JPEG lossless": "1.2.840.10008.1.2.4.70"}
+BEYOND = (
+    "its codestream has 16 bits a sample, and BitsStored is 12: "
+    "its values are shown as the codestream has them"
+)
+
+
+def wide_image(family: str, values: tuple[int, ...], **elements: Any) -> Dataset:
+    """One image of blocks of these values in 16 bits, under a header that says 12."""
+    stored = np.kron(np.array([values], "u2"), np.ones((8 * BLOCK, BLOCK), "u2"))
+    codestream = wide_codestream(family, stored)
+    fragments = [[codestream + b"\0" * (len(codestream) % 2)]]
+    given = {"Rows": 8 * BLOCK, "BitsStored": 12, "HighBit": 11, **elements}
+    return flat((0,) * len(values), **given, PixelData=make_dicom.encapsulate(fragments))
+
+
+def wide_series(family: str, values: tuple[int, ...], **elements: Any) -> dict[str, bytes]:
+    """That image as a series."""
+    return objects(wide_image(family, values, **elements), transfer_syntax=WIDE[family])
+
+
+@proves(8, "Values beyond BitsStored in a codestream of more bits are shown, with a warning", "PS3.5 8.2")
+@pytest.mark.parametrize("family", WIDE)
+def test_a_codestream_of_more_bits_than_stored(family):
+    """5000 is 5000, and not 904."""
+    values = (0, 100, 4095, 4096, 5000, 40000, 65535)
+    series = wide_series(family, values, WindowWidth="65536", WindowCenter="32768")
+    expected = [[FORMULAS["LINEAR"](x, 32768, 65536) for x in values]] * 8
+    assert warned(series, BLOCK * len(values)) == (expected, BEYOND)
+
+
+@pytest.mark.parametrize("family", WIDE)
+def test_signed_values_in_a_codestream_of_more_bits(family):
+    """-3000 needs 13 bits, and stays negative."""
+    values = (-3000, -1, 0, 2047, 3000)
+    words = tuple(value % 65536 for value in values)
+    window = {"WindowWidth": "8193", "WindowCenter": "0.5"}
+    expected = [[FORMULAS["LINEAR"](x, 0.5, 8193) for x in values]] * 8
+    series = wide_series(family, words, PixelRepresentation=1, **window)
+    assert warned(series, BLOCK * len(values)) == (expected, BEYOND)
+
+
+@proves(8, "A codestream of more bits whose values do not need them is as the header says", "PS3.5 8.2")
+@pytest.mark.parametrize("family", WIDE)
+@pytest.mark.parametrize(
+    ("representation", "words", "values"),
+    [
+        (0, (0, 100, 2000, 4095), (0, 100, 2000, 4095)),
+        (1, (0, 100, 0x0FFF, 0x0800), (0, 100, -1, -2048)),  # masked by their encoder
+        (1, (0, 100, 0xFFFF, 0xF800), (0, 100, -1, -2048)),  # or with their sign repeated
+    ],
+)
+def test_a_codestream_of_more_bits_without_need(family, representation, words, values):
+    """Many encoders write 16 bits whatever BitsStored is."""
+    window = {"WindowWidth": "8193", "WindowCenter": "0.5"}
+    expected = [[FORMULAS["LINEAR"](x, 0.5, 8193) for x in values]] * 8
+    series = wide_series(family, words, PixelRepresentation=representation, **window)
+    assert warned(series, BLOCK * len(values)) == (expected, "")
+
+
+@proves(8, "Bits of a codestream beyond BitsStored in which overlays lie are no values", "PS3.5 8.1.2")
+@pytest.mark.parametrize("family", WIDE)
+def test_overlays_in_a_codestream_of_more_bits(family):
+    """The plane in bit 12 is masked away, asked for or not."""
+    window = {"WindowWidth": "4096", "WindowCenter": "2048"}
+    data = wide_image(family, (0, 100 | 1 << 12, 2000, 4095), **window)
+    inside = {"OverlayBitsAllocated": 16, "OverlayBitPosition": 12, "OverlayData": None}
+    make_dicom.overlay(data, np.zeros((8 * BLOCK, 4 * BLOCK), np.bool_), **inside)
+    series = objects(data, transfer_syntax=WIDE[family])
+    expected = [[FORMULAS["LINEAR"](x, 2048, 4096) for x in (0, 100, 2000, 4095)]] * 8
+    assert warned(series, BLOCK * 4) == (expected, "")
+
+
+@proves(
+    8, "Bits of native pixels beyond BitsStored that no overlay has are masked with a warning", "PS3.5 8.1.1"
+)
+def test_native_bits_beyond_stored():
+    """What they are nobody says."""
+    data = flat((5000, 100), BitsStored=12, HighBit=11, WindowWidth="4096", WindowCenter="2048")
+    warning = "its pixels have bits beyond BitsStored, which is 12: those bits are left out"
+    expected = [[FORMULAS["LINEAR"](x, 2048, 4096) for x in (5000 & 0xFFF, 100)]]
+    assert warned(objects(data), BLOCK * 2) == (expected, warning)
+
+
+@proves(
+    9, "Colour of more bits than BitsStored is scaled by the codestream's bits, with a warning", "PS3.5 8.2"
+)
+def test_colour_of_more_bits_than_stored():
+    """16 bits under a header of 8 are not all white."""
+    colour = (65535, 32768, 0)
+    stored = np.zeros((BLOCK, BLOCK, 3), "u2") + np.array(colour, "u2")
+    codestream = bytes(imagecodecs.jpegls_encode(stored))
+    data = flat(
+        (0,),
+        "u1",
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation="RGB",
+        PixelData=make_dicom.encapsulate([[codestream + b"\0" * (len(codestream) % 2)]]),
+    )
+    series = objects(data, transfer_syntax=JPEG_LS)
+    assert np.abs(colours(series, BLOCK) - np.array([255, 128, 0])).max() <= 2

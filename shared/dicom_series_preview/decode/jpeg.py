@@ -76,7 +76,13 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     else:
         samples = _decode_unended(codestream, len(header.component_ids))
     photometric = _photometric_interpretation(header, pixels)
-    return Words(samples, header.precision, lossless=header.lossless, photometric_interpretation=photometric)
+    return Words(
+        samples,
+        header.precision,
+        lossless=header.lossless,
+        photometric_interpretation=photometric,
+        is_described=True,
+    )
 
 
 def jpeg_reductions(pixels: PixelDescription) -> tuple[int, ...]:
@@ -106,7 +112,12 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
         return decode_jpeg(codestream, pixels)  # which says what is wrong
     photometric = _photometric_interpretation(header, pixels)
     return Words(
-        np.asarray(image), 8, lossless=False, photometric_interpretation=photometric, reduction=reduction
+        np.asarray(image),
+        8,
+        lossless=False,
+        photometric_interpretation=photometric,
+        is_described=True,
+        reduction=reduction,
     )
 
 

@@ -73,6 +73,7 @@ def decode_jpeg2000(data: bytes | memoryview, pixels: PixelDescription) -> Words
         header.precision,
         lossless=pixels.transfer_syntax_uid in _LOSSLESS,
         photometric_interpretation=_photometric_interpretation(header, pixels),
+        is_described=True,
     )
 
 
@@ -128,6 +129,7 @@ def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, 
         header.precision,
         lossless=False,
         photometric_interpretation=_photometric_interpretation(header, pixels),
+        is_described=True,
         reduction=reduction,
         offset=(1 - 1 / reduction) / 2,
     )

@@ -31,6 +31,7 @@ from dicom_series_preview.headers import (
     all_values,
     element_from_json,
     from_json,
+    is_overlay_bit_position,
     is_overlay_tag,
     overlay_planes,
     to_dataset,
@@ -281,7 +282,9 @@ class Index:
             rows: Rows of slices with an image, as `stacks` has them.
             overlays: Say which overlay planes their objects have.
         """
-        frames = self._with_overlays(self.frames(rows)) if overlays else self.frames(rows)
+        frames = self.frames(rows)
+        if overlays or self._may_hold_overlay_bits:
+            frames = self._with_overlays(frames, shown=overlays)
         return [self._put_together(item) for item in frames] if self._has_parts else frames
 
     def frames(self, rows: Sequence[int]) -> list[Slice]:
@@ -332,7 +335,14 @@ class Index:
         part_rows = range(item.row, item.row + count)
         return replace(item, pixels=pixels, part_rows=part_rows, background=background or 0)
 
-    def _with_overlays(self, slices: list[Slice]) -> list[Slice]:
+    @cached_property
+    def _may_hold_overlay_bits(self) -> bool:
+        """Whether an object may have an overlay plane among its pixels' unused bits."""
+        return any(is_overlay_bit_position(tag_of_field(column)) for column in self.table.schema) or any(
+            is_overlay_bit_position(tag) and element.first for tag, element in self.constants.items()
+        )
+
+    def _with_overlays(self, slices: list[Slice], *, shown: bool) -> list[Slice]:
         columns = [column.name for column in self.table.schema if is_overlay_tag(tag_of_field(column))]
         constants = {tag: element for tag, element in self.constants.items() if is_overlay_tag(tag)}
         if not columns and not constants:
@@ -349,10 +359,7 @@ class Index:
         part = self.table.select(columns).take(pa.array([row for row, _ in firsts.values()], pa.int64()))
         planes = dict(zip(firsts, map(overlay_planes, _elements(part, constants)), strict=True))
         return [
-            replace(item, overlays=planes[item.file_name], header_length=firsts[item.file_name][1])
-            if planes[item.file_name]
-            else item
-            for item in slices
+            _overlaid(item, planes[item.file_name], firsts[item.file_name][1], shown=shown) for item in slices
         ]
 
     def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
@@ -602,6 +609,15 @@ def _element(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: ANN401 - 
     if vr == "SQ" and cell is not None:
         return element_from_json(tag, {"vr": "SQ", "Value": json.loads(cell)})
     return element_of_cell(tag, vr, cell)
+
+
+def _overlaid(item: Slice, planes: tuple[OverlayPlane, ...], header_length: int, *, shown: bool) -> Slice:
+    """A slice that knows its object's overlay planes, or only which bits of its pixels are theirs."""
+    positions = {plane.bit_position for plane in planes}
+    bits = sum(1 << at for at in positions if at is not None and 0 <= at < item.pixels.bits_allocated)
+    if bits:
+        item = replace(item, pixels=replace(item.pixels, overlay_bits=bits))
+    return replace(item, overlays=planes, header_length=header_length) if planes and shown else item
 
 
 def _slice(row: int, cells: dict[str, Any]) -> Slice:
