@@ -166,7 +166,7 @@ def enhanced(groups: Sequence[Dataset], shared: Dataset | None = None, **element
             "RescaleIntercept": None,
             "SharedFunctionalGroupsSequence": [shared] if shared is not None else None,
             "PerFrameFunctionalGroupsSequence": list(groups),
-            "PixelData": bytes(i % 251 for i in range(48 * count)),
+            "PixelData": PIXELS * count,
             **elements,
         }
     )

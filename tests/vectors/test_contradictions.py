@@ -5,6 +5,7 @@ What can be told is shown right; what cannot is refused by name, or shown with a
 
 from __future__ import annotations
 
+from fractions import Fraction
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -572,3 +573,194 @@ def test_colour_of_more_bits_than_stored():
     )
     series = objects(data, transfer_syntax=JPEG_LS)
     assert np.abs(colours(series, BLOCK) - np.array([255, 128, 0])).max() <= 2
+
+
+# Elements that contradict each other
+
+BITS = "PS3.5 8.1.1; PS3.3 C.7.6.3"
+SIXTEEN_BITS = {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15}
+FULL = {"WindowWidth": "65536", "WindowCenter": "32768"}
+LEAST, MIDDLE, MOST = 0, 32768, 65535
+
+
+def leveled(values: tuple[int, ...]) -> list[list[int]]:
+    """Values of 16 bits under the window of all of them."""
+    return [[FORMULAS["LINEAR"](x, 32768, 65536) for x in values]]
+
+
+@proves(8, "Bits that contradict each other are read as far as they make sense, with a warning", BITS)
+@pytest.mark.parametrize(
+    ("elements", "mask", "warning"),
+    [
+        (
+            {"BitsStored": 20},
+            0xFFFF,
+            "BitsStored and BitsAllocated contradict each other: all bits that are allocated are read",
+        ),
+        (
+            {"BitsStored": 0},
+            0xFFFF,
+            "BitsStored and BitsAllocated contradict each other: all bits that are allocated are read",
+        ),
+        (
+            {"BitsStored": 12, "HighBit": 20},
+            0xFFF,
+            "HighBit contradicts BitsStored and BitsAllocated: BitsStored - 1 is used",
+        ),
+        (
+            {"BitsStored": 12, "HighBit": 5},
+            0xFFF,
+            "HighBit contradicts BitsStored and BitsAllocated: BitsStored - 1 is used",
+        ),
+        (
+            {"PixelRepresentation": 7},
+            0xFFFF,
+            "PixelRepresentation is neither 0 nor 1: the pixels are read as unsigned",
+        ),
+        ({"PixelRepresentation": None}, 0xFFFF, "it has no PixelRepresentation: the usual is taken for it"),
+        ({"BitsStored": None}, 0xFFFF, "it has no BitsStored: the usual is taken for it"),
+        ({"BitsAllocated": None}, 0xFFFF, "it has no BitsAllocated: the usual is taken for it"),
+        ({"HighBit": None}, 0xFFFF, "it has no HighBit: the usual is taken for it"),
+        (
+            {"HighBit": None, "PixelRepresentation": None},
+            0xFFFF,
+            "it has no HighBit and no PixelRepresentation: the usual is taken for it",
+        ),
+    ],
+)
+def test_bits_that_contradict_each_other(elements, mask, warning):
+    """Never without a word."""
+    values = tuple(value & mask for value in (LEAST, 100, 4000, MIDDLE, MOST))
+    data = flat(values, **{**SIXTEEN_BITS, **FULL, **elements})
+    assert warned(objects(data), data.Columns) == (leveled(values), warning)
+
+
+@proves(8, "A HighBit that is not BitsStored - 1 says where the bits lie, with a warning", BITS)
+def test_bits_at_the_top_of_their_words():
+    """12 bits of 16, four of them below: as ACR-NEMA allowed."""
+    values = (0, 100, 4095)
+    data = flat(
+        tuple(value << 4 for value in values),
+        BitsStored=12,
+        HighBit=15,
+        WindowWidth="4096",
+        WindowCenter="2048",
+    )
+    expected = [[FORMULAS["LINEAR"](x, 2048, 4096) for x in values]]
+    warning = "HighBit is not BitsStored - 1: the bits below it are read"
+    assert warned(objects(data), data.Columns) == (expected, warning)
+
+
+@proves(9, "Colour without PlanarConfiguration is shown by pixel, with a warning", "PS3.3 C.7.6.3.1.3")
+def test_colour_without_planar_configuration():
+    """As nearly all of it is."""
+    octets = bytes((250, 10, 20)) * BLOCK * BLOCK
+    data = flat((0,), "u1", SamplesPerPixel=3, PhotometricInterpretation="RGB", PixelData=octets)
+    series = objects(data)
+    assert np.abs(colours(series, BLOCK) - np.array((250, 10, 20))).max() <= 2
+    request = ImageRequest.from_strings("S", "a.jpg", {"position": ["0"]})
+    report = PreviewService(MemoryStorage(series), None, Limits()).image(request).report
+    assert report.warnings == ("it has no PlanarConfiguration: the usual is taken for it",)
+
+
+@proves(2, "A RescaleSlope of 0 is not used, with a warning", "PS3.3 C.11.1.1.2")
+def test_a_slope_of_zero():
+    """All pixels would be one; 1 is used, as dcmtk does."""
+    data = flat((0, 100, 255), RescaleSlope="0", RescaleIntercept="0", **WINDOW)
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], "RescaleSlope is 0: 1 is used")
+
+
+@proves(1, "A VOILUTFunction that is none is LINEAR, with a warning", "PS3.3 C.11.2.1.3")
+@pytest.mark.parametrize("function", ["FOO", "LIN", "LINEAR EXACT"])
+def test_an_unknown_function(function):
+    """Its defined terms are three."""
+    data = flat((0, 100, 400), WindowWidth="401", WindowCenter="200", VOILUTFunction=function)
+    expected = [[FORMULAS["LINEAR"](x, 200, 401) for x in (0, 100, 400)]]
+    warning = "VOILUTFunction is none that DICOM defines: LINEAR is used"
+    assert warned(objects(data), data.Columns) == (expected, warning)
+
+
+@pytest.mark.parametrize("function", ["SIGMOID", "sigmoid", "Linear_Exact"])
+def test_a_function_in_any_case(function):
+    """What is meant is certain."""
+    data = flat((0, 100, 400), WindowWidth="401", WindowCenter="200")
+    make_dicom.add(data, 0x00281056, "CS", function)
+    values = (Fraction(value) for value in (0, 100, 400))
+    expected = [[FORMULAS[function.upper()](x, Fraction(200), Fraction(401)) for x in values]]
+    assert warned(objects(data), data.Columns) == (expected, "")
+
+
+def lookup(**elements: Any) -> Dataset:
+    """An item of a lookup table's sequence."""
+    return make_dicom.dataset(**elements)
+
+
+NO_TABLE = {"LUTDescriptor": [200, 0, 16], "LUTExplanation": "X"}
+A_TABLE = {"LUTDescriptor": [2, 0, 8], "LUTData": np.array([255, 0], "<u2").tobytes()}
+
+
+@proves(
+    2,
+    "An item of a lookup table's sequence without a table is not used, with a warning",
+    "PS3.3 C.11.1, C.11.2",
+)
+@pytest.mark.parametrize("broken", [NO_TABLE, {}])
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_items_without_a_table(name, broken):
+    """Slope and intercept, and the window, are used in its place."""
+    data = flat((0, 50, 100), RescaleSlope="2", RescaleIntercept="5", **{name: [lookup(**broken)]}, **WINDOW)
+    warning = f"{name} has 1 item without a table: it is not used"
+    assert warned(objects(data), data.Columns) == ([[5, 105, 205]], warning)
+
+
+def test_one_table_of_two():
+    """The VOI LUT that is whole is used."""
+    data = flat((0, 1), VOILUTSequence=[lookup(**NO_TABLE), lookup(**A_TABLE)])
+    warning = "VOILUTSequence has 1 item without a table: it is not used"
+    assert warned(objects(data), data.Columns)[1].startswith(warning)
+    assert warned(objects(data), data.Columns)[0] == [[255, 0]]
+
+
+@proves(2, "A lookup table or a palette that is cut off is refused by name", "PS3.3 C.11.1.1, C.7.6.3.1.5")
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence", "palette"])
+def test_tables_that_are_cut_off(name):
+    """What its entries are nobody knows."""
+    cut = np.arange(3, dtype="<u2").tobytes()
+    if name == "palette":
+        elements = {
+            f"{colour}PaletteColorLookupTable{part}": value
+            for colour in ("Red", "Green", "Blue")
+            for part, value in (("Descriptor", [200, 0, 16]), ("Data", cut))
+        }
+        data = flat((0, 100), "u1", PhotometricInterpretation="PALETTE COLOR", **elements)
+    else:
+        data = flat((0, 100), **{name: [lookup(LUTDescriptor=[200, 0, 16], LUTData=cut)]})
+    assert "a lookup table is cut off: 200 entries expected, 6 bytes found" in refused(objects(data))
+
+
+@proves(
+    5, "PixelPaddingRangeLimit without PixelPaddingValue is no padding, with a warning", "PS3.3 C.7.5.1.1.2"
+)
+def test_a_limit_of_padding_without_a_value():
+    """There is no range of one end."""
+    data = flat((0, 100, 255), PixelPaddingRangeLimit=100, **WINDOW)
+    warning = "PixelPaddingRangeLimit without PixelPaddingValue: nothing is taken for padding"
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], warning)
+
+
+@proves(10, "Centers and widths unequal in number are told of", "PS3.3 C.11.2.1.2")
+@pytest.mark.parametrize(("widths", "centers"), [(["256"], ["128", "9"]), (["256", "1500"], ["128"])])
+def test_centers_and_widths_unequal_in_number(widths, centers):
+    """The first pair is whole."""
+    data = flat((0, 100, 255), WindowWidth=widths, WindowCenter=centers)
+    warning = "WindowCenter and WindowWidth are unequal in number: they are paired as far as they go"
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], warning)
+
+
+@proves(10, "A window of width 0 or less is told of", "PS3.3 C.11.2.1.2")
+@pytest.mark.parametrize("width", ["0", "-400"])
+def test_a_window_without_a_width(width):
+    """What is used in its place is named."""
+    data = flat((0, 100, 400), Modality="MR", WindowWidth=width, WindowCenter="40")
+    _, warning = warned(objects(data), data.Columns)
+    assert warning == "the file's window has no positive width; auto is used instead"

@@ -46,6 +46,7 @@ from dicom_series_preview.index.build import (
 from dicom_series_preview.index.labels import coloured_labels
 from dicom_series_preview.index.levels import names_an_aside
 from dicom_series_preview.index.records import Duplicate, Provenance, Record, Skipped
+from dicom_series_preview.index.remarks import contradictions
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
@@ -623,6 +624,7 @@ def _overlaid(item: Slice, planes: tuple[OverlayPlane, ...], header_length: int,
 def _slice(row: int, cells: dict[str, Any]) -> Slice:
     located = cells["FrameOffset"] is not None
     pixels = _pixels(cells)
+    contrast = _contrast(cells, pixels)
     return Slice(
         row=row,
         file_name=cells["FileName"],
@@ -635,11 +637,11 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         primary_position=cells["PrimaryPosition"],
         location=FrameLocation(cells["FrameOffset"], cells["FrameLength"]) if located else None,
         pixels=pixels,
-        contrast=_contrast(cells, pixels),
+        contrast=contrast,
         pixel_spacing_mm=_spacing(cells),
         pixel_aspect_ratio=_pair(cells["PixelAspectRatio"]),
         image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
-        remarks=tuple(cells["Remarks"] or ()),
+        remarks=(*(cells["Remarks"] or ()), *contradictions(cells, pixels, contrast)),
     )
 
 
@@ -680,7 +682,8 @@ _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
 def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
-    slope = 1.0 if cells["RescaleSlope"] is None else cells["RescaleSlope"]
+    # One of 0 would make all pixels the same: it is said, and not used, as others do.
+    slope = cells["RescaleSlope"] or 1.0
     intercept = 0.0 if cells["RescaleIntercept"] is None else cells["RescaleIntercept"]
     stored = _stored_range(pixels)
     explicit = pixels.transfer_syntax_uid != _IMPLICIT_VR
@@ -700,7 +703,7 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
             if center is not None and width is not None
         ),
         voi_luts=_tables(cells["VOILUTSequence"], voi_inputs),
-        voi_lut_function=(cells["VOILUTFunction"] or "").strip() or "LINEAR",
+        voi_lut_function=(cells["VOILUTFunction"] or "").strip().upper() or "LINEAR",
         # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
         pixel_padding_value=None
         if cells["LossyImageCompression"] == "01"
