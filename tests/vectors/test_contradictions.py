@@ -5,6 +5,7 @@ What can be told is shown right; what cannot is refused by name, or shown with a
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -764,3 +765,67 @@ def test_a_window_without_a_width(width):
     data = flat((0, 100, 400), Modality="MR", WindowWidth=width, WindowCenter="40")
     _, warning = warned(objects(data), data.Columns)
     assert warning == "the file's window has no positive width; auto is used instead"
+
+
+# Codestreams that end too early
+
+
+def tiled_jpeg_2000(samples: np.ndarray) -> bytes:
+    """A lossless codestream of 16 tiles."""
+    with BytesIO() as file:
+        Image.fromarray(samples).save(file, "JPEG2000", no_jp2=True, tile_size=(16, 16), irreversible=False)
+        return file.getvalue()
+
+
+def baseline_jpeg(samples: np.ndarray) -> bytes:
+    """A codestream of the best quality."""
+    return bytes(imagecodecs.jpeg8_encode(samples, level=100))
+
+
+ENDED = {
+    "JPEG 2000": (J2K, jpeg_2000),
+    "JPEG 2000 in tiles": (J2K, tiled_jpeg_2000),
+    "HTJ2K": (HTJ2K, lambda samples: bytes(imagecodecs.htj2k_encode(samples, reversible=True))),
+    "JPEG": (make_dicom.JPEG, baseline_jpeg),
+    "JPEG lossless": ("1.2.840.10008.1.2.4.70", lambda samples: bytes(imagecodecs.ljpeg_encode(samples))),
+}
+
+
+@proves(15, "A codestream without its end marker is shown with a warning that names the frame", "PS3.5 A.4")
+@pytest.mark.parametrize("frame", [1, 2])
+@pytest.mark.parametrize("filled", [b"", b"\0\0", bytes(40)])
+@pytest.mark.parametrize("family", ENDED)
+def test_a_codestream_without_its_end(family, filled, frame):
+    """All samples are there, and nothing says so; the other frame has no warning."""
+    syntax, encode = ENDED[family]
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    whole = bytes(encode(samples))
+    assert whole.endswith(b"\xff\xd9")
+    unended = whole[:-2] + filled
+    fragments = [unended, whole] if frame == 1 else [whole, unended]
+    series = encapsulated(fragments, syntax, frames=2)
+    for number in (1, 2):
+        levels, report = image(series, position=number - 1, image_width=64)
+        assert np.abs(levels.astype(int) - samples).max() <= 3
+        warning = f"0, frame {frame}: its codestream has no end marker: part of the picture may be missing"
+        assert report.warnings == ((warning,) if number == frame else ())
+
+
+@proves(
+    15, "A codestream whose end is missing is shown in part with a warning, or refused by name", "PS3.5 A.4"
+)
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("family", ENDED)
+def test_a_codestream_that_is_cut_off(family, filled, share):
+    """Filled up with zeros, as an interrupted copy leaves it, or not."""
+    syntax, encode = ENDED[family]
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    whole = bytes(encode(samples))
+    kept = int(len(whole) * share)
+    series = encapsulated([whole[:kept] + bytes(len(whole) - kept if filled else 0)], syntax)
+    try:
+        told = "; ".join(image(series, image_width=64)[1].warnings)
+    except UndecodableError as error:
+        told = str(error)
+    assert re.search("its codestream has no end marker|is cut off|is broken", told)

@@ -72,6 +72,7 @@ def decode_frame(
         words.reduction,
         words.offset,
         lossless=words.lossless,
+        is_ended=words.is_ended,
         bits=words.precision if remark and words.is_described else 0,
         remarks=(remark,) if remark else (),
     )

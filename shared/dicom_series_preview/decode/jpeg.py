@@ -71,10 +71,8 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     header = read_jpeg_header(codestream)
     check_dimensions(header, pixels)
     _check_scans(codestream, header)
-    if codestream.find(b"\xff\xd9", header.scan_offset) >= 0:
-        samples = _decode(codestream, len(header.component_ids))
-    else:
-        samples = _decode_unended(codestream, len(header.component_ids))
+    is_ended = codestream.find(b"\xff\xd9", header.scan_offset) >= 0
+    samples = (_decode if is_ended else _decode_unended)(codestream, len(header.component_ids))
     photometric = _photometric_interpretation(header, pixels)
     return Words(
         samples,
@@ -82,6 +80,7 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
         lossless=header.lossless,
         photometric_interpretation=photometric,
         is_described=True,
+        is_ended=is_ended,
     )
 
 

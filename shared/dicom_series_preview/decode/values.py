@@ -27,6 +27,7 @@ class Decoded:
         offset: Where the frame's left and upper edge lie among the samples, in samples; 0 where the first
             sample stands for the frame's first `reduction` x `reduction` pixels.
         lossless: The samples are those that were compressed, so that one value among them may mean padding.
+        is_ended: The codestream has its end marker; part of the picture may be missing where it has not.
         bits: Bits of a sample in the codestream, where values need more of them than BitsStored; else 0.
         remarks: What a viewer should know of the samples.
     """
@@ -36,6 +37,7 @@ class Decoded:
     reduction: int = 1
     offset: float = 0.0
     lossless: bool = True
+    is_ended: bool = True
     bits: int = 0
     remarks: tuple[str, ...] = ()
 
@@ -50,6 +52,7 @@ class Words:
         lossless: Bits are as they were encoded, so that those above HighBit may be overlays.
         photometric_interpretation: What the samples are.
         is_described: The precision is the codestream's own word (PS3.5 8.2), which may contradict the header.
+        is_ended: See `Decoded`.
         reduction: See `Decoded`.
         offset: See `Decoded`.
     """
@@ -59,6 +62,7 @@ class Words:
     lossless: bool
     photometric_interpretation: str
     is_described: bool = False
+    is_ended: bool = True
     reduction: int = 1
     offset: float = 0.0
 

@@ -139,6 +139,12 @@ class Slice:
     background: int = 0
 
     @property
+    def name(self) -> str:
+        """What a message calls it: its object, and its frame where that has several."""
+        number = f", frame {self.frame_number}" if self.pixels.number_of_frames > 1 else ""
+        return f"{self.file_name}{number}"
+
+    @property
     def pixel_shape(self) -> tuple[float, float]:
         """Height and width of a pixel, in mm or only relative to each other; (1, 1) where nothing tells."""
         return self.pixel_spacing_mm or self.pixel_aspect_ratio or (1.0, 1.0)

@@ -218,7 +218,8 @@ class _Canvas:
             if error is not None:
                 self._errors[number] = error
             return
-        self._remarks.update(dict.fromkeys((*remarks, *decoded.remarks)))
+        frame = self._parts[number].frame
+        self._remarks.update(dict.fromkeys((*remarks, *decoded.remarks, *unended(frame, decoded))))
         try:
             self._paste(number, decoded)
         except DecodeError as reason:
@@ -297,6 +298,13 @@ class _Canvas:
         reason = reason_of(error) if error is not None else ""
         missing_tiles = int(np.count_nonzero(of_tiles))
         return Gaps(absent, failed, reason, missing_tiles, of_tiles.size, self._slice.background)
+
+
+def unended(item: Slice, decoded: Decoded) -> tuple[str, ...]:
+    """What a viewer should know of a frame whose codestream has no end marker."""
+    if decoded.is_ended:
+        return ()
+    return (f"{item.name}: its codestream has no end marker: part of the picture may be missing",)
 
 
 def reason_of(error: ObjectError | StorageError) -> str:

@@ -531,8 +531,7 @@ def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[Rep
             if cell.applied is not None and cell.applied.warning:
                 warnings[cell.applied.warning] += 1
         if error is not None:
-            number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
-            warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
+            warnings[f"{item.name} cannot be shown: {error}"] += 1
         warnings.update(shown.overlay_warnings)
     texts = [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()]
     return tiles, reported, [*texts, *_nothing_to_see(painted.values())]

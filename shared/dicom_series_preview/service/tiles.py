@@ -23,7 +23,7 @@ from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
 from dicom_series_preview.frames import FrameBytes, fetch_frames
 from dicom_series_preview.layout import Tile, draw_overlay, resize
-from dicom_series_preview.service.assemble import Gaps, Wanted, assemble
+from dicom_series_preview.service.assemble import Gaps, Wanted, assemble, unended
 from dicom_series_preview.service.overlays import Overlay, overlay_of
 from dicom_series_preview.service.reduced import area_of, level_reduction
 
@@ -260,7 +260,7 @@ class _Painter:
         if not decoded.lossless and item.contrast.pixel_padding_value is not None:
             # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
             item = replace(item, contrast=replace(item.contrast, pixel_padding_value=None))
-        remarks = (*frame.remarks, *decoded.remarks)
+        remarks = (*frame.remarks, *decoded.remarks, *unended(item, decoded))
         return _DecodedFrame(item, decoded, self._overlay(frame), remarks=remarks)
 
     def _decoded_or_failed(self, frame: _Frame) -> _DecodedFrame | FrameBytes:
