@@ -198,8 +198,12 @@ _OFFSET = click.option(
 @cli.command(cls=_Command)
 @_SERIES
 @_OUTPUT
-@click.option("--tile-width", metavar="N", help="Images in a row.  [default: 6]")
-@click.option("--tile-height", metavar="N", help="Images in a column.  [default: as --tile-width]")
+@click.option("--tile-width", metavar="N", help="Images in a row.  [default: 6, or as few as hold all]")
+@click.option(
+    "--tile-height",
+    metavar="N",
+    help="Images in a column.  [default: as --tile-width, or as few as hold all]",
+)
 @_START
 @_END
 @_CONTRAST
@@ -236,7 +240,9 @@ def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401
 @_OFFSET
 @_START
 @_END
-@click.option("--tile-height", metavar="N", help="Images of the range, one a row.  [default: 2]")
+@click.option(
+    "--tile-height", metavar="N", help="Images of the range, one a row.  [default: 2, or all if fewer]"
+)
 @_CONTRAST
 @_PICTURE
 def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - as click passes it

@@ -68,9 +68,15 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
         "A grid of images spread evenly over the series.",
         (
             *_PICTURE,
-            _query("tile_width", _integer(DEFAULT_TILES, 1), "Images in a row."),
             _query(
-                "tile_height", _integer(None, 1), "Images in a column; as tile_width where it is not given."
+                "tile_width",
+                _integer(None, 1),
+                f"Images in a row; {DEFAULT_TILES} where it is not given, or as few as hold all images.",
+            ),
+            _query(
+                "tile_height",
+                _integer(None, 1),
+                "Images in a column; as tile_width where it is not given, or as few as hold all images.",
             ),
             _START,
             _END,
@@ -96,7 +102,11 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
             _OFFSET,
             _START,
             _END,
-            _query("tile_height", _integer(DEFAULT_CONTRAST_ROWS, 1), "Images of the range."),
+            _query(
+                "tile_height",
+                _integer(None, 1),
+                f"Images of the range; {DEFAULT_CONTRAST_ROWS} where not given, or as many as there are.",
+            ),
             _query(
                 "contrast",
                 {"type": "array", "items": _CONTRAST},

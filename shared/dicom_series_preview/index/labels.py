@@ -41,7 +41,8 @@ def _distinct_colours() -> NDArray[np.int64]:
     """Colours of 8 bits, each as far as can be from black and from all before it: low labels differ most."""
     colours = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(-1, 3)
     places = _lab(colours)
-    colours, places = (each[places[:, 0] > _DARKEST * _PARTS] for each in (colours, places))
+    is_bright = places[:, 0] > _DARKEST * _PARTS
+    colours, places = colours[is_bright], places[is_bright]
     chosen = np.empty(_CYCLE, np.intp)
     nearest = np.square(places).sum(axis=1)
     for i in range(_CYCLE):

@@ -146,7 +146,8 @@ class PreviewService:
         """
         # With square tiles, or lower ones where the picture would be upright: what is too large is refused
         # before it costs.
-        shape, width = _shape(request), _shape(request).columns * request.picture.image_width
+        shape = _shape(request)
+        width = shape.columns * request.picture.image_width
         height = max(shape.rows, min(shape.rows * request.picture.image_width, width))
         request.picture.image_format.check_size(width, height, self.limits.output_pixels)
         if shape.columns * shape.rows > self.limits.tiles:
@@ -250,14 +251,14 @@ class PreviewService:
         )
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
-        picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opener = replace(self._opener(), next_frames=_next_frames(request, shape))
+            opener = replace(self._opener(), next_frames=_next_frames(request))
             opened = opener.open(request.series, refresh=refresh)
-        plan = Plan.of(request, shape, opened, watch)
+        plan = Plan.of(request, opened, watch)
         plan.check_levels(self.limits.matrix_pixels)
-        picture.image_format.check_size(
-            shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
+        columns, rows = plan.shape.columns, plan.shape.rows
+        request.picture.image_format.check_size(
+            columns * plan.tile[0], rows * plan.tile[1], self.limits.output_pixels
         )
         return plan
 
@@ -277,20 +278,23 @@ class Shape:
     contrasts: tuple[ContrastSpec, ...]
 
 
-def _shape(request: PictureRequest) -> Shape:
-    if isinstance(request, MosaicRequest):
-        return Shape(request.columns, request.rows, (request.contrast,))
-    if isinstance(request, ImageRequest):
-        return Shape(1, 1, (request.contrast,))
-    rows = 1 if request.position is not None else request.rows
-    return Shape(len(request.contrasts), rows, request.contrasts)
+def _shape(request: PictureRequest, slices: int | None = None) -> Shape:
+    """The grid of so many slices, or the largest that there may be."""
+    contrasts = request.contrasts if isinstance(request, ContrastRequest) else (request.contrast,)
+    return Shape(*request.grid(slices), contrasts)
 
 
-def _next_frames(request: PictureRequest, shape: Shape) -> int:
+def _next_frames(request: PictureRequest) -> int:
     """How many frames a picture of a whole series shows; of a part of one there may be fewer."""
     if isinstance(request, ImageRequest) or (request.start, request.end) != (0.0, 1.0):
         return 1
-    return shape.rows * (shape.columns if isinstance(request, MosaicRequest) else 1)
+    return _most_slices(request)
+
+
+def _most_slices(request: MosaicRequest | ContrastRequest) -> int:
+    """The slices that a picture shows where there are as many."""
+    columns, rows = request.grid()
+    return rows * (columns if isinstance(request, MosaicRequest) else 1)
 
 
 def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:
@@ -300,8 +304,7 @@ def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:
     ):
         return [at_position(stack, request.position or 0.0, request.slice_offset)]
     chosen = in_range(stack, request.start, request.end)
-    tiles = request.rows * (request.columns if isinstance(request, MosaicRequest) else 1)
-    return [int(chosen[i]) for i in spread(len(chosen), tiles)]
+    return [int(chosen[i]) for i in spread(len(chosen), _most_slices(request))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +336,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, request: PictureRequest, shape: Shape, opened: OpenedSeries, watch: Stopwatch) -> Plan:
+    def of(cls, request: PictureRequest, opened: OpenedSeries, watch: Stopwatch) -> Plan:
         """Choose the slices of a series.
 
         Raises:
@@ -371,6 +374,7 @@ class Plan:
             problem = f"{picture.image_width} enlarges the images more than four times; give 1 to {most}"
             raise RequestError("image_width", problem)
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
+        shape = _shape(request, len(slices))
         return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
 
     def check_levels(self, limit_pixels: int) -> None:
