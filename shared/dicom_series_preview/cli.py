@@ -165,6 +165,12 @@ _PICTURE = _options(
         "--untile", is_flag=True, flag_value="true", default=None, help="Show the slices in Siemens mosaics."
     ),
     click.option("--overlays", is_flag=True, flag_value="true", help="Draw overlay planes into the images."),
+    click.option(
+        "--labels",
+        is_flag=True,
+        flag_value="true",
+        help="Write each image's position, contrast and directions (L R A P H F) on it.",
+    ),
     _CACHE_DIR,
     click.option("--no-cache", is_flag=True, help="Keep no index and use none."),
     click.option(

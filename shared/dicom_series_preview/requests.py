@@ -34,6 +34,7 @@ class Picture:
         stack: The stack that is shown, 0 the main one.
         untile: Siemens mosaics are shown as the slices in them.
         overlays: Overlay planes are drawn into the images.
+        labels: Each tile's position, contrast and directions are written on it.
     """
 
     image_format: ImageFormat
@@ -42,6 +43,7 @@ class Picture:
     stack: int = 0
     untile: bool = False
     overlays: bool = False
+    labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +344,7 @@ class _Reader:
             stack=self.integer("stack", 0, 0, None),
             untile=self.flag("untile"),
             overlays=self.flag("overlays"),
+            labels=self.flag("labels"),
         )
 
     def contrast(self) -> ContrastSpec:

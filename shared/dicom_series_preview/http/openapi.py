@@ -52,6 +52,11 @@ _PICTURE = (
     _query("stack", _integer(0, 0), "Which stack of the series; the index lists them."),
     _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
     _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
+    _query(
+        "labels",
+        {"type": "boolean", "default": False},
+        "Write each image's position, contrast and directions (L R A P H F) on it.",
+    ),
 )
 _START = _query("start", {**_POSITION, "default": 0}, "First position shown.")
 _END = _query("end", {**_POSITION, "default": 1}, "Last position shown.")

@@ -369,6 +369,17 @@ class Index:
             _overlaid(item, planes[item.file_name], firsts[item.file_name][1], shown=shown) for item in slices
         ]
 
+    def patient_orientation(self, item: Slice) -> str:
+        r"""PatientOrientation (0020,0020) of a slice's object as it is written, as in `L\P`, or empty."""
+        constant = self.constants.get(_PATIENT_ORIENTATION)
+        if constant is not None:
+            values: Sequence[Any] = all_values(constant)
+        elif "PatientOrientation" in self.table.column_names:
+            values = self.table["PatientOrientation"][item.row].as_py() or ()
+        else:
+            values = ()
+        return "\\".join(str(value or "").strip() for value in values)
+
     def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
         """The same index, with the places of frames that it did not know.
 
@@ -721,6 +732,7 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
 
 
 _CODE_MEANING = 0x00080104
+_PATIENT_ORIENTATION = 0x00200020
 
 
 def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:

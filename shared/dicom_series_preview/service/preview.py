@@ -32,6 +32,7 @@ from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicR
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.assemble import reason_of
+from dicom_series_preview.service.labels import SMALLEST_SIDE, Label, draw_labels
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint
 from dicom_series_preview.settings import picture_bytes
@@ -189,6 +190,8 @@ class PreviewService:
         watch.check()
         with watch.phase("encode"):
             image = grid(tiles, shape.columns, shape.rows, *plan.tile)
+            if plan.is_labelled:
+                image = draw_labels(image, _labels(plan), shape.columns, plan.tile)
             # The tiles are as large as the picture, and the encoder needs the memory.
             del tiles, painted
             data = encode(image, picture.image_format, picture.quality)
@@ -374,6 +377,12 @@ class Plan:
             problem = f"{picture.image_width} enlarges the images more than four times; give 1 to {most}"
             raise RequestError("image_width", problem)
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
+        if picture.labels and min(tile) < SMALLEST_SIDE:
+            size = f"images of {tile[0]} x {tile[1]} pixels are too small for labels"
+            warnings = (
+                *warnings,
+                f"{size}: give an image-width that makes both sides {SMALLEST_SIDE} or more",
+            )
         shape = _shape(request, len(slices))
         return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
 
@@ -408,6 +417,7 @@ class Plan:
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
             *(["overlays"] if picture.overlays else []),
+            *(["labels", *_labels(self)] if self.is_labelled else []),
             [_version(item) for item in self.slices],
             [
                 (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
@@ -417,6 +427,11 @@ class Plan:
         ]
         digest.update(repr(parts).encode())
         return digest.hexdigest()[:40]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Labels are asked for, and fit on its tiles."""
+        return self.picture.labels and min(self.tile) >= SMALLEST_SIDE
 
     def size(self, item: Slice) -> tuple[int, int]:
         """Width and height that a slice is shown in: the tile's, or what fits into it."""
@@ -492,6 +507,17 @@ def _no_image(opened: OpenedSeries) -> str:
 def _patient_orientation(item: Slice) -> str:
     cosines = item.image_orientation_patient
     return patient_orientation(cosines) if cosines is not None else ""
+
+
+def _labels(plan: Plan) -> list[Label]:
+    """What is written on each tile, in the order of the plan."""
+    specs = plan.shape.contrasts
+    names = [str(spec) for spec in specs] if isinstance(plan.request, ContrastRequest) else [""]
+    return [
+        Label.of(item, _patient_orientation(item) or plan.index.patient_orientation(item), name)
+        for item in plan.slices
+        for name in names
+    ]
 
 
 def _unusual_orientation(plan: Plan) -> list[str]:
