@@ -190,10 +190,10 @@ class PreviewService:
         watch.check()
         with watch.phase("encode"):
             image = grid(tiles, shape.columns, shape.rows, *plan.tile)
-            if plan.is_labelled:
-                image = draw_labels(image, _labels(plan), shape.columns, plan.tile)
             # The tiles are as large as the picture, and the encoder needs the memory.
             del tiles, painted
+            if plan.is_labelled:
+                image = draw_labels(image, _labels(plan), shape.columns, plan.tile)
             data = encode(image, picture.image_format, picture.quality)
         provenance = opened.index.provenance
         report = Report(
