@@ -349,6 +349,16 @@ def test_places_that_are_none(tag, count, warning):
     assert warned({"S/0": whole.replace(right, wrong)}, BLOCK) == ([[1]], warning)
 
 
+def test_a_number_of_frames_that_is_none():
+    """The one frame that is there is shown, with a warning."""
+    data = flat((1, 255), "u1", NumberOfFrames=7, **NOWHERE, **WINDOW)
+    right, wrong = (make_dicom.element(0x00280008, "IS", number) for number in (b"7 ", b"x "))
+    whole = objects(data)["S/0"]
+    assert whole.count(right) == 1
+    expected = "NumberOfFrames is no number: it is not used"
+    assert warned({"S/0": whole.replace(right, wrong)}, 2 * BLOCK) == ([[1, 255]], expected)
+
+
 @proves(16, "Pixel data without PhotometricInterpretation are shown with a warning", "PS3.3 C.7.6.3")
 def test_no_photometric_interpretation():
     """Its one sample a pixel suggests MONOCHROME2."""
@@ -765,6 +775,20 @@ def test_a_window_without_a_width(width):
     data = flat((0, 100, 400), Modality="MR", WindowWidth=width, WindowCenter="40")
     _, warning = warned(objects(data), data.Columns)
     assert warning == "the file's window has no positive width; auto is used instead"
+
+
+@proves(7, "A spacing that is not two positive numbers is not used, with a warning", "PS3.3 10.7.1.3")
+@pytest.mark.parametrize("name", ["PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"])
+@pytest.mark.parametrize("values", [[0, 0], [-1, 1], [0, 1]])
+def test_a_spacing_of_nothing(name, values):
+    """Pixels are shown square."""
+    data = flat((0, 100, 255), **{"PixelSpacing": None, name: None}, **WINDOW)
+    tag, vr = {"PixelAspectRatio": (0x00280034, "IS"), "PixelSpacing": (0x00280030, "DS")}.get(
+        name, (0x00181164, "DS")
+    )
+    make_dicom.add(data, tag, vr, values)
+    warning = f"{name} is not two positive numbers: it is not used"
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], warning)
 
 
 # Codestreams that end too early

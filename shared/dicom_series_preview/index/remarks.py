@@ -7,6 +7,7 @@ it is built (`object_remarks`, `number_remark`), the rest when it is read (`cont
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import counted
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _ROWS, _COLUMNS, _NUMBER_OF_FRAMES = 0x00280010, 0x00280011, 0x00280008
 _TRANSFER_SYNTAX_UID, _PHOTOMETRIC = 0x00020010, 0x00280004
 _WINDOW_CENTER, _WINDOW_WIDTH = 0x00281050, 0x00281051
+_PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 # Of a window (PS3.3 C.11.2.1.3).
 _FUNCTIONS = frozenset(("LINEAR", "LINEAR_EXACT", "SIGMOID"))
 NUMBERS = {
@@ -32,6 +34,7 @@ NUMBERS = {
     0x00200032: "ImagePositionPatient is no number: the slice is not placed by it",
     0x00200037: "ImageOrientationPatient is no number: it is not used",
     0x00280030: "PixelSpacing is no number: it is not used",
+    _NUMBER_OF_FRAMES: "NumberOfFrames is no number: it is not used",
 }
 """By the tags of elements that pictures depend on, what is to be known where they hold no number."""
 
@@ -91,6 +94,10 @@ def contradictions(cells: Mapping[str, Any], pixels: PixelDescription, contrast:
     told = {NUMBERS[tag] for tag in (_WINDOW_CENTER, _WINDOW_WIDTH)}
     if centers != widths and told.isdisjoint(cells["Remarks"] or ()):
         yield "WindowCenter and WindowWidth are unequal in number: they are paired as far as they go"
+    for name in _PROPORTIONS:
+        values = cells[name] or (1, 1)
+        if None not in values and not (len(values) == 2 and all(0 < value < math.inf for value in values)):
+            yield f"{name} is not two positive numbers: it is not used"
     kind = pixels.pixel_keyword.removesuffix("PixelData")
     value, limit = f"{kind}PixelPaddingValue", f"{kind}PixelPaddingRangeLimit"
     if cells[value] is None and cells[limit] is not None:
