@@ -40,7 +40,6 @@ EVERYWHERE = (
 UNUSED = (
     "PIL/_avif.*",  # WebP and JPEG are what is written
     "PIL/_imagingcms.*",
-    "PIL/_imagingft.*",  # no text is drawn
     "PIL/_imagingtk.*",
     "numpy/f2py",
     "numpy/typing/mypy_plugin.py",

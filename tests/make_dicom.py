@@ -37,6 +37,7 @@ AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 
+PIXELS = (np.frombuffer(bytes(range(48)), "<u2") & 0xFFF).tobytes()
 ITEM = b"\xfe\xff\x00\xe0"
 SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
@@ -67,7 +68,7 @@ def image(number: int = 1, **elements: Any) -> Dataset:
         "PixelRepresentation": 0,
         "RescaleSlope": 1.0,
         "RescaleIntercept": -1024.0,
-        "PixelData": bytes(range(48)),
+        "PixelData": PIXELS,
         **elements,
     }
     return dataset(**{name: value for name, value in values.items() if value is not None})
@@ -165,7 +166,7 @@ def enhanced(groups: Sequence[Dataset], shared: Dataset | None = None, **element
             "RescaleIntercept": None,
             "SharedFunctionalGroupsSequence": [shared] if shared is not None else None,
             "PerFrameFunctionalGroupsSequence": list(groups),
-            "PixelData": bytes(i % 251 for i in range(48 * count)),
+            "PixelData": PIXELS * count,
             **elements,
         }
     )

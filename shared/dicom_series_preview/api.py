@@ -106,7 +106,7 @@ class Series:
         Args:
             image_format: `webp` or `jpeg`.
             **options: tile_width, tile_height, start, end, contrast, image_width, quality, stack, untile,
-                overlays.
+                overlays, labels.
 
         Raises:
             PreviewError: It cannot be had.
@@ -121,7 +121,7 @@ class Series:
             position: Where.
             image_format: `webp` or `jpeg`.
             **options: slice_offset, contrast, image_width, quality, stack, untile,
-                overlays.
+                overlays, labels.
 
         Raises:
             PreviewError: It cannot be had.
@@ -138,7 +138,7 @@ class Series:
             *contrasts: The columns, such as `lung`, `1500/-500`, `auto`.
             image_format: `webp` or `jpeg`.
             **options: position and slice_offset, or start, end and tile_height; image_width, quality, stack,
-                untile, overlays.
+                untile, overlays, labels.
 
         Raises:
             PreviewError: It cannot be had.

@@ -166,6 +166,12 @@ _PICTURE = _options(
         "--untile", is_flag=True, flag_value="true", default=None, help="Show the slices in Siemens mosaics."
     ),
     click.option("--overlays", is_flag=True, flag_value="true", help="Draw overlay planes into the images."),
+    click.option(
+        "--labels",
+        is_flag=True,
+        flag_value="true",
+        help="Write each image's position, contrast and directions (L R A P H F) on it.",
+    ),
     _CACHE_DIR,
     click.option("--no-cache", is_flag=True, help="Keep no index and use none."),
     click.option(
@@ -199,8 +205,12 @@ _OFFSET = click.option(
 @cli.command(cls=_Command)
 @_SERIES
 @_OUTPUT
-@click.option("--tile-width", metavar="N", help="Images in a row.  [default: 6]")
-@click.option("--tile-height", metavar="N", help="Images in a column.  [default: as --tile-width]")
+@click.option("--tile-width", metavar="N", help="Images in a row.  [default: 6, or as few as hold all]")
+@click.option(
+    "--tile-height",
+    metavar="N",
+    help="Images in a column.  [default: as --tile-width, or as few as hold all]",
+)
 @_START
 @_END
 @_CONTRAST
@@ -237,7 +247,9 @@ def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401
 @_OFFSET
 @_START
 @_END
-@click.option("--tile-height", metavar="N", help="Images of the range, one a row.  [default: 2]")
+@click.option(
+    "--tile-height", metavar="N", help="Images of the range, one a row.  [default: 2, or all if fewer]"
+)
 @_CONTRAST
 @_PICTURE
 def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - as click passes it

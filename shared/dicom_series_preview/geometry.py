@@ -348,6 +348,11 @@ def patient_orientation(cosines: Sequence[float]) -> str:
     return "\\".join(_letters(direction) for direction in (orientation[:3], orientation[3:]))
 
 
+def opposite(letters: str) -> str:
+    """The letters of the opposite direction, as `RP` of `LA`."""
+    return "".join(_OPPOSITE[letter] for letter in letters)
+
+
 def unusual_orientation(cosines: Sequence[float]) -> str:
     """How a slice lies that is upside down, mirrored or turned, or empty where it lies as usual.
 

@@ -34,6 +34,7 @@ class Picture:
         stack: The stack that is shown, 0 the main one.
         untile: Siemens mosaics are shown as the slices in them.
         overlays: Overlay planes are drawn into the images.
+        labels: Each tile's position, contrast and directions are written on it.
     """
 
     image_format: ImageFormat
@@ -42,6 +43,7 @@ class Picture:
     stack: int = 0
     untile: bool = False
     overlays: bool = False
+    labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,10 @@ class ImageRequest:
         reader.finish()
         return request
 
+    def grid(self, _slices: int | None = None) -> tuple[int, int]:
+        """Columns and rows: one image."""
+        return 1, 1
+
 
 @dataclass(frozen=True, slots=True)
 class MosaicRequest:
@@ -98,8 +104,8 @@ class MosaicRequest:
     Attributes:
         series: The series.
         picture: How it is written.
-        columns: Tiles side by side.
-        rows: Tiles one below the other.
+        columns: Tiles side by side, or None: 6, or fewer where those hold all slices.
+        rows: Tiles one below the other, or None: as many as `columns`, or fewer where those hold all slices.
         start: First position shown, 0 to 1.
         end: Last position shown, 0 to 1.
         contrast: The contrast; where none is asked for the file's own, else by what the image shows.
@@ -107,8 +113,8 @@ class MosaicRequest:
 
     series: SeriesName
     picture: Picture
-    columns: int = DEFAULT_TILES
-    rows: int = DEFAULT_TILES
+    columns: int | None = None
+    rows: int | None = None
     start: float = 0.0
     end: float = 1.0
     contrast: ContrastSpec = DEFAULT
@@ -117,19 +123,38 @@ class MosaicRequest:
     def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> MosaicRequest:
         """Build the request from options as they are written; see `ImageRequest.from_strings`."""
         reader = _Reader(options)
-        columns = reader.integer("tile_width", DEFAULT_TILES, 1, _LARGEST_SIDE)
+        columns = reader.optional_integer("tile_width", 1, _LARGEST_SIDE)
         start, end = reader.range()
         request = cls(
             series=reader.series(series),
             picture=reader.picture(output),
             columns=columns,
-            rows=reader.integer("tile_height", columns, 1, _LARGEST_SIDE),
+            rows=reader.optional_integer("tile_height", 1, _LARGEST_SIDE),
             start=start,
             end=end,
             contrast=reader.contrast(),
         )
         reader.finish()
         return request
+
+    def grid(self, slices: int | None = None) -> tuple[int, int]:
+        """Columns and rows.
+
+        Args:
+            slices: How many slices there are to show: what was not asked for is as small as holds them. None
+                where that is not known: the most there may be.
+        """
+        columns = self.columns or DEFAULT_TILES
+        rows = self.rows or columns
+        if slices is None or slices >= columns * rows:
+            return columns, rows
+        if self.columns is None and self.rows is None:
+            # Of those without an empty row the one with the fewest empty tiles, the squarest of several.
+            widest = range(math.ceil(math.sqrt(slices)), min(slices, columns) + 1)
+            columns = min(widest, key=lambda width: width * -(-slices // width))
+        if self.columns is None and self.rows is not None:
+            columns = -(-slices // rows)
+        return columns, self.rows or -(-slices // columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +167,7 @@ class ContrastRequest:
         contrasts: The columns.
         position: One image, 0 to 1; or None for a range.
         slice_offset: Slices to move on from the position.
-        rows: Images of the range.
+        rows: Images of the range, or None: 2, or one where the range has no more.
         start: First position of the range.
         end: Last position of the range.
     """
@@ -152,7 +177,7 @@ class ContrastRequest:
     contrasts: tuple[ContrastSpec, ...]
     position: float | None = None
     slice_offset: int = 0
-    rows: int = DEFAULT_CONTRAST_ROWS
+    rows: int | None = None
     start: float = 0.0
     end: float = 1.0
 
@@ -181,12 +206,19 @@ class ContrastRequest:
             contrasts=contrasts,
             position=position,
             slice_offset=reader.integer("slice_offset", 0, None, None),
-            rows=reader.integer("tile_height", DEFAULT_CONTRAST_ROWS, 1, _LARGEST_SIDE),
+            rows=reader.optional_integer("tile_height", 1, _LARGEST_SIDE),
             start=start,
             end=end,
         )
         reader.finish()
         return request
+
+    def grid(self, slices: int | None = None) -> tuple[int, int]:
+        """Columns and rows; see `MosaicRequest.grid`."""
+        if self.position is not None:
+            return len(self.contrasts), 1
+        most = self.rows or DEFAULT_CONTRAST_ROWS
+        return len(self.contrasts), most if self.rows or slices is None else min(most, slices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +284,10 @@ class _Reader:
             self.problem(RequestError(name, "is given more than once"))
         return values[0] if values else None
 
+    def optional_integer(self, name: str, low: int, high: int) -> int | None:
+        number = self.integer(name, 0, low, high)
+        return number if name in self.named else None
+
     def integer(self, name: str, default: int, low: int | None, high: int | None) -> int:
         text = self.text(name)
         if text is None:
@@ -308,6 +344,7 @@ class _Reader:
             stack=self.integer("stack", 0, 0, None),
             untile=self.flag("untile"),
             overlays=self.flag("overlays"),
+            labels=self.flag("labels"),
         )
 
     def contrast(self) -> ContrastSpec:

@@ -82,7 +82,7 @@ EXAMPLES = [
     ),
     Example(
         f"mosaic {SERIES} mosaic.webp --start 0.2 --end 0.8 --contrast lung --quality 40",
-        (768, 768),
+        (768, 512),
         list(range(8, 32)),
         [LUNG],
     ),

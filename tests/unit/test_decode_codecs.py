@@ -292,7 +292,6 @@ SIGNED = RAMP.astype(np.int16) - 2048
         (SIGNED, 16, 16, 0, SIGNED),
         (SIGNED, 12, 16, 0, SIGNED),
         (SIGNED, 16, 12, 0, SIGNED),
-        (RAMP | 0xF000, 16, 12, 0, RAMP),  # overlay bits
         (RAMP, 12, 16, 1, RAMP.astype(np.int16)),  # fewer bits than BitsStored have no sign
     ],
 )
@@ -303,6 +302,15 @@ def test_jpeg2000_sign_and_precision_may_disagree_with_the_header(
     decoded = decode_frame(_j2k(samples, precision), _grey(J2K_LOSSLESS, stored, representation)).samples
     assert decoded.dtype == expected.dtype
     assert np.array_equal(decoded, expected)
+
+
+@pytest.mark.parametrize(("overlay_bits", "expected"), [(0, RAMP | 0xF000), (0xF000, RAMP)])
+def test_bits_beyond_bits_stored_are_values_unless_overlays_lie_there(overlay_bits, expected):
+    """A codestream of more bits than BitsStored keeps them; those of a declared overlay are no value's."""
+    pixels = replace(_grey(J2K_LOSSLESS, 12, 0), overlay_bits=overlay_bits)
+    decoded = decode_frame(_j2k(RAMP | 0xF000, 16), pixels)
+    assert np.array_equal(decoded.samples, expected)
+    assert bool(decoded.remarks) == (not overlay_bits)
 
 
 def test_lossy_values_that_overshoot_do_not_wrap():

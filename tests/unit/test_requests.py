@@ -48,7 +48,7 @@ def wrong(build, *arguments, **options) -> list[str]:
 def test_mosaic_defaults() -> None:
     """A mosaic is 6 x 6 tiles of 128 pixels at quality 25, of the whole main stack."""
     request = mosaic()
-    assert (request.columns, request.rows, request.start, request.end) == (6, 6, 0.0, 1.0)
+    assert (request.grid(), request.start, request.end) == ((6, 6), 0.0, 1.0)
     picture = request.picture
     assert (picture.image_width, picture.quality, picture.stack) == (128, 25, 0)
     assert picture.image_format is ImageFormat.WEBP
@@ -66,7 +66,50 @@ def test_default_quality_is_the_format_s(output: str, quality: int) -> None:
 
 def test_tile_height_follows_tile_width() -> None:
     """Without a tile height, a mosaic has as many rows as columns."""
-    assert (mosaic(tile_width="4").rows, mosaic(tile_width="4", tile_height="2").rows) == (4, 2)
+    assert mosaic(tile_width="4").grid() == mosaic(tile_width="4").grid(16) == (4, 4)
+    assert mosaic(tile_width="4", tile_height="2").grid() == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("slices", "grid"),
+    [
+        *(
+            (1, (1, 1)),
+            (2, (2, 1)),
+            (3, (3, 1)),
+            (4, (2, 2)),
+            (5, (5, 1)),
+            (6, (3, 2)),
+            (7, (4, 2)),
+            (8, (4, 2)),
+        ),
+        *((9, (3, 3)), (10, (5, 2)), (20, (5, 4)), (30, (6, 5)), (31, (6, 6)), (36, (6, 6)), (37, (6, 6))),
+    ],
+)
+def test_few_slices_make_a_small_grid(slices: int, grid: tuple[int, int]) -> None:
+    """Where no grid is asked for, it is the smallest that holds all slices, the squarest of several."""
+    assert mosaic().grid(slices) == grid
+
+
+@pytest.mark.parametrize(
+    ("asked", "slices", "grid"),
+    [
+        ({"tile_width": "6", "tile_height": "6"}, 1, (6, 6)),
+        ({"tile_width": "6"}, 7, (6, 2)),
+        ({"tile_width": "6"}, 1, (6, 1)),
+        ({"tile_height": "3"}, 7, (3, 3)),
+        ({"tile_height": "3"}, 1, (1, 3)),
+    ],
+)
+def test_a_side_that_is_asked_for_is_kept(asked: dict[str, str], slices: int, grid: tuple[int, int]) -> None:
+    """The other side is as short as holds all slices."""
+    assert mosaic(**asked).grid(slices) == grid
+
+
+def test_contrasts_of_one_slice_are_one_row() -> None:
+    """Unless more rows are asked for."""
+    assert [contrasts("lung", "bone").grid(n) for n in (1, 2, 9)] == [(2, 1), (2, 2), (2, 2)]
+    assert contrasts("lung", tile_height="4").grid(1) == (1, 4)
 
 
 def test_image_defaults() -> None:
@@ -78,7 +121,7 @@ def test_image_defaults() -> None:
 def test_contrast_defaults() -> None:
     """A contrast mosaic without position or range is two images of the whole range."""
     request = contrasts("lung")
-    assert (request.position, request.rows, request.start, request.end) == (None, 2, 0.0, 1.0)
+    assert (request.position, request.grid(), request.start, request.end) == (None, (1, 2), 0.0, 1.0)
     assert request.contrasts == (LUNG,)
 
 

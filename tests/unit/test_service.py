@@ -140,6 +140,16 @@ def test_mosaic_shows_slices_in_order() -> None:
     assert [(t.row, t.column) for t in report.tiles] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
 
 
+def test_few_slices_make_a_small_picture() -> None:
+    """Where no grid is asked for, nothing is black that is no slice; contrasts of one slice are one row."""
+    rendered = Bench(ramp(4)).mosaic(contrast="1/-9")
+    assert (rendered.report.width, rendered.report.height) == (2 * SIDE, 2 * SIDE)
+    assert greys(rendered) == pytest.approx([255] * 4, abs=1)
+    assert [(t.row, t.column) for t in rendered.report.tiles] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    rendered = Bench(ramp(1)).contrasts("1/-9", "2/-9")
+    assert (rendered.report.width, rendered.report.height) == (2 * SIDE, SIDE)
+
+
 def test_mosaic_of_a_range() -> None:
     """A range leaves out what lies beyond, and one tile shows its middle."""
     bench = Bench(ramp(5))

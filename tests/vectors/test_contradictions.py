@@ -5,8 +5,10 @@ What can be told is shown right; what cannot is refused by name, or shown with a
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
@@ -23,6 +25,9 @@ from dicom_series_preview.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import MemoryStorage
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 J2K, HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
@@ -344,6 +349,16 @@ def test_places_that_are_none(tag, count, warning):
     assert warned({"S/0": whole.replace(right, wrong)}, BLOCK) == ([[1]], warning)
 
 
+def test_a_number_of_frames_that_is_none():
+    """The one frame that is there is shown, with a warning."""
+    data = flat((1, 255), "u1", NumberOfFrames=7, **NOWHERE, **WINDOW)
+    right, wrong = (make_dicom.element(0x00280008, "IS", number) for number in (b"7 ", b"x "))
+    whole = objects(data)["S/0"]
+    assert whole.count(right) == 1
+    expected = "NumberOfFrames is no number: it is not used"
+    assert warned({"S/0": whole.replace(right, wrong)}, 2 * BLOCK) == ([[1, 255]], expected)
+
+
 @proves(16, "Pixel data without PhotometricInterpretation are shown with a warning", "PS3.3 C.7.6.3")
 def test_no_photometric_interpretation():
     """Its one sample a pixel suggests MONOCHROME2."""
@@ -449,3 +464,392 @@ def test_other_images_than_frames(declared, held):
     if held < declared:
         with pytest.raises(UndecodableError, match=f"it holds {held} images and declares {declared} frames"):
             image(series, position=1.0)
+
+
+# More bits than BitsStored
+
+
+def wide_codestream(family: str, samples: np.ndarray) -> bytes:
+    """A lossless codestream of 16 bits a sample."""
+    if family == "JPEG 2000":
+        made = openjpeg.utils.encode_array(samples, bits_stored=16, photometric_interpretation=2)
+    elif family == "HTJ2K":
+        made = imagecodecs.htj2k_encode(samples, reversible=True)
+    elif family == "JPEG-LS":
+        made = imagecodecs.jpegls_encode(samples)
+    else:
+        made = imagecodecs.ljpeg_encode(samples, bitspersample=16)
+    return bytes(made)
+
+
+WIDE = {"JPEG 2000": J2K, "HTJ2K": HTJ2K, "JPEG-LS": JPEG_LS, "JPEG lossless": "1.2.840.10008.1.2.4.70"}
+BEYOND = (
+    "its codestream has 16 bits a sample, and BitsStored is 12: "
+    "its values are shown as the codestream has them"
+)
+
+
+def wide_image(family: str, values: tuple[int, ...], **elements: Any) -> Dataset:
+    """One image of blocks of these values in 16 bits, under a header that says 12."""
+    stored = np.kron(np.array([values], "u2"), np.ones((8 * BLOCK, BLOCK), "u2"))
+    codestream = wide_codestream(family, stored)
+    fragments = [[codestream + b"\0" * (len(codestream) % 2)]]
+    given = {"Rows": 8 * BLOCK, "BitsStored": 12, "HighBit": 11, **elements}
+    return flat((0,) * len(values), **given, PixelData=make_dicom.encapsulate(fragments))
+
+
+def wide_series(family: str, values: tuple[int, ...], **elements: Any) -> dict[str, bytes]:
+    """That image as a series."""
+    return objects(wide_image(family, values, **elements), transfer_syntax=WIDE[family])
+
+
+@proves(8, "Values beyond BitsStored in a codestream of more bits are shown, with a warning", "PS3.5 8.2")
+@pytest.mark.parametrize("family", WIDE)
+def test_a_codestream_of_more_bits_than_stored(family):
+    """5000 is 5000, and not 904."""
+    values = (0, 100, 4095, 4096, 5000, 40000, 65535)
+    series = wide_series(family, values, WindowWidth="65536", WindowCenter="32768")
+    expected = [[FORMULAS["LINEAR"](x, 32768, 65536) for x in values]] * 8
+    assert warned(series, BLOCK * len(values)) == (expected, BEYOND)
+
+
+@pytest.mark.parametrize("family", WIDE)
+def test_signed_values_in_a_codestream_of_more_bits(family):
+    """-3000 needs 13 bits, and stays negative."""
+    values = (-3000, -1, 0, 2047, 3000)
+    words = tuple(value % 65536 for value in values)
+    window = {"WindowWidth": "8193", "WindowCenter": "0.5"}
+    expected = [[FORMULAS["LINEAR"](x, 0.5, 8193) for x in values]] * 8
+    series = wide_series(family, words, PixelRepresentation=1, **window)
+    assert warned(series, BLOCK * len(values)) == (expected, BEYOND)
+
+
+@proves(8, "A codestream of more bits whose values do not need them is as the header says", "PS3.5 8.2")
+@pytest.mark.parametrize("family", WIDE)
+@pytest.mark.parametrize(
+    ("representation", "words", "values"),
+    [
+        (0, (0, 100, 2000, 4095), (0, 100, 2000, 4095)),
+        (1, (0, 100, 0x0FFF, 0x0800), (0, 100, -1, -2048)),  # masked by their encoder
+        (1, (0, 100, 0xFFFF, 0xF800), (0, 100, -1, -2048)),  # or with their sign repeated
+    ],
+)
+def test_a_codestream_of_more_bits_without_need(family, representation, words, values):
+    """Many encoders write 16 bits whatever BitsStored is."""
+    window = {"WindowWidth": "8193", "WindowCenter": "0.5"}
+    expected = [[FORMULAS["LINEAR"](x, 0.5, 8193) for x in values]] * 8
+    series = wide_series(family, words, PixelRepresentation=representation, **window)
+    assert warned(series, BLOCK * len(values)) == (expected, "")
+
+
+@proves(8, "Bits of a codestream beyond BitsStored in which overlays lie are no values", "PS3.5 8.1.2")
+@pytest.mark.parametrize("family", WIDE)
+def test_overlays_in_a_codestream_of_more_bits(family):
+    """The plane in bit 12 is masked away, asked for or not."""
+    window = {"WindowWidth": "4096", "WindowCenter": "2048"}
+    data = wide_image(family, (0, 100 | 1 << 12, 2000, 4095), **window)
+    inside = {"OverlayBitsAllocated": 16, "OverlayBitPosition": 12, "OverlayData": None}
+    make_dicom.overlay(data, np.zeros((8 * BLOCK, 4 * BLOCK), np.bool_), **inside)
+    series = objects(data, transfer_syntax=WIDE[family])
+    expected = [[FORMULAS["LINEAR"](x, 2048, 4096) for x in (0, 100, 2000, 4095)]] * 8
+    assert warned(series, BLOCK * 4) == (expected, "")
+
+
+@proves(
+    8, "Bits of native pixels beyond BitsStored that no overlay has are masked with a warning", "PS3.5 8.1.1"
+)
+def test_native_bits_beyond_stored():
+    """What they are nobody says."""
+    data = flat((5000, 100), BitsStored=12, HighBit=11, WindowWidth="4096", WindowCenter="2048")
+    warning = "its pixels have bits beyond BitsStored, which is 12: those bits are left out"
+    expected = [[FORMULAS["LINEAR"](x, 2048, 4096) for x in (5000 & 0xFFF, 100)]]
+    assert warned(objects(data), BLOCK * 2) == (expected, warning)
+
+
+@proves(
+    9, "Colour of more bits than BitsStored is scaled by the codestream's bits, with a warning", "PS3.5 8.2"
+)
+def test_colour_of_more_bits_than_stored():
+    """16 bits under a header of 8 are not all white."""
+    colour = (65535, 32768, 0)
+    stored = np.zeros((BLOCK, BLOCK, 3), "u2") + np.array(colour, "u2")
+    codestream = bytes(imagecodecs.jpegls_encode(stored))
+    data = flat(
+        (0,),
+        "u1",
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation="RGB",
+        PixelData=make_dicom.encapsulate([[codestream + b"\0" * (len(codestream) % 2)]]),
+    )
+    series = objects(data, transfer_syntax=JPEG_LS)
+    assert np.abs(colours(series, BLOCK) - np.array([255, 128, 0])).max() <= 2
+
+
+# Elements that contradict each other
+
+BITS = "PS3.5 8.1.1; PS3.3 C.7.6.3"
+SIXTEEN_BITS = {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15}
+FULL = {"WindowWidth": "65536", "WindowCenter": "32768"}
+LEAST, MIDDLE, MOST = 0, 32768, 65535
+
+
+def leveled(values: tuple[int, ...]) -> list[list[int]]:
+    """Values of 16 bits under the window of all of them."""
+    return [[FORMULAS["LINEAR"](x, 32768, 65536) for x in values]]
+
+
+@proves(8, "Bits that contradict each other are read as far as they make sense, with a warning", BITS)
+@pytest.mark.parametrize(
+    ("elements", "mask", "warning"),
+    [
+        (
+            {"BitsStored": 20},
+            0xFFFF,
+            "BitsStored and BitsAllocated contradict each other: all bits that are allocated are read",
+        ),
+        (
+            {"BitsStored": 0},
+            0xFFFF,
+            "BitsStored and BitsAllocated contradict each other: all bits that are allocated are read",
+        ),
+        (
+            {"BitsStored": 12, "HighBit": 20},
+            0xFFF,
+            "HighBit contradicts BitsStored and BitsAllocated: BitsStored - 1 is used",
+        ),
+        (
+            {"BitsStored": 12, "HighBit": 5},
+            0xFFF,
+            "HighBit contradicts BitsStored and BitsAllocated: BitsStored - 1 is used",
+        ),
+        (
+            {"PixelRepresentation": 7},
+            0xFFFF,
+            "PixelRepresentation is neither 0 nor 1: the pixels are read as unsigned",
+        ),
+        ({"PixelRepresentation": None}, 0xFFFF, "it has no PixelRepresentation: the usual is taken for it"),
+        ({"BitsStored": None}, 0xFFFF, "it has no BitsStored: the usual is taken for it"),
+        ({"BitsAllocated": None}, 0xFFFF, "it has no BitsAllocated: the usual is taken for it"),
+        ({"HighBit": None}, 0xFFFF, "it has no HighBit: the usual is taken for it"),
+        (
+            {"HighBit": None, "PixelRepresentation": None},
+            0xFFFF,
+            "it has no HighBit and no PixelRepresentation: the usual is taken for it",
+        ),
+    ],
+)
+def test_bits_that_contradict_each_other(elements, mask, warning):
+    """Never without a word."""
+    values = tuple(value & mask for value in (LEAST, 100, 4000, MIDDLE, MOST))
+    data = flat(values, **{**SIXTEEN_BITS, **FULL, **elements})
+    assert warned(objects(data), data.Columns) == (leveled(values), warning)
+
+
+@proves(8, "A HighBit that is not BitsStored - 1 says where the bits lie, with a warning", BITS)
+def test_bits_at_the_top_of_their_words():
+    """12 bits of 16, four of them below: as ACR-NEMA allowed."""
+    values = (0, 100, 4095)
+    data = flat(
+        tuple(value << 4 for value in values),
+        BitsStored=12,
+        HighBit=15,
+        WindowWidth="4096",
+        WindowCenter="2048",
+    )
+    expected = [[FORMULAS["LINEAR"](x, 2048, 4096) for x in values]]
+    warning = "HighBit is not BitsStored - 1: the bits below it are read"
+    assert warned(objects(data), data.Columns) == (expected, warning)
+
+
+@proves(9, "Colour without PlanarConfiguration is shown by pixel, with a warning", "PS3.3 C.7.6.3.1.3")
+def test_colour_without_planar_configuration():
+    """As nearly all of it is."""
+    octets = bytes((250, 10, 20)) * BLOCK * BLOCK
+    data = flat((0,), "u1", SamplesPerPixel=3, PhotometricInterpretation="RGB", PixelData=octets)
+    series = objects(data)
+    assert np.abs(colours(series, BLOCK) - np.array((250, 10, 20))).max() <= 2
+    request = ImageRequest.from_strings("S", "a.jpg", {"position": ["0"]})
+    report = PreviewService(MemoryStorage(series), None, Limits()).image(request).report
+    assert report.warnings == ("it has no PlanarConfiguration: the usual is taken for it",)
+
+
+@proves(2, "A RescaleSlope of 0 is not used, with a warning", "PS3.3 C.11.1.1.2")
+def test_a_slope_of_zero():
+    """All pixels would be one; 1 is used, as dcmtk does."""
+    data = flat((0, 100, 255), RescaleSlope="0", RescaleIntercept="0", **WINDOW)
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], "RescaleSlope is 0: 1 is used")
+
+
+@proves(1, "A VOILUTFunction that is none is LINEAR, with a warning", "PS3.3 C.11.2.1.3")
+@pytest.mark.parametrize("function", ["FOO", "LIN", "LINEAR EXACT"])
+def test_an_unknown_function(function):
+    """Its defined terms are three."""
+    data = flat((0, 100, 400), WindowWidth="401", WindowCenter="200", VOILUTFunction=function)
+    expected = [[FORMULAS["LINEAR"](x, 200, 401) for x in (0, 100, 400)]]
+    warning = "VOILUTFunction is none that DICOM defines: LINEAR is used"
+    assert warned(objects(data), data.Columns) == (expected, warning)
+
+
+@pytest.mark.parametrize("function", ["SIGMOID", "sigmoid", "Linear_Exact"])
+def test_a_function_in_any_case(function):
+    """What is meant is certain."""
+    data = flat((0, 100, 400), WindowWidth="401", WindowCenter="200")
+    make_dicom.add(data, 0x00281056, "CS", function)
+    values = (Fraction(value) for value in (0, 100, 400))
+    expected = [[FORMULAS[function.upper()](x, Fraction(200), Fraction(401)) for x in values]]
+    assert warned(objects(data), data.Columns) == (expected, "")
+
+
+def lookup(**elements: Any) -> Dataset:
+    """An item of a lookup table's sequence."""
+    return make_dicom.dataset(**elements)
+
+
+NO_TABLE = {"LUTDescriptor": [200, 0, 16], "LUTExplanation": "X"}
+A_TABLE = {"LUTDescriptor": [2, 0, 8], "LUTData": np.array([255, 0], "<u2").tobytes()}
+
+
+@proves(
+    2,
+    "An item of a lookup table's sequence without a table is not used, with a warning",
+    "PS3.3 C.11.1, C.11.2",
+)
+@pytest.mark.parametrize("broken", [NO_TABLE, {}])
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_items_without_a_table(name, broken):
+    """Slope and intercept, and the window, are used in its place."""
+    data = flat((0, 50, 100), RescaleSlope="2", RescaleIntercept="5", **{name: [lookup(**broken)]}, **WINDOW)
+    warning = f"{name} has 1 item without a table: it is not used"
+    assert warned(objects(data), data.Columns) == ([[5, 105, 205]], warning)
+
+
+def test_one_table_of_two():
+    """The VOI LUT that is whole is used."""
+    data = flat((0, 1), VOILUTSequence=[lookup(**NO_TABLE), lookup(**A_TABLE)])
+    warning = "VOILUTSequence has 1 item without a table: it is not used"
+    assert warned(objects(data), data.Columns)[1].startswith(warning)
+    assert warned(objects(data), data.Columns)[0] == [[255, 0]]
+
+
+@proves(2, "A lookup table or a palette that is cut off is refused by name", "PS3.3 C.11.1.1, C.7.6.3.1.5")
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence", "palette"])
+def test_tables_that_are_cut_off(name):
+    """What its entries are nobody knows."""
+    cut = np.arange(3, dtype="<u2").tobytes()
+    if name == "palette":
+        elements = {
+            f"{colour}PaletteColorLookupTable{part}": value
+            for colour in ("Red", "Green", "Blue")
+            for part, value in (("Descriptor", [200, 0, 16]), ("Data", cut))
+        }
+        data = flat((0, 100), "u1", PhotometricInterpretation="PALETTE COLOR", **elements)
+    else:
+        data = flat((0, 100), **{name: [lookup(LUTDescriptor=[200, 0, 16], LUTData=cut)]})
+    assert "a lookup table is cut off: 200 entries expected, 6 bytes found" in refused(objects(data))
+
+
+@proves(
+    5, "PixelPaddingRangeLimit without PixelPaddingValue is no padding, with a warning", "PS3.3 C.7.5.1.1.2"
+)
+def test_a_limit_of_padding_without_a_value():
+    """There is no range of one end."""
+    data = flat((0, 100, 255), PixelPaddingRangeLimit=100, **WINDOW)
+    warning = "PixelPaddingRangeLimit without PixelPaddingValue: nothing is taken for padding"
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], warning)
+
+
+@proves(10, "Centers and widths unequal in number are told of", "PS3.3 C.11.2.1.2")
+@pytest.mark.parametrize(("widths", "centers"), [(["256"], ["128", "9"]), (["256", "1500"], ["128"])])
+def test_centers_and_widths_unequal_in_number(widths, centers):
+    """The first pair is whole."""
+    data = flat((0, 100, 255), WindowWidth=widths, WindowCenter=centers)
+    warning = "WindowCenter and WindowWidth are unequal in number: they are paired as far as they go"
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], warning)
+
+
+@proves(10, "A window of width 0 or less is told of", "PS3.3 C.11.2.1.2")
+@pytest.mark.parametrize("width", ["0", "-400"])
+def test_a_window_without_a_width(width):
+    """What is used in its place is named."""
+    data = flat((0, 100, 400), Modality="MR", WindowWidth=width, WindowCenter="40")
+    _, warning = warned(objects(data), data.Columns)
+    assert warning == "the file's window has no positive width; auto is used instead"
+
+
+@proves(7, "A spacing that is not two positive numbers is not used, with a warning", "PS3.3 10.7.1.3")
+@pytest.mark.parametrize("name", ["PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"])
+@pytest.mark.parametrize("values", [[0, 0], [-1, 1], [0, 1]])
+def test_a_spacing_of_nothing(name, values):
+    """Pixels are shown square."""
+    data = flat((0, 100, 255), **{"PixelSpacing": None, name: None}, **WINDOW)
+    tag, vr = {"PixelAspectRatio": (0x00280034, "IS"), "PixelSpacing": (0x00280030, "DS")}.get(
+        name, (0x00181164, "DS")
+    )
+    make_dicom.add(data, tag, vr, values)
+    warning = f"{name} is not two positive numbers: it is not used"
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], warning)
+
+
+# Codestreams that end too early
+
+
+def tiled_jpeg_2000(samples: np.ndarray) -> bytes:
+    """A lossless codestream of 16 tiles."""
+    with BytesIO() as file:
+        Image.fromarray(samples).save(file, "JPEG2000", no_jp2=True, tile_size=(16, 16), irreversible=False)
+        return file.getvalue()
+
+
+def baseline_jpeg(samples: np.ndarray) -> bytes:
+    """A codestream of the best quality."""
+    return bytes(imagecodecs.jpeg8_encode(samples, level=100))
+
+
+ENDED = {
+    "JPEG 2000": (J2K, jpeg_2000),
+    "JPEG 2000 in tiles": (J2K, tiled_jpeg_2000),
+    "HTJ2K": (HTJ2K, lambda samples: bytes(imagecodecs.htj2k_encode(samples, reversible=True))),
+    "JPEG": (make_dicom.JPEG, baseline_jpeg),
+    "JPEG lossless": ("1.2.840.10008.1.2.4.70", lambda samples: bytes(imagecodecs.ljpeg_encode(samples))),
+}
+
+
+@proves(15, "A codestream without its end marker is shown with a warning that names the frame", "PS3.5 A.4")
+@pytest.mark.parametrize("frame", [1, 2])
+@pytest.mark.parametrize("filled", [b"", b"\0\0", bytes(40)])
+@pytest.mark.parametrize("family", ENDED)
+def test_a_codestream_without_its_end(family, filled, frame):
+    """All samples are there, and nothing says so; the other frame has no warning."""
+    syntax, encode = ENDED[family]
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    whole = bytes(encode(samples))
+    assert whole.endswith(b"\xff\xd9")
+    unended = whole[:-2] + filled
+    fragments = [unended, whole] if frame == 1 else [whole, unended]
+    series = encapsulated(fragments, syntax, frames=2)
+    for number in (1, 2):
+        levels, report = image(series, position=number - 1, image_width=64)
+        assert np.abs(levels.astype(int) - samples).max() <= 3
+        warning = f"0, frame {frame}: its codestream has no end marker: part of the picture may be missing"
+        assert report.warnings == ((warning,) if number == frame else ())
+
+
+@proves(
+    15, "A codestream whose end is missing is shown in part with a warning, or refused by name", "PS3.5 A.4"
+)
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("family", ENDED)
+def test_a_codestream_that_is_cut_off(family, filled, share):
+    """Filled up with zeros, as an interrupted copy leaves it, or not."""
+    syntax, encode = ENDED[family]
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    whole = bytes(encode(samples))
+    kept = int(len(whole) * share)
+    series = encapsulated([whole[:kept] + bytes(len(whole) - kept if filled else 0)], syntax)
+    try:
+        told = "; ".join(image(series, image_width=64)[1].warnings)
+    except UndecodableError as error:
+        told = str(error)
+    assert re.search("its codestream has no end marker|is cut off|is broken", told)

@@ -7,12 +7,15 @@ from io import BytesIO
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, mosaic, objects, shown
 from conformance.formulas import FORMULAS
 from conformance.rules import proves
+from dicom_series_preview.decode import Decoded, to_rgb
+from dicom_series_preview.headers import PixelDescription
+from dicom_series_preview.index.labels import coloured_labels
 from dicom_series_preview.requests import ImageRequest
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits
@@ -52,6 +55,45 @@ def test_labels(dtype):
     apart = np.abs(colours[:, np.newaxis] - colours).sum(axis=2) + 1000 * np.eye(len(colours), dtype=int)
     assert apart[:12, :12].min() > 60
     assert np.diagonal(apart, 1)[:29].min() > 60
+
+
+def lab(colours: np.ndarray) -> np.ndarray:
+    """CIE L*, a*, b* of sRGB colours of 8 bits under D65, as Pillow's colour management has them."""
+    picture = Image.fromarray(colours.astype(np.uint8)[np.newaxis])
+    made = ImageCms.profileToProfile(
+        picture, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    lightness, a, b = (np.asarray(band).astype(float)[0] for band in made.split())
+    wrapped = [np.where(band > 127, band - 256, band) for band in (a, b)]
+    return np.stack((lightness * 100 / 255, *wrapped), axis=1)
+
+
+def label_colours(bits: int) -> np.ndarray:
+    """The colour of every label of so many bits."""
+    pixels = coloured_labels(PixelDescription("1.2.840.10008.1.2.1", 1, 1, bits_stored=bits))
+    every = np.arange(1 << bits, dtype=np.uint16)[np.newaxis]
+    return to_rgb(Decoded(every, "PALETTE COLOR"), pixels)[0].astype(int)
+
+
+@proves(10, "Of the first 64 labels and the background no two colours look alike", "PS3.3 C.8.20.2")
+@pytest.mark.parametrize("bits", [8, 16])
+def test_low_labels_look_different(bits):
+    """They are at least 20 apart in CIE Lab, where 2.3 can be seen."""
+    places = lab(label_colours(bits)[:65])
+    apart = np.linalg.norm(places[:, np.newaxis] - places, axis=2) + 1000 * np.eye(65)
+    assert apart.min() > 20
+
+
+@proves(10, "Labels less than 1,000 apart have colours that differ, up to 65,535", "PS3.3 C.8.20.2")
+def test_labels_do_not_repeat_for_long():
+    """Background is no label's colour."""
+    colours = label_colours(16)
+    numbers = colours @ (65536, 256, 1)
+    assert not (numbers[1:] == 0).any()
+    latest: dict[int, int] = {}
+    for label, number in enumerate(numbers[1:].tolist()):
+        assert label - latest.get(number, -1000) >= 1000
+        latest[number] = label
 
 
 @proves(10, "A view of the file's own that shows nothing is shown with a warning", "our choice")

@@ -42,26 +42,28 @@ def stored_bits(pixels: PixelDescription) -> tuple[int, int]:
     return stored, pixels.high_bit + 1 - stored
 
 
-def stored_values(words: Words, pixels: PixelDescription) -> NDArray[Any]:
+def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any], str]:
     """Take the stored values out of a codec's words.
 
-    Bits above HighBit are masked, lower ones shifted out, and the sign is at HighBit. Three exceptions, in
+    Bits above HighBit are masked, lower ones shifted out, and the sign is at HighBit. Four exceptions, in
     which a codestream knows better than the header (PS3.5 8.2.4): signed grey values stay signed where the
     header says unsigned; lossy values pass as they are where the signs agree, because one that overshoots
-    BitsStored must not wrap round; an unsigned codestream of fewer bits than BitsStored holds no sign bit.
+    BitsStored must not wrap round; an unsigned codestream of fewer bits than BitsStored holds no sign bit;
+    one of more bits, whose values need them, keeps them, unless overlays lie there.
 
     An unsigned codestream of BitsStored bits under a signed header holds the bits of signed values: most
     codecs have no sign of their own, and JPEG 2000 encoders that are not told of it write such streams too.
 
     Returns:
-        The values in the dtype that the description says; in another one where only that holds the values.
+        The values in the dtype that the description says, in another one where only that holds them; and what
+        a viewer should know of bits beyond BitsStored, or nothing.
     """
     if words.dtype.kind == "f":
-        return words.samples
+        return words.samples, ""
     header_signed = pixels.pixel_representation == 1
     codestream_signed = words.dtype.kind == "i"
     if codestream_signed and not header_signed and pixels.is_monochrome:
-        return words.samples
+        return words.samples, ""
     size = container_bits(max(pixels.bits_allocated, words.precision))
     target = np.dtype(f"{'i' if header_signed else 'u'}{size // 8}")
     stored, below = stored_bits(pixels)
@@ -71,10 +73,40 @@ def stored_values(words: Words, pixels: PixelDescription) -> NDArray[Any]:
         sign_extends = header_signed
         below = below if words.precision >= stored + below else 0
     if not words.lossless and header_signed == codestream_signed:
-        return words.samples.astype(target, copy=False)
+        values = words.samples.astype(target, copy=False)
+        return values, _beyond(words, stored) if _needs_more(values, stored) else ""
     # Widening a signed word repeats its sign bit, which the shifts and the mask below take away again.
-    unsigned = words.samples.astype(f"i{size // 8}" if codestream_signed else f"u{size // 8}", copy=False)
-    return _field(unsigned.view(f"u{size // 8}"), stored, below, signed=sign_extends).view(target)
+    kept = words.samples.astype(f"i{size // 8}" if codestream_signed else f"u{size // 8}", copy=False)
+    unsigned = kept.view(f"u{size // 8}")
+    values = _field(unsigned, stored, below, signed=sign_extends).view(target)
+    if below or pixels.overlay_bits or not _holds_more(unsigned, values, stored):
+        return values, ""
+    if words.is_described:
+        values = _field(unsigned, words.precision, 0, signed=sign_extends).view(target)
+    return values, _beyond(words, stored)
+
+
+def _beyond(words: Words, stored: int) -> str:
+    """What a viewer should know of values that need more bits than BitsStored."""
+    if not words.is_described:
+        return f"its pixels have bits beyond BitsStored, which is {stored}: those bits are left out"
+    found = f"its codestream has {words.precision} bits a sample, and BitsStored is {stored}"
+    return f"{found}: its values are shown as the codestream has them"
+
+
+def _needs_more(values: NDArray[Any], stored: int) -> bool:
+    """Whether integers lie beyond what `stored` bits hold in the sign of their dtype."""
+    if stored == values.dtype.itemsize * 8:
+        return False
+    most = 1 << (stored - 1 if values.dtype.kind == "i" else stored)
+    return int(values.max()) >= most or (values.dtype.kind == "i" and int(values.min()) < -most)
+
+
+def _holds_more(words: NDArray[Any], values: NDArray[Any], stored: int) -> bool:
+    """Whether unsigned words have bits above the lowest `stored` that do not just repeat the sign."""
+    if stored == words.dtype.itemsize * 8 or int(words.max()) >> stored == 0:
+        return False
+    return bool(((words >> words.dtype.type(stored) != 0) & (words != values.view(words.dtype))).any())
 
 
 def _field(samples: NDArray[Any], stored: int, below: int, *, signed: bool) -> NDArray[Any]:

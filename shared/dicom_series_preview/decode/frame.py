@@ -61,13 +61,20 @@ def decode_frame(
         words = decode_words(
             data, pixels, bit_offset=bit_offset, limit_bytes=limit_bytes, reduction=reduction
         )
-        samples = stored_values(words, pixels)
+        samples, remark = stored_values(words, pixels)
     except MemoryError as error:
         size = f"{pixels.rows} x {pixels.columns}"
         raise DecodeError(f"there is not enough memory to decode a frame of {size}") from error
     _check_samples(samples, pixels, words.reduction)
     return Decoded(
-        samples, words.photometric_interpretation, words.reduction, words.offset, lossless=words.lossless
+        samples,
+        words.photometric_interpretation,
+        words.reduction,
+        words.offset,
+        lossless=words.lossless,
+        is_ended=words.is_ended,
+        bits=words.precision if remark and words.is_described else 0,
+        remarks=(remark,) if remark else (),
     )
 
 

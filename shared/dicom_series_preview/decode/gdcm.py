@@ -60,4 +60,6 @@ def decode_jpeg2000_part2(data: bytes | memoryview, pixels: PixelDescription) ->
     if len(buffer) != int(np.prod(shape)) * dtype.itemsize:
         raise DecodeError("GDCM cannot decode the codestream")
     samples: NDArray[Any] = np.frombuffer(buffer, dtype).reshape(shape)
-    return Words(samples, precision, lossless=False, photometric_interpretation=photometric)
+    return Words(
+        samples, precision, lossless=False, photometric_interpretation=photometric, is_described=True
+    )

@@ -71,12 +71,17 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     header = read_jpeg_header(codestream)
     check_dimensions(header, pixels)
     _check_scans(codestream, header)
-    if codestream.find(b"\xff\xd9", header.scan_offset) >= 0:
-        samples = _decode(codestream, len(header.component_ids))
-    else:
-        samples = _decode_unended(codestream, len(header.component_ids))
+    is_ended = codestream.find(b"\xff\xd9", header.scan_offset) >= 0
+    samples = (_decode if is_ended else _decode_unended)(codestream, len(header.component_ids))
     photometric = _photometric_interpretation(header, pixels)
-    return Words(samples, header.precision, lossless=header.lossless, photometric_interpretation=photometric)
+    return Words(
+        samples,
+        header.precision,
+        lossless=header.lossless,
+        photometric_interpretation=photometric,
+        is_described=True,
+        is_ended=is_ended,
+    )
 
 
 def jpeg_reductions(pixels: PixelDescription) -> tuple[int, ...]:
@@ -106,7 +111,12 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
         return decode_jpeg(codestream, pixels)  # which says what is wrong
     photometric = _photometric_interpretation(header, pixels)
     return Words(
-        np.asarray(image), 8, lossless=False, photometric_interpretation=photometric, reduction=reduction
+        np.asarray(image),
+        8,
+        lossless=False,
+        photometric_interpretation=photometric,
+        is_described=True,
+        reduction=reduction,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ImageFile
 
 from dicom_series_preview.decode.bits import container_bits, stored_bits
-from dicom_series_preview.decode.jpeg2000_pieces import Area, check_pieces
+from dicom_series_preview.decode.jpeg2000_pieces import EOC, Area, Ending, check_pieces, ending
 from dicom_series_preview.decode.values import Words, reduced_shape
 from dicom_series_preview.errors import DecodeError
 
@@ -46,6 +46,7 @@ class Jpeg2000Header:
         signed: Samples are signed.
         multiple_component_transform: RCT or ICT was used; decoders undo it and give RGB.
         plain: Image and tiles begin at the origin, and components are alike and as large as the image.
+        tiles: Number of tiles.
         tile_sides: Height and width of a tile; the image's where there is only one.
         reductions: How often the resolution can be halved; the number of decomposition levels.
     """
@@ -57,6 +58,7 @@ class Jpeg2000Header:
     signed: bool
     multiple_component_transform: bool
     plain: bool
+    tiles: int
     tile_sides: tuple[int, int]
     reductions: int
 
@@ -66,13 +68,23 @@ def decode_jpeg2000(data: bytes | memoryview, pixels: PixelDescription) -> Words
     codestream = _without_file(bytes(data))
     header = read_jpeg2000_header(codestream)
     check_dimensions(header, pixels)
+    end, behind = ending(codestream, header.tiles)
     is_plain_grey = header.plain and header.components == 1 and header.precision <= 16
-    samples = _decode_plain(codestream) if is_plain_grey else _decode_any(codestream, header)
+    # The decoders refuse what ends without its marker, even where nothing else is missing.
+    complete = codestream[:behind] + EOC if end is Ending.UNMARKED else codestream
+    try:
+        samples = _decode_plain(complete) if is_plain_grey else _decode_any(complete, header)
+    except DecodeError as error:
+        if end is Ending.CUT_OFF:
+            raise DecodeError("the JPEG 2000 codestream is cut off") from error
+        raise
     return Words(
         samples,
         header.precision,
         lossless=pixels.transfer_syntax_uid in _LOSSLESS,
         photometric_interpretation=_photometric_interpretation(header, pixels),
+        is_described=True,
+        is_ended=end is Ending.MARKED,
     )
 
 
@@ -117,7 +129,10 @@ def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, 
     header = read_jpeg2000_header(codestream)
     check_dimensions(header, pixels)
     reduction = min(reduction, 1 << header.reductions)
-    if not _is_reducible(header, pixels, reduction):
+    if (
+        not _is_reducible(header, pixels, reduction)
+        or ending(codestream, header.tiles)[0] is not Ending.MARKED
+    ):
         return decode_jpeg2000(codestream, pixels)
     try:
         samples = _decode_levels(codestream, header, reduced_shape(pixels, reduction), reduction)
@@ -128,6 +143,7 @@ def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, 
         header.precision,
         lossless=False,
         photometric_interpretation=_photometric_interpretation(header, pixels),
+        is_described=True,
         reduction=reduction,
         offset=(1 - 1 / reduction) / 2,
     )
@@ -240,6 +256,7 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
         multiple_component_transform=has_transform,
         # Pillow's plain codestreams have no file around them.
         plain=components_alike and not (start or left or top or tile_left or tile_top),
+        tiles=tiles,
         tile_sides=(tile_height, tile_width),
         reductions=levels,
     )

@@ -1,4 +1,6 @@
-"""Into how many pieces a JPEG 2000 codestream cuts its image (ISO/IEC 15444-1 A.5, A.6, B.3 to B.10).
+"""Into how many pieces a JPEG 2000 codestream cuts its image, and whether all of them are there.
+
+ISO/IEC 15444-1 A.4 to A.6, B.3 to B.10.
 
 A hundred bytes may ask for a million tiles, precincts or code-blocks, for each of which OpenJPEG takes memory
 before it has read a single sample, or for packets that keep it busy for hours.
@@ -7,6 +9,7 @@ before it has read a single sample, or for packets that keep it busy for hours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.errors import DecodeError
@@ -14,6 +17,8 @@ from dicom_series_preview.errors import DecodeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+EOC = b"\xff\xd9"
+"""The marker at the end of a codestream."""
 _SOC, _COD, _COC, _SOT, _SOD, _EOC = 0x4F, 0x52, 0x53, 0x90, 0x93, 0xD9
 # What OpenJPEG 2.5 takes, rounded up: bytes for a tile, its part in a component, a precinct, a code-block.
 _TILE_BYTES, _TILE_COMPONENT_BYTES, _PRECINCT_BYTES, _BLOCK_BYTES, _PACKET_BYTES = 6000, 2500, 600, 400, 2
@@ -110,6 +115,45 @@ def check_pieces(codestream: bytes, start: int, area: Area) -> None:
         count = layers * precincts * area.components * area.tiles
         if too_large or count > _FREE_PACKETS + samples // _SAMPLES_A_PACKET:
             raise DecodeError("the JPEG 2000 codestream cuts its image into too many pieces")
+
+
+class Ending(Enum):
+    """How a codestream ends.
+
+    Attributes:
+        MARKED: With its marker.
+        UNMARKED: Without it, though behind the last tile-part.
+        CUT_OFF: Inside a tile-part, or without one of each tile.
+    """
+
+    MARKED = auto()
+    UNMARKED = auto()
+    CUT_OFF = auto()
+
+
+def ending(codestream: bytes, tiles: int) -> tuple[Ending, int]:
+    """How and where a codestream ends: at its very end, or where its tile-parts' lengths lead (A.4.2).
+
+    Args:
+        codestream: The codestream.
+        tiles: How many tiles its image has.
+    """
+    if codestream.endswith((EOC, EOC + b"\0")):
+        return Ending.MARKED, len(codestream)
+    offset, seen = 2, set[bytes]()
+    while offset + 12 <= len(codestream) and codestream[offset] == 0xFF:
+        if codestream[offset + 1] == _SOT:
+            seen.add(codestream[offset + 4 : offset + 6])
+            # A length of 0: up to the codestream's end.
+            offset += int.from_bytes(codestream[offset + 6 : offset + 10], "big") or len(codestream) - offset
+        elif codestream[offset + 1] == _EOC:
+            break
+        else:
+            offset += 2 + max(2, int.from_bytes(codestream[offset + 2 : offset + 4], "big"))
+    if codestream.startswith(EOC, offset):
+        return Ending.MARKED, offset
+    is_whole = offset <= len(codestream) and len(seen) == tiles
+    return (Ending.UNMARKED if is_whole else Ending.CUT_OFF), offset
 
 
 def _styles(codestream: bytes, start: int, components: int) -> Iterator[_Style]:

@@ -38,4 +38,5 @@ def decode_jpegls(data: bytes | memoryview, pixels: PixelDescription) -> Words:
         header.precision,
         lossless=pixels.transfer_syntax_uid == _LOSSLESS,
         photometric_interpretation=pixels.photometric_interpretation,
+        is_described=True,
     )

@@ -67,6 +67,7 @@ def decode_jpegxl(data: bytes | memoryview, pixels: PixelDescription) -> Words:
         samples.dtype.itemsize * 8,
         lossless=pixels.transfer_syntax_uid == _LOSSLESS,
         photometric_interpretation="RGB" if samples.ndim == 3 else pixels.photometric_interpretation,
+        is_described=True,
     )
 
 

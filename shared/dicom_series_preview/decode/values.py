@@ -27,6 +27,9 @@ class Decoded:
         offset: Where the frame's left and upper edge lie among the samples, in samples; 0 where the first
             sample stands for the frame's first `reduction` x `reduction` pixels.
         lossless: The samples are those that were compressed, so that one value among them may mean padding.
+        is_ended: The codestream has its end marker; part of the picture may be missing where it has not.
+        bits: Bits of a sample in the codestream, where values need more of them than BitsStored; else 0.
+        remarks: What a viewer should know of the samples.
     """
 
     samples: NDArray[Any]
@@ -34,6 +37,9 @@ class Decoded:
     reduction: int = 1
     offset: float = 0.0
     lossless: bool = True
+    is_ended: bool = True
+    bits: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Words:
         precision: Bits of a sample in the codestream; the allocated ones where there is no codestream.
         lossless: Bits are as they were encoded, so that those above HighBit may be overlays.
         photometric_interpretation: What the samples are.
+        is_described: The precision is the codestream's own word (PS3.5 8.2), which may contradict the header.
+        is_ended: See `Decoded`.
         reduction: See `Decoded`.
         offset: See `Decoded`.
     """
@@ -53,6 +61,8 @@ class Words:
     precision: int
     lossless: bool
     photometric_interpretation: str
+    is_described: bool = False
+    is_ended: bool = True
     reduction: int = 1
     offset: float = 0.0
 

@@ -29,6 +29,7 @@ from dicom_series_preview.headers.image import (
 from dicom_series_preview.headers.mosaic import Mosaic, csa_values
 from dicom_series_preview.headers.overlays import (
     OverlayPlane,
+    is_overlay_bit_position,
     is_overlay_tag,
     overlay_data,
     overlay_planes,
@@ -96,6 +97,7 @@ __all__ = [
     "element_to_json",
     "found_syntax",
     "from_json",
+    "is_overlay_bit_position",
     "is_overlay_tag",
     "keyword",
     "locate_frames",

@@ -109,6 +109,7 @@ class PixelDescription:
         palette: The palette tables, of an image that has them.
         pixel_vr: VR of the pixel data element, `OB` or `OW`, or empty where it is not known. It matters for
             8-bit samples in big endian only, which an OW element holds swapped in pairs (PS3.5 8.1.1).
+        overlay_bits: Bits of a word, a mask, in which overlay planes lie (PS3.5 8.1.2, retired).
     """
 
     transfer_syntax_uid: str
@@ -125,6 +126,7 @@ class PixelDescription:
     pixel_keyword: str = "PixelData"
     palette: Palette | None = None
     pixel_vr: str = ""
+    overlay_bits: int = 0
 
     @property
     def is_monochrome(self) -> bool:

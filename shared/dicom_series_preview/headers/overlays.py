@@ -56,6 +56,11 @@ def is_overlay_tag(tag: int) -> bool:
     return tag >> 16 in _GROUPS
 
 
+def is_overlay_bit_position(tag: int) -> bool:
+    """Whether an element says among which bits of the pixel data an overlay plane lies."""
+    return is_overlay_tag(tag) and tag & 0xFFFF == _BIT_POSITION
+
+
 def overlay_planes(elements: Mapping[int, Element]) -> tuple[OverlayPlane, ...]:
     """The overlay planes of an object, by group.
 

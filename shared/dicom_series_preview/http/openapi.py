@@ -52,6 +52,11 @@ _PICTURE = (
     _query("stack", _integer(0, 0), "Which stack of the series; the index lists them."),
     _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
     _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
+    _query(
+        "labels",
+        {"type": "boolean", "default": False},
+        "Write each image's position, contrast and directions (L R A P H F) on it.",
+    ),
 )
 _START = _query("start", {**_POSITION, "default": 0}, "First position shown.")
 _END = _query("end", {**_POSITION, "default": 1}, "Last position shown.")
@@ -68,9 +73,15 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
         "A grid of images spread evenly over the series.",
         (
             *_PICTURE,
-            _query("tile_width", _integer(DEFAULT_TILES, 1), "Images in a row."),
             _query(
-                "tile_height", _integer(None, 1), "Images in a column; as tile_width where it is not given."
+                "tile_width",
+                _integer(None, 1),
+                f"Images in a row; {DEFAULT_TILES} where it is not given, or as few as hold all images.",
+            ),
+            _query(
+                "tile_height",
+                _integer(None, 1),
+                "Images in a column; as tile_width where it is not given, or as few as hold all images.",
             ),
             _START,
             _END,
@@ -96,7 +107,11 @@ _RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
             _OFFSET,
             _START,
             _END,
-            _query("tile_height", _integer(DEFAULT_CONTRAST_ROWS, 1), "Images of the range."),
+            _query(
+                "tile_height",
+                _integer(None, 1),
+                f"Images of the range; {DEFAULT_CONTRAST_ROWS} where not given, or as many as there are.",
+            ),
             _query(
                 "contrast",
                 {"type": "array", "items": _CONTRAST},

@@ -30,6 +30,7 @@ from dicom_series_preview.headers import (
     all_values,
     element_from_json,
     from_json,
+    is_overlay_bit_position,
     is_overlay_tag,
     overlay_planes,
     to_dataset,
@@ -45,6 +46,7 @@ from dicom_series_preview.index.cells import DamagedIndexError, check_cells, dam
 from dicom_series_preview.index.labels import coloured_labels
 from dicom_series_preview.index.levels import names_an_aside
 from dicom_series_preview.index.records import Duplicate, Provenance, Record, Skipped
+from dicom_series_preview.index.remarks import contradictions
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
@@ -131,6 +133,12 @@ class Slice:
     remarks: tuple[str, ...] = ()
     part_rows: range = range(0)
     background: int = 0
+
+    @property
+    def name(self) -> str:
+        """What a message calls it: its object, and its frame where that has several."""
+        number = f", frame {self.frame_number}" if self.pixels.number_of_frames > 1 else ""
+        return f"{self.file_name}{number}"
 
     @property
     def pixel_shape(self) -> tuple[float, float]:
@@ -279,7 +287,9 @@ class Index:
             rows: Rows of slices with an image, as `stacks` has them.
             overlays: Say which overlay planes their objects have.
         """
-        frames = self._with_overlays(self.frames(rows)) if overlays else self.frames(rows)
+        frames = self.frames(rows)
+        if overlays or self._may_hold_overlay_bits:
+            frames = self._with_overlays(frames, shown=overlays)
         return [self._put_together(item) for item in frames] if self._has_parts else frames
 
     def frames(self, rows: Sequence[int]) -> list[Slice]:
@@ -334,7 +344,14 @@ class Index:
         part_rows = range(item.row, item.row + count)
         return replace(item, pixels=pixels, part_rows=part_rows, background=background or 0)
 
-    def _with_overlays(self, slices: list[Slice]) -> list[Slice]:
+    @cached_property
+    def _may_hold_overlay_bits(self) -> bool:
+        """Whether an object may have an overlay plane among its pixels' unused bits."""
+        return any(is_overlay_bit_position(tag_of_field(column)) for column in self.table.schema) or any(
+            is_overlay_bit_position(tag) and element.first for tag, element in self.constants.items()
+        )
+
+    def _with_overlays(self, slices: list[Slice], *, shown: bool) -> list[Slice]:
         columns = [column.name for column in self.table.schema if is_overlay_tag(tag_of_field(column))]
         constants = {tag: element for tag, element in self.constants.items() if is_overlay_tag(tag)}
         if not columns and not constants:
@@ -351,11 +368,19 @@ class Index:
         part = self.table.select(columns).take(pa.array([row for row, _ in firsts.values()], pa.int64()))
         planes = dict(zip(firsts, map(overlay_planes, _elements(part, constants)), strict=True))
         return [
-            replace(item, overlays=planes[item.file_name], header_length=firsts[item.file_name][1])
-            if planes[item.file_name]
-            else item
-            for item in slices
+            _overlaid(item, planes[item.file_name], firsts[item.file_name][1], shown=shown) for item in slices
         ]
+
+    def patient_orientation(self, item: Slice) -> str:
+        r"""PatientOrientation (0020,0020) of a slice's object as it is written, as in `L\P`, or empty."""
+        constant = self.constants.get(_PATIENT_ORIENTATION)
+        if constant is not None:
+            values: Sequence[Any] = all_values(constant)
+        elif "PatientOrientation" in self.table.column_names:
+            values = self.table["PatientOrientation"][item.row].as_py() or ()
+        else:
+            values = ()
+        return "\\".join(str(value or "").strip() for value in values)
 
     def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
         """The same index, with the places of frames that it did not know.
@@ -608,10 +633,20 @@ def _element(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: ANN401 - 
     return element_of_cell(tag, vr, cell)
 
 
+def _overlaid(item: Slice, planes: tuple[OverlayPlane, ...], header_length: int, *, shown: bool) -> Slice:
+    """A slice that knows its object's overlay planes, or only which bits of its pixels are theirs."""
+    positions = {plane.bit_position for plane in planes}
+    bits = sum(1 << at for at in positions if at is not None and 0 <= at < item.pixels.bits_allocated)
+    if bits:
+        item = replace(item, pixels=replace(item.pixels, overlay_bits=bits))
+    return replace(item, overlays=planes, header_length=header_length) if planes and shown else item
+
+
 def _slice(row: int, cells: dict[str, Any]) -> Slice:
     check_cells(cells)
     located = cells["FrameOffset"] is not None
     pixels = _pixels(cells)
+    contrast = _contrast(cells, pixels)
     return Slice(
         row=row,
         file_name=cells["FileName"],
@@ -624,11 +659,11 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         primary_position=cells["PrimaryPosition"],
         location=FrameLocation(cells["FrameOffset"], cells["FrameLength"]) if located else None,
         pixels=pixels,
-        contrast=_contrast(cells, pixels),
+        contrast=contrast,
         pixel_spacing_mm=_spacing(cells),
         pixel_aspect_ratio=_pair(cells["PixelAspectRatio"]),
         image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
-        remarks=tuple(cells["Remarks"] or ()),
+        remarks=(*(cells["Remarks"] or ()), *contradictions(cells, pixels, contrast)),
     )
 
 
@@ -669,7 +704,8 @@ _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
 def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
-    slope = 1.0 if cells["RescaleSlope"] is None else cells["RescaleSlope"]
+    # One of 0 would make all pixels the same: it is said, and not used, as others do.
+    slope = cells["RescaleSlope"] or 1.0
     intercept = 0.0 if cells["RescaleIntercept"] is None else cells["RescaleIntercept"]
     stored = _stored_range(pixels)
     explicit = pixels.transfer_syntax_uid != _IMPLICIT_VR
@@ -689,7 +725,7 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
             if center is not None and width is not None
         ),
         voi_luts=_tables(cells, "VOILUTSequence", voi_inputs),
-        voi_lut_function=(cells["VOILUTFunction"] or "").strip() or "LINEAR",
+        voi_lut_function=(cells["VOILUTFunction"] or "").strip().upper() or "LINEAR",
         # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
         pixel_padding_value=None
         if cells["LossyImageCompression"] == "01"
@@ -701,6 +737,7 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
 
 
 _CODE_MEANING = 0x00080104
+_PATIENT_ORIENTATION = 0x00200020
 
 
 def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:

@@ -1,32 +1,40 @@
-"""What a viewer should know of a slice whose header contradicts its pixels, or holds numbers that are none.
+"""What a viewer should know of a slice whose header contradicts its pixels or itself, or holds no numbers.
 
-A remark names elements and counts, and no value of a header.
+A remark names elements and counts, and no value of a header. What an index's columns cannot tell is said when
+it is built (`object_remarks`, `number_remark`), the rest when it is read (`contradictions`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import math
+from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import counted
-from dicom_series_preview.headers import all_values
+from dicom_series_preview.headers import NATIVE_TRANSFER_SYNTAXES, all_values
 from dicom_series_preview.index.offsets import unplaced
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from dicom_series_preview.headers import Element
+    from dicom_series_preview.headers import Contrast, Element, PixelDescription
     from dicom_series_preview.index.records import Record
 
 _ROWS, _COLUMNS, _NUMBER_OF_FRAMES = 0x00280010, 0x00280011, 0x00280008
 _TRANSFER_SYNTAX_UID, _PHOTOMETRIC = 0x00020010, 0x00280004
+_WINDOW_CENTER, _WINDOW_WIDTH = 0x00281050, 0x00281051
+_PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+# Of a window (PS3.3 C.11.2.1.3).
+_FUNCTIONS = frozenset(("LINEAR", "LINEAR_EXACT", "SIGMOID"))
 NUMBERS = {
     0x00281053: "RescaleSlope is no number: 1 is used",
     0x00281052: "RescaleIntercept is no number: 0 is used",
-    0x00281050: "WindowCenter is no number: that window is not used",
-    0x00281051: "WindowWidth is no number: that window is not used",
+    _WINDOW_CENTER: "WindowCenter is no number: that window is not used",
+    _WINDOW_WIDTH: "WindowWidth is no number: that window is not used",
     0x00200032: "ImagePositionPatient is no number: the slice is not placed by it",
     0x00200037: "ImageOrientationPatient is no number: it is not used",
     0x00280030: "PixelSpacing is no number: it is not used",
+    _NUMBER_OF_FRAMES: "NumberOfFrames is no number: it is not used",
 }
 """By the tags of elements that pictures depend on, what is to be known where they hold no number."""
 
@@ -61,6 +69,58 @@ def object_remarks(record: Record) -> tuple[str, ...]:
 def number_remark(tag: int, element: Element | None) -> str:
     """What is to be known of one of `NUMBERS`, or nothing: what is no number stays text."""
     return NUMBERS[tag] if any(isinstance(value, str) for value in all_values(element)) else ""
+
+
+def contradictions(cells: Mapping[str, Any], pixels: PixelDescription, contrast: Contrast) -> Iterator[str]:
+    """What is to be known of a slice whose elements contradict each other, or miss each other.
+
+    Args:
+        cells: Its row of the index, by column.
+        pixels: What was made of them.
+        contrast: What was made of them.
+    """
+    if pixels.pixel_keyword == "PixelData":
+        yield from _of_bits(cells, pixels)
+    if cells["RescaleSlope"] == 0:
+        yield "RescaleSlope is 0: 1 is used"
+    if contrast.voi_lut_function not in _FUNCTIONS:
+        yield "VOILUTFunction is none that DICOM defines: LINEAR is used"
+    modality = () if contrast.modality_lut is None else (contrast.modality_lut,)
+    for name, tables in (("ModalityLUTSequence", modality), ("VOILUTSequence", contrast.voi_luts)):
+        items = len(json.loads(cells[name] or "[]"))
+        if items > len(tables) and (name == "VOILUTSequence" or not tables):
+            yield f"{name} has {counted(items - len(tables), 'item')} without a table: it is not used"
+    centers, widths = (len(cells[name] or ()) for name in ("WindowCenter", "WindowWidth"))
+    told = {NUMBERS[tag] for tag in (_WINDOW_CENTER, _WINDOW_WIDTH)}
+    if centers != widths and told.isdisjoint(cells["Remarks"] or ()):
+        yield "WindowCenter and WindowWidth are unequal in number: they are paired as far as they go"
+    for name in _PROPORTIONS:
+        values = cells[name] or (1, 1)
+        if None not in values and not (len(values) == 2 and all(0 < value < math.inf for value in values)):
+            yield f"{name} is not two positive numbers: it is not used"
+    kind = pixels.pixel_keyword.removesuffix("PixelData")
+    value, limit = f"{kind}PixelPaddingValue", f"{kind}PixelPaddingRangeLimit"
+    if cells[value] is None and cells[limit] is not None:
+        yield f"{limit} without {value}: nothing is taken for padding"
+
+
+def _of_bits(cells: Mapping[str, Any], pixels: PixelDescription) -> Iterator[str]:
+    """What is to be known of an image whose word on its bits is none (PS3.5 8.1.1, PS3.3 C.7.6.3)."""
+    needed = ["BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"]
+    if pixels.samples_per_pixel > 1 and pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+        needed.append("PlanarConfiguration")
+    missing = [name for name in needed if cells[name] is None]
+    if missing:
+        yield f"it has no {' and no '.join(missing)}: the usual is taken for it"
+    allocated, stored, high_bit = pixels.bits_allocated, pixels.bits_stored, pixels.high_bit
+    if cells["BitsStored"] == 0 or not 1 <= stored <= allocated:
+        yield "BitsStored and BitsAllocated contradict each other: all bits that are allocated are read"
+    elif not stored <= high_bit + 1 <= allocated:
+        yield "HighBit contradicts BitsStored and BitsAllocated: BitsStored - 1 is used"
+    elif high_bit != stored - 1:
+        yield "HighBit is not BitsStored - 1: the bits below it are read"
+    if pixels.pixel_representation not in (0, 1):
+        yield "PixelRepresentation is neither 0 nor 1: the pixels are read as unsigned"
 
 
 def _count(elements: Mapping[int, Element], tag: int) -> int:

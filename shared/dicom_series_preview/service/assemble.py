@@ -75,12 +75,14 @@ class Assembled:
         decoded: Its stored values, or None where no frame could be decoded.
         gaps: What is missing in it, or None.
         error: Why there are no values.
+        remarks: What a viewer should know of its frames' codestreams, each once.
     """
 
     slice: Slice
     decoded: Decoded | None
     gaps: Gaps | None = None
     error: ObjectError | StorageError | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def assemble(
         canvases = users.pop(fetched.slice.row)
         decoded, error = _decoded(fetched, canvases, limit_bytes)
         for canvas, number in canvases:
-            canvas.put(number, decoded, error)
+            canvas.put(number, decoded, error, fetched.remarks)
             if canvas.is_complete:
                 yield canvas.assembled()
 
@@ -179,6 +181,7 @@ class _Canvas:
         self._samples: NDArray[Any] | None = None
         self._photometric, self._offset = "RGB", 0.0
         self._errors: dict[int, ObjectError | StorageError] = {}
+        self._remarks: dict[str, None] = {}
         self._waiting = len(wanted.parts)
 
     @property
@@ -202,13 +205,21 @@ class _Canvas:
         top, bottom, left, right = self._seen(number)
         return pixels if top or left else replace(pixels, rows=bottom, columns=right)
 
-    def put(self, number: int, decoded: Decoded | None, error: ObjectError | StorageError | None) -> None:
+    def put(
+        self,
+        number: int,
+        decoded: Decoded | None,
+        error: ObjectError | StorageError | None,
+        remarks: tuple[str, ...],
+    ) -> None:
         """Put a frame on it, or note why it cannot be."""
         self._waiting -= 1
         if decoded is None:
             if error is not None:
                 self._errors[number] = error
             return
+        frame = self._parts[number].frame
+        self._remarks.update(dict.fromkeys((*remarks, *decoded.remarks, *unended(frame, decoded))))
         try:
             self._paste(number, decoded)
         except DecodeError as reason:
@@ -224,7 +235,7 @@ class _Canvas:
         if self._is_colour:
             item = replace(item, pixels=_rgb(item.pixels))
         decoded = Decoded(self._samples, self._photometric, self._reduction, self._offset)
-        return Assembled(item, decoded, self._gaps())
+        return Assembled(item, decoded, self._gaps(), remarks=tuple(sorted(self._remarks)))
 
     def _seen(self, number: int) -> tuple[int, int, int, int]:
         """The pixels of a frame that are seen: first row, row behind the last, and so of its columns."""
@@ -287,6 +298,13 @@ class _Canvas:
         reason = reason_of(error) if error is not None else ""
         missing_tiles = int(np.count_nonzero(of_tiles))
         return Gaps(absent, failed, reason, missing_tiles, of_tiles.size, self._slice.background)
+
+
+def unended(item: Slice, decoded: Decoded) -> tuple[str, ...]:
+    """What a viewer should know of a frame whose codestream has no end marker."""
+    if decoded.is_ended:
+        return ()
+    return (f"{item.name}: its codestream has no end marker: part of the picture may be missing",)
 
 
 def reason_of(error: ObjectError | StorageError) -> str:

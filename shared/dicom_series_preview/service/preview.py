@@ -35,6 +35,7 @@ from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicR
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener
 from dicom_series_preview.service.assemble import reason_of
+from dicom_series_preview.service.labels import SMALLEST_SIDE, Label, draw_labels
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint
 from dicom_series_preview.settings import picture_bytes
@@ -61,7 +62,7 @@ _REFRESHES = 2
 _ALWAYS_WIDE = 512
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 5
+RENDERER = 6
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
@@ -154,7 +155,8 @@ class PreviewService:
         """
         # With square tiles, or lower ones where the picture would be upright: what is too large is refused
         # before it costs.
-        shape, width = _shape(request), _shape(request).columns * request.picture.image_width
+        shape = _shape(request)
+        width = shape.columns * request.picture.image_width
         height = max(shape.rows, min(shape.rows * request.picture.image_width, width))
         request.picture.image_format.check_size(width, height, self.limits.output_pixels)
         if shape.columns * shape.rows > self.limits.tiles:
@@ -199,6 +201,8 @@ class PreviewService:
             image = grid(tiles, shape.columns, shape.rows, *plan.tile)
             # The tiles are as large as the picture, and the encoder needs the memory.
             del tiles, painted
+            if plan.is_labelled:
+                image = draw_labels(image, _labels(plan), shape.columns, plan.tile)
             data = encode(image, picture.image_format, picture.quality)
         provenance = opened.index.provenance
         report = Report(
@@ -273,20 +277,20 @@ class PreviewService:
         return True
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
-        picture, shape = request.picture, _shape(request)
         with watch.phase("index"):
-            opener = replace(self._opener(), next_frames=_next_frames(request, shape))
+            opener = replace(self._opener(), next_frames=_next_frames(request))
             opened = opener.open(request.series, refresh=refresh)
         try:
-            plan = Plan.of(request, shape, opened, watch)
+            plan = Plan.of(request, opened, watch)
         except DamagedIndexError as error:
             if refresh:
                 raise
             _LOGGER.warning("the index of series %s is built anew: %s", digest_of(opened.name), error)
             return self._plan(request, watch, refresh=True)
         plan.check_levels(self.limits.matrix_pixels)
-        picture.image_format.check_size(
-            shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
+        columns, rows = plan.shape.columns, plan.shape.rows
+        request.picture.image_format.check_size(
+            columns * plan.tile[0], rows * plan.tile[1], self.limits.output_pixels
         )
         return plan
 
@@ -306,20 +310,23 @@ class Shape:
     contrasts: tuple[ContrastSpec, ...]
 
 
-def _shape(request: PictureRequest) -> Shape:
-    if isinstance(request, MosaicRequest):
-        return Shape(request.columns, request.rows, (request.contrast,))
-    if isinstance(request, ImageRequest):
-        return Shape(1, 1, (request.contrast,))
-    rows = 1 if request.position is not None else request.rows
-    return Shape(len(request.contrasts), rows, request.contrasts)
+def _shape(request: PictureRequest, slices: int | None = None) -> Shape:
+    """The grid of so many slices, or the largest that there may be."""
+    contrasts = request.contrasts if isinstance(request, ContrastRequest) else (request.contrast,)
+    return Shape(*request.grid(slices), contrasts)
 
 
-def _next_frames(request: PictureRequest, shape: Shape) -> int:
+def _next_frames(request: PictureRequest) -> int:
     """How many frames a picture of a whole series shows; of a part of one there may be fewer."""
     if isinstance(request, ImageRequest) or (request.start, request.end) != (0.0, 1.0):
         return 1
-    return shape.rows * (shape.columns if isinstance(request, MosaicRequest) else 1)
+    return _most_slices(request)
+
+
+def _most_slices(request: MosaicRequest | ContrastRequest) -> int:
+    """The slices that a picture shows where there are as many."""
+    columns, rows = request.grid()
+    return rows * (columns if isinstance(request, MosaicRequest) else 1)
 
 
 def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:
@@ -329,8 +336,7 @@ def _chosen(request: PictureRequest, stack: SortedStack) -> list[int]:
     ):
         return [at_position(stack, request.position or 0.0, request.slice_offset)]
     chosen = in_range(stack, request.start, request.end)
-    tiles = request.rows * (request.columns if isinstance(request, MosaicRequest) else 1)
-    return [int(chosen[i]) for i in spread(len(chosen), tiles)]
+    return [int(chosen[i]) for i in spread(len(chosen), _most_slices(request))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +368,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, request: PictureRequest, shape: Shape, opened: OpenedSeries, watch: Stopwatch) -> Plan:
+    def of(cls, request: PictureRequest, opened: OpenedSeries, watch: Stopwatch) -> Plan:
         """Choose the slices of a series.
 
         Raises:
@@ -400,6 +406,13 @@ class Plan:
             problem = f"{picture.image_width} enlarges the images more than four times; give 1 to {most}"
             raise RequestError("image_width", problem)
         tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
+        if picture.labels and min(tile) < SMALLEST_SIDE:
+            size = f"images of {tile[0]} x {tile[1]} pixels are too small for labels"
+            warnings = (
+                *warnings,
+                f"{size}: give an image-width that makes both sides {SMALLEST_SIDE} or more",
+            )
+        shape = _shape(request, len(slices))
         return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
 
     def check_levels(self, limit_pixels: int) -> None:
@@ -433,6 +446,7 @@ class Plan:
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
             *(["overlays"] if picture.overlays else []),
+            *(["labels", *_labels(self)] if self.is_labelled else []),
             [_version(item) for item in self.slices],
             [
                 (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
@@ -442,6 +456,11 @@ class Plan:
         ]
         digest.update(repr(parts).encode())
         return digest.hexdigest()[:40]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Labels are asked for, and fit on its tiles."""
+        return self.picture.labels and min(self.tile) >= SMALLEST_SIDE
 
     def size(self, item: Slice) -> tuple[int, int]:
         """Width and height that a slice is shown in: the tile's, or what fits into it."""
@@ -519,6 +538,17 @@ def _patient_orientation(item: Slice) -> str:
     return patient_orientation(cosines) if cosines is not None else ""
 
 
+def _labels(plan: Plan) -> list[Label]:
+    """What is written on each tile, in the order of the plan."""
+    specs = plan.shape.contrasts
+    names = [str(spec) for spec in specs] if isinstance(plan.request, ContrastRequest) else [""]
+    return [
+        Label.of(item, _patient_orientation(item) or plan.index.patient_orientation(item), name)
+        for item in plan.slices
+        for name in names
+    ]
+
+
 def _unusual_orientation(plan: Plan) -> list[str]:
     """What a viewer should know of the one orientation that the slices of a stack have."""
     cosines = plan.slices[0].image_orientation_patient
@@ -560,8 +590,7 @@ def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[Rep
             if cell.applied is not None and cell.applied.warning:
                 warnings[cell.applied.warning] += 1
         if error is not None:
-            number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
-            warnings[f"{item.file_name}{number} cannot be shown: {error}"] += 1
+            warnings[f"{item.name} cannot be shown: {error}"] += 1
         warnings.update(shown.overlay_warnings)
     texts = [f"{text} ({count} times)" if count > 1 else text for text, count in warnings.items()]
     return tiles, reported, [*texts, *_nothing_to_see(painted.values())]

@@ -23,7 +23,7 @@ from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
 from dicom_series_preview.frames import FrameBytes, fetch_frames
 from dicom_series_preview.layout import Tile, draw_overlay, resize
-from dicom_series_preview.service.assemble import Gaps, Wanted, assemble
+from dicom_series_preview.service.assemble import Gaps, Wanted, assemble, unended
 from dicom_series_preview.service.overlays import Overlay, overlay_of
 from dicom_series_preview.service.reduced import area_of, level_reduction
 
@@ -74,7 +74,7 @@ class Painted:
 
     Attributes:
         cells: The slice under each of the picture's contrasts.
-        remarks: What a viewer should know of its gaps, or of its codestream.
+        remarks: What a viewer should know of its codestreams, and of its gaps.
         failed_frames: How many frames of such a slice cannot be shown.
         overlay_warnings: Which overlay planes are left out, and why.
     """
@@ -175,7 +175,7 @@ class _Painter:
             if made.decoded is None:
                 yield FrameBytes(made.slice, b"", error=made.error)
             else:
-                yield _DecodedFrame(made.slice, made.decoded, gaps=made.gaps)
+                yield _DecodedFrame(made.slice, made.decoded, gaps=made.gaps, remarks=made.remarks)
 
     def _gather(self, slices: Sequence[Slice], room: int) -> list[_Frame]:
         """Pool the values of slices.
@@ -247,8 +247,10 @@ class _Painter:
         cells, opacity, gaps = self._cells(whole), whole.overlay.opacity, whole.gaps
         if opacity is not None:
             cells = tuple(_drawn(cell, opacity) for cell in cells)
-        remarks = tuple(gaps.warnings(frame.slice.file_name)) if gaps else whole.remarks
-        return Painted(cells, remarks, len(gaps.failed) if gaps else 0, whole.overlay.warnings)
+        of_gaps = gaps.warnings(frame.slice.file_name) if gaps else ()
+        return Painted(
+            cells, (*whole.remarks, *of_gaps), len(gaps.failed) if gaps else 0, whole.overlay.warnings
+        )
 
     def _decoded(self, frame: _Frame) -> _DecodedFrame:
         """A whole frame and its overlay; raises what stands in the way."""
@@ -258,7 +260,8 @@ class _Painter:
         if not decoded.lossless and item.contrast.pixel_padding_value is not None:
             # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
             item = replace(item, contrast=replace(item.contrast, pixel_padding_value=None))
-        return _DecodedFrame(item, decoded, self._overlay(frame), remarks=frame.remarks)
+        remarks = (*frame.remarks, *decoded.remarks, *unended(item, decoded))
+        return _DecodedFrame(item, decoded, self._overlay(frame), remarks=remarks)
 
     def _decoded_or_failed(self, frame: _Frame) -> _DecodedFrame | FrameBytes:
         """A whole frame, or what stands in its way."""

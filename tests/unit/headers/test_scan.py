@@ -177,7 +177,7 @@ def test_lookalikes_are_data():
     found = complete(data, len(data))
     assert found.elements[0x00291010].value.count(PIXEL_TAG_BYTES) == 5
     assert found.pixels is not None
-    assert data[found.pixels.offset :] == bytes(range(48))
+    assert data[found.pixels.offset :] == make.PIXELS
 
 
 @pytest.mark.parametrize("name", ["FloatPixelData", "DoubleFloatPixelData"])
@@ -350,7 +350,7 @@ def test_a_deflated_object_is_needed_whole():
     assert found.deflated
     assert found.length == len(data)
     assert found.pixels is not None
-    assert data_set_of(data)[found.pixels.offset :] == bytes(range(48))
+    assert data_set_of(data)[found.pixels.offset :] == make.PIXELS
 
 
 def test_a_deflated_object_that_swells_is_refused():

@@ -174,8 +174,9 @@ def test_every_parameter_and_format_has_a_tag_of_its_own() -> None:
             *("position=0", "position=1", "position=0&slice_offset=1", "position=0&contrast=lung"),
             *("position=0&contrast=100/50", "position=0&contrast=100/51", "position=0&quality=26"),
             *("position=0&image_width=127", "position=0&format=jpeg", "position=0&contrast=auto"),
+            "position=0&labels=true",
         ],
-        "mosaic": ["", "tile_width=2", "tile_width=3", "tile_height=3", "start=0.3", "end=0.5"],
+        "mosaic": ["", "tile_width=3", "tile_width=4", "tile_height=3", "start=0.3", "end=0.5"],
         "contrast-mosaic": [
             *("contrast=lung&contrast=bone", "contrast=bone&contrast=lung", "contrast=lung"),
             "contrast=lung&tile_height=3",
