@@ -38,7 +38,7 @@ PICTURES = {
     "mosaic, jpeg": ("mosaic?tile_width=2&image_width=200&contrast=auto&quality=70", "image/jpeg"),
     "image": ("image?position=0.5&image_width=256&overlays=true", "image/webp"),
     "contrasts": (
-        "contrast-mosaic?contrast=lung&contrast=1500/-500&contrast=none&image_width=96",
+        "contrast-mosaic?contrast=lung&contrast=1500/-500&contrast=auto&image_width=96",
         "image/webp",
     ),
     "untiled": ("mosaic?tile_width=2&image_width=96&untile=true&start=0.2&end=0.8", "image/webp"),
