@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import time
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
@@ -58,6 +59,8 @@ _LOGGER = logging.getLogger(__name__)
 LEASE_S = 60
 RETRY_AFTER_S = 5
 _CONFLICTS = 4
+# What `index_path` and `_partial_path` make of a series.
+_KEPT = re.compile(r"(.+)_index\.parquet(?:\.partial)?")
 # What a request has beyond its deadline to give back its claim.
 _GIVE_BACK_S = 1.0
 
@@ -99,10 +102,6 @@ class IndexCache:
         """The path of a series' index below the cache's root."""
         return index_path(series, self.folder)
 
-    def served_path(self, series: str) -> str:
-        """The path of the copy of a large index that is handed out, which tells no storage root's URL."""
-        return f"{self.path(series).removesuffix('.parquet')}.served.parquet"
-
     def load(self, series: str, root: str, most_rows: int | None = None) -> Kept:
         """What is kept of a series; nothing where it has more rows than `most_rows`.
 
@@ -130,8 +129,6 @@ class IndexCache:
     def save(self, series: str, index: Index, if_version: str) -> str:
         """Keep an index, and return its version; it appears whole or not at all.
 
-        The copy that is handed out of the one before goes first: it may tell of objects that are gone.
-
         Args:
             series: The series.
             index: Its index.
@@ -141,8 +138,6 @@ class IndexCache:
             ObjectChangedError: Someone else has written another one since.
             StorageError: It cannot be written.
         """
-        if if_version:
-            self.storage.delete(self.served_path(series))
         return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
     def forget(self, series: str) -> None:
@@ -167,7 +162,16 @@ class IndexCache:
             StorageError: It cannot be removed.
         """
         self.storage.delete(self.path(series))
-        self.storage.delete(self.served_path(series))
+
+    def kept_below(self, series: str) -> list[str]:
+        """The folders below a series of which something is kept.
+
+        Raises:
+            StorageError: The cache cannot be listed.
+        """
+        start = f"{self.folder}/" if self.folder else ""
+        listed = [info.path.removeprefix(start) for info in self.storage.list_objects(f"{start}{series}")]
+        return sorted({found[1] for path in listed if (found := _KEPT.fullmatch(path)) is not None})
 
     def load_partial(self, series: str, root: str) -> Index | None:
         """What has been read of a series that has no whole index, or None.
@@ -353,6 +357,8 @@ class SeriesOpener:
         clock: Seconds since 1970.
         next_frames: How many frames the caller reads next, at most; small objects are then read whole.
         gate: What making an index passes through, with the bytes that it may take.
+        vanished: Called with a series before its index forgets an object, or where the series is gone and
+            something is kept of it; None where nobody has to know.
     """
 
     storage: Storage
@@ -363,6 +369,7 @@ class SeriesOpener:
     clock: Callable[[], float] = time.time
     next_frames: int = 0
     gate: Passage = open_gate
+    vanished: Callable[[str], None] | None = None
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -411,7 +418,15 @@ class SeriesOpener:
             wish = self._wish(candidate, limit, refresh=refresh)
             if wish is not None:
                 return self._fresh(wish, kept) or self._made(wish, kept)
+            self._tell_gone(candidate, kept)
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
+
+    def _tell_gone(self, series: str, kept: Kept) -> None:
+        """Say that nothing is in a series any more of which something is kept."""
+        if self.vanished is None or self.cache is None:
+            return
+        if kept.version or self.cache.load_partial(series, self.storage.url) is not None:
+            self.vanished(series)
 
     def _kept(self, series: str) -> Kept:
         if self.cache is None:
@@ -463,6 +478,9 @@ class SeriesOpener:
                 # It may be of a later listing than ours.
                 url = f"{self.storage.url}/{wish.series}"
                 raise ObjectChangedError(url, "indexed by someone else since it was listed")
+            if self.vanished is not None and kept.index is not None and _has_vanished([kept.index], wish):
+                # Before the index forgets them: who comes after a crash must find them here.
+                self.vanished(wish.series)
             opened = self._build(wish, None if wish.refresh else kept.index)
             version = self._saved(opened, kept, self.cache)
         return replace(opened, kept_version=version)
@@ -558,7 +576,7 @@ class SeriesOpener:
             raise LimitError("series", f"{series} has more than {limit}, the limit")
         folder = f"{series}/"
         named = [info for info in listing if is_passed_over(info.path)]
-        chosen = [info for info in listing if not is_passed_over(info.path)][: wish.limit]
+        chosen = wish.chosen
         records, skipped = _still_true(earlier, chosen, folder)
         known = {record.name for record in records} | {item.name for item in skipped}
         unread = {info.path.removeprefix(folder): info for info in chosen}
@@ -640,12 +658,14 @@ class SeriesOpener:
         """Read what is new, under a claim."""
         kept = self._kept(series)
         partial = cache.load_partial(series, self.storage.url)
-        wish = self._wish(series, None, refresh=False)
-        if wish is None:
+        earlier = [index for index in (kept.index, partial) if index is not None]
+        wish = self._wish(series, None, refresh=False) if earlier or terms.reads else None
+        if wish is None or (not terms.reads and _has_vanished(earlier, wish)):
             terms.vanished()
             cache.forget(series)
             return Updated.REMOVED
-        earlier = [index for index in (kept.index, partial) if index is not None]
+        if not terms.reads:
+            return Updated.UNCHANGED
         if self._fresh(wish, kept) is not None:
             if partial is not None:
                 cache.forget_partial(series)
@@ -704,11 +724,11 @@ class Updated(Enum):
     UPDATED = auto()
     """The index was built, or brought up to date."""
     UNCHANGED = auto()
-    """It was up to date."""
+    """It was up to date, or nothing was to be read."""
     UNFINISHED = auto()
     """There is more to read; what has been read is kept."""
     REMOVED = auto()
-    """The series is gone, and its index with it."""
+    """The series is gone, and its index with it; or the index alone, where nothing was to be read."""
     WITHOUT_IMAGE = auto()
     """None of its objects is a readable DICOM instance; why is kept, and no index."""
     DENIED = auto()
@@ -724,11 +744,14 @@ class UpdateTerms:
         vanished: Called before the index forgets an object that is gone, or is another one than it was.
         gives_up: The reason to note of each object that was not read in time, so that it is not tried again
             before it changes; empty to leave it to another update.
+        reads: False where nothing is to be read: an index that knows what is gone is forgotten, any other
+            stays as it is.
     """
 
     stop: Callable[[int], bool]
     vanished: Callable[[], None]
     gives_up: str = ""
+    reads: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -740,6 +763,11 @@ class _Wish:
     fingerprint: str
     limit: int | None
     refresh: bool
+
+    @property
+    def chosen(self) -> list[ObjectInfo]:
+        """What the index is to be of: by their names the objects may be instances."""
+        return [info for info in self.listing if not is_passed_over(info.path)][: self.limit]
 
 
 @dataclass(slots=True)
@@ -800,9 +828,9 @@ def _still_true(
 
 
 def _has_vanished(earlier: Sequence[Index], wish: _Wish) -> bool:
-    """Whether an instance that earlier indices know is gone, or is another one than it was."""
+    """Whether an instance that earlier indices know is gone, is another one than it was, or is left out."""
     folder = f"{wish.series}/"
-    now = {(info.path.removeprefix(folder), info.version) for info in wish.listing}
+    now = {(info.path.removeprefix(folder), info.version) for info in wish.chosen}
     return any(not _objects(index) <= now for index in earlier)
 
 

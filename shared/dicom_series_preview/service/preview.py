@@ -91,6 +91,7 @@ class PreviewService:
         single_flight: Of several that ask for an index that has to be built, let one build it.
         deadline: Of the one request that this is the service for; see `within`.
         gate: What making an index and a picture passes through, with the bytes that it may take.
+        vanished: See `SeriesOpener`.
     """
 
     storage: Storage
@@ -100,6 +101,7 @@ class PreviewService:
     single_flight: bool = False
     deadline: Deadline | None = field(default=None, repr=False)
     gate: Passage = open_gate
+    vanished: Callable[[str], None] | None = field(default=None, repr=False)
 
     def within(self, deadline: Deadline) -> PreviewService:
         """The service for one request, that came when the deadline began; it takes no longer than its limit.
@@ -247,6 +249,7 @@ class PreviewService:
             self.progress,
             single_flight=self.single_flight,
             gate=self.gate,
+            vanished=self.vanished,
         )
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
