@@ -69,8 +69,8 @@ MANIFEST_LIMIT_BYTES = 128 * 2**20
 RETRIED = (StorageUnavailableError, ObjectChangedError, IndexBusyError, CredentialsError)
 _HEAD_BYTES = 64 * 1024
 _NO_ACCESS = (
-    "is not there, or may not be read. Put it below manifests/ in the data bucket or below DicomPrefix "
-    "beside the series, or name its bucket in the deployment's parameter ManifestBucketArns"
+    "cannot be read: access denied, or it is not there. Put it below manifests/ in the data bucket or below "
+    "DicomPrefix beside the series, or name its bucket in the deployment's parameter ManifestBucketArns"
 )
 _BATCH_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MANIFEST = re.compile(r"s3://[^/]+/.+")

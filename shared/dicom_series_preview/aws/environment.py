@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.aws.rechecks import SqsQueue, tell_gone
+from dicom_series_preview.aws.rechecks import Recheck, SqsQueue, send_all
 from dicom_series_preview.errors import RequestError
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.names import index_folder
@@ -172,7 +172,7 @@ class Deployment:
 
     @staticmethod
     def _vanished(queue: Queue, alias: str, series: str) -> None:
-        tell_gone(queue, (alias, series))
+        send_all(queue, [(Recheck(alias, series, removed=True), 0)])
 
     def api(self) -> PreviewApi:
         """The HTTP API of all roots."""
@@ -210,7 +210,7 @@ def _roots(
             if alias not in refused:
                 # Neither its URL, which may hold a secret, nor an alias that is none.
                 shown = alias if _ALIAS.fullmatch(alias) else "an alias that is none"
-                _LOGGER.error("%s: the root of %s is left out", ROOTS_VARIABLE, shown)  # noqa: TRY400
+                _LOGGER.error("the root of %s is left out; mend its entry in Roots", shown)  # noqa: TRY400
             refused.add(alias)
         else:
             roots[alias] = url

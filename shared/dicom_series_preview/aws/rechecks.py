@@ -80,13 +80,12 @@ class Queue(Protocol):
         """Send rechecks, each to come after some seconds; those that could not be sent are returned."""
 
 
-def tell_gone(queue: Queue, *places: tuple[str, str]) -> None:
-    """Have what was made of folders erased, of each by its root's alias and its name.
+def send_all(queue: Queue, rechecks: Sequence[tuple[Recheck, int]]) -> None:
+    """Send rechecks that must not be lost, before what they tell of is forgotten.
 
     Raises:
-        StorageUnavailableError: The queue does not take it; who asked for it must not go on.
+        StorageUnavailableError: The queue does not take one of them.
     """
-    rechecks = [(Recheck(root, series, removed=True), 0) for root, series in places]
     if rechecks and queue.send(rechecks):
         raise StorageUnavailableError("the queue of changes", "does not take a message; try again")
 

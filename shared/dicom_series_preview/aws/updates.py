@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from dicom_series_preview.aws.batch import mosaics_folder
-from dicom_series_preview.aws.rechecks import Recheck, is_no_series, tell_gone
+from dicom_series_preview.aws.rechecks import Recheck, is_no_series, send_all
 from dicom_series_preview.discreet import told
 from dicom_series_preview.errors import IndexBusyError, LimitError, PreviewError
 from dicom_series_preview.http import Renders
@@ -317,7 +317,7 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float], 
 def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float], queue: Queue) -> _Outcome:
     service = deployment.service(work.root)
     opener = SeriesOpener(service.storage, service.cache, service.limits)
-    # A folder elsewhere is made again when it is asked for again.
+    # What is kept of a folder elsewhere is made anew when it is asked for.
     is_series = _is_series(work.series, deployment)
     begun_s = left_s()
     erased: list[str] = []
@@ -326,13 +326,10 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     def vanished() -> None:
         if sweep:
             return
-        if is_series and not work.removed:
-            tell_gone(queue, *((work.root, folder) for folder in _above(work.series)))
         sweep.append(replace(work, removed=True, swept=True))
+        if is_series and not work.swept:
+            erased.extend(_erase_around(work, opener, deployment, queue))
         erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
-        for folder in opener.cache.kept_below(work.series) if is_series and opener.cache is not None else ():
-            erased.extend(_erase_pictures(service.storage.url, folder, deployment))
-            opener.update(folder, UpdateTerms(stop, lambda: None, reads=False))
 
     def stop(objects: int) -> bool:
         return left_s() < objects * _KEEPING_S_AN_OBJECT
@@ -341,14 +338,25 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
         vanished()
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
     updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up, reads=is_series))
-    again: list[tuple[Recheck, int]] = []
-    if sweep and not (work.removed and work.swept):
-        again.append((sweep[0], SWEEP_S))
+    again = [] if work.swept else [(recheck, SWEEP_S) for recheck in sweep]
     if updated is Updated.UNFINISHED:
         spent = work.seconds + begun_s - left_s()
         again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
     denied = "AccessDeniedError" if updated is Updated.DENIED else ""
     return _Outcome(work, _RESULTS[updated] if is_series else "", tuple(again), denied, len(erased))
+
+
+def _erase_around(work: Recheck, opener: SeriesOpener, deployment: Deployment, queue: Queue) -> Iterator[str]:
+    """Have erased what was made of the folders above a series, and erase what was made of those below it."""
+    # Where it was told that objects have gone, the folders above were told as well.
+    above = [] if work.removed else _above(work.series)
+    below = [] if opener.cache is None else opener.cache.kept_below(work.series)
+    rechecks = [(Recheck(work.root, folder, removed=True), 0) for folder in above]
+    rechecks += [(Recheck(work.root, folder, removed=True, swept=True), SWEEP_S) for folder in below]
+    send_all(queue, rechecks)
+    for folder in below:
+        yield from _erase_pictures(opener.storage.url, folder, deployment)
+        opener.update(folder, UpdateTerms(lambda _objects: False, lambda: None, reads=False))
 
 
 def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:

@@ -350,11 +350,14 @@ class Failing(doubles.Wrapper):
 
 
 def test_a_manifest_that_may_not_be_read_says_what_may() -> None:
-    """Where a manifest's bucket is closed to the deployment, the error says which ones are open."""
+    """Where a manifest's bucket is closed to the deployment, the error says which ones are open.
+
+    S3 answers the same for what is not there, to who may not list.
+    """
     setting = Setting()
     closed = setting.deployment._opened["s3://lists"] = Failing(setting.manifests)
     closed.error = AccessDeniedError("s3://lists/x.csv")
-    said = r"access denied.*manifests/.*below DicomPrefix.*ManifestBucketArns"
+    said = r"access denied, or it is not there.*manifests/.*below DicomPrefix.*ManifestBucketArns"
     with pytest.raises(RequestError, match=said):
         setting.check(manifest="s3://lists/x.csv")
     closed.error = StorageUnavailableError("s3://lists/x.csv", "throttled")

@@ -94,10 +94,8 @@ def test_a_root_that_could_never_be_opened_fails_alone(
     roots = f'{{"default": "{tmp_path.as_posix()}", "{alias}": {root}}}'
     made = Deployment.from_environment({"PREVIEW_ROOTS": roots, "PREVIEW_DATA": str(tmp_path)})
     (line,) = caplog.messages
-    assert (
-        line
-        == f"PREVIEW_ROOTS: the root of {alias if alias.islower() else 'an alias that is none'} is left out"
-    )
+    shown = alias if alias.islower() else "an alias that is none"
+    assert line == f"the root of {shown} is left out; mend its entry in Roots"
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.image(1)))
     api = made.api()
