@@ -700,10 +700,12 @@ def test_what_a_reader_sees_gone_first_is_erased(stack: Stack, reader: str) -> N
     tell(stack, made.name, [made.file_names[0]])
     assert shown in data_keys(stack, "renders/")
     sqs = stacks.client("sqs", stack.states, "admin")
-    (message,) = sqs.receive_message(QueueUrl=stacks.QUEUE_URL, MaxNumberOfMessages=10)["Messages"]
-    sqs.delete_message(QueueUrl=stacks.QUEUE_URL, ReceiptHandle=message["ReceiptHandle"])
+    # Other tests' readers have sent messages as well.
+    bodies: list[str] = []
+    while messages := sqs.receive_message(QueueUrl=stacks.QUEUE_URL, MaxNumberOfMessages=10).get("Messages"):
+        bodies += [message["Body"] for message in messages]
     event = queued(made.name, ["any"])
-    event["Records"][0]["body"] = message["Body"]
+    (event["Records"][0]["body"],) = [body for body in bodies if made.name in body]
     assert stack.functions["IndexUpdatesFunction"].invoke(event).document() == {"batchItemFailures": []}
     assert set(data_keys(stack, "renders/")) <= before
     assert stack.get(path(made.name, "index")).headers["preview-index"] == "cache"
