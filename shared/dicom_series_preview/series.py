@@ -11,7 +11,7 @@ import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.errors import (
@@ -661,7 +661,7 @@ class SeriesOpener:
         earlier = [index for index in (kept.index, partial) if index is not None]
         wish = self._wish(series, None, refresh=False) if earlier or terms.reads else None
         if wish is None or (not terms.reads and _has_vanished(earlier, wish)):
-            terms.vanished()
+            terms.vanished(known=bool(earlier))
             cache.forget(series)
             return Updated.REMOVED
         if not terms.reads:
@@ -672,7 +672,7 @@ class SeriesOpener:
             return Updated.UNCHANGED
         if _has_vanished(earlier, wish):
             # Before the index forgets them: who tries again after a crash must find them here.
-            terms.vanished()
+            terms.vanished(known=True)
 
         read = self._read_in_time(wish, earlier, terms, claim)
         if read.unread:
@@ -735,13 +735,21 @@ class Updated(Enum):
     """None of its objects may be read."""
 
 
+class Vanished(Protocol):
+    """See `UpdateTerms.vanished`."""
+
+    def __call__(self, *, known: bool) -> None:
+        """Do what there is to do before an index forgets."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpdateTerms:
     """How far an update goes.
 
     Attributes:
         stop: Asked after each object, with how many are known: whether no more are to be read now.
-        vanished: Called before the index forgets an object that is gone, or is another one than it was.
+        vanished: Called before the index forgets an object that is gone, or is another one than it was; with
+            `known=False` where the series is gone, and nothing is kept that knows an object of it.
         gives_up: The reason to note of each object that was not read in time, so that it is not tried again
             before it changes; empty to leave it to another update.
         reads: False where nothing is to be read: an index that knows what is gone is forgotten, any other
@@ -749,7 +757,7 @@ class UpdateTerms:
     """
 
     stop: Callable[[int], bool]
-    vanished: Callable[[], None]
+    vanished: Vanished
     gives_up: str = ""
     reads: bool = True
 

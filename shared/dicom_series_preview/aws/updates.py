@@ -323,22 +323,25 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     erased: list[str] = []
     sweep: list[Recheck] = []
 
-    def vanished() -> None:
-        if sweep:
+    def vanished(*, known: bool) -> None:
+        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn.
+        if sweep or (work.swept and not known):
             return
         sweep.append(replace(work, removed=True, swept=True))
-        if is_series and not work.swept:
+        if is_series:
             erased.extend(_erase_around(work, opener, deployment, queue))
         erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
 
     def stop(objects: int) -> bool:
         return left_s() < objects * _KEEPING_S_AN_OBJECT
 
-    if work.removed:
-        vanished()
+    if work.removed and work.swept:
+        erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
+    elif work.removed:
+        vanished(known=False)
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
     updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up, reads=is_series))
-    again = [] if work.swept else [(recheck, SWEEP_S) for recheck in sweep]
+    again = [(recheck, SWEEP_S) for recheck in sweep]
     if updated is Updated.UNFINISHED:
         spent = work.seconds + begun_s - left_s()
         again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
@@ -346,17 +349,21 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     return _Outcome(work, _RESULTS[updated] if is_series else "", tuple(again), denied, len(erased))
 
 
+def _nothing_more(*, known: bool) -> None:
+    """What was made of a folder has gone before."""
+
+
 def _erase_around(work: Recheck, opener: SeriesOpener, deployment: Deployment, queue: Queue) -> Iterator[str]:
     """Have erased what was made of the folders above a series, and erase what was made of those below it."""
     # Where it was told that objects have gone, the folders above were told as well.
-    above = [] if work.removed else _above(work.series)
+    above = [] if work.removed and not work.swept else _above(work.series)
     below = [] if opener.cache is None else opener.cache.kept_below(work.series)
     rechecks = [(Recheck(work.root, folder, removed=True), 0) for folder in above]
     rechecks += [(Recheck(work.root, folder, removed=True, swept=True), SWEEP_S) for folder in below]
     send_all(queue, rechecks)
     for folder in below:
         yield from _erase_pictures(opener.storage.url, folder, deployment)
-        opener.update(folder, UpdateTerms(lambda _objects: False, lambda: None, reads=False))
+        opener.update(folder, UpdateTerms(lambda _objects: False, _nothing_more, reads=False))
 
 
 def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:

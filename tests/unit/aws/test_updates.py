@@ -982,6 +982,22 @@ def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> 
     assert Pictures.of(setting.kept()) == pictures.of_t
 
 
+def test_what_a_sweep_finds_to_have_gone_is_swept_in_its_turn() -> None:
+    """Nothing tells later of an object that is another one by then: its event finds the index right."""
+    pictures = Pictures()
+    setting = pictures.setting
+    pictures.remove("s/1.dcm")
+    setting.update(notification("s/1.dcm", name="ObjectRemoved:Delete"))
+    pictures.render("s")
+    late = Pictures.of(setting.kept())[-1]
+    setting.put("s/2.dcm")
+    assert setting.update_again().updated == 1
+    assert setting.queue.sent == [(Recheck("default", "s", removed=True, swept=True), SWEEP_S)]
+    setting.data.put(late, b"kept by a request that had begun before")
+    assert (setting.update_again().unchanged, setting.queue.sent) == (1, [])
+    assert Pictures.of(setting.kept()) == pictures.of_t
+
+
 @pytest.mark.parametrize("change", ["removed", "changed"])
 def test_an_object_that_goes_takes_the_pictures_of_its_series_along(change: str) -> None:
     """They may show it: when one is removed, or is another one than it was, whatever the event says."""
@@ -1216,6 +1232,88 @@ def test_pictures_go_before_the_index_forgets() -> None:
     setting.deployment._opened["s3://data"] = setting.data
     summary = setting.update(notification("s/2.dcm"))
     assert (summary.updated, summary.erased) == (1, 2)
+
+
+class Disorder:
+    """Uploads, removals, requests, batches, events and rechecks in any order.
+
+    Attributes:
+        shown: Of each picture, its root's alias and the objects that it was made of.
+    """
+
+    FOLDERS = ("p/s", "p", "p/s/x")
+    KEYS = ("p/s/1.dcm", "p/s/2.dcm", "p/s/x/3.dcm")
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.setting = Setting({"default": "s3://archive", "other": "s3://other"}, depth=2)
+        self.pending: list[dict[str, Any]] = []
+        self.written = 0
+        self.shown: dict[str, tuple[str, set[tuple[str, str]]]] = {}
+
+    def objects(self, alias: str, folder: str = "") -> set[tuple[str, str]]:
+        """What there is now."""
+        return {(info.path, info.version) for info in self.setting.memory[alias].list_objects(folder)}
+
+    def change(self) -> None:
+        """An object comes, is overwritten or goes; of one root it is told, some time."""
+        alias, key = self.chance.choice(["default", "other"]), self.chance.choice(self.KEYS)
+        name = self.chance.choice(["ObjectRemoved:Delete", "ObjectCreated:Put", "ObjectCreated:Put"])
+        if name == "ObjectRemoved:Delete":
+            self.setting.memory[alias].delete(key)
+        else:
+            # No two of them are the same image, of which one would not be shown.
+            self.written += 1
+            data = make_dicom.encode(make_dicom.image(self.written, PatientName=SECRET))
+            self.setting.memory[alias].put(key, data)
+        if alias == "default":
+            self.pending.append(notification(key, name=name))
+
+    def ask(self) -> None:
+        """Somebody asks for a picture of a folder."""
+        alias, folder = self.chance.choice(["default", "other"]), self.chance.choice(self.FOLDERS)
+        before = set(self.setting.kept("renders"))
+        self.setting.deployment.api().picture("mosaic", HttpRequest(folder, {"root": [alias]}))
+        for path in set(self.setting.kept("renders")) - before:
+            self.shown[path] = alias, self.objects(alias, folder)
+
+    def batch(self) -> None:
+        """A batch makes a mosaic of a folder, in the place of the one that it made before."""
+        alias, folder = self.chance.choice(["default", "other"]), self.chance.choice(self.FOLDERS)
+        item = {"root": alias, "series": folder, "mosaic": {}}
+        outcome = run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, self.setting.deployment)
+        if "picture" in outcome:
+            self.shown[outcome["picture"]] = alias, self.objects(alias, folder)
+
+    def hear(self) -> None:
+        """Events come, and come again."""
+        self.chance.shuffle(self.pending)
+        self.setting.update(*self.pending[:2])
+        del self.pending[: self.chance.randrange(2)]
+
+    def end(self) -> None:
+        """All events come, and somebody asks for what no event tells of, or none for sure.
+
+        Of folders above and below a series none does where an object is another one before its first event.
+        """
+        self.setting.update(*self.pending)
+        asked = [("default", "p"), ("default", "p/s/x"), *(("other", folder) for folder in self.FOLDERS)]
+        for alias, folder in asked:
+            self.setting.deployment.api().index(HttpRequest(folder, {"root": [alias]}))
+        while self.setting.queue.sent:
+            self.setting.update_again()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_picture_outlives_what_it_shows_whoever_comes_first(seed: int) -> None:
+    """In whatever order things happen, no picture is left of an object that has gone or is another one."""
+    disorder = Disorder(seed)
+    for _ in range(60):
+        happens = disorder.change, disorder.ask, disorder.batch, disorder.hear, disorder.setting.update_again
+        disorder.chance.choice(happens)()
+    disorder.end()
+    left = [disorder.shown[path] for path in Pictures.of(disorder.setting.kept())]
+    assert [(alias, made) for alias, made in left if not made <= disorder.objects(alias)] == []
 
 
 # --- functions that die
