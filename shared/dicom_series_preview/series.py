@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import time
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.errors import (
@@ -61,6 +62,8 @@ RETRY_AFTER_S = 5
 # that it is to be asked for again.
 BUSY_PAUSES_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5)
 _CONFLICTS = 4
+# What `index_path` and `_partial_path` make of a series.
+_KEPT = re.compile(r"(.+)_index\.parquet(?:\.partial)?")
 # What a request has beyond its deadline to give back its claim.
 _GIVE_BACK_S = 1.0
 
@@ -106,10 +109,6 @@ class IndexCache:
         """The path of a series' index below the cache's root."""
         return index_path(series, self.folder)
 
-    def served_path(self, series: str) -> str:
-        """The path of the copy of a large index that is handed out, which tells no storage root's URL."""
-        return f"{self.path(series).removesuffix('.parquet')}.served.parquet"
-
     def load(self, series: str, root: str, most_rows: int | None = None) -> Kept:
         """What is kept of a series; nothing where it has more rows than `most_rows`.
 
@@ -137,8 +136,6 @@ class IndexCache:
     def save(self, series: str, index: Index, if_version: str) -> str:
         """Keep an index, and return its version; it appears whole or not at all.
 
-        The copy that is handed out of the one before goes first: it may tell of objects that are gone.
-
         Args:
             series: The series.
             index: Its index.
@@ -148,8 +145,6 @@ class IndexCache:
             ObjectChangedError: Someone else has written another one since.
             StorageError: It cannot be written.
         """
-        if if_version:
-            self.storage.delete(self.served_path(series))
         return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
     def forget(self, series: str) -> None:
@@ -174,7 +169,16 @@ class IndexCache:
             StorageError: It cannot be removed.
         """
         self.storage.delete(self.path(series))
-        self.storage.delete(self.served_path(series))
+
+    def kept_below(self, series: str) -> list[str]:
+        """The folders below a series of which something is kept.
+
+        Raises:
+            StorageError: The cache cannot be listed.
+        """
+        start = f"{self.folder}/" if self.folder else ""
+        listed = [info.path.removeprefix(start) for info in self.storage.list_objects(f"{start}{series}")]
+        return sorted({found[1] for path in listed if (found := _KEPT.fullmatch(path)) is not None})
 
     def load_partial(self, series: str, root: str, most_rows: int | None = None) -> Index | None:
         """What has been read of a series that has no whole index; None where it has more than `most_rows`.
@@ -388,6 +392,8 @@ class SeriesOpener:
         next_frames: How many frames the caller reads next, at most; small objects are then read whole.
         gate: What making an index passes through, with the bytes that it may take.
         pause: Waits for some seconds while another one builds; False where there is no time for that.
+        vanished: Called with a series before its index forgets an object, or where the series is gone and
+            something is kept of it; None where nobody has to know.
     """
 
     storage: Storage
@@ -399,6 +405,7 @@ class SeriesOpener:
     next_frames: int = 0
     gate: Passage = open_gate
     pause: Callable[[float], bool] = lambda _seconds: False
+    vanished: Callable[[str], None] | None = None
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -460,7 +467,15 @@ class SeriesOpener:
             wish = self._wish(candidate, limit, refresh=refresh)
             if wish is not None:
                 return self._fresh(wish, kept) or self._made(wish, kept)
+            self._tell_gone(candidate, kept)
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
+
+    def _tell_gone(self, series: str, kept: Kept) -> None:
+        """Say that nothing is in a series any more of which something is kept."""
+        if self.vanished is None or self.cache is None:
+            return
+        if kept.version or self.cache.load_partial(series, self.storage.url) is not None:
+            self.vanished(series)
 
     def _kept(self, series: str) -> Kept:
         if self.cache is None:
@@ -512,6 +527,9 @@ class SeriesOpener:
                 # It may be of a later listing than ours.
                 url = f"{self.storage.url}/{wish.series}"
                 raise ObjectChangedError(url, "indexed by someone else since it was listed")
+            if self.vanished is not None and kept.index is not None and _has_vanished([kept.index], wish):
+                # Before the index forgets them: who comes after a crash must find them here.
+                self.vanished(wish.series)
             opened = self._build(wish, None if wish.refresh else kept.index)
             version = self._saved(opened, kept, self.cache)
         return replace(opened, kept_version=version)
@@ -607,7 +625,7 @@ class SeriesOpener:
             raise LimitError("series", f"{series} has more than {limit}, the limit")
         folder = f"{series}/"
         named = [info for info in listing if is_passed_over(info.path)]
-        chosen = [info for info in listing if not is_passed_over(info.path)][: wish.limit]
+        chosen = wish.chosen
         records, skipped = _still_true(earlier, chosen, folder)
         known = {record.name for record in records} | {item.name for item in skipped}
         unread = {info.path.removeprefix(folder): info for info in chosen}
@@ -696,19 +714,21 @@ class SeriesOpener:
         """Read what is new, under a claim."""
         kept = self._kept(series)
         partial = cache.load_partial(series, self.storage.url, self.limits.rows)
-        wish = self._wish(series, None, refresh=False)
-        if wish is None:
-            terms.vanished()
+        earlier = [index for index in (kept.index, partial) if index is not None]
+        wish = self._wish(series, None, refresh=False) if earlier or terms.reads else None
+        if wish is None or (not terms.reads and _has_vanished(earlier, wish)):
+            terms.vanished(known=bool(earlier))
             cache.forget(series)
             return Updated.REMOVED
-        earlier = [index for index in (kept.index, partial) if index is not None]
+        if not terms.reads:
+            return Updated.UNCHANGED
         if self._fresh(wish, kept) is not None:
             if partial is not None:
                 cache.forget_partial(series)
             return Updated.UNCHANGED
         if _has_vanished(earlier, wish):
             # Before the index forgets them: who tries again after a crash must find them here.
-            terms.vanished()
+            terms.vanished(known=True)
 
         read = self._read_in_time(wish, earlier, terms, claim)
         if read.unread:
@@ -760,15 +780,22 @@ class Updated(Enum):
     UPDATED = auto()
     """The index was built, or brought up to date."""
     UNCHANGED = auto()
-    """It was up to date."""
+    """It was up to date, or nothing was to be read."""
     UNFINISHED = auto()
     """There is more to read; what has been read is kept."""
     REMOVED = auto()
-    """The series is gone, and its index with it."""
+    """The series is gone, and its index with it; or the index alone, where nothing was to be read."""
     WITHOUT_IMAGE = auto()
     """None of its objects is a readable DICOM instance; why is kept, and no index."""
     DENIED = auto()
     """None of its objects may be read."""
+
+
+class Vanished(Protocol):
+    """See `UpdateTerms.vanished`."""
+
+    def __call__(self, *, known: bool) -> None:
+        """Do what there is to do before an index forgets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -777,14 +804,18 @@ class UpdateTerms:
 
     Attributes:
         stop: Asked after each object, with how many are known: whether no more are to be read now.
-        vanished: Called before the index forgets an object that is gone, or is another one than it was.
+        vanished: Called before the index forgets an object that is gone, or is another one than it was; with
+            `known=False` where the series is gone, and nothing is kept that knows an object of it.
         gives_up: The reason to note of each object that was not read in time, so that it is not tried again
             before it changes; empty to leave it to another update.
+        reads: False where nothing is to be read: an index that knows what is gone is forgotten, any other
+            stays as it is.
     """
 
     stop: Callable[[int], bool]
-    vanished: Callable[[], None]
+    vanished: Vanished
     gives_up: str = ""
+    reads: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -796,6 +827,11 @@ class _Wish:
     fingerprint: str
     limit: int | None
     refresh: bool
+
+    @property
+    def chosen(self) -> list[ObjectInfo]:
+        """What the index is to be of: by their names the objects may be instances."""
+        return [info for info in self.listing if not is_passed_over(info.path)][: self.limit]
 
 
 @dataclass(slots=True)
@@ -866,9 +902,9 @@ def _records(index: Index) -> list[Record]:
 
 
 def _has_vanished(earlier: Sequence[Index], wish: _Wish) -> bool:
-    """Whether an instance that earlier indices know is gone, or is another one than it was."""
+    """Whether an instance that earlier indices know is gone, is another one than it was, or is left out."""
     folder = f"{wish.series}/"
-    now = {(info.path.removeprefix(folder), info.version) for info in wish.listing}
+    now = {(info.path.removeprefix(folder), info.version) for info in wish.chosen}
     return any(not _objects(index) <= now for index in earlier)
 
 

@@ -692,6 +692,34 @@ def test_deleted_objects_leave_nothing_behind(stack: Stack) -> None:
     problem(stack.get(path(made.name, "mosaic")), 404, "no-such-series")
 
 
+@pytest.mark.parametrize("reader", ["ImageFunction", "BatchItemFunction"])
+def test_what_a_reader_sees_gone_first_is_erased(stack: Stack, reader: str) -> None:
+    """Its message, which its role may send, erases the pictures that the event tells nothing of."""
+    made = new_series(stack, count=8, others=False)
+    tell(stack, made.name, list(made.objects))
+    before = set(data_keys(stack, "renders/"))
+    assert stack.get(path(made.name, "image"), {"position": 0}).status == 200
+    (shown,) = set(data_keys(stack, "renders/")) - before
+    other = synthetic.slice_dataset(made.name, 3, synthetic.SLICES)
+    upload(stack, made.name, {made.file_names[0]: synthetic.encoded(other)})
+    if reader == "ImageFunction":
+        assert stack.get(path(made.name, "image"), {"position": 1}).headers["preview-index"] == "updated"
+    else:
+        run_batch(stack, {"series": [made.name]})
+    tell(stack, made.name, [made.file_names[0]])
+    assert shown in data_keys(stack, "renders/")
+    sqs = stacks.client("sqs", stack.states, "admin")
+    # Other tests' readers have sent messages as well.
+    bodies: list[str] = []
+    while messages := sqs.receive_message(QueueUrl=stacks.QUEUE_URL, MaxNumberOfMessages=10).get("Messages"):
+        bodies += [message["Body"] for message in messages]
+    event = queued(made.name, ["any"])
+    (event["Records"][0]["body"],) = [body for body in bodies if made.name in body]
+    assert stack.functions["IndexUpdatesFunction"].invoke(event).document() == {"batchItemFailures": []}
+    assert set(data_keys(stack, "renders/")) <= before
+    assert stack.get(path(made.name, "index")).headers["preview-index"] == "cache"
+
+
 def test_a_series_that_is_being_indexed_is_left_alone(stack: Stack) -> None:
     """While someone else holds its claim nothing of it is read, and a recheck waits in the queue."""
     made = new_series(stack, count=5)

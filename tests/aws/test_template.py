@@ -28,7 +28,9 @@ TEMPLATE = cloudformation.load(PROJECT / "template.yaml")
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE["Parameters"]
 ACCOUNT = "123456789012"
-KEYS = {name: f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/{name}-1" for name in ("dicom", "own")}
+KEYS = {
+    name: f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/{name}-1" for name in ("dicom", "own", "root", "lists")
+}
 STACKS = {
     "defaults": cloudformation.resolve(TEMPLATE),
     "own-bucket": cloudformation.resolve(
@@ -60,7 +62,9 @@ STACKS = {
         SeriesDepth="3",
         Roots='{"idc": "s3://idc-open-data", "more": "s3://other/x"}',
         RootBucketArns="arn:aws:s3:::other,arn:aws:s3:::third",
+        RootKeyArns=f"{KEYS['root']},{KEYS['root']}2",
         ManifestBucketArns="arn:aws:s3:::lists,arn:aws:s3:::more-lists",
+        ManifestKeyArns=f"{KEYS['lists']},{KEYS['lists']}2",
         BatchLimit="2",
         BatchSeriesLimit="1000",
         ApiRateLimit="11",
@@ -98,7 +102,8 @@ ROUTES = {
     "HEAD /batches/{id}": "batch_api",
     "DELETE /batches/{id}": "batch_api",
 }
-LISTS = ("RootBucketArns", "ManifestBucketArns", "CorsOrigins", "SubnetIds", "SecurityGroupIds")
+LISTS = ("RootBucketArns", "RootKeyArns", "ManifestBucketArns", "ManifestKeyArns")
+LISTS += ("CorsOrigins", "SubnetIds", "SecurityGroupIds")
 STATEMENT_FIELDS = {"Sid", "Effect", "Action", "Resource", "Condition"}
 # AWS knows no resources for these.
 ONLY_FOR_ALL = re.compile(
@@ -310,6 +315,37 @@ KEY_TEXTS = {
     f"{KEYS['own']}/x": False,
 }
 BUCKET_TEXTS = {"": True, "arn:aws:s3:::other": True, "*": False, "arn:aws:s3:::*": False, "other": False}
+GOOD_ROOTS = (
+    "s3://idc-open-data",
+    "s3://one/",
+    "s3://one/ct/2024 new?#x",
+    "s3://one/.hidden/a..b",
+    "http://h",
+    "https://h.example.org:65535/dicom/",
+    "http://[::1]:8042/x",
+    "https://h/a%20b/c=d&e",
+    "https://h/.hidden/a..b",
+)
+BAD_ROOTS = (
+    "s3://",
+    "s3:///x",
+    "s3://b",
+    "s3://one?x=1",
+    "s3://one/a//b",
+    "s3://one/../b",
+    "s3://one/a/.",
+    "s3://key:word@one",
+    "https://h/x?q=1",
+    "https://h/#f",
+    "https://u:p@h/x",
+    "http://h:99999/",
+    "http://h:65536",
+    "https://[::1/",
+    "https://h/../x",
+    "https:///x",
+    "ftp://h",
+    "https://h/a\x01",
+)
 TEXTS: dict[str, dict[str, bool]] = {
     "DicomBucketName": {
         "": True,
@@ -343,7 +379,7 @@ TEXTS: dict[str, dict[str, bool]] = {
     "Roots": {
         "{}": True,
         '{"idc": "s3://idc-open-data"}': True,
-        '{"a":"s3://x/y","b":"https://h/p"}': True,
+        '{"a":"s3://xx/y","b":"https://h/p"}': True,
         "": False,
         "{ }": False,
         '{"a": "file:///etc"}': False,
@@ -353,9 +389,16 @@ TEXTS: dict[str, dict[str, bool]] = {
         '{"a": "s3://x""b": "s3://y"}': False,
         '{"a": "s3://x\\"}': False,
         '{"a": "s3://x", "default": "s3://y"}': False,
+        **dict.fromkeys((f'{{"a": "{url}"}}' for url in GOOD_ROOTS), True),
+        **dict.fromkeys((f'{{"a": "{url}"}}' for url in BAD_ROOTS), False),
+        '{"a": "s3://one", "b": "s3://two", "a": "s3://three"}': False,
+        '{"a": "s3://one", "aa": "s3://two", "a-a": "s3://three"}': True,
+        '{"A": "s3://one"}': False,
     },
     "RootBucketArns": BUCKET_TEXTS,
+    "RootKeyArns": KEY_TEXTS,
     "ManifestBucketArns": BUCKET_TEXTS,
+    "ManifestKeyArns": KEY_TEXTS,
     # A scope that is empty would let any token start work.
     "JwtBatchScope": {"batch:write": True, "": False, "a b": False},
     "JwtIssuer": {
@@ -762,8 +805,16 @@ class TestFunctions:
                     "PREVIEW_BATCHES_AT_ONCE": given["BatchLimit"],
                 },
                 "batch_prepare": {"PREVIEW_BATCH_SERIES": given["BatchSeriesLimit"]},
-                "index_updates": {"PREVIEW_UPDATES_QUEUE": queue_of(stack)},
             }
+            if folder(function) in {
+                "mosaic",
+                "image",
+                "contrast_mosaic",
+                "index",
+                "index_updates",
+                "batch_item",
+            }:
+                assert variables.pop("PREVIEW_UPDATES_QUEUE") == queue_of(stack)
             assert variables == {
                 "OPENBLAS_NUM_THREADS": "1",
                 "PREVIEW_DATA": "s3://DataBucket",
@@ -807,36 +858,67 @@ def makefiles(place: Path) -> list[Path]:
 
 
 def read_series(stack: Stack) -> set[Right]:
-    """Listing and reading series, below the prefix, and with the bucket's key."""
-    arn = f"arn:{stack.given['AWS::Partition']}:s3:::{stack.given['DicomBucketName'] or 'DicomBucket'}"
-    prefix, more, key = (stack.given[name] for name in ("DicomPrefix", "RootBucketArns", "DicomKeyArn"))
+    """Listing series, and reading them, below the prefix and in other roots, with the buckets' keys."""
+    more = [f"{bucket}/*" for bucket in filter(None, stack.given["RootBucketArns"])]
+    return (
+        list_series(stack)
+        | read_objects(stack)
+        | {("s3:GetObject", where, "") for where in more}
+        | decrypt(*stack.given["RootKeyArns"])
+    )
+
+
+def bucket_of_series(stack: Stack) -> str:
+    """The ARN of the bucket of series."""
+    return f"arn:{stack.given['AWS::Partition']}:s3:::{stack.given['DicomBucketName'] or 'DicomBucket'}"
+
+
+def list_series(stack: Stack) -> set[Right]:
+    """Listing series, below the prefix and in other roots."""
+    prefix, more = stack.given["DicomPrefix"], stack.given["RootBucketArns"]
     below = json.dumps({"StringLike": {"s3:prefix": f"{prefix}/*"}}) if prefix else ""
-    found = {("s3:ListBucket", arn, below), ("s3:GetObject", f"{arn}/{prefix}/*".replace("//", "/"), "")}
-    for bucket in filter(None, more):
-        found |= {("s3:ListBucket", bucket, ""), ("s3:GetObject", f"{bucket}/*", "")}
-    if key:
-        found |= {("kms:Decrypt", key, json.dumps({"StringLike": {"kms:ViaService": "s3.*"}}))}
-    return found
+    return {("s3:ListBucket", bucket_of_series(stack), below)} | {
+        ("s3:ListBucket", bucket, "") for bucket in filter(None, more)
+    }
+
+
+def read_objects(stack: Stack) -> set[Right]:
+    """Reading what lies below the prefix, with the bucket's key."""
+    where = f"{bucket_of_series(stack)}/{stack.given['DicomPrefix']}/*".replace("//", "/")
+    return {("s3:GetObject", where, "")} | decrypt(stack.given["DicomKeyArn"])
+
+
+def decrypt(*keys: str) -> set[Right]:
+    """Reading through S3 what keys have encrypted."""
+    condition = json.dumps({"StringLike": {"kms:ViaService": "s3.*"}})
+    return {("kms:Decrypt", key, condition) for key in filter(None, keys)}
 
 
 def read_manifests(stack: Stack) -> set[Right]:
-    """Reading lists of series, in manifests/ of the data bucket and in the buckets named."""
-    found = {("s3:GetObject", "DataBucket.Arn/manifests/*", "")}
-    for bucket in filter(None, stack.given["ManifestBucketArns"]):
-        found |= {("s3:ListBucket", bucket, ""), ("s3:GetObject", f"{bucket}/*", "")}
-    return found
+    """Reading lists of series: in manifests/ of the data bucket, beside the series, in the buckets named."""
+    named = [f"{bucket}/*" for bucket in filter(None, stack.given["ManifestBucketArns"])]
+    places = ["DataBucket.Arn/manifests/*", *named]
+    return (
+        read_objects(stack)
+        | {("s3:GetObject", where, "") for where in places}
+        | decrypt(*stack.given["ManifestKeyArns"])
+    )
 
 
 def keep(*folders: str) -> set[Right]:
-    """Reading and writing folders of the data bucket; who writes an index gives its claim back.
-
-    The copy that was handed out of the index before goes with it.
-    """
-    endings = ("lock", "served.parquet") if "indices" in folders else ()
-    return {("s3:DeleteObject", f"DataBucket.Arn/indices/*.{ending}", "") for ending in endings} | {
+    """Reading and writing folders of the data bucket."""
+    return {
         (action, f"DataBucket.Arn/{name}/*", "")
         for name in folders
         for action in ("s3:GetObject", "s3:PutObject")
+    }
+
+
+def keep_indices(stack: Stack) -> set[Right]:
+    """Reading and writing indices, giving back their claims, and saying what they forget."""
+    return keep("indices") | {
+        ("s3:DeleteObject", "DataBucket.Arn/indices/*.lock", ""),
+        ("sqs:SendMessage", f"{queue_of(stack)}.Arn", ""),
     }
 
 
@@ -871,14 +953,21 @@ def every_function(stack: Stack) -> set[Right]:
 
 
 def lists_of_batches(stack: Stack) -> set[Right]:
-    """Reading what a batch is of, and keeping what comes of it."""
-    return read_series(stack) | read_manifests(stack) | keep("batches")
+    """Listing or reading what a batch is of, and keeping what comes of it."""
+    return list_series(stack) | read_manifests(stack) | keep("batches")
+
+
+def pictures(stack: Stack) -> set[Right]:
+    """What whoever is asked for a series needs."""
+    return read_series(stack) | keep_indices(stack) | keep("renders")
 
 
 def batches_asked_for(stack: Stack) -> set[Right]:
-    """Starting a batch, telling how it stands, and stopping it."""
+    """Looking at its manifest, starting a batch, telling how it stands, and stopping it."""
     return (
-        {("states:StartExecution", "BatchMachine", "")}
+        read_manifests(stack)
+        | keep("batches")
+        | {("states:StartExecution", "BatchMachine", "")}
         | states(stack, "execution", ["DescribeExecution", "ListMapRuns", "StopExecution"], ":*")
         | states(stack, "mapRun", ["DescribeMapRun"], "/*:*")
     )
@@ -886,7 +975,7 @@ def batches_asked_for(stack: Stack) -> set[Right]:
 
 def changes(stack: Stack) -> set[Right]:
     """What the poller and rechecks need of the queue, and removing what was made of a series that is gone."""
-    actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "SendMessage")
+    actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
     queue = f"{queue_of(stack)}.Arn"
     return {(f"sqs:{action}", queue, "") for action in actions} | {
         ("s3:DeleteObject", f"DataBucket.Arn/{name}/*", "")
@@ -895,14 +984,14 @@ def changes(stack: Stack) -> set[Right]:
 
 
 MAY = {
-    "mosaic": lambda stack: read_series(stack) | keep("indices", "renders"),
-    "image": lambda stack: read_series(stack) | keep("indices", "renders"),
-    "contrast_mosaic": lambda stack: read_series(stack) | keep("indices", "renders"),
-    "index": lambda stack: read_series(stack) | keep("indices", "renders"),
-    "index_updates": lambda stack: read_series(stack) | keep("indices") | changes(stack),
-    "batch_api": lambda stack: lists_of_batches(stack) | batches_asked_for(stack),
+    "mosaic": pictures,
+    "image": pictures,
+    "contrast_mosaic": pictures,
+    "index": pictures,
+    "index_updates": lambda stack: read_series(stack) | keep_indices(stack) | changes(stack),
+    "batch_api": batches_asked_for,
     "batch_prepare": lists_of_batches,
-    "batch_item": lambda stack: read_series(stack) | keep("indices", "renders", "batches"),
+    "batch_item": lambda stack: read_series(stack) | keep_indices(stack) | keep("batches"),
     "batch_summary": lists_of_batches,
 }
 

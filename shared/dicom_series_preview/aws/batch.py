@@ -69,8 +69,8 @@ MANIFEST_LIMIT_BYTES = 128 * 2**20
 RETRIED = (StorageUnavailableError, ObjectChangedError, IndexBusyError, CredentialsError)
 _HEAD_BYTES = 64 * 1024
 _NO_ACCESS = (
-    "cannot be read: access denied. Put it below manifests/ in the data bucket or below DicomPrefix beside "
-    "the series, or name its bucket in the deployment's parameter ManifestBucketArns"
+    "cannot be read: access denied, or it is not there. Put it below manifests/ in the data bucket or below "
+    "DicomPrefix beside the series, or name its bucket in the deployment's parameter ManifestBucketArns"
 )
 _BATCH_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MANIFEST = re.compile(r"s3://[^/]+/.+")
@@ -246,9 +246,22 @@ def read_request(batch: str, deployment: Deployment) -> Any:  # noqa: ANN401 - a
 def _document(path: str, deployment: Deployment) -> Any:  # noqa: ANN401 - a JSON document
     """A JSON document in the data bucket, or None where there is none."""
     try:
-        return json.loads(deployment.storage(deployment.data).get(path).data)
+        return _whole_characters(json.loads(deployment.storage(deployment.data).get(path).data))
     except ObjectNotFoundError:
         return None
+
+
+def _whole_characters(document: Any) -> Any:  # noqa: ANN401 - JSON
+    """A document in whose texts another character stands for each half of one.
+
+    JSON's escapes allow halves, and they can neither be asked for nor written: a name that has one finds no
+    series, and takes none along. Lists and requests that were kept before such names were refused have them.
+    """
+    if isinstance(document, str):
+        return LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", document)
+    if isinstance(document, dict):
+        return {_whole_characters(name): _whole_characters(value) for name, value in document.items()}
+    return [_whole_characters(value) for value in document] if isinstance(document, list) else document
 
 
 def _request_of(batch: str, deployment: Deployment) -> BatchRequest:
@@ -275,7 +288,7 @@ def prepare(batch: str, deployment: Deployment) -> dict[str, Any]:
     data = deployment.storage(deployment.data)
     folder = f"{BATCH_FOLDER}/{check_batch_id(batch)}"
     try:
-        document = json.loads(data.get(f"{folder}/request.json").data)
+        document = _whole_characters(json.loads(data.get(f"{folder}/request.json").data))
         request = BatchRequest.from_document(document, deployment.roots)
         items = _items(request, deployment)
         if not items and request.rerun is None:
@@ -409,14 +422,13 @@ def _is_json(url: str) -> bool:
 
 
 def _json_names(text: str) -> list[str]:
-    entries = json.loads(text)
+    entries = _whole_characters(json.loads(text))
     if not isinstance(entries, list):
         raise TypeError("is no array")
     names = [entry if isinstance(entry, str) else entry["series"] for entry in entries]
     if not all(isinstance(name, str) for name in names):
         raise TypeError("a name is text")
-    # Half a character can neither be asked for nor written: its name finds no series, and takes none along.
-    return [LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name) for name in names]
+    return names
 
 
 def _csv_names(text: str) -> list[str]:
@@ -442,6 +454,7 @@ def run_item(
             was written is `failed`, and says why.
     """
     check_batch_id(batch)
+    item = _whole_characters(item)
     outcome: dict[str, Any] = {"series": item["series"], "root": item["root"], "status": "ok"}
     start = time.perf_counter()
     try:
@@ -498,6 +511,7 @@ def give_up(batch: str, item: Mapping[str, Any], error: str, deployment: Deploym
     Returns:
         The outcome. One that an earlier try has settled, or the last try has written itself, stays.
     """
+    item = _whole_characters(item)
     known = _document(_outcome_path(check_batch_id(batch), item["series"]), deployment)
     if known is not None and (known["status"] != "failed" or known["error"] == error):
         written: dict[str, Any] = known

@@ -18,6 +18,7 @@ from dicom_series_preview.aws.batch_runs import BatchRuns
 from dicom_series_preview.aws.environment import BATCH_STATE_MACHINE_VARIABLE, deployment
 from dicom_series_preview.aws.head import answered
 from dicom_series_preview.aws.logs import function_logger
+from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.errors import PreviewError, RequestError
 from dicom_series_preview.http import problem_response
 from dicom_series_preview.http.problems import BATCHES_UNAVAILABLE, plain_response
@@ -108,8 +109,8 @@ def _failures_told(logger: Logger, batch: str) -> Iterator[None]:
 
 def prepare_handler(deployed: Deployment | None = None) -> Handler:
     """`{"batch": ID}` -> `{"key", "count"}`."""
-    deployed = deployed or deployment()
     logger = function_logger()
+    deployed = deployed or deployment()
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         with _failures_told(logger, event["batch"]):
@@ -121,9 +122,12 @@ def prepare_handler(deployed: Deployment | None = None) -> Handler:
 
 
 def item_handler(deployed: Deployment | None = None) -> Handler:
-    """`{"batch": ID, "item": ITEM}` -> the series' outcome; with the last try's `error`, without another."""
-    deployed = deployed or deployment()
+    """`{"batch": ID, "item": ITEM}` -> the series' digest and status; with the last try's `error`, no other.
+
+    Its name and all else of the outcome stay in the data bucket: what is returned stands in histories.
+    """
     logger, metrics = function_logger(), Metrics()
+    deployed = deployed or deployment()
 
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
@@ -141,15 +145,15 @@ def item_handler(deployed: Deployment | None = None) -> Handler:
         metrics.add_metric(name=_METRICS[outcome["status"]], unit=MetricUnit.Count, value=1)
         metrics.add_metric(name="StorageRequests", unit=MetricUnit.Count, value=outcome.get("requests", 0))
         metrics.add_metric(name="StorageBytes", unit=MetricUnit.Bytes, value=outcome.get("bytes", 0))
-        return outcome
+        return {"series": digest_of(item["series"]), "status": outcome["status"]}
 
     return cast("Handler", handler)
 
 
 def summary_handler(deployed: Deployment | None = None) -> Handler:
     """The whole state -> the batch's counts, and `error`: the kind of what failed it, or null."""
-    deployed = deployed or deployment()
     logger = function_logger()
+    deployed = deployed or deployment()
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         error = event.get("error")

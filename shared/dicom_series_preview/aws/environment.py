@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dicom_series_preview.aws.rechecks import Recheck, SqsQueue, send_all
 from dicom_series_preview.errors import RequestError
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.names import index_folder
@@ -18,9 +21,12 @@ from dicom_series_preview.settings import Limits, Settings, number_of
 from dicom_series_preview.storage import open_storage, parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from dicom_series_preview.aws.rechecks import Queue
     from dicom_series_preview.storage import Storage
+
+_LOGGER = logging.getLogger(__name__)
 
 ROOTS_VARIABLE = "PREVIEW_ROOTS"
 DATA_VARIABLE = "PREVIEW_DATA"
@@ -35,6 +41,7 @@ _REQUEST_TIMEOUT_S = 8.0
 _RETRY_TIMEOUT_S = 12.0
 _API_LIMIT_S = 20
 _ALIAS = re.compile("[a-z0-9-]+")
+_SET_WRONG = "{alias} is set up wrong in this deployment; whoever deployed it mends its entry in Roots"
 # For whoever calls the functions through something that waits longer than API Gateway.
 ANSWER_SECONDS_VARIABLE = "PREVIEW_ANSWER_SECONDS"
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
@@ -54,6 +61,7 @@ class Deployment:
 
     Attributes:
         roots: By alias, the URL of a storage root.
+        refused: Aliases whose root can never be opened.
         data: The URL below which indices, pictures and batches are kept.
         series_depth: How many folders below a root a series lies; 1 where they lie directly below it.
         batch_series: The most series of one batch.
@@ -63,6 +71,7 @@ class Deployment:
             Others are public, and are read unsigned: a role's signature needs a permission that it has not.
         auth_mode: Whom the HTTP API answers: `IAM`, `JWT`, `NONE`, or empty where that is not told.
         settings: Concurrency, retries, timeouts, and limits that the function's memory bears.
+        queue: Where it is told that objects have gone, by whoever sees it first; None where nobody hears it.
     """
 
     roots: Mapping[str, str]
@@ -76,25 +85,27 @@ class Deployment:
     batch_series: int = BATCH_SERIES
     batches_at_once: int = BATCHES_AT_ONCE
     answer_limit_s: int = _API_LIMIT_S
+    queue: Queue | None = field(default=None, repr=False)
+    refused: frozenset[str] = frozenset()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
-        """Read a function's environment.
+        """Read a function's environment. A root that can never be opened is left out, and told of.
 
         Raises:
             RequestError: A variable is missing or wrong.
         """
         try:
-            roots = json.loads(environment[ROOTS_VARIABLE])
+            given = json.loads(environment[ROOTS_VARIABLE], object_pairs_hook=_Pairs)
             data = environment[DATA_VARIABLE]
         except KeyError as error:
             raise RequestError(str(error.args[0]), "is not set") from error
         except ValueError as error:
             raise RequestError(ROOTS_VARIABLE, "is no JSON object of aliases and URLs") from error
-        if not isinstance(roots, dict) or DEFAULT_ROOT_ALIAS not in roots:
+        if not isinstance(given, _Pairs):
             raise RequestError(ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}")
-        for alias, url in roots.items():
-            _check_root(alias, url, environment)
+        roots, refused = _roots(given, environment)
+        queue = environment.get(UPDATES_QUEUE_VARIABLE)
         arns = environment.get(SIGNED_BUCKETS_VARIABLE, "").split(",")
         return cls(
             roots,
@@ -107,6 +118,8 @@ class Deployment:
             batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES, BATCH_SERIES),
             batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE, _MOST_BATCHES),
             answer_limit_s=_count(environment, ANSWER_SECONDS_VARIABLE, _API_LIMIT_S, _MOST_ANSWER_S),
+            queue=SqsQueue(queue) if queue else None,
+            refused=refused,
         )
 
     def storage(self, url: str) -> Storage:
@@ -141,8 +154,10 @@ class Deployment:
         """The service of a root, which takes as long as the function may.
 
         Raises:
-            RequestError: There is no such alias.
+            RequestError: There is no such alias, or its root can never be opened.
         """
+        if alias in self.refused:
+            raise RequestError("root", _SET_WRONG.format(alias=alias))
         if alias not in self.roots:
             raise RequestError("root", f"is one alias of this deployment: {', '.join(sorted(self.roots))}")
         storage = self.storage(self.roots[alias])
@@ -150,11 +165,17 @@ class Deployment:
         former = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
         # All functions reach the same S3, by whatever address: the URL alone tells roots apart.
         kept = IndexCache(self.storage(self.data), index_folder(storage.url), former, storage.url)
-        return PreviewService(storage, kept, self.settings.limits, single_flight=True)
+        vanished = None if self.queue is None else partial(self._vanished, self.queue, alias)
+        limits = self.settings.limits
+        return PreviewService(storage, kept, limits, single_flight=True, vanished=vanished)
+
+    @staticmethod
+    def _vanished(queue: Queue, alias: str, series: str) -> None:
+        send_all(queue, [(Recheck(alias, series, removed=True), 0)])
 
     def api(self) -> PreviewApi:
         """The HTTP API of all roots."""
-        services = {alias: partial(self._answering, alias) for alias in self.roots}
+        services = {alias: partial(self._answering, alias) for alias in (*self.roots, *self.refused)}
         return PreviewApi(services, Renders(self.storage(self.data)), batches=True, auth_mode=self.auth_mode)
 
     def _answering(self, alias: str) -> PreviewService:
@@ -164,13 +185,49 @@ class Deployment:
         return replace(service, limits=replace(limits, seconds=min(limits.seconds, self.answer_limit_s)))
 
 
-def _check_root(alias: object, url: object, environment: Mapping[str, str]) -> None:
+class _Pairs(list[tuple[str, Any]]):
+    """The names and values of a JSON object, those that stand there twice among them."""
+
+
+def _roots(
+    given: Sequence[tuple[str, Any]], environment: Mapping[str, str]
+) -> tuple[dict[str, str], frozenset[str]]:
+    """The roots that can be opened, by alias, and the aliases of the others.
+
+    Raises:
+        RequestError: There is no default root, or it is wrong: nothing works without it.
+    """
+    roots: dict[str, str] = {}
+    refused: set[str] = set()
+    times = Counter(alias for alias, _ in given)
+    for alias, url in given:
+        try:
+            _check_root(alias, url, times[alias], environment)
+        except RequestError:
+            if alias == DEFAULT_ROOT_ALIAS:
+                raise
+            if alias not in refused:
+                # Neither its URL, which may hold a secret, nor an alias that is none.
+                shown = alias if _ALIAS.fullmatch(alias) else "an alias that is none"
+                _LOGGER.error("the root of %s is left out; mend its entry in Roots", shown)  # noqa: TRY400
+            refused.add(alias)
+        else:
+            roots[alias] = url
+    if DEFAULT_ROOT_ALIAS not in roots:
+        raise RequestError(ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}")
+    return roots, frozenset(refused)
+
+
+def _check_root(alias: str, url: object, times: int, environment: Mapping[str, str]) -> None:
     """Refuse a root that could never be opened.
 
     Raises:
-        RequestError: The alias is no text of letters, digits and hyphens, or the URL none of a storage.
+        RequestError: The alias is no text of letters, digits and hyphens, or stands there several times, or
+            the URL is none of a storage.
     """
-    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias) or not isinstance(url, str):
+    if times > 1:
+        raise RequestError(ROOTS_VARIABLE, f"{alias!r} stands there {times} times")
+    if not _ALIAS.fullmatch(alias) or not isinstance(url, str):
         raise RequestError(
             ROOTS_VARIABLE, f"{alias!r}: an alias has small letters, digits and hyphens; its root is a URL"
         )

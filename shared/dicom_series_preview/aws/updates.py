@@ -15,10 +15,11 @@ import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from dicom_series_preview.aws.batch import mosaics_folder
+from dicom_series_preview.aws.rechecks import Recheck, is_no_series, send_all
 from dicom_series_preview.discreet import told
 from dicom_series_preview.errors import IndexBusyError, LimitError, PreviewError
 from dicom_series_preview.http import Renders
@@ -26,10 +27,10 @@ from dicom_series_preview.series import SeriesOpener, Updated, UpdateTerms
 from dicom_series_preview.storage import parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from dicom_series_preview.aws.environment import Deployment
-    from dicom_series_preview.service import PreviewService
+    from dicom_series_preview.aws.rechecks import Queue
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -64,66 +65,6 @@ class TouchedObject:
     bucket: str
     key: str
     removed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Recheck:
-    """A series to look at, as our own messages tell it.
-
-    Attributes:
-        root: The alias of its root.
-        series: Its folder below the root.
-        removed: Objects of it are gone: its pictures go.
-        swept: They have gone once; what requests under way have kept since goes now.
-        seconds: How long its headers have taken so far.
-    """
-
-    root: str
-    series: str
-    removed: bool = False
-    swept: bool = False
-    seconds: float = 0.0
-
-    def body(self) -> str:
-        """The message."""
-        names = ("root", "series", "removed", "swept", "seconds")
-        return json.dumps({"recheck": {name: getattr(self, name) for name in names}})
-
-    @classmethod
-    def from_document(cls, document: Any) -> Recheck:  # noqa: ANN401 - JSON
-        """Read a message.
-
-        Raises:
-            ValueError: It is none of ours.
-        """
-        try:
-            recheck = cls(**document)
-            fits = [isinstance(text, str) for text in (recheck.root, recheck.series)]
-            fits += [isinstance(flag, bool) for flag in (recheck.removed, recheck.swept)]
-            fits += [isinstance(recheck.seconds, int | float), not _is_no_series(recheck.series.split("/"))]
-        except (TypeError, AttributeError) as error:
-            raise ValueError("the message is no recheck") from error
-        if not all(fits):
-            raise ValueError("the message is no recheck")
-        return recheck
-
-    def with_(self, other: Recheck) -> Recheck:
-        """What two messages about one series ask for together."""
-        swept = [one.swept for one in (self, other) if one.removed]
-        return replace(
-            self,
-            removed=bool(swept),
-            # A removal that has not been swept yet wins.
-            swept=bool(swept) and all(swept),
-            seconds=max(self.seconds, other.seconds),
-        )
-
-
-class Queue(Protocol):
-    """Where rechecks are sent."""
-
-    def send(self, rechecks: Sequence[tuple[Recheck, int]]) -> Collection[Recheck]:
-        """Send rechecks, each to come after some seconds; those that could not be sent are returned."""
 
 
 @dataclass(slots=True)
@@ -177,13 +118,32 @@ def touched_by(body: str, deployment: Deployment) -> Iterator[list[Recheck]]:
     if isinstance(document, dict) and "recheck" in document:
         recheck = Recheck.from_document(document["recheck"])
         # A root that has gone from the deployment since has no indices to look after.
-        yield [recheck] if recheck.root in deployment.roots else []
+        yield _with_those_above(recheck, deployment) if recheck.root in deployment.roots else []
         return
     for touched in touched_objects(document):
         found = [Recheck(*place, removed=touched.removed) for place in series_of(touched, deployment)]
         if touched.removed:
-            found += [Recheck(*place, removed=True) for place in others_of(touched, deployment)]
+            found += [Recheck(*place, removed=True) for place in above_series(touched, deployment)]
         yield found
+
+
+def _with_those_above(recheck: Recheck, deployment: Deployment) -> list[Recheck]:
+    """A recheck and, where objects of a series are gone, the folders above it: they have lost them too."""
+    if not recheck.removed or recheck.swept or not _is_series(recheck.series, deployment):
+        return [recheck]
+    above = _above(recheck.series)
+    return [recheck, *(Recheck(recheck.root, folder, removed=True) for folder in above)]
+
+
+def _above(series: str) -> list[str]:
+    """The folders that a series lies in."""
+    parts = series.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _is_series(folder: str, deployment: Deployment) -> bool:
+    """Whether a folder lies where series do."""
+    return folder.count("/") + 1 == deployment.series_depth
 
 
 def touched_objects(document: Any) -> Iterator[TouchedObject]:  # noqa: ANN401 - JSON
@@ -221,10 +181,10 @@ def series_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[
             yield alias, "/".join(folders)
 
 
-def others_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, str]]:
-    """The folders above and below its series that an object lies in too: who asks for one is shown it."""
+def above_series(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, str]]:
+    """The folders above where series lie that an object lies in too: who asks for one is shown it."""
     for alias, folders in _folders_of(touched, deployment):
-        if len(folders) != deployment.series_depth:
+        if len(folders) < deployment.series_depth:
             yield alias, "/".join(folders)
 
 
@@ -238,12 +198,8 @@ def _folders_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tupl
         parts = touched.key.removeprefix(prefix).split("/")
         for depth in range(1, len(parts)):
             # A key may have empty parts; no series has, and the root as a whole is none.
-            if not _is_no_series(parts[:depth]):
+            if not is_no_series(parts[:depth]):
                 yield alias, parts[:depth]
-
-
-def _is_no_series(folders: Sequence[str]) -> bool:
-    return bool({"", ".", ".."}.intersection(folders))
 
 
 def update_indices(
@@ -286,7 +242,7 @@ def update_indices(
         return time_left_s() - reserve_s
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="series") as pool:
-        for outcome in pool.map(lambda work: _update(work, deployment, left_s), ordered):
+        for outcome in pool.map(lambda work: _update(work, deployment, left_s, queue), ordered):
             outcome.count(summary)
             again += outcome.again
             if outcome.is_handed_back:
@@ -338,12 +294,12 @@ _RESULTS = {
 }
 
 
-def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float]) -> _Outcome:
+def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float], queue: Queue) -> _Outcome:
     """Update one series, whatever comes of it, in the time that is left for reading."""
     if left_s() <= 0:
         return _Outcome(work, "postponed", ((work, 0),))
     try:
-        return _updated(work, deployment, left_s)
+        return _updated(work, deployment, left_s, queue)
     except IndexBusyError:
         return _Outcome(work, "busy", ((work, LATER_S),))
     except LimitError as error:
@@ -358,44 +314,56 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float]) 
         return _Outcome(work, "failed", error=type(error).__name__)
 
 
-def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float]) -> _Outcome:
+def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float], queue: Queue) -> _Outcome:
     service = deployment.service(work.root)
-    if work.series.count("/") + 1 != deployment.series_depth:
-        return _forgotten(work, service, deployment)
+    opener = SeriesOpener(service.storage, service.cache, service.limits)
+    # What is kept of a folder elsewhere is made anew when it is asked for.
+    is_series = _is_series(work.series, deployment)
     begun_s = left_s()
     erased: list[str] = []
     sweep: list[Recheck] = []
 
-    def vanished() -> None:
-        if not sweep:
-            sweep.append(replace(work, removed=True, swept=True))
-            erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
+    def vanished(*, known: bool) -> None:
+        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn.
+        if sweep or (work.swept and not known):
+            return
+        sweep.append(replace(work, removed=True, swept=True))
+        if is_series:
+            erased.extend(_erase_around(work, opener, deployment, queue))
+        erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
 
     def stop(objects: int) -> bool:
         return left_s() < objects * _KEEPING_S_AN_OBJECT
 
-    if work.removed:
-        vanished()
+    if work.removed and work.swept:
+        erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
+    elif work.removed:
+        vanished(known=False)
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
-    opener = SeriesOpener(service.storage, service.cache, service.limits)
-    updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up))
-    again: list[tuple[Recheck, int]] = []
-    if sweep and not (work.removed and work.swept):
-        again.append((sweep[0], SWEEP_S))
+    updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up, reads=is_series))
+    again = [(recheck, SWEEP_S) for recheck in sweep]
     if updated is Updated.UNFINISHED:
         spent = work.seconds + begun_s - left_s()
         again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
     denied = "AccessDeniedError" if updated is Updated.DENIED else ""
-    return _Outcome(work, _RESULTS[updated], tuple(again), denied, len(erased))
+    return _Outcome(work, _RESULTS[updated] if is_series else "", tuple(again), denied, len(erased))
 
 
-def _forgotten(work: Recheck, service: PreviewService, deployment: Deployment) -> _Outcome:
-    """Keep nothing of a folder that is no series of its own: it is made again when it is asked for again."""
-    erased = _erase_pictures(service.storage.url, work.series, deployment)
-    if service.cache is not None:
-        service.cache.forget(work.series)
-    again = () if work.swept else ((replace(work, removed=True, swept=True), SWEEP_S),)
-    return _Outcome(work, "", again, erased=len(erased))
+def _nothing_more(*, known: bool) -> None:
+    """What was made of a folder has gone before."""
+
+
+def _erase_around(work: Recheck, opener: SeriesOpener, deployment: Deployment, queue: Queue) -> Iterator[str]:
+    """Have erased what was made of the folders above a series, and erase what was made of those below it."""
+    # Where it was told that objects have gone, the folders above were told as well.
+    above = [] if work.removed and not work.swept else _above(work.series)
+    below = [] if opener.cache is None else opener.cache.kept_below(work.series)
+    rechecks = [(Recheck(work.root, folder, removed=True), 0) for folder in above]
+    rechecks += [(Recheck(work.root, folder, removed=True, swept=True), SWEEP_S) for folder in below]
+    send_all(queue, rechecks)
+    for folder in below:
+        yield from _erase_pictures(opener.storage.url, folder, deployment)
+        opener.update(folder, UpdateTerms(lambda _objects: False, _nothing_more, reads=False))
 
 
 def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:

@@ -86,6 +86,15 @@ class Renders:
         folder = self.folder_of(plan.opened.storage.url, plan.opened.name)
         return f"{folder}/{plan.identity}{plan.picture.image_format.extensions[0]}"
 
+    def copy_path(self, opened: OpenedSeries, identity: str) -> str:
+        """The place of the copy of a large index that is handed out: it goes with the pictures of its series.
+
+        Args:
+            opened: The series.
+            identity: A digest of all that decides the copy's bytes.
+        """
+        return f"{self.folder_of(opened.storage.url, opened.name)}/{identity}.parquet"
+
     def folder_of(self, root: str, series: str) -> str:
         """The folder of all pictures of a series.
 
@@ -208,7 +217,8 @@ class PreviewApi:
         with watch.phase("index"):
             opened = service.index(asked)
         alias = aliases[0] if aliases else DEFAULT_ROOT_ALIAS
-        etag = f'"{_index_identity(opened, wanted, alias)}"'
+        identity = _index_identity(opened, wanted, alias)
+        etag = f'"{identity}"'
         headers = {
             "ETag": etag,
             "Cache-Control": _cache_control(service.storage),
@@ -224,11 +234,12 @@ class PreviewApi:
             body = _index_body(opened, wanted, alias, self.answer_limit_bytes)
         if len(body) > self.answer_limit_bytes:
             link = None
-            if wanted == "parquet" and service.cache is not None:
-                path = service.cache.served_path(opened.name)
-                link = service.cache.storage.link(path, LINK_EXPIRES_S)
+            renders = self._renders(service)
+            if wanted == "parquet" and renders is not None:
+                path = renders.copy_path(opened, identity)
+                link = renders.storage.link(path, LINK_EXPIRES_S)
                 if link is not None:
-                    service.cache.storage.put(path, body)
+                    renders.storage.put(path, body)
             if link is None:
                 shape = wanted or "a summary"
                 most = f"{self.answer_limit_bytes} bytes"

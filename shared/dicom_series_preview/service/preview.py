@@ -99,6 +99,7 @@ class PreviewService:
         deadline: Of the one request that this is the service for; see `within`.
         gate: What making an index and a picture passes through, with the bytes that it may take.
         wait: Pauses for some seconds, or until the event is set; True when it was set. Tests pass their own.
+        vanished: See `SeriesOpener`.
     """
 
     storage: Storage
@@ -109,6 +110,7 @@ class PreviewService:
     deadline: Deadline | None = field(default=None, repr=False)
     gate: Passage = open_gate
     wait: Callable[[Event, float], bool] = Event.wait
+    vanished: Callable[[str], None] | None = field(default=None, repr=False)
 
     def within(self, deadline: Deadline) -> PreviewService:
         """The service for one request, that came when the deadline began; it takes no longer than its limit.
@@ -261,6 +263,7 @@ class PreviewService:
             single_flight=self.single_flight,
             gate=self.gate,
             pause=self._pause,
+            vanished=self.vanished,
         )
 
     def _pause(self, seconds: float) -> bool:

@@ -220,6 +220,37 @@ def test_half_a_character_in_a_manifest_takes_no_other_series_along() -> None:
     assert (summary.ok, summary.no_preview, summary.missing) == (1, 2, 0)
 
 
+def test_half_a_character_in_an_earlier_batch_takes_no_other_series_along() -> None:
+    """Lists and requests of batches that were made before such names were refused are done like others."""
+    setting = Setting()
+    named = ["a", "\ud800x"]
+    items = [{"root": "default", "series": name, "mosaic": {}} for name in named]
+    expected = [("a", "ok"), ("\ufffdx", "no-preview")]
+    # One that was under way, whose map has read its list already.
+    setting.keep("items.json", items)
+    for item in items:
+        batch.run_item(ID, item, setting.deployment)
+        outcome = batch.give_up(ID, item, "Sandbox.Timedout", setting.deployment)
+        assert (outcome["series"], outcome["status"]) in expected
+    assert [(outcome["series"], outcome["status"]) for outcome in setting.outcomes().values()] == expected
+    summary = batch.summarise(ID, setting.deployment)
+    assert (summary.ok, summary.no_preview, summary.missing) == (1, 1, 0)
+    # One that ended with its list, and one that ended before: both are done again.
+    for kept in (
+        {"request.json": {"series": named}, "items.json": items},
+        {"request.json": {"series": named}},
+    ):
+        setting = Setting()
+        for name, document in kept.items():
+            setting.keep(name, document, EARLIER)
+        setting.check(rerun=EARLIER)
+        assert setting.names({"rerun": EARLIER}) == ["a", "\ufffdx"]
+    # One that had been asked for, and whose first step comes now.
+    setting = Setting()
+    setting.keep("request.json", {"series": named})
+    assert batch.prepare(ID, setting.deployment)["count"] == 2
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -319,11 +350,14 @@ class Failing(doubles.Wrapper):
 
 
 def test_a_manifest_that_may_not_be_read_says_what_may() -> None:
-    """Where a manifest's bucket is closed to the deployment, the error says which ones are open."""
+    """Where a manifest's bucket is closed to the deployment, the error says which ones are open.
+
+    S3 answers the same for what is not there, to who may not list.
+    """
     setting = Setting()
     closed = setting.deployment._opened["s3://lists"] = Failing(setting.manifests)
     closed.error = AccessDeniedError("s3://lists/x.csv")
-    said = r"access denied.*manifests/.*below DicomPrefix.*ManifestBucketArns"
+    said = r"access denied, or it is not there.*manifests/.*below DicomPrefix.*ManifestBucketArns"
     with pytest.raises(RequestError, match=said):
         setting.check(manifest="s3://lists/x.csv")
     closed.error = StorageUnavailableError("s3://lists/x.csv", "throttled")

@@ -14,7 +14,7 @@ import pytest
 
 import doubles
 import make_dicom
-from dicom_series_preview.aws.batch import run_item
+from dicom_series_preview.aws.batch import mosaics_folder, run_item
 from dicom_series_preview.aws.environment import Deployment
 from dicom_series_preview.aws.updates import (
     LATER_S,
@@ -55,9 +55,11 @@ class Setting:
             alias: doubles.CountingStorage(wrap(memory)) for alias, memory in self.memory.items()
         }
         self.data = MemoryStorage(url="s3://data")
-        opened = {url: self.storages[alias] for alias, url in roots.items()}
-        self.deployment = Deployment(roots, "s3://data", depth, {}, {**opened, "s3://data": self.data})
         self.queue = Sent()
+        opened = {url: self.storages[alias] for alias, url in roots.items()}
+        self.deployment = Deployment(
+            roots, "s3://data", depth, {}, {**opened, "s3://data": self.data}, queue=self.queue
+        )
         self.time_left_s = lambda: 300.0
 
     def put(self, *paths: str, alias: str = "default") -> None:
@@ -337,16 +339,34 @@ def test_a_removed_object_leaves_the_index() -> None:
 
 
 def test_a_copy_that_was_handed_out_outlives_no_object() -> None:
-    """The copy of an index that a link led to goes when the index is brought up to date."""
+    """The copy of an index that a link led to goes with the pictures when an object goes.
+
+    A request that was under way may write one after that: it goes a quarter of an hour later.
+    """
     setting = Setting()
     setting.put("s/1.dcm", "s/2.dcm")
     setting.update(notification("s/1.dcm"))
-    cache = setting.deployment.service("default").cache
-    assert cache is not None
-    cache.storage.put(cache.served_path("s"), setting.index().to_parquet())
+    setting.deployment._opened["s3://data"] = Linking(setting.data)
+    api = replace(setting.deployment.api(), answer_limit_bytes=1000)
+    assert api.index(HttpRequest("s", {"format": ["parquet"]})).status == 303
+    (copy,) = setting.kept("renders")
+    assert re.fullmatch(r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.parquet", copy)
+    late = setting.data.get(copy).data
+    assert sorted(Index.from_parquet(late).table["FileName"].to_pylist()) == ["1.dcm", "2.dcm"]
     setting.memory["default"].delete("s/1.dcm")
     setting.update(notification("s/1.dcm", name="ObjectRemoved:Delete"))
-    assert setting.kept("indices") == [place("s")]
+    assert setting.kept() == [place("s")]
+    setting.data.put(copy, late)
+    setting.update_again()
+    assert (setting.kept(), setting.queue.sent) == ([place("s")], [])
+
+
+class Linking(doubles.Wrapper):
+    """A storage that makes links."""
+
+    def link(self, path: str, expires_s: int) -> str | None:
+        """A link that nobody follows."""
+        return f"https://data.example.org/{path}?expires={expires_s}"
 
 
 @pytest.mark.parametrize("left", [[], ["s/notes.txt"], ["s/notes"]])
@@ -894,6 +914,59 @@ def test_a_folder_at_another_depth_is_erased_as_well(depth: int, asked: str) -> 
     assert setting.kept("indices") == setting.kept("batches/mosaics") == []
 
 
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "asked"), [(2, "doe"), (1, "doe/s"), (2, "doe/s/a"), (3, "doe"), (3, "doe/s")]
+)
+def test_an_object_that_is_another_one_erases_folders_at_other_depths(
+    depth: int,
+    asked: str,
+    reads: bool,  # noqa: FBT001
+) -> None:
+    """What was made of a folder above or below a series goes when one of its objects is overwritten.
+
+    A reader of the series may have seen it before its event came.
+    """
+    setting = Setting(depth=depth)
+    setting.put("doe/s/a/1.dcm", "doe/s/a/2.dcm")
+    setting.update(notification("doe/s/a/1.dcm"))
+    series = "/".join(["doe", "s", "a"][:depth])
+    item = {"root": "default", "series": asked, "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    assert setting.kept("batches/mosaics")
+    setting.put("doe/s/a/1.dcm")
+    if reads:
+        setting.deployment.api().index(HttpRequest(series))
+    setting.update(notification("doe/s/a/1.dcm"))
+    sent = setting.queue.sent
+    setting.queue.sent = [(recheck, delay) for recheck, delay in sent if not recheck.swept]
+    if setting.queue.sent:
+        setting.update_again()
+    assert (setting.kept("indices"), setting.kept("batches/mosaics")) == ([place(series)], [])
+    swept = {recheck.series for recheck, _ in (*sent, *setting.queue.sent) if recheck.swept}
+    assert {series, asked} <= swept
+    # What a request that was under way keeps after that goes with the sweep.
+    late = f"{mosaics_folder('s3://archive', asked)}/late.webp"
+    setting.data.put(late, b"a picture")
+    setting.queue.sent += [(recheck, delay) for recheck, delay in sent if recheck.swept]
+    setting.update_again()
+    assert (setting.kept("batches/mosaics"), setting.queue.sent) == ([], [])
+
+
+def test_a_folder_that_is_read_anew_keeps_its_index() -> None:
+    """What a reader of a folder above a series says erases its pictures, not its new index."""
+    setting = Setting(depth=2)
+    setting.put("doe/s/1.dcm")
+    setting.deployment.api().index(HttpRequest("doe"))
+    setting.put("doe/s/1.dcm")
+    request = HttpRequest("doe", {"position": ["0"]})
+    assert setting.deployment.api().picture("image", request).headers["Preview-Index"] == "updated"
+    assert setting.queue.sent == [(Recheck("default", "doe", removed=True), 0)]
+    for _ in range(2):
+        assert setting.update_again().erased <= 1
+    assert setting.kept() == [place("doe")]
+
+
 def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> None:
     """A picture that was being made while its series went is swept once nobody can be making it any more."""
     pictures = Pictures()
@@ -906,6 +979,22 @@ def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> 
         setting.data.put(path, data)
     summary = setting.update_again()
     assert (summary.removed, summary.erased, setting.queue.sent) == (1, 2, [])
+    assert Pictures.of(setting.kept()) == pictures.of_t
+
+
+def test_what_a_sweep_finds_to_have_gone_is_swept_in_its_turn() -> None:
+    """Nothing tells later of an object that is another one by then: its event finds the index right."""
+    pictures = Pictures()
+    setting = pictures.setting
+    pictures.remove("s/1.dcm")
+    setting.update(notification("s/1.dcm", name="ObjectRemoved:Delete"))
+    pictures.render("s")
+    late = Pictures.of(setting.kept())[-1]
+    setting.put("s/2.dcm")
+    assert setting.update_again().updated == 1
+    assert setting.queue.sent == [(Recheck("default", "s", removed=True, swept=True), SWEEP_S)]
+    setting.data.put(late, b"kept by a request that had begun before")
+    assert (setting.update_again().unchanged, setting.queue.sent) == (1, [])
     assert Pictures.of(setting.kept()) == pictures.of_t
 
 
@@ -933,12 +1022,197 @@ def test_a_removal_that_a_reader_saw_first_is_still_told() -> None:
     assert (summary.unchanged, summary.erased) == (1, 2)
 
 
-def test_an_object_that_comes_leaves_pictures_alone() -> None:
-    """They show nothing that is gone."""
+@pytest.mark.parametrize("reads", [False, True])
+def test_an_object_that_comes_leaves_pictures_alone(reads: bool) -> None:  # noqa: FBT001
+    """They show nothing that is gone, whether its event or a reader tells of it first."""
     pictures = Pictures()
-    pictures.setting.put("s/4.dcm")
-    summary = pictures.setting.update(notification("s/4.dcm"))
-    assert (summary.updated, summary.erased, pictures.setting.queue.sent) == (1, 0, [])
+    setting = pictures.setting
+    setting.put("s/4.dcm")
+    if reads:
+        assert setting.deployment.api().index(HttpRequest("s")).headers["Preview-Index"] == "updated"
+    summary = setting.update(notification("s/4.dcm"))
+    assert (summary.updated + summary.unchanged, summary.erased, setting.queue.sent) == (1, 0, [])
+
+
+@pytest.mark.parametrize(("again", "requests"), [(False, 4), (True, 3)])
+def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  # noqa: FBT001
+    """The data bucket is asked for the claim, what is kept, what was read in part, and a new index.
+
+    Where nothing has gone, nothing is looked for that shows it, at the series or above and below it.
+    """
+    setting = Setting(depth=2)
+    setting.put("doe/s/1.dcm")
+    setting.deployment.api().index(HttpRequest("doe"))
+    setting.update(notification("doe/s/1.dcm"))
+    if not again:
+        setting.put("doe/s/2.dcm")
+    asked: list[str] = []
+
+    class Asked(doubles.Wrapper):
+        def list_objects(self, folder: str, most: int | None = None) -> Any:
+            asked.append("list")
+            return super().list_objects(folder, most)
+
+        def get(self, path: str) -> Any:
+            asked.append("get")
+            return super().get(path)
+
+        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+            asked.append("put")
+            return super().put(path, data, if_version=if_version)
+
+    setting.deployment._opened["s3://data"] = Asked(setting.data)
+    summary = setting.update(notification("doe/s/1.dcm"), notification("doe/s/2.dcm"))
+    assert (summary.updated, summary.unchanged) == ((0, 1) if again else (1, 0))
+    assert asked == ["put", "get", "get", "put"][:requests]
+    assert setting.storages["default"].lists == 1
+
+
+# --- what a reader sees first
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
+def test_a_reader_that_sees_first_what_has_gone_says_so(change: str) -> None:
+    """Its index forgets what is gone, so the pictures go by its message, whichever of both comes first."""
+    pictures = Pictures()
+    setting = pictures.setting
+    if change == "removed":
+        pictures.remove("s/2.dcm")
+    else:
+        setting.put("s/2.dcm")
+    setting.deployment.api().index(HttpRequest("s"))
+    assert setting.queue.sent == [(Recheck("default", "s", removed=True), 0)]
+    assert setting.update(notification("s/2.dcm")).unchanged == 1
+    assert len(Pictures.of(setting.kept())) == 4
+    summary = setting.update_again()
+    assert (summary.unchanged, summary.erased) == (1, 2)
+    assert setting.queue.sent == [(Recheck("default", "s", removed=True, swept=True), SWEEP_S)]
+    assert Pictures.of(setting.kept()) == pictures.of_t
+
+
+def test_a_message_that_comes_before_its_reader_is_done() -> None:
+    """It finds the reader's claim and comes again; what was kept meanwhile goes then, and is swept later."""
+    pictures = Pictures()
+    setting = pictures.setting
+    setting.put("s/2.dcm")
+
+    class Quick(Sent):
+        def send(self, rechecks: Any) -> list[Recheck]:
+            (recheck,) = [recheck for recheck, _ in rechecks]
+            summary = setting.update(recheck.body())
+            assert (summary.busy, summary.erased) == (1, 0)
+            return []
+
+    setting.deployment = replace(setting.deployment, queue=Quick())
+    pictures.render("s")
+    ((recheck, _),) = setting.queue.sent
+    assert recheck == Recheck("default", "s", removed=True)
+    late = Pictures.of(setting.kept())
+    summary = setting.update_again()
+    assert (summary.unchanged, summary.erased) == (1, len(late) - len(pictures.of_t))
+    setting.data.put(late[0], b"kept by a request that had begun before")
+    assert setting.update_again().erased == 1
+    assert (Pictures.of(setting.kept()), setting.queue.sent) == (pictures.of_t, [])
+
+
+def test_a_reader_that_dies_leaves_what_has_gone_to_be_found() -> None:
+    """Between its message and its index: the event, or the message, finds in the index what is gone."""
+    for told in (True, False):
+        pictures = Pictures()
+        setting = pictures.setting
+        setting.put("s/2.dcm")
+
+        class Dies(doubles.Wrapper):
+            def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+                if path.endswith(".parquet"):
+                    raise Killed
+                return super().put(path, data, if_version=if_version)
+
+        setting.deployment._opened["s3://data"] = Dies(setting.data)
+        with pytest.raises(Killed):
+            setting.deployment.api().index(HttpRequest("s"))
+        setting.deployment._opened["s3://data"] = setting.data
+        summary = setting.update_again() if told else setting.update(notification("s/2.dcm"))
+        assert (summary.updated, summary.erased) == (1, 2)
+        assert Pictures.of(setting.kept()) == pictures.of_t
+
+
+def test_a_reader_whose_message_is_not_taken_forgets_nothing() -> None:
+    """Its request is told to come again, and the index still knows what is gone."""
+    pictures = Pictures()
+    setting = pictures.setting
+    setting.put("s/2.dcm")
+    setting.queue.fails = True
+    before = setting.data.get(place("s")).data
+    answer = setting.deployment.api().index(HttpRequest("s"))
+    assert (answer.status, "Retry-After" in answer.headers) == (503, True)
+    assert setting.data.get(place("s")).data == before
+    assert not [path for path in setting.kept() if path.endswith(".lock")]
+
+
+def test_an_index_of_fewer_objects_takes_none_of_their_pictures_along() -> None:
+    """A limited index that takes the place of a whole one forgets objects, whose pictures go before that."""
+    pictures = Pictures()
+    setting = pictures.setting
+    setting.put("s/4.dcm")
+    assert setting.deployment.api().index(HttpRequest("s", {"limit": ["1"]})).status == 200
+    setting.put("s/3.dcm")
+    setting.update(notification("s/3.dcm"))
+    setting.update_again()
+    assert Pictures.of(setting.kept()) == pictures.of_t
+
+
+# --- what no event tells of
+
+
+@pytest.mark.parametrize("left", [[], ["s/notes.txt"], ["s/2.dcm"]])
+def test_what_has_gone_below_another_root_goes_when_it_is_asked_for(left: list[str]) -> None:
+    """No event tells of roots elsewhere: who asks for a series that has lost objects has them erased."""
+    setting = Setting({"default": "s3://archive", "other": "s3://other"})
+    setting.put("s/1.dcm", "s/2.dcm", "t/1.dcm", alias="other")
+    for series in ("s", "t"):
+        item = {"root": "other", "series": series, "mosaic": {}}
+        run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+        request = HttpRequest(series, {"root": ["other"], "position": ["0"]})
+        assert setting.deployment.api().picture("image", request).status == 200
+        if series == "s":
+            of_s = set(setting.kept("indices") + Pictures.of(setting.kept()))
+    for path in {"s/1.dcm", "s/2.dcm"} - set(left):
+        setting.memory["other"].delete(path)
+    if left == ["s/notes.txt"]:
+        setting.memory["other"].put("s/notes.txt", b"no DICOM")
+    status = (
+        setting.deployment.api()
+        .picture("image", HttpRequest("s", {"root": ["other"], "position": ["0"]}))
+        .status
+    )
+    assert status == {0: 404, 1: 422 if left == ["s/notes.txt"] else 200}[len(left)]
+    setting.update_again()
+    kept = {path for path in setting.kept() if "outcomes" not in path and not path.endswith(".partial")}
+    assert kept & of_s == (
+        {path for path in of_s if path.startswith("indices")} if left == ["s/2.dcm"] else set()
+    )
+    assert len(kept - of_s) == 3
+    assert [(recheck.series, recheck.swept) for recheck, _ in setting.queue.sent] == [("s", True)]
+
+
+def test_a_series_that_was_never_there_is_told_to_nobody() -> None:
+    """A name that nothing is kept of takes no message."""
+    setting = Setting()
+    assert setting.deployment.api().index(HttpRequest("no-such-series")).status == 404
+    assert setting.queue.sent == []
+
+
+def test_what_was_read_of_a_series_that_has_gone_goes_as_well() -> None:
+    """Where there was no image, and so no index, what is kept of the objects goes when they are asked for."""
+    setting = Setting({"default": "s3://archive", "other": "s3://other"})
+    setting.memory["other"].put("s/notes", b"no DICOM")
+    setting.update(Recheck("other", "s").body())
+    assert [path.rpartition(".")[2] for path in setting.kept()] == ["partial"]
+    setting.memory["other"].delete("s/notes")
+    assert setting.deployment.api().index(HttpRequest("s", {"root": ["other"]})).status == 404
+    assert setting.update_again().removed == 1
+    assert setting.kept() == []
 
 
 def test_pictures_go_before_the_index_forgets() -> None:
@@ -958,6 +1232,88 @@ def test_pictures_go_before_the_index_forgets() -> None:
     setting.deployment._opened["s3://data"] = setting.data
     summary = setting.update(notification("s/2.dcm"))
     assert (summary.updated, summary.erased) == (1, 2)
+
+
+class Disorder:
+    """Uploads, removals, requests, batches, events and rechecks in any order.
+
+    Attributes:
+        shown: Of each picture, its root's alias and the objects that it was made of.
+    """
+
+    FOLDERS = ("p/s", "p", "p/s/x")
+    KEYS = ("p/s/1.dcm", "p/s/2.dcm", "p/s/x/3.dcm")
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.setting = Setting({"default": "s3://archive", "other": "s3://other"}, depth=2)
+        self.pending: list[dict[str, Any]] = []
+        self.written = 0
+        self.shown: dict[str, tuple[str, set[tuple[str, str]]]] = {}
+
+    def objects(self, alias: str, folder: str = "") -> set[tuple[str, str]]:
+        """What there is now."""
+        return {(info.path, info.version) for info in self.setting.memory[alias].list_objects(folder)}
+
+    def change(self) -> None:
+        """An object comes, is overwritten or goes; of one root it is told, some time."""
+        alias, key = self.chance.choice(["default", "other"]), self.chance.choice(self.KEYS)
+        name = self.chance.choice(["ObjectRemoved:Delete", "ObjectCreated:Put", "ObjectCreated:Put"])
+        if name == "ObjectRemoved:Delete":
+            self.setting.memory[alias].delete(key)
+        else:
+            # No two of them are the same image, of which one would not be shown.
+            self.written += 1
+            data = make_dicom.encode(make_dicom.image(self.written, PatientName=SECRET))
+            self.setting.memory[alias].put(key, data)
+        if alias == "default":
+            self.pending.append(notification(key, name=name))
+
+    def ask(self) -> None:
+        """Somebody asks for a picture of a folder."""
+        alias, folder = self.chance.choice(["default", "other"]), self.chance.choice(self.FOLDERS)
+        before = set(self.setting.kept("renders"))
+        self.setting.deployment.api().picture("mosaic", HttpRequest(folder, {"root": [alias]}))
+        for path in set(self.setting.kept("renders")) - before:
+            self.shown[path] = alias, self.objects(alias, folder)
+
+    def batch(self) -> None:
+        """A batch makes a mosaic of a folder, in the place of the one that it made before."""
+        alias, folder = self.chance.choice(["default", "other"]), self.chance.choice(self.FOLDERS)
+        item = {"root": alias, "series": folder, "mosaic": {}}
+        outcome = run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, self.setting.deployment)
+        if "picture" in outcome:
+            self.shown[outcome["picture"]] = alias, self.objects(alias, folder)
+
+    def hear(self) -> None:
+        """Events come, and come again."""
+        self.chance.shuffle(self.pending)
+        self.setting.update(*self.pending[:2])
+        del self.pending[: self.chance.randrange(2)]
+
+    def end(self) -> None:
+        """All events come, and somebody asks for what no event tells of, or none for sure.
+
+        Of folders above and below a series none does where an object is another one before its first event.
+        """
+        self.setting.update(*self.pending)
+        asked = [("default", "p"), ("default", "p/s/x"), *(("other", folder) for folder in self.FOLDERS)]
+        for alias, folder in asked:
+            self.setting.deployment.api().index(HttpRequest(folder, {"root": [alias]}))
+        while self.setting.queue.sent:
+            self.setting.update_again()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_picture_outlives_what_it_shows_whoever_comes_first(seed: int) -> None:
+    """In whatever order things happen, no picture is left of an object that has gone or is another one."""
+    disorder = Disorder(seed)
+    for _ in range(60):
+        happens = disorder.change, disorder.ask, disorder.batch, disorder.hear, disorder.setting.update_again
+        disorder.chance.choice(happens)()
+    disorder.end()
+    left = [disorder.shown[path] for path in Pictures.of(disorder.setting.kept())]
+    assert [(alias, made) for alias, made in left if not made <= disorder.objects(alias)] == []
 
 
 # --- functions that die

@@ -15,7 +15,7 @@ from PIL import Image
 
 import doubles
 import make_dicom
-from dicom_series_preview.http import HttpRequest, PreviewApi
+from dicom_series_preview.http import HttpRequest, PreviewApi, Renders
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
 from dicom_series_preview.settings import Limits, Settings
@@ -424,8 +424,8 @@ def test_a_large_picture_without_a_link_is_refused(s3_root: Storage) -> None:
 
 
 def test_a_large_index_is_a_link(s3_root: Storage) -> None:
-    """An index that no answer can hold is fetched from the cache as Parquet; other formats are refused."""
-    bench = Bench(cache=doubles.CountingStorage(s3_root), answer_limit_bytes=100)
+    """An index that no answer can hold is fetched as Parquet by a link; other formats are refused."""
+    bench = Bench(renders=doubles.CountingStorage(s3_root), answer_limit_bytes=100)
     response = bench.get("index", "format=parquet")
     assert (response.status, response.headers["Cache-Control"]) == (303, "no-store")
     got = urllib3.request("GET", response.headers["Location"])
@@ -644,13 +644,19 @@ def test_the_index_tells_its_root_by_the_alias(form: str) -> None:
 
 
 def test_a_link_to_a_large_index_leads_to_one_that_tells_no_root(s3_root: Storage) -> None:
-    """The copy that a link leads to tells the alias too, and goes when the index does."""
-    bench = Bench(cache=doubles.CountingStorage(s3_root), answer_limit_bytes=100)
-    link = bench.get("index", "format=parquet").headers["Location"]
+    """The copy that a link leads to tells the alias too, and the link does not name the series' folder.
+
+    It lies with the pictures of its series, and goes with them.
+    """
+    series = "a-folder-of-its-own"
+    bench = Bench(slices(series), renders=doubles.CountingStorage(s3_root), answer_limit_bytes=100)
+    link = bench.get("index", "format=parquet", series=series).headers["Location"]
+    assert series not in link
     table = pq.read_table(io.BytesIO(urllib3.request("GET", link).data))
     assert table["StorageRoot"].to_pylist() == ["default"] * 4
     assert "clinics-bucket" not in str(table.schema.metadata)
-    IndexCache(s3_root).forget("S")
+    (copy,) = s3_root.list_objects(Renders(s3_root).folder_of(ROOT, series))
+    s3_root.delete(copy.path)
     assert urllib3.request("GET", link).status == 404
 
 
