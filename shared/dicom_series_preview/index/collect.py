@@ -58,8 +58,9 @@ def is_passed_over(path: str) -> bool:
 class LearnedRange:
     """How much to ask for first: 16 KiB, and once headers are known a little more than those have.
 
-    The longest decides of those that are known and fit into 16 KiB, and the median where most are longer: one
-    very long header among many short ones costs that one object a second request, and not all others its bytes.
+    The longest decides of those that are known and fit into 16 KiB, and the median where most are longer:
+    one very long header among many short ones costs that one object a second request, and not all others
+    its bytes.
 
     Attributes:
         lengths: The latest headers' lengths in bytes.
