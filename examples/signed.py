@@ -3,9 +3,10 @@
     python signed.py -o mosaic.webp "$API_URL/series/389*/mosaic?contrast=1500/-500"
     python signed.py -X POST -d '{"series": ["a", "b"]}' "$API_URL/batches"
 
-It takes curl's options -X, -H, -d and -o, finds credentials and region as the AWS command line does, and needs
-boto3 only. What curl's own --aws-sigv4 gets wrong is right here: the query is encoded before it is signed, and
-where a large picture is answered with a link to it, the link is followed without signature, header or token.
+It takes curl's options -X, -H, -d and -o, finds credentials and region as the AWS command line does, and
+needs boto3 only. What curl's own --aws-sigv4 gets wrong is right here: the query is encoded before it is
+signed, and where a large picture is answered with a link to it, the link is followed without signature,
+header or token.
 """
 
 from __future__ import annotations
