@@ -211,6 +211,6 @@ def _settings(environment: Mapping[str, str]) -> Settings:
 @cache
 def deployment() -> Deployment:
     """This process's deployment."""
-    import os  # noqa: PLC0415 - the environment is read here and nowhere else
+    import os  # noqa: PLC0415 - functions read the environment here and nowhere else
 
     return Deployment.from_environment(os.environ)
