@@ -1,7 +1,7 @@
 # Two commands need nothing but Python 3.11-3.14, make and a package registry: `make demo` and `make test`.
 SHELL := /bin/sh
 .SUFFIXES:
-.PHONY: help demo pictures gallery conformance test test-minimum bench lint format lock clean
+.PHONY: help demo pictures gallery conformance test test-minimum readme bench lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -70,6 +70,9 @@ $(MINIMUM_VENV)/.installed: requirements/build.txt requirements/minimum.txt requ
 
 test-minimum: $(MINIMUM_VENV)/.installed ## run every test with the oldest dependencies that are allowed, on Python 3.11
 	$(MINIMUM_BIN)/python -m pytest -n auto
+
+readme: $(VENV)/.installed-dev ## follow the README line by line in a fresh environment; ARGS=--with-tests
+	$(BIN)/python tests/docs/readme.py $(ARGS)
 
 MINUTES ?= 10
 fuzz: $(VENV)/.installed-dev ## fuzz headers and codecs for MINUTES=10, with random seeds, which it prints

@@ -141,6 +141,24 @@ def test_every_signed_line_of_the_docs_is_answered(
             assert Image.open(io.BytesIO(picture.read_bytes())).format == "WEBP"
 
 
+def test_the_readmes_invocation_prints_the_index(functions: dict[str, Function], tmp_path: Path) -> None:
+    """The README's call of a function by boto3 runs as it stands, with the names filled in."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    (code,) = (
+        block
+        for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        if "boto3" in block
+    )
+    code = code.replace('function = "..."', 'function = "index"').replace("SERIES", archive.SERIES)
+    answer = gateway.lambda_api({"index": Invoked(functions["index"])})
+    with gateway.HttpServer(answer) as server, place(tmp_path / "here") as folder:
+        (folder / "code.py").write_text(code)
+        variables = {"AWS_ENDPOINT_URL": server.url, "AWS_DEFAULT_REGION": gateway.REGION}
+        done = typed("python code.py", folder, **variables)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["slices"] > 1
+
+
 def test_a_link_is_followed_without_a_signature(tmp_path: Path) -> None:
     """A link in the answer is fetched with neither signature, session token nor the caller's headers."""
     asked: list[gateway.Asked] = []
