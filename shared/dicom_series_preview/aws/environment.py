@@ -14,7 +14,7 @@ from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.names import index_folder
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings
+from dicom_series_preview.settings import HTTP_TOKENS_VARIABLE, Limits, Settings
 from dicom_series_preview.storage import open_storage, parse_root
 
 if TYPE_CHECKING:
@@ -117,8 +117,9 @@ class Deployment:
                 self._opened[url] = open_storage(
                     url, self._settings_for(url), self.environment, allow_cross_host_redirects=False
                 )
-            except RequestError:
-                if url != self.data and url not in self.roots.values():
+            except RequestError as error:
+                known = url == self.data or url in self.roots.values()
+                if not known or error.parameter == HTTP_TOKENS_VARIABLE:
                     raise
                 # Whoever asks, and the log, are told which variable it is and not what it holds.
                 variable = DATA_VARIABLE if url == self.data else ROOTS_VARIABLE

@@ -29,28 +29,27 @@ def authorization_for(url: str, environment: Mapping[str, str]) -> str | None:
 
     Args:
         url: Of a root.
-        environment: `DICOM_SERIES_PREVIEW_HTTP_TOKENS` has `TOKEN@HOST` or `TOKEN@HOST:PORT`, several with
-            semicolons between them. `NETRC` names the file, else it is `.netrc` in the home folder. Its
-            `default` entry, which is meant for no server, is not used.
+        environment: `DICOM_SERIES_PREVIEW_HTTP_TOKENS` has `TOKEN@HOST`, which is HTTPS's port, or
+            `TOKEN@HOST:PORT`, several with semicolons between them. `NETRC` names the file, else it is
+            `.netrc` in the home folder; its `default` entry, which is meant for no server, is not used.
 
     Raises:
         RequestError: The variable holds something else.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    default_port = _PORTS[parts.scheme]
-    token = _tokens(environment, default_port).get((host, parts.port or default_port))
+    token = _tokens(environment).get((host, parts.port or _PORTS[parts.scheme]))
     return f"Bearer {token}" if token else _password(host, environment)
 
 
-def _tokens(environment: Mapping[str, str], default_port: int) -> dict[tuple[str, int], str]:
+def _tokens(environment: Mapping[str, str]) -> dict[tuple[str, int], str]:
     """By host and port, the tokens of the variable."""
     tokens = {}
     for entry in filter(None, environment.get(HTTP_TOKENS_VARIABLE, "").split(";")):
         token, _, place = entry.strip().rpartition("@")
         try:
             named = urlsplit(f"//{place}")
-            host, port = named.hostname, named.port or default_port
+            host, port = named.hostname, named.port or _PORTS["https"]
         except ValueError:
             host, port = None, 0
         if not host or named.path or not _TOKEN.fullmatch(token):

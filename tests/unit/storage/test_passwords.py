@@ -12,6 +12,7 @@ import pytest
 from dicom_series_preview.errors import AccessDeniedError, PreviewError, RequestError
 from dicom_series_preview.settings import Settings
 from dicom_series_preview.storage import ByteRange, Fetched, RetryPolicy, open_storage
+from dicom_series_preview.storage.passwords import authorization_for
 from servers import Answer, Asked, ScriptedServer, dav_server
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def test_a_token_goes_to_its_host_and_port() -> None:
         assert got.data == b"234"
         assert sent_to(server) == [f"Bearer {TOKEN}"]
     with ScriptedServer([PART]) as server:
-        # Without a port it is meant for the scheme's own.
+        # Without a port it is meant for HTTPS's.
         fetch(server.url, {TOKENS: f"{TOKEN}@127.0.0.1;{other}"})
         assert sent_to(server) == [None]
 
@@ -154,3 +155,13 @@ def test_a_password_in_the_url_is_refused(root: str) -> None:
     assert str(caught.value) == (
         f"root: credentials do not belong in a URL; put them in ~/.netrc, or in {TOKENS}"
     )
+
+
+def test_a_token_without_a_port_is_for_https_only() -> None:
+    """`TOKEN@HOST` is not sent over a line that can be read: http:// wants its port named."""
+    tokens = {TOKENS: f"{TOKEN}@Archive.example.org"}
+    assert authorization_for("https://archive.example.org/dicom", tokens) == f"Bearer {TOKEN}"
+    assert authorization_for("http://archive.example.org/dicom", tokens) is None
+    assert authorization_for("https://archive.example.org:8443/dicom", tokens) is None
+    named = {TOKENS: f"{TOKEN}@archive.example.org:80"}
+    assert authorization_for("http://archive.example.org/dicom", named) == f"Bearer {TOKEN}"
