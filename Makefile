@@ -1,19 +1,19 @@
-# Two commands need nothing but Python 3.11-3.13, make and a package registry: `make demo` and `make test`.
+# Two commands need nothing but Python 3.11-3.14, make and a package registry: `make demo` and `make test`.
 SHELL := /bin/sh
 .SUFFIXES:
-.PHONY: help demo pictures gallery conformance test test-minimum bench lint format lock clean
+.PHONY: help demo pictures gallery conformance test test-minimum readme bench lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "make: Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=/path/to/python3.13 ..." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11, 3.12, 3.13 or 3.14 is needed; name one: make PYTHON=/path/to/python3.13 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # Stamps are written last, so an interrupted installation starts again.
@@ -70,6 +70,9 @@ $(MINIMUM_VENV)/.installed: requirements/build.txt requirements/minimum.txt requ
 
 test-minimum: $(MINIMUM_VENV)/.installed ## run every test with the oldest dependencies that are allowed, on Python 3.11
 	$(MINIMUM_BIN)/python -m pytest -n auto
+
+readme: $(VENV)/.installed-dev ## follow the README line by line in a fresh environment; ARGS=--with-tests
+	$(BIN)/python tests/docs/readme.py $(ARGS)
 
 MINUTES ?= 10
 fuzz: $(VENV)/.installed-dev ## fuzz headers and codecs for MINUTES=10, with random seeds, which it prints

@@ -139,12 +139,14 @@ def moto_server() -> Iterator[Moto]:
 
 
 @contextmanager
-def dav_server(folder: Path) -> Iterator[str]:
-    """A WebDAV server with ranges: wsgidav on cheroot."""
+def dav_server(folder: Path, passwords: dict[str, str] | None = None) -> Iterator[str]:
+    """A WebDAV server with ranges: wsgidav on cheroot; with passwords by user, for those alone."""
+    users = {user: {"password": password} for user, password in (passwords or {}).items()}
     app = WsgiDAVApp(
         {
             "provider_mapping": {"/": str(folder)},
-            "simple_dc": {"user_mapping": {"*": True}},
+            "simple_dc": {"user_mapping": {"*": users or True}},
+            "http_authenticator": {"accept_digest": False, "default_to_digest": False},
             "verbose": 0,
             "logging": {"enable": False},
         }

@@ -16,6 +16,7 @@ build-DependenciesLayer: python313
 		--implementation cp --python-version 3.13 $(PLATFORMS) --only-binary :all: --require-hashes --no-deps \
 		--no-compile -r requirements.txt
 	@"$(PYTHON313)" $(LAYERS)/trim.py "$(ARTIFACTS_DIR)/python"
+	@"$(PYTHON313)" $(LAYERS)/notices.py "$(ARTIFACTS_DIR)/python"
 	@echo 'MACHINE = "$(MACHINE)"' > "$(ARTIFACTS_DIR)/python/dicom_series_preview_built_for.py"
 	@$(call COMPILE,$(ARTIFACTS_DIR)/python)
 	@"$(PYTHON313)" $(LAYERS)/check.py licences "$(ARTIFACTS_DIR)/python" >/dev/null

@@ -22,6 +22,7 @@ import click
 from dicom_series_preview._version import __version__
 from dicom_series_preview.discreet import quiet_libraries
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
+from dicom_series_preview.presets import PRESETS
 from dicom_series_preview.settings import (
     CACHE_DIR_VARIABLE,
     DEFAULT_ROOT,
@@ -51,7 +52,7 @@ _SIZES = {
 }
 _MOST_QUANTITY = 2**60
 _AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_PRESETS = ("lung", "bone", "brain", "abdomen", "liver", "mediastinum", "soft-tissue")
+_PRESETS = tuple(name.removeprefix("ct-") for name in PRESETS)
 
 F = TypeVar("F", bound="Callable[..., Any]")
 _EXAMPLES = {

@@ -20,6 +20,7 @@ SERVED_BYTES = 2 * 2**30
 # The longest body of an answer there: an index; pictures end before that, by their limit of pixels.
 SERVED_ANSWER_BYTES = 2**28
 TOKEN_VARIABLE = "DICOM_SERIES_PREVIEW_TOKEN"  # noqa: S105 - the variable's name
+HTTP_TOKENS_VARIABLE = "DICOM_SERIES_PREVIEW_HTTP_TOKENS"
 CACHE_DIR_VARIABLE = "DICOM_SERIES_PREVIEW_CACHE_DIR"
 
 # What a request takes of the memory at most, in bytes; measured, see docs/performance.md. The program and its
@@ -124,7 +125,7 @@ class Settings:
             while it answers them all.
         max_retries: How often one request is tried again after 429, 5xx, a timeout or a broken connection.
         retry_timeout_s: No retry starts later than this after a request's first try.
-        request_timeout_s: The longest one request may take.
+        request_timeout_s: How long the storage may be silent; ten times as long may an answer take.
         limits: What is refused.
         follow_links: Whether links may lead out of a root that is a local folder.
         region: Where S3 buckets lie, or None to ask AWS.

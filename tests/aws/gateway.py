@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -177,7 +177,10 @@ class Gateway:
             return None
         if not stamp.startswith(day) or abs(age.total_seconds()) > 300 or "host" not in signed:
             return None
-        url = f"http://{signed['host']}{asked.target}"
+        # However it came, a query is signed in one spelling: encoded strictly, and sorted.
+        path, _, query = asked.target.partition("?")
+        strict = urlencode(parse_qsl(query, keep_blank_values=True), quote_via=quote, safe="-._~")
+        url = f"http://{signed['host']}{path}" + (f"?{strict}" if query else "")
         request = AWSRequest(asked.method, url, headers=signed, data=asked.body or None)
         request.context["timestamp"] = stamp
         signer = SigV4Auth(Credentials(key, self._keys[key]), "execute-api", region)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -301,6 +302,16 @@ class TestBuiltLayers:
         """Both layers and the largest function stay below the limit, and no part is under a GPL."""
         assert check.sizes(layers, PROJECT / "functions") == []
         assert check.licences(layers[0] / "python") == []
+
+    def test_notices_are_there(self, layers: list[Path]) -> None:
+        """Each package that the layer brings stands in its notices with its licence's text."""
+        folder = layers[0] / "python"
+        text = (folder / "THIRD_PARTY_NOTICES.txt").read_text(encoding="utf-8")
+        for path in folder.glob("*.dist-info"):
+            name, version = path.name.removesuffix(".dist-info").rsplit("-", 1)
+            heading = rf"(?im)^{name.replace('_', '[-_.]')} {re.escape(version)}: "
+            assert re.search(heading, text), name
+        assert "Development Seed" in text
 
     def test_the_runtimes_own_packages_are_not_there(self, layers: list[Path]) -> None:
         """Neither boto3 nor the command line's packages nor tests take room."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import readme
 
 from dicom_series_preview import cli
 from dicom_series_preview.sample import SAMPLE_SERIES, write_sample
@@ -70,6 +75,17 @@ def test_the_python_of_the_readme_runs(root: Path, tmp_path: Path, monkeypatch: 
     code = next(block for block in blocks("python") if "dicom_series_preview" in block)
     exec(compile(code.replace(f'"{UUID}"', f'"{UUID}", root={str(root)!r}'), "README.md", "exec"), {})  # noqa: S102
     assert (tmp_path / "middle.webp").stat().st_size
+
+
+def test_each_line_of_the_readme_is_followed_or_named() -> None:
+    """`make readme` types every line of a block but those that need a deployment, each with its reason."""
+    steps = readme.steps(README)
+    assert {step.language for step in steps} == set(re.findall(r"^```(\w+)$", README, re.MULTILINE))
+    followed = [step.text for step in steps if not step.left_out]
+    assert len(followed) >= 15
+    for step in steps:
+        words = ("API_URL", "DATA_BUCKET", "sam build", "boto3", "make test")
+        assert bool(step.left_out) == any(word in step.text for word in words), step.text
 
 
 def test_every_file_the_readme_names_is_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,22 +25,25 @@ from dicom_series_preview.storage import MemoryStorage, open_storage
 from dicom_series_preview.storage.throttle import CONCURRENCY
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable
 
     import counting
 
 LARGE = "large-series"
 COUNT = 300
-FIRST_RANGE = 5 * 1024
+# Of a header of which nothing is known, and then of those that are short.
+FIRST_RANGE, SHORT_RANGE = 16 * 1024, 5 * 1024
 PIXELS = 64 * 64 * 2
+LARGE_SIDE = 128
+LARGE_PIXELS = LARGE_SIDE * LARGE_SIDE * 2
+LARGE_HEADERS = CONCURRENCY * FIRST_RANGE + (COUNT - CONCURRENCY) * SHORT_RANGE
 ROOT = f"s3://{commandline.BUCKET}/budget"
 
 
 @pytest.fixture(scope="session")
 def large(bucket: Callable[[str, dict[str, bytes]], None]) -> str:
     """A series of 300 slices with short headers, in the bucket."""
-    bucket(f"budget/{LARGE}", synthetic.series(LARGE, COUNT, others=False).objects)
+    bucket(f"budget/{LARGE}", synthetic.series(LARGE, COUNT, others=False, side=LARGE_SIDE).objects)
     return LARGE
 
 
@@ -79,15 +83,50 @@ def test_mosaic_cold_then_warm(large: str, spend: Spend, counted: counting.Count
     headers = [seen for seen in counted.gets() if seen.start == 0]
     tiles = [seen for seen in counted.gets() if seen.start != 0]
     assert (len(headers), len({seen.target for seen in headers})) == (COUNT, COUNT)
-    assert {seen.length for seen in headers} == {FIRST_RANGE}
+    # Those that are asked for before the first answer comes, and those that know what it said.
+    lengths = Counter(seen.length for seen in headers)
+    assert lengths == {FIRST_RANGE: CONCURRENCY, SHORT_RANGE: COUNT - CONCURRENCY}
     assert (len(tiles), len({seen.target for seen in tiles})) == (36, 36)
-    assert {seen.length for seen in tiles} == {PIXELS}
-    assert report["cost"]["bytes"] == COUNT * FIRST_RANGE + 36 * PIXELS
+    assert {seen.length for seen in tiles} == {LARGE_PIXELS}
+    assert report["cost"]["bytes"] == LARGE_HEADERS + 36 * LARGE_PIXELS
 
     kinds, report = spend("mosaic", large, "a.webp")
     assert kinds == {"LIST": 1, "GET": 36}
-    assert {seen.length for seen in counted.gets()} == {PIXELS}
-    assert report["cost"]["bytes"] == 36 * PIXELS
+    assert {seen.length for seen in counted.gets()} == {LARGE_PIXELS}
+    assert report["cost"]["bytes"] == 36 * LARGE_PIXELS
+
+
+@pytest.mark.parametrize("private_bytes", [5_000, 11_000])
+def test_headers_of_6_to_12_kb_are_asked_for_once(
+    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, private_bytes: int
+) -> None:
+    """A first mosaic of 300 slices whose headers have 6 to 12 kB is a listing, 300 headers and 36 tiles."""
+    name = f"middling-{private_bytes}"
+    series = synthetic.series(name, COUNT, others=False, side=LARGE_SIDE, private_bytes=private_bytes)
+    bucket(f"budget/{name}", series.objects)
+    kinds, _ = spend("mosaic", name, "a.webp")
+    assert kinds == {"LIST": 1, "GET": COUNT + 36}
+
+
+@pytest.mark.real_data
+def test_300_real_slices_take_337_requests(
+    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, real_data: Path
+) -> None:
+    """A first mosaic of 300 slices with a CT scanner's own headers of 7.7 kB is 1 LIST and 336 GET."""
+    slice_ = dcmread(real_data / "single" / "jpegls-near" / "CTImage_2.4.81.dcm")
+    x, y, z = slice_.ImagePositionPatient
+    uid, objects = slice_.SOPInstanceUID.rpartition(".")[0], {}
+    for number in range(COUNT):
+        slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = f"{uid}.{number + 100}"
+        slice_.ImagePositionPatient = [x, y, f"{float(z) + number:.1f}"]
+        slice_.InstanceNumber = f"{number + 100}"
+        objects[f"{number:03}.dcm"] = synthetic.encoded(slice_)
+    headers = {objects[name].index(b"\xe0\x7f\x10\x00") for name in objects}
+    assert 6_000 < min(headers) <= max(headers) < 12_000
+    bucket("budget/real", objects)
+    kinds, report = spend("mosaic", "real", "a.webp")
+    assert kinds == {"LIST": 1, "GET": COUNT + 36}
+    assert report["slices"] == COUNT
 
 
 def test_small_slices_come_with_their_headers(
@@ -113,7 +152,8 @@ def test_an_index_alone_needs_no_pixels(
     """Whoever wants the index only reads headers only, however small the objects are."""
     succeed("build-index", small, "--root", ROOT)
     assert counted.kinds() == {"LIST": 1, "GET": synthetic.SLICES}
-    assert {seen.length for seen in counted.gets()} == {FIRST_RANGE}
+    sizes = [len(data) for data in synthetic.series("small-series", others=False).objects.values()]
+    assert sorted(seen.length for seen in counted.gets()) == sorted(min(FIRST_RANGE, size) for size in sizes)
 
 
 def test_one_image_of_many_small_ones_reads_one(
@@ -122,8 +162,8 @@ def test_one_image_of_many_small_ones_reads_one(
     """Where more than a megabyte would not be shown, an image is fetched alone."""
     kinds, report = spend("get-image", large, "a.webp", "--position", 0.5)
     assert kinds == {"LIST": 1, "GET": COUNT + 1}
-    assert report["cost"]["bytes"] == COUNT * FIRST_RANGE + PIXELS
-    assert len([seen for seen in counted.gets() if seen.length == PIXELS]) == 1
+    assert report["cost"]["bytes"] == LARGE_HEADERS + LARGE_PIXELS
+    assert len([seen for seen in counted.gets() if seen.length == LARGE_PIXELS]) == 1
 
 
 def test_image_and_contrasts_warm(small: str, spend: Spend) -> None:

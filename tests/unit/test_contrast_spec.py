@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_series_preview.contrast import DEFAULT, PRESETS, ContrastSpec, parse_contrast
+from dicom_series_preview.contrast import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.errors import RequestError
+from dicom_series_preview.presets import PRESETS
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.real_data
 
 _JPEG_8_BIT = "1.2.840.10008.1.2.4.50"
 # The first has Rows ask for twice the bytes that there are. The table's decoder made the rest up; we refuse
-# (CORRECTNESS.md 17).
+# rather than show what nobody has stored.
 _REFUSED = ("malformed/rows_doubled.dcm", "malformed/MR_truncated.dcm", "malformed/truncated_pixeldata.dcm")
-# libjpeg-turbo and libjpeg upsample chroma differently (CORRECTNESS.md, last paragraph).
+# libjpeg-turbo and libjpeg upsample chroma differently: neither is wrong.
 _LOSSY_TOLERANCE = 5
 _CHROMA_422_TOLERANCE = 15
 

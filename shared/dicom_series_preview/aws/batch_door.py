@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -46,7 +45,10 @@ def api_handler() -> Handler:
     app = APIGatewayHttpResolver()
     answer_mistakes(app, {"/batches": "POST", "/batches/[^/]+": "GET, HEAD, DELETE"})
     logger = function_logger()
-    runs = BatchRuns(deployment(), os.environ[BATCH_STATE_MACHINE_VARIABLE], boto3.client("stepfunctions"))
+    deployed = deployment()
+    runs = BatchRuns(
+        deployed, deployed.environment[BATCH_STATE_MACHINE_VARIABLE], boto3.client("stepfunctions")
+    )
 
     def answer(produce: Callable[[], HttpResponse]) -> Response[Any]:
         try:

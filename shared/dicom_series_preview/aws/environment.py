@@ -17,7 +17,7 @@ from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
 from dicom_series_preview.names import index_folder
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings, number_of
+from dicom_series_preview.settings import HTTP_TOKENS_VARIABLE, Limits, Settings, number_of
 from dicom_series_preview.storage import open_storage, parse_root
 
 if TYPE_CHECKING:
@@ -129,8 +129,9 @@ class Deployment:
                 self._opened[url] = open_storage(
                     url, self._settings_for(url), self.environment, allow_cross_host_redirects=False
                 )
-            except RequestError:
-                if url != self.data and url not in self.roots.values():
+            except RequestError as error:
+                known = url == self.data or url in self.roots.values()
+                if not known or error.parameter == HTTP_TOKENS_VARIABLE:
                     raise
                 # Whoever asks, and the log, are told which variable it is and not what it holds.
                 variable = DATA_VARIABLE if url == self.data else ROOTS_VARIABLE
@@ -264,6 +265,6 @@ def _settings(environment: Mapping[str, str]) -> Settings:
 @cache
 def deployment() -> Deployment:
     """This process's deployment."""
-    import os  # noqa: PLC0415 - the environment is read here and nowhere else
+    import os  # noqa: PLC0415 - functions read the environment here and nowhere else
 
     return Deployment.from_environment(os.environ)

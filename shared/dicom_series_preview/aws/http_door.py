@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, quote
 
@@ -40,7 +39,8 @@ def handler_of(resource: str) -> Handler:
             headers={name.lower(): value for name, value in event.headers.items()},
         )
 
-    register(app, deployment().api(), [resource], read)
+    deployed = deployment()
+    register(app, deployed.api(), [resource], read)
 
     def answer(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
         response = app.resolve(_with_encoded_path(event), context)
@@ -52,7 +52,7 @@ def handler_of(resource: str) -> Handler:
         logger.append_keys(request_id=getattr(context, "aws_request_id", None))
         return answered(lambda asked: answer(asked, context), event)
 
-    if os.environ.get(_TRACING_VARIABLE, "").lower() == "true":
+    if deployed.environment.get(_TRACING_VARIABLE, "").lower() == "true":
         from aws_lambda_powertools import Tracer  # noqa: PLC0415 - 200 ms that only a traced function pays for
 
         # Answers hold pictures and indices; they do not belong into traces.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools import Metrics
@@ -21,7 +20,7 @@ def handler_of() -> Handler:
     """The Lambda handler: a partial batch response names the messages to be tried again."""
     logger, metrics = function_logger(), Metrics()
     deployed = deployment()
-    queue = SqsQueue(os.environ[UPDATES_QUEUE_VARIABLE])
+    queue = SqsQueue(deployed.environment[UPDATES_QUEUE_VARIABLE])
 
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's

@@ -17,13 +17,12 @@ from dicom_series_preview.contrast.auto import AutoWindow
 from dicom_series_preview.contrast.modality import modality_values, padding_mask
 from dicom_series_preview.contrast.render import is_inverted, render
 from dicom_series_preview.contrast.resolve import COLOUR, Applied, needs_statistics, resolve
-from dicom_series_preview.contrast.spec import DEFAULT, PRESETS, ContrastSpec, parse_contrast
+from dicom_series_preview.contrast.spec import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.contrast.voi import linear, linear_exact, sigmoid, voi_lut
 
 __all__ = [
     "COLOUR",
     "DEFAULT",
-    "PRESETS",
     "Applied",
     "AutoWindow",
     "ContrastSpec",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.contrast.spec import PRESETS
 from dicom_series_preview.headers.image import Window
+from dicom_series_preview.presets import PRESETS
 
 if TYPE_CHECKING:
     from dicom_series_preview.contrast.auto import AutoWindow

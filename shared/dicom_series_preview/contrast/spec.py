@@ -8,19 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dicom_series_preview.errors import RequestError
+from dicom_series_preview.presets import PRESETS
 
 Kind = Literal["preset", "custom", "auto", "embedded", "default"]
 
-# Width and center in Hounsfield units.
-PRESETS: dict[str, tuple[float, float]] = {
-    "ct-lung": (1500.0, -500.0),
-    "ct-bone": (2000.0, 300.0),
-    "ct-brain": (80.0, 40.0),
-    "ct-abdomen": (350.0, 50.0),
-    "ct-liver": (150.0, 30.0),
-    "ct-mediastinum": (350.0, 50.0),
-    "ct-soft-tissue": (400.0, 50.0),
-}
 _ALIASES = {"soft": "ct-soft-tissue", "ct-soft": "ct-soft-tissue"}
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?"
 _WIDTH_CENTER = re.compile(rf"({_NUMBER})\s*[/,]\s*({_NUMBER})")

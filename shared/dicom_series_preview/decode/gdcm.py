@@ -1,4 +1,4 @@
-"""Syntaxes that only GDCM reads, for those who install it: `pip install 'dicom-series-preview[gdcm]'`."""
+"""Syntaxes that only GDCM reads, for those who install it: `pip install python-gdcm`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def is_installed() -> bool:
 
 def decode_jpeg2000_part2(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     """Decode a frame of JPEG 2000 Part 2 (PS3.5 A.4.4)."""
-    gdcm: Any = import_module("gdcm")  # optional, and large
+    try:
+        gdcm: Any = import_module("gdcm")  # optional, and large
+    except ImportError as error:
+        raise DecodeError("python-gdcm is installed and cannot be loaded; install it anew") from error
     codestream = bytes(data)
     header = read_jpeg2000_header(codestream)
     check_dimensions(header, pixels)

@@ -175,7 +175,7 @@ def find_codec(uid: str) -> Codec:
     if codec is None:
         raise UnsupportedTransferSyntaxError(uid, f"no decoder for {_describe(uid)}")
     if codec in _WITH_GDCM and not gdcm.is_installed():
-        reason = f"no decoder for {codec.name} ({uid}); pip install 'dicom-series-preview[gdcm]' adds one"
+        reason = f"no decoder for {codec.name} ({uid}); pip install python-gdcm adds one"
         raise UnsupportedTransferSyntaxError(uid, reason)
     if codec in _WITH_LIBJXL and not jpegxl.is_installed():
         reason = f"no decoder for {codec.name} ({uid}): imagecodecs was installed without it"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.contrast import PRESETS
 from dicom_series_preview.encode import ImageFormat
 from dicom_series_preview.http.problems import OF_BATCHES, PROBLEM_TYPE, PROBLEMS
+from dicom_series_preview.presets import PRESETS
 from dicom_series_preview.requests import (
     DEFAULT_CONTRAST_ROWS,
     DEFAULT_IMAGE_WIDTH,

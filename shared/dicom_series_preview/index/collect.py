@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Fetched, ObjectInfo, Storage
 
-FIRST_RANGE_BYTES = 5 * 1024
+# A request takes as long for this much as for one byte, and few headers are longer.
+FIRST_RANGE_BYTES = 16 * 1024
+_LEAST_RANGE_BYTES = 5 * 1024
 _SLACK = 1.1
 _REMEMBERED = 31
 _MARGIN = 1024
@@ -54,10 +56,11 @@ def is_passed_over(path: str) -> bool:
 
 @dataclass(slots=True)
 class LearnedRange:
-    """How much to ask for first: 5 KiB, and where headers of the series are longer a little more than those.
+    """How much to ask for first: 16 KiB, and once headers are known a little more than those have.
 
-    The median decides, so that one long header among many short ones costs that one object a second
-    request, and not all others its bytes.
+    The longest decides of those that are known and fit into 16 KiB, and the median where most are longer:
+    one very long header among many short ones costs that one object a second request, and not all others
+    its bytes.
 
     Attributes:
         lengths: The latest headers' lengths in bytes.
@@ -69,7 +72,9 @@ class LearnedRange:
         """Bytes to ask for of an object of which nothing is known yet."""
         if not self.lengths:
             return FIRST_RANGE_BYTES
-        return max(FIRST_RANGE_BYTES, math.ceil(median(self.lengths) * _SLACK))
+        needed = [math.ceil(length * _SLACK) for length in self.lengths]
+        generous = [most for most in needed if most <= FIRST_RANGE_BYTES]
+        return max(_LEAST_RANGE_BYTES, math.ceil(median(needed)), *generous)
 
     def next_end(self, have: int, at_least: int) -> int:
         """Up to where to read on, when `have` bytes were not enough and `at_least` bytes are needed.

@@ -27,7 +27,7 @@ from dicom_series_preview.storage.base import (
 )
 from dicom_series_preview.storage.connections import connection_pool
 from dicom_series_preview.storage.deadline import Deadline
-from dicom_series_preview.storage.http_client import HttpClient, Request, refusal
+from dicom_series_preview.storage.http_client import HttpClient, Request, Trust, refusal
 from dicom_series_preview.storage.pages import (
     PAGE_VERSION,
     PROPFIND_BODY,
@@ -35,6 +35,7 @@ from dicom_series_preview.storage.pages import (
     parse_multistatus,
     parse_page,
 )
+from dicom_series_preview.storage.passwords import authorization_for
 from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.retry import TransientError
 from dicom_series_preview.storage.throttle import Throttle
@@ -384,13 +385,8 @@ def open_http(
     """Open a web server's folder; see `open_storage`. Nothing is asked for yet."""
     throttle = Throttle.from_settings(settings)
     pool = connection_pool(url, environment, throttle.most)
-    client = HttpClient(
-        pool,
-        retry,
-        throttle,
-        settings.request_timeout_s,
-        allow_cross_host_redirects=allow_cross_host_redirects,
-    )
+    trust = Trust(url, authorization_for(url, environment), allow_cross_host_redirects)
+    client = HttpClient(pool, retry, throttle, settings.request_timeout_s, trust)
     return HttpStorage(url, client, throttle, settings.limits.folders)
 
 

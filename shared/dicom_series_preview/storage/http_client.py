@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +14,7 @@ import urllib3
 from urllib3 import exceptions
 
 from dicom_series_preview.errors import AccessDeniedError, StorageError
+from dicom_series_preview.settings import HTTP_TOKENS_VARIABLE
 from dicom_series_preview.storage.retry import RetryPolicy, ThrottledError, TransientError
 
 if TYPE_CHECKING:
@@ -64,6 +65,27 @@ class Request:
         return self.shown or self.url
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a root's server may be told, and may tell.
+
+    Attributes:
+        url: The root's.
+        authorization: The `Authorization` header for the host of `url`, or None. No other host gets it.
+        allow_cross_host_redirects: Whether the server may send us to another one.
+    """
+
+    url: str
+    authorization: str | None = field(repr=False)
+    allow_cross_host_redirects: bool
+
+    def headers(self, url: str) -> dict[str, str]:
+        """What a request to a URL tells of who we are."""
+        if self.authorization is None or not _same_host(self.url, url):
+            return {}
+        return {"Authorization": self.authorization}
+
+
 class HttpClient:
     """Sends requests; follows redirects by hand; tries again where another try may help.
 
@@ -72,7 +94,7 @@ class HttpClient:
         retry: When to try again.
         throttle: Where each try takes a place.
         timeout_s: The longest a server may be silent; ten times as long may a body take.
-        allow_cross_host_redirects: Whether a server may send us to another one.
+        trust: Who is told who we are, and whose redirects are followed.
     """
 
     def __init__(
@@ -81,15 +103,14 @@ class HttpClient:
         retry: RetryPolicy,
         throttle: Throttle,
         timeout_s: float,
-        *,
-        allow_cross_host_redirects: bool,
+        trust: Trust,
     ) -> None:
         self._pool = pool
         self._retry = retry
         self._throttle = throttle
         self._timeout_s = timeout_s
         self._transfer_s = timeout_s * _TRANSFER_FACTOR
-        self._allow_cross_host_redirects = allow_cross_host_redirects
+        self._trust = trust
 
     def run(self, request: Request, deadline: Deadline, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:
         """Send a request until it is answered, and return what `consume` makes of the answer.
@@ -154,7 +175,7 @@ class HttpClient:
             response = self._pool.request(
                 request.method,
                 url,
-                headers=request.headers,
+                headers={**request.headers, **self._trust.headers(url)},
                 body=request.body,
                 preload_content=False,
                 decode_content=False,
@@ -181,14 +202,17 @@ class HttpClient:
             raise StorageError(asked, "redirected to nowhere")
         if here.scheme == "https" and there.scheme == "http":
             raise StorageError(asked, "redirected from https to http, which is not followed")
-        if not is_same_host and not self._allow_cross_host_redirects:
+        if not is_same_host and not self._trust.allow_cross_host_redirects:
             raise StorageError(asked, "redirected to another host, which is not followed")
         return target
 
 
 def refusal(url: str, status: int) -> StorageError:
     """The error for a status that another try does not change."""
-    if status in {401, 403, 407}:
+    if status == 401:
+        where = f"the host's password in ~/.netrc, or its token in {HTTP_TOKENS_VARIABLE}"
+        return AccessDeniedError(url, f"access denied (status 401); check {where}")
+    if status in {403, 407}:
         return AccessDeniedError(url, f"access denied (status {status})")
     return StorageError(url, f"the server answered with status {status}")
 

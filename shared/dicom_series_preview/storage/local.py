@@ -198,7 +198,10 @@ class LocalStorage:
 
     def _check_root(self) -> None:
         try:
-            found = self._root.is_dir()
+            # Path.is_dir takes every error for no from Python 3.14 on.
+            found = stat.S_ISDIR(self._root.stat().st_mode)
+        except _NOT_THERE:
+            found = False
         except OSError as error:
             raise _storage_error(self._root, error) from error
         if not found:

@@ -111,7 +111,8 @@ def parse_page(html: str, folder_url: str, deadline: Deadline | None = None) -> 
             parser.feed(html[start : start + _PIECE])
             if len(parser.rawdata) > (_MAX_SCRIPT if parser.cdata_elem else _MAX_TAG):
                 raise StorageError(folder_url, "the directory page holds a tag that does not end")
-        if len(parser.rawdata) <= _MAX_CUT_TAG:
+        # Some Pythons leave what follows a long script until the end.
+        if parser.cdata_elem or len(parser.rawdata) <= _MAX_CUT_TAG:
             parser.close()
     except AssertionError as error:  # what html.parser makes of some broken declarations
         raise StorageError(folder_url, "the directory page cannot be read") from error

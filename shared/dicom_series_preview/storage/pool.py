@@ -1,4 +1,4 @@
-"""Many requests at once: the one place of the storage layer that knows threads, and where waiting ends."""
+"""Many requests at once: the only threads that the storage layer starts, and where waiting for them ends."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from dicom_series_preview.errors import RequestError, SeriesNameError
+from dicom_series_preview.settings import HTTP_TOKENS_VARIABLE
 from dicom_series_preview.storage.places import HERE, is_windows, path_of_file_url
 
 if TYPE_CHECKING:
@@ -173,7 +174,9 @@ def _split(root: str) -> SplitResult:
     except ValueError as error:
         raise RequestError("root", f"{_shown(root)} is no URL") from error
     if parts.username is not None or parts.password is not None:
-        raise RequestError("root", "credentials do not belong in a URL")
+        raise RequestError(
+            "root", f"credentials do not belong in a URL; put them in ~/.netrc, or in {HTTP_TOKENS_VARIABLE}"
+        )
     return parts
 
 

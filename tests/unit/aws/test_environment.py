@@ -194,6 +194,16 @@ def test_redirects_to_another_host_are_refused() -> None:
     assert inside.asked == []
 
 
+def test_a_broken_variable_of_tokens_is_named_without_its_value() -> None:
+    """Who has mistyped the tokens of web servers is told of that variable, not of the roots."""
+    variables = {"PREVIEW_ROOTS": '{"default": "http://127.0.0.1:9/a"}', "PREVIEW_DATA": "s3://data"}
+    made = Deployment.from_environment({**variables, "DICOM_SERIES_PREVIEW_HTTP_TOKENS": "secret"})
+    with pytest.raises(RequestError) as caught:
+        made.storage("http://127.0.0.1:9/a")
+    assert caught.value.parameter == "DICOM_SERIES_PREVIEW_HTTP_TOKENS"
+    assert "secret" not in str(caught.value)
+
+
 def test_roots_are_kept_apart(moto: servers.Moto) -> None:
     """Each alias finds its own root's series, and has a folder of its own for indices."""
     client = moto.client("s3")

@@ -759,9 +759,12 @@ def test_a_series_without_dicom_is_looked_at_once() -> None:
     assert len(setting.storages["default"].ranges) == 5
     assert setting.update(notification("s/1")).without_image == 1
     assert setting.storages["default"].ranges == []
-    setting.put("s/5")
-    assert setting.update(notification("s/5")).updated == 1
+    setting.memory["default"].put("s/5", b"no DICOM either")
+    assert setting.update(notification("s/5")).without_image == 1
     assert [item.path for item in setting.storages["default"].ranges] == ["s/5"]
+    setting.put("s/6")
+    assert setting.update(notification("s/6")).updated == 1
+    assert [item.path for item in setting.storages["default"].ranges] == ["s/6"]
 
 
 def test_an_object_over_a_limit_is_inflated_once() -> None:

@@ -1,0 +1,14 @@
+"""Windows by name, for whoever shows or completes them without loading what draws."""
+
+from __future__ import annotations
+
+# Width and center in Hounsfield units.
+PRESETS: dict[str, tuple[float, float]] = {
+    "ct-lung": (1500.0, -500.0),
+    "ct-bone": (2000.0, 300.0),
+    "ct-brain": (80.0, 40.0),
+    "ct-abdomen": (350.0, 50.0),
+    "ct-liver": (150.0, 30.0),
+    "ct-mediastinum": (350.0, 50.0),
+    "ct-soft-tissue": (400.0, 50.0),
+}

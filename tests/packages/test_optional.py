@@ -1,0 +1,76 @@
+"""What is said where an optional package is missing, or broken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+FRAME = """
+from dicom_series_preview.decode import decode_frame
+from dicom_series_preview.errors import PreviewError
+from dicom_series_preview.headers.image import PixelDescription
+pixels = PixelDescription("1.2.840.10008.1.2.4.92", 8, 8, bits_allocated=16, bits_stored=12, high_bit=11)
+try:
+    decode_frame(b"x", pixels)
+except PreviewError as error:
+    print(error)
+"""
+TABLE = """
+from pathlib import Path
+from dicom_series_preview import Series
+from dicom_series_preview.sample import write_sample
+folder = write_sample(Path("sample"), slices=2)
+table = Series(folder.name, root="sample", cache=False).table
+try:
+    table.to_pandas()
+except ModuleNotFoundError as error:
+    print(error)
+"""
+
+
+def printed(code: str, folder: Path) -> str:
+    """What a program prints that is run in a folder, from which it may import."""
+    path = os.pathsep.join([str(folder), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def test_without_gdcm_one_line_says_what_brings_it(tmp_path: Path) -> None:
+    """A syntax that only GDCM decodes is refused with the name of its package."""
+    code = "import importlib.util as u; found = u.find_spec\n"
+    code += "u.find_spec = lambda name, *more: None if name == 'gdcm' else found(name, *more)\n"
+    (line,) = printed(code + FRAME, tmp_path).splitlines()
+    assert "pip install python-gdcm" in line
+
+
+def test_a_gdcm_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    """Where it is installed and one of its libraries is not there, one line says so, and no traceback."""
+    (tmp_path / "gdcm.py").write_text("raise ImportError('libgdcmCommon.so.3.0: no such file')\n")
+    (line,) = printed(FRAME, tmp_path).splitlines()
+    assert line.endswith("python-gdcm is installed and cannot be loaded; install it anew")
+
+
+def test_without_pandas_the_table_says_so(tmp_path: Path) -> None:
+    """`table.to_pandas()` names pandas in one line; nothing else asks for it."""
+    (line,) = printed(HIDE.format(hidden=("pandas",)) + TABLE, tmp_path).splitlines()
+    assert line == "No module named 'pandas'"

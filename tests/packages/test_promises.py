@@ -1,0 +1,66 @@
+"""What CONTRIBUTING and docstrings say of the whole package, held against its code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import dicom_series_preview
+
+PACKAGE = Path(dicom_series_preview.__file__).parent
+PROJECT = Path(__file__).parents[2]
+
+
+def where(*names: str) -> set[str]:
+    """The modules in which something of one of these names is called or read."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node, "attr", None) or getattr(node, "id", None)
+            if isinstance(node, ast.Attribute | ast.Name) and name in names:
+                found.add(path.relative_to(PACKAGE).as_posix())
+    return found
+
+
+def test_the_environment_is_read_at_the_doors() -> None:
+    """`os.environ` is looked at where somebody comes in, and nowhere else; functions do so in one place."""
+    assert where("environ", "getenv") == {"api.py", "aws/environment.py", "cli.py"}
+
+
+def test_threads_are_started_in_few_places() -> None:
+    """Threads are started where CONTRIBUTING says, besides the one that ends the program."""
+    starts = where("ThreadPoolExecutor", "Thread") - {"stopping.py"}
+    assert starts == {"storage/pool.py", "service/tiles.py", "aws/updates.py", "serving/lanes.py"}
+    text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = text.partition("Threads are started")[2].partition("`Storage.fetch`")[0]
+    assert {f"{name.replace('.', '/')}.py" for name in re.findall(r"`([a-z.]+)`", named)} == starts
+
+
+def test_nothing_cites_what_is_not_there() -> None:
+    """A Markdown file that code, tests or pages name is one of the repository."""
+    files = [
+        path
+        for folder in ("shared", "tests", "benchmarks", "layers", "functions", "docs")
+        for path in (PROJECT / folder).rglob("*")
+        if path.suffix in {".py", ".md", ".mk"}
+    ]
+    known = {path.name for path in (*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"))}
+    cited = {
+        (path.relative_to(PROJECT).as_posix(), name)
+        for path in files
+        for name in re.findall(r"\b([A-Z][A-Z-]+\.md)\b", path.read_text(encoding="utf-8"))
+    }
+    assert not {(path, name) for path, name in cited if name not in known}
+
+
+def test_contributing_lists_the_modules_in_their_order() -> None:
+    """The list of modules is the linter's order, from what all may use to the doors."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    layers = {name for line in contract["layers"] for name in line.split(" | ")}
+    text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = text.partition("```\nerrors")[2].partition("```")[0]
+    listed = set(re.findall(r"^([a-z |]+?)  ", f"errors{block}", re.MULTILINE))
+    assert layers - {name for line in listed for name in line.split(" | ")} == {"__main__", "sample"}
