@@ -347,12 +347,13 @@ def _lister(access: S3Access, settings: Settings, retry: RetryPolicy, throttle: 
     """What lists a bucket."""
     # urllib3 takes 35 ms to import, and a picture of a public bucket needs no listing.
     from dicom_series_preview.storage.connections import connection_pool  # noqa: PLC0415
-    from dicom_series_preview.storage.http_client import HttpClient  # noqa: PLC0415
+    from dicom_series_preview.storage.http_client import HttpClient, Trust  # noqa: PLC0415
     from dicom_series_preview.storage.s3_pages import Lister  # noqa: PLC0415
 
     address = (access.endpoint or f"https://s3.{access.region}.amazonaws.com").rstrip("/")
     pool = connection_pool(address, access.environment, throttle.most, access.ca_bundle)
-    client = HttpClient(pool, retry, throttle, settings.request_timeout_s, allow_cross_host_redirects=False)
+    trust = Trust(address, None, allow_cross_host_redirects=False)  # a signature goes with each request
+    client = HttpClient(pool, retry, throttle, settings.request_timeout_s, trust)
     return Lister(client, f"{address}/{quote(access.bucket)}", access.region, _signing(access))
 
 
