@@ -149,7 +149,7 @@ class Series:
 
     @property
     def table(self) -> pa.Table:
-        """The index: one row a slice, in display order, stack after stack; `docs/index.md` has its columns."""
+        """The index: one row a slice, in display order, stack after stack; docs/index.md has the columns."""
         return self._index().whole
 
     def header(self, row: int) -> Dataset:

@@ -284,7 +284,7 @@ BY_NAME = {column.name: column for column in FIXED_COLUMNS}
 FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
 
 # The Arrow type of numbers by VR; everything else is text.
-_NUMBER_TYPES = {
+NUMBER_TYPES = {
     **dict.fromkeys(("IS", "SS", "US", "SL"), pa.int32()),
     **dict.fromkeys(("UL", "SV"), pa.int64()),
     "UV": pa.uint64(),
@@ -338,7 +338,7 @@ def element_type(tag: int, creator: str, vr: str) -> pa.DataType:
         creator: The creator of its private block, or empty.
         vr: The dictionary's VR; of an element that it does not have, the one stored.
     """
-    kind = _NUMBER_TYPES.get(vr, pa.utf8())
+    kind = NUMBER_TYPES.get(vr, pa.utf8())
     return pa.list_(kind) if declared(tag, creator)[1] and vr != "SQ" else kind
 
 
@@ -357,6 +357,7 @@ __all__ = [
     "FIXED_COLUMNS",
     "FIXED_TAGS",
     "MOSAIC_COLUMNS",
+    "NUMBER_TYPES",
     "OTHER_ELEMENTS",
     "PART_COLUMNS",
     "SCHEMA_VERSION",
