@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.headers import Item
 
-# Rows of a constant column that lie in memory, again and again; the file has its value once.
-_BLOCK_ROWS = 1024
+# Of a constant that is a column. A value in every row must be short: a vector has a number for each frame.
+LONGEST_CONSTANT_BYTES = 1024
+# Of its column, so much lies in memory and stands for all rows, again and again; the file has the value once.
+_BLOCK_BYTES, _BLOCK_ROWS = 65536, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +116,21 @@ def columns_of(
 def constant_columns(constants: Item, rows: int) -> list[tuple[pa.Field, pa.ChunkedArray]]:
     """The columns of what all objects have with the same value: it stands in every row, and once in a file.
 
-    Private elements and sequences have none: a series may have hundreds of those, and they may be long.
+    Private elements, sequences and long values have none.
 
     Args:
         constants: The elements.
         rows: How many rows.
     """
-    blocks, rest = divmod(rows, _BLOCK_ROWS)
     columns: list[tuple[pa.Field, pa.ChunkedArray]] = []
     for tag, element in sorted(constants.items()):
         if tag >> 16 & 1 or element.vr == "SQ":
             continue
         for field, cell in columns_of(tag, [element]):
-            if not cell.null_count:
-                block = pa.repeat(cell[0], min(rows, _BLOCK_ROWS))
+            if not cell.null_count and cell.nbytes <= LONGEST_CONSTANT_BYTES:
+                length = max(1, min(rows, _BLOCK_ROWS, _BLOCK_BYTES // max(cell.nbytes, 1)))
+                block = pa.repeat(cell[0], length)
+                blocks, rest = divmod(rows, length)
                 chunks = [block] * blocks + ([block.slice(0, rest)] if rest else [])
                 columns.append((field, pa.chunked_array(chunks, field.type)))
     return columns

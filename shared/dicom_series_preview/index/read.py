@@ -16,7 +16,6 @@ from dicom_series_preview.errors import PreviewError
 from dicom_series_preview.geometry import plane_of
 from dicom_series_preview.headers import (
     BULK_VRS,
-    ONE_TEXT_VRS,
     PER_FRAME_FUNCTIONAL_GROUPS,
     Bulk,
     Content,
@@ -38,6 +37,7 @@ from dicom_series_preview.headers import (
 )
 from dicom_series_preview.index.build import CONSTANTS_KEY, PROVENANCE_KEY
 from dicom_series_preview.index.elements import (
+    LONGEST_CONSTANT_BYTES,
     cells_of,
     constant_columns,
     element_of_cell,
@@ -66,8 +66,6 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.headers import Item
 
-# Of whose values one may be longer than all else.
-_LONG_VRS = ONE_TEXT_VRS | {"SQ"}
 # How many of a file's columns are not of constants.
 _OWN_COLUMNS_KEY = b"dicom_series_preview.own_columns"
 # Of the columns that numbers are read from; Arrow's own `to_pandas_dtype` needs pandas before Arrow 26.
@@ -221,7 +219,7 @@ class Index:
         pq.write_table(
             self.whole.replace_schema_metadata(metadata),
             sink,
-            **_encoding(self.whole, self.constants),
+            **_encoding(self.whole, own, self.constants),
             store_schema=True,
             write_page_checksum=True,
         )
@@ -599,21 +597,33 @@ def _buffer(array: pa.Array) -> np.ndarray[Any, np.dtype[Any]]:
     return np.frombuffer(array.buffers()[-1], kind)[array.offset : array.offset + len(array)]
 
 
-def _encoding(table: pa.Table, constants: Item) -> dict[str, Any]:
+def _encoding(table: pa.Table, own: int, constants: Item) -> dict[str, Any]:
     """How Parquet writes a table: what varies with zstd and as it is, the rest as a dictionary of one value.
 
     Where that is short zstd would cost more than it spares; in a list it spares what tells lists apart.
+
+    Args:
+        table: The table.
+        own: How many of its columns are not of constants.
+        constants: The elements that all objects have with the same value.
     """
-    codecs: dict[str, str] = {}
+    compressed: list[str] = []
     same: list[str] = []
     varying: list[str] = []
-    for schema_field, column in zip(table.schema, table.columns, strict=True):
-        tag, is_list = tag_of_field(schema_field), pa.types.is_list(schema_field.type)
-        path = f"{schema_field.name}.list.element" if is_list else schema_field.name
-        is_empty = column.null_count == len(column)
-        is_same = is_empty or (tag in constants and vr_of_field(schema_field) not in _LONG_VRS)
+    for number, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if number < own and column.null_count == len(column):
+            continue
+        is_list = pa.types.is_list(column.type)
+        path = f"{name}.list.element" if is_list else name
+        is_same = number >= own or (
+            name in BY_NAME
+            and BY_NAME[name].tag in constants
+            and column.nbytes <= LONGEST_CONSTANT_BYTES * len(column)
+        )
         (same if is_same else varying).append(path)
-        codecs[path] = "none" if is_empty or (is_same and not is_list) else "zstd"
+        if is_list or not is_same:
+            compressed.append(path)
+    codecs = dict.fromkeys(compressed, "zstd")
     return {"compression": codecs, "use_dictionary": same, "write_statistics": varying}
 
 

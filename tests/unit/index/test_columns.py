@@ -226,6 +226,19 @@ def test_constants_of_many_rows_take_no_room():
     assert index.to_parquet().count(text.encode()) <= 5
 
 
+def test_a_long_constant_is_no_column():
+    """A vector with a number for each frame, or a long text, is not repeated in every row."""
+    groups = [make.position_group(0, 0, z) for z in range(200)]
+    long = {"FrameTimeVector": list(range(200)), "SeriesDescription": "short"}
+    source = make.enhanced(groups, make.orientation_group(), **long)
+    make.add(source, 0x00081195, "UT", "text " * 300)
+    index = index_of(series(source))
+    tags = {field.metadata[b"tag"] for field in index.whole.schema}
+    assert b"0008,103E" in tags
+    assert not tags & {b"0018,1065", b"0008,1195"}
+    assert {0x00181065, 0x00081195} <= index.constants.keys()
+
+
 def test_binary_constants_and_private_ones():
     """Binary constants are sizes and hashes; private ones and sequences stand in the metadata alone."""
     sources = []
