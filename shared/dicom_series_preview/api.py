@@ -149,8 +149,8 @@ class Series:
 
     @property
     def table(self) -> pa.Table:
-        """The index: one row a slice, in display order, stack after stack."""
-        return self._index().table
+        """The index: one row a slice, in display order, stack after stack; docs/index.md has the columns."""
+        return self._index().whole
 
     def header(self, row: int) -> Dataset:
         """The header of the object that a row of the index belongs to; long binary values are left out.

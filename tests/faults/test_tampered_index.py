@@ -13,6 +13,7 @@ import pytest
 import synthetic
 
 from dicom_series_preview.errors import PreviewError
+from dicom_series_preview.index import Index
 from dicom_series_preview.index.schema import FIXED_COLUMNS, OTHER_ELEMENTS, Column
 from dicom_series_preview.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache
@@ -65,7 +66,7 @@ class Tampered:
         )
         self.picture = self.service.mosaic(MOSAIC).data
         self.path = self.cache.path("s")
-        self.table = pq.read_table(io.BytesIO(self.cache.storage.get(self.path).data))
+        self.table = Index.from_parquet(self.cache.storage.get(self.path).data).table
 
     def keep(self, table: pa.Table) -> None:
         """Put an index in the place of the one that is kept."""

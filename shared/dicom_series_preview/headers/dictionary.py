@@ -36,6 +36,22 @@ def dictionary_name(tag: int) -> str:
     return _public_entry(tag)[2]
 
 
+def dictionary_vm(tag: int) -> str:
+    """The multiplicity of a public element, as `1`, `2` or `1-n`.
+
+    Raises:
+        KeyError: The dictionary does not have it.
+    """
+    return _public_entry(tag)[1]
+
+
+def is_repeated(tag: int) -> bool:
+    """Whether a public element is a later one of several that the dictionary has once, as 6002,0010."""
+    if tag in _public():
+        return False
+    return next((tag != bits for bits, mask, _ in _repeaters() if tag & mask == bits), False)
+
+
 def private_vr(tag: int, creator: str) -> str:
     """The VR of a creator's element.
 
@@ -43,6 +59,15 @@ def private_vr(tag: int, creator: str) -> str:
         KeyError: The dictionary does not have it.
     """
     return _private_entry(tag, creator)[0]
+
+
+def private_vm(tag: int, creator: str) -> str:
+    """The multiplicity of a creator's element.
+
+    Raises:
+        KeyError: The dictionary does not have it.
+    """
+    return _private_entry(tag, creator)[1]
 
 
 def private_name(tag: int, creator: str) -> str:

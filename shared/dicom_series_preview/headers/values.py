@@ -29,9 +29,9 @@ LOOKUP_TABLE_DATA = frozenset(
 )
 _INLINE_BYTES = 1024
 
-_ONE_TEXT_VRS = frozenset(("LT", "ST", "UT", "UR"))
+ONE_TEXT_VRS = frozenset(("LT", "ST", "UT", "UR"))
 _CHARSET_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
-_TEXT_VRS = _ONE_TEXT_VRS | _CHARSET_VRS | {"AE", "AS", "CS", "DA", "DT", "TM", "UI"}
+_TEXT_VRS = ONE_TEXT_VRS | _CHARSET_VRS | {"AE", "AS", "CS", "DA", "DT", "TM", "UI"}
 _NUMBER_FORMATS = {
     "US": "H",
     "SS": "h",
@@ -227,7 +227,7 @@ def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:
     text = text.rstrip("\0 ")
     if vr == "AE":
         text = text.lstrip(" ")
-    if vr in _ONE_TEXT_VRS:
+    if vr in ONE_TEXT_VRS:
         return (text,) if text else ()
     if "\\" not in text:
         return (text,) if text else ()

@@ -453,7 +453,7 @@ def _summary(opened: OpenedSeries, alias: str) -> dict[str, Any]:
         "objects": provenance.listed,
         "limit": provenance.limit,
         "slices": index.slice_count,
-        "columns": index.table.column_names,
+        "columns": index.whole.column_names,
         "stacks": stacks,
         "series_instance_uids": provenance.series_instance_uids,
         "patient_ids": provenance.patient_ids,
@@ -494,7 +494,7 @@ def _index_body(opened: OpenedSeries, wanted: str, alias: str, most: int) -> byt
     if wanted == "parquet":
         return index.to_parquet()
     lines, size = [], 0
-    for batch in index.table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+    for batch in index.whole.to_batches(max_chunksize=_ROWS_AT_ONCE):
         for row in batch.to_pylist():
             lines.append(json.dumps(_plain(row), ensure_ascii=False).encode())
             size += len(lines[-1])

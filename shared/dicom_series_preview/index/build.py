@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from operator import eq, is_
@@ -22,31 +21,35 @@ import pyarrow as pa
 from dicom_series_preview._version import __version__
 from dicom_series_preview.geometry import Arrangement, Slices, arrange
 from dicom_series_preview.headers import (
-    BULK_VRS,
-    INTEGER_VRS,
     PER_FRAME_FUNCTIONAL_GROUPS,
-    REAL_VRS,
     Bulk,
     Element,
     all_values,
     element_to_json,
-    private_creator,
     tag_key,
     to_json,
 )
 from dicom_series_preview.index.duplicates import told_apart
+from dicom_series_preview.index.elements import (
+    add_bytes,
+    columns_of,
+    creators_of,
+    keep_apart,
+    named_apart,
+    tag_of_field,
+)
 from dicom_series_preview.index.levels import WHOLE_SLIDE_IMAGE, Place, is_aside, places_of
 from dicom_series_preview.index.records import FrameElements, Provenance, Record, sequence_items
 from dicom_series_preview.index.remarks import NUMBERS, number_remark, object_remarks
 from dicom_series_preview.index.schema import (
     BY_NAME,
     FIXED_COLUMNS,
+    FIXED_TAGS,
     MOSAIC_COLUMNS,
     OTHER_ELEMENTS,
     PART_COLUMNS,
     SCHEMA_VERSION,
     Column,
-    arrow_number_type,
     column_name,
     element_description,
     field_metadata,
@@ -80,8 +83,7 @@ _TIMES = (
 )
 
 
-_FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
-_ASKED_FOR = _FIXED_TAGS.union(
+_ASKED_FOR = FIXED_TAGS.union(
     (_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID, _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID),
     _PALETTE_TAGS,
     NUMBERS,
@@ -201,7 +203,7 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
         ),
         CONSTANTS_KEY: json.dumps(to_json(constants), ensure_ascii=False),
     }
-    fields = _named_apart([field for field, _ in columns])
+    fields = named_apart([field for field, _ in columns])
     return pa.table([values for _, values in columns], schema=pa.schema(fields, metadata=metadata))
 
 
@@ -222,22 +224,23 @@ def _of_elements(
     place = {number: i for i, number in enumerate(first_rows)}
     places = [place[row.record] for row in rows]
     varying = set[int]().union(*(record.elements for record in records)) - constants.keys()
-    by_tag = _columns([record.elements for record in ordered], varying)
+    headers = [record.elements for record in ordered]
+    by_tag = _columns(headers, varying)
     for tag, elements in by_tag.items():
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
-            columns.append((_element_field(tag, "SQ", pa.utf8(), ""), _per_frame_groups(records, rows)))
+            columns.append((_per_frame_field(), _per_frame_groups(records, rows)))
             _add_ill_matched_groups(ordered, remainders)
             continue
-        for field, values in _element_columns(tag, elements, ordered):
+        for field, values in columns_of(tag, elements, creators_of(tag, headers)):
             columns.append((field, _taken(values, places)))
-            _keep_apart(field, values, elements, remainders)
-        _add_bytes(tag, elements, remainders)
+            keep_apart(field, values, elements, remainders)
+        add_bytes(tag, elements, remainders)
     for field, values in fixed:
         tag = tag_of_field(field)
         if tag and tag not in constants:
             # What only functional groups have, a frame's or those of all of them, is no object's own.
             elements = by_tag.get(tag, (None,) * len(ordered))
-            _keep_apart(field, _taken(values, list(first_rows.values())), elements, remainders)
+            keep_apart(field, _taken(values, list(first_rows.values())), elements, remainders)
     if any(remainders):
         # Once an object, not with each of its frames: the text may be long, the frames many.
         texts: list[str | None] = [None] * len(rows)
@@ -253,20 +256,6 @@ def _taken(values: pa.Array, places: Sequence[int]) -> pa.Array:
         return values
     # A list, not an array: of an array pyarrow asks whether it is masked, which imports numpy.ma.
     return values.take(pa.array(places, pa.int64()))
-
-
-def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
-    """The fields; of those with one name all but the first get their tag behind it.
-
-    Overlay planes share their keywords, and a private creator may reserve several blocks of a group.
-    """
-    named: dict[str, pa.Field] = {}
-    for field in fields:
-        name = field.name
-        if name in named:
-            name = f"{name}_{tag_key(tag_of_field(field))}"
-        named[name] = field if name == field.name else field.with_name(name)
-    return list(named.values())
 
 
 def _varying(rows: Sequence[Row]) -> set[int]:
@@ -569,6 +558,13 @@ def _palettes(rows: _Rows) -> list[str | None]:
     return palettes
 
 
+def _per_frame_field() -> pa.Field:
+    tag = PER_FRAME_FUNCTIONAL_GROUPS
+    return pa.field(
+        column_name(tag, ""), pa.utf8(), metadata=field_metadata(tag, "SQ", element_description(tag, ""))
+    )
+
+
 def _per_frame_groups(records: Sequence[Record], rows: Sequence[Row]) -> pa.Array:
     """Each frame's own item, so that the table grows with the frames and not with their square."""
     texts, macros = [], dict[int, tuple[Element, str]]()
@@ -603,163 +599,3 @@ def _add_ill_matched_groups(records: Sequence[Record], remainders: Sequence[dict
         items = len(sequence_items(element))
         if element is not None and (not items or items > record.number_of_frames):
             remainder[tag_key(PER_FRAME_FUNCTIONAL_GROUPS)] = element_to_json(element)
-
-
-def _element_field(tag: int, vr: str, kind: pa.DataType, creator: str, suffix: str = "") -> pa.Field:
-    name = column_name(tag, {tag & 0xFFFF0000 | (tag & 0xFF00) >> 8: creator.encode()} if creator else {})
-    metadata = field_metadata(tag, vr, element_description(tag, creator))
-    return pa.field(name + suffix, kind, metadata=metadata)
-
-
-def _element_columns(
-    tag: int, elements: Sequence[Element | None], records: Sequence[Record]
-) -> list[tuple[pa.Field, pa.Array]]:
-    """The column of a varying element, two of a binary one, none of one that has a fixed column."""
-    if tag in _FIXED_TAGS:
-        return []
-    vr, creator, fitting = _fitting(tag, elements, records)
-    if vr in BULK_VRS:
-        bulks = [element.value if element else None for element in fitting]
-        sizes = [bulk.size if isinstance(bulk, Bulk) else None for bulk in bulks]
-        hashes = [bulk.sha256 if isinstance(bulk, Bulk) else None for bulk in bulks]
-        return [
-            (_element_field(tag, vr, pa.int32(), creator, "_Size"), pa.array(sizes, pa.int32())),
-            (_element_field(tag, vr, pa.utf8(), creator, "_Hash"), pa.array(hashes, pa.utf8())),
-        ]
-    if vr == "SQ":
-        values: list[Any] = [_sequence_text(element) for element in fitting]
-        return [(_element_field(tag, vr, pa.utf8(), creator), pa.array(values, pa.utf8()))]
-    multiple = any(element is not None and len(element.value) > 1 for element in fitting)  # type: ignore[arg-type]
-    values = [_values(element, multiple=multiple, numeric=_is_numeric(vr)) for element in fitting]
-    if not _is_numeric(vr):
-        kind = pa.utf8()
-    else:
-        kind = arrow_number_type([v for value in values for v in (value if multiple and value else (value,))])
-    return [
-        (
-            _element_field(tag, vr, pa.list_(kind) if multiple else kind, creator),
-            pa.array(values, pa.list_(kind) if multiple else kind),
-        )
-    ]
-
-
-def _fitting(
-    tag: int, elements: Sequence[Element | None], records: Sequence[Record]
-) -> tuple[str, str, Sequence[Element | None]]:
-    """The VR and private creator that most objects have, in whatever order they come, and whose these are."""
-    vrs = {element.vr for element in elements if element is not None}
-    if len(vrs) == 1 and not tag >> 16 & 1:
-        return vrs.pop(), "", elements
-    kinds = [
-        None if element is None else (element.vr, _creator(tag, record))
-        for element, record in zip(elements, records, strict=True)
-    ]
-    counts = Counter(kind for kind in kinds if kind is not None)
-    vr, creator = most = max(counts, key=lambda kind: (counts[kind], kind))
-    return vr, creator, [e if kind == most else None for e, kind in zip(elements, kinds, strict=True)]
-
-
-def _creator(tag: int, record: Record) -> str:
-    """The creator of a private element's block in one object, or empty."""
-    if not tag >> 16 & 1:
-        return ""
-    block = tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
-    return private_creator(tag, {block: _text(record.elements.get(block)).encode("ascii", "replace")})
-
-
-def _is_numeric(vr: str) -> bool:
-    return vr in INTEGER_VRS or vr in REAL_VRS
-
-
-def _sequence_text(element: Element | None) -> str | None:
-    if element is None or not element.value:
-        return None
-    return json.dumps(element_to_json(element)["Value"], ensure_ascii=False)
-
-
-def _values(element: Element | None, *, multiple: bool, numeric: bool) -> Any:  # noqa: ANN401 - Arrow's values
-    """An element's cell: one value or a list; None where it has none or one that is no number."""
-    if element is None or not element.value:
-        return None
-    if numeric and any(isinstance(value, str) for value in element.value):  # type: ignore[union-attr]
-        return None
-    return list(element.value) if multiple else element.value[0]  # type: ignore[arg-type,index]
-
-
-def _add_bytes(tag: int, elements: Sequence[Element | None], remainders: Sequence[dict[str, Any]]) -> None:
-    """Bytes that are short, or of lookup tables, stay: columns have their sizes and hashes alone."""
-    for element, remainder in zip(elements, remainders, strict=True):
-        if element is not None and isinstance(element.value, Bulk) and element.value.data is not None:
-            remainder[tag_key(tag)] = element_to_json(element)
-
-
-def _keep_apart(
-    field: pa.Field,
-    values: pa.Array,
-    elements: Sequence[Element | None],
-    remainders: Sequence[dict[str, Any]],
-) -> None:
-    """Read a column back, a cell an object, and keep apart what it does not give back as it was."""
-    tag, vr = tag_of_field(field), field.metadata[b"vr"].decode()
-    if is_hash(field) or _gives_all_back(elements, vr, values):
-        return
-    for element, cell, remainder in zip(elements, values.to_pylist(), remainders, strict=True):
-        if not _gives_back(element, tag, vr, cell):
-            remainder[tag_key(tag)] = None if element is None else element_to_json(element)
-
-
-def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Array) -> bool:
-    """Whether a column of numbers or text gives every element back; False where each must be looked at."""
-    if vr == "SQ" or vr in BULK_VRS:
-        return False
-    if column.null_count == len(column):
-        return not any(elements)
-    is_list = pa.types.is_list(column.type)
-    values: list[Any] = []
-    for element in elements:
-        if element is None:
-            values.append(None)
-        elif element.vr != vr or not element.value or not (is_list or len(element.value) == 1):  # type: ignore[arg-type]
-            return False
-        else:
-            values.append(element.value if is_list else element.value[0])  # type: ignore[index]
-    # All that a type may lose are the digits of a real number.
-    kind = column.type.value_type if is_list else column.type
-    exact = pa.float64() if pa.types.is_floating(kind) else kind
-    exact = pa.list_(exact) if is_list else exact
-    try:
-        # Not `cast`, whose first use loads for 30 ms.
-        given = column if column.type == exact else pa.array(column.to_pylist(), exact)
-        return bool(given.equals(pa.array(values, exact)))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return False
-
-
-def _gives_back(element: Element | None, tag: int, vr: str, cell: Any) -> bool:  # noqa: ANN401 - Arrow's values
-    """Whether a cell stands for exactly this element, or for its absence."""
-    if element is None:
-        return cell is None
-    if element.vr != vr:
-        return False
-    if vr in BULK_VRS:
-        return cell is not None
-    if vr == "SQ":
-        return cell is not None and _sequence_text(element) == cell
-    return element_of_cell(tag, vr, cell) == element
-
-
-def tag_of_field(field: pa.Field) -> int:
-    """The tag of the element that a column holds, or 0."""
-    return int((field.metadata or {}).get(b"tag", b"").replace(b",", b"") or b"0", 16)
-
-
-def is_hash(field: pa.Field) -> bool:
-    """Whether a column holds the hashes that belong to the sizes of a binary element."""
-    return (field.metadata or {}).get(b"vr", b"").decode() in BULK_VRS and pa.types.is_string(field.type)
-
-
-def element_of_cell(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: ANN401 - one of Arrow's values
-    """The element that a cell stands for; None for an empty one."""
-    if cell is None:
-        return None
-    return Element(tag, vr, tuple(cell) if isinstance(cell, list) else (cell,))

@@ -35,14 +35,17 @@ from dicom_series_preview.headers import (
     overlay_planes,
     to_dataset,
 )
-from dicom_series_preview.index.build import (
-    CONSTANTS_KEY,
-    PROVENANCE_KEY,
+from dicom_series_preview.index.build import CONSTANTS_KEY, PROVENANCE_KEY
+from dicom_series_preview.index.cells import DamagedIndexError, check_cells, damage_told, items_of
+from dicom_series_preview.index.elements import (
+    LONGEST_CONSTANT_BYTES,
+    cells_of,
+    constant_columns,
     element_of_cell,
     is_hash,
     tag_of_field,
+    vr_of_field,
 )
-from dicom_series_preview.index.cells import DamagedIndexError, check_cells, damage_told, items_of
 from dicom_series_preview.index.labels import coloured_labels
 from dicom_series_preview.index.levels import names_an_aside
 from dicom_series_preview.index.records import Duplicate, Provenance, Record, Skipped
@@ -65,6 +68,8 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.headers import Item
 
+# How many of a file's columns are not of constants.
+_OWN_COLUMNS_KEY = b"dicom_series_preview.own_columns"
 # Of the columns that numbers are read from; Arrow's own `to_pandas_dtype` needs pandas before Arrow 26.
 _DTYPES = {pa.int32(): np.int32, pa.float32(): np.float32, pa.float64(): np.float64}
 
@@ -186,8 +191,11 @@ class Index:
             file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
             if most_rows is not None and file.metadata.num_rows > most_rows:
                 raise DamagedIndexError(f"{file.metadata.num_rows} rows, more than the limit of {most_rows}")
-            table = file.read(use_threads=False)
-            document = json.loads((table.schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
+            metadata = file.metadata.metadata or {}
+            # What all objects have with the same value is in the metadata; its columns are for others.
+            own = int(metadata[_OWN_COLUMNS_KEY]) if _OWN_COLUMNS_KEY in metadata else None
+            table = file.read(file.schema_arrow.names[:own], use_threads=False)
+            document = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DamagedIndexError(f"no readable Parquet file: {reason}") from error
@@ -210,10 +218,30 @@ class Index:
         return index
 
     def to_parquet(self) -> bytes:
-        """The index as a Parquet file, zstd-compressed."""
+        """The index as a Parquet file; docs/decisions/0023 says what is compressed in it, and why."""
+        own = self.table.num_columns
+        metadata = {**self.table.schema.metadata, _OWN_COLUMNS_KEY: str(own)}
         sink = pa.BufferOutputStream()
-        pq.write_table(self.table, sink, compression="zstd", store_schema=True, write_page_checksum=True)
+        pq.write_table(
+            self.whole.replace_schema_metadata(metadata),
+            sink,
+            **_encoding(self.whole, own, self.constants),
+            store_schema=True,
+            write_page_checksum=True,
+        )
         return bytes(sink.getvalue())
+
+    @cached_property
+    def whole(self) -> pa.Table:
+        """The table with a column more for each public element that all objects have with the same value.
+
+        Files have these, so that the column is there in every index and never empty because its value does
+        not vary.
+        """
+        columns = constant_columns(self.constants, self.table.num_rows)
+        fields = [*self.table.schema, *(field for field, _ in columns)]
+        schema = pa.schema(fields, metadata=self.table.schema.metadata)
+        return pa.table([*self.table.columns, *(values for _, values in columns)], schema=schema)
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -504,8 +532,7 @@ def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], co
     def text(tag: int, keyword: str) -> str:
         constant = constants.get(tag)
         value = cell(keyword, first) if constant is None else constant.first
-        value = value[0] if isinstance(value, list) and value else value
-        return value.strip() if isinstance(value, str) else ""
+        return value.partition("\\")[0].strip() if isinstance(value, str) else ""
 
     own_type = cell("ImageType", first) or ()
     image_type = tuple(word for word in (*own_type, *(cell("FrameType", first) or ())) if word)
@@ -598,6 +625,36 @@ def _buffer(array: pa.Array) -> np.ndarray[Any, np.dtype[Any]]:
     return np.frombuffer(array.buffers()[-1], kind)[array.offset : array.offset + len(array)]
 
 
+def _encoding(table: pa.Table, own: int, constants: Item) -> dict[str, Any]:
+    """How Parquet writes a table: what varies with zstd and as it is, the rest as a dictionary of one value.
+
+    Where that is short zstd would cost more than it spares; in a list it spares what tells lists apart.
+
+    Args:
+        table: The table.
+        own: How many of its columns are not of constants.
+        constants: The elements that all objects have with the same value.
+    """
+    compressed: list[str] = []
+    same: list[str] = []
+    varying: list[str] = []
+    for number, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if number < own and column.null_count == len(column):
+            continue
+        is_list = pa.types.is_list(column.type)
+        path = f"{name}.list.element" if is_list else name
+        is_same = number >= own or (
+            name in BY_NAME
+            and BY_NAME[name].tag in constants
+            and column.nbytes <= LONGEST_CONSTANT_BYTES * len(column)
+        )
+        (same if is_same else varying).append(path)
+        if is_list or not is_same:
+            compressed.append(path)
+    codecs = dict.fromkeys(compressed, "zstd")
+    return {"compression": codecs, "use_dictionary": same, "write_statistics": varying}
+
+
 def _elements(part: pa.Table, constants: Item) -> list[Item]:
     """The elements of the objects whose first rows these are."""
     elements = [dict(constants) for _ in range(part.num_rows)]
@@ -605,13 +662,13 @@ def _elements(part: pa.Table, constants: Item) -> list[Item]:
         tag = tag_of_field(schema_field)
         if not tag or tag in constants or tag == PER_FRAME_FUNCTIONAL_GROUPS or is_hash(schema_field):
             continue
-        vr = schema_field.metadata[b"vr"].decode()
-        cells = part[schema_field.name].to_pylist()
+        vr = vr_of_field(schema_field)
+        cells = cells_of(schema_field, part[schema_field.name])
         if vr in BULK_VRS:
             hashes = part.column(number + 1).to_pylist()
             cells = [None if s is None else Bulk(s, h) for s, h in zip(cells, hashes, strict=True)]
         for item, cell in zip(elements, cells, strict=True):
-            element = _element(tag, vr, cell)
+            element = element_of_cell(tag, vr, cell)
             if element is not None:
                 item[tag] = element
     if OTHER_ELEMENTS.name in part.column_names:
@@ -623,14 +680,6 @@ def _elements(part: pa.Table, constants: Item) -> list[Item]:
                     else:
                         item[int(key, 16)] = element_from_json(int(key, 16), body)
     return elements
-
-
-def _element(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: ANN401 - one of Arrow's values
-    if isinstance(cell, Bulk):
-        return Element(tag, vr, cell)
-    if vr == "SQ" and cell is not None:
-        return Element(tag, vr, tuple(items_of("a sequence", cell)))
-    return element_of_cell(tag, vr, cell)
 
 
 def _overlaid(item: Slice, planes: tuple[OverlayPlane, ...], header_length: int, *, shown: bool) -> Slice:

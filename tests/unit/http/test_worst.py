@@ -117,7 +117,7 @@ def test_an_index_that_no_answer_holds(wanted: str) -> None:
 
         def __init__(self) -> None:
             self.index = self
-            self.table = Watched()
+            self.whole = Watched()
 
         def with_root(self, _alias: str) -> Opened:
             """The same, below another root."""
@@ -125,7 +125,7 @@ def test_an_index_that_no_answer_holds(wanted: str) -> None:
 
     opened = Opened()
     assert len(_index_body(opened, wanted, "default", 1000)) > 1000  # type: ignore[arg-type] - what of it is read
-    assert opened.table.taken == 1
+    assert opened.whole.taken == 1
     bench = Bench(slices(count=20), answer_limit_bytes=10_000)
     refused = problem(bench.get("index", f"format={wanted}"), 413, "limit")
     assert f"more than the 10000 bytes as {wanted} that an answer can hold" in refused["detail"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.index import Index, build
-from dicom_series_preview.index.build import PROVENANCE_KEY
 from indexing import PROVENANCE, index_of, records_of
 
 
@@ -197,13 +195,6 @@ def test_a_slides_label_is_for_finding_ones_way():
     label = make.level(pixels, (8, 8), 2, ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])
     objects = {"a": make.encode(make.level(pixels, (8, 8), 1)), "b": make.encode(label)}
     assert [stack.localizer for stack in index_of(objects).described_stacks()] == [False, True]
-
-
-def test_an_index_of_the_earlier_schema_is_built_anew():
-    """An index that does not know of duplicates is not read."""
-    table = index_of({"a": make.encode(make.image(1))}).table
-    document = json.loads(table.schema.metadata[PROVENANCE_KEY])
-    assert document["schema_version"] == 3
 
 
 def test_a_root_goes_by_another_name():

@@ -1,0 +1,110 @@
+"""The tables of docs/index.md, made from the index's schema.
+
+python tests/docs/index_page.py            # write them
+python tests/docs/index_page.py --check    # say whether the page has them as they are
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from dicom_series_preview.headers import dictionary_vm, dictionary_vr
+from dicom_series_preview.index.schema import (
+    FIXED_COLUMNS,
+    MOSAIC_COLUMNS,
+    NUMBER_TYPES,
+    OTHER_ELEMENTS,
+    PART_COLUMNS,
+    Column,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PAGE = Path(__file__).parents[2] / "docs" / "index.md"
+NAMES = {
+    pa.uint32(): "UInt32",
+    pa.int32(): "Int32",
+    pa.int64(): "Int64",
+    pa.uint64(): "UInt64",
+    pa.float32(): "Float32",
+    pa.float64(): "Float64",
+    pa.utf8(): "Utf8",
+}
+
+
+def type_name(kind: pa.DataType) -> str:
+    """An Arrow type as the page calls it."""
+    return f"list of {NAMES[kind.value_type]}" if pa.types.is_list(kind) else NAMES[kind]
+
+
+def origin(column: Column) -> str:
+    """The element that a column holds, and where the standard says more."""
+    part = column.section if column.section.startswith("PS") else f"PS3.3 {column.section}"
+    section = part if column.section else ""
+    if not column.tag:
+        return section
+    element = f"({column.tag >> 16:04X},{column.tag & 0xFFFF:04X})"
+    return f"{element} {dictionary_vr(column.tag)}, VM {dictionary_vm(column.tag)}; {section}"
+
+
+def columns(which: Sequence[Column]) -> str:
+    """A table of columns."""
+    cells = [(f"`{c.name}`", type_name(c.type), c.unit, origin(c), c.description) for c in which]
+    rows = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join(["| Column | Type | Unit | From | What it holds |", "|---|---|---|---|---|", *rows])
+
+
+def types() -> str:
+    """The table of types by VR."""
+    vrs: dict[pa.DataType, list[str]] = {}
+    for vr, kind in NUMBER_TYPES.items():
+        vrs.setdefault(kind, []).append(vr)
+    rows = [f"| {', '.join(of_kind)} | {type_name(kind)} |" for kind, of_kind in vrs.items()]
+    rows += [
+        "| OB, OD, OF, OL, OV, OW, UN | `{Keyword}_Size` Int32 (bytes) and `{Keyword}_Hash` Utf8 (SHA-256) |",
+        "| SQ | Utf8: the items as DICOM JSON |",
+        "| all others | Utf8: the text as stored, without the spaces that fill it up |",
+    ]
+    return "\n".join(["| VR in the dictionary | Type |", "|---|---|", *rows])
+
+
+TABLES = {
+    "every index": columns(FIXED_COLUMNS),
+    "tiles": columns(PART_COLUMNS),
+    "mosaics": columns(MOSAIC_COLUMNS),
+    "rest": columns((OTHER_ELEMENTS,)),
+    "types": types(),
+}
+
+
+def filled(page: str) -> str:
+    """The page with its tables anew."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- table: {name} -->", "<!-- end -->"
+        pattern = rf"{re.escape(begin)}\n.*?{end}"
+        page, count = re.subn(pattern, f"{begin}\n{table}\n{end}", page, count=1, flags=re.DOTALL)
+        if not count:
+            sys.exit(f"{PAGE.name} has no place for the table {name!r}: {begin} ... {end}")
+    return page
+
+
+def main() -> None:
+    """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where it is out of step")
+    page = PAGE.read_text(encoding="utf-8")
+    if not parser.parse_args().check:
+        PAGE.write_text(filled(page), encoding="utf-8")
+    elif filled(page) != page:
+        sys.exit("docs/index.md is out of step with the schema; make columns writes its tables anew")
+
+
+if __name__ == "__main__":
+    main()
