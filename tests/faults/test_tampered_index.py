@@ -70,8 +70,9 @@ class Tampered:
 
     def keep(self, table: pa.Table) -> None:
         """Put an index in the place of the one that is kept."""
+        metadata = {key: value for key, value in table.schema.metadata.items() if b"own_columns" not in key}
         sink = io.BytesIO()
-        pq.write_table(table, sink)
+        pq.write_table(table.replace_schema_metadata(metadata), sink)
         self.cache.storage.put(self.path, sink.getvalue())
 
     def with_cells(self, name: str, value: object, rows: int | None = None) -> pa.Table:
