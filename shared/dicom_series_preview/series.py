@@ -73,6 +73,11 @@ def warn_of_cache(storage: Storage, error: StorageError) -> None:
     _LOGGER.log(level, "the cache cannot be used, and nothing is kept: %s", error.problem)
 
 
+def log_damage(series: str, reason: str) -> None:
+    """Log that the kept index of a series is damaged, and another one is built."""
+    _LOGGER.warning("the index of series %s is built anew: %s", digest_of(series), reason)
+
+
 @dataclass(frozen=True, slots=True)
 class IndexCache:
     """Where the indices of one root are kept.
@@ -119,8 +124,7 @@ class IndexCache:
         try:
             index = Index.from_parquet(fetched.data, most_rows)
         except DamagedIndexError as error:
-            _LOGGER.warning("the index of series %s is built anew: %s", digest_of(series), error)
-            return Kept(None, fetched.version)
+            return Kept(None, fetched.version, damage=str(error))
         provenance = index.provenance
         if provenance.root != root or provenance.series != series:
             _LOGGER.info("the cached index of series %s is of another root or name", digest_of(series))
@@ -175,7 +179,10 @@ class IndexCache:
         Raises:
             StorageError: The cache cannot be read.
         """
-        return self._load(self._partial_path(series), series, root, None).index
+        kept = self._load(self._partial_path(series), series, root, None)
+        if kept.damage:
+            log_damage(series, kept.damage)
+        return kept.index
 
     def save_partial(self, series: str, index: Index) -> None:
         """Keep what has been read of a series. It lies beside the index, and is never served as one.
@@ -308,11 +315,13 @@ class Kept:
         index: The index, or None where there is none that belongs to the root and can be read.
         version: The file's version, empty where there is none.
         unreadable: What is there cannot be read, nor taken the place of.
+        damage: Why what is there is no index, or empty.
     """
 
     index: Index | None
     version: str
     unreadable: bool = False
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +362,7 @@ class SeriesOpener:
         clock: Seconds since 1970.
         next_frames: How many frames the caller reads next, at most; small objects are then read whole.
         gate: What making an index passes through, with the bytes that it may take.
+        damaged: Called with a series and the reason when its kept index is damaged and another one is built.
     """
 
     storage: Storage
@@ -363,6 +373,7 @@ class SeriesOpener:
     clock: Callable[[], float] = time.time
     next_frames: int = 0
     gate: Passage = open_gate
+    damaged: Callable[[str, str], None] = log_damage
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -446,6 +457,8 @@ class SeriesOpener:
         Raises:
             ObjectChangedError: Another one has been kept meanwhile.
         """
+        if known.damage:
+            self.damaged(wish.series, known.damage)
         with self.gate(index_bytes([info.size for info in wish.listing])):
             return self._made_inside(wish, known)
 
@@ -565,6 +578,7 @@ class SeriesOpener:
         unread = {name: info for name, info in unread.items() if name not in known}
         skipped += [_passed_over(info, folder, "passed over: its name is no instance's") for info in named]
         total = len(unread)
+        _LOGGER.info("of %d objects that are listed the headers of %d are read", len(listing), total)
         self.progress(0, total)
         done = 0
 
@@ -639,6 +653,8 @@ class SeriesOpener:
     def _updated(self, series: str, terms: UpdateTerms, cache: IndexCache, claim: Claim) -> Updated:
         """Read what is new, under a claim."""
         kept = self._kept(series)
+        if kept.damage:
+            self.damaged(series, kept.damage)
         partial = cache.load_partial(series, self.storage.url)
         wish = self._wish(series, None, refresh=False)
         if wish is None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import PIL
 
@@ -18,6 +20,7 @@ from dicom_series_preview.errors import (
     LimitError,
     NoImageError,
     ObjectChangedError,
+    ObjectError,
     RequestError,
     StorageError,
     UndecodableError,
@@ -30,15 +33,17 @@ from dicom_series_preview.index import Index, Skipped, untiled
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
-from dicom_series_preview.series import OpenedSeries, SeriesOpener
+from dicom_series_preview.series import OpenedSeries, SeriesOpener, log_damage
 from dicom_series_preview.service.assemble import reason_of
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
-from dicom_series_preview.service.tiles import paint
+from dicom_series_preview.service.tiles import paint, values
 from dicom_series_preview.settings import picture_bytes
 from dicom_series_preview.storage import Deadline, file_below, path_of_file_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from dicom_series_preview.gate import Passage
     from dicom_series_preview.headers import FrameLocation
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.settings import Limits
     from dicom_series_preview.storage import Storage
 
+_LOGGER = logging.getLogger(__name__)
 _REFRESHES = 2
 # What every image may be shown in, however small it is: one width for the series of an archive.
 _ALWAYS_WIDE = 512
@@ -91,6 +97,7 @@ class PreviewService:
         single_flight: Of several that ask for an index that has to be built, let one build it.
         deadline: Of the one request that this is the service for; see `within`.
         gate: What making an index and a picture passes through, with the bytes that it may take.
+        damaged: Called with a series and the reason when its kept index is damaged and another one is built.
     """
 
     storage: Storage
@@ -100,6 +107,7 @@ class PreviewService:
     single_flight: bool = False
     deadline: Deadline | None = field(default=None, repr=False)
     gate: Passage = open_gate
+    damaged: Callable[[str, str], None] = log_damage
 
     def within(self, deadline: Deadline) -> PreviewService:
         """The service for one request, that came when the deadline began; it takes no longer than its limit.
@@ -129,6 +137,21 @@ class PreviewService:
         service = self._begun()
         return service.render(service.plan(request))
 
+    def values(self, request: ImageRequest) -> NDArray[Any]:
+        """One slice before it is windowed: modality values, (rows, columns); of colour RGB of 8 bits.
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        service = self._begun()
+        plan = service.plan(request)
+        with service.gate(plan.bytes):
+            for _ in range(_REFRESHES):
+                with suppress(ObjectChangedError):
+                    return service._values(plan)  # noqa: SLF001 - its own kind
+                plan = service._plan(request, plan.watch, refresh=True)  # noqa: SLF001 - its own kind
+            return service._values(plan)  # noqa: SLF001 - its own kind
+
     def contrast_mosaic(self, request: ContrastRequest) -> Rendered:
         """Images under several contrasts: a row an image, a column a contrast.
 
@@ -151,7 +174,8 @@ class PreviewService:
         request.picture.image_format.check_size(width, height, self.limits.output_pixels)
         if shape.columns * shape.rows > self.limits.tiles:
             tiles = f"{shape.columns} x {shape.rows} tiles, more than {self.limits.tiles} in all"
-            raise LimitError("tile_width", f"the picture would have {tiles}; lower tile-width or tile-height")
+            problem = f"the picture would have {tiles}; lower `tile_width` or `tile_height`"
+            raise LimitError("tile_width", problem)
         return self._plan(request, self.watch(), refresh=False)
 
     def render(self, plan: Plan) -> Rendered:
@@ -181,6 +205,7 @@ class PreviewService:
                 # The index is older than the objects: what was painted is dropped, and the series read anew.
                 plan = self._plan(plan.request, watch, refresh=True)
         opened, shape, picture = plan.opened, plan.shape, plan.picture
+        _LOGGER.info("the frames are fetched and decoded: %s", _requests(watch))
         with watch.phase("render"):
             tiles, reported, warnings = _tell(plan, painted)
         if all(tile.error is not None for tile in reported):
@@ -191,6 +216,7 @@ class PreviewService:
             # The tiles are as large as the picture, and the encoder needs the memory.
             del tiles, painted
             data = encode(image, picture.image_format, picture.quality)
+        _LOGGER.info("the picture is encoded: %s, %d bytes", picture.image_format.pillow_name, len(data))
         provenance = opened.index.provenance
         report = Report(
             series=opened.name,
@@ -235,6 +261,13 @@ class PreviewService:
         url, path = self.cache.storage.url, self.cache.path(opened.name)
         return str(file_below(path_of_file_url(url), path)) if url.startswith("file://") else f"{url}/{path}"
 
+    def _values(self, plan: Plan) -> NDArray[Any]:
+        try:
+            return values(self.storage, plan, Terms(plan.opened.in_hand, limits=self.limits))
+        except ObjectError as error:
+            problem = f"{plan.slices[0].file_name} cannot be decoded: {error.reason}"
+            raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem) from error
+
     def _begun(self) -> PreviewService:
         """The service of a request that comes now, where it is not one's already."""
         return self if self.deadline is not None else self.within(Deadline())
@@ -247,6 +280,7 @@ class PreviewService:
             self.progress,
             single_flight=self.single_flight,
             gate=self.gate,
+            damaged=self.damaged,
         )
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
@@ -255,11 +289,26 @@ class PreviewService:
             opener = replace(self._opener(), next_frames=_next_frames(request, shape))
             opened = opener.open(request.series, refresh=refresh)
         plan = Plan.of(request, shape, opened, watch)
+        _LOGGER.info(
+            "the index is %s, %d headers were read: %s; %d of its %d slices are shown",
+            {"cache": "kept already", "updated": "brought up to date"}.get(opened.source, opened.source),
+            opened.headers_read,
+            _requests(watch),
+            len(plan.slices),
+            len(plan.stack),
+        )
         plan.check_levels(self.limits.matrix_pixels)
         picture.image_format.check_size(
             shape.columns * plan.tile[0], shape.rows * plan.tile[1], self.limits.output_pixels
         )
         return plan
+
+
+def _requests(watch: Stopwatch) -> str:
+    """What it has taken until now, in words."""
+    cost = watch.cost()
+    until = f"{cost.milliseconds['total'] / 1000:.2f} s"
+    return f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB after {until}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +396,7 @@ class Plan:
         if not index.stacks:
             raise NoImageError(opened.name, opened.storage.url, _no_image(opened))
         if picture.stack == 0 and 0 not in index.stacks:
-            problem = "a slide's label or overview is all it has; --stack chooses it"
+            problem = "a slide's label or overview is all it has; `stack` chooses it"
             raise NoImageError(opened.name, opened.storage.url, problem)
         rows = index.stacks.get(picture.stack)
         if rows is None:
@@ -543,7 +592,7 @@ def _nothing_to_see(painted: Iterable[Painted]) -> list[str]:
     ends = [cell.ends for slice_ in painted for cell in slice_.cells]
     pixels, *counts = map(sum, zip(*ends, strict=True))
     return [
-        f"more than 99 % of the pixels are {end} in the files' own view; --contrast auto shows more"
+        f"more than 99 % of the pixels are {end} in the files' own view; the contrast auto shows more"
         for end, count in zip(("black", "white"), counts, strict=True)
         if count > _NEARLY_ALL * pixels
     ]

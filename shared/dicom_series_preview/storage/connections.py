@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3.exceptions import HTTPError
+
+from dicom_series_preview.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,19 +23,31 @@ def connection_pool(url: str, environment: Mapping[str, str], concurrency: int) 
         url: Tells scheme and host.
         environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
         concurrency: Connections kept open.
+
+    Raises:
+        RequestError: The proxy's address is none.
     """
     named = {kind: _variable(environment, f"{kind}_proxy") for kind in _PROXIES}
     parts = urlsplit(url)
     proxy = named.get(parts.scheme) or named["all"]
     if proxy and not _goes_direct(parts.hostname or "", named["no"]):
-        address = proxy if "://" in proxy else f"http://{proxy}"
-        user = urlsplit(address)
-        headers = None
-        if user.username is not None:
-            credentials = f"{user.username}:{user.password or ''}"
-            headers = urllib3.make_headers(proxy_basic_auth=credentials)
-        return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=concurrency)
+        try:
+            return _through(proxy if "://" in proxy else f"http://{proxy}", concurrency)
+        except (HTTPError, ValueError) as error:
+            variable = f"{parts.scheme if named.get(parts.scheme) else 'all'}_proxy".upper()
+            problem = "holds no proxy's address; give one such as http://proxy.example.org:3128"
+            raise RequestError(variable, problem) from error
     return urllib3.PoolManager(maxsize=concurrency)
+
+
+def _through(address: str, concurrency: int) -> urllib3.ProxyManager:
+    """Connections through a proxy."""
+    user = urlsplit(address)
+    headers = None
+    if user.username is not None:
+        credentials = f"{user.username}:{user.password or ''}"
+        headers = urllib3.make_headers(proxy_basic_auth=credentials)
+    return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=concurrency)
 
 
 def _goes_direct(host: str, no_proxy: str) -> bool:

@@ -50,7 +50,7 @@ WRONG: dict[str, tuple[str, set[str]]] = {
     "mosaic": (
         (
             "tile_width=0&tile_height=x&start=1&end=0&image_width=0&quality=101&stack=-1&contrast=beer"
-            "&format=png&root=s3://x&position=1"
+            "&format=gif&root=s3://x&position=1"
         ),
         {
             *("tile_width", "tile_height", "start", "image_width", "quality", "stack", "contrast"),
@@ -195,12 +195,20 @@ def test_503_while_the_index_is_built() -> None:
 
 @pytest.mark.parametrize("resource", PICTURES)
 @pytest.mark.parametrize(
-    "accept", ["text/html", "image/png", "image/*;q=0", "*/*;q=0.0", "image/webp;q=0,image/jpeg;q=0,*/*", ";"]
+    "accept",
+    [
+        "text/html",
+        "image/gif",
+        "image/*;q=0",
+        "*/*;q=0.0",
+        "image/webp;q=0,image/jpeg;q=0,image/png;q=0,*/*",
+        ";",
+    ],
 )
 def test_406_where_no_format_is_acceptable(resource: str, accept: str) -> None:
     """An Accept that allows neither WebP nor JPEG is refused before any storage is touched."""
     response = Bench(storage=doubles.UntouchableStorage()).get(resource, accept=accept)
-    assert "image/webp, image/jpeg" in problem(response, 406, "not-acceptable")["detail"]
+    assert "image/webp, image/jpeg, image/png" in problem(response, 406, "not-acceptable")["detail"]
 
 
 @pytest.mark.parametrize(
