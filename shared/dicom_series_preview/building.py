@@ -178,7 +178,7 @@ def _build_all(
 ) -> None:
     def build(number: int, job: _Job) -> tuple[OpenedSeries, str]:
         many = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
-        with progress.part(f"{job.shown}{many}") as part:
+        with progress.part(job.shown, many) as part:
             return builder.build(job, limit, part)
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="index") as pool:

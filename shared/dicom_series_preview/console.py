@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "red", "failed": "red", "warning": "yellow", "hint": "cyan"}
 _KIND = re.compile(f"(?:{'|'.join(_COLOURS)})(?=[: ])")
 STANDARD_OUTPUT = "-"
+_BAR_COLUMNS = 16
+# With the two numbers, the time, and what stands between them.
+_REST_COLUMNS = _BAR_COLUMNS + 24
 
 
 class _Screen:
@@ -172,9 +175,14 @@ class Progress:
         """Show how far the one piece of work is."""
         self._whole(done, total)
 
-    def part(self, what: str) -> _Part:
-        """The bar of one piece of several, that goes when its context ends."""
-        return _Part(self, shown(what))
+    def part(self, name: str, number: str = "") -> _Part:
+        """The bar of one piece of several, that goes when its context ends.
+
+        Args:
+            name: What it is of; in a narrow window its end gives way.
+            number: Which one it is of how many, or empty.
+        """
+        return _Part(self, shown(name), number)
 
     def show(self, part: _Part, done: int, total: int) -> None:
         """Show how far a piece is."""
@@ -185,7 +193,7 @@ class Progress:
                 _SCREEN.bar = _bar()
                 _SCREEN.bar.start()
             if part.task is None:
-                part.task = _SCREEN.bar.add_task(part.what, total=total)
+                part.task = _SCREEN.bar.add_task(part.described(_SCREEN.bar.console.width), total=total)
         _SCREEN.bar.update(part.task, completed=done, total=total)
 
     def hide(self, part: _Part) -> None:
@@ -198,10 +206,17 @@ class Progress:
 class _Part:
     """One piece of work."""
 
-    def __init__(self, progress: Progress, what: str) -> None:
+    def __init__(self, progress: Progress, name: str, number: str = "") -> None:
         self._progress = progress
-        self.what = what
+        self._name = name
+        self._number = number
         self.task: Any = None
+
+    def described(self, columns: int) -> str:
+        """What it is, in what the rest of the bar leaves of a window's columns."""
+        room = max(1, columns - _REST_COLUMNS - len(self._number))
+        name = self._name if len(self._name) <= room else f"{self._name[: room - 1]}…"
+        return f"{name}{self._number}"
 
     def __enter__(self) -> Callable[[int, int], None]:
         return self
@@ -214,19 +229,16 @@ class _Part:
 
 
 def _bar() -> Any:  # noqa: ANN401 - rich's, which only a terminal loads
-    """A bar whose lines fit a narrow window: the description gives way."""
+    """A bar."""
     from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
     from rich.progress import Progress as Bar  # noqa: PLC0415
-    from rich.table import Column  # noqa: PLC0415
 
-    what = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     return Bar(
-        TextColumn("{task.description}", markup=False, table_column=what),
-        BarColumn(bar_width=16),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=_BAR_COLUMNS),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
         transient=True,
-        expand=False,
     )

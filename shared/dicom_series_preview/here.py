@@ -87,9 +87,9 @@ def find(text: str, root: str | None, environment: Mapping[str, str]) -> Named:
         SeriesNameError: It cannot name a series.
         OutputError: The working folder is gone.
     """
-    path = _as_path(text, root)
-    if path is not None:
-        text = path if path == "/" else path.rstrip("/")
+    text = _as_path(text, root) or text
+    if text.startswith(("/", "~/")):
+        text = text.rstrip("/") or "/"
     head, slash, tail = text.rpartition("/") if is_full_name(text) else ("", "", text)
     # Storages list what is no UTF-8 so, and read it by that.
     text = f"{head}{slash}{listed_name(tail)}"

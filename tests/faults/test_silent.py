@@ -296,9 +296,10 @@ def test_a_server_ends_when_told(server: FaultyServer, told: signal.Signals) -> 
         ThreadPoolExecutor(4) as clients,
         urllib3.PoolManager(maxsize=4) as pool,
     ):
+        at_start = len(server.asked)
         asked = [f"{url}/series/s/{what}?root={root}" for what, root in ASKED]
         answers = [clients.submit(pool.request, "GET", one, retries=False) for one in asked]
-        wait_for(server, len(asked))
+        wait_for(server, at_start + len(asked))
         process.send_signal(told)
         _, said = process.communicate(timeout=HANG_S)
         statuses = [answer.result(HANG_S).status for answer in answers]

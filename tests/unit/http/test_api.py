@@ -294,6 +294,21 @@ def test_a_picture_is_kept(resource: str) -> None:
     assert bench.renders.puts == []
 
 
+@pytest.mark.parametrize("image_format", ["webp", "jpeg", "png"])
+def test_a_kept_picture_keeps_its_warnings(image_format: str) -> None:
+    """How many warnings there are of a picture is told however often it is served, for no request more."""
+    bench = Bench({**slices(count=2), "S/9.dcm": make_dicom.encode(with_patient(9, PatientID="PID-2"))})
+    query = f"format={image_format}"
+    made = bench.ok("mosaic", query)
+    bench.reset()
+    kept = bench.ok("mosaic", query)
+    assert (made.headers["Preview-Render"], kept.headers["Preview-Render"]) == ("made", "kept")
+    assert made.headers["Preview-Warnings"] == kept.headers["Preview-Warnings"] == "1"
+    assert (kept.body, kept.headers["Content-Type"]) == (made.body, f"image/{image_format}")
+    assert len(bench.renders.gets) == 1
+    assert "Preview-Warnings" not in Bench().ok("mosaic", query).headers
+
+
 def test_a_kept_picture_of_an_immutable_root_costs_the_root_nothing() -> None:
     """Neither listing nor pixels are asked of a root that never changes."""
     bench = Bench(immutable=True)
@@ -417,6 +432,7 @@ def test_a_large_picture_is_a_link(s3_root: Storage) -> None:
         assert "X-Amz-Expires=900" in response.headers["Location"]
         got = urllib3.request("GET", response.headers["Location"])
         assert (got.status, got.data) == (200, small.body)
+        assert got.headers["Content-Type"] == "image/webp"
     assert (made.headers["Preview-Render"], kept.headers["Preview-Render"]) == ("made", "kept")
     assert "of-patients" not in made.headers["Location"]
 
@@ -434,6 +450,7 @@ def test_a_large_index_is_a_link(s3_root: Storage) -> None:
     response = bench.get("index", "format=parquet")
     assert (response.status, response.headers["Cache-Control"]) == (303, "no-store")
     got = urllib3.request("GET", response.headers["Location"])
+    assert got.headers["Content-Type"] == "application/vnd.apache.parquet"
     assert pq.read_table(io.BytesIO(got.data)).num_rows == 4
     for query in ("", "format=json", "format=jsonl"):
         assert "use parquet" in problem(bench.get("index", query), 413, "limit")["detail"]
