@@ -165,6 +165,7 @@ def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
                 jobs.setdefault((job.named.root, job.name.text), job)
         except PreviewError as error:
             told.failed(name, error)
+    told.order = [job.shown for job in jobs.values()]
     if options["output"] and len(jobs) > 1:
         raise RequestError("output", f"is for one series, and {len(jobs)} are meant; use `cache_dir`")
     with Progress(quiet=options["quiet"]) as progress:
@@ -187,7 +188,7 @@ def _build_all(
             for future in as_completed(futures):
                 job = futures[future]
                 try:
-                    told.built(*future.result())
+                    told.built(job.shown, *future.result())
                 except PreviewError as error:
                     told.failed(job.shown, error)
         except BaseException:
@@ -197,29 +198,37 @@ def _build_all(
 
 
 class _Told:
-    """What is said of each series, as a line or in the end as JSON."""
+    """What is said of each series, as a line when it is done, or in the end as JSON.
+
+    Args:
+        options: The command's.
+
+    Attributes:
+        failures: How many indices cannot be had.
+        order: The series as they were named.
+    """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
-        self._found: list[dict[str, Any]] = []
+        self._found: list[tuple[str, dict[str, Any]]] = []
         self.failures = 0
+        self.order: Sequence[str] = ()
 
-    def built(self, built: OpenedSeries, path: str) -> None:
+    def built(self, name: str, built: OpenedSeries, path: str) -> None:
         """An index is there."""
         provenance, stacks = built.index.provenance, len(built.index.stacks)
-        self._found.append(
-            {
-                "series": built.name,
-                "root": provenance.root,
-                "status": built.source,
-                "slices": built.index.slice_count,
-                "stacks": stacks,
-                "skipped": len(provenance.skipped),
-                "duplicates": len(provenance.duplicates),
-                "limit": provenance.limit,
-                "path": path,
-            }
-        )
+        found = {
+            "series": built.name,
+            "root": provenance.root,
+            "status": built.source,
+            "slices": built.index.slice_count,
+            "stacks": stacks,
+            "skipped": len(provenance.skipped),
+            "duplicates": len(provenance.duplicates),
+            "limit": provenance.limit,
+            "path": path,
+        }
+        self._found.append((name, found))
         text = counted(built.index.slice_count, "slice")
         if stacks > 1:
             text += f" in {built.index.contents}"
@@ -237,13 +246,16 @@ class _Told:
         if self._options["verbose"]:
             say(*"".join(traceback.format_exception(error)).splitlines())
         line = line_of(error)
-        self._found.append({"series": name, "status": "failed", "error": line})
+        self._found.append((name, {"series": name, "status": "failed", "error": line}))
         say(f"failed   {name}: {line}")
 
     def finish(self) -> None:
         """All are done."""
         if self._options["as_json"]:
-            answer(json.dumps(self._found, indent=2))
+            # Which is done first is chance; what names no series comes before.
+            place = {name: number for number, name in enumerate(self.order)}
+            found = sorted(self._found, key=lambda one: place.get(one[0], -1))
+            answer(json.dumps([document for _, document in found], indent=2))
 
     def _say(self, line: str) -> None:
         if not self._options["quiet"] and not self._options["as_json"]:
