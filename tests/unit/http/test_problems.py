@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -188,6 +189,29 @@ def test_503_while_the_index_is_built() -> None:
         problem(response, 503, "index-busy")
         assert 1 <= int(response.headers["Retry-After"]) <= LEASE_S
     assert not bench.pixel_requests()
+
+
+@pytest.mark.parametrize(
+    ("resource", "query"),
+    [
+        ("mosaic", "image_width=20000"),
+        ("mosaic", "tile_width=200&tile_height=200&image_width=1"),
+        ("contrast-mosaic", "position=0&start=0&contrast=lung"),
+        ("contrast-mosaic", "slice_offset=1&contrast=lung"),
+        ("contrast-mosaic", "position=0"),
+        ("image", "position=0&contrast=lung&window_width=3&window_center=4"),
+        ("mosaic", "start=0.8&end=0.2"),
+    ],
+)
+def test_parameters_have_the_query_s_names(resource: str, query: str) -> None:
+    """A problem calls every parameter as the query does, never as the command line does."""
+    response = Bench().get(resource, query)
+    document = json.loads(response.body)
+    text = json.dumps(document)
+    assert response.status in (400, 413)
+    assert not re.search(
+        r"--|`|(?:image|tile)-(?:width|height)|slice-offset|window-(?:width|center)", text
+    ), text
 
 
 # --- 406, 413, 415, 422, 500
