@@ -177,12 +177,13 @@ JPEG = {
 
 def qualities(pictures: dict[tuple[str, int], Measured]) -> Iterator[list[str]]:
     """The product's bytes and SSIM at each quality."""
-    names = [image_format.pillow_name for image_format in ImageFormat]
+    lossy = [image_format for image_format in ImageFormat if not image_format.lossless]
+    names = [image_format.pillow_name for image_format in lossy]
     yield ["", "size", *(f"{name} {quality}" for name in names for quality in QUALITIES)]
     for (name, width), picture in pictures.items():
         height, across = picture.image.shape[:2]
         cells = []
-        for image_format in ImageFormat:
+        for image_format in lossy:
             for quality in QUALITIES:
                 one = picture.outcome(image_format.pillow_name, product(image_format), quality)
                 cells.append(f"{one.size / 1e3:.1f} / {one.ssim:.3f}")

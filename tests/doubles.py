@@ -66,9 +66,16 @@ class Wrapper:
         """`Storage.fetch`."""
         return self.inner.fetch(ranges)
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        if_version: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> str:
         """`Storage.put`."""
-        return self.inner.put(path, data, if_version=if_version)
+        return self.inner.put(path, data, if_version=if_version, attributes=attributes)
 
     def delete(self, path: str) -> None:
         """`Storage.delete`."""
@@ -124,10 +131,17 @@ class CountingStorage(Wrapper):
             self.received += len(fetched.data)
             yield fetched
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        if_version: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> str:
         """Noted."""
         self.puts.append(path)
-        return super().put(path, data, if_version=if_version)
+        return super().put(path, data, if_version=if_version, attributes=attributes)
 
     def ranges_of(self, path: str) -> list[tuple[int, int | None]]:
         """The ranges asked of one object."""
@@ -249,7 +263,7 @@ class UntouchableStorage:
         """Asking is wrong."""
         self._touched()
 
-    def put(self, _path: str, _data: bytes, *, if_version: str | None = None) -> str:  # noqa: ARG002
+    def put(self, _path: str, _data: bytes, **_options: object) -> str:
         """Asking is wrong."""
         self._touched()
 

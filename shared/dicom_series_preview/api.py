@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import base64
+import io
+import logging
 import os
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from PIL import Image
 
 from dicom_series_preview.cache import CacheFolder
 from dicom_series_preview.encode import ImageFormat, write_atomically
-from dicom_series_preview.errors import OutputError, RequestError
-from dicom_series_preview.names import SeriesName, index_folder
-from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
+from dicom_series_preview.errors import ObjectNotFoundError, OutputError, PreviewError, RequestError
+from dicom_series_preview.here import find
+from dicom_series_preview.names import index_folder
+from dicom_series_preview.requests import (
+    DEFAULT_IMAGE_WIDTH,
+    DEFAULT_TILES,
+    NO_FILE,
+    ContrastRequest,
+    ImageRequest,
+    IndexRequest,
+    MosaicRequest,
+)
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.service import PreviewService, Rendered, Report
-from dicom_series_preview.settings import DEFAULT_ROOT, SERVED_ANSWER_BYTES, SERVED_BYTES, Settings
-from dicom_series_preview.storage import CONCURRENCY, LocalStorage, MemoryStorage, open_storage
+from dicom_series_preview.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings, absolute
+from dicom_series_preview.storage import CONCURRENCY, Deadline, LocalStorage, MemoryStorage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import pyarrow as pa
+    from numpy.typing import NDArray
     from pydicom import Dataset
 
     from dicom_series_preview.http import PreviewApi
@@ -31,31 +45,83 @@ if TYPE_CHECKING:
     from dicom_series_preview.storage import Storage
 
 
+Format: TypeAlias = Literal["webp", "jpeg", "jpg", "png"]
+Kind: TypeAlias = Literal["mosaic", "image", "contrast_mosaic"]
+
+_LOGGER = logging.getLogger(__name__)
+# A root that has not answered by then is served all the same.
+_LOOK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How a picture was asked for, so that it can be made again.
+
+    Attributes:
+        series: The series.
+        kind: Which picture.
+        options: The options that were given, as a request is built from.
+    """
+
+    series: Series
+    kind: Kind
+    options: dict[str, list[str]]
+
+    def make(self, image_format: ImageFormat) -> Rendered:
+        """Make the picture in a format.
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        return self.series._rendered(self, image_format)  # noqa: SLF001 - of this module
+
+    def without_quality(self) -> _Recipe:
+        """The same picture, for a format that has no quality."""
+        options = {name: values for name, values in self.options.items() if name != "quality"}
+        return replace(self, options=options)
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture of a series; a notebook shows it.
+    """A picture of a series; a notebook shows it. It can be pickled, and so go to another process.
 
     Attributes:
         data: The file's bytes.
-        media_type: `image/webp` or `image/jpeg`.
+        media_type: `image/webp`, `image/jpeg` or `image/png`.
         report: What is shown, what was skipped, and what it cost.
     """
 
     data: bytes = field(repr=False)
     media_type: str
     report: Report = field(repr=False)
+    _recipe: _Recipe | None = field(default=None, repr=False, compare=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture to a file, whole or not at all.
 
+        Where the file's extension is of another format, the picture is rendered anew in that one, so that it
+        loses nothing twice.
+
         Raises:
-            RequestError: The extension is of another format than the picture.
+            RequestError: The extension is of no format that there is.
             OutputError: It cannot be written.
+            PreviewError: It has to be rendered anew, and cannot be.
         """
-        wanted = ImageFormat.from_path(path)
+        wanted, data = ImageFormat.from_path(path), self.data
         if wanted.media_type != self.media_type:
-            raise RequestError("path", f"the picture is {self.media_type}, and {Path(path).suffix} is not")
-        write_atomically(Path(path), self.data)
+            if self._recipe is None:
+                raise RequestError(
+                    "path", f"the picture is {self.media_type}, and {Path(path).suffix} is not"
+                )
+            recipe = self._recipe.without_quality() if wanted.lossless else self._recipe
+            data = recipe.make(wanted).data
+        write_atomically(Path(path), data)
+
+    def pil(self) -> Image.Image:
+        """The picture as a Pillow image, decoded."""
+        with Image.open(io.BytesIO(self.data)) as image:
+            image.load()
+            return image
 
     def _repr_html_(self) -> str:
         text = base64.b64encode(self.data).decode("ascii")
@@ -66,15 +132,17 @@ class Preview:
 class Series:
     """A DICOM series, named as on the command line.
 
-    Options are those of the command line in snake_case, and take the same values, numbers included::
+    Options are those of the command line in snake_case::
 
         series = Series("38902e14-b11f-4548-910e-771ee757dc82")
         series.mosaic(tile_width=4, contrast="lung")
         series.image(0.5, image_width=512).save("middle.webp")
+        Series(Path("data/CT")).array(0.5)
 
     Args:
-        name: A UUID, a UID, a folder below `root`, a prefix such as `389*`, or a full URL or absolute path.
-        root: Storage root: `s3://`, `http(s)://`, `file://` or a folder.
+        name: A UUID, a UID, a folder below `root`, a prefix such as `389*`, a full URL, or a path of a folder
+            or of one DICOM file: a `Path`, or text that is absolute or begins with `./`.
+        root: Storage root: `s3://`, `http(s)://`, `file://` or a folder. By default `s3://idc-open-data`.
         cache_dir: Where indices are kept; the user's cache folder by default.
         cache: Keep indices, and use those that are kept.
 
@@ -84,68 +152,199 @@ class Series:
 
     def __init__(
         self,
-        name: str,
+        name: str | os.PathLike[str],
         *,
-        root: str | os.PathLike[str] = DEFAULT_ROOT,
+        root: str | os.PathLike[str] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         cache: bool = True,
     ) -> None:
         settings = Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
-        self._name = SeriesName.parse(name)
-        storage = open_storage(self._name.root or os.fspath(root), settings, os.environ)
+        text = name if isinstance(name, str) else str(absolute(name))
+        self._named = find(text, None if root is None else os.fspath(root), os.environ)
+        storage = self._named.open(settings, os.environ)
         kept = open_cache(settings, storage) if cache else None
         self._service = PreviewService(storage, kept, settings.limits)
-        self._text = name
+        self._text = text
+        self._cache_dir = str(settings.cache_dir)
 
     def __repr__(self) -> str:
         return f"Series({self._text!r}, root={self._service.storage.url!r})"
 
-    def mosaic(self, *, image_format: str = "webp", **options: Any) -> Preview:  # noqa: ANN401 - see the class
+    def __reduce__(self) -> tuple[Callable[..., Series], tuple[str, str, str | None]]:
+        kept = None if self._service.cache is None else self._cache_dir
+        # What is opened by it, credentials among it, is opened again where it is unpickled.
+        root = self._service.storage.url if self._named.name.root is None else ""
+        return _reopened, (self._named.text, root, kept)
+
+    def mosaic(  # noqa: PLR0913 - options, by name
+        self,
+        *,
+        tile_width: int = DEFAULT_TILES,
+        tile_height: int | None = None,
+        start: float = 0.0,
+        end: float = 1.0,
+        contrast: str | None = None,
+        image_width: int = DEFAULT_IMAGE_WIDTH,
+        image_format: Format = "webp",
+        quality: int | None = None,
+        stack: int = 0,
+        untile: bool = False,
+        overlays: bool = False,
+        labels: bool = False,
+    ) -> Preview:
         """A grid of images spread evenly over the series.
 
         Args:
-            image_format: `webp` or `jpeg`.
-            **options: tile_width, tile_height, start, end, contrast, image_width, quality, stack, untile,
-                overlays, labels.
+            tile_width: Images in a row.
+            tile_height: Images in a column; as `tile_width`.
+            start: First position shown, 0 to 1.
+            end: Last position shown, 0 to 1.
+            contrast: A preset such as `lung`, a window such as `1500/-500`, `auto` or `embedded`; the file's
+                own, or what suits the image.
+            image_width: Width of each image in pixels.
+            image_format: `webp`, `jpeg` or `png`, which loses nothing.
+            quality: 0 (smallest) to 100 (best); 25, of JPEG 50.
+            stack: Which stack of the series.
+            untile: Show the slices in Siemens mosaics.
+            overlays: Draw overlay planes into the images.
+            labels: Write position, contrast and directions on the images.
 
         Raises:
             PreviewError: It cannot be had.
         """
-        request = MosaicRequest.from_strings(self._text, f"preview.{image_format}", _strings(options))
-        return _preview(self._service.mosaic, request)
+        options = {
+            "tile_width": tile_width,
+            "tile_height": tile_height,
+            "start": start,
+            "end": end,
+            "contrast": contrast,
+            "image_width": image_width,
+            "quality": quality,
+            "stack": stack,
+            "untile": untile,
+            "overlays": overlays,
+            "labels": labels,
+        }
+        return self._preview("mosaic", image_format, options)
 
-    def image(self, position: float, *, image_format: str = "webp", **options: Any) -> Preview:  # noqa: ANN401
-        """The image at a position, 0 (first) to 1 (last).
+    def image(  # noqa: PLR0913 - options, by name
+        self,
+        position: float,
+        *,
+        slice_offset: int = 0,
+        contrast: str | None = None,
+        image_width: int = DEFAULT_IMAGE_WIDTH,
+        image_format: Format = "webp",
+        quality: int | None = None,
+        stack: int = 0,
+        untile: bool = False,
+        overlays: bool = False,
+        labels: bool = False,
+    ) -> Preview:
+        """The image at a position.
 
         Args:
-            position: Where.
-            image_format: `webp` or `jpeg`.
-            **options: slice_offset, contrast, image_width, quality, stack, untile,
-                overlays, labels.
+            position: 0 (first) to 1 (last).
+            slice_offset: Slices to move on from there.
+            contrast: As of `mosaic`, and so are all that follow.
+            image_width: See `mosaic`.
+            image_format: See `mosaic`.
+            quality: See `mosaic`.
+            stack: See `mosaic`.
+            untile: See `mosaic`.
+            overlays: See `mosaic`.
+            labels: See `mosaic`.
 
         Raises:
             PreviewError: It cannot be had.
         """
-        given = _strings({**options, "position": position})
-        return _preview(
-            self._service.image, ImageRequest.from_strings(self._text, f"preview.{image_format}", given)
-        )
+        options = {
+            "position": position,
+            "slice_offset": slice_offset,
+            "contrast": contrast,
+            "image_width": image_width,
+            "quality": quality,
+            "stack": stack,
+            "untile": untile,
+            "overlays": overlays,
+            "labels": labels,
+        }
+        return self._preview("image", image_format, options)
 
-    def contrast_mosaic(self, *contrasts: str, image_format: str = "webp", **options: Any) -> Preview:  # noqa: ANN401
+    def contrast_mosaic(  # noqa: PLR0913 - options, by name
+        self,
+        *contrasts: str,
+        position: float | None = None,
+        slice_offset: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        tile_height: int | None = None,
+        image_width: int = DEFAULT_IMAGE_WIDTH,
+        image_format: Format = "webp",
+        quality: int | None = None,
+        stack: int = 0,
+        untile: bool = False,
+        overlays: bool = False,
+        labels: bool = False,
+    ) -> Preview:
         """Images under several contrasts: a row an image, a column a contrast.
 
         Args:
             *contrasts: The columns, such as `lung`, `1500/-500`, `auto`.
-            image_format: `webp` or `jpeg`.
-            **options: position and slice_offset, or start, end and tile_height; image_width, quality, stack,
-                untile, overlays, labels.
+            position: One image, 0 to 1; without it there are several, from `start` to `end`.
+            slice_offset: Slices to move on from the position.
+            start: First position shown; 0.
+            end: Last position shown; 1.
+            tile_height: Images from `start` to `end`; 2.
+            image_width: See `mosaic`, and so all that follow.
+            image_format: See `mosaic`.
+            quality: See `mosaic`.
+            stack: See `mosaic`.
+            untile: See `mosaic`.
+            overlays: See `mosaic`.
+            labels: See `mosaic`.
 
         Raises:
             PreviewError: It cannot be had.
         """
-        given = _strings({**options, "contrast": contrasts})
-        request = ContrastRequest.from_strings(self._text, f"preview.{image_format}", given)
-        return _preview(self._service.contrast_mosaic, request)
+        options = {
+            "contrast": contrasts,
+            "position": position,
+            "slice_offset": slice_offset,
+            "start": start,
+            "end": end,
+            "tile_height": tile_height,
+            "image_width": image_width,
+            "quality": quality,
+            "stack": stack,
+            "untile": untile,
+            "overlays": overlays,
+            "labels": labels,
+        }
+        return self._preview("contrast_mosaic", image_format, options)
+
+    def array(
+        self, position: float, *, slice_offset: int = 0, stack: int = 0, untile: bool = False
+    ) -> NDArray[Any]:
+        """The slice at a position as it was measured: before any window, at full size, padding included.
+
+        Args:
+            position: 0 (first) to 1 (last).
+            slice_offset: Slices to move on from there.
+            stack: Which stack of the series.
+            untile: Take a slice in a Siemens mosaic.
+
+        Returns:
+            Modality values (Hounsfield units of a CT), shape (rows, columns): float64 where a slope or an
+            intercept applies, else of the type that is stored. Of colour uint8 RGB, (rows, columns, 3).
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        options = {"position": position, "slice_offset": slice_offset, "stack": stack, "untile": untile}
+        asked = ImageRequest.from_strings(self._named.text, NO_FILE, _strings(options))
+        with self._named.hinting():
+            return self._service.values(asked)
 
     @property
     def table(self) -> pa.Table:
@@ -164,7 +363,26 @@ class Series:
         return index.header(row)
 
     def _index(self) -> Index:
-        return self._service.index(IndexRequest(self._name)).index
+        with self._named.hinting():
+            return self._service.index(IndexRequest(self._named.name)).index
+
+    def _preview(self, kind: Kind, image_format: str, options: dict[str, Any]) -> Preview:
+        recipe = _Recipe(self, kind, _strings(options))
+        rendered = recipe.make(ImageFormat.from_name(image_format, "image_format"))
+        return Preview(rendered.data, rendered.image_format.media_type, rendered.report, recipe)
+
+    def _rendered(self, recipe: _Recipe, image_format: ImageFormat) -> Rendered:
+        arguments = (self._named.text, f"preview{image_format.extensions[0]}", recipe.options)
+        with self._named.hinting():
+            if recipe.kind == "mosaic":
+                return self._service.mosaic(MosaicRequest.from_strings(*arguments))
+            if recipe.kind == "image":
+                return self._service.image(ImageRequest.from_strings(*arguments))
+            return self._service.contrast_mosaic(ContrastRequest.from_strings(*arguments))
+
+
+def _reopened(text: str, root: str, cache_dir: str | None) -> Series:
+    return Series(text, root=root or None, cache_dir=cache_dir, cache=cache_dir is not None)
 
 
 def open_cache(settings: Settings, root: Storage, *, optional: bool = True) -> IndexCache:
@@ -200,7 +418,7 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
         follow_links: Whether links may lead out of a local root.
 
     Raises:
-        PreviewError: A root cannot be one, or the cache folder cannot be made.
+        PreviewError: A root cannot be one or is not there, or the cache folder cannot be made.
     """
     # What shows one picture and ends does without: 7 ms.
     from dicom_series_preview.gate import Gate  # noqa: PLC0415
@@ -213,6 +431,7 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
     gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
     for alias, root in roots.items():
         storage = open_storage(root, replace(settings, follow_links=follow_links), os.environ)
+        _check_there(storage)
         service = PreviewService(
             storage,
             IndexCache(kept, index_folder(storage.identity), optional=True, claims=claims),
@@ -230,6 +449,23 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
     )
 
 
+def _check_there(root: Storage) -> None:
+    """Refuse a root that is not there; what else is wrong with one may pass, and is told to who asks.
+
+    Raises:
+        ObjectNotFoundError: There is no such folder or bucket.
+    """
+    # A web server may show nothing at its root, and the series below it all the same.
+    if root.immutable or root.url.startswith("http"):
+        return
+    try:
+        root.within(Deadline(_LOOK_S)).list_objects("", 0)
+    except ObjectNotFoundError:
+        raise
+    except PreviewError as error:
+        _LOGGER.info("a root cannot be listed as of now: %s", type(error).__name__)
+
+
 def _cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:
     """The cache folder, made where it is missing; an optional one that cannot be made tells when written."""
     concurrency = settings.concurrency or CONCURRENCY
@@ -245,11 +481,6 @@ def _made(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
     return folder
-
-
-def _preview(render: Callable[[Any], Rendered], request: object) -> Preview:
-    rendered = render(request)
-    return Preview(rendered.data, rendered.image_format.media_type, rendered.report)
 
 
 def _strings(options: dict[str, Any]) -> dict[str, list[str]]:

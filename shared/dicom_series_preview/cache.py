@@ -12,7 +12,7 @@ import os
 import re
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 try:
@@ -23,7 +23,7 @@ except ImportError:  # Windows
 from dicom_series_preview.storage import LocalStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from io import FileIO
     from pathlib import Path
 
@@ -38,15 +38,19 @@ FOLDERS = ("indices", "renders")
 # holds has to be ours as well: a user may have names like these.
 _PATHS: dict[Kind, re.Pattern[str]] = {
     "index": re.compile(r"indices/.*_index\.parquet", re.DOTALL),
-    "picture": re.compile(r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.(?:webp|jpg)"),
+    "picture": re.compile(r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.(?:webp|jpg|png)"),
     "claim": re.compile(r"indices/.*_index\.parquet\.lock", re.DOTALL),
     "leftover": re.compile(
         r"(?:indices/(?:.*/)?|renders/[0-9a-f]{32}/)\.dicom-series-preview-[0-9a-f]{32}\.part", re.DOTALL
     ),
 }
-_WEBP_START = re.compile(rb"RIFF.{4}WEBPVP8[ LX]", re.DOTALL)
-_JPEG_START = re.compile(rb"\xff\xd8\xff.{13}", re.DOTALL)
+_STARTS = {
+    ".webp": re.compile(rb"RIFF.{4}WEBPVP8[ LX]", re.DOTALL),
+    ".jpg": re.compile(rb"\xff\xd8\xff.{13}", re.DOTALL),
+    ".png": re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", re.DOTALL),
+}
 _START_BYTES = 16
+_SEAL = b"\0preview"
 _HOLDER = re.compile(r"[0-9a-f]{32}")
 _FOOTER_BYTES = 64 * 2**20
 _CLAIM_BYTES = 4096
@@ -153,11 +157,19 @@ class CacheFolder(LocalStorage):
         # Of a cache that is not ours to write, or a file that has gone meanwhile, no use is noted.
         with suppress(OSError), _opened(self._path(path)) as file:
             _set_used(file, self._path(path), self._clock())
-        return fetched
+        return _opened_up(fetched)
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        if_version: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> str:
         """`Storage.put`; where there is no more room, some is made."""
         self._check_inside(self._path(path).parent)
+        data += _sealed(attributes or {})
         version = super().put(path, data, if_version=if_version)
         # Claims do not stay.
         if not _PATHS["claim"].fullmatch(path):
@@ -259,6 +271,28 @@ def unnoted(path: Path) -> Iterator[FileIO]:
                 _set_used(file, path, status.st_atime_ns)
 
 
+def _sealed(attributes: Mapping[str, str]) -> bytes:
+    """What follows an object's bytes in its file; nothing where it has no attributes but its type."""
+    kept = {name: value for name, value in attributes.items() if name != "Content-Type"}
+    if not kept:
+        return b""
+    text = json.dumps(kept).encode()
+    return text + len(text).to_bytes(4, "big") + _SEAL
+
+
+def _opened_up(fetched: Fetched) -> Fetched:
+    """An object without what follows its bytes in its file."""
+    end = len(fetched.data) - len(_SEAL) - 4
+    if end < 0 or not fetched.data.endswith(_SEAL):
+        return fetched
+    start = end - int.from_bytes(fetched.data[end : end + 4], "big")
+    try:
+        attributes = json.loads(fetched.data[max(0, start) : end])
+    except ValueError:
+        return fetched
+    return replace(fetched, data=fetched.data[:start], attributes=attributes)
+
+
 def _is_ours(folder: Path, file: CacheFile) -> bool:
     """Whether what is named as ours is so; in doubt it is not."""
     path = folder / file.path
@@ -271,10 +305,9 @@ def _is_ours(folder: Path, file: CacheFile) -> bool:
 
 def _is_picture(path: Path) -> bool:
     """Whether a file begins as a picture of its name's format does."""
-    start = _WEBP_START if path.suffix == ".webp" else _JPEG_START
     try:
         with unnoted(path) as file:
-            return start.fullmatch(file.read(_START_BYTES)) is not None
+            return _STARTS[path.suffix].fullmatch(file.read(_START_BYTES)) is not None
     except OSError:
         return False
 

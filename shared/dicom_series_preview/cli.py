@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import os
 import re
 import sys
 import time
 import traceback
-from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.discreet import quiet_libraries
+from dicom_series_preview.console import (
+    Progress,
+    answer,
+    answer_table,
+    line_of,
+    log,
+    output_error,
+    say,
+    shown,
+)
 from dicom_series_preview.errors import OutputError, PreviewError, RequestError, counted
+from dicom_series_preview.opening import begin, given, request, service_of, settings_of
 from dicom_series_preview.presets import PRESETS
+from dicom_series_preview.rendering import write_picture
 from dicom_series_preview.settings import (
     CACHE_DIR_VARIABLE,
     DEFAULT_ROOT,
@@ -31,14 +41,10 @@ from dicom_series_preview.settings import (
     Limits,
     Settings,
 )
-from dicom_series_preview.stopping import end_when_told
+from dicom_series_preview.stopping import end_when_told, end_with, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Self
-
-    from dicom_series_preview.service import PreviewService, Rendered
-    from dicom_series_preview.storage import Deadline, Storage
 
 PROGRAM = "dicom-series-preview"
 # Who asks a server does not wait any longer.
@@ -52,6 +58,7 @@ _SIZES = {
 }
 _MOST_QUANTITY = 2**60
 _AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_FORMATS = ("webp", "jpeg", "png")
 _PRESETS = tuple(name.removeprefix("ct-") for name in PRESETS)
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -59,7 +66,8 @@ _EXAMPLES = {
     "mosaic": """
       dicom-series-preview mosaic 38902e14-b11f-4548-910e-771ee757dc82 mosaic.webp
       dicom-series-preview mosaic 389* mosaic.jpg --tile-width 8 --tile-height 5 -q 80
-      dicom-series-preview mosaic /data/dicom/SERIES mosaic.webp --start 0.2 --end 0.8 --contrast lung
+      dicom-series-preview mosaic ./SERIES mosaic.png --start 0.2 --end 0.8 --contrast lung
+      dicom-series-preview mosaic /data/dicom/SERIES - --format jpeg --report report.json > mosaic.jpg
     """,
     "get-image": """
       dicom-series-preview get-image SERIES middle.webp --position 0.5
@@ -72,6 +80,7 @@ _EXAMPLES = {
     """,
     "build-index": """
       dicom-series-preview build-index SERIES1 SERIES2 --cache-dir /cache
+      dicom-series-preview build-index 'ct-*' --root /data/dicom --json
       dicom-series-preview build-index SERIES -o .
     """,
     "get-index": """
@@ -116,13 +125,28 @@ class _Command(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _InterruptedError(Exception):
+    """An interrupt, which click would report in its own way."""
+
+
+class _Program(click.Group):
+    """The program."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError from error
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 def cli() -> None:
     """See what is inside a DICOM series in S3, on HTTP or on disk without downloading it.
 
-    SERIES is a UUID, a UID, a folder below --root, a prefix such as 389*, or a full s3://, http(s)://,
-    file:// URL or absolute path.
+    SERIES is a UUID, a UID, a folder below --root, a prefix such as 389*, a path (./SERIES, SERIES/, one
+    DICOM file), or a full s3://, http(s)://, file:// URL.
     """
 
 
@@ -139,29 +163,59 @@ def _complete_contrast(_ctx: click.Context, _param: click.Parameter, incomplete:
     return [name for name in (*_PRESETS, "auto", "embedded") if name.startswith(incomplete)]
 
 
-_SERIES = click.argument("series")
-_OUTPUT = click.argument("output", type=click.Path(dir_okay=False))
+def _complete_format(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in _FORMATS if name.startswith(incomplete)]
+
+
+def _complete_folder(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="dir")]
+
+
+class _SeriesType(click.types.StringParamType):
+    """A series' name, which may be a path."""
+
+    name = "series"
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Let the shell complete folders and files."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+_SERIES = click.argument("series", type=_SeriesType())
+_OUTPUT = click.argument("output", type=click.Path(dir_okay=False, allow_dash=True))
 _ROOT = click.option(
     "--root",
-    default=DEFAULT_ROOT,
-    show_default=True,
     metavar="ROOT",
-    help="s3://, http(s)://, file:// or a folder.",
+    shell_complete=_complete_folder,
+    help=f"s3://, http(s)://, file:// or a folder.  [default: {DEFAULT_ROOT}]",
 )
 _CACHE_DIR = click.option(
     "--cache-dir",
     metavar="DIR",
+    shell_complete=_complete_folder,
     help=f"Where indices are kept. [default: ${CACHE_DIR_VARIABLE}, else the user's cache]",
 )
 _VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Say what is done; show the trace of an error.")
+_QUIET = click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print what came of it as JSON to standard output."
+)
 _QUALITY = (
     "0 (smallest) to 100 (best). A 6 x 6 mosaic of a CT takes some 40 kB at 25 (SSIM 0.91), 55 at 50 (0.95), "
-    "70 at 75 (0.97); JPEG takes 70 at 50 (0.91).  [default: 25; of JPEG 50]"
+    "70 at 75 (0.97); JPEG takes 70 at 50 (0.91). PNG loses nothing and has none.  [default: 25; of JPEG 50]"
 )
 _PICTURE = _options(
     _ROOT,
     click.option("--image-width", metavar="PIXELS", help="Width of each image.  [default: 128]"),
     click.option("-q", "--quality", metavar="LEVEL", help=_QUALITY),
+    click.option(
+        "--format",
+        metavar="FORMAT",
+        shell_complete=_complete_format,
+        help=f"Format of OUTPUT -: {', '.join(_FORMATS)}.  [default: webp]",
+    ),
     click.option("--stack", metavar="N", help="Which stack of the series.  [default: 0, the main one]"),
     click.option(
         "--untile", is_flag=True, flag_value="true", default=None, help="Show the slices in Siemens mosaics."
@@ -178,9 +232,11 @@ _PICTURE = _options(
     click.option(
         "--report",
         metavar="FILE",
-        type=click.Path(dir_okay=False),
-        help="Write what is shown, skipped and spent as JSON.",
+        type=click.Path(dir_okay=False, allow_dash=True),
+        help="Write what is shown, skipped and spent as JSON; - is standard output.",
     ),
+    _JSON,
+    _QUIET,
     _VERBOSE,
 )
 _CONTRAST = _options(
@@ -217,12 +273,12 @@ _OFFSET = click.option(
 @_CONTRAST
 @_PICTURE
 def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
-    """Write a grid of images that are spread evenly over SERIES to OUTPUT (.webp, .jpg, .jpeg)."""
-    opening = _open(series, options)
+    """Write a grid of images that are spread evenly over SERIES to OUTPUT (.webp, .jpg, .jpeg, .png or -)."""
+    opening = begin(series, options)
     from dicom_series_preview.requests import MosaicRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
-    request = MosaicRequest.from_strings(series, output, _given(options))
-    _render(opening, output, options, lambda service: service.mosaic(request))
+    asked = request(opening, series, MosaicRequest.from_strings, output, given(options))
+    write_picture(opening, (series, output), options, lambda service: service.mosaic(asked))
 
 
 @cli.command(cls=_Command, name="get-image")
@@ -233,12 +289,12 @@ def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - 
 @_CONTRAST
 @_PICTURE
 def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
-    """Write the one image at a position of SERIES to OUTPUT (.webp, .jpg, .jpeg)."""
-    opening = _open(series, options)
+    """Write the one image at a position of SERIES to OUTPUT (.webp, .jpg, .jpeg, .png or -)."""
+    opening = begin(series, options)
     from dicom_series_preview.requests import ImageRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
-    request = ImageRequest.from_strings(series, output, _given(options))
-    _render(opening, output, options, lambda service: service.image(request))
+    asked = request(opening, series, ImageRequest.from_strings, output, given(options))
+    write_picture(opening, (series, output), options, lambda service: service.image(asked))
 
 
 @cli.command(cls=_Command, name="contrast-mosaic")
@@ -255,56 +311,38 @@ def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401
 @_PICTURE
 def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - as click passes it
     """Write images of SERIES to OUTPUT, each --contrast a column."""
-    opening = _open(series, options)
+    opening = begin(series, options)
     from dicom_series_preview.requests import ContrastRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
-    request = ContrastRequest.from_strings(series, output, _given(options))
-    _render(opening, output, options, lambda service: service.contrast_mosaic(request))
+    asked = request(opening, series, ContrastRequest.from_strings, output, given(options))
+    write_picture(opening, (series, output), options, lambda service: service.contrast_mosaic(asked))
 
 
 @cli.command(cls=_Command, name="build-index")
-@click.argument("series", nargs=-1, required=True)
+@click.argument("series", nargs=-1, required=True, type=_SeriesType())
 @_ROOT
 @_CACHE_DIR
-@click.option("-o", "--output", metavar="DIR", help="Write the one index to DIR instead of the cache.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    shell_complete=_complete_folder,
+    help="Write the one index to DIR instead of the cache.",
+)
 @click.option("--limit", metavar="N", help="Read no more than N objects of a series.")
+@_JSON
+@_QUIET
 @_VERBOSE
 def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
-    """Build the indices of one or more SERIES."""
-    from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy and pyarrow
+    """Build the indices of one or more SERIES; of a prefix such as 'ct-*', of all that it matches."""
+    from dicom_series_preview.building import build_indices  # noqa: PLC0415 - loads numpy and pyarrow
 
     if options["output"] and options["cache_dir"]:
-        raise RequestError("output", "and --cache-dir exclude each other; give one")
+        raise RequestError("output", "and `cache_dir` exclude each other; give one")
     if options["output"] and len(series) > 1:
-        raise RequestError("output", "is for one series; use --cache-dir for several")
-    requests = [IndexRequest.from_strings(name, _given({"limit": options["limit"]})) for name in series]
-    _log(verbose=options["verbose"])
-    failures = 0
-    lines = []
-    for name, request in zip(series, requests, strict=True):
-        try:
-            with _Progress() as progress:
-                service = _service(_open(name, options), progress, must_keep=True)
-                built = service.index(request)
-        except PreviewError as error:
-            if options["verbose"]:
-                traceback.print_exc()
-            lines.append(f"failed   {name}: {error}")
-            failures += 1
-            continue
-        provenance = built.index.provenance
-        skipped = f", {len(provenance.skipped)} skipped" if provenance.skipped else ""
-        limited = f", limited to {provenance.limit}" if provenance.limit is not None else ""
-        count = counted(built.index.slice_count, "slice")
-        if len(built.index.stacks) > 1:
-            count += f" in {built.index.contents}"
-        if provenance.duplicates:
-            skipped += f", {counted(len(provenance.duplicates), 'duplicate')}"
-        lines.append(
-            f"{built.source:8} {built.name}: {count}{skipped}{limited} -> {service.index_path(built)}"
-        )
-    _say(*lines)
-    if failures:
+        raise RequestError("output", "is for one series; use `cache_dir` for several")
+    log(verbose=options["verbose"])
+    if not build_indices(series, options):
         raise SystemExit(1)
 
 
@@ -312,18 +350,20 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
 @_SERIES
 @_ROOT
 @_CACHE_DIR
+@_QUIET
 @_VERBOSE
 def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Print the path of the index of SERIES, built if it is not there or not fresh."""
-    opening = _open(series, options)
+    opening = begin(series, options)
     from dicom_series_preview.requests import IndexRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
-    request = IndexRequest.from_strings(series, {})
-    _log(verbose=options["verbose"])
-    with _Progress() as progress:
-        service = _service(opening, progress, must_keep=True)
-        built = service.index(request)
-    _answer(service.index_path(built))
+    asked = request(opening, series, IndexRequest.from_strings, {})
+    log(verbose=options["verbose"])
+    with Progress(quiet=options["quiet"]) as progress:
+        service = service_of(opening, series, progress, must_keep=True)
+        with opening.result().named.hinting():
+            built = service.index(asked)
+    answer(service.index_path(built))
 
 
 @cli.command(cls=_Command)
@@ -360,7 +400,7 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
     from dicom_series_preview.server import serve as run_server  # noqa: PLC0415
 
     access = Access(_hosts(options["allow_host"]), _token(options["token"], os.environ))
-    roots = {"default": options["root"]}
+    roots = {"default": DEFAULT_ROOT if options["root"] is None else options["root"]}
     for alias in options["alias"]:
         name, _, root = alias.partition("=")
         # A name is a part of URLs, and of the cache's paths.
@@ -369,7 +409,7 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
         if name in roots:
             raise RequestError("alias", f"{name!r} is named already")
         roots[name] = root
-    _log(verbose=options["verbose"])
+    log(verbose=options["verbose"])
     # What goes on for days collects its garbage, though rarely: to look through all that an index is made of
     # stops every thread for seconds.
     gc.enable()
@@ -383,9 +423,9 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
     shown = f"[{host}]" if ":" in host else host
 
     def started(port: int) -> None:
-        _say(f"serving {', '.join(roots.values())} at http://{shown}:{port}/series/SERIES/mosaic")
+        say(f"serving {', '.join(roots.values())} at http://{shown}:{port}/series/SERIES/mosaic")
         for warning in open_to_others(host, access.token):
-            _say(warning)
+            say(warning)
 
     run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
 
@@ -433,11 +473,11 @@ def codecs(*, as_json: bool) -> None:
 
     found = [asdict(codec) for codec in installed()]
     if as_json:
-        _answer(json.dumps(found, indent=2))
+        answer(json.dumps(found, indent=2))
         return
     rows = [(codec["uid"], codec["name"], codec["decoder"], codec["version"]) for codec in found]
     # On a narrow terminal all gives way but the UID.
-    _answer_table({"Transfer syntax UID": None, "Name": 0, "Decoder": len(PROGRAM), "Version": 0}, rows)
+    answer_table({"Transfer syntax UID": None, "Name": 0, "Decoder": len(PROGRAM), "Version": 0}, rows)
 
 
 @cli.group(name="cache")
@@ -453,7 +493,7 @@ def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - clic
     from dicom_series_preview.cache import cache_files, unnoted  # noqa: PLC0415 - loads obstore
     from dicom_series_preview.index import origin  # noqa: PLC0415 - loads numpy and pyarrow
 
-    settings = _settings(options)
+    settings = settings_of(options)
     found: list[dict[str, Any]] = []
     for file in sorted(cache_files(settings.cache_dir), key=lambda file: -file.used_ns):
         root = series = None
@@ -472,12 +512,12 @@ def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - clic
             }
         )
     if as_json:
-        _answer(json.dumps(found, indent=2))
+        answer(json.dumps(found, indent=2))
     elif found:
         columns = {"Kind": None, "Used": None, "Bytes": None, "Root": 0, "Series": 0}
-        _answer_table(columns, [tuple(_shown(entry[name.lower()]) for name in columns) for entry in found])
+        answer_table(columns, [tuple(shown(entry[name.lower()]) for name in columns) for entry in found])
     size = counted(sum(entry["bytes"] for entry in found), "byte")
-    _say(f"{settings.cache_dir}: {counted(len(found), 'file')}, {size}; room for {settings.cache_bytes}")
+    say(f"{settings.cache_dir}: {counted(len(found), 'file')}, {size}; room for {settings.cache_bytes}")
 
 
 @cache_group.command(cls=_Command)
@@ -486,7 +526,7 @@ def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - clic
 @click.option("--max-age", metavar="AGE", help="Since it was used: such as 90m, 12h, 30d, 8w.")
 def prune(**options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Remove what was used longest ago, and what killed processes have left behind."""
-    settings = _settings(options)
+    settings = settings_of(options)
     most, since = settings.cache_bytes, 0
     if options["max_size"] is not None:
         most = _quantity("max_size", options["max_size"], _SIZES, "500MB")
@@ -500,7 +540,7 @@ def prune(**options: Any) -> None:  # noqa: ANN401 - click passes what is declar
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def clear(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Remove all indices and pictures; they are made again when they are asked for."""
-    folder = _settings(options).cache_dir
+    folder = settings_of(options).cache_dir
     if not yes and not sys.stdin.isatty():
         raise RequestError("yes", "is needed where nobody can be asked")
     if not yes and not click.confirm(f"Remove all indices and pictures from {folder}?", err=True):
@@ -519,7 +559,7 @@ def _prune(folder: Path, most_bytes: int, since_ns: int = 0) -> None:
     except OSError as error:
         raise OutputError(str(folder), (error.strerror or "cannot be written to").lower()) from error
     gone, left = counted(pruned.removed, "file"), counted(pruned.left, "file")
-    _say(f"{folder}: {gone} removed, {pruned.freed} bytes; {left} left, {pruned.room} bytes")
+    say(f"{folder}: {gone} removed, {pruned.freed} bytes; {left} left, {pruned.room} bytes")
 
 
 def _quantity(option: str, text: str, units: Mapping[str, int], example: str) -> int:
@@ -534,37 +574,6 @@ def _quantity(option: str, text: str, units: Mapping[str, int], example: str) ->
     return int(number)
 
 
-def _shown(value: object) -> str:
-    """A value as a terminal may show it: what would control it is escaped."""
-    text = "" if value is None else str(value)
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def _answer_table(columns: Mapping[str, int | None], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; on a terminal one that fits it.
-
-    Args:
-        columns: By heading, how narrow the column may become, or None where it keeps its width.
-        rows: Their texts.
-    """
-    if sys.stdout.isatty():
-        from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
-
-        table = Table(show_edge=False)
-        for heading, least in columns.items():
-            table.add_column(heading, no_wrap=least is None, min_width=least or None, overflow="fold")
-        for row in rows:
-            table.add_row(*map(Text, row))
-        Console().print(table)
-        return
-    lines = [tuple(columns), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
-    for line in lines:
-        _answer("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
 @cli.command(cls=_Command)
 @click.argument("folder", type=click.Path(file_okay=False))
 @_VERBOSE
@@ -572,188 +581,18 @@ def sample(folder: str, **options: Any) -> None:  # noqa: ANN401 - click passes 
     """Write a synthetic CT series to FOLDER, to try the other commands on, and print its path."""
     from dicom_series_preview.sample import write_sample  # noqa: PLC0415 - loads numpy and pydicom
 
-    _log(verbose=options["verbose"])
-    with _Progress("writing slices") as progress:
+    log(verbose=options["verbose"])
+    with Progress("writing slices") as progress:
         path = write_sample(Path(folder), progress=progress)
-    _answer(str(path))
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The options that make up a request, as lists of strings; those of this door are left out."""
-    mine = {"root", "cache_dir", "no_cache", "report", "verbose"}
-    given = {}
-    for name, value in options.items():
-        if name not in mine and value is not None and value != ():
-            given[name] = list(value) if isinstance(value, tuple) else [value]
-    return given
-
-
-def _settings(options: Mapping[str, Any]) -> Settings:
-    cache_dir = options.get("cache_dir")
-    if cache_dir and options.get("no_cache"):
-        raise RequestError("cache_dir", "and --no-cache exclude each other; give one")
-    return Settings.from_environment(os.environ, Path(cache_dir) if cache_dir else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A root, and where its indices are kept.
-
-    Attributes:
-        storage: The root.
-        settings: The settings, the cache folder among them.
-        output: The one folder of `build-index --output`, or None.
-        cached: Indices are kept in the cache.
-        deadline: Of the command, or of one series of several; it began when the root was to be opened.
-    """
-
-    storage: Storage
-    settings: Settings
-    output: Path | None
-    cached: bool
-    deadline: Deadline
-
-
-def _open(series: str, options: Mapping[str, Any]) -> Future[_Opened]:
-    """Open the root that a series lies in; its listing is on the way while the rest of the program is loaded.
-
-    What is wrong with either is raised by the result, as all that is wrong with a request is said together.
-    """
-    from dicom_series_preview.names import SeriesName, index_folder, index_path  # noqa: PLC0415 - loads obstore
-    from dicom_series_preview.storage import Deadline, open_storage  # noqa: PLC0415
-
-    opening: Future[_Opened] = Future()
-    came = Deadline()
-    try:
-        name = SeriesName.parse(series)
-        settings = _settings(options)
-        storage = open_storage(name.root or options["root"], settings, os.environ)
-        # abspath, not resolve: a folder that is a symbolic link keeps the name it was given.
-        output = Path(os.path.abspath(options["output"])) if options.get("output") else None  # noqa: PTH100
-        opened = _Opened(storage, settings, output, not (output or options.get("no_cache")), came)
-        place = output or settings.cache_dir
-        below = index_folder(storage.identity) if opened.cached else ""
-        folders = name.candidates()
-        kept = [place / index_path(folder, below) for folder in folders] if output or opened.cached else []
-        # Path.is_file raises where the name is too long.
-        if not (name.is_prefix or (storage.immutable and any(map(os.path.isfile, kept)))):
-            ahead = storage.within(came.limited(settings.limits.seconds))
-            ahead.list_ahead(folders[0], settings.limits.instances)
-        opening.set_result(opened)
-    except PreviewError as error:
-        opening.set_exception(error)
-    return opening
-
-
-def _service(
-    opening: Future[_Opened], progress: Callable[[int, int], None], *, must_keep: bool = False
-) -> PreviewService:
-    """The service for a root; who asks for an index's path must have it kept."""
-    from dicom_series_preview.api import open_cache, open_output  # noqa: PLC0415 - loads numpy and pyarrow
-    from dicom_series_preview.service import PreviewService  # noqa: PLC0415
-
-    opened = opening.result()
-    cache = None
-    if opened.output:
-        cache = open_output(opened.output, opened.settings)
-    elif opened.cached:
-        cache = open_cache(opened.settings, opened.storage, optional=not must_keep)
-    service = PreviewService(opened.storage, cache, opened.settings.limits, progress)
-    return service.within(opened.deadline)
-
-
-def _render(
-    opening: Future[_Opened],
-    output: str,
-    options: Mapping[str, Any],
-    render: Callable[[PreviewService], Rendered],
-) -> None:
-    """Render, write the picture and the report, and say what it took."""
-    from dicom_series_preview.encode import write_atomically  # noqa: PLC0415 - loads numpy and Pillow
-
-    for path in (output, options["report"]):
-        # Path.is_dir raises where the path is too long or not allowed to be looked at.
-        if path and not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120
-            raise OutputError(path, "there is no such folder")
-    if options["report"] and os.path.realpath(options["report"]) == os.path.realpath(output):
-        raise RequestError("report", f"{options['report']} is the picture's file too; give another")
-    _log(verbose=options["verbose"])
-    with _Progress() as progress:
-        rendered = render(_service(opening, progress))
-    write_atomically(Path(output), rendered.data)
-    if options["report"]:
-        write_atomically(Path(options["report"]), rendered.report.to_json().encode())
-    report = rendered.report
-    if options["verbose"]:
-        _say(f"info: {counted(report.matches, 'folder')} matched; the first is {report.series}")
-    _say(*(f"warning: {warning}" for warning in report.warnings))
-    _say(f"{output}: {report.summary()}", *filter(None, [report.choice()]))
-
-
-def _answer(line: str) -> None:
-    """Print what was asked for to standard output; a path by the bytes that the file system knows it by."""
-    try:
-        click.echo(os.fsencode(line))
-    except OSError as error:
-        raise OutputError("standard output", (error.strerror or "cannot be written to").lower()) from error
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        click.echo(line, err=True)
-
-
-def _log(*, verbose: bool) -> None:
-    """Send the package's log to stderr: warnings always, the rest with -v."""
-    quiet_libraries()
-    handler = logging.StreamHandler()
-    handler.setFormatter(_LineFormatter())
-    logger = logging.getLogger("dicom_series_preview")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    logger.propagate = False
-
-
-class _LineFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {record.getMessage()}"
-
-
-class _Progress:
-    """A progress bar on a terminal, nothing elsewhere."""
-
-    def __init__(self, what: str = "reading headers") -> None:
-        self._what = what
-        # Asked once: each time it is, another thread of those that fetch gets the interpreter.
-        self._is_seen = sys.stderr.isatty()
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        if not self._is_seen or not total:
-            return
-        if self._bar is None:
-            from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
-            from rich.progress import Progress  # noqa: PLC0415
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task(self._what, total=total)
-        self._bar.update(self._task, completed=done, total=total)
+    answer(str(path))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line.
 
     Returns:
-        0, or 1 after an error, which has then been said in one line on stderr.
+        0, or 1 after an error, which has then been said in one line on stderr; after an interrupt 128 and the
+        signal's number.
     """
     verbose = any(argument == "--verbose" or argument.startswith("-v") for argument in arguments)
     try:
@@ -764,16 +603,18 @@ def main(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
-        _say(f"error: {' '.join(error.format_message().split())}{hint}")
+        say(f"error: {' '.join(error.format_message().split())}{hint}")
         return 1
-    except PreviewError as error:
+    except (PreviewError, OSError) as error:
+        # What click cannot print; every other failure of a file is an error of ours by now.
+        told = error if isinstance(error, PreviewError) else output_error(error)
         if verbose:
             traceback.print_exc()
-        _say(f"error: {error}")
+        say(f"error: {line_of(told)}")
         return 1
-    except (KeyboardInterrupt, click.Abort):
-        _say("error: interrupted")
-        return 1
+    except (_InterruptedError, click.Abort) as error:
+        say("error: interrupted")
+        return status_of(error.__cause__)
     except SystemExit as stop:
         return int(bool(stop.code))
     return 0
@@ -801,6 +642,8 @@ def run() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status = main(sys.argv[1:])
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.flush()
+        # That it is full or closed has been said, or there is nowhere to say it.
+        with suppress(OSError):
+            stream.flush()
     # All is written. To take numpy and Arrow apart, module by module, is an eighth of a preview's time.
-    os._exit(status)
+    end_with(status)

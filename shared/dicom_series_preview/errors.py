@@ -33,14 +33,43 @@ and the fields, never at the text. No message holds a value read from a DICOM he
 
 from __future__ import annotations
 
+import re
+
+# In a message, the name of a parameter: each door writes it in its own way.
+_PARAMETER = re.compile("`([a-z_]+)`")
+# What the command line takes without its name.
+_ARGUMENTS = {"series", "output"}
+
 
 def counted(number: int, noun: str) -> str:
     """A number and what it counts: 1 slice, 2 slices."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _plain(text: str) -> str:
+    """A message with parameters as Python and HTTP have them: image_width."""
+    return _PARAMETER.sub(r"\1", text)
+
+
+def _option(parameter: str) -> str:
+    """A parameter as it is typed at the command line: --image-width; a variable's name as it is."""
+    if parameter.isupper() or parameter in _ARGUMENTS:
+        return parameter
+    return f"--{parameter.replace('_', '-')}"
+
+
+def _typed(text: str) -> str:
+    """A message with parameters as the command line has them: --image-width."""
+    return _PARAMETER.sub(lambda found: _option(found[1]), text)
+
+
 class PreviewError(Exception):
     """Anything this product refuses or fails to do, said in one line."""
+
+    @property
+    def at_command_line(self) -> str:
+        """The line with parameters as they are typed there."""
+        return str(self)
 
 
 class RequestError(PreviewError):
@@ -48,14 +77,19 @@ class RequestError(PreviewError):
 
     Attributes:
         parameter: The parameter's name, in snake_case, or an environment variable's.
-        problem: What is wrong, with the valid range or an example.
+        problem: What is wrong, with the valid range or an example. Other parameters are given in backticks.
     """
 
     def __init__(self, parameter: str, problem: str) -> None:
         self.parameter = parameter
-        self.problem = problem
-        shown = parameter if parameter.isupper() else parameter.replace("_", "-")
-        super().__init__(f"{shown}: {problem}")
+        self.problem = _plain(problem)
+        self._typed = f"{_option(parameter)}: {_typed(problem)}"
+        super().__init__(f"{parameter}: {self.problem}")
+
+    @property
+    def at_command_line(self) -> str:
+        """`PreviewError.at_command_line`."""
+        return self._typed
 
 
 class CombinedRequestError(RequestError):
@@ -69,6 +103,7 @@ class CombinedRequestError(RequestError):
         self.errors = errors
         super().__init__(errors[0].parameter, errors[0].problem)
         self.args = ("; ".join(str(error) for error in errors),)
+        self._typed = "; ".join(error.at_command_line for error in errors)
 
 
 class SeriesNameError(RequestError):
@@ -137,14 +172,20 @@ class SeriesError(PreviewError):
     Attributes:
         series: The series' name.
         root: The storage root it was looked for in.
-        problem: What is wrong.
+        problem: What is wrong; parameters are given in backticks.
     """
 
     def __init__(self, series: str, root: str, problem: str) -> None:
         self.series = series
         self.root = root
-        self.problem = problem
-        super().__init__(f"{series} in {root}: {problem}")
+        self.problem = _plain(problem)
+        self._typed = f"{series} in {root}: {_typed(problem)}"
+        super().__init__(f"{series} in {root}: {self.problem}")
+
+    @property
+    def at_command_line(self) -> str:
+        """`PreviewError.at_command_line`."""
+        return self._typed
 
 
 class SeriesNotFoundError(SeriesError):

@@ -19,6 +19,8 @@ DEFAULT_IMAGE_WIDTH = 128
 DEFAULT_TILES = 6
 DEFAULT_CONTRAST_ROWS = 2
 MOST_CONTRASTS = 16
+NO_FILE = "-"
+"""An output that is no file, whose format the option `format` names."""
 T = TypeVar("T")
 _LARGEST_SIDE = max(image_format.largest_side for image_format in ImageFormat)
 
@@ -28,8 +30,8 @@ class Picture:
     """How a picture is written.
 
     Attributes:
-        image_format: WebP or JPEG.
-        quality: 0 (smallest) to 100 (best).
+        image_format: WebP, JPEG or PNG.
+        quality: 0 (smallest) to 100 (best); 100 of PNG.
         image_width: Width of one tile in pixels; its height follows the image's proportions.
         stack: The stack that is shown, 0 the main one.
         untile: Siemens mosaics are shown as the slices in them.
@@ -70,7 +72,7 @@ class ImageRequest:
 
         Args:
             series: The series' name.
-            output: A file name whose extension is the format.
+            output: A file name whose extension is the format; or `NO_FILE`.
             options: By snake_case name, the values given for each.
 
         Raises:
@@ -191,14 +193,14 @@ class ContrastRequest:
         for name in ("start", "end", "tile_height"):
             if one_image and name in reader.named:
                 reader.problem(
-                    RequestError(name, "chooses several images and cannot go with --position, which is one")
+                    RequestError(name, "chooses several images and cannot go with `position`, which is one")
                 )
         if not one_image and "slice_offset" in reader.named:
-            reader.problem(RequestError("slice_offset", "moves on from --position, which is not given"))
+            reader.problem(RequestError("slice_offset", "moves on from `position`, which is not given"))
         contrasts = reader.contrasts()
         if not contrasts and not reader.problems:
             reader.problem(
-                RequestError("contrast", "is needed at least once, e.g. --contrast lung --contrast bone")
+                RequestError("contrast", "is needed at least once, such as lung, auto or 1500/-500")
             )
         request = cls(
             series=reader.series(series),
@@ -329,14 +331,17 @@ class _Reader:
         start, end = self.number("start", 0.0, 0, 1) or 0.0, self.number("end", 1.0, 0, 1)
         end = 1.0 if end is None else end
         if start > end and len(self.problems) == before:
-            self.problem(RequestError("start", f"{start:g} is greater than end, {end:g}"))
+            self.problem(RequestError("start", f"{start:g} is greater than `end`, {end:g}"))
         return start, end
 
     def series(self, text: str) -> SeriesName:
         return self._try(lambda: SeriesName.parse(text), SeriesName(""))
 
     def picture(self, output: str) -> Picture:
-        image_format = self._try(lambda: ImageFormat.from_path(output), ImageFormat.WEBP)
+        image_format = self._format(output)
+        if image_format.lossless and "quality" in self.named:
+            name = image_format.pillow_name
+            self.problem(RequestError("quality", f"{name} loses nothing and has none; leave it out"))
         return Picture(
             image_format=image_format,
             quality=self.integer("quality", image_format.default_quality, 0, 100),
@@ -346,6 +351,17 @@ class _Reader:
             overlays=self.flag("overlays"),
             labels=self.flag("labels"),
         )
+
+    def _format(self, output: str) -> ImageFormat:
+        """The format that a file's extension asks for; of standard output the one named, else WebP."""
+        text = self.text("format")
+        named = None if text is None else self._try(lambda: ImageFormat.from_name(text, "format"), None)
+        if output == NO_FILE:
+            return named or ImageFormat.WEBP
+        image_format = self._try(lambda: ImageFormat.from_path(output), ImageFormat.WEBP)
+        if named not in (None, image_format):
+            self.problem(RequestError("format", f"{text} is another one than that of `output`, {output}"))
+        return image_format
 
     def contrast(self) -> ContrastSpec:
         """The one contrast."""
@@ -372,7 +388,7 @@ class _Reader:
         if sum(ways) > 1:
             self.problem(
                 RequestError(
-                    "contrast", "give --contrast, --contrast-preset, or --window-width with --window-center"
+                    "contrast", "give `contrast`, `contrast_preset`, or `window_width` with `window_center`"
                 )
             )
             return ()

@@ -129,12 +129,12 @@ def in_range(stack: SortedStack, start: float = 0.0, end: float = 1.0) -> IntArr
         int64 (k,), ascending, at least one.
 
     Raises:
-        RequestError: A bound is outside 0..1, start is greater than end, or no slice lies in between.
+        RequestError: A bound is outside 0..1, start is greater than `end`, or no slice lies in between.
     """
     _require_normalised("start", start)
     _require_normalised("end", end)
     if start > end:
-        raise RequestError("start", f"{start:g} is greater than end, {end:g}")
+        raise RequestError("start", f"{start:g} is greater than `end`, {end:g}")
     if start == 0 and end == 1:
         return np.arange(len(stack), dtype=np.int64)
     normalised = normalised_positions(stack)

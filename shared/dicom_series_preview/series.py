@@ -79,6 +79,11 @@ def warn_of_cache(storage: Storage, error: StorageError) -> None:
     _LOGGER.log(level, "the cache cannot be used, and nothing is kept: %s", error.problem)
 
 
+def log_damage(series: str, reason: str) -> None:
+    """Log that the kept index of a series is damaged, and another one is built."""
+    _LOGGER.warning("the index of series %s is built anew: %s", digest_of(series), reason)
+
+
 @dataclass(frozen=True, slots=True)
 class IndexCache:
     """Where the indices of one root are kept.
@@ -125,8 +130,7 @@ class IndexCache:
         try:
             index = Index.from_parquet(fetched.data, most_rows)
         except DamagedIndexError as error:
-            _LOGGER.warning("the index of series %s is built anew: %s", digest_of(series), error)
-            return Kept(None, fetched.version)
+            return Kept(None, fetched.version, damage=str(error))
         provenance = index.provenance
         if provenance.root != root or provenance.series != series:
             _LOGGER.info("the cached index of series %s is of another root or name", digest_of(series))
@@ -186,7 +190,10 @@ class IndexCache:
         Raises:
             StorageError: The cache cannot be read.
         """
-        return self._load(self._partial_path(series), series, root, most_rows).index
+        kept = self._load(self._partial_path(series), series, root, most_rows)
+        if kept.damage:
+            log_damage(series, kept.damage)
+        return kept.index
 
     def save_partial(self, series: str, index: Index) -> None:
         """Keep what has been read of a series. It lies beside the index, and is never served as one.
@@ -345,11 +352,13 @@ class Kept:
         index: The index, or None where there is none that belongs to the root and can be read.
         version: The file's version, empty where there is none.
         unreadable: What is there cannot be read, nor taken the place of.
+        damage: Why what is there is no index, or empty.
     """
 
     index: Index | None
     version: str
     unreadable: bool = False
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +403,7 @@ class SeriesOpener:
         pause: Waits for some seconds while another one builds; False where there is no time for that.
         vanished: Called with a series before its index forgets an object, or where the series is gone and
             something is kept of it; None where nobody has to know.
+        damaged: Called with a series and the reason when its kept index is damaged and another one is built.
     """
 
     storage: Storage
@@ -406,6 +416,7 @@ class SeriesOpener:
     gate: Passage = open_gate
     pause: Callable[[float], bool] = lambda _seconds: False
     vanished: Callable[[str], None] | None = None
+    damaged: Callable[[str, str], None] = log_damage
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
         """A series and its index.
@@ -510,6 +521,8 @@ class SeriesOpener:
         Raises:
             ObjectChangedError: Another one has been kept meanwhile.
         """
+        if known.damage:
+            self.damaged(wish.series, known.damage)
         with self.gate(index_bytes([info.size for info in wish.listing])):
             return self._made_inside(wish, known)
 
@@ -632,6 +645,7 @@ class SeriesOpener:
         unread = {name: info for name, info in unread.items() if name not in known}
         skipped += [_passed_over(info, folder, "passed over: its name is no instance's") for info in named]
         total = len(unread)
+        _LOGGER.info("of %d objects that are listed the headers of %d are read", len(listing), total)
         self.progress(0, total)
         done = 0
 
@@ -713,6 +727,8 @@ class SeriesOpener:
     def _updated(self, series: str, terms: UpdateTerms, cache: IndexCache, claim: Claim) -> Updated:
         """Read what is new, under a claim."""
         kept = self._kept(series)
+        if kept.damage:
+            self.damaged(series, kept.damage)
         partial = cache.load_partial(series, self.storage.url, self.limits.rows)
         earlier = [index for index in (kept.index, partial) if index is not None]
         wish = self._wish(series, None, refresh=False) if earlier or terms.reads else None
@@ -729,21 +745,31 @@ class SeriesOpener:
         if _has_vanished(earlier, wish):
             # Before the index forgets them: who tries again after a crash must find them here.
             terms.vanished(known=True)
-
         read = self._read_in_time(wish, earlier, terms, claim)
+        outcome = self._kept_anew(wish, read, kept.version, partial, cache)
+        if outcome is Updated.UPDATED and partial is not None:
+            cache.forget_partial(series)
+        return outcome
+
+    def _kept_anew(
+        self, wish: _Wish, read: _Read, version: str, partial: Index | None, cache: IndexCache
+    ) -> Updated:
+        """Keep what has been read for an update.
+
+        Raises:
+            ObjectChangedError: Someone else has written the index; what has been read is kept beside it.
+        """
         if read.unread:
-            cache.save_partial(series, self._index(wish, read, whole=False))
+            cache.save_partial(wish.series, self._index(wish, read, whole=False))
             return Updated.UNFINISHED
         if not read.records:
             return self._without_image(wish, read, partial)
         index = self._index(wish, read)
         try:
-            cache.save(series, index, kept.version)
+            cache.save(wish.series, index, version)
         except ObjectChangedError:
-            cache.save_partial(series, index)
+            cache.save_partial(wish.series, index)
             raise
-        if partial is not None:
-            cache.forget_partial(series)
         return Updated.UPDATED
 
     def _read_in_time(self, wish: _Wish, earlier: Sequence[Index], terms: UpdateTerms, claim: Claim) -> _Read:

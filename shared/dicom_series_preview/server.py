@@ -19,7 +19,7 @@ from dicom_series_preview.gate import Gate
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, HttpRequest
 from dicom_series_preview.http.problems import problem_response
 from dicom_series_preview.http.routes import RESOURCES, register
-from dicom_series_preview.serving import WAIT_S, Connections, Guard, Lane, protocol
+from dicom_series_preview.serving import WAIT_S, AccessLog, Connections, Guard, Lane, protocol
 from dicom_series_preview.storage import Deadline
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def serve(
     _give_memory_back()
     running = Deadline()
     config = uvicorn.Config(
-        application(api, replace(access, hosts=(address.host, *access.hosts)), running),
+        AccessLog(application(api, replace(access, hosts=(address.host, *access.hosts)), running)),
         http=protocol(Connections()),
         ws="none",
         backlog=_BACKLOG,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.errors import RequestError
+from dicom_series_preview.errors import OutputError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,8 +159,7 @@ class Settings:
         """
         # Path.expanduser raises where there is no such user; a shell takes `~name` for a name then, as this.
         folder = os.path.expanduser(cache_dir or default_cache_dir(environment))  # noqa: PTH111
-        # abspath, not resolve: a cache that is a symbolic link keeps the name it was given.
-        base = replace(defaults or cls(Path()), cache_dir=Path(os.path.abspath(folder)))  # noqa: PTH100
+        base = replace(defaults or cls(Path()), cache_dir=absolute(folder))
         numbers: dict[str, Any] = {
             field: number_of(name, environment[name], least, most)
             for name, (field, least, most) in VARIABLES.items()
@@ -191,6 +190,18 @@ VARIABLES: Mapping[str, tuple[str, int | float, int | float]] = {
         for field in fields(Limits)
     },
 }
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """A path from the working folder on; one that is a symbolic link keeps the name it was given.
+
+    Raises:
+        OutputError: It is relative, and the working folder is gone.
+    """
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100 - resolve follows links
+    except FileNotFoundError as error:
+        raise OutputError(os.fspath(path), "the working folder is gone; change to another one") from error
 
 
 def number_of(variable: str, text: str, least: float, most: float) -> int | float:

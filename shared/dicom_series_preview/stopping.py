@@ -1,19 +1,34 @@
-"""The end of a program that is told to stop: soon, whatever it is stuck in."""
+"""The end of a program that is told to stop: soon, whatever it is stuck in, by the signal that told it."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from types import FrameType
 
 # Longer than a server takes to answer those that it leaves.
 _GRACE_S = 1.3
+_SHOW_CURSOR = b"\x1b[?25h"
+# What a shell says of a program that a signal has ended.
+SIGNAL_STATUS = 128
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM has come."""
+
+
+def status_of(interrupt: BaseException | None) -> int:
+    """The exit status of a program that an interrupt ends, as a shell shows it."""
+    told = signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT
+    return SIGNAL_STATUS + int(told)
 
 
 def end_when_told() -> None:
@@ -35,17 +50,33 @@ def end_when_told() -> None:
     threading.Thread(target=_end_soon, args=(reading, told), name="stopping", daemon=True).start()
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def end_with(status: int) -> NoReturn:
+    """End the process at once; with a status of `status_of` by that signal.
+
+    A shell's loop, and whoever started the program, see by that that it was interrupted, and stop as well.
+    """
+    number = status - SIGNAL_STATUS
+    if sys.platform != "win32" and number > 0:
+        # Not signal.signal, which only the main thread may call; that one may be stuck.
+        reset = ctypes.pythonapi.PyOS_setsig
+        reset.argtypes, reset.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        reset(number, None)
+        os.kill(os.getpid(), number)
+    os._exit(1 if number > 0 else status)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     """Interrupt the program once: a second time, as it ends, would give a traceback."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: None)
-    raise KeyboardInterrupt
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda _number, _frame: None)
+    raise TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _end_soon(reading: int, told: set[int]) -> None:
-    while os.read(reading, 1)[0] not in told:
+    while (number := os.read(reading, 1)[0]) not in told:
         pass
     time.sleep(_GRACE_S)
     # Not by the stream: whoever is stuck may hold its lock.
-    os.write(2, b"error: interrupted\n")
-    os._exit(1)
+    with suppress(OSError):
+        os.write(2, (_SHOW_CURSOR if os.isatty(2) else b"") + b"error: interrupted\n")
+    end_with(SIGNAL_STATUS + number)

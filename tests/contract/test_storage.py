@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import obstore
 import pytest
+import urllib3
 
 from dicom_series_preview.errors import (
     AccessDeniedError,
@@ -503,6 +504,22 @@ class S3Contract(StorageContract):
             storage.list_folders("s")
         with pytest.raises(ObjectNotFoundError):
             storage.get("s/1")
+
+
+def test_attributes(moto: servers.Moto, bucket: tuple[str, Callable[[str, bytes], object]]) -> None:
+    """What is kept with an object comes back with it as a whole, and a link's answer is of its type."""
+    storage = open_storage(f"s3://{bucket[0]}/{uuid.uuid4().hex}", settings(), moto.environment)
+    given = {"Content-Type": "image/png", "preview-warnings": "3"}
+    storage.put("a", TEN, attributes=given)
+    storage.put("b", TEN, attributes=given, if_version="")
+    for path in ("a", "b"):
+        assert dict(storage.get(path).attributes) == given
+        (part,) = storage.fetch([ByteRange(path, 0, 4)])
+        assert not part.attributes
+        link = storage.link(path, 60)
+        assert link is not None
+        got = urllib3.request("GET", link)
+        assert (got.data, got.headers["Content-Type"]) == (TEN, "image/png")
 
 
 class TestS3Signed(S3Contract, WritableContract):

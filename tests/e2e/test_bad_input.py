@@ -74,35 +74,35 @@ def refused(command: Callable[..., commandline.Outcome], tmp_path: Path) -> Refu
     ("arguments", "said"),
     [
         # A file of no format.
-        (("mosaic", SERIES, "a.png"), "output: '.png'"),
+        (("mosaic", SERIES, "a.gif"), "output: '.gif'"),
         (("mosaic", SERIES, "a"), "output: it has no extension"),
         (("mosaic", SERIES, "a.webp.bak"), "output: '.bak'"),
         # Positions and ranges.
-        (GET, "position: is needed"),
-        ((*GET, "--position", "1.5"), "position: 1.5 is out of range; give 0 to 1"),
-        ((*GET, "--position", "-0.1"), "position: -0.1 is out of range"),
-        ((*GET, "--position", "nan"), "position: nan is out of range"),
-        ((*GET, "--position", "inf"), "position: inf is out of range"),
-        ((*GET, "--position", "middle"), "position: 'middle' is no number"),
-        ((*GET, "--position", ""), "position: '' is no number"),
-        ((*GET, "--position", "0.5", "--slice-offset", "1.5"), "slice-offset: '1.5' is no whole number"),
-        ((*MOSAIC, "--start", "0.8", "--end", "0.2"), "start: 0.8 is greater than end, 0.2"),
-        ((*MOSAIC, "--start", "1.1"), "start: 1.1 is out of range"),
-        ((*MOSAIC, "--end", "nan"), "end: nan is out of range"),
+        (GET, "--position: is needed"),
+        ((*GET, "--position", "1.5"), "--position: 1.5 is out of range; give 0 to 1"),
+        ((*GET, "--position", "-0.1"), "--position: -0.1 is out of range"),
+        ((*GET, "--position", "nan"), "--position: nan is out of range"),
+        ((*GET, "--position", "inf"), "--position: inf is out of range"),
+        ((*GET, "--position", "middle"), "--position: 'middle' is no number"),
+        ((*GET, "--position", ""), "--position: '' is no number"),
+        ((*GET, "--position", "0.5", "--slice-offset", "1.5"), "--slice-offset: '1.5' is no whole number"),
+        ((*MOSAIC, "--start", "0.8", "--end", "0.2"), "--start: 0.8 is greater than --end, 0.2"),
+        ((*MOSAIC, "--start", "1.1"), "--start: 1.1 is out of range"),
+        ((*MOSAIC, "--end", "nan"), "--end: nan is out of range"),
         # Contrast.
-        ((*MOSAIC, "--contrast", "0/40"), "contrast: '0/40' needs a finite width above 0"),
-        ((*MOSAIC, "--contrast", "-1/0"), "contrast: '-1/0' needs a finite width above 0"),
-        ((*MOSAIC, "--contrast", "1e999/0"), "contrast: '1e999/0' needs a finite width above 0"),
-        ((*MOSAIC, "--contrast", "abc"), "contrast: 'abc' is not a contrast; use ct-lung"),
-        ((*MOSAIC, "--contrast", ""), "contrast: '' is not a contrast"),
-        ((*MOSAIC, "--contrast", "40"), "contrast: '40' is not a contrast"),
-        ((*MOSAIC, "--contrast", "lung", "--contrast", "bone"), "contrast: is given more than once"),
-        ((*MOSAIC, "--contrast", "lung", "--contrast-preset", "bone"), "contrast: give --contrast, "),
-        ((*MOSAIC, "--window-width", "80"), "window-center: is needed too"),
-        ((*MOSAIC, "--window-center", "40"), "window-width: is needed too"),
-        (CONTRASTS, "contrast: is needed at least once"),
+        ((*MOSAIC, "--contrast", "0/40"), "--contrast: '0/40' needs a finite width above 0"),
+        ((*MOSAIC, "--contrast", "-1/0"), "--contrast: '-1/0' needs a finite width above 0"),
+        ((*MOSAIC, "--contrast", "1e999/0"), "--contrast: '1e999/0' needs a finite width above 0"),
+        ((*MOSAIC, "--contrast", "abc"), "--contrast: 'abc' is not a contrast; use ct-lung"),
+        ((*MOSAIC, "--contrast", ""), "--contrast: '' is not a contrast"),
+        ((*MOSAIC, "--contrast", "40"), "--contrast: '40' is not a contrast"),
+        ((*MOSAIC, "--contrast", "lung", "--contrast", "bone"), "--contrast: is given more than once"),
+        ((*MOSAIC, "--contrast", "lung", "--contrast-preset", "bone"), "--contrast: give --contrast, "),
+        ((*MOSAIC, "--window-width", "80"), "--window-center: is needed too"),
+        ((*MOSAIC, "--window-center", "40"), "--window-width: is needed too"),
+        (CONTRASTS, "--contrast: is needed at least once"),
         # Options that exclude each other.
-        ((*MOSAIC, "--cache-dir", "c", "--no-cache"), "cache-dir: and --no-cache exclude each other"),
+        ((*MOSAIC, "--cache-dir", "c", "--no-cache"), "--cache-dir: and --no-cache exclude each other"),
         (
             ("build-index", SERIES, "--cache-dir", "c", "-o", "d"),
             "output: and --cache-dir exclude each other",
@@ -110,27 +110,30 @@ def refused(command: Callable[..., commandline.Outcome], tmp_path: Path) -> Refu
         (("build-index", SERIES, "other", "-o", "d"), "output: is for one series"),
         (
             (*CONTRASTS, "--contrast", "lung", "--position", "0.5", "--start", "0.2"),
-            "start: chooses several images and cannot go with --position",
+            "--start: chooses several images and cannot go with --position",
         ),
-        ((*CONTRASTS, "--contrast", "lung", "--position", "0.5", "--end", "0.2"), "end: chooses several"),
+        ((*CONTRASTS, "--contrast", "lung", "--position", "0.5", "--end", "0.2"), "--end: chooses several"),
         (
             (*CONTRASTS, "--contrast", "lung", "--position", "0.5", "--tile-height", "2"),
-            "tile-height: chooses several",
+            "--tile-height: chooses several",
         ),
-        ((*CONTRASTS, "--contrast", "lung", "--slice-offset", "1"), "slice-offset: moves on from --position"),
+        (
+            (*CONTRASTS, "--contrast", "lung", "--slice-offset", "1"),
+            "--slice-offset: moves on from --position",
+        ),
         # Sizes.
         ((*MOSAIC, "--tile-width", "200"), "WEBP allows 16383 a side"),
         (("mosaic", SERIES, "a.jpg", "--tile-width", "200"), "more than 100000000 in all"),
         (("mosaic", SERIES, "a.jpg", "--tile-width", "600"), "JPEG allows 65500 a side"),
         ((*CONTRASTS, "--contrast", "lung", "--tile-height", "20000"), "WEBP allows 16383 a side"),
         ((*GET, "--position", "0", "--image-width", "20000"), "WEBP allows 16383 a side"),
-        ((*MOSAIC, "--tile-width", "0"), "tile-width: 0 is out of range"),
-        ((*MOSAIC, "--tile-height", "-1"), "tile-height: -1 is out of range"),
-        ((*MOSAIC, "--tile-width", "2.5"), "tile-width: '2.5' is no whole number"),
-        ((*MOSAIC, "--image-width", "0"), "image-width: 0 is out of range"),
-        ((*MOSAIC, "-q", "101"), "quality: 101 is out of range; give 0 to 100"),
-        ((*MOSAIC, "--stack", "-1"), "stack: -1 is out of range"),
-        (("build-index", SERIES, "--limit", "0"), "limit: 0 is out of range; give 1 or more"),
+        ((*MOSAIC, "--tile-width", "0"), "--tile-width: 0 is out of range"),
+        ((*MOSAIC, "--tile-height", "-1"), "--tile-height: -1 is out of range"),
+        ((*MOSAIC, "--tile-width", "2.5"), "--tile-width: '2.5' is no whole number"),
+        ((*MOSAIC, "--image-width", "0"), "--image-width: 0 is out of range"),
+        ((*MOSAIC, "-q", "101"), "--quality: 101 is out of range; give 0 to 100"),
+        ((*MOSAIC, "--stack", "-1"), "--stack: -1 is out of range"),
+        (("build-index", SERIES, "--limit", "0"), "--limit: 0 is out of range; give 1 or more"),
         # Usage.
         ((*MOSAIC, "--nonsense"), "No such option '--nonsense'"),
         ((*MOSAIC, "--limit", "3"), "No such option '--limit'"),
@@ -160,7 +163,7 @@ def refused(command: Callable[..., commandline.Outcome], tmp_path: Path) -> Refu
         (("mosaic", SERIES, f"{LONG}/a.webp"), "there is no such folder"),
         ((*MOSAIC, "--report", "missing/r.json"), "missing/r.json: there is no such folder"),
         ((*MOSAIC, "--report", "."), "'.' is a directory"),
-        ((*MOSAIC, "--report", "../here/a.webp"), "report: ../here/a.webp is the picture's file too"),
+        ((*MOSAIC, "--report", "../here/a.webp"), "--report: ../here/a.webp is the picture's file too"),
     ],
 )
 def test_bad_request_touches_no_storage(arguments: tuple[str, ...], said: str, refused: Refused) -> None:
@@ -173,13 +176,13 @@ def test_bad_request_touches_no_storage(arguments: tuple[str, ...], said: str, r
 @pytest.mark.parametrize(
     ("root", "said"),
     [
-        ("ftp://host/x", "root: ftp:// is not supported; give s3://"),
-        ("", "root: empty"),
-        ("s3://", "root: '' is no bucket name"),
-        ("s3://key:secret@bucket", "root: credentials do not belong in a URL"),
-        ("http://user:secret@host/x", "root: credentials do not belong in a URL"),
+        ("ftp://host/x", "--root: ftp:// is not supported; give s3://"),
+        ("", "--root: empty"),
+        ("s3://", "--root: '' is no bucket name"),
+        ("s3://key:secret@bucket", "--root: credentials do not belong in a URL"),
+        ("http://user:secret@host/x", "--root: credentials do not belong in a URL"),
         ("http://", "names no host"),
-        ("/data/../x", "root: /data/../x holds '..'"),
+        ("/data/../x", "--root: /data/../x holds '..'"),
         ("missing folder", "there is no such folder"),
         (f"/{LONG}", "ame too long"),
     ],
@@ -200,8 +203,8 @@ def test_unknown_commands_and_options(refused: Refused) -> None:
 
 def test_all_that_is_wrong_is_said_at_once(refused: Refused) -> None:
     """Several mistakes are named in the one line."""
-    line = refused("mosaic", "../x", "a.png", "-q", "900", "--start", "2", "--contrast", "x", "--stack", "y")
-    for name in ("series: ", "output: ", "quality: ", "start: ", "contrast: ", "stack: "):
+    line = refused("mosaic", "../x", "a.gif", "-q", "900", "--start", "2", "--contrast", "x", "--stack", "y")
+    for name in ("series: ", "output: ", "--quality: ", "--start: ", "--contrast: ", "--stack: "):
         assert name in line
 
 
@@ -245,7 +248,7 @@ def odd_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("mosaic", "prose", "a.webp"), "none of its 3 objects is a readable DICOM instance"),
         (("get-index", "nothing"), "no such series"),
         (("get-index", "prose"), "none of its 3 objects"),
-        ((*GET, "--position", "0.5", "--slice-offset", "21"), "slice-offset: 21 leads past the end"),
+        ((*GET, "--position", "0.5", "--slice-offset", "21"), "--slice-offset: 21 leads past the end"),
         ((*GET, "--position", "0.5", "--slice-offset", "21"), "it can be -19 to 20"),
         ((*GET, "--position", "0.5", "--slice-offset", "-20"), "it can be -19 to 20"),
         ((*GET, "--position", "1", "--slice-offset", "1"), "it can be -39 to 0"),
@@ -253,7 +256,7 @@ def odd_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (*MOSAIC, "--start", "0.01", "--end", "0.02"),
             "no slice lies from 0.01 to 0.02; the nearest is",
         ),
-        ((*MOSAIC, "--stack", "7"), "stack: 7 is none of this series' stacks: 0 (40 slices), 1 (1 slice)"),
+        ((*MOSAIC, "--stack", "7"), "--stack: 7 is none of this series' stacks: 0 (40 slices), 1 (1 slice)"),
         (("mosaic", SERIES, "b.webp/"), ""),
         (("mosaic", SERIES, f"{LONG}.webp"), "ile name too long"),
     ],

@@ -21,6 +21,7 @@ from commandline import BUCKET
 from PIL import Image
 
 import planted
+from dicom_series_preview.discreet import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -355,3 +356,19 @@ def test_what_cannot_be_served(command: Callable[..., Any], options: list[str]) 
     assert (outcome.status, outcome.stdout) == (1, "")
     assert len(outcome.lines) == 1
     assert outcome.lines[0].startswith("error: ")
+
+
+def test_an_access_log_with_v(root: Path, console_script: str, tmp_path: Path) -> None:
+    """With -v each answer is a line that calls the series by a digest; without it there are none."""
+    for options, lines in ((("-v",), 1), ((), 0)):
+        arguments = ("--root", root, "--cache-dir", tmp_path / "cache", *options)
+        with served(console_script, *arguments) as (url, process):
+            assert urllib3.request("GET", f"{url}/series/{SERIES}/mosaic?tile_width=2").status == 200
+            status, stdout, stderr = ended(process)
+        assert (status, stdout) == (0, "")
+        digest = digest_of(SERIES)
+        found = re.findall(
+            rf"^info: GET mosaic of series {digest}: 200, \d+ bytes, \d+ ms, .*$", stderr, re.MULTILINE
+        )
+        assert len(found) == lines
+        assert SERIES not in stderr

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import inspect
+import pickle
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +20,6 @@ from dicom_series_preview.errors import (
     RequestError,
 )
 from dicom_series_preview.names import index_folder, index_path
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -83,8 +82,8 @@ def test_mistakes_are_request_errors(root: Path) -> None:
     with pytest.raises(CombinedRequestError) as caught:
         series.mosaic(tile_width=0, quality=101)
     assert [error.parameter for error in caught.value.errors] == ["tile_width", "quality"]
-    with pytest.raises(RequestError, match="nonsense"):
-        series.image(0, nonsense=1)
+    with pytest.raises(TypeError, match="nonsense"):
+        series.image(0, nonsense=1)  # as of any function
     with pytest.raises(RequestError, match="position"):
         series.image(1.5)
     with pytest.raises(RequestError, match="contrast"):
@@ -143,17 +142,123 @@ def test_header(root: Path) -> None:
 
 
 def test_save(root: Path, tmp_path: Path) -> None:
-    """A picture is saved whole under the extension of its format, and no other."""
+    """A picture is saved whole; under another format's extension it is rendered anew in that one."""
     picture = Series("S", root=root).image(0, image_format="jpeg")
     for name in ("a.jpg", "a.jpeg", "a.JPG"):
         picture.save(tmp_path / name)
         assert (tmp_path / name).read_bytes() == picture.data
-    for name in ("a.webp", "a.png", "a"):
+    for name, image_format in (("a.webp", "webp"), ("a.png", "png")):
+        picture.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == Series("S", root=root).image(
+            0, image_format=image_format
+        ).data
+    for name in ("a.gif", "a"):
         with pytest.raises(RequestError):
             picture.save(tmp_path / name)
         assert not (tmp_path / name).exists()
     with pytest.raises(OutputError, match="no such folder"):
         picture.save(str(tmp_path / "missing" / "a.jpg"))
+
+
+def test_saved_anew_as_it_was_asked_for(root: Path, tmp_path: Path) -> None:
+    """What is rendered anew has the options that were given; a quality only where the format has one."""
+    series = Series("S", root=root)
+    asked = {"tile_width": 2, "image_width": 8, "contrast": "400/300", "quality": 80}
+    picture = series.mosaic(**asked)
+    for name, image_format in (("a.jpg", "jpeg"), ("a.png", "png")):
+        picture.save(tmp_path / name)
+        given = {key: value for key, value in asked.items() if key != "quality" or image_format != "png"}
+        assert (tmp_path / name).read_bytes() == series.mosaic(image_format=image_format, **given).data
+
+
+def test_array(root: Path) -> None:
+    """A slice's modality values are those of the file, before any window, at its size; colour is RGB."""
+    colour = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    (root / "C").mkdir()
+    data = make_dicom.image(
+        1,
+        Rows=8,
+        Columns=8,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation="RGB",
+        PixelData=colour.tobytes(),
+    )
+    (root / "C" / "1.dcm").write_bytes(make_dicom.encode(data))
+    (root / "R").mkdir()
+    stored = np.arange(64, dtype="<u2").reshape(8, 8)
+    data = make_dicom.image(
+        1, Rows=8, Columns=8, RescaleSlope=2, RescaleIntercept=-1024, PixelData=stored.tobytes()
+    )
+    (root / "R" / "1.dcm").write_bytes(make_dicom.encode(data))
+    series = Series("S", root=root)
+    for position, number in ((0, 5), (0.5, 3), (1, 1)):
+        values = series.array(position)
+        assert values.shape == (8, 8)
+        assert np.all(values == 100 * number - 1024)
+    assert np.all(series.array(0.5, slice_offset=-1) == 400 - 1024)
+    assert np.array_equal(Series("R", root=root).array(0), stored * 2.0 - 1024)
+    assert np.array_equal(Series("C", root=root).array(0), colour)
+
+
+def test_array_that_cannot_be(root: Path) -> None:
+    """What cannot be decoded is an error that names the object."""
+    (root / "B").mkdir()
+    data = make_dicom.encode(make_dicom.image(1, Rows=8, Columns=8, PixelData=bytes(128)))
+    (root / "B" / "1.dcm").write_bytes(data[:-64])
+    with pytest.raises(PreviewError, match=r"1\.dcm"):
+        Series("B", root=root).array(0)
+
+
+def test_pil(root: Path) -> None:
+    """A picture is a Pillow image at its size."""
+    picture = Series("S", root=root).mosaic(tile_width=2, image_width=8, image_format="png")
+    image = picture.pil()
+    assert (image.size, image.mode) == ((16, 16), "L")
+
+
+def test_pickling(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture and a series go to another process, wherever that works, and are saved and asked there."""
+    monkeypatch.chdir(root)
+    series = Series("S", root=".")
+    picture = series.image(0.5, image_width=8)
+    packed = pickle.dumps((series, picture))
+    monkeypatch.chdir(tmp_path)
+    again, same = pickle.loads(packed)  # noqa: S301 - our own
+    assert same == picture
+    same.save("a.png")
+    assert (tmp_path / "a.png").read_bytes() == again.image(0.5, image_width=8, image_format="png").data
+    assert b"secret" not in packed
+
+
+def test_paths(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Path is a folder or one DICOM file, whatever root there is; so is a relative path that is there."""
+    monkeypatch.chdir(root)
+    named = [
+        Series(Path("S")),
+        Series(root / "S"),
+        Series("./S"),
+        Series("S/"),
+        Series(Path("S"), root="/none"),
+    ]
+    assert {one.image(0).report.series for one in named} == {"S"}
+    for file in (Path("S/2.dcm"), root / "S" / "2.dcm", "S/2.dcm"):
+        report = Series(file).image(0).report
+        assert [(tile.sop_instance_uid, tile.file_name) for tile in report.tiles] == [
+            (f"{make_dicom.SERIES_UID}.2", "2.dcm")
+        ]
+        assert report.slices == 1
+
+
+def test_options_are_typed() -> None:
+    """Every option of a request has a name, a type and a default that tools can show."""
+    for name in ("mosaic", "image", "contrast_mosaic", "array"):
+        parameters = inspect.signature(getattr(Series, name)).parameters.values()
+        assert not [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
+        assert all(p.annotation is not inspect.Parameter.empty for p in parameters if p.name != "self")
 
 
 def test_notebook(root: Path) -> None:

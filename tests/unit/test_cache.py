@@ -349,3 +349,18 @@ def test_a_folder_that_is_removed_while_empty_is_made_again(tmp_path: Path) -> N
     LocalStorage(tmp_path, 4).put("a/b", b"x")
     assert removed
     assert (folder / "b").read_bytes() == b"x"
+
+
+def test_attributes_are_kept_with_a_file(tmp_path: Path) -> None:
+    """What is kept with an object comes back with it; its bytes are as they were, whatever they end with."""
+    folder = CacheFolder(tmp_path, 2, 10**6)
+    given = {"Content-Type": "image/webp", "preview-warnings": "2"}
+    for data in (b"", b"abc", b"abc" + b"\0preview"):
+        folder.put("renders/x", data, attributes=given)
+        fetched = folder.get("renders/x")
+        assert (fetched.data, fetched.attributes) == (data, {"preview-warnings": "2"})
+    folder.put("renders/x", b"abc", attributes={"Content-Type": "image/webp"})
+    assert (tmp_path / "renders" / "x").read_bytes() == b"abc"
+    for data in (b"\0preview", b"\xff\xff\xff\xff\0preview", b"not JSON\0\0\0\x08\0preview"):
+        folder.put("renders/x", data)
+        assert (folder.get("renders/x").data, folder.get("renders/x").attributes) == (data, {})

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import logging
 import shlex
+import signal
 
 import click
 import pytest
 
-from dicom_series_preview import cli
+from dicom_series_preview import cli, console, opening
 from dicom_series_preview.encode import ImageFormat
 from dicom_series_preview.settings import DEFAULT_ROOT
 
@@ -44,6 +45,7 @@ def test_examples_of_the_help_can_be_typed(line: str) -> None:
     """Every example of the help is a command line that the command takes."""
     if line.startswith("duckdb"):
         line = line.partition("$(")[2].partition(")")[0]
+    line = line.partition(" > ")[0]
     context = parsed(line)
     assert context.params
 
@@ -52,19 +54,23 @@ def test_examples_of_the_help_can_be_typed(line: str) -> None:
 def test_options_of_the_door_are_not_the_requests(name: str) -> None:
     """Root, cache, report and verbosity are this door's; everything else that is given is the request's."""
     line = (
-        f"p {name} S a.webp --root /r --cache-dir c --no-cache --report r.json -v -q 3 --stack 1 --overlays"
+        f"p {name} S a.webp --root /r --cache-dir c --no-cache --report r.json -v --quiet --json -q 3 "
+        "--stack 1 --overlays --format webp"
     )
     options = dict(parsed(line).params)
     del options["series"], options["output"]
-    assert cli._given(options) == {"quality": ["3"], "stack": ["1"], "overlays": ["true"]}
+    own = {"quality": ["3"], "stack": ["1"], "overlays": ["true"], "format": ["webp"]}
+    assert opening.given(options) == own
 
 
 def test_options_that_are_not_given_are_left_out() -> None:
     """The request's own defaults hold for what is not given."""
     context = parsed("p mosaic S a.webp")
-    assert context.params["root"] == DEFAULT_ROOT
+    (root,) = [one for one in context.command.params if one.name == "root"]
+    assert context.params["root"] is None
+    assert f"[default: {DEFAULT_ROOT}]" in root.help
     options = {key: value for key, value in context.params.items() if key not in ("series", "output")}
-    assert cli._given(options) == {}
+    assert opening.given(options) == {}
 
 
 def test_contrast_repeats() -> None:
@@ -104,25 +110,25 @@ def test_main_returns_the_status(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_interruption_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C ends with one line and status 1."""
+    """Ctrl-C ends with one line, and the status that a shell has for it."""
 
     @cli.cli.command(name="interrupted", hidden=True)
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     try:
-        assert cli.main(["interrupted"]) == 1
+        assert cli.main(["interrupted"]) == 128 + signal.SIGINT
     finally:
         del cli.cli.commands["interrupted"]
-    assert capsys.readouterr().err.strip() == "error: interrupted"
+    assert capsys.readouterr().err == "error: interrupted\n"
 
 
 def test_log_lines_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
     """Log records are a level and a message; without -v only warnings, and set up twice they come once."""
     logger = logging.getLogger("dicom_series_preview.something")
     for verbose, expected in ((False, ["warning: w"]), (True, ["info: i", "warning: w"])):
-        cli._log(verbose=verbose)
-        cli._log(verbose=verbose)
+        console.log(verbose=verbose)
+        console.log(verbose=verbose)
         logger.info("i")
         logger.warning("w")
         assert capsys.readouterr().err.splitlines() == expected
@@ -130,7 +136,7 @@ def test_log_lines_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Where stderr is no terminal, progress shows nothing."""
-    with cli._Progress() as progress:
+    with console.Progress() as progress:
         progress(0, 3)
         progress(3, 3)
     assert capsys.readouterr().err == ""

@@ -17,8 +17,9 @@ from PIL import Image
 from dicom_series_preview.encode import ImageFormat, encode, write_atomically
 from dicom_series_preview.errors import LimitError, OutputError, RequestError
 
-JPEG, WEBP = ImageFormat.JPEG, ImageFormat.WEBP
-BOTH = pytest.mark.parametrize("image_format", list(ImageFormat))
+JPEG, WEBP, PNG = ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.PNG
+ALL = pytest.mark.parametrize("image_format", list(ImageFormat))
+LOSSY = pytest.mark.parametrize("image_format", [JPEG, WEBP])
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
@@ -52,6 +53,7 @@ def names_in(folder):
         ("a.jpg", JPEG),
         ("a.jpeg", JPEG),
         ("/b.png/A.JPG", JPEG),
+        ("a.PNG", PNG),
         ("a.b.WebP", WEBP),
         (Path("x") / "y.Jpeg", JPEG),
     ],
@@ -61,24 +63,24 @@ def test_extension_decides_the_format(path, expected):
     assert ImageFormat.from_path(path) is expected
 
 
-@pytest.mark.parametrize("path", ["a.png", "a", "webp", ".webp", "a.webp.gz", "a.", "a.jpe", "a.webp "])
+@pytest.mark.parametrize("path", ["a.gif", "a", "webp", ".webp", "a.webp.gz", "a.", "a.jpe", "a.webp "])
 def test_other_extensions_are_refused(path):
     """Any other extension, or none, is an error that names the valid ones."""
-    with pytest.raises(RequestError, match=r"use \.webp, \.jpg or \.jpeg") as caught:
+    with pytest.raises(RequestError, match=r"use \.webp, \.jpg, \.jpeg or \.png") as caught:
         ImageFormat.from_path(path)
     assert caught.value.parameter == "output"
 
 
-@pytest.mark.parametrize(("text", "expected"), [("webp", WEBP), ("JPEG", JPEG), ("jpg", JPEG)])
+@pytest.mark.parametrize(("text", "expected"), [("webp", WEBP), ("JPEG", JPEG), ("jpg", JPEG), ("PNG", PNG)])
 def test_name_decides_the_format(text, expected):
     """A format has the names of its extensions, in any case of letters."""
     assert ImageFormat.from_name(text) is expected
 
 
-@pytest.mark.parametrize("text", ["png", "", ".webp", "image/webp", "jpe g"])
+@pytest.mark.parametrize("text", ["gif", "", ".webp", "image/webp", "jpe g"])
 def test_other_names_are_refused(text):
     """Any other name is an error of the parameter that it came in, with the valid names."""
-    with pytest.raises(RequestError, match="use webp, jpg or jpeg") as caught:
+    with pytest.raises(RequestError, match="use webp, jpg, jpeg or png") as caught:
         ImageFormat.from_name(text)
     assert caught.value.parameter == "output"
     with pytest.raises(RequestError) as caught:
@@ -88,10 +90,10 @@ def test_other_names_are_refused(text):
 
 def test_media_types():
     """Each format has its registered media type."""
-    assert (WEBP.media_type, JPEG.media_type) == ("image/webp", "image/jpeg")
+    assert [one.media_type for one in (WEBP, JPEG, PNG)] == ["image/webp", "image/jpeg", "image/png"]
 
 
-@BOTH
+@ALL
 def test_largest_side_is_what_can_be_written(image_format):
     """The longest side that passes the check is written and read back, one more is refused."""
     longest = image_format.largest_side
@@ -99,15 +101,15 @@ def test_largest_side_is_what_can_be_written(image_format):
         image_format.check_size(shape[1], shape[0], max_pixels=2 * longest)
         assert decoded(encode(np.zeros(shape, np.uint8), image_format, 25)).size == shape[::-1]
     for size in ((longest + 1, 1), (1, longest + 1)):
-        with pytest.raises(LimitError, match=f"allows {longest} a side; lower image-width"):
+        with pytest.raises(LimitError, match=f"allows {longest} a side; lower image_width"):
             image_format.check_size(*size, max_pixels=10**9)
         with pytest.raises(LimitError):
             encode(np.zeros(size, np.uint8), image_format, 25)
 
 
-@BOTH
+@LOSSY
 def test_one_beyond_the_largest_side_is_beyond_pillow(image_format):
-    """The limit is no tighter than Pillow's own."""
+    """The limit is no tighter than Pillow's own, which of PNG is none."""
     image = Image.new("L", (image_format.largest_side + 1, 1))
     with pytest.raises((OSError, ValueError)):
         image.save(io.BytesIO(), image_format.pillow_name)
@@ -115,13 +117,13 @@ def test_one_beyond_the_largest_side_is_beyond_pillow(image_format):
 
 def test_a_picture_too_wide_for_webp_is_told_of_jpeg():
     """Where another format could hold the picture the error says so, else not."""
-    with pytest.raises(LimitError, match=r"or write \.jpg$"):
+    with pytest.raises(LimitError, match=r"or write \.jpg or \.png$"):
         WEBP.check_size(20_000, 100, max_pixels=10**9)
-    with pytest.raises(LimitError, match=r"lower image-width, tile-width or tile-height$"):
+    with pytest.raises(LimitError, match=r"lower image_width, tile_width or tile_height$"):
         WEBP.check_size(70_000, 100, max_pixels=10**9)
 
 
-@BOTH
+@ALL
 def test_too_many_pixels_are_refused(image_format):
     """More pixels than the product allows are an error that names the limit."""
     image_format.check_size(1000, 1000, max_pixels=1_000_000)
@@ -132,7 +134,7 @@ def test_too_many_pixels_are_refused(image_format):
 # --- encode
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("colour", [False, True])
 def test_what_is_written_is_that_format_and_picture(image_format, colour):
     """An independent reader sees the format, the size, and the picture within the loss of quality 95."""
@@ -144,7 +146,7 @@ def test_what_is_written_is_that_format_and_picture(image_format, colour):
     assert np.abs(seen - picture)[:, 62:].mean() < 3
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("colour", [False, True])
 def test_same_input_gives_the_same_bytes(image_format, colour):
     """Encoding is a function of picture, format and quality, not of the array's layout in memory."""
@@ -153,6 +155,16 @@ def test_same_input_gives_the_same_bytes(image_format, colour):
     assert encode(picture.copy(), image_format, 25) == first
     assert encode(np.asfortranarray(picture), image_format, 25) == first
     assert encode(np.repeat(picture, 2, axis=1)[:, ::2], image_format, 25) == first
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_png_keeps_every_pixel(colour):
+    """A PNG shows the very picture, grey of one channel, whatever the quality."""
+    picture = scene(colour=colour)
+    data = encode(picture, PNG, 100)
+    assert decoded(data).mode == ("RGB" if colour else "L")
+    assert np.array_equal(np.asarray(decoded(data)), picture)
+    assert encode(picture, PNG, 3) == data
 
 
 def test_grey_jpeg_has_one_channel():
@@ -168,7 +180,7 @@ def test_grey_webp_is_neutral(quality):
     assert set(np.unique(red.astype(int) - green)) <= {0, 1}
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("colour", [False, True])
 def test_nothing_but_pixels_is_written(image_format, colour):
     """There is no EXIF, ICC, XMP or comment in a picture."""
@@ -213,7 +225,7 @@ def test_the_largest_jpegs_are_streamed():
         assert bool(decoded(encode(picture, JPEG, 25)).info.get("progressive")) == is_progressive
 
 
-@BOTH
+@LOSSY
 def test_quality_runs_from_smallest_to_largest(image_format):
     """More quality is more bytes, and 0 is the least, not a default."""
     lengths = [len(encode(scene(), image_format, quality)) for quality in (0, 10, 25, 50, 75, 90, 100)]
@@ -221,7 +233,7 @@ def test_quality_runs_from_smallest_to_largest(image_format):
     assert lengths[0] < lengths[2] < lengths[-1]
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("quality", [-1, 101, 25.0, True, "25", None])
 def test_other_qualities_are_refused(image_format, quality):
     """Quality is a whole number from 0 to 100."""
@@ -230,7 +242,7 @@ def test_other_qualities_are_refused(image_format, quality):
     assert caught.value.parameter == "quality"
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("size", [1, 7, 17, 300])
 @pytest.mark.parametrize("quality", [80, 89, 94, 100])

@@ -41,7 +41,7 @@ def test_the_tree_at_the_top_is_the_tree() -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (RequestError("tile_width", "0 is out of range"), "tile-width: 0 is out of range"),
+        (RequestError("tile_width", "0 is out of range"), "tile_width: 0 is out of range"),
         (SeriesNameError("the name is empty"), "series: the name is empty"),
         (StorageError("s3://bucket/x", "status 418"), "s3://bucket/x: status 418"),
         (ObjectNotFoundError("s3://bucket/x"), "s3://bucket/x: not found"),

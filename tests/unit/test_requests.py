@@ -297,7 +297,7 @@ def test_every_problem_is_named() -> None:
     """One error names everything that is wrong, each once."""
     named = wrong(
         mosaic,
-        "a.png",
+        "a.gif",
         "../x",
         tile_width="0",
         tile_height="x",

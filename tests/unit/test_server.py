@@ -365,4 +365,4 @@ def test_aliases_that_cannot_be(alias: str, tmp_path: Path, capsys: pytest.Captu
     assert main(arguments) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("error: alias: ")
+    assert lines[0].startswith("error: --alias: ")

@@ -105,7 +105,7 @@ def test_a_view_that_shows_nothing(center, end):
     (warning,) = report.warnings
     assert (
         warning
-        == f"more than 99 % of the pixels are {end} in the files' own view; --contrast auto shows more"
+        == f"more than 99 % of the pixels are {end} in the files' own view; the contrast auto shows more"
     )
     _, report = mosaic(objects(*slices), tile_width=2, tile_height=1, contrast="100/5000")
     assert report.warnings == ()

@@ -482,7 +482,9 @@ def _preview(batch: str, item: Mapping[str, Any], deployment: Deployment, second
     rendered = replace(service, limits=limits).mosaic(asked)
     report = rendered.report
     picture = f"{mosaics_folder(service.storage.url, rendered.report.series)}/{batch}.webp"
-    deployment.storage(deployment.data).put(picture, rendered.data)
+    deployment.storage(deployment.data).put(
+        picture, rendered.data, attributes={"Content-Type": rendered.image_format.media_type}
+    )
     return {
         "picture": picture,
         "slices": report.slices,

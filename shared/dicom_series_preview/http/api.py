@@ -50,6 +50,8 @@ QUERY_LIMIT_BYTES = 8192
 # API Gateway passes 6 MB, base64 and headers included.
 ANSWER_LIMIT_BYTES = 4_500_000
 LINK_EXPIRES_S = 900
+# What is kept with a picture.
+_WARNINGS = "preview-warnings"
 # Cells of so many rows are Python objects at once, each of which takes many times what its text does.
 _ROWS_AT_ONCE = 500
 _PICTURES: dict[str, type[MosaicRequest | ImageRequest | ContrastRequest]] = {
@@ -176,24 +178,18 @@ class PreviewApi:
             headers["Cache-Control"] = "no-store"
             del headers["ETag"]
         elif renders is not None:
-            _keep(plan, rendered.data, renders)
-        return self._send(plan, rendered.data, headers, rendered)
+            _keep(plan, rendered, renders)
+        made = _Picture(rendered.data, len(rendered.report.warnings), _failed_tiles(rendered), "made")
+        return self._send(plan, made, headers)
 
-    def _send(
-        self, plan: Plan, data: bytes, headers: dict[str, str], rendered: Rendered | None = None
-    ) -> HttpResponse:
+    def _send(self, plan: Plan, picture: _Picture, headers: dict[str, str]) -> HttpResponse:
         """The picture, or where it can be fetched if it is too large for an answer."""
-        all_headers = {
-            **headers,
-            **_cost_headers(plan.cost()),
-            "Preview-Render": "made" if rendered else "kept",
-        }
-        if rendered is not None:
-            if rendered.report.warnings:
-                all_headers["Preview-Warnings"] = str(len(rendered.report.warnings))
-            failed = _failed_tiles(rendered)
-            if failed:
-                all_headers["Preview-Failed-Tiles"] = str(failed)
+        data = picture.data
+        all_headers = {**headers, **_cost_headers(plan.cost()), "Preview-Render": picture.render}
+        if picture.warnings:
+            all_headers["Preview-Warnings"] = str(picture.warnings)
+        if picture.failed_tiles:
+            all_headers["Preview-Failed-Tiles"] = str(picture.failed_tiles)
         if len(data) > self.answer_limit_bytes and self.renders is not None:
             link = self.renders.storage.link(self.renders.path(plan), LINK_EXPIRES_S)
             if link is not None and "ETag" in headers:
@@ -239,7 +235,7 @@ class PreviewApi:
                 path = renders.copy_path(opened, identity)
                 link = renders.storage.link(path, LINK_EXPIRES_S)
                 if link is not None:
-                    renders.storage.put(path, body)
+                    renders.storage.put(path, body, attributes={"Content-Type": _INDEX_FORMATS[wanted]})
             if link is None:
                 shape = wanted or "a summary"
                 most = f"{self.answer_limit_bytes} bytes"
@@ -266,12 +262,29 @@ class PreviewApi:
         return replace(self.renders, storage=self.renders.storage.within(service.deadline))
 
 
-def _kept(plan: Plan, renders: Renders | None) -> bytes | None:
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A picture to be answered with.
+
+    Attributes:
+        data: The file's bytes.
+        warnings: How many there are of it.
+        failed_tiles: How many tiles could not be shown; one that has any is not kept.
+        render: `made` or `kept`.
+    """
+
+    data: bytes = field(repr=False)
+    warnings: int
+    failed_tiles: int
+    render: str
+
+
+def _kept(plan: Plan, renders: Renders | None) -> _Picture | None:
     """A picture as it was made before, where it is kept whole."""
     if renders is None:
         return None
     try:
-        data = renders.storage.get(renders.path(plan)).data
+        fetched = renders.storage.get(renders.path(plan))
     except ObjectNotFoundError:
         return None
     except StorageError as error:
@@ -279,16 +292,19 @@ def _kept(plan: Plan, renders: Renders | None) -> bytes | None:
             raise
         warn_of_cache(renders.storage, error)
         return None
-    if plan.picture.image_format.is_whole(data):
-        return data
+    if plan.picture.image_format.is_whole(fetched.data):
+        return _Picture(fetched.data, int(fetched.attributes.get(_WARNINGS, "0")), 0, "kept")
     _LOGGER.warning("a kept picture is damaged, and made anew")
     return None
 
 
-def _keep(plan: Plan, data: bytes, renders: Renders) -> None:
-    """Keep a picture. Where it is answered with a link it must be there."""
+def _keep(plan: Plan, rendered: Rendered, renders: Renders) -> None:
+    """Keep a picture and how many warnings there are of it. Where a link is answered it must be there."""
+    attributes = {"Content-Type": rendered.image_format.media_type}
+    if rendered.report.warnings:
+        attributes[_WARNINGS] = str(len(rendered.report.warnings))
     try:
-        renders.storage.put(renders.path(plan), data)
+        renders.storage.put(renders.path(plan), rendered.data, attributes=attributes)
     except StorageError as error:
         if not renders.optional:
             raise

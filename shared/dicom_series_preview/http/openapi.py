@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.encode import ImageFormat
+from dicom_series_preview.encode import ImageFormat, format_names
 from dicom_series_preview.http.problems import OF_BATCHES, PROBLEM_TYPE, PROBLEMS
 from dicom_series_preview.presets import PRESETS
 from dicom_series_preview.requests import (
@@ -32,7 +32,9 @@ def _query(name: str, schema: dict[str, Any], description: str, **more: Any) -> 
     return {"name": name, "in": "query", "description": description, "schema": schema, **more}
 
 
-_QUALITIES = " and ".join(f"{one.default_quality} of {one.pillow_name}" for one in ImageFormat)
+_QUALITIES = " and ".join(
+    f"{one.default_quality} of {one.pillow_name}" for one in ImageFormat if not one.lossless
+)
 _COMMON = (
     _query("root", {"type": "string", "default": "default"}, "Alias of a storage root of this deployment."),
 )
@@ -40,7 +42,7 @@ _PICTURE = (
     *_COMMON,
     _query(
         "format",
-        {"enum": ["webp", "jpeg", "jpg"]},
+        {"enum": format_names()},
         "Format of the picture; else Accept decides, WebP in doubt.",
     ),
     _query(
@@ -48,7 +50,11 @@ _PICTURE = (
         _integer(DEFAULT_IMAGE_WIDTH, 1),
         "Width of each image in pixels: up to four times its own, or 512.",
     ),
-    _query("quality", _integer(None, 0, 100), f"0 (smallest) to 100 (best); by default {_QUALITIES}."),
+    _query(
+        "quality",
+        _integer(None, 0, 100),
+        f"0 (smallest) to 100 (best); by default {_QUALITIES}. PNG has none.",
+    ),
     _query("stack", _integer(0, 0), "Which stack of the series; the index lists them."),
     _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
     _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
@@ -144,7 +150,7 @@ _PICTURE_HEADERS = {
     "Preview-Slices": "Slices shown / slices of the stack.",
     "Preview-Render": "made or kept.",
     "Preview-Failed-Tiles": "How many tiles could not be shown, where there are any.",
-    "Preview-Warnings": "How many warnings there are of a picture that was made, where there are any.",
+    "Preview-Warnings": "How many warnings there are of the picture, where there are any.",
 }
 _INDEX_TYPES = ("application/json", "application/jsonl", "application/vnd.apache.parquet")
 _OF_PICTURES = {406, 415}

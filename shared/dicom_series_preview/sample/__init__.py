@@ -8,6 +8,7 @@ up, so what is shown head to feet was sorted by position.
 from __future__ import annotations
 
 import shutil
+from io import BytesIO
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -98,4 +99,7 @@ def _write_files(folder: Path, plan: Plan, progress: Callable[[int, int], None] 
 
 
 def _save(dataset: FileDataset, path: Path) -> None:
-    dataset.save_as(path, enforce_file_format=True)
+    # pydicom tells of a failed write by the text of a trace.
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    path.write_bytes(stream.getvalue())

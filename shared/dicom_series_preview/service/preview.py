@@ -6,21 +6,22 @@ import hashlib
 import logging
 import math
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import PIL
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.contrast import Applied, ContrastSpec, needs_statistics
 from dicom_series_preview.decode import is_colour
-from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
     LimitError,
     NoImageError,
     ObjectChangedError,
+    ObjectError,
     RequestError,
     StorageError,
     UndecodableError,
@@ -33,16 +34,18 @@ from dicom_series_preview.index import DamagedIndexError, Index, Skipped, untile
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
-from dicom_series_preview.series import OpenedSeries, SeriesOpener
+from dicom_series_preview.series import OpenedSeries, SeriesOpener, log_damage
 from dicom_series_preview.service.assemble import reason_of
 from dicom_series_preview.service.labels import SMALLEST_SIDE, Label, draw_labels
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
-from dicom_series_preview.service.tiles import paint
+from dicom_series_preview.service.tiles import paint, values
 from dicom_series_preview.settings import picture_bytes
 from dicom_series_preview.storage import Deadline, file_below, path_of_file_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from dicom_series_preview.gate import Passage
     from dicom_series_preview.headers import FrameLocation
@@ -100,6 +103,7 @@ class PreviewService:
         gate: What making an index and a picture passes through, with the bytes that it may take.
         wait: Pauses for some seconds, or until the event is set; True when it was set. Tests pass their own.
         vanished: See `SeriesOpener`.
+        damaged: Called with a series and the reason when its kept index is damaged and another one is built.
     """
 
     storage: Storage
@@ -111,6 +115,7 @@ class PreviewService:
     gate: Passage = open_gate
     wait: Callable[[Event, float], bool] = Event.wait
     vanished: Callable[[str], None] | None = field(default=None, repr=False)
+    damaged: Callable[[str, str], None] = log_damage
 
     def within(self, deadline: Deadline) -> PreviewService:
         """The service for one request, that came when the deadline began; it takes no longer than its limit.
@@ -140,6 +145,21 @@ class PreviewService:
         service = self._begun()
         return service.render(service.plan(request))
 
+    def values(self, request: ImageRequest) -> NDArray[Any]:
+        """One slice before it is windowed: modality values, (rows, columns); of colour RGB of 8 bits.
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        service = self._begun()
+        plan = service.plan(request)
+        with service.gate(plan.bytes):
+            for _ in range(_REFRESHES):
+                with suppress(ObjectChangedError):
+                    return service._values(plan)  # noqa: SLF001 - its own kind
+                plan = service._plan(request, plan.watch, refresh=True)  # noqa: SLF001 - its own kind
+            return service._values(plan)  # noqa: SLF001 - its own kind
+
     def contrast_mosaic(self, request: ContrastRequest) -> Rendered:
         """Images under several contrasts: a row an image, a column a contrast.
 
@@ -163,7 +183,8 @@ class PreviewService:
         request.picture.image_format.check_size(width, height, self.limits.output_pixels)
         if shape.columns * shape.rows > self.limits.tiles:
             tiles = f"{shape.columns} x {shape.rows} tiles, more than {self.limits.tiles} in all"
-            raise LimitError("tile_width", f"the picture would have {tiles}; lower tile-width or tile-height")
+            problem = f"the picture would have {tiles}; lower `tile_width` or `tile_height`"
+            raise LimitError("tile_width", problem)
         return self._plan(request, self.watch(), refresh=False)
 
     def render(self, plan: Plan) -> Rendered:
@@ -194,6 +215,7 @@ class PreviewService:
                 # The index is not of these objects: what was painted is dropped, and the series read anew.
                 plan = self._plan(plan.request, watch, refresh=True)
         opened, shape, picture = plan.opened, plan.shape, plan.picture
+        _LOGGER.info("the frames are fetched and decoded: %s", _requests(watch))
         with watch.phase("render"):
             tiles, reported, warnings = _tell(plan, painted)
         if all(tile.error is not None for tile in reported):
@@ -206,6 +228,7 @@ class PreviewService:
             if plan.is_labelled:
                 image = draw_labels(image, _labels(plan), shape.columns, plan.tile)
             data = encode(image, picture.image_format, picture.quality)
+        _LOGGER.info("the picture is encoded: %s, %d bytes", picture.image_format.pillow_name, len(data))
         provenance = opened.index.provenance
         report = Report(
             series=opened.name,
@@ -250,6 +273,13 @@ class PreviewService:
         url, path = self.cache.storage.url, self.cache.path(opened.name)
         return str(file_below(path_of_file_url(url), path)) if url.startswith("file://") else f"{url}/{path}"
 
+    def _values(self, plan: Plan) -> NDArray[Any]:
+        try:
+            return values(self.storage, plan, Terms(plan.opened.in_hand, limits=self.limits))
+        except ObjectError as error:
+            problem = f"{plan.slices[0].file_name} cannot be decoded: {error.reason}"
+            raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem) from error
+
     def _begun(self) -> PreviewService:
         """The service of a request that comes now, where it is not one's already."""
         return self if self.deadline is not None else self.within(Deadline())
@@ -264,6 +294,7 @@ class PreviewService:
             gate=self.gate,
             pause=self._pause,
             vanished=self.vanished,
+            damaged=self.damaged,
         )
 
     def _pause(self, seconds: float) -> bool:
@@ -288,14 +319,29 @@ class PreviewService:
         except DamagedIndexError as error:
             if refresh:
                 raise
-            _LOGGER.warning("the index of series %s is built anew: %s", digest_of(opened.name), error)
+            self.damaged(opened.name, str(error))
             return self._plan(request, watch, refresh=True)
+        _LOGGER.info(
+            "the index is %s, %d headers were read: %s; %d of its %d slices are shown",
+            {"cache": "kept already", "updated": "brought up to date"}.get(opened.source, opened.source),
+            opened.headers_read,
+            _requests(watch),
+            len(plan.slices),
+            len(plan.stack),
+        )
         plan.check_levels(self.limits.matrix_pixels)
         columns, rows = plan.shape.columns, plan.shape.rows
         request.picture.image_format.check_size(
             columns * plan.tile[0], rows * plan.tile[1], self.limits.output_pixels
         )
         return plan
+
+
+def _requests(watch: Stopwatch) -> str:
+    """What it has taken until now, in words."""
+    cost = watch.cost()
+    until = f"{cost.milliseconds['total'] / 1000:.2f} s"
+    return f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB after {until}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +431,7 @@ class Plan:
         if not index.stacks:
             raise NoImageError(opened.name, opened.storage.url, _no_image(opened))
         if picture.stack == 0 and 0 not in index.stacks:
-            problem = "a slide's label or overview is all it has; --stack chooses it"
+            problem = "a slide's label or overview is all it has; `stack` chooses it"
             raise NoImageError(opened.name, opened.storage.url, problem)
         rows = index.stacks.get(picture.stack)
         if rows is None:
@@ -604,7 +650,7 @@ def _nothing_to_see(painted: Iterable[Painted]) -> list[str]:
     ends = [cell.ends for slice_ in painted for cell in slice_.cells]
     pixels, *counts = map(sum, zip(*ends, strict=True))
     return [
-        f"more than 99 % of the pixels are {end} in the files' own view; --contrast auto shows more"
+        f"more than 99 % of the pixels are {end} in the files' own view; the contrast auto shows more"
         for end, count in zip(("black", "white"), counts, strict=True)
         if count > _NEARLY_ALL * pixels
     ]

@@ -159,10 +159,36 @@ class Report:
         document["duplicates"] = [{"name": one.name, "of": one.of} for one in self.duplicates]
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
+    @property
+    def shown(self) -> int:
+        """How many slices are shown."""
+        return len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
+
+    def in_short(self) -> dict[str, Any]:
+        """What `summary` and `choice` tell, and the warnings, as values."""
+        return {
+            "series": self.series,
+            "root": self.root,
+            "matches": self.matches,
+            "index": self.index_source,
+            "width": self.width,
+            "height": self.height,
+            "stack": self.stack,
+            "stacks": len(self.stacks),
+            "series_instance_uids": self.series_instance_uids,
+            "patient_ids": self.patient_ids,
+            "slices": self.slices,
+            "shown": self.shown,
+            "failed_tiles": sum(tile.error is not None or tile.failed_frames > 0 for tile in self.tiles),
+            "skipped": len(self.skipped),
+            "duplicates": len(self.duplicates),
+            "warnings": list(self.warnings),
+            "cost": asdict(self.cost),
+        }
+
     def summary(self) -> str:
         """The report in one line."""
-        shown = len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
-        cost = self.cost
+        shown, cost = self.shown, self.cost
         skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
         skipped += f", {counted(len(self.duplicates), 'duplicate')}" if self.duplicates else ""
         prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""

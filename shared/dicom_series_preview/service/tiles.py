@@ -14,11 +14,19 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from dicom_series_preview.contrast import COLOUR, Applied, AutoWindow, padding_mask, render, resolve
+from dicom_series_preview.contrast import (
+    COLOUR,
+    Applied,
+    AutoWindow,
+    modality_values,
+    padding_mask,
+    render,
+    resolve,
+)
 from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is_colour, is_parallel, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
 from dicom_series_preview.frames import FrameBytes, fetch_frames
@@ -135,6 +143,21 @@ def paint(
     return dict(_Painter(fetch, plan, terms.limits.frame_bytes, workers).painted(waiting_bytes))
 
 
+def values(storage: Storage, plan: Plan, terms: Terms) -> NDArray[Any]:
+    """Fetch the first slice of a picture, whole: its modality values, (rows, columns); RGB of colour.
+
+    Raises:
+        PreviewError: As `paint`; or it cannot be decoded.
+    """
+    item = plan.slices[0]
+    whole = replace(plan, slices=[item], tile=(item.pixels.columns, item.pixels.rows))
+
+    def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
+        yield from fetch_frames(storage, plan.opened.name, slices, terms)
+
+    return _Painter(fetch, whole, terms.limits.frame_bytes, 1).values()
+
+
 class _Painter:
     """Paints the slices of one picture."""
 
@@ -161,6 +184,14 @@ class _Painter:
         rows -= {frame.slice.row for frame in waiting}
         waiting.clear()
         yield from self._paint(self._frames([item for item in pooled if item.row in rows]))
+
+    def values(self) -> NDArray[Any]:
+        """The modality values of the one slice, or its colours."""
+        (frame,) = self._frames(self._plan.slices)
+        whole = self._decoded(frame)
+        if is_colour(whole.slice.pixels):
+            return to_rgb(whole.decoded, whole.slice.pixels)
+        return modality_values(whole.decoded.samples, whole.slice.contrast)
 
     def _frames(self, slices: Sequence[Slice]) -> Iterator[_Frame]:
         """The frames of slices, and slices that are put together of frames."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage, total
 from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.hand import IN_HAND_BYTES, InHand
-from dicom_series_preview.storage.local import LocalStorage
+from dicom_series_preview.storage.local import LocalStorage, listed_name
 from dicom_series_preview.storage.objectstore import MemoryStorage
+from dicom_series_preview.storage.one_file import OneFile
 from dicom_series_preview.storage.places import HERE, file_below, is_windows, path_of_file_url
 from dicom_series_preview.storage.retry import RetryPolicy
 from dicom_series_preview.storage.room import Room
@@ -34,6 +35,7 @@ __all__ = [
     "LocalStorage",
     "MemoryStorage",
     "ObjectInfo",
+    "OneFile",
     "RetryPolicy",
     "Room",
     "Storage",
@@ -41,6 +43,7 @@ __all__ = [
     "file_below",
     "is_full_name",
     "is_windows",
+    "listed_name",
     "open_storage",
     "parse_root",
     "path_of_file_url",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from dicom_series_preview.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dicom_series_preview.storage.deadline import Deadline
 
@@ -62,6 +62,7 @@ class Fetched:
         version: The version of the object that the bytes are of; comparable with `ObjectInfo.version` of the
             same storage wherever the listing gave one.
         error: Why there are no bytes, or None.
+        attributes: What was kept with an object that was fetched whole.
     """
 
     range: ByteRange
@@ -69,6 +70,7 @@ class Fetched:
     object_size: int
     version: str
     error: StorageError | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -161,13 +163,22 @@ class Storage(Protocol):
         is under way.
         """
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        if_version: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> str:
         """Write one object, whole or not at all, and return its version.
 
         Args:
             path: Where.
             data: What.
             if_version: Write only over this version; empty: only where nothing is; None: in any case.
+            attributes: What `get` gives back with it, where the storage keeps such things: `Content-Type`,
+                which a link's answer has, and others by names of small letters and hyphens.
 
         Raises:
             ObjectChangedError: `if_version` does not hold.

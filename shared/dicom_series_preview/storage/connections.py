@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3.exceptions import HTTPError
+
+from dicom_series_preview.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,19 +26,31 @@ def connection_pool(
         environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
         concurrency: Connections kept open.
         ca_bundle: A file of certificate authorities, or None for the usual ones.
+
+    Raises:
+        RequestError: The proxy's address is none.
     """
     named = {kind: _variable(environment, f"{kind}_proxy") for kind in _PROXIES}
     parts = urlsplit(url)
     proxy = named.get(parts.scheme) or named["all"]
     if proxy and not _goes_direct(parts.hostname or "", named["no"]):
-        address = proxy if "://" in proxy else f"http://{proxy}"
-        user = urlsplit(address)
-        headers = None
-        if user.username is not None:
-            credentials = f"{user.username}:{user.password or ''}"
-            headers = urllib3.make_headers(proxy_basic_auth=credentials)
-        return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=concurrency, ca_certs=ca_bundle)
+        try:
+            return _through(proxy if "://" in proxy else f"http://{proxy}", concurrency, ca_bundle)
+        except (HTTPError, ValueError) as error:
+            variable = f"{parts.scheme if named.get(parts.scheme) else 'all'}_proxy".upper()
+            problem = "holds no proxy's address; give one such as http://proxy.example.org:3128"
+            raise RequestError(variable, problem) from error
     return urllib3.PoolManager(maxsize=concurrency, ca_certs=ca_bundle)
+
+
+def _through(address: str, concurrency: int, ca_bundle: str | None) -> urllib3.ProxyManager:
+    """Connections through a proxy."""
+    user = urlsplit(address)
+    headers = None
+    if user.username is not None:
+        credentials = f"{user.username}:{user.password or ''}"
+        headers = urllib3.make_headers(proxy_basic_auth=credentials)
+    return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=concurrency, ca_certs=ca_bundle)
 
 
 def _goes_direct(host: str, no_proxy: str) -> bool:

@@ -164,7 +164,14 @@ class HttpStorage:
         """`Storage.fetch`."""
         return self._pool.fetch(ranges, self._read, self._deadline)
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:  # noqa: ARG002
+    def put(
+        self,
+        path: str,
+        data: bytes,  # noqa: ARG002
+        *,
+        if_version: str | None = None,  # noqa: ARG002
+        attributes: Mapping[str, str] | None = None,  # noqa: ARG002
+    ) -> str:
         """Refused.
 
         Raises:

@@ -32,7 +32,7 @@ from dicom_series_preview.storage.pool import FetchPool
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Self
 
 _TEMPORARY_NAME = re.compile(r"\.dicom-series-preview-[0-9a-f]{32}\.part")
@@ -132,7 +132,7 @@ class LocalStorage:
         self._check_inside(path)
         try:
             with os.scandir(path) as entries:
-                names = [below + _shown(entry.name) for entry in entries if _is_folder(entry)]
+                names = [below + listed_name(entry.name) for entry in entries if _is_folder(entry)]
         except OSError as error:
             if _cannot_be_there(error):
                 return []
@@ -147,8 +147,15 @@ class LocalStorage:
         """`Storage.fetch`."""
         return self._pool.fetch(ranges, self._read, self._deadline)
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
-        """`Storage.put`, by way of a temporary file beside the target.
+    def put(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        if_version: str | None = None,
+        attributes: Mapping[str, str] | None = None,  # noqa: ARG002
+    ) -> str:
+        """`Storage.put`, by way of a temporary file beside the target. Attributes are not kept.
 
         That nothing is there yet (an empty `if_version`) is checked by the file system, safely between
         processes, where it has hard links. Otherwise, and for another `if_version`, that is checked just
@@ -218,14 +225,14 @@ class LocalStorage:
             for entry in entries:
                 deadline.check()
                 deadline.heard()
-                name = f"{folder}/{_shown(entry.name)}" if folder else _shown(entry.name)
+                name = f"{folder}/{listed_name(entry.name)}" if folder else listed_name(entry.name)
                 try:
                     status = entry.stat()
                 except OSError as error:
-                    if not isinstance(error, _NOT_THERE) and error.errno != errno.ELOOP:
-                        raise
                     if entry.is_symlink():
-                        yield ObjectInfo(name, None, "")
+                        yield ObjectInfo(name, None, "")  # reading it reports it
+                    elif not isinstance(error, _NOT_THERE):
+                        raise
                     continue  # a file that went away while it was listed is not there
                 if entry.is_symlink() and self._leads_out(entry.path):
                     yield ObjectInfo(name, None, "")  # reading it reports it
@@ -234,7 +241,7 @@ class LocalStorage:
                     if real not in above:
                         yield from self._walk(Path(entry.path), name, above | {real}, deadline)
                 elif stat.S_ISREG(status.st_mode) and not _TEMPORARY_NAME.fullmatch(entry.name):
-                    yield ObjectInfo(name, status.st_size, _version(status))
+                    yield ObjectInfo(name, status.st_size, file_version(status))
 
     def _read(self, wanted: ByteRange, _deadline: Deadline) -> Fetched:
         path = self._path(wanted.path)
@@ -246,7 +253,7 @@ class LocalStorage:
                 raise ObjectNotFoundError(str(path), "not a file")
             with path.open("rb", buffering=0) as file:
                 before = os.fstat(file.fileno())
-                if wanted.version not in {"", _version(before)}:
+                if wanted.version not in {"", file_version(before)}:
                     raise ObjectChangedError(str(path))
                 end = before.st_size if wanted.end is None else min(wanted.end, before.st_size)
                 data = _read_exactly(file.fileno(), wanted.start, end)
@@ -256,22 +263,27 @@ class LocalStorage:
                 raise
             raise _storage_error(path, error) from error
         self._meter.count(received=len(data))
-        if len(data) != max(end - wanted.start, 0) or _version(after) != _version(before):
+        if len(data) != max(end - wanted.start, 0) or file_version(after) != file_version(before):
             raise ObjectChangedError(str(path), "changed while it was read")
-        return Fetched(wanted, data, before.st_size, _version(before))
+        return Fetched(wanted, data, before.st_size, file_version(before))
 
 
-def _version(status: os.stat_result) -> str:
+def file_version(status: os.stat_result) -> str:
+    """What tells a file from itself at other times."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, or a link to one; a link that leads round in a circle is none."""
+    """Whether an entry is a folder, or a link to one.
+
+    One link must not hide all others: one that leads round in a circle, or nowhere, is none; one of which
+    that may not be known is taken for one, and using it says so.
+    """
     try:
         return entry.is_dir()
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
+    except PermissionError:
+        return True
+    except OSError:
         return False
 
 
@@ -280,7 +292,8 @@ def _cannot_be_there(error: OSError) -> bool:
     return isinstance(error, _NOT_THERE) or error.errno == errno.ENAMETOOLONG
 
 
-def _shown(name: str) -> str:
+def listed_name(name: str) -> str:
+    r"""A name as listings have it: bytes that are no UTF-8 as `\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -319,7 +332,7 @@ def _write(target: Path, data: bytes, if_version: str | None) -> str:
             file.flush()
             os.fsync(file.fileno())
         _make_version_new(temporary, target)
-        version = _version(temporary.stat())
+        version = file_version(temporary.stat())
         _install(temporary, target, if_version)
     finally:
         temporary.unlink(missing_ok=True)
@@ -333,7 +346,7 @@ def _make_version_new(temporary: Path, target: Path) -> None:
     except FileNotFoundError:
         return
     new = temporary.stat()
-    if _version(old) == _version(new):
+    if file_version(old) == file_version(new):
         os.utime(temporary, ns=(new.st_atime_ns, new.st_mtime_ns + 1_000_000))
 
 
@@ -350,14 +363,14 @@ def _install(temporary: Path, target: Path, if_version: str | None) -> None:
                 raise ObjectChangedError(str(target), "exists already") from error
             temporary.replace(target)
         return
-    if if_version is not None and (not target.exists() or _version(target.stat()) != if_version):
+    if if_version is not None and (not target.exists() or file_version(target.stat()) != if_version):
         raise ObjectChangedError(str(target), "changed since it was read")
     temporary.replace(target)
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:
     place = str(error.filename) if isinstance(error.filename, str) else str(path)
-    place = _shown(place)
+    place = listed_name(place)
     if _TEMPORARY_NAME.fullmatch(Path(place).name):
         place = str(path)
     problem = error.strerror or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import copy
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
@@ -92,13 +93,21 @@ class ObjectStoreStorage:
         """`Storage.fetch`."""
         return self._pool.fetch(ranges, self._read, self._deadline)
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        if_version: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> str:
         """`Storage.put`; conditions are checked by the store itself."""
         key, url = self._key(path), self._object_url(path)
         tries = count(1)
         try:
             return self._retried(
-                url, lambda: self._put_once(key, data, if_version, is_first=next(tries) == 1)
+                url,
+                lambda: self._put_once(key, data, if_version, attributes or {}, is_first=next(tries) == 1),
             )
         except FileNotFoundError as error:
             if if_version:
@@ -165,21 +174,32 @@ class ObjectStoreStorage:
             raise TransientError(f"{len(data)} of {end - wanted.start} bytes came")
         if wanted.end is not None:
             data = data[: max(wanted.end - wanted.start, 0)]
-        return Fetched(wanted, data, meta["size"], meta["e_tag"] or "")
+        # Only what is kept by us has any, and that is read whole.
+        attributes = dict(result.attributes) if _is_whole(wanted) else {}
+        return Fetched(wanted, data, meta["size"], meta["e_tag"] or "", attributes=attributes)
 
-    def _put_once(self, key: str, data: bytes, if_version: str | None, *, is_first: bool) -> str:
+    def _put_once(
+        self,
+        key: str,
+        data: bytes,
+        if_version: str | None,
+        attributes: Mapping[str, str],
+        *,
+        is_first: bool,
+    ) -> str:
         """Write, and return the version.
 
         Where an earlier try's answer was lost, what is in the way may be what it has written.
         """
         self._meter.count(puts=1)
         try:
+            put = partial(obstore.put, self._store, key, data, attributes=dict(attributes) or None)
             if if_version is None:
-                result = obstore.put(self._store, key, data)
+                result = put()
             elif if_version == "":
-                result = obstore.put(self._store, key, data, mode="create", use_multipart=False)
+                result = put(mode="create", use_multipart=False)
             else:
-                result = obstore.put(self._store, key, data, mode={"e_tag": if_version}, use_multipart=False)
+                result = put(mode={"e_tag": if_version}, use_multipart=False)
         except GenericError as error:
             raise Failure.of(error).passing() or error from error
         except (AlreadyExistsError, PreconditionError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from dicom_series_preview.errors import RequestError, SeriesNameError
-from dicom_series_preview.settings import HTTP_TOKENS_VARIABLE
+from dicom_series_preview.settings import HTTP_TOKENS_VARIABLE, absolute
 from dicom_series_preview.storage.places import HERE, is_windows, path_of_file_url
 
 if TYPE_CHECKING:
@@ -200,6 +199,5 @@ def _local_path(root: str, environment: Mapping[str, str]) -> Path:
 
 
 def _local(path: Path) -> Root:
-    # abspath, not resolve: a root that is a symbolic link keeps the name it was given.
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100
-    return Root("local", absolute.as_uri(), str(absolute))
+    place = absolute(path)
+    return Root("local", place.as_uri(), str(place))

@@ -10,13 +10,13 @@ from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from dicom_series_preview.errors import CredentialsError, StorageError
+from dicom_series_preview.errors import CredentialsError, RequestError, StorageError
 from dicom_series_preview.storage.base import Meter, ObjectInfo, check_path
 from dicom_series_preview.storage.objectstore import (
     ObjectStoreStorage,
@@ -28,7 +28,7 @@ from dicom_series_preview.storage.objectstore import (
 from dicom_series_preview.storage.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
     from boto3 import Session
@@ -51,6 +51,8 @@ CONCURRENCY = 256
 REGION_ADDRESS = "https://s3.amazonaws.com"
 DMI_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 _DEFAULT_REGION = "us-east-1"
+_REGION = re.compile("[A-Za-z0-9-]+")
+_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 _ROLE_VARIABLES = {
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "container_credentials_relative_uri",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI": "container_credentials_full_uri",
@@ -108,6 +110,7 @@ def resolve_access(
             those of a role that may not read it, and reads without.
 
     Raises:
+        RequestError: A variable holds what it cannot.
         StorageError: Credentials are named that are not there, or by halves.
     """
     credentials: S3Config | None = None
@@ -115,11 +118,13 @@ def resolve_access(
     if signed and bucket not in PUBLIC_BUCKETS:
         credentials = _environment_credentials(bucket, environment)
         session = None if credentials else _boto3_session(bucket, environment, dmi_vendor)
-    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or None
+    endpoint = _endpoint(environment)
     configured = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     configured = configured or (session.region_name if session else None) or _DEFAULT_REGION
     known = configured if endpoint else PUBLIC_BUCKETS.get(bucket)
     region = known or find_region(bucket) or configured
+    if not _REGION.fullmatch(region):
+        raise RequestError("AWS_REGION", f"{region!r} is no region; give one such as {_DEFAULT_REGION}")
     return S3Access(
         bucket=bucket,
         region=region,
@@ -130,6 +135,46 @@ def resolve_access(
         session=session,
         environment=environment,
     )
+
+
+def _endpoint(environment: Mapping[str, str]) -> str | None:
+    """The address of an S3-compatible server, or None for AWS. obstore panics at one that is no URL.
+
+    Raises:
+        RequestError: A variable holds none.
+    """
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        endpoint = environment.get(variable)
+        if endpoint:
+            _check_url(variable, endpoint, ("http", "https"))
+            return endpoint
+    return None
+
+
+def _check_url(variable: str, url: str, schemes: Sequence[str]) -> None:
+    """Refuse what is no URL of a host.
+
+    Raises:
+        RequestError: It is none.
+    """
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one or _NOT_IN_URLS.search(url):
+        shown = re.sub("//[^/@]*@", "//", url)
+        raise RequestError(variable, f"{shown!r} is no URL; give one such as {schemes[0]}://localhost:9000")
+
+
+def _check_header(variable: str, value: str) -> None:
+    """Refuse what cannot stand in a request's header; obstore panics at it.
+
+    Raises:
+        RequestError: It cannot. The value, a secret, is not told.
+    """
+    if not (value.isascii() and value.isprintable()):
+        raise RequestError(variable, "has a line break or another character that no key has")
 
 
 def bucket_region(
@@ -260,6 +305,8 @@ def _environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3C
     """Obstore's credential options; empty where the environment holds none that it can use."""
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
+        for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            _check_header(variable, environment.get(variable, ""))
         keys: S3Config = {"access_key_id": key, "secret_access_key": secret}
         if token := environment.get("AWS_SESSION_TOKEN"):
             keys["session_token"] = token
@@ -407,7 +454,10 @@ def _store(url: str, access: S3Access, settings: Settings) -> S3Store:
             retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
             credential_provider=access.session,
         )
-    except (BaseError, OSError) as error:
+    except (BaseError, OSError, ValueError) as error:
+        if isinstance(error, ValueError) and access.ca_bundle:
+            problem = f"{access.ca_bundle} holds no certificate in PEM form"
+            raise RequestError("AWS_CA_BUNDLE", problem) from error
         raise StorageError(url, f"cannot be opened: {_sentence(error)}") from error
 
 

@@ -343,10 +343,10 @@ class Failing(doubles.Wrapper):
         self._fail()
         return super().fetch(ranges)
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(self, path: str, data: bytes, **options: Any) -> str:
         """`Storage.put`."""
         self._fail()
-        return super().put(path, data, if_version=if_version)
+        return super().put(path, data, **options)
 
 
 def test_a_manifest_that_may_not_be_read_says_what_may() -> None:
@@ -559,10 +559,10 @@ def test_a_data_bucket_that_is_closed_is_no_fault_of_the_series() -> None:
     setting = Setting()
 
     class Closed(doubles.Wrapper):
-        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        def put(self, path: str, data: bytes, **options: Any) -> str:
             if path.startswith("indices/"):
                 raise AccessDeniedError(f"s3://data/{path}")
-            return super().put(path, data, if_version=if_version)
+            return super().put(path, data, **options)
 
     setting.deployment._opened["s3://data"] = Closed(setting.data)
     with pytest.raises(AccessDeniedError):

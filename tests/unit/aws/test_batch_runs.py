@@ -186,11 +186,11 @@ class Raced(doubles.Wrapper):
         super().__init__(inner)
         self.path, self.happens = path, [happens]
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(self, path: str, data: bytes, **options: Any) -> str:
         """`Storage.put`."""
         if path.endswith(self.path) and self.happens:
             self.happens.pop()()
-        return super().put(path, data, if_version=if_version)
+        return super().put(path, data, **options)
 
 
 @pytest.mark.parametrize(("other", "code"), [(SERIES, 202), ({"series": ["c"]}, 422)])

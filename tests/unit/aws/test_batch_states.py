@@ -236,11 +236,11 @@ def test_a_rerun_finishes(setting: Setting) -> None:
 class Unwritable(doubles.Wrapper):
     """A data bucket that refuses outcomes."""
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(self, path: str, data: bytes, **options: Any) -> str:
         """`Storage.put`."""
         if "/outcomes/" in path:
             raise AccessDeniedError(f"s3://data/{path}")
-        return super().put(path, data, if_version=if_version)
+        return super().put(path, data, **options)
 
 
 def test_where_no_outcome_can_be_written_the_map_stops(setting: Setting) -> None:
@@ -260,10 +260,10 @@ def test_children_that_fail_within_the_tolerance_are_missing(setting: Setting) -
     class OnceUnwritable(Unwritable):
         """A bucket that refuses the outcome of one series."""
 
-        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        def put(self, path: str, data: bytes, **options: Any) -> str:
             if "/outcomes/" in path and b'"late"' not in data:
-                return self.inner.put(path, data, if_version=if_version)
-            return super().put(path, data, if_version=if_version)
+                return self.inner.put(path, data, **options)
+            return super().put(path, data, **options)
 
     setting.deployment._opened["s3://data"] = OnceUnwritable(setting.data)
     ended = setting.run({"series": [*GOOD, "notes", "late"]})

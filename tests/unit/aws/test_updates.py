@@ -547,13 +547,13 @@ def test_an_update_that_is_raced_survives() -> None:
     raced: list[str] = []
 
     class Raced(doubles.Wrapper):
-        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        def put(self, path: str, data: bytes, **options: Any) -> str:
             if path.endswith(".parquet") and not raced:
                 raced.append(path)
                 setting.put("s/3.dcm")
                 service = setting.deployment.service("default")
                 SeriesOpener(service.storage, service.cache, Limits()).open(SeriesName("s"))
-            return super().put(path, data, if_version=if_version)
+            return super().put(path, data, **options)
 
     setting.deployment._opened["s3://data"] = Raced(setting.data)
     assert setting.update(notification("s/2.dcm")).busy == 1
@@ -1353,10 +1353,10 @@ class Dying(doubles.Wrapper):
         self._live()
         return super().get(path)
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(self, path: str, data: bytes, **options: Any) -> str:
         """While it lives."""
         self._live()
-        return super().put(path, data, if_version=if_version)
+        return super().put(path, data, **options)
 
     def delete(self, path: str) -> None:
         """While it lives."""

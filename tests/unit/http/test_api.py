@@ -131,17 +131,23 @@ def test_accept_decides_by_preference(accept: str, media_type: str) -> None:
 
 @pytest.mark.parametrize(
     ("named", "media_type"),
-    [("webp", "image/webp"), ("jpeg", "image/jpeg"), ("jpg", "image/jpeg"), ("JPEG", "image/jpeg")],
+    [
+        ("webp", "image/webp"),
+        ("jpeg", "image/jpeg"),
+        ("jpg", "image/jpeg"),
+        ("JPEG", "image/jpeg"),
+        ("png", "image/png"),
+    ],
 )
 def test_a_named_format_wins_over_accept(named: str, media_type: str) -> None:
     """`format=` is obeyed, whatever Accept says."""
-    response = Bench().ok("image", f"position=0&format={named}", accept="image/png")
+    response = Bench().ok("image", f"position=0&format={named}", accept="image/gif")
     assert response.headers["Content-Type"] == media_type
 
 
-@pytest.mark.parametrize("named", ["png", "", "webp&format=webp", ".webp"])
+@pytest.mark.parametrize("named", ["gif", "", "webp&format=webp", ".webp"])
 def test_another_format_is_a_wrong_parameter(named: str) -> None:
-    """There are two formats, and one of them is named once."""
+    """There are three formats, and one of them is named once."""
     document = problem(Bench().get("image", f"position=0&format={named}"), 400, "bad-parameter")
     assert [wrong["parameter"] for wrong in document["errors"]] == ["format"]
 
@@ -289,6 +295,21 @@ def test_a_picture_is_kept(resource: str) -> None:
     assert bench.renders.puts == []
 
 
+@pytest.mark.parametrize("image_format", ["webp", "jpeg", "png"])
+def test_a_kept_picture_keeps_its_warnings(image_format: str) -> None:
+    """How many warnings there are of a picture is told however often it is served, for no request more."""
+    bench = Bench({**slices(count=2), "S/9.dcm": make_dicom.encode(with_patient(9, PatientID="PID-2"))})
+    query = f"format={image_format}"
+    made = bench.ok("mosaic", query)
+    bench.reset()
+    kept = bench.ok("mosaic", query)
+    assert (made.headers["Preview-Render"], kept.headers["Preview-Render"]) == ("made", "kept")
+    assert made.headers["Preview-Warnings"] == kept.headers["Preview-Warnings"] == "1"
+    assert (kept.body, kept.headers["Content-Type"]) == (made.body, f"image/{image_format}")
+    assert len(bench.renders.gets) == 1
+    assert "Preview-Warnings" not in Bench().ok("mosaic", query).headers
+
+
 def test_a_kept_picture_of_an_immutable_root_costs_the_root_nothing() -> None:
     """Neither listing nor pixels are asked of a root that never changes."""
     bench = Bench(immutable=True)
@@ -412,6 +433,7 @@ def test_a_large_picture_is_a_link(s3_root: Storage) -> None:
         assert "X-Amz-Expires=900" in response.headers["Location"]
         got = urllib3.request("GET", response.headers["Location"])
         assert (got.status, got.data) == (200, small.body)
+        assert got.headers["Content-Type"] == "image/webp"
     assert (made.headers["Preview-Render"], kept.headers["Preview-Render"]) == ("made", "kept")
     assert "of-patients" not in made.headers["Location"]
 
@@ -429,6 +451,7 @@ def test_a_large_index_is_a_link(s3_root: Storage) -> None:
     response = bench.get("index", "format=parquet")
     assert (response.status, response.headers["Cache-Control"]) == (303, "no-store")
     got = urllib3.request("GET", response.headers["Location"])
+    assert got.headers["Content-Type"] == "application/vnd.apache.parquet"
     assert pq.read_table(io.BytesIO(got.data)).num_rows == 4
     for query in ("", "format=json", "format=jsonl"):
         assert "use parquet" in problem(bench.get("index", query), 413, "limit")["detail"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bench import slices
 
+import make_dicom
 from dicom_series_preview.api import open_api
 from dicom_series_preview.http import HttpRequest, HttpResponse
 from dicom_series_preview.settings import Settings
@@ -51,7 +52,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("image_format", ["webp", "jpeg"])
+@pytest.mark.parametrize("image_format", ["webp", "jpeg", "png"])
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 def test_a_damaged_picture_is_made_anew(damage: str, image_format: str, tmp_path: Path) -> None:
@@ -64,6 +65,15 @@ def test_a_damaged_picture_is_made_anew(damage: str, image_format: str, tmp_path
     assert [(one.status, one.headers["Preview-Render"]) for one in again] == [(200, "made"), (200, "kept")]
     assert {one.body for one in again} == {made.body}
     assert not path.is_symlink()
+
+
+def test_warnings_are_kept_on_a_disk(tmp_path: Path) -> None:
+    """What is kept in a folder tells its warnings too, and its picture is the one that was made."""
+    upside_down = make_dicom.image(9, PatientID="PID-2", SOPInstanceUID=f"{make_dicom.SERIES_UID}.99")
+    (tmp_path / "data" / "S" / "9.dcm").write_bytes(make_dicom.encode(upside_down))
+    answers = [asked(tmp_path, "png") for _ in range(2)]
+    assert [one.headers["Preview-Render"] for one in answers] == ["made", "kept"]
+    assert len({(one.headers["Preview-Warnings"], one.body) for one in answers}) == 1
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EACCES])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ WRONG: dict[str, tuple[str, set[str]]] = {
     "mosaic": (
         (
             "tile_width=0&tile_height=x&start=1&end=0&image_width=0&quality=101&stack=-1&contrast=beer"
-            "&format=png&root=s3://x&position=1"
+            "&format=gif&root=s3://x&position=1"
         ),
         {
             *("tile_width", "tile_height", "start", "image_width", "quality", "stack", "contrast"),
@@ -190,17 +191,48 @@ def test_503_while_the_index_is_built() -> None:
     assert not bench.pixel_requests()
 
 
+@pytest.mark.parametrize(
+    ("resource", "query"),
+    [
+        ("mosaic", "image_width=20000"),
+        ("mosaic", "tile_width=200&tile_height=200&image_width=1"),
+        ("contrast-mosaic", "position=0&start=0&contrast=lung"),
+        ("contrast-mosaic", "slice_offset=1&contrast=lung"),
+        ("contrast-mosaic", "position=0"),
+        ("image", "position=0&contrast=lung&window_width=3&window_center=4"),
+        ("mosaic", "start=0.8&end=0.2"),
+    ],
+)
+def test_parameters_have_the_query_s_names(resource: str, query: str) -> None:
+    """A problem calls every parameter as the query does, never as the command line does."""
+    response = Bench().get(resource, query)
+    document = json.loads(response.body)
+    text = json.dumps(document)
+    assert response.status in (400, 413)
+    assert not re.search(
+        r"--|`|(?:image|tile)-(?:width|height)|slice-offset|window-(?:width|center)", text
+    ), text
+
+
 # --- 406, 413, 415, 422, 500
 
 
 @pytest.mark.parametrize("resource", PICTURES)
 @pytest.mark.parametrize(
-    "accept", ["text/html", "image/png", "image/*;q=0", "*/*;q=0.0", "image/webp;q=0,image/jpeg;q=0,*/*", ";"]
+    "accept",
+    [
+        "text/html",
+        "image/gif",
+        "image/*;q=0",
+        "*/*;q=0.0",
+        "image/webp;q=0,image/jpeg;q=0,image/png;q=0,*/*",
+        ";",
+    ],
 )
 def test_406_where_no_format_is_acceptable(resource: str, accept: str) -> None:
     """An Accept that allows neither WebP nor JPEG is refused before any storage is touched."""
     response = Bench(storage=doubles.UntouchableStorage()).get(resource, accept=accept)
-    assert "image/webp, image/jpeg" in problem(response, 406, "not-acceptable")["detail"]
+    assert "image/webp, image/jpeg, image/png" in problem(response, 406, "not-acceptable")["detail"]
 
 
 @pytest.mark.parametrize(

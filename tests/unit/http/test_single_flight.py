@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from bench import RESOURCES, ROOT, Bench, one, problem, slices
@@ -65,13 +65,13 @@ class Raced(doubles.Wrapper):
         self.meanwhile = list(meanwhile)
         self.attempts = 0
 
-    def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+    def put(self, path: str, data: bytes, **options: Any) -> str:
         """Write after the other."""
         if path == PATH:
             self.attempts += 1
             if self.meanwhile:
                 self.meanwhile.pop(0)()
-        return super().put(path, data, if_version=if_version)
+        return super().put(path, data, **options)
 
 
 def opener(storage: object, cache: object, *, single_flight: bool = False, now: float = 1000) -> SeriesOpener:
@@ -226,10 +226,10 @@ def test_who_waited_for_the_claim_uses_what_was_built() -> None:
     memory, cache = MemoryStorage(slices()), MemoryStorage()
 
     class BuiltMeanwhile(doubles.Wrapper):
-        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        def put(self, path: str, data: bytes, **options: Any) -> str:
             if path == LOCK:
                 opener(memory, cache).open(SeriesName("S"))
-            return super().put(path, data, if_version=if_version)
+            return super().put(path, data, **options)
 
     opened = opener(memory, BuiltMeanwhile(cache), single_flight=True).open(SeriesName("S"))
     assert (opened.source, opened.headers_read) == ("cache", 0)
@@ -300,10 +300,10 @@ def test_of_two_that_take_over_one_builds() -> None:
     memory, cache = MemoryStorage(slices()), MemoryStorage({LOCK: json.dumps({"until": 0}).encode()})
 
     class Faster(doubles.Wrapper):
-        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
-            if if_version:
+        def put(self, path: str, data: bytes, **options: Any) -> str:
+            if options.get("if_version"):
                 self.inner.put(path, json.dumps({"until": 1050}).encode())
-            return super().put(path, data, if_version=if_version)
+            return super().put(path, data, **options)
 
     with pytest.raises(IndexBusyError):
         opener(memory, Faster(cache), single_flight=True).open(SeriesName("S"))
@@ -315,10 +315,10 @@ def test_a_claim_that_was_given_back_this_moment() -> None:
     """A claim that is gone when it is looked at is worth another try in a second."""
 
     class GivenBack(doubles.Wrapper):
-        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
+        def put(self, path: str, data: bytes, **options: Any) -> str:
             if path == LOCK:
                 raise ObjectChangedError(path)
-            return super().put(path, data, if_version=if_version)
+            return super().put(path, data, **options)
 
     with pytest.raises(IndexBusyError) as caught:
         opener(MemoryStorage(slices()), GivenBack(MemoryStorage()), single_flight=True).open(SeriesName("S"))

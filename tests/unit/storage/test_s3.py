@@ -30,7 +30,7 @@ from dicom_series_preview.settings import DEFAULT_ROOT, Settings
 from dicom_series_preview.storage import ByteRange, Deadline, RetryPolicy, Storage, open_storage
 from dicom_series_preview.storage.base import Meter
 from dicom_series_preview.storage.connections import connection_pool
-from dicom_series_preview.storage.http_client import HttpClient
+from dicom_series_preview.storage.http_client import HttpClient, Trust
 from dicom_series_preview.storage.s3 import S3Access, bucket_region, resolve_access
 from dicom_series_preview.storage.s3_pages import (
     EMPTY_PAGES,
@@ -497,7 +497,8 @@ def test_full_pages_without_end() -> None:
         return Answer(200, {}, listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
 
     with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
-        client = HttpClient(pool, QUICK, Throttle(1), 5.0, allow_cross_host_redirects=False)
+        trust = Trust(server.url, None, allow_cross_host_redirects=False)
+        client = HttpClient(pool, QUICK, Throttle(1), 5.0, trust)
         lister = Lister(client, f"{server.url}/bucket", "us-east-1", lambda: None, most_pages=7)
         with pytest.raises(LimitError, match="more than 7 pages"):
             list(lister.pages("s3://bucket", Meter(), {"prefix": ""}, Deadline()))

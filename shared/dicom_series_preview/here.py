@@ -1,0 +1,130 @@
+"""What a user of this machine calls a series: also a relative path, or one DICOM file.
+
+Callers of the HTTP API cannot: their series lie below the deployment's roots.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.errors import PreviewError
+from dicom_series_preview.names import SeriesName
+from dicom_series_preview.settings import DEFAULT_ROOT, absolute
+from dicom_series_preview.storage import (
+    CONCURRENCY,
+    OneFile,
+    is_full_name,
+    listed_name,
+    open_storage,
+    parse_root,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dicom_series_preview.settings import Settings
+    from dicom_series_preview.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A series as it was typed, looked up among the files of this machine.
+
+    Attributes:
+        text: The name, as `SeriesName.parse` takes it: of a path the absolute one.
+        root: The root that it lies below.
+        file: The one file that it is, or None.
+        hint: What may have been meant instead, or empty.
+    """
+
+    text: str
+    root: str
+    file: Path | None = None
+    hint: str = ""
+
+    @property
+    def name(self) -> SeriesName:
+        """The name, taken apart."""
+        return SeriesName.parse(self.text)
+
+    def open(self, settings: Settings, environment: Mapping[str, str]) -> Storage:
+        """Open its root.
+
+        Raises:
+            PreviewError: The root cannot be one.
+        """
+        if self.file is not None:
+            return OneFile(self.file, settings.concurrency or CONCURRENCY)
+        return open_storage(self.root, settings, environment)
+
+    @contextmanager
+    def hinting(self) -> Iterator[None]:
+        """Have an error that is raised inside tell what may have been meant instead."""
+        try:
+            yield
+        except PreviewError as error:
+            if self.hint:
+                error.add_note(self.hint)
+            raise
+
+
+def find(text: str, root: str | None, environment: Mapping[str, str]) -> Named:
+    """What a series' name means here.
+
+    `./x`, `x/`, `.` and absolute paths are paths. Without a root so are a name with a `/` in it and that of a
+    file, where they are there. Every other name is one below the root, and `..` is a part of none.
+
+    Args:
+        text: As it was typed.
+        root: The root that was named, or None.
+        environment: Tells the home folder.
+
+    Raises:
+        SeriesNameError: It cannot name a series.
+        OutputError: The working folder is gone.
+    """
+    text = _as_path(text, root) or text
+    if text.startswith(("/", "~/")):
+        text = text.rstrip("/") or "/"
+    head, slash, tail = text.rpartition("/") if is_full_name(text) else ("", "", text)
+    # Storages list what is no UTF-8 so, and read it by that.
+    text = f"{head}{slash}{listed_name(tail)}"
+    name = SeriesName.parse(text)
+    below = name.root or (DEFAULT_ROOT if root is None else root)
+    hint = ""
+    if root is None and name.root is None and _is_there(text):
+        hint = f"a folder {text} lies here: ./{text} names it"
+    return Named(text, below, _file(name, tail, environment), hint)
+
+
+def _as_path(text: str, root: str | None) -> str | None:
+    """The absolute path that a name is; None where it is none."""
+    parts = text.replace("\\", "/").split("/") if os.name == "nt" else text.split("/")
+    if is_full_name(text) or not text or ".." in parts:
+        return None
+    marked = parts[0] == "." or parts[-1] == ""
+    if not marked and root is None:
+        # The functions of os.path do not raise where the name is too long.
+        marked = os.path.isfile(text) or (len(parts) > 1 and os.path.isdir(text))  # noqa: PTH112, PTH113
+    return str(absolute(text)) if marked else None
+
+
+def _file(name: SeriesName, tail: str, environment: Mapping[str, str]) -> Path | None:
+    """The file that a path or file:// URL names, or None."""
+    if name.root is None or name.is_prefix:
+        return None
+    root = parse_root(name.root, environment)
+    if root.kind != "local":
+        return None
+    # Of a URL the name has been unescaped; of a path it is as the file system has it.
+    file = Path(root.place) / (name.text if "://" in name.root else tail)
+    return file if os.path.isfile(file) else None  # noqa: PTH113 - raises where the name is too long
+
+
+def _is_there(name: str) -> bool:
+    # Path.is_dir raises where the name is too long.
+    return os.path.isdir(name)  # noqa: PTH112

@@ -1,0 +1,40 @@
+"""What the command line's page says is what it takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from dicom_series_preview import cli
+
+PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[click.Command]:
+    return [*cli.cli.commands.values(), *cli.cache_group.commands.values()]
+
+
+def options() -> set[str]:
+    """Every option that is not hidden, in all its spellings."""
+    return {
+        spelling
+        for command in commands()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for spelling in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+def test_every_option_is_on_the_page_and_no_other() -> None:
+    """The page names each option of each command, and none that there is not."""
+    named = set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", PAGE)) - {"--help"}
+    assert options() - named == set()
+    assert named - options() == set()
+
+
+def test_every_command_is_on_the_page() -> None:
+    """The page names each command, save the sample's and the codecs' list, which take nothing."""
+    names = {command.name for command in commands()} - {"sample", "codecs"}
+    assert not [name for name in names if name not in PAGE]
