@@ -1010,7 +1010,7 @@ class TestRights:
     def test_the_manifest_of_the_readme_may_be_read(self, stack: Stack, name: str) -> None:
         """What the README shows works: its manifest lies where the functions that read manifests may read."""
         text = (PROJECT / "README.md").read_text(encoding="utf-8")
-        (place,) = re.findall(r'"manifest": "s3://DATA_BUCKET/([^"]+)"', text)
+        (place,) = re.findall(r'"manifest\\": \\"s3://\$DATA_BUCKET/([^"\\]+)\\"', text)
         may = rights(stack, functions(stack)[by_folder(stack, name)]["Role"].removesuffix(".Arn"))
         readable = [where for action, where, _ in may if action == "s3:GetObject"]
         assert [where for where in readable if fnmatch.fnmatchcase(f"DataBucket.Arn/{place}", where)]

@@ -26,13 +26,18 @@ def where(*names: str) -> set[str]:
 
 def test_the_environment_is_read_at_the_doors() -> None:
     """`os.environ` is looked at where somebody comes in, and nowhere else; functions do so in one place."""
-    assert where("environ", "getenv") == {"api.py", "aws/environment.py", "cli.py"}
+    assert where("environ", "getenv") == {
+        *("api.py", "aws/environment.py"),
+        *(f"{name}.py" for name in ("building", "cli", "console", "opening")),
+    }
 
 
 def test_threads_are_started_in_few_places() -> None:
     """Threads are started where CONTRIBUTING says, besides the one that ends the program."""
     starts = where("ThreadPoolExecutor", "Thread") - {"stopping.py"}
-    assert starts == {"storage/pool.py", "service/tiles.py", "aws/updates.py", "serving/lanes.py"}
+    assert starts == {
+        *("storage/pool.py", "service/tiles.py", "aws/updates.py", "serving/lanes.py", "building.py"),
+    }
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = text.partition("Threads are started")[2].partition("`Storage.fetch`")[0]
     assert {f"{name.replace('.', '/')}.py" for name in re.findall(r"`([a-z.]+)`", named)} == starts
