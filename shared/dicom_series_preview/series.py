@@ -72,11 +72,24 @@ _GIVE_BACK_S = 1.0
 _WARNED: set[str] = set()
 
 
-def warn_of_cache(storage: Storage, error: StorageError) -> None:
-    """Say once of a cache that things are made without it."""
-    level = logging.DEBUG if storage.url in _WARNED else logging.WARNING
-    _WARNED.add(storage.url)
-    _LOGGER.log(level, "the cache cannot be used, and nothing is kept: %s", error.problem)
+@contextmanager
+def excused(cache: Storage, *, optional: bool) -> Iterator[None]:
+    """Where a cache is optional and cannot be read or written, warn of it once, and go on behind the block.
+
+    Raises:
+        ObjectChangedError: Someone else has written it: that is no trouble of the cache's.
+        StorageError: It cannot be read or written, and is not optional.
+    """
+    try:
+        yield
+    except ObjectChangedError:
+        raise
+    except StorageError as error:
+        if not optional:
+            raise
+        level = logging.DEBUG if cache.url in _WARNED else logging.WARNING
+        _WARNED.add(cache.url)
+        _LOGGER.log(level, "the cache cannot be used, and nothing is kept: %s", error.problem)
 
 
 def log_damage(series: str, reason: str) -> None:
@@ -491,15 +504,9 @@ class SeriesOpener:
     def _kept(self, series: str) -> Kept:
         if self.cache is None:
             return Kept(None, "")
-        try:
+        with excused(self.cache.storage, optional=self.cache.optional):
             return self.cache.load(series, self.storage.url, self.limits.rows)
-        except ObjectChangedError:
-            raise
-        except StorageError as error:
-            if not self.cache.optional:
-                raise
-            warn_of_cache(self.cache.storage, error)
-            return Kept(None, "", unreadable=True)
+        return Kept(None, "", unreadable=True)
 
     def _fresh(self, wish: _Wish, kept: Kept) -> OpenedSeries | None:
         """The kept index, where it has what is asked for as it is now."""
@@ -551,32 +558,20 @@ class SeriesOpener:
     def _claim(self, series: str, cache: IndexCache) -> Iterator[bool]:
         """Be the only one to build an index, where that is asked for; False where no claim can be written."""
         with ExitStack() as stack:
-            claimed = True
-            if self.single_flight:
-                try:
+            claimed = not self.single_flight
+            if not claimed:
+                with excused(cache.storage, optional=cache.optional):
                     stack.enter_context(cache.claim(series, self.storage.url, self.clock()))
-                except ObjectChangedError:
-                    raise
-                except StorageError as error:
-                    if not cache.optional:
-                        raise
-                    warn_of_cache(cache.storage, error)
-                    claimed = False
+                    claimed = True
             yield claimed
 
     def _saved(self, opened: OpenedSeries, kept: Kept, cache: IndexCache) -> str:
         """The version of an index that is kept now; empty where it cannot be, and need not."""
         if kept.unreadable:
             return ""
-        try:
+        with excused(cache.storage, optional=cache.optional):
             return cache.save(opened.name, opened.index, kept.version)
-        except ObjectChangedError:
-            raise
-        except StorageError as error:
-            if not cache.optional:
-                raise
-            warn_of_cache(cache.storage, error)
-            return ""
+        return ""
 
     def keep_locations(self, opened: OpenedSeries, found: Mapping[str, Sequence[FrameLocation]]) -> None:
         """Keep where frames lie that only their whole object told, so that each is fetched alone from now on.

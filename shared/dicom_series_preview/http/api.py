@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -20,7 +21,6 @@ from dicom_series_preview.errors import (
     PreviewError,
     RequestError,
     SeriesNameError,
-    StorageError,
 )
 from dicom_series_preview.gate import open_gate
 from dicom_series_preview.http.openapi import openapi_document
@@ -29,7 +29,7 @@ from dicom_series_preview.http.values import HttpRequest, HttpResponse
 from dicom_series_preview.index import SCHEMA_VERSION
 from dicom_series_preview.names import LONE_SURROGATE, series_digest
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, IndexRequest, MosaicRequest
-from dicom_series_preview.series import warn_of_cache
+from dicom_series_preview.series import excused
 from dicom_series_preview.service import CACHEABLE_VERSION
 from dicom_series_preview.settings import text_bytes
 
@@ -283,14 +283,10 @@ def _kept(plan: Plan, renders: Renders | None) -> _Picture | None:
     """A picture as it was made before, where it is kept whole."""
     if renders is None:
         return None
-    try:
+    fetched = None
+    with excused(renders.storage, optional=renders.optional), suppress(ObjectNotFoundError):
         fetched = renders.storage.get(renders.path(plan))
-    except ObjectNotFoundError:
-        return None
-    except StorageError as error:
-        if not renders.optional:
-            raise
-        warn_of_cache(renders.storage, error)
+    if fetched is None:
         return None
     if plan.picture.image_format.is_whole(fetched.data):
         return _Picture(fetched.data, int(fetched.attributes.get(_WARNINGS, "0")), 0, "kept")
@@ -303,12 +299,8 @@ def _keep(plan: Plan, rendered: Rendered, renders: Renders) -> None:
     attributes = {"Content-Type": rendered.image_format.media_type}
     if rendered.report.warnings:
         attributes[_WARNINGS] = str(len(rendered.report.warnings))
-    try:
+    with excused(renders.storage, optional=renders.optional):
         renders.storage.put(renders.path(plan), rendered.data, attributes=attributes)
-    except StorageError as error:
-        if not renders.optional:
-            raise
-        warn_of_cache(renders.storage, error)
 
 
 def _failed_tiles(rendered: Rendered) -> int:
