@@ -14,6 +14,7 @@ import numpy as np
 import openjpeg.utils
 import rle.utils
 from PIL import Image
+from pydicom.uid import JPEG2000TransferSyntaxes
 
 import make_dicom as make
 from dicom_series_preview.decode import decode_frame, is_colour, to_rgb
@@ -296,7 +297,7 @@ def check_codestream(codestream: Codestream, data: bytes, reduction: int) -> Non
         shape = (-(-pixels.rows // side), -(-pixels.columns // side))
         assert decoded.samples.shape[:2] == shape
         assert decoded.samples.shape[2:] == ((3,) if pixels.samples_per_pixel == 3 else ())
-        assert decoded.samples.dtype.kind == ("i" if pixels.pixel_representation else "u")
+        assert decoded.samples.dtype.kind == ("i" if _is_signed(codestream, data) else "u")
         assert side in (1, reduction) or (side < reduction and side in (2, 4))
         if is_colour(pixels):
             assert to_rgb(decoded, pixels).shape == (*shape, 3)
@@ -306,6 +307,16 @@ def check_codestream(codestream: Codestream, data: bytes, reduction: int) -> Non
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak <= DECODED_BYTES, f"{peak:,} bytes for a frame of {pixels.rows} x {pixels.columns}"
+
+
+def _is_signed(codestream: Codestream, data: bytes) -> bool:
+    """Whether samples are signed: as the header says, save grey JPEG 2000 that says of itself that it is."""
+    pixels = codestream.pixels
+    # Ssiz of the first component, in SIZ.
+    sign = data[data.find(b"\xff\x51") + 40 :][:1] if b"\xff\x51" in data else b""
+    is_jpeg_2000 = pixels.transfer_syntax_uid in JPEG2000TransferSyntaxes
+    says_so = is_jpeg_2000 and pixels.is_monochrome and sign >= b"\x80"
+    return bool(pixels.pixel_representation) or says_so
 
 
 def check_description(codestream: Codestream, **changes: Any) -> None:
