@@ -23,12 +23,17 @@ REFUSED = re.compile(r"\b[AL]?GPL|GNU .*General Public", re.IGNORECASE)
 LIBRARIES = {
     "libXau": "MIT",
     "libarrow": "Apache-2.0",
+    "libbrotli": "MIT",
     "libcharls": "BSD-3-Clause",
+    # Of its two licences the one that is not the GPL.
+    "libfreetype": "FTL",
+    "libharfbuzz": "MIT-Modern-Variant",
     "libjpeg": "IJG AND BSD-3-Clause AND Zlib",
     "liblcms2": "MIT",
     "liblzma": "0BSD",
     "libopenjp2": "BSD-2-Clause",
     "libparquet": "Apache-2.0",
+    "libpng16": "libpng-2.0",
     "libscipy_openblas": "BSD-3-Clause; with GCC's runtime, under its Runtime Library Exception",
     "libsharpyuv": "BSD-3-Clause",
     "libtiff": "libtiff",
