@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import urllib3
 from urllib3 import exceptions
+from urllib3.util import Url, parse_url
 
 from dicom_series_preview.errors import AccessDeniedError, StorageError
 from dicom_series_preview.settings import HTTP_TOKENS_VARIABLE
@@ -81,7 +82,7 @@ class Trust:
 
     def headers(self, url: str) -> dict[str, str]:
         """What a request to a URL tells of who we are."""
-        if self.authorization is None or not _same_host(self.url, url):
+        if self.authorization is None or not _is_same(_server(self.url), _server(url)):
             return {}
         return {"Authorization": self.authorization}
 
@@ -194,10 +195,10 @@ class HttpClient:
     def _redirected(self, asked: str, url: str, location: str) -> str:
         try:
             target = urljoin(url, location).partition("#")[0]
-            here, there = urlsplit(url), urlsplit(target)
-            is_same_host = there.scheme in _DEFAULT_PORTS and _same_host(url, target)
-        except ValueError as error:
+            here, there = _server(url), _server(target)
+        except (ValueError, exceptions.LocationValueError) as error:
             raise StorageError(asked, "redirected to what is no URL") from error
+        is_same_host = _is_same(here, there)
         if not location or there.scheme not in _DEFAULT_PORTS:
             raise StorageError(asked, "redirected to nowhere")
         if here.scheme == "https" and there.scheme == "http":
@@ -225,18 +226,22 @@ def _trouble(response: BaseHTTPResponse) -> TransientError:
     return kind(f"status {response.status}{asked}", pause_s)
 
 
-def _host(url: str) -> str:
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2]
+def _server(url: str) -> Url:
+    """Scheme, host and port of a URL, as urllib3 takes it apart, which connects to them.
+
+    Other parsers take another part for the host where there is a backslash before an `@`.
+    """
+    parts = parse_url(url)
+    scheme, host = (parts.scheme or "").lower(), (parts.host or "").lower()
+    return Url(scheme=scheme, host=host, port=parts.port or _DEFAULT_PORTS.get(scheme))
 
 
-def _same_host(here: str, there: str) -> bool:
-    """Whether two URLs name one server; its https port stands for its http port."""
-    a, b = urlsplit(here), urlsplit(there)
-    ports = [parts.port or _DEFAULT_PORTS[parts.scheme] for parts in (a, b)]
-    if a.hostname != b.hostname:
+def _is_same(here: Url, there: Url) -> bool:
+    """Whether two servers are one; its https port stands for its http port."""
+    if not here.host or here.host != there.host:
         return False
-    return ports[0] == ports[1] or (a.scheme, b.scheme, *ports) == ("http", "https", 80, 443)
+    upgraded = (here.scheme, there.scheme, here.port, there.port) == ("http", "https", 80, 443)
+    return here.port == there.port or upgraded
 
 
 def _retry_after_s(response: BaseHTTPResponse) -> float | None:

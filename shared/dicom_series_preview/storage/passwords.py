@@ -38,20 +38,23 @@ def authorization_for(url: str, environment: Mapping[str, str]) -> str | None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    token = _tokens(environment).get((host, parts.port or _PORTS[parts.scheme]))
+    tokens = _tokens(environment)
+    token = tokens.get((host, parts.port or _PORTS[parts.scheme]))
+    if token is None and parts.scheme == "https" and parts.port in (None, _PORTS["https"]):
+        token = tokens.get((host, None))
     return f"Bearer {token}" if token else _password(host, environment)
 
 
-def _tokens(environment: Mapping[str, str]) -> dict[tuple[str, int], str]:
-    """By host and port, the tokens of the variable."""
-    tokens = {}
+def _tokens(environment: Mapping[str, str]) -> dict[tuple[str, int | None], str]:
+    """By host and port, the tokens of the variable; those without a port are for HTTPS alone."""
+    tokens: dict[tuple[str, int | None], str] = {}
     for entry in filter(None, environment.get(HTTP_TOKENS_VARIABLE, "").split(";")):
         token, _, place = entry.strip().rpartition("@")
         try:
             named = urlsplit(f"//{place}")
-            host, port = named.hostname, named.port or _PORTS["https"]
+            host, port = named.hostname, named.port
         except ValueError:
-            host, port = None, 0
+            host, port = None, None
         if not host or named.path or not _TOKEN.fullmatch(token):
             # What it holds is a secret, and stays one.
             raise RequestError(HTTP_TOKENS_VARIABLE, "is TOKEN@HOST or TOKEN@HOST:PORT, several joined by ;")

@@ -32,6 +32,8 @@ MAX_PAGE_BYTES = 16 * 2**20
 # Where most of what was there is deleted, S3 may give pages with little on them, or nothing. So many in a row
 # with nothing, or so many with less than a few keys each, are a listing without end.
 EMPTY_PAGES, POOR_PAGES, _FEW_KEYS = 20, 50, 10
+# A thousand objects have some twenty thousand.
+_MOST_TAGS = 200_000
 _CUT_ERROR_BYTES = 64 * 2**10
 
 
@@ -163,12 +165,16 @@ def parse_listing(body: bytes, url: str) -> Page:
     Raises:
         StorageError: It is no such page, or does not tell the next one.
     """
+    # An element takes a hundred times its bytes in memory.
+    if max(body.count(b"<"), body.count(b"=")) > _MOST_TAGS:
+        raise StorageError(url, f"the server's listing has a page of more than {_MOST_TAGS} tags")
     # No answer of S3 declares anything; what is declared could be entities that grow.
-    if b"<!" in body:
+    if b"<!" in body or b"\0" in body:
         raise StorageError(url, "the server's listing is no XML that can be trusted")
     parser = XMLParser()  # noqa: S314 - see above; defusedxml's is written in Python, and takes five times as long
     try:
-        parser.feed(body)
+        # S3 writes UTF-8. In another encoding `<!` has other bytes.
+        parser.feed(body.decode("utf-8"))
         root: Element = parser.close()
     except (ParseError, ValueError, LookupError) as error:
         raise StorageError(url, "the server's listing cannot be read: it is no XML") from error

@@ -288,6 +288,15 @@ def test_redirects_to_another_host(pauses: Pauses) -> None:
             assert "secret" not in str(error)
             assert "pass" not in str(error)
             assert other.asked == []
+        for place in ("http://{there}\\@{here}/x", "//{there}\\@{here}/x"):
+
+            def answer(asked: Asked, place: str = place) -> Answer:
+                places = {"here": asked.headers["Host"], "there": f"127.0.0.1:{other.port}"}
+                return redirecting(place.format(**places))
+
+            with ScriptedServer(answer) as server:
+                assert "another host" in str(fetch_one(opened(server.url, pauses, allow=False)).error)
+                assert other.asked == []
         with ScriptedServer([redirecting(f"{other.url}/elsewhere")]) as server:
             assert fetch_one(opened(server.url, pauses, allow=True)).data == b"234"
 

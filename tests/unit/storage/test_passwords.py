@@ -92,6 +92,23 @@ def test_another_host_gets_nothing(kind: str, home: Path) -> None:
     assert sent_to(other) == [None]
 
 
+@pytest.mark.parametrize(
+    "there", ["http://{evil}\\@{good}/x", "//{evil}\\@{good}/x", "http://{good}@{evil}/x"]
+)
+def test_a_host_that_looks_like_another_gets_nothing(there: str) -> None:
+    """Whatever a redirect looks like, the host that is connected to is the one that is compared."""
+    with ScriptedServer([PART]) as other:
+
+        def answer(asked: Asked) -> Answer:
+            places = {"evil": f"127.0.0.1:{other.port}", "good": asked.headers["Host"]}
+            return Answer(302, {"Location": there.format(**places)})
+
+        with ScriptedServer(answer) as server:
+            fetch(server.url, {TOKENS: f"{TOKEN}@127.0.0.1:{server.port}"})
+            assert sent_to(server) == [f"Bearer {TOKEN}"]
+    assert sent_to(other) in ([], [None])
+
+
 def test_who_is_refused_is_told_what_helps(caplog: pytest.LogCaptureFixture, home: Path) -> None:
     """401 is one line that names .netrc and the variable, and neither it nor the log tells a secret."""
     caplog.set_level(logging.DEBUG)
@@ -163,5 +180,6 @@ def test_a_token_without_a_port_is_for_https_only() -> None:
     assert authorization_for("https://archive.example.org/dicom", tokens) == f"Bearer {TOKEN}"
     assert authorization_for("http://archive.example.org/dicom", tokens) is None
     assert authorization_for("https://archive.example.org:8443/dicom", tokens) is None
+    assert authorization_for("http://archive.example.org:443/dicom", tokens) is None
     named = {TOKENS: f"{TOKEN}@archive.example.org:80"}
     assert authorization_for("http://archive.example.org/dicom", named) == f"Bearer {TOKEN}"

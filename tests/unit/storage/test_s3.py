@@ -505,6 +505,12 @@ def test_full_pages_without_end() -> None:
         assert len(server.asked) == 7
 
 
+GROWING = (
+    '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE l [<!ENTITY a "aa">]>'
+    "<ListBucketResult><Name>&a;</Name></ListBucketResult>"
+)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -519,6 +525,11 @@ def test_full_pages_without_end() -> None:
         + b"</Size></Contents></ListBucketResult>",
         b"<ListBucketResult><Contents><Size>5</Size></Contents></ListBucketResult>",
         b'<!DOCTYPE l [<!ENTITY a "aa">]><ListBucketResult><Name>&a;</Name></ListBucketResult>',
+        GROWING.encode("utf-16"),
+        GROWING.encode("utf-16-le"),
+        b"<ListBucketResult>" + b"<a>" * 300_000,
+        b"<ListBucketResult>" + b"<a/>" * 300_000 + b"</ListBucketResult>",
+        b"<ListBucketResult " + b"".join(b'a%d="" ' % i for i in range(300_000)) + b"/>",
     ],
 )
 def test_what_is_no_page(body: bytes, tmp_path: Path) -> None:
