@@ -20,7 +20,10 @@ PROJECT = Path(__file__).parents[2]
 # What the Lambda runtime brings itself, and so the layers do not.
 RUNTIME = ("boto3", "botocore", "s3transfer", "dateutil", "six.py", "jmespath")
 # The command line, the local server and the sample stay at home.
-LEFT_OUT = ("cli", "server", "serving", "__main__", "sample")
+LEFT_OUT = (
+    *("__main__", "cli", "building", "console", "opening", "rendering"),
+    *("server", "serving", "sample"),
+)
 
 FUNCTIONS = sorted(path.parent.name for path in (PROJECT / "functions").glob("*/app.py"))
 ENVIRONMENT = {

@@ -37,7 +37,7 @@ TIMEOUT_S = 29
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
 SIDE = int(OUTPUT_PIXELS**0.5)
 ONE = f"position=0&image_width={SIDE}&quality=100"
-COMPARED = "position=0&image_width=1023&" + "&".join(f"contrast={width}/500" for width in range(1000, 1016))
+COMPARED = "position=0&image_width=1023&" + "&".join(f"contrast={width}%2F500" for width in range(1000, 1016))
 
 # Route, series, query, and the status that comes of it: 303 where an answer cannot hold the picture.
 WORST = [
