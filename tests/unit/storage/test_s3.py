@@ -33,7 +33,6 @@ from dicom_series_preview.storage.connections import connection_pool
 from dicom_series_preview.storage.http_client import HttpClient, Trust
 from dicom_series_preview.storage.s3 import S3Access, bucket_region, resolve_access
 from dicom_series_preview.storage.s3_pages import (
-    EMPTY_PAGES,
     MAX_PAGE_BYTES,
     POOR_PAGES,
     Keys,
@@ -457,35 +456,60 @@ def pages(*several: Sequence[str]) -> Callable[[Asked], Answer]:
     return answer
 
 
-def test_pages_may_have_little_on_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "several",
+    [
+        [["s/1"], *[[]] * 300, ["s/2", "s/3"], *[[]] * 300, ["s/4"]],
+        [[f"s/{number}"] for number in range(500)],
+    ],
+    ids=["nothing", "one key each"],
+)
+def test_pages_may_have_little_on_them(several: list[list[str]], tmp_path: Path) -> None:
     """Where most is deleted, S3 gives pages with little or nothing on them; the listing is whole."""
-    nothing: list[str] = []
-    several = [["s/1"], *[nothing] * 15, ["s/2", "s/3"], *[nothing] * 15, ["s/4"]]
     with ScriptedServer(pages(*several)) as server:
         found = opened(server.url, tmp_path).list_objects("s")
-        assert [info.path for info in found] == ["s/1", "s/2", "s/3", "s/4"]
-        assert len(server.asked) == 33
+        assert [info.path for info in found] == sorted(itertools.chain(*several))
+        assert len(server.asked) == len(several)
+
+
+def listed(answer: Callable[[Asked], Answer], error: type[Exception], match: str, most_pages: int) -> int:
+    """How many pages are asked for of a listing that ends in an error."""
+    with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
+        trust = Trust(server.url, None, allow_cross_host_redirects=False)
+        client = HttpClient(pool, QUICK, Throttle(1), 5.0, trust)
+        lister = Lister(client, f"{server.url}/bucket", "us-east-1", lambda: None, most_pages=most_pages)
+        with pytest.raises(error, match=match) as raised:
+            list(lister.pages("s3://bucket", Meter(), {"prefix": ""}, Deadline()))
+        assert type(raised.value) is error
+        return len(server.asked)
 
 
 @pytest.mark.parametrize(
-    ("keys", "most"),
-    [(lambda _n: [], EMPTY_PAGES), (lambda n: [f"s/{n}"], POOR_PAGES), (lambda n: [f"s/{n}/"], POOR_PAGES)],
+    "keys",
+    [lambda _n: [], lambda n: [f"s/{n}"], lambda n: [f"s/{n}/"]],
     ids=["empty", "one key", "one marker"],
 )
-def test_a_listing_without_end(keys: Callable[[int], list[str]], most: int, tmp_path: Path) -> None:
-    """Pages with hardly anything on them that never end are an error of the server's, after few requests."""
+def test_a_listing_without_end(keys: Callable[[int], list[str]]) -> None:
+    """Pages with hardly anything on them that never end are an error of the server's, before all are read."""
     numbers = itertools.count()
 
     def answer(_asked: Asked) -> Answer:
         number = next(numbers)
         return Answer(200, {}, listing(keys(number), f"t{number}"))
 
-    with ScriptedServer(answer) as server:
-        storage = opened(server.url, tmp_path)
-        with pytest.raises(StorageError, match="has no end") as raised:
-            storage.list_objects("s")
-        assert type(raised.value) is StorageError
-        assert len(server.asked) == most
+    assert listed(answer, StorageError, "has no end", 2 * POOR_PAGES) == POOR_PAGES
+
+
+@pytest.mark.parametrize("period", [1, 3])
+def test_a_listing_in_circles(period: int) -> None:
+    """A server that tells to go on where the listing has been is left at once, whatever its pages hold."""
+    numbers = itertools.count()
+
+    def answer(_asked: Asked) -> Answer:
+        number = next(numbers)
+        return Answer(200, {}, listing([f"s/{number}"], f"t{number % period}"))
+
+    assert listed(answer, StorageError, "repeats a page", POOR_PAGES) == period + 1
 
 
 def test_full_pages_without_end() -> None:
@@ -496,13 +520,13 @@ def test_full_pages_without_end() -> None:
         number = next(numbers)
         return Answer(200, {}, listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
 
-    with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
-        trust = Trust(server.url, None, allow_cross_host_redirects=False)
-        client = HttpClient(pool, QUICK, Throttle(1), 5.0, trust)
-        lister = Lister(client, f"{server.url}/bucket", "us-east-1", lambda: None, most_pages=7)
-        with pytest.raises(LimitError, match="more than 7 pages"):
-            list(lister.pages("s3://bucket", Meter(), {"prefix": ""}, Deadline()))
-        assert len(server.asked) == 7
+    assert listed(answer, LimitError, "more than 7 pages", 7) == 7
+
+
+ENTITY = (
+    '<!DOCTYPE l [<!ENTITY a "aa">]>'
+    "<ListBucketResult><Contents><Key>s/&a;</Key><Size>5</Size></Contents></ListBucketResult>"
+)
 
 
 @pytest.mark.parametrize(
@@ -518,7 +542,8 @@ def test_full_pages_without_end() -> None:
         + b"9" * 30
         + b"</Size></Contents></ListBucketResult>",
         b"<ListBucketResult><Contents><Size>5</Size></Contents></ListBucketResult>",
-        b'<!DOCTYPE l [<!ENTITY a "aa">]><ListBucketResult><Name>&a;</Name></ListBucketResult>',
+        ENTITY.encode(),
+        ENTITY.encode("utf-16"),
     ],
 )
 def test_what_is_no_page(body: bytes, tmp_path: Path) -> None:
@@ -528,6 +553,39 @@ def test_what_is_no_page(body: bytes, tmp_path: Path) -> None:
             opened(server.url, tmp_path).list_objects("s")
         assert "\n" not in str(raised.value)
         assert "http:" not in str(raised.value)
+        assert len(server.asked) == 1
+
+
+def test_a_comment_in_a_page(tmp_path: Path) -> None:
+    """A page may hold a comment, as any XML."""
+    body = listing(["s/1"]).replace(b"<Contents>", b"<!-- one --><Contents>")
+    with ScriptedServer([Answer(200, {}, body)]) as server:
+        assert [info.path for info in opened(server.url, tmp_path).list_objects("s")] == ["s/1"]
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ServiceUnavailable"])
+def test_an_error_after_the_status(code: str, tmp_path: Path) -> None:
+    """S3 may notice trouble when it has answered 200: the page is asked for again, so often and no more."""
+    trouble = Answer(200, {}, error(code))
+    with ScriptedServer([trouble, trouble, Answer(200, {}, listing(["s/1"]))]) as server:
+        assert [info.path for info in opened(server.url, tmp_path).list_objects("s")] == ["s/1"]
+        assert len(server.asked) == 3
+    with ScriptedServer([trouble]) as server:
+        with pytest.raises(StorageUnavailableError, match=f"{code}; gave up after 3 tries"):
+            opened(server.url, tmp_path).list_objects("s")
+        assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("AccessDenied", AccessDeniedError), ("ExpiredToken", CredentialsError), ("Odd", StorageError)],
+)
+def test_a_refusal_after_the_status(code: str, kind: type[StorageError], tmp_path: Path) -> None:
+    """An error that another try does not change is told at once, also where the status was 200."""
+    with ScriptedServer([Answer(200, {}, error(code))]) as server:
+        with pytest.raises(StorageError, match=code) as raised:
+            opened(server.url, tmp_path).list_objects("s")
+        assert type(raised.value) is kind
         assert len(server.asked) == 1
 
 
