@@ -331,7 +331,7 @@ class ScriptedServer(ServerInThreads):
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
 
-            do_GET = do_HEAD = do_PUT = do_PROPFIND = answer  # noqa: N815
+            do_GET = do_HEAD = do_PUT = do_PROPFIND = do_CONNECT = answer  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 pass

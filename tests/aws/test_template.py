@@ -557,7 +557,10 @@ class TestBuckets:
             assert set(unfinished) == {"Id", "Status", "AbortIncompleteMultipartUpload"}
 
     def test_what_expires(self, stack: Stack) -> None:
-        """Renders and batches after the days given, indices never, of series only versions that are past."""
+        """Renders and batches after the days given, indices never, of series only versions that are past.
+
+        With the last of these goes the marker of what was removed, which keeps a folder's name.
+        """
         rules = stack.of("AWS::S3::Bucket")["DataBucket"]["LifecycleConfiguration"]["Rules"]
         expiring = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
         assert expiring == {
@@ -567,7 +570,13 @@ class TestBuckets:
         assert len(rules) == 3
         if "DicomBucket" in stack.resources:
             versions, _ = stack.of("AWS::S3::Bucket")["DicomBucket"]["LifecycleConfiguration"]["Rules"]
-            assert set(versions) == {"Id", "Status", "NoncurrentVersionExpiration"}
+            assert set(versions) == {
+                "Id",
+                "Status",
+                "NoncurrentVersionExpiration",
+                "ExpiredObjectDeleteMarker",
+            }
+            assert versions["ExpiredObjectDeleteMarker"] is True
             assert versions["NoncurrentVersionExpiration"]["NoncurrentDays"] in range(14, 91)
 
     def test_series_have_versions_and_what_is_made_of_them_has_none(self, stack: Stack) -> None:

@@ -147,8 +147,7 @@ class Deployment:
             parse_root(known, self.environment).place for known in (self.data, self.roots[DEFAULT_ROOT_ALIAS])
         }
         settings = replace(self.settings, signed=own or place in self.signed_buckets)
-        # Its own lie in its region. Asking would take a cold start 100 ms for each, and ten seconds where S3
-        # is reached by a private address only.
+        # Its own lie in its region. Asking would take a cold start 100 ms for each.
         return replace(settings, region=self.environment.get("AWS_REGION")) if own else settings
 
     def service(self, alias: str) -> PreviewService:

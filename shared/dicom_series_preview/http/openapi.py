@@ -194,7 +194,8 @@ def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str,
             "title": "dicom-series-preview",
             "version": __version__,
             "summary": "Look inside a DICOM series without downloading it.",
-            "description": "HEAD is answered as GET, without the body; any other method with 405.",
+            "description": "HEAD is answered wherever GET is, as GET and at its price, without the body; "
+            "any other method with 405.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {

@@ -89,8 +89,8 @@ def open_storage(
         )
     limit_s = settings.limits.seconds
 
-    def find_region(bucket: str) -> str | None:
-        return settings.region or bucket_region(bucket, environment, timeout_s=min(5.0, limit_s))
+    def find_region(bucket: str, address: str) -> str | None:
+        return settings.region or bucket_region(bucket, address, environment, min(5.0, limit_s))
 
     access = resolve_access(place.place, environment, find_region, signed=settings.signed)
     # obstore's time-outs are a store's, not a request's: none is longer than any request may take.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,7 +13,9 @@ from dicom_series_preview.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from urllib.parse import SplitResult
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _PROXIES = ("http", "https", "all", "no")
 
 
@@ -33,7 +36,7 @@ def connection_pool(
     named = {kind: _variable(environment, f"{kind}_proxy") for kind in _PROXIES}
     parts = urlsplit(url)
     proxy = named.get(parts.scheme) or named["all"]
-    if proxy and not _goes_direct(parts.hostname or "", named["no"]):
+    if proxy and not _goes_direct(parts, named["no"]):
         try:
             return _through(proxy if "://" in proxy else f"http://{proxy}", concurrency, ca_bundle)
         except (HTTPError, ValueError) as error:
@@ -53,10 +56,27 @@ def _through(address: str, concurrency: int, ca_bundle: str | None) -> urllib3.P
     return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=concurrency, ca_certs=ca_bundle)
 
 
-def _goes_direct(host: str, no_proxy: str) -> bool:
-    """Whether `NO_PROXY` names the host, a domain that it is in, or everything."""
-    names = [name.strip().lower().lstrip(".") for name in no_proxy.split(",")]
-    return "*" in names or any(name and (host == name or host.endswith(f".{name}")) for name in names)
+def _goes_direct(parts: SplitResult, no_proxy: str) -> bool:
+    """Whether `NO_PROXY` names the host, a domain or a network (CIDR) that it is in, or everything."""
+    host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    return any(_is_meant(entry.strip().lower(), host, port) for entry in no_proxy.split(","))
+
+
+def _is_meant(entry: str, host: str, port: int | None) -> bool:
+    """Whether an entry of `NO_PROXY` means a host."""
+    if entry == "*":
+        return True
+    try:
+        return ip_address(host) in ip_network(entry, strict=False)
+    except ValueError:
+        pass  # a name, or with a port or brackets
+    try:
+        named = urlsplit(f"//{entry}")
+        is_port = named.port in {None, port}
+    except ValueError:
+        return False
+    name = (named.hostname or "").removeprefix("*").lstrip(".")
+    return is_port and bool(name) and (host == name or host.endswith(f".{name}"))
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:

@@ -41,7 +41,14 @@ _NOISE = re.compile(
     r"|, max_retries: \d+, retry_timeout: \w+"
 )
 _THROTTLED_STATUSES = {429, 503}
-_THROTTLED_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
+_THROTTLED_CODES = {
+    "SlowDown",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+}
+_PASSING_CODES = {"InternalError", "RequestTimeout"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _UNKNOWN_KEYS = {"InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 _CLOCK = "RequestTimeTooSkewed"
@@ -82,7 +89,7 @@ class Failure:
         """The error that has the request tried again; None where another try does not help."""
         if self.status in _THROTTLED_STATUSES or self.code in _THROTTLED_CODES:
             return ThrottledError(self.problem)
-        if self.broken or self.status == 408 or self.status >= 500 or self.code == "RequestTimeout":
+        if self.broken or self.status == 408 or self.status >= 500 or self.code in _PASSING_CODES:
             return TransientError(self.problem)
         return None
 

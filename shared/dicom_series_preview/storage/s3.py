@@ -48,10 +48,19 @@ PUBLIC_BUCKETS = {"idc-open-data": "us-east-1"}
 CONCURRENCY = 256
 """The most requests at once, for a bucket that answers them all, where the settings say nothing."""
 
-REGION_ADDRESS = "https://s3.amazonaws.com"
 DMI_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 _DEFAULT_REGION = "us-east-1"
 _REGION = re.compile("[A-Za-z0-9-]+")
+# By how the names of its regions begin, the domain of each partition that is not AWS's first one.
+_DOMAIN = "amazonaws.com"
+_DOMAINS = {
+    "cn-": "amazonaws.com.cn",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+}
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 _ROLE_VARIABLES = {
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "container_credentials_relative_uri",
@@ -72,6 +81,7 @@ class S3Access:
     Attributes:
         bucket: Its name.
         region: Its region.
+        address: Where S3 is, for all that is asked of it.
         endpoint: The address of an S3-compatible server, or None for AWS.
         anonymous: Requests are not signed.
         ca_bundle: A file of certificate authorities, or None for the usual ones.
@@ -82,6 +92,7 @@ class S3Access:
 
     bucket: str
     region: str
+    address: str
     endpoint: str | None = None
     anonymous: bool = True
     ca_bundle: str | None = None
@@ -93,7 +104,7 @@ class S3Access:
 def resolve_access(
     bucket: str,
     environment: Mapping[str, str],
-    find_region: Callable[[str], str | None],
+    find_region: Callable[[str, str], str | None],
     dmi_vendor: Path = DMI_VENDOR,
     *,
     signed: bool = True,
@@ -103,8 +114,8 @@ def resolve_access(
     Args:
         bucket: Its name.
         environment: The AWS variables.
-        find_region: Asks AWS where a bucket lies; not called for a public bucket, or where there is an
-            endpoint.
+        find_region: Asks AWS, at the address that is given beside a bucket, where the bucket lies; not called
+            for a public bucket, or where there is an endpoint.
         dmi_vendor: The file that tells an EC2 instance.
         signed: Whether credentials are used where there are any. A public bucket of another account refuses
             those of a role that may not read it, and reads without.
@@ -122,12 +133,13 @@ def resolve_access(
     configured = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     configured = configured or (session.region_name if session else None) or _DEFAULT_REGION
     known = configured if endpoint else PUBLIC_BUCKETS.get(bucket)
-    region = known or find_region(bucket) or configured
-    if not _REGION.fullmatch(region):
-        raise RequestError("AWS_REGION", f"{region!r} is no region; give one such as {_DEFAULT_REGION}")
+    # The region's own address is there also where a network lets nothing out but to its region's S3.
+    region = known or find_region(bucket, aws_address(configured, environment)) or configured
+    _check_region(region)
     return S3Access(
         bucket=bucket,
         region=region,
+        address=(endpoint or aws_address(region, environment)).rstrip("/"),
         endpoint=endpoint,
         anonymous=credentials is None and session is None,
         ca_bundle=environment.get("AWS_CA_BUNDLE") or None,
@@ -135,6 +147,45 @@ def resolve_access(
         session=session,
         environment=environment,
     )
+
+
+def aws_address(region: str, environment: Mapping[str, str]) -> str:
+    """Where AWS's S3 is, in a region.
+
+    Args:
+        region: Tells the partition, too: China's regions and secret ones have domains of their own.
+        environment: `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`.
+
+    Raises:
+        RequestError: There can be no such region, or a variable is neither true nor false.
+    """
+    _check_region(region)
+    service = "s3-fips" if _is_on(environment, "AWS_USE_FIPS_ENDPOINT") else "s3"
+    stack = "dualstack." if _is_on(environment, "AWS_USE_DUALSTACK_ENDPOINT") else ""
+    domain = next((_DOMAINS[start] for start in _DOMAINS if region.startswith(start)), _DOMAIN)
+    return f"https://{service}.{stack}{region}.{domain}"
+
+
+def _check_region(region: str) -> None:
+    """Refuse what would be no part of an address or a signature.
+
+    Raises:
+        RequestError: It is no region.
+    """
+    if not _REGION.fullmatch(region):
+        raise RequestError("AWS_REGION", f"{region!r} is no region; give one such as {_DEFAULT_REGION}")
+
+
+def _is_on(environment: Mapping[str, str], variable: str) -> bool:
+    """Whether a variable says true; where it demands FIPS, no other word may pass for no.
+
+    Raises:
+        RequestError: It says neither that nor false.
+    """
+    value = environment.get(variable, "").strip().lower()
+    if value not in {"", "true", "false"}:
+        raise RequestError(variable, f"{environment[variable]!r} is neither true nor false")
+    return value == "true"
 
 
 def _endpoint(environment: Mapping[str, str]) -> str | None:
@@ -178,9 +229,9 @@ def _check_header(variable: str, value: str) -> None:
 
 
 def bucket_region(
-    bucket: str, environment: Mapping[str, str], address: str = REGION_ADDRESS, timeout_s: float = 5.0
+    bucket: str, address: str, environment: Mapping[str, str], timeout_s: float = 5.0
 ) -> str | None:
-    """Ask S3, unsigned, in which region a bucket lies; None where it does not tell.
+    """Ask S3, unsigned and at an address of it, in which region a bucket lies; None where it does not tell.
 
     Redirects (301) and refusals (400, 403) tell it as well as an answer does.
     """
@@ -397,7 +448,7 @@ def _lister(access: S3Access, settings: Settings, retry: RetryPolicy, throttle: 
     from dicom_series_preview.storage.http_client import HttpClient, Trust  # noqa: PLC0415
     from dicom_series_preview.storage.s3_pages import Lister  # noqa: PLC0415
 
-    address = (access.endpoint or f"https://s3.{access.region}.amazonaws.com").rstrip("/")
+    address = access.address
     pool = connection_pool(address, access.environment, throttle.most, access.ca_bundle)
     trust = Trust(address, None, allow_cross_host_redirects=False)  # a signature goes with each request
     client = HttpClient(pool, retry, throttle, settings.request_timeout_s, trust)
@@ -440,12 +491,13 @@ def _role_session() -> SessionCredentials:
 
 
 def _store(url: str, access: S3Access, settings: Settings) -> S3Store:
-    config: S3Config = {"region": access.region, "skip_signature": access.anonymous}
-    if access.credentials:
-        config.update(access.credentials)
-    if access.endpoint:
-        config["endpoint"] = access.endpoint
-        config["virtual_hosted_style_request"] = False
+    config: S3Config = {
+        "region": access.region,
+        "skip_signature": access.anonymous,
+        "endpoint": access.address,
+        "virtual_hosted_style_request": False,
+        **(access.credentials or {}),
+    }
     try:
         return S3Store(
             access.bucket,
@@ -463,7 +515,7 @@ def _store(url: str, access: S3Access, settings: Settings) -> S3Store:
 
 def _client_options(access: S3Access, settings: Settings) -> ClientConfig:
     options: ClientConfig = {
-        "allow_http": access.endpoint is not None and access.endpoint.lower().startswith("http://"),
+        "allow_http": access.address.lower().startswith("http://"),
         "connect_timeout": timedelta(seconds=min(settings.request_timeout_s, 10)),
         "read_timeout": timedelta(seconds=settings.request_timeout_s),
         "timeout": timedelta(seconds=settings.request_timeout_s * _TRANSFER_FACTOR),

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlsplit
 from xml.etree.ElementTree import ParseError, XMLParser
@@ -29,9 +31,12 @@ if TYPE_CHECKING:
 
 # A page has a thousand keys of a thousand bytes, each byte of which may be written as three.
 MAX_PAGE_BYTES = 16 * 2**20
-# Where most of what was there is deleted, S3 may give pages with little on them, or nothing. So many in a row
-# with nothing, or so many with less than a few keys each, are a listing without end.
-EMPTY_PAGES, POOR_PAGES, _FEW_KEYS = 20, 50, 10
+# Where most of what was there is deleted, S3 may give many pages with little on them, or nothing. So many
+# with less than a few keys each are a listing without end.
+POOR_PAGES, _FEW_KEYS = 1000, 10
+# No answer of S3 declares anything; what is declared could be entities that grow. A zero is in no XML but
+# UTF-16's, where a declaration would not be seen.
+_NOT_TRUSTED = re.compile(rb"<!(?:DOCTYPE|ENTITY)|\0")
 # A thousand objects have some twenty thousand.
 _MOST_TAGS = 200_000
 _CUT_ERROR_BYTES = 64 * 2**10
@@ -117,21 +122,23 @@ class Lister:
             LimitError: There are too many pages.
         """
         before, asked = Page([], [], None), {"encoding-type": "url", "list-type": "2", **query}
-        number = entries = empty = 0
-        while True:
+        entries, told = 0, set[bytes]()
+        for number in count(1):
             page = self._page(url, meter, asked, deadline)
             deadline.heard()
-            number, found = number + 1, len(page.keys) + len(page.folders)
-            entries, empty = entries + found, 0 if found else empty + 1
-            if found and (page.keys, page.folders) == (before.keys, before.folders):
+            found = len(page.keys) + len(page.folders)
+            entries += found
+            token = hashlib.sha256((page.following or "").encode()).digest()
+            if token in told or (found and (page.keys, page.folders) == (before.keys, before.folders)):
                 raise StorageError(url, "the server repeats a page of its listing; it cannot be listed")
             yield page
             if page.following is None:
                 return
-            if empty >= EMPTY_PAGES or (number >= POOR_PAGES and entries < _FEW_KEYS * number):
+            if number >= POOR_PAGES and entries < _FEW_KEYS * number:
                 raise StorageError(url, f"the server's listing has no end: {entries} keys on {number} pages")
             if number >= self.most_pages:
                 raise LimitError("series", f"its listing has more than {self.most_pages} pages")
+            told.add(token)
             before, asked = page, {**asked, "continuation-token": page.following}
 
     def _page(self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline) -> Page:
@@ -164,12 +171,12 @@ def parse_listing(body: bytes, url: str) -> Page:
 
     Raises:
         StorageError: It is no such page, or does not tell the next one.
+        TransientError: It is an error, and another try may help.
     """
     # An element takes a hundred times its bytes in memory.
     if max(body.count(b"<"), body.count(b"=")) > _MOST_TAGS:
         raise StorageError(url, f"the server's listing has a page of more than {_MOST_TAGS} tags")
-    # No answer of S3 declares anything; what is declared could be entities that grow.
-    if b"<!" in body or b"\0" in body:
+    if _NOT_TRUSTED.search(body):
         raise StorageError(url, "the server's listing is no XML that can be trusted")
     parser = XMLParser()  # noqa: S314 - see above; defusedxml's is written in Python, and takes five times as long
     try:
@@ -179,6 +186,10 @@ def parse_listing(body: bytes, url: str) -> Page:
     except (ParseError, ValueError, LookupError) as error:
         raise StorageError(url, "the server's listing cannot be read: it is no XML") from error
     space = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
+    if root.tag == f"{space}Error":
+        # S3 answers 200 and begins to send before it knows that something is wrong.
+        code = root.findtext(f"{space}Code", "")
+        raise Failure(200, code).passing() or s3_error(url, 200, code)
     if root.tag != f"{space}ListBucketResult":
         raise StorageError(url, "the server's listing cannot be read: it is none")
     is_encoded = root.findtext(f"{space}EncodingType", "") == "url"

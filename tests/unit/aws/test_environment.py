@@ -144,6 +144,38 @@ def test_public_buckets_are_read_unsigned() -> None:
     assert signed == {"archive": True, "partner": True, "open-data": False, "data": True}
 
 
+def test_regions_are_asked_for_at_the_deployments_own_address() -> None:
+    """A private network lets functions reach their own region's S3 only: where a bucket lies is asked there.
+
+    Its own buckets lie there and are not asked for.
+    """
+    roots = {"default": "s3://archive/ct", "ours": "s3://partner/x", "public": "s3://open-data/y"}
+    with servers.ScriptedServer([servers.Answer(502)]) as proxy:
+        made = Deployment.from_environment(
+            {
+                "PREVIEW_ROOTS": json.dumps(roots),
+                "PREVIEW_DATA": "s3://data",
+                "PREVIEW_SIGNED_BUCKETS": "arn:aws:s3:::partner",
+                "AWS_ACCESS_KEY_ID": "key",
+                "AWS_SECRET_ACCESS_KEY": "wordless",
+                "AWS_REGION": "eu-west-1",
+                "HTTPS_PROXY": proxy.url,
+            }
+        )
+        asked = {}
+        for url in (*roots.values(), "s3://data"):
+            before = len(proxy.asked)
+            made.storage(url)
+            asked[url] = [one.path for one in proxy.asked[before:]]
+    there = ["s3.eu-west-1.amazonaws.com:443"]
+    assert asked == {
+        "s3://archive/ct": [],
+        "s3://partner/x": there,
+        "s3://open-data/y": there,
+        "s3://data": [],
+    }
+
+
 def test_limits_that_the_memory_bears() -> None:
     """What is refused follows the function's memory, unless a variable says otherwise."""
     set_up = {"PREVIEW_ROOTS": json.dumps({"default": "memory"}), "PREVIEW_DATA": "/data"}

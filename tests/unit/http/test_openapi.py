@@ -111,6 +111,12 @@ def test_every_route_is_listed() -> None:
     assert json.loads(Bench().api.openapi().body) == openapi_document()
 
 
+def test_heads_are_told_of_once() -> None:
+    """That HEAD is answered wherever GET is stands in the description: operations would only double."""
+    assert "HEAD is answered wherever GET is" in DOCUMENT["info"]["description"]
+    assert not any("head" in item for item in DOCUMENT["paths"].values())
+
+
 @pytest.mark.parametrize("resource", RESOURCES)
 def test_parameters_are_exactly_those_that_requests_accept(resource: str) -> None:
     """What is declared is accepted, and what is not is refused as no option."""

@@ -32,6 +32,34 @@ def test_proxies(url: str, environment: dict[str, str], proxy: str | None) -> No
     assert proxy_of(url, environment) == proxy
 
 
+@pytest.mark.parametrize(
+    ("host", "no_proxy", "is_direct"),
+    [
+        ("127.0.0.1", "127.0.0.0/8", True),
+        ("127.0.0.1:9000", "localhost, 127.0.0.1/8", True),
+        ("128.0.0.1", "127.0.0.0/8", False),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3", "10.1.2.30", False),
+        ("10.1.2.3:9000", "10.1.2.3:9000", True),
+        ("10.1.2.3:9001", "10.1.2.3:9000", False),
+        ("[fd00::1]:9000", "fd00::/8", True),
+        ("[::1]", "::1", True),
+        ("[::1]:9000", "[::1]:9000", True),
+        ("[::1]", "127.0.0.0/8", False),
+        ("s3.example.org", "127.0.0.0/8", False),
+        ("s3.example.org", "*.example.org", True),
+        ("s3.example.org", "*.Example.org:443", True),
+        ("s3.example.org", ".example.org:80", False),
+        ("s3.example.org:8443", "example.org:8443", True),
+        ("s3.example.org", "10.0.0.0/99, [, example.org:x, :443, ., ,", False),
+    ],
+)
+def test_no_proxy(host: str, no_proxy: str, *, is_direct: bool) -> None:
+    """NO_PROXY names hosts, domains, addresses and networks; what is none of these is passed over."""
+    proxy = proxy_of(f"https://{host}/x", {"HTTPS_PROXY": "p:1", "NO_PROXY": no_proxy})
+    assert (proxy is None) == is_direct
+
+
 def test_proxy_credentials() -> None:
     """A proxy's user and password reach the proxy, in a header."""
     with ScriptedServer([Answer(200)]) as proxy:

@@ -7,14 +7,16 @@ import re
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import NoCredentialsError
+from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import EndpointProviderError, NoCredentialsError
+from botocore.session import Session
 
 from dicom_series_preview.errors import (
     AccessDeniedError,
@@ -31,9 +33,8 @@ from dicom_series_preview.storage import ByteRange, Deadline, RetryPolicy, Stora
 from dicom_series_preview.storage.base import Meter
 from dicom_series_preview.storage.connections import connection_pool
 from dicom_series_preview.storage.http_client import HttpClient, Trust
-from dicom_series_preview.storage.s3 import S3Access, bucket_region, resolve_access
+from dicom_series_preview.storage.s3 import S3Access, aws_address, bucket_region, resolve_access
 from dicom_series_preview.storage.s3_pages import (
-    EMPTY_PAGES,
     MAX_PAGE_BYTES,
     POOR_PAGES,
     Keys,
@@ -64,10 +65,12 @@ def resolved(
 ) -> S3Access:
     """The access to a bucket, without this machine's own configuration."""
     facts = {"dmi_vendor": tmp_path / "no-vendor"} | facts
-    return resolve_access("bucket", {"HOME": str(tmp_path)} | environment, lambda _bucket: region, **facts)
+    return resolve_access(
+        "bucket", {"HOME": str(tmp_path)} | environment, lambda _bucket, _address: region, **facts
+    )
 
 
-def never(_bucket: str) -> str:
+def never(_bucket: str, _address: str) -> str:
     """Fail when called."""
     raise AssertionError("the region is not looked up")
 
@@ -251,19 +254,125 @@ def test_endpoints(tmp_path: Path) -> None:
     assert resolved(tmp_path, environment).endpoint == "http://y"
 
 
+REGIONS = [
+    "us-east-1",
+    "eu-central-1",
+    "us-gov-west-1",
+    "cn-north-1",
+    "eusc-de-east-1",
+    "us-iso-east-1",
+    "us-isob-east-1",
+    "us-isof-south-1",
+    "eu-isoe-west-1",
+]
+
+
+@pytest.fixture(scope="module")
+def aws_rules() -> EndpointProvider:
+    """Where AWS's own library finds S3."""
+    loader = Session().get_component("data_loader")
+    rules = loader.load_service_model("s3", "endpoint-rule-set-1")
+    return EndpointProvider(rules, loader.load_data("partitions"))
+
+
+@pytest.mark.parametrize("dualstack", [False, True])
+@pytest.mark.parametrize("fips", [False, True])
+@pytest.mark.parametrize("region", REGIONS)
+def test_addresses_of_aws(region: str, *, fips: bool, dualstack: bool, aws_rules: EndpointProvider) -> None:
+    """S3 is where AWS's own library finds it: in each partition, with FIPS, by IPv6."""
+    try:
+        expected = aws_rules.resolve_endpoint(
+            Bucket="my.bucket", Region=region, UseFIPS=fips, UseDualStack=dualstack, ForcePathStyle=True
+        ).url
+    except EndpointProviderError:
+        assert (region, fips) == ("cn-north-1", True)  # there is none
+        return
+    environment = {
+        "AWS_USE_FIPS_ENDPOINT": str(fips).lower(),
+        "AWS_USE_DUALSTACK_ENDPOINT": str(dualstack),
+    }
+    assert f"{aws_address(region, environment)}/my.bucket" == expected
+
+
+class Told(NamedTuple):
+    """Variables, and the host that S3 is asked at with them."""
+
+    environment: dict[str, str]
+    host: str
+
+
+@pytest.mark.parametrize(
+    ("environment", "host"),
+    [
+        Told({"AWS_REGION": "eu-central-1"}, "s3.eu-central-1.amazonaws.com"),
+        Told({"AWS_REGION": "cn-north-1"}, "s3.cn-north-1.amazonaws.com.cn"),
+        Told({"AWS_DEFAULT_REGION": "us-iso-east-1"}, "s3.us-iso-east-1.c2s.ic.gov"),
+        Told({"AWS_REGION": "us-isob-east-1"}, "s3.us-isob-east-1.sc2s.sgov.gov"),
+        Told({"AWS_USE_FIPS_ENDPOINT": "True"}, "s3-fips.us-east-1.amazonaws.com"),
+        Told({"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "s3.dualstack.us-east-1.amazonaws.com"),
+        Told(
+            {"AWS_USE_FIPS_ENDPOINT": "true", "AWS_USE_DUALSTACK_ENDPOINT": "true"},
+            "s3-fips.dualstack.us-east-1.amazonaws.com",
+        ),
+    ],
+)
+def test_all_goes_to_one_address(
+    environment: dict[str, str], host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question for the region, reads, listings and links all go to one address, and nothing elsewhere."""
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with ScriptedServer([Answer(502)]) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)  # which obstore reads itself
+        variables = {"HTTPS_PROXY": proxy.url, "HOME": str(tmp_path)} | KEYS | environment
+        once = dataclasses.replace(QUICK, max_retries=0)
+        storage = open_storage("s3://bucket", SETTINGS, variables, retry=once)
+        for ask in (storage.get, storage.list_objects, storage.list_folders):
+            with pytest.raises(StorageUnavailableError):
+                ask("s")
+        assert [(asked.method, asked.path) for asked in proxy.asked] == [("CONNECT", f"{host}:443")] * 4
+        link = storage.link("s/1", 60)
+    assert link is not None
+    assert link.startswith(f"https://{host}/bucket/s/1?")
+
+
+@pytest.mark.parametrize("variable", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
+def test_what_is_neither_true_nor_false(variable: str, tmp_path: Path) -> None:
+    """Who demands FIPS in another word is told, and is not sent elsewhere in silence."""
+    with pytest.raises(RequestError, match="'1' is neither true nor false") as raised:
+        resolved(tmp_path, {variable: "1"})
+    assert raised.value.parameter == variable
+
+
+@pytest.mark.parametrize("endpoint", [{}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"}])
+@pytest.mark.parametrize("region", ["us east", "a.example.org/", "x@y"])
+def test_what_is_no_region(region: str, endpoint: dict[str, str], tmp_path: Path) -> None:
+    """A region is part of addresses and signatures: one that cannot be is named, and nobody is asked."""
+    known = {"HOME": str(tmp_path), "AWS_REGION": region} | endpoint
+    with pytest.raises(RequestError, match="is no region") as raised:
+        resolve_access("bucket", known, never, tmp_path)
+    assert raised.value.parameter == "AWS_REGION"
+
+
+def test_an_address_that_is_given_wins(tmp_path: Path) -> None:
+    """What an endpoint's variable names is used as it is, whatever the others say."""
+    environment = {"AWS_ENDPOINT_URL": "https://s3.example.org/", "AWS_USE_FIPS_ENDPOINT": "true"}
+    assert resolved(tmp_path, environment).address == "https://s3.example.org"
+
+
 @pytest.mark.parametrize("status", [200, 301, 400, 403])
 def test_region_lookup(status: int) -> None:
     """One HEAD tells the bucket's region, whatever its status."""
     with ScriptedServer([Answer(status, {"x-amz-bucket-region": "eu-north-1"})]) as server:
-        assert bucket_region("my.bucket", {}, server.url) == "eu-north-1"
+        assert bucket_region("my.bucket", server.url, {}) == "eu-north-1"
         assert [(asked.method, asked.path) for asked in server.asked] == [("HEAD", "/my.bucket")]
 
 
 def test_region_lookup_without_an_answer() -> None:
     """No region is found where nobody answers, or the answer does not tell."""
     with ScriptedServer([Answer(404)]) as server:
-        assert bucket_region("bucket", {}, server.url) is None
-    assert bucket_region("bucket", {}, server.url) is None
+        assert bucket_region("bucket", server.url, {}) is None
+    assert bucket_region("bucket", server.url, {}) is None
 
 
 def opened(url: str, tmp_path: Path, retry: RetryPolicy = QUICK, **environment: str) -> Storage:
@@ -457,35 +566,60 @@ def pages(*several: Sequence[str]) -> Callable[[Asked], Answer]:
     return answer
 
 
-def test_pages_may_have_little_on_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "several",
+    [
+        [["s/1"], *[[]] * 300, ["s/2", "s/3"], *[[]] * 300, ["s/4"]],
+        [[f"s/{number}"] for number in range(500)],
+    ],
+    ids=["nothing", "one key each"],
+)
+def test_pages_may_have_little_on_them(several: list[list[str]], tmp_path: Path) -> None:
     """Where most is deleted, S3 gives pages with little or nothing on them; the listing is whole."""
-    nothing: list[str] = []
-    several = [["s/1"], *[nothing] * 15, ["s/2", "s/3"], *[nothing] * 15, ["s/4"]]
     with ScriptedServer(pages(*several)) as server:
         found = opened(server.url, tmp_path).list_objects("s")
-        assert [info.path for info in found] == ["s/1", "s/2", "s/3", "s/4"]
-        assert len(server.asked) == 33
+        assert [info.path for info in found] == sorted(itertools.chain(*several))
+        assert len(server.asked) == len(several)
+
+
+def listed(answer: Callable[[Asked], Answer], error: type[Exception], match: str, most_pages: int) -> int:
+    """How many pages are asked for of a listing that ends in an error."""
+    with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
+        trust = Trust(server.url, None, allow_cross_host_redirects=False)
+        client = HttpClient(pool, QUICK, Throttle(1), 5.0, trust)
+        lister = Lister(client, f"{server.url}/bucket", "us-east-1", lambda: None, most_pages=most_pages)
+        with pytest.raises(error, match=match) as raised:
+            list(lister.pages("s3://bucket", Meter(), {"prefix": ""}, Deadline()))
+        assert type(raised.value) is error
+        return len(server.asked)
 
 
 @pytest.mark.parametrize(
-    ("keys", "most"),
-    [(lambda _n: [], EMPTY_PAGES), (lambda n: [f"s/{n}"], POOR_PAGES), (lambda n: [f"s/{n}/"], POOR_PAGES)],
+    "keys",
+    [lambda _n: [], lambda n: [f"s/{n}"], lambda n: [f"s/{n}/"]],
     ids=["empty", "one key", "one marker"],
 )
-def test_a_listing_without_end(keys: Callable[[int], list[str]], most: int, tmp_path: Path) -> None:
-    """Pages with hardly anything on them that never end are an error of the server's, after few requests."""
+def test_a_listing_without_end(keys: Callable[[int], list[str]]) -> None:
+    """Pages with hardly anything on them that never end are an error of the server's, after a thousand."""
     numbers = itertools.count()
 
     def answer(_asked: Asked) -> Answer:
         number = next(numbers)
         return Answer(200, {}, listing(keys(number), f"t{number}"))
 
-    with ScriptedServer(answer) as server:
-        storage = opened(server.url, tmp_path)
-        with pytest.raises(StorageError, match="has no end") as raised:
-            storage.list_objects("s")
-        assert type(raised.value) is StorageError
-        assert len(server.asked) == most
+    assert listed(answer, StorageError, "has no end", 2 * POOR_PAGES) == POOR_PAGES
+
+
+@pytest.mark.parametrize("period", [1, 3])
+def test_a_listing_in_circles(period: int) -> None:
+    """A server that tells to go on where the listing has been is left at once, whatever its pages hold."""
+    numbers = itertools.count()
+
+    def answer(_asked: Asked) -> Answer:
+        number = next(numbers)
+        return Answer(200, {}, listing([f"s/{number}"], f"t{number % period}"))
+
+    assert listed(answer, StorageError, "repeats a page", POOR_PAGES) == period + 1
 
 
 def test_full_pages_without_end() -> None:
@@ -496,18 +630,12 @@ def test_full_pages_without_end() -> None:
         number = next(numbers)
         return Answer(200, {}, listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
 
-    with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
-        trust = Trust(server.url, None, allow_cross_host_redirects=False)
-        client = HttpClient(pool, QUICK, Throttle(1), 5.0, trust)
-        lister = Lister(client, f"{server.url}/bucket", "us-east-1", lambda: None, most_pages=7)
-        with pytest.raises(LimitError, match="more than 7 pages"):
-            list(lister.pages("s3://bucket", Meter(), {"prefix": ""}, Deadline()))
-        assert len(server.asked) == 7
+    assert listed(answer, LimitError, "more than 7 pages", 7) == 7
 
 
-GROWING = (
-    '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE l [<!ENTITY a "aa">]>'
-    "<ListBucketResult><Name>&a;</Name></ListBucketResult>"
+ENTITY = (
+    '<!DOCTYPE l [<!ENTITY a "aa">]>'
+    "<ListBucketResult><Contents><Key>s/&a;</Key><Size>5</Size></Contents></ListBucketResult>"
 )
 
 
@@ -524,9 +652,9 @@ GROWING = (
         + b"9" * 30
         + b"</Size></Contents></ListBucketResult>",
         b"<ListBucketResult><Contents><Size>5</Size></Contents></ListBucketResult>",
-        b'<!DOCTYPE l [<!ENTITY a "aa">]><ListBucketResult><Name>&a;</Name></ListBucketResult>',
-        GROWING.encode("utf-16"),
-        GROWING.encode("utf-16-le"),
+        ENTITY.encode(),
+        ENTITY.encode("utf-16"),
+        ENTITY.encode("utf-16-le"),
         b"<ListBucketResult>" + b"<a>" * 300_000,
         b"<ListBucketResult>" + b"<a/>" * 300_000 + b"</ListBucketResult>",
         b"<ListBucketResult " + b"".join(b'a%d="" ' % i for i in range(300_000)) + b"/>",
@@ -539,6 +667,39 @@ def test_what_is_no_page(body: bytes, tmp_path: Path) -> None:
             opened(server.url, tmp_path).list_objects("s")
         assert "\n" not in str(raised.value)
         assert "http:" not in str(raised.value)
+        assert len(server.asked) == 1
+
+
+def test_a_comment_in_a_page(tmp_path: Path) -> None:
+    """A page may hold a comment, as any XML."""
+    body = listing(["s/1"]).replace(b"<Contents>", b"<!-- one --><Contents>")
+    with ScriptedServer([Answer(200, {}, body)]) as server:
+        assert [info.path for info in opened(server.url, tmp_path).list_objects("s")] == ["s/1"]
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ServiceUnavailable"])
+def test_an_error_after_the_status(code: str, tmp_path: Path) -> None:
+    """S3 may notice trouble when it has answered 200: the page is asked for again, so often and no more."""
+    trouble = Answer(200, {}, error(code))
+    with ScriptedServer([trouble, trouble, Answer(200, {}, listing(["s/1"]))]) as server:
+        assert [info.path for info in opened(server.url, tmp_path).list_objects("s")] == ["s/1"]
+        assert len(server.asked) == 3
+    with ScriptedServer([trouble]) as server:
+        with pytest.raises(StorageUnavailableError, match=f"{code}; gave up after 3 tries"):
+            opened(server.url, tmp_path).list_objects("s")
+        assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("AccessDenied", AccessDeniedError), ("ExpiredToken", CredentialsError), ("Odd", StorageError)],
+)
+def test_a_refusal_after_the_status(code: str, kind: type[StorageError], tmp_path: Path) -> None:
+    """An error that another try does not change is told at once, also where the status was 200."""
+    with ScriptedServer([Answer(200, {}, error(code))]) as server:
+        with pytest.raises(StorageError, match=code) as raised:
+            opened(server.url, tmp_path).list_objects("s")
+        assert type(raised.value) is kind
         assert len(server.asked) == 1
 
 
