@@ -61,7 +61,7 @@ _DOMAINS = {
     "us-isof-": "csp.hci.ic.gov",
     "eu-isoe-": "cloud.adc-e.uk",
 }
-_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
+_NOT_IN_URLS = re.compile(r"[^\x21-\x7e]|[<>\"\\^`{|}?#]")
 _ROLE_VARIABLES = {
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "container_credentials_relative_uri",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI": "container_credentials_full_uri",

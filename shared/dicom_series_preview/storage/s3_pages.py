@@ -162,6 +162,19 @@ class Lister:
         return parse_listing(body, url)
 
 
+def _check_bytes(body: bytes, url: str) -> None:
+    """Refuse what would take far more memory than it has bytes.
+
+    Raises:
+        StorageError: It would.
+    """
+    # An element takes a hundred times its bytes in memory.
+    if max(body.count(b"<"), body.count(b"=")) > _MOST_TAGS:
+        raise StorageError(url, f"the server's listing has a page of more than {_MOST_TAGS} tags")
+    if _NOT_TRUSTED.search(body):
+        raise StorageError(url, "the server's listing is no XML that can be trusted")
+
+
 def parse_listing(body: bytes, url: str) -> Page:
     """A page as ListObjectsV2 answers it.
 
@@ -173,11 +186,7 @@ def parse_listing(body: bytes, url: str) -> Page:
         StorageError: It is no such page, or does not tell the next one.
         TransientError: It is an error, and another try may help.
     """
-    # An element takes a hundred times its bytes in memory.
-    if max(body.count(b"<"), body.count(b"=")) > _MOST_TAGS:
-        raise StorageError(url, f"the server's listing has a page of more than {_MOST_TAGS} tags")
-    if _NOT_TRUSTED.search(body):
-        raise StorageError(url, "the server's listing is no XML that can be trusted")
+    _check_bytes(body, url)
     parser = XMLParser()  # noqa: S314 - see above; defusedxml's is written in Python, and takes five times as long
     try:
         # S3 writes UTF-8. In another encoding `<!` has other bytes.
