@@ -59,6 +59,13 @@ def label(*, names: tuple[str, ...] = ("",), **elements: Any) -> list[Label]:
     return [Label.of(item, orientation, name) for name in names]
 
 
+def tile_labels(series: dict[str, bytes], **options: Any) -> list[Label]:
+    """The labels of a mosaic's tiles."""
+    given = {"labels": ["true"]} | {name: [str(value)] for name, value in options.items()}
+    service = PreviewService(MemoryStorage(series), None, Limits())
+    return service.plan(MosaicRequest.from_strings("S", "a.jpg", given)).labels
+
+
 def written(picture: np.ndarray, level: int) -> np.ndarray:
     """Where something is written on a picture of one level."""
     return np.abs(picture - level) > 40
@@ -140,6 +147,27 @@ def test_tiles_that_are_too_small_have_none() -> None:
 def test_the_position_is_in_mm_or_a_number(elements: dict[str, Any], lines: tuple[str, ...]) -> None:
     """InstanceNumber stands where there is no position."""
     assert label(names=("auto",), **elements)[0].lines == (*lines, "auto")
+
+
+@pytest.mark.parametrize(
+    ("instances", "places"),
+    [
+        ((7,), ["#1", "#2", "#3"]),
+        ((5, 6), ["#5.1", "#5.2", "#5.3", "#6.1", "#6.2", "#6.3"]),
+        ((None,), ["#1", "#2", "#3"]),
+    ],
+)
+def test_frames_without_a_position_have_numbers_of_their_own(
+    instances: tuple[int | None, ...], places: list[str]
+) -> None:
+    """The frame's, behind the instance's where frames of several objects stand side by side."""
+    frame = np.full((SIDE, SIDE), GREY, "<u2").tobytes()
+    without = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "NumberOfFrames": 3}
+    data = [
+        slice_of(number=i, **{**without, "InstanceNumber": number, "PixelData": 3 * frame})
+        for i, number in enumerate(instances, 1)
+    ]
+    assert [label.lines for label in tile_labels(objects(*data))] == [(place,) for place in places]
 
 
 def test_a_contrast_mosaic_names_the_contrasts() -> None:

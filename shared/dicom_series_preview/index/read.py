@@ -284,6 +284,14 @@ class Index:
         """Slices in all stacks."""
         return sum(len(rows) for rows in self.stacks.values())
 
+    def object_count(self, number: int) -> int:
+        """How many objects the slices of a stack are of.
+
+        Raises:
+            KeyError: There is no such stack.
+        """
+        return len(set(self.table["FileName"].take(pa.array(self.stacks[number])).to_pylist()))
+
     def described_stacks(self) -> list[Stack]:
         """What tells the stacks apart, in the order of their numbers."""
         # Once: the table makes its list of names anew each time that it is asked.

@@ -43,15 +43,16 @@ class Label:
     bottom: str = ""
 
     @classmethod
-    def of(cls, item: Slice, directions: str, contrast: str = "") -> Label:
+    def of(cls, item: Slice, directions: str, contrast: str = "", *, is_only_object: bool = True) -> Label:
         r"""The label of a slice.
 
         Args:
             item: The slice.
             directions: Where its rows and columns lead, as in `L\P`, or empty.
             contrast: The name of the contrast that it is shown under, where there are several.
+            is_only_object: The slices of its stack are all of one object, so that a frame's number is enough.
         """
-        lines = [_place(item), contrast]
+        lines = [_place(item, is_only_object=is_only_object), contrast]
         right, _, bottom = directions.partition("\\")
         is_known = _DIRECTION.fullmatch(right) and _DIRECTION.fullmatch(bottom)
         return cls(tuple(filter(None, lines)), *((right, bottom) if is_known else ()))
@@ -138,9 +139,12 @@ class _Pen:
         )
 
 
-def _place(item: Slice) -> str:
-    """Where a slice lies: in mm on its stack's axis, else its InstanceNumber, else its frame."""
-    if item.primary_position is not None:
-        is_number = item.primary_axis == "I"
-        return f"#{item.primary_position:.0f}" if is_number else f"{item.primary_position + 0.0:.1f} mm"
-    return f"#{item.frame_number}" if item.pixels.number_of_frames > 1 else ""
+def _place(item: Slice, *, is_only_object: bool) -> str:
+    """Where a slice lies: in mm on its stack's axis, else its InstanceNumber, its frame, or both: `#5.2`."""
+    position = item.primary_position
+    if position is not None and item.primary_axis != "I":
+        return f"{position + 0.0:.1f} mm"
+    numbers = [] if position is None else [f"{position:.0f}"]
+    if item.pixels.number_of_frames > 1 and not item.part_rows:
+        numbers = [*([] if is_only_object else numbers), str(item.frame_number)]
+    return f"#{'.'.join(numbers)}" if numbers else ""

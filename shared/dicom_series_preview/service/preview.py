@@ -226,7 +226,7 @@ class PreviewService:
             # The tiles are as large as the picture, and the encoder needs the memory.
             del tiles, painted
             if plan.is_labelled:
-                image = draw_labels(image, _labels(plan), shape.columns, plan.tile)
+                image = draw_labels(image, plan.labels, shape.columns, plan.tile)
             data = encode(image, picture.image_format, picture.quality)
         _LOGGER.info("the picture is encoded: %s, %d bytes", picture.image_format.pillow_name, len(data))
         provenance = opened.index.provenance
@@ -495,7 +495,7 @@ class Plan:
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
             *(["overlays"] if picture.overlays else []),
-            *(["labels", *_labels(self)] if self.is_labelled else []),
+            *(["labels", *self.labels] if self.is_labelled else []),
             [_version(item) for item in self.slices],
             [
                 (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
@@ -510,6 +510,23 @@ class Plan:
     def is_labelled(self) -> bool:
         """Labels are asked for, and fit on its tiles."""
         return self.picture.labels and min(self.tile) >= SMALLEST_SIDE
+
+    @property
+    def labels(self) -> list[Label]:
+        """What is written on each tile, in their order."""
+        specs = self.shape.contrasts
+        names = [str(spec) for spec in specs] if isinstance(self.request, ContrastRequest) else [""]
+        is_only_object = self.index.object_count(self.picture.stack) == 1
+        return [
+            Label.of(
+                item,
+                _patient_orientation(item) or self.index.patient_orientation(item),
+                name,
+                is_only_object=is_only_object,
+            )
+            for item in self.slices
+            for name in names
+        ]
 
     def size(self, item: Slice) -> tuple[int, int]:
         """Width and height that a slice is shown in: the tile's, or what fits into it."""
@@ -585,17 +602,6 @@ def _no_image(opened: OpenedSeries) -> str:
 def _patient_orientation(item: Slice) -> str:
     cosines = item.image_orientation_patient
     return patient_orientation(cosines) if cosines is not None else ""
-
-
-def _labels(plan: Plan) -> list[Label]:
-    """What is written on each tile, in the order of the plan."""
-    specs = plan.shape.contrasts
-    names = [str(spec) for spec in specs] if isinstance(plan.request, ContrastRequest) else [""]
-    return [
-        Label.of(item, _patient_orientation(item) or plan.index.patient_orientation(item), name)
-        for item in plan.slices
-        for name in names
-    ]
 
 
 def _unusual_orientation(plan: Plan) -> list[str]:
