@@ -57,6 +57,50 @@ def test_labels(dtype):
     assert np.diagonal(apart, 1)[:29].min() > 60
 
 
+def label_map(values, dtype="u1", **elements):
+    """A label map of one row of blocks."""
+    return flat(values, dtype, **{"Modality": "SEG", "SegmentationType": "LABELMAP", **elements})
+
+
+def palette_of_its_own(labels: int) -> dict[str, object]:
+    """A palette under which every label is grey."""
+    data = np.arange(labels, dtype="<u2").tobytes()
+    colours = {}
+    for colour in ("Red", "Green", "Blue"):
+        colours[f"{colour}PaletteColorLookupTableDescriptor"] = [labels, 0, 16]
+        colours[f"{colour}PaletteColorLookupTableData"] = data
+    return {"PhotometricInterpretation": "PALETTE COLOR", **colours}
+
+
+@pytest.mark.parametrize("elements", [{}, palette_of_its_own(256), {"RescaleSlope": 2.0}])
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+def test_the_values_of_a_label_map_are_its_labels(dtype, elements):
+    """Not the colours that they are shown in, whoever chose those."""
+    data = label_map((0, 1, 7, 255), dtype, **elements)
+    service = PreviewService(MemoryStorage(objects(data)), None, Limits())
+    labels = service.values(ImageRequest.from_strings("S", "a.webp", {"position": ["0"]}))
+    assert labels.dtype == np.dtype(dtype)
+    assert labels.shape == (BLOCK, 4 * BLOCK)
+    assert labels[0, ::BLOCK].tolist() == [0, 1, 7, 255]
+
+
+def test_the_values_of_a_tiled_label_map_are_its_labels():
+    """Of the whole that its frames are tiles of."""
+    octets = np.kron(np.array([[[1]], [[2]]], np.uint8), np.ones((1, BLOCK, BLOCK), np.uint8)).tobytes()
+    data = label_map(
+        (0,),
+        NumberOfFrames=2,
+        PixelData=octets,
+        TotalPixelMatrixRows=BLOCK,
+        TotalPixelMatrixColumns=2 * BLOCK,
+        DimensionOrganizationType="TILED_FULL",
+    )
+    service = PreviewService(MemoryStorage(objects(data)), None, Limits())
+    labels = service.values(ImageRequest.from_strings("S", "a.webp", {"position": ["0"]}))
+    assert labels.shape == (BLOCK, 2 * BLOCK)
+    assert labels[0, ::BLOCK].tolist() == [1, 2]
+
+
 def lab(colours: np.ndarray) -> np.ndarray:
     """CIE L*, a*, b* of sRGB colours of 8 bits under D65, as Pillow's colour management has them."""
     picture = Image.fromarray(colours.astype(np.uint8)[np.newaxis])

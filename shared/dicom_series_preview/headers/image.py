@@ -171,6 +171,7 @@ class Content:
         is_rescaled: The file has RescaleIntercept (0028,1052), were it 0.
         stored_range: The lowest and highest value that a stored value's bits can hold; None of float pixels.
         full_fraction: MaximumFractionalValue (0062,000E) of a fractional segmentation, else None.
+        is_labelmap: Stored values are labels, of a segmentation of type LABELMAP, whatever colours they have.
     """
 
     modality: str = ""
@@ -180,6 +181,7 @@ class Content:
     is_rescaled: bool = False
     stored_range: tuple[int, int] | None = None
     full_fraction: int | None = None
+    is_labelmap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

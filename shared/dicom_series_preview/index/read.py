@@ -727,8 +727,7 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
 def _pixels(cells: dict[str, Any]) -> PixelDescription:
     pixels = _layout(cells)
     if not cells["Palette"]:
-        is_labelled = cells["SegmentationType"] == "LABELMAP" and pixels.is_monochrome
-        return coloured_labels(pixels) if is_labelled else pixels
+        return coloured_labels(pixels) if _is_labelmap(cells) and pixels.is_monochrome else pixels
     inputs = _Inputs(*_stored_range(pixels), pixels.transfer_syntax_uid != _IMPLICIT_VR)
     return replace(pixels, palette=_palette(cells["Palette"], inputs))
 
@@ -754,6 +753,10 @@ def _layout(cells: dict[str, Any]) -> PixelDescription:
         pixel_keyword=cells["PixelKeyword"],
         pixel_vr=cells["PixelVR"] or "",
     )
+
+
+def _is_labelmap(cells: dict[str, Any]) -> bool:
+    return cells["SegmentationType"] == "LABELMAP" and (cells["SamplesPerPixel"] or 1) == 1
 
 
 _IMPLICIT_VR = "1.2.840.10008.1.2"
@@ -808,6 +811,7 @@ def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
         is_rescaled=cells["RescaleIntercept"] is not None,
         stored_range=_stored_range(pixels) if pixels.pixel_keyword == "PixelData" else None,
         full_fraction=cells["MaximumFractionalValue"] if cells["SegmentationType"] == "FRACTIONAL" else None,
+        is_labelmap=_is_labelmap(cells),
     )
 
 
