@@ -39,27 +39,30 @@ def test_binary_segments_end_at_their_highest_value():
     assert shown(data) == [0, 255]
 
 
-@proves(10, "Labels without a palette have colours that differ; 0 is black", "PS3.3 C.8.20.2")
-@pytest.mark.parametrize("dtype", ["u1", "<u2"])
-def test_labels(dtype):
-    """Labels beside each other are told apart, in 8 bits and in 16."""
-    values = (0, *range(1, 30), 254, 255)
-    data = flat(values, dtype, Modality="SEG", SegmentationType="LABELMAP")
+def label_map(values, dtype="u1", **elements):
+    """A label map of one row of blocks."""
+    return flat(values, dtype, **{"Modality": "SEG", "SegmentationType": "LABELMAP", **elements})
+
+
+def shown_colours(data):
+    """The colour of each block of an image of one row of blocks."""
     given = {"quality": ["100"], "position": ["0"], "image_width": [str(data.Columns)]}
     service = PreviewService(MemoryStorage(objects(data)), None, Limits())
     rendered = service.image(ImageRequest.from_strings("S", "a.webp", given))
     with Image.open(BytesIO(rendered.data)) as picture:
-        colours = np.asarray(picture.convert("RGB"))[BLOCK // 2, BLOCK // 2 :: BLOCK].astype(int)
+        return np.asarray(picture.convert("RGB"))[BLOCK // 2, BLOCK // 2 :: BLOCK].astype(int)
+
+
+@proves(10, "Labels without a palette have colours that differ; 0 is black", "PS3.3 C.8.20.2")
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+def test_labels(dtype):
+    """Labels beside each other are told apart, in 8 bits and in 16."""
+    colours = shown_colours(label_map((0, *range(1, 30), 254, 255), dtype))
     assert colours[0].max() < 16
     assert colours[1:].max(axis=1).min() > 100
     apart = np.abs(colours[:, np.newaxis] - colours).sum(axis=2) + 1000 * np.eye(len(colours), dtype=int)
     assert apart[:12, :12].min() > 60
     assert np.diagonal(apart, 1)[:29].min() > 60
-
-
-def label_map(values, dtype="u1", **elements):
-    """A label map of one row of blocks."""
-    return flat(values, dtype, **{"Modality": "SEG", "SegmentationType": "LABELMAP", **elements})
 
 
 def palette_of_its_own(labels: int) -> dict[str, object]:
@@ -70,6 +73,20 @@ def palette_of_its_own(labels: int) -> dict[str, object]:
         colours[f"{colour}PaletteColorLookupTableDescriptor"] = [labels, 0, 16]
         colours[f"{colour}PaletteColorLookupTableData"] = data
     return {"PhotometricInterpretation": "PALETTE COLOR", **colours}
+
+
+@pytest.mark.parametrize("background", [3, 255])
+def test_the_background_of_a_label_map_is_its_padding(background):
+    """PixelPaddingValue is black (PS3.3 C.8.20.2.3); 0 then is a label, and all other colours stay."""
+    values = (0, 1, 2, 3, 255)
+    plain = shown_colours(label_map(values))
+    padded = shown_colours(label_map(values, PixelPaddingValue=background))
+    at = values.index(background)
+    assert padded[at].max() < 16
+    assert np.abs(padded[0] - plain[at]).max() < 16
+    others = [i for i in range(1, len(values)) if i != at]
+    assert np.abs(padded[others] - plain[others]).max() < 16
+    assert np.array_equal(shown_colours(label_map(values, PixelPaddingValue=0)), plain)
 
 
 @pytest.mark.parametrize("elements", [{}, palette_of_its_own(256), {"RescaleSlope": 2.0}])

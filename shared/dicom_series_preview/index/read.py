@@ -727,7 +727,9 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
 def _pixels(cells: dict[str, Any]) -> PixelDescription:
     pixels = _layout(cells)
     if not cells["Palette"]:
-        return coloured_labels(pixels) if _is_labelmap(cells) and pixels.is_monochrome else pixels
+        if not (_is_labelmap(cells) and pixels.is_monochrome):
+            return pixels
+        return coloured_labels(pixels, _padding(cells, "Value", pixels))
     inputs = _Inputs(*_stored_range(pixels), pixels.transfer_syntax_uid != _IMPLICIT_VR)
     return replace(pixels, palette=_palette(cells["Palette"], inputs))
 
