@@ -491,7 +491,7 @@ BEYOND = (
 
 def wide_image(family: str, values: tuple[int, ...], **elements: Any) -> Dataset:
     """One image of blocks of these values in 16 bits, under a header that says 12."""
-    stored = np.kron(np.array([values], "u2"), np.ones((8 * BLOCK, BLOCK), "u2"))
+    stored = np.kron(np.array([values]).astype("u2"), np.ones((8 * BLOCK, BLOCK), "u2"))
     codestream = wide_codestream(family, stored)
     fragments = [[codestream + b"\0" * (len(codestream) % 2)]]
     given = {"Rows": 8 * BLOCK, "BitsStored": 12, "HighBit": 11, **elements}
@@ -564,6 +564,31 @@ def test_native_bits_beyond_stored():
     warning = "its pixels have bits beyond BitsStored, which is 12: those bits are left out"
     expected = [[FORMULAS["LINEAR"](x, 2048, 4096) for x in (5000 & 0xFFF, 100)]]
     assert warned(objects(data), BLOCK * 2) == (expected, warning)
+
+
+@proves(5, "Padding beyond BitsStored stays padding, black and out of statistics", "PS3.3 C.7.5.1.1.2")
+@pytest.mark.parametrize(
+    ("dtype", "padding", "limit"),
+    [("<u2", 63536, None), ("<i2", -32768, None), ("<i2", -32768, -2049), ("<u2", 4096, 65535)],
+)
+@pytest.mark.parametrize("family", ["", *WIDE])
+def test_padding_beyond_bits_stored(dtype, padding, limit, family):
+    """Masked like a value, it would be one: 63536 would be 2096, and -32768 would be 0."""
+    values = (padding, 0, 48, 2000)
+    stored = np.kron(np.array([values], dtype), np.ones((8 * BLOCK, BLOCK), dtype))
+    elements = {"PixelPaddingValue": padding, "PixelPaddingRangeLimit": limit}
+    data = wide_image(family or "JPEG-LS", values, PixelRepresentation=int(dtype == "<i2"), **elements)
+    if not family:
+        data.PixelData = stored.tobytes()
+    series = objects(data, transfer_syntax=WIDE.get(family, make_dicom.EXPLICIT))
+    levels, report = image(series, image_width=BLOCK * 4, contrast="4096/1024")
+    assert blocks(levels) == [[0, *(FORMULAS["LINEAR"](x, 1024, 4096) for x in values[1:])]] * 8
+    assert report.warnings == ()
+    # Of as many pixels each, the 2nd and the 98th percentile are the lowest and the highest value.
+    _, report = image(series, image_width=BLOCK * 4, contrast="auto")
+    applied = report.tiles[0].contrast
+    assert applied is not None
+    assert (applied.center, applied.width) == (1000, 2000)
 
 
 @proves(

@@ -49,7 +49,8 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
     which a codestream knows better than the header (PS3.5 8.2.4): signed grey values stay signed where the
     header says unsigned; lossy values pass as they are where the signs agree, because one that overshoots
     BitsStored must not wrap round; an unsigned codestream of fewer bits than BitsStored holds no sign bit;
-    one of more bits, whose values need them, keeps them, unless overlays lie there.
+    one of more bits, whose values need them, keeps them, unless overlays lie there. And a word that is
+    padding stays whole where PixelPaddingValue lies beyond BitsStored: masked, it would be another value.
 
     An unsigned codestream of BitsStored bits under a signed header holds the bits of signed values: most
     codecs have no sign of their own, and JPEG 2000 encoders that are not told of it write such streams too.
@@ -79,6 +80,11 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
     kept = words.samples.astype(f"i{size // 8}" if codestream_signed else f"u{size // 8}", copy=False)
     unsigned = kept.view(f"u{size // 8}")
     values = _field(unsigned, stored, below, signed=sign_extends).view(target)
+    if pixels.padding_words and not below and not pixels.overlay_bits and stored < 8 * target.itemsize:
+        lowest, highest = pixels.padding_words
+        signed_words = unsigned.view(target)
+        is_padding = (signed_words >= lowest) & (signed_words <= highest)
+        values[is_padding] = signed_words[is_padding]
     if below or pixels.overlay_bits or not _holds_more(unsigned, values, stored):
         return values, ""
     if words.is_described:

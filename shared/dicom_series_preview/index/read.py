@@ -704,6 +704,9 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
     located = cells["FrameOffset"] is not None
     pixels = _pixels(cells)
     contrast = _contrast(cells, pixels)
+    padding_words = _padding_words(contrast, pixels)
+    if padding_words is not None:
+        pixels = replace(pixels, padding_words=padding_words)
     return Slice(
         row=row,
         file_name=cells["FileName"],
@@ -829,6 +832,16 @@ def _padding(cells: dict[str, Any], end: str, pixels: PixelDescription) -> float
     kind = pixels.pixel_keyword.removesuffix("PixelData")
     value = cells[f"{kind}PixelPadding{end}"]
     return _stored(value, pixels) if not kind else value
+
+
+def _padding_words(contrast: Contrast, pixels: PixelDescription) -> tuple[int, int] | None:
+    """The range of padding, where stored values have too few bits for it."""
+    value, limit = contrast.pixel_padding_value, contrast.pixel_padding_range_limit
+    if value is None or pixels.pixel_keyword != "PixelData":
+        return None
+    ends = int(value), int(value if limit is None else limit)
+    lowest, highest = _stored_range(pixels)
+    return None if lowest <= min(ends) and max(ends) <= highest else (min(ends), max(ends))
 
 
 def _stored(value: int | None, pixels: PixelDescription) -> int | None:

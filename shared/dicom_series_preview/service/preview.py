@@ -65,7 +65,7 @@ _REFRESHES = 2
 _ALWAYS_WIDE = 512
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 6
+RENDERER = 7
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
