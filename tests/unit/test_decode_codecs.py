@@ -304,6 +304,35 @@ def test_jpeg2000_sign_and_precision_may_disagree_with_the_header(
     assert np.array_equal(decoded, expected)
 
 
+SHOWN_AS_THEY_ARE = "its values are shown as the codestream has them"
+CONTRADICTED_SIGN = f"its codestream has signed samples, and its header says unsigned: {SHOWN_AS_THEY_ARE}"
+CONTRADICTED_BITS = f"its codestream has 16 bits a sample, and BitsStored is 12: {SHOWN_AS_THEY_ARE}"
+CONTRADICTED_BOTH = (
+    "its codestream has signed samples of 16 bits, and its header says unsigned ones of 12: "
+    + SHOWN_AS_THEY_ARE
+)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "precision", "stored", "remarks"),
+    [
+        (-2048, 2047, 12, 12, (CONTRADICTED_SIGN,)),
+        (-2048, 2047, 16, 12, (CONTRADICTED_SIGN,)),
+        (-32768, 32767, 16, 16, (CONTRADICTED_SIGN,)),
+        (-2049, 0, 16, 12, (CONTRADICTED_BOTH,)),
+        (-1, 2048, 16, 12, (CONTRADICTED_BOTH,)),
+        (0, 4096, 16, 12, (CONTRADICTED_BITS,)),
+        (0, 4095, 16, 12, ()),  # either way they are what they are
+    ],
+)
+def test_signed_samples_under_an_unsigned_header_are_told(lowest, highest, precision, stored, remarks):
+    """Values that the header's sign or bits cannot hold are shown with a warning."""
+    samples = np.resize(np.array([lowest, highest], np.int16), (64, 48))
+    decoded = decode_frame(_j2k(samples, precision), _grey(J2K_LOSSLESS, stored, 0))
+    assert np.array_equal(decoded.samples, samples)
+    assert decoded.remarks == remarks
+
+
 @pytest.mark.parametrize(("overlay_bits", "expected"), [(0, RAMP | 0xF000), (0xF000, RAMP)])
 def test_bits_beyond_bits_stored_are_values_unless_overlays_lie_there(overlay_bits, expected):
     """A codestream of more bits than BitsStored keeps them; those of a declared overlay are no value's."""

@@ -57,14 +57,14 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
 
     Returns:
         The values in the dtype that the description says, in another one where only that holds them; and what
-        a viewer should know of bits beyond BitsStored, or nothing.
+        a viewer should know where a codestream's sign or bits contradict the header's, or nothing.
     """
     if words.dtype.kind == "f":
         return words.samples, ""
     header_signed = pixels.pixel_representation == 1
     codestream_signed = words.dtype.kind == "i"
     if codestream_signed and not header_signed and pixels.is_monochrome:
-        return words.samples, ""
+        return words.samples, _of_signed(words, stored_bits(pixels)[0])
     size = container_bits(max(pixels.bits_allocated, words.precision))
     target = np.dtype(f"{'i' if header_signed else 'u'}{size // 8}")
     stored, below = stored_bits(pixels)
@@ -90,6 +90,17 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
     if words.is_described:
         values = _field(unsigned, words.precision, 0, signed=sign_extends).view(target)
     return values, _beyond(words, stored)
+
+
+def _of_signed(words: Words, stored: int) -> str:
+    """What a viewer should know of signed values under a header that says unsigned."""
+    lowest, highest = int(words.samples.min()), int(words.samples.max())
+    if lowest >= 0:
+        return _beyond(words, stored) if highest >> stored else ""
+    needs_more = max(highest, -lowest - 1) >> (stored - 1)
+    bits = (f" of {words.precision} bits", f" ones of {stored}") if needs_more else ("", "")
+    found = f"its codestream has signed samples{bits[0]}, and its header says unsigned{bits[1]}"
+    return f"{found}: its values are shown as the codestream has them"
 
 
 def _beyond(words: Words, stored: int) -> str:
