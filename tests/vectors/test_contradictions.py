@@ -44,12 +44,19 @@ def refused(series: dict[str, bytes]) -> str:
 
 def colours(series: dict[str, bytes], width: int, position: float = 0.0) -> np.ndarray:
     """One image as RGB."""
+    return warned_colours(series, width, position)[0]
+
+
+def warned_colours(
+    series: dict[str, bytes], width: int, position: float = 0.0
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """One image as RGB, and its warnings."""
     given = {"quality": ["100"], "position": [str(position)], "image_width": [str(width)]}
     rendered = PreviewService(MemoryStorage(series), None, Limits()).image(
         ImageRequest.from_strings("S", "a.jpg", given)
     )
     with Image.open(BytesIO(rendered.data)) as picture:
-        return np.asarray(picture.convert("RGB")).astype(int)
+        return np.asarray(picture.convert("RGB")).astype(int), rendered.report.warnings
 
 
 # The sign of JPEG 2000
@@ -609,6 +616,46 @@ def test_colour_of_more_bits_than_stored():
     )
     series = objects(data, transfer_syntax=JPEG_LS)
     assert np.abs(colours(series, BLOCK) - np.array([255, 128, 0])).max() <= 2
+
+
+def colour_codestream(family: str, samples: np.ndarray, bits: int) -> bytes:
+    """Colour of so many bits a sample."""
+    if family == "JPEG":
+        return bytes(imagecodecs.jpeg8_encode(samples, level=100, colorspace="RGB", outcolorspace="RGB"))
+    if family == "JPEG-LS":
+        return bytes(imagecodecs.jpegls_encode(samples))
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            samples, level=0, codecformat="j2k", reversible=True, bitspersample=bits, mct=False
+        )
+    )
+
+
+@proves(
+    9, "Colour of fewer bits than BitsStored is scaled by the codestream's bits, with a warning", "PS3.5 8.2"
+)
+@pytest.mark.parametrize("family", ["JPEG", "JPEG-LS", "JPEG 2000"])
+@pytest.mark.parametrize("width", [BLOCK, 8 * BLOCK])
+def test_colour_of_fewer_bits_than_stored(family, width):
+    """8 bits under a header of 12 are not all black; reduced as in full."""
+    stored = np.zeros((8 * BLOCK, 8 * BLOCK, 3), "u1") + np.array((255, 128, 0), "u1")
+    codestream = colour_codestream(family, stored, 8)
+    data = flat(
+        (0,) * 8,
+        Rows=8 * BLOCK,
+        BitsStored=12,
+        HighBit=11,
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation="RGB",
+        PixelData=make_dicom.encapsulate([[codestream + b"\0" * (len(codestream) % 2)]]),
+    )
+    syntax = {"JPEG": make_dicom.JPEG, "JPEG-LS": JPEG_LS, "JPEG 2000": J2K}[family]
+    series = objects(data, transfer_syntax=syntax)
+    shown, warnings = warned_colours(series, width)
+    assert np.abs(shown - np.array([255, 128, 0])).max() <= 2
+    scaled = "its colours are scaled by the codestream's bits"
+    assert warnings == (f"its codestream has 8 bits a sample, and BitsStored is 12: {scaled}",)
 
 
 # Elements that contradict each other

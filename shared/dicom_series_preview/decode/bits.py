@@ -68,14 +68,17 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
     size = container_bits(max(pixels.bits_allocated, words.precision))
     target = np.dtype(f"{'i' if header_signed else 'u'}{size // 8}")
     stored, below = stored_bits(pixels)
+    remark = ""
     if words.precision < stored:
+        is_scaled = words.is_described and pixels.samples_per_pixel == 3
+        remark = _fewer(words, stored) if is_scaled else ""
         stored, below, sign_extends = words.precision, 0, codestream_signed and header_signed
     else:
         sign_extends = header_signed
         below = below if words.precision >= stored + below else 0
     if not words.lossless and header_signed == codestream_signed:
         values = words.samples.astype(target, copy=False)
-        return values, _beyond(words, stored) if _needs_more(values, stored) else ""
+        return values, _beyond(words, stored) if _needs_more(values, stored) else remark
     # Widening a signed word repeats its sign bit, which the shifts and the mask below take away again.
     kept = words.samples.astype(f"i{size // 8}" if codestream_signed else f"u{size // 8}", copy=False)
     unsigned = kept.view(f"u{size // 8}")
@@ -86,7 +89,7 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
         is_padding = (signed_words >= lowest) & (signed_words <= highest)
         values[is_padding] = signed_words[is_padding]
     if below or pixels.overlay_bits or not _holds_more(unsigned, values, stored):
-        return values, ""
+        return values, remark
     if words.is_described:
         values = _field(unsigned, words.precision, 0, signed=sign_extends).view(target)
     return values, _beyond(words, stored)
@@ -101,6 +104,12 @@ def _of_signed(words: Words, stored: int) -> str:
     bits = (f" of {words.precision} bits", f" ones of {stored}") if needs_more else ("", "")
     found = f"its codestream has signed samples{bits[0]}, and its header says unsigned{bits[1]}"
     return f"{found}: its values are shown as the codestream has them"
+
+
+def _fewer(words: Words, stored: int) -> str:
+    """What a viewer should know of colours of fewer bits than BitsStored."""
+    found = f"its codestream has {words.precision} bits a sample, and BitsStored is {stored}"
+    return f"{found}: its colours are scaled by the codestream's bits"
 
 
 def _beyond(words: Words, stored: int) -> str:
