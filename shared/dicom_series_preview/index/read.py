@@ -57,6 +57,7 @@ from dicom_series_preview.index.schema import (
     OTHER_ELEMENTS,
     PART_COLUMNS,
     SCHEMA_VERSION,
+    column_name,
 )
 from dicom_series_preview.index.stacks import Stack, names_a_localizer, told
 from dicom_series_preview.selection import SortedStack
@@ -101,6 +102,7 @@ class Slice:
         object_size: Bytes.
         object_version: The version that the index describes.
         sop_instance_uid: SOPInstanceUID (0008,0018), or empty.
+        instance_number: InstanceNumber (0020,0013), or None.
         frame_number: 1-based.
         stack: The stack it belongs to.
         primary_axis: `X`, `Y`, `Z` or `I`.
@@ -123,6 +125,7 @@ class Slice:
     object_size: int
     object_version: str
     sop_instance_uid: str
+    instance_number: int | None
     frame_number: int
     stack: int
     primary_axis: str
@@ -409,14 +412,30 @@ class Index:
 
     def patient_orientation(self, item: Slice) -> str:
         r"""PatientOrientation (0020,0020) of a slice's object as it is written, as in `L\P`, or empty."""
-        constant = self.constants.get(_PATIENT_ORIENTATION)
+        return "\\".join(self._texts(_PATIENT_ORIENTATION, item))
+
+    def is_of_a_quadruped(self, item: Slice) -> bool:
+        """The directions of a slice's object are those of an animal (0010,2210)."""
+        return self._texts(_ANATOMICAL_ORIENTATION_TYPE, item) == ["QUADRUPED"]
+
+    def is_whole_mosaic(self, item: Slice) -> bool:
+        """A slice is a Siemens mosaic of many that is not taken apart."""
+        name = MOSAIC_COLUMNS[0].name
+        if item.part_rows or name not in self.table.column_names:
+            return False
+        return self.table[name][item.row].as_py() not in (None, 1)
+
+    def _texts(self, tag: int, item: Slice) -> list[str]:
+        """The texts of an element of a slice's object."""
+        constant = self.constants.get(tag)
         if constant is not None:
             values: Sequence[Any] = all_values(constant)
-        elif "PatientOrientation" in self.table.column_names:
-            values = self.table["PatientOrientation"][item.row].as_py() or ()
+        elif (name := column_name(tag, "")) in self.table.column_names:
+            cell = self.table[name][item.row].as_py()
+            values = cell if isinstance(cell, list) else [cell]
         else:
             values = ()
-        return "\\".join(str(value or "").strip() for value in values)
+        return [str(value or "").strip() for value in values]
 
     def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
         """The same index, with the places of frames that it did not know.
@@ -713,6 +732,7 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         object_size=cells["ObjectSize"],
         object_version=cells["ObjectVersion"] or "",
         sop_instance_uid=cells["SOPInstanceUID"] or "",
+        instance_number=cells["InstanceNumber"],
         frame_number=cells["FrameNumber"],
         stack=cells["Stack"],
         primary_axis=cells["PrimaryAxis"],
@@ -802,7 +822,7 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
 
 
 _CODE_MEANING = 0x00080104
-_PATIENT_ORIENTATION = 0x00200020
+_PATIENT_ORIENTATION, _ANATOMICAL_ORIENTATION_TYPE = 0x00200020, 0x00102210
 
 
 def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
