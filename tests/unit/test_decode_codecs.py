@@ -354,6 +354,58 @@ def test_a_codestream_wider_than_bits_allocated_keeps_its_values():
     assert np.array_equal(decoded, RAMP)
 
 
+MIDDLE = np.full((64, 48), 2048, np.uint16)
+JPEGS = {
+    "baseline": (_grey(BASELINE, 8, allocated=8), _jpeg(COLOUR[:, :, 0])),
+    "colour": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, subsampling=0)),
+    "subsampled": (_colour(BASELINE, "YBR_FULL_422"), _jpeg(COLOUR, subsampling=2)),
+    "restarts": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, subsampling=0, restart_marker_rows=1)),
+    "progressive": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, progressive=True)),
+    "extended": (_grey(EXTENDED), _encoded(EXTENDED)),
+    "lossless": (_grey(LOSSLESS), _encoded(LOSSLESS)),
+    **{
+        f"predictor {n}": (_grey(LOSSLESS), imagecodecs.jpeg8_encode(RAMP, 100, lossless=True, predictor=n))
+        for n in range(1, 8)
+    },
+}
+
+
+@pytest.mark.parametrize("reduction", [1, 8])
+@pytest.mark.parametrize("process", JPEGS)
+def test_a_jpeg_that_is_cut_off_and_closed_again_is_refused(process, reduction):
+    """An end marker does not hide that pixels are missing, at full size or reduced."""
+    pixels, codestream = JPEGS[process]
+    codestream = bytes(codestream)
+    start = codestream.rindex(b"\xff\xda") + 20
+    for share in (0.3, 0.5, 0.7, 0.9):
+        cut = codestream[: start + int(share * (len(codestream) - start))].removesuffix(b"\xff")
+        with pytest.raises(DecodeError, match="the JPEG codestream is cut off"):
+            decode_frame(cut + b"\xff\xd9", pixels, reduction=reduction)
+    decode_frame(codestream, pixels, reduction=reduction)
+
+
+@pytest.mark.parametrize(
+    "ending", [b"\xff\xd9", b"\xff\xff\xff\xd9", b"\x00\x00\xff\xd9", b"\xff\xd9\xff\xd9\x00"]
+)
+@pytest.mark.parametrize(
+    ("pixels", "samples", "options"),
+    [
+        (_grey(BASELINE, 8, allocated=8), np.full((64, 48), 128, np.uint8), {}),
+        (_colour(BASELINE, "YBR_FULL"), np.full((64, 48, 3), 128, np.uint8), {}),
+        (_grey(EXTENDED), MIDDLE, {"bitspersample": 12}),
+        *(
+            (_grey(LOSSLESS), MIDDLE, {"bitspersample": 12, "lossless": True, "predictor": n})
+            for n in range(1, 8)
+        ),
+    ],
+)
+def test_a_whole_jpeg_that_ends_in_middle_grey_is_no_cut_off_one(pixels, samples, options, ending):
+    """Though libjpeg gives the same for what is missing."""
+    codestream = bytes(imagecodecs.jpeg8_encode(samples, 100, **options)).removesuffix(b"\xff\xd9") + ending
+    decoded = decode_frame(codestream, pixels).samples
+    assert np.abs(decoded.astype(int) - samples).max() <= 1
+
+
 def test_jpegls_without_an_end_is_refused_at_once():
     """A JPEG-LS codestream without its end marker never reaches CharLS, which would read on for seconds."""
     data = _encoded(JPEG_LS)

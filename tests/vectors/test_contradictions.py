@@ -907,6 +907,19 @@ def test_a_codestream_without_its_end(family, filled, frame):
         assert report.warnings == ((warning,) if number == frame else ())
 
 
+@proves(15, "A JPEG codestream that is cut off and closed again is refused by name", "ISO/IEC 10918-1")
+@pytest.mark.parametrize("share", [0.7, 0.8, 0.9])
+@pytest.mark.parametrize("family", ["JPEG", "JPEG lossless"])
+def test_a_codestream_that_is_cut_off_and_closed_again(family, share):
+    """No matter that its decoder says nothing of it."""
+    syntax, encode = ENDED[family]
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    whole = bytes(encode(samples))
+    series = encapsulated([whole[: int(len(whole) * share)] + b"\xff\xd9"], syntax)
+    with pytest.raises(UndecodableError, match="the JPEG codestream is cut off"):
+        image(series, image_width=64)
+
+
 @proves(
     15, "A codestream whose end is missing is shown in part with a warning, or refused by name", "PS3.5 A.4"
 )

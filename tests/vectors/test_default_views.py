@@ -75,9 +75,10 @@ def palette_of_its_own(labels: int) -> dict[str, object]:
     return {"PhotometricInterpretation": "PALETTE COLOR", **colours}
 
 
+@proves(10, "The background of a label map is PixelPaddingValue, and black", "PS3.3 C.8.20.2.3")
 @pytest.mark.parametrize("background", [3, 255])
 def test_the_background_of_a_label_map_is_its_padding(background):
-    """PixelPaddingValue is black (PS3.3 C.8.20.2.3); 0 then is a label, and all other colours stay."""
+    """0 then is a label, and all other colours stay."""
     values = (0, 1, 2, 3, 255)
     plain = shown_colours(label_map(values))
     padded = shown_colours(label_map(values, PixelPaddingValue=background))
