@@ -336,7 +336,8 @@ class Series:
 
         Returns:
             Modality values (Hounsfield units of a CT), shape (rows, columns): float64 where a slope or an
-            intercept applies, else of the type that is stored. Of colour uint8 RGB, (rows, columns, 3).
+            intercept applies, else of the type that is stored. Of a segmentation of type LABELMAP the labels
+            as they are stored. Of colour uint8 RGB, (rows, columns, 3).
 
         Raises:
             PreviewError: It cannot be had.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ _ORDER_OF_TIMES = (_ACQUISITION_TIME, 3, 4, 0, 1)
 # The end of each axis that a positive and that a negative direction cosine point to (C.7.6.1.1.1), bipeds'.
 _ENDS = (("L", "R"), ("P", "A"), ("H", "F"))
 _NAMES = {"L": "left", "R": "right", "P": "back", "A": "front", "H": "head", "F": "feet"}
+_END = {letter: (axis, end) for axis, ends in enumerate(_ENDS) for end, letter in enumerate(ends)}
+_DIRECTION = re.compile("[LRAPHF]{1,3}")
 _OPPOSITE = dict(zip("LRPAHF", "RLAPFH", strict=True))
 # Directions closer than 5 degrees to a plane of the axes have no letter for the third axis.
 _LEAST_COSINE = 0.087
@@ -346,6 +349,26 @@ def patient_orientation(cosines: Sequence[float]) -> str:
     if _normal(orientation) is None:
         return ""
     return "\\".join(_letters(direction) for direction in (orientation[:3], orientation[3:]))
+
+
+def possible_orientation(written: str) -> str:
+    r"""PatientOrientation as it is written, or empty where no rows and columns can lead so.
+
+    They are at right angles: no direction leads to both ends of an axis, and two that follow the same axis
+    most have other letters that tell them apart, as `LA\RA`.
+
+    Args:
+        written: For instance `L\P`.
+    """
+    row, _, column = written.partition("\\")
+    if not (_DIRECTION.fullmatch(row) and _DIRECTION.fullmatch(column)):
+        return ""
+    rows, columns = ({_END[letter][0]: _END[letter][1] for letter in letters} for letters in (row, column))
+    if len(rows) < len(row) or len(columns) < len(column):
+        return ""
+    agreements = {rows[axis] == columns[axis] for axis in rows.keys() & columns.keys()}
+    is_parallel = _END[row[0]][0] == _END[column[0]][0] and len(agreements) == 1
+    return "" if is_parallel else written
 
 
 def opposite(letters: str) -> str:

@@ -304,6 +304,35 @@ def test_jpeg2000_sign_and_precision_may_disagree_with_the_header(
     assert np.array_equal(decoded, expected)
 
 
+SHOWN_AS_THEY_ARE = "its values are shown as the codestream has them"
+CONTRADICTED_SIGN = f"its codestream has signed samples, and its header says unsigned: {SHOWN_AS_THEY_ARE}"
+CONTRADICTED_BITS = f"its codestream has 16 bits a sample, and BitsStored is 12: {SHOWN_AS_THEY_ARE}"
+CONTRADICTED_BOTH = (
+    "its codestream has signed samples of 16 bits, and its header says unsigned ones of 12: "
+    + SHOWN_AS_THEY_ARE
+)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "precision", "stored", "remarks"),
+    [
+        (-2048, 2047, 12, 12, (CONTRADICTED_SIGN,)),
+        (-2048, 2047, 16, 12, (CONTRADICTED_SIGN,)),
+        (-32768, 32767, 16, 16, (CONTRADICTED_SIGN,)),
+        (-2049, 0, 16, 12, (CONTRADICTED_BOTH,)),
+        (-1, 2048, 16, 12, (CONTRADICTED_BOTH,)),
+        (0, 4096, 16, 12, (CONTRADICTED_BITS,)),
+        (0, 4095, 16, 12, ()),  # either way they are what they are
+    ],
+)
+def test_signed_samples_under_an_unsigned_header_are_told(lowest, highest, precision, stored, remarks):
+    """Values that the header's sign or bits cannot hold are shown with a warning."""
+    samples = np.resize(np.array([lowest, highest], np.int16), (64, 48))
+    decoded = decode_frame(_j2k(samples, precision), _grey(J2K_LOSSLESS, stored, 0))
+    assert np.array_equal(decoded.samples, samples)
+    assert decoded.remarks == remarks
+
+
 @pytest.mark.parametrize(("overlay_bits", "expected"), [(0, RAMP | 0xF000), (0xF000, RAMP)])
 def test_bits_beyond_bits_stored_are_values_unless_overlays_lie_there(overlay_bits, expected):
     """A codestream of more bits than BitsStored keeps them; those of a declared overlay are no value's."""
@@ -323,6 +352,58 @@ def test_a_codestream_wider_than_bits_allocated_keeps_its_values():
     """A 12-bit codestream under a header of 8 bits is not cut to 8 bits."""
     decoded = decode_frame(_j2k(RAMP, 12), _grey(J2K, 8, allocated=8)).samples
     assert np.array_equal(decoded, RAMP)
+
+
+MIDDLE = np.full((64, 48), 2048, np.uint16)
+JPEGS = {
+    "baseline": (_grey(BASELINE, 8, allocated=8), _jpeg(COLOUR[:, :, 0])),
+    "colour": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, subsampling=0)),
+    "subsampled": (_colour(BASELINE, "YBR_FULL_422"), _jpeg(COLOUR, subsampling=2)),
+    "restarts": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, subsampling=0, restart_marker_rows=1)),
+    "progressive": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, progressive=True)),
+    "extended": (_grey(EXTENDED), _encoded(EXTENDED)),
+    "lossless": (_grey(LOSSLESS), _encoded(LOSSLESS)),
+    **{
+        f"predictor {n}": (_grey(LOSSLESS), imagecodecs.jpeg8_encode(RAMP, 100, lossless=True, predictor=n))
+        for n in range(1, 8)
+    },
+}
+
+
+@pytest.mark.parametrize("reduction", [1, 8])
+@pytest.mark.parametrize("process", JPEGS)
+def test_a_jpeg_that_is_cut_off_and_closed_again_is_refused(process, reduction):
+    """An end marker does not hide that pixels are missing, at full size or reduced."""
+    pixels, codestream = JPEGS[process]
+    codestream = bytes(codestream)
+    start = codestream.rindex(b"\xff\xda") + 20
+    for share in (0.3, 0.5, 0.7, 0.9):
+        cut = codestream[: start + int(share * (len(codestream) - start))].removesuffix(b"\xff")
+        with pytest.raises(DecodeError, match="the JPEG codestream is cut off"):
+            decode_frame(cut + b"\xff\xd9", pixels, reduction=reduction)
+    decode_frame(codestream, pixels, reduction=reduction)
+
+
+@pytest.mark.parametrize(
+    "ending", [b"\xff\xd9", b"\xff\xff\xff\xd9", b"\x00\x00\xff\xd9", b"\xff\xd9\xff\xd9\x00"]
+)
+@pytest.mark.parametrize(
+    ("pixels", "samples", "options"),
+    [
+        (_grey(BASELINE, 8, allocated=8), np.full((64, 48), 128, np.uint8), {}),
+        (_colour(BASELINE, "YBR_FULL"), np.full((64, 48, 3), 128, np.uint8), {}),
+        (_grey(EXTENDED), MIDDLE, {"bitspersample": 12}),
+        *(
+            (_grey(LOSSLESS), MIDDLE, {"bitspersample": 12, "lossless": True, "predictor": n})
+            for n in range(1, 8)
+        ),
+    ],
+)
+def test_a_whole_jpeg_that_ends_in_middle_grey_is_no_cut_off_one(pixels, samples, options, ending):
+    """Though libjpeg gives the same for what is missing."""
+    codestream = bytes(imagecodecs.jpeg8_encode(samples, 100, **options)).removesuffix(b"\xff\xd9") + ending
+    decoded = decode_frame(codestream, pixels).samples
+    assert np.abs(decoded.astype(int) - samples).max() <= 1
 
 
 def test_jpegls_without_an_end_is_refused_at_once():

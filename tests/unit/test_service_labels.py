@@ -13,13 +13,14 @@ import make_dicom
 from conformance.flat import objects
 from dicom_series_preview.requests import ContrastRequest, MosaicRequest
 from dicom_series_preview.service import PreviewService, Report
-from dicom_series_preview.service.labels import Label
 from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import LocalStorage, MemoryStorage
 from planted import OF_PATIENTS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dicom_series_preview.service.labels import Label
 
 SIDE = 64
 GREY, BLACK, WHITE = 2048, 0, 4095
@@ -49,14 +50,18 @@ def mosaic(series: dict[str, bytes], **options: Any) -> tuple[np.ndarray, Report
         return np.asarray(picture).astype(int), rendered.report
 
 
-def label(*, names: tuple[str, ...] = ("",), **elements: Any) -> list[Label]:
-    """The labels of a series of one slice, under several contrasts where they are named."""
-    service = PreviewService(MemoryStorage(objects(slice_of(**elements))), None, Limits())
-    options = {"contrast": list(names), "labels": ["true"], "position": ["0"]}
-    plan = service.plan(ContrastRequest.from_strings("S", "a.jpg", options))
-    (item,) = plan.slices
-    orientation = plan.index.patient_orientation(item) if item.image_orientation_patient is None else "L\\P"
-    return [Label.of(item, orientation, name) for name in names]
+def siemens_mosaic(images: int) -> Any:
+    """A Siemens mosaic of so many slices; of 0 it does not say how many they are."""
+    if not images:
+        return slice_of(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+    return make_dicom.mosaic(np.full((images, SIDE, SIDE), GREY, "<u2"))
+
+
+def tile_labels(series: dict[str, bytes], **options: Any) -> list[Label]:
+    """The labels of a mosaic's tiles."""
+    given = {"labels": ["true"]} | {name: [str(value)] for name, value in options.items()}
+    service = PreviewService(MemoryStorage(series), None, Limits())
+    return service.plan(MosaicRequest.from_strings("S", "a.jpg", given)).labels
 
 
 def written(picture: np.ndarray, level: int) -> np.ndarray:
@@ -134,12 +139,37 @@ def test_tiles_that_are_too_small_have_none() -> None:
     [
         ({}, ("1.0 mm",)),
         ({"ImagePositionPatient": [0, 0, -12.34]}, ("-12.3 mm",)),
+        ({"ImagePositionPatient": [0, 0, -0.04]}, ("0.0 mm",)),
         ({"ImagePositionPatient": None, "ImageOrientationPatient": None, "InstanceNumber": 7}, ("#7",)),
     ],
 )
 def test_the_position_is_in_mm_or_a_number(elements: dict[str, Any], lines: tuple[str, ...]) -> None:
     """InstanceNumber stands where there is no position."""
-    assert label(names=("auto",), **elements)[0].lines == (*lines, "auto")
+    service = PreviewService(MemoryStorage(objects(slice_of(**elements))), None, Limits())
+    options = {"contrast": ["auto"], "labels": ["true"], "position": ["0"]}
+    (label,) = service.plan(ContrastRequest.from_strings("S", "a.jpg", options)).labels
+    assert label.lines == (*lines, "auto")
+
+
+@pytest.mark.parametrize(
+    ("instances", "places"),
+    [
+        ((7,), ["#1", "#2", "#3"]),
+        ((5, 6), ["#5.1", "#5.2", "#5.3", "#6.1", "#6.2", "#6.3"]),
+        ((None,), ["#1", "#2", "#3"]),
+    ],
+)
+def test_frames_without_a_position_have_numbers_of_their_own(
+    instances: tuple[int | None, ...], places: list[str]
+) -> None:
+    """The frame's, behind the instance's where frames of several objects stand side by side."""
+    frame = np.full((SIDE, SIDE), GREY, "<u2").tobytes()
+    without = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "NumberOfFrames": 3}
+    data = [
+        slice_of(number=i, **{**without, "InstanceNumber": number, "PixelData": 3 * frame})
+        for i, number in enumerate(instances, 1)
+    ]
+    assert [label.lines for label in tile_labels(objects(*data))] == [(place,) for place in places]
 
 
 def test_a_contrast_mosaic_names_the_contrasts() -> None:
@@ -162,21 +192,61 @@ def test_a_contrast_mosaic_names_the_contrasts() -> None:
         (["L"], ("", "")),
         ([OF_PATIENTS[0], "P"], ("", "")),
         (["LE", "CR"], ("", "")),  # of an animal
+        (["L", "R"], ("", "")),  # along one line
+        (["H", "F"], ("", "")),
+        (["L", "L"], ("", "")),
+        (["LA", "L"], ("", "")),
+        (["LR", "F"], ("", "")),  # both ways
+        (["A", "PA"], ("", "")),
+        (["LA", "RA"], ("LA", "RA")),  # both halfway
+        (["LAF", "FR"], ("LAF", "FR")),
+        (["A", "FR"], ("A", "FR")),
         (None, ("", "")),
     ],
 )
 def test_patient_orientation_stands_in_for_image_orientation(
     written_as: list[str] | None, edges: tuple[str, str]
 ) -> None:
-    """Only as letters of L R A P H F: what else a header holds there is not drawn."""
+    """Only as letters of L R A P H F at right angles, in the label and in the report: nothing else there."""
     data = slice_of(ImageOrientationPatient=None)
     if written_as:
         make_dicom.add(data, 0x00200020, "CS", written_as)
-    service = PreviewService(MemoryStorage(objects(data)), None, Limits())
-    plan = service.plan(MosaicRequest.from_strings("S", "a.jpg", {"labels": ["true"]}))
-    (item,) = plan.slices
-    made = Label.of(item, plan.index.patient_orientation(item))
+    series = objects(data)
+    (made,) = tile_labels(series)
     assert (made.right, made.bottom) == edges
+    _, report = mosaic(series)
+    assert report.tiles[0].patient_orientation == ("\\".join(edges) if any(edges) else "")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_animal_on_four_legs_has_no_letters(count: int) -> None:
+    """Its axes and its letters are others (PS3.3 C.7.6.1.1.1, C.7.6.2.1.1): R is rostral there."""
+    data = [
+        slice_of(number=n, ImageOrientationPatient=[1, 0, 0, 0, -1, 0], AnatomicalOrientationType="QUADRUPED")
+        for n in range(1, count + 1)
+    ]
+    data += [slice_of(number=9, ImageOrientationPatient=None, AnatomicalOrientationType="QUADRUPED")]
+    make_dicom.add(data[-1], 0x00200020, "CS", ["R", "F"])
+    series = objects(*data)
+    for stack in ("0", "1"):
+        assert {(made.right, made.bottom) for made in tile_labels(series, stack=stack)} == {("", "")}
+        _, report = mosaic(series, stack=stack)
+        assert {tile.patient_orientation for tile in report.tiles} == {""}
+        assert report.warnings == ()
+
+
+@pytest.mark.parametrize(("images", "places"), [(4, "#1"), (0, "#1"), (1, "1.0 mm")])
+def test_a_whole_mosaic_of_slices_has_no_position(images: int, places: str) -> None:
+    """Its slices lie at many places; only taken apart they have positions of their own."""
+    data = siemens_mosaic(images)
+    assert [made.lines for made in tile_labels(objects(data))] == [(places,)]
+
+
+def test_a_mosaic_taken_apart_has_positions() -> None:
+    """Each slice its own."""
+    made = tile_labels(objects(siemens_mosaic(4)), untile="true")
+    assert len({label.lines for label in made}) == 4
+    assert all(label.lines[0].endswith(" mm") for label in made)
 
 
 def test_patient_orientation_that_varies_is_each_slices_own() -> None:

@@ -44,12 +44,19 @@ def refused(series: dict[str, bytes]) -> str:
 
 def colours(series: dict[str, bytes], width: int, position: float = 0.0) -> np.ndarray:
     """One image as RGB."""
+    return warned_colours(series, width, position)[0]
+
+
+def warned_colours(
+    series: dict[str, bytes], width: int, position: float = 0.0
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """One image as RGB, and its warnings."""
     given = {"quality": ["100"], "position": [str(position)], "image_width": [str(width)]}
     rendered = PreviewService(MemoryStorage(series), None, Limits()).image(
         ImageRequest.from_strings("S", "a.jpg", given)
     )
     with Image.open(BytesIO(rendered.data)) as picture:
-        return np.asarray(picture.convert("RGB")).astype(int)
+        return np.asarray(picture.convert("RGB")).astype(int), rendered.report.warnings
 
 
 # The sign of JPEG 2000
@@ -491,7 +498,7 @@ BEYOND = (
 
 def wide_image(family: str, values: tuple[int, ...], **elements: Any) -> Dataset:
     """One image of blocks of these values in 16 bits, under a header that says 12."""
-    stored = np.kron(np.array([values], "u2"), np.ones((8 * BLOCK, BLOCK), "u2"))
+    stored = np.kron(np.array([values]).astype("u2"), np.ones((8 * BLOCK, BLOCK), "u2"))
     codestream = wide_codestream(family, stored)
     fragments = [[codestream + b"\0" * (len(codestream) % 2)]]
     given = {"Rows": 8 * BLOCK, "BitsStored": 12, "HighBit": 11, **elements}
@@ -566,6 +573,31 @@ def test_native_bits_beyond_stored():
     assert warned(objects(data), BLOCK * 2) == (expected, warning)
 
 
+@proves(5, "Padding beyond BitsStored stays padding, black and out of statistics", "PS3.3 C.7.5.1.1.2")
+@pytest.mark.parametrize(
+    ("dtype", "padding", "limit"),
+    [("<u2", 63536, None), ("<i2", -32768, None), ("<i2", -32768, -2049), ("<u2", 4096, 65535)],
+)
+@pytest.mark.parametrize("family", ["", *WIDE])
+def test_padding_beyond_bits_stored(dtype, padding, limit, family):
+    """Masked like a value, it would be one: 63536 would be 2096, and -32768 would be 0."""
+    values = (padding, 0, 48, 2000)
+    stored = np.kron(np.array([values], dtype), np.ones((8 * BLOCK, BLOCK), dtype))
+    elements = {"PixelPaddingValue": padding, "PixelPaddingRangeLimit": limit}
+    data = wide_image(family or "JPEG-LS", values, PixelRepresentation=int(dtype == "<i2"), **elements)
+    if not family:
+        data.PixelData = stored.tobytes()
+    series = objects(data, transfer_syntax=WIDE.get(family, make_dicom.EXPLICIT))
+    levels, report = image(series, image_width=BLOCK * 4, contrast="4096/1024")
+    assert blocks(levels) == [[0, *(FORMULAS["LINEAR"](x, 1024, 4096) for x in values[1:])]] * 8
+    assert report.warnings == ()
+    # Of as many pixels each, the 2nd and the 98th percentile are the lowest and the highest value.
+    _, report = image(series, image_width=BLOCK * 4, contrast="auto")
+    applied = report.tiles[0].contrast
+    assert applied is not None
+    assert (applied.center, applied.width) == (1000, 2000)
+
+
 @proves(
     9, "Colour of more bits than BitsStored is scaled by the codestream's bits, with a warning", "PS3.5 8.2"
 )
@@ -584,6 +616,46 @@ def test_colour_of_more_bits_than_stored():
     )
     series = objects(data, transfer_syntax=JPEG_LS)
     assert np.abs(colours(series, BLOCK) - np.array([255, 128, 0])).max() <= 2
+
+
+def colour_codestream(family: str, samples: np.ndarray, bits: int) -> bytes:
+    """Colour of so many bits a sample."""
+    if family == "JPEG":
+        return bytes(imagecodecs.jpeg8_encode(samples, level=100, colorspace="RGB", outcolorspace="RGB"))
+    if family == "JPEG-LS":
+        return bytes(imagecodecs.jpegls_encode(samples))
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            samples, level=0, codecformat="j2k", reversible=True, bitspersample=bits, mct=False
+        )
+    )
+
+
+@proves(
+    9, "Colour of fewer bits than BitsStored is scaled by the codestream's bits, with a warning", "PS3.5 8.2"
+)
+@pytest.mark.parametrize("family", ["JPEG", "JPEG-LS", "JPEG 2000"])
+@pytest.mark.parametrize("width", [BLOCK, 8 * BLOCK])
+def test_colour_of_fewer_bits_than_stored(family, width):
+    """8 bits under a header of 12 are not all black; reduced as in full."""
+    stored = np.zeros((8 * BLOCK, 8 * BLOCK, 3), "u1") + np.array((255, 128, 0), "u1")
+    codestream = colour_codestream(family, stored, 8)
+    data = flat(
+        (0,) * 8,
+        Rows=8 * BLOCK,
+        BitsStored=12,
+        HighBit=11,
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation="RGB",
+        PixelData=make_dicom.encapsulate([[codestream + b"\0" * (len(codestream) % 2)]]),
+    )
+    syntax = {"JPEG": make_dicom.JPEG, "JPEG-LS": JPEG_LS, "JPEG 2000": J2K}[family]
+    series = objects(data, transfer_syntax=syntax)
+    shown, warnings = warned_colours(series, width)
+    assert np.abs(shown - np.array([255, 128, 0])).max() <= 2
+    scaled = "its colours are scaled by the codestream's bits"
+    assert warnings == (f"its codestream has 8 bits a sample, and BitsStored is 12: {scaled}",)
 
 
 # Elements that contradict each other
@@ -833,6 +905,19 @@ def test_a_codestream_without_its_end(family, filled, frame):
         assert np.abs(levels.astype(int) - samples).max() <= 3
         warning = f"0, frame {frame}: its codestream has no end marker: part of the picture may be missing"
         assert report.warnings == ((warning,) if number == frame else ())
+
+
+@proves(15, "A JPEG codestream that is cut off and closed again is refused by name", "ISO/IEC 10918-1")
+@pytest.mark.parametrize("share", [0.7, 0.8, 0.9])
+@pytest.mark.parametrize("family", ["JPEG", "JPEG lossless"])
+def test_a_codestream_that_is_cut_off_and_closed_again(family, share):
+    """No matter that its decoder says nothing of it."""
+    syntax, encode = ENDED[family]
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    whole = bytes(encode(samples))
+    series = encapsulated([whole[: int(len(whole) * share)] + b"\xff\xd9"], syntax)
+    with pytest.raises(UndecodableError, match="the JPEG codestream is cut off"):
+        image(series, image_width=64)
 
 
 @proves(

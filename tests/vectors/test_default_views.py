@@ -39,22 +39,84 @@ def test_binary_segments_end_at_their_highest_value():
     assert shown(data) == [0, 255]
 
 
-@proves(10, "Labels without a palette have colours that differ; 0 is black", "PS3.3 C.8.20.2")
-@pytest.mark.parametrize("dtype", ["u1", "<u2"])
-def test_labels(dtype):
-    """Labels beside each other are told apart, in 8 bits and in 16."""
-    values = (0, *range(1, 30), 254, 255)
-    data = flat(values, dtype, Modality="SEG", SegmentationType="LABELMAP")
+def label_map(values, dtype="u1", **elements):
+    """A label map of one row of blocks."""
+    return flat(values, dtype, **{"Modality": "SEG", "SegmentationType": "LABELMAP", **elements})
+
+
+def shown_colours(data):
+    """The colour of each block of an image of one row of blocks."""
     given = {"quality": ["100"], "position": ["0"], "image_width": [str(data.Columns)]}
     service = PreviewService(MemoryStorage(objects(data)), None, Limits())
     rendered = service.image(ImageRequest.from_strings("S", "a.webp", given))
     with Image.open(BytesIO(rendered.data)) as picture:
-        colours = np.asarray(picture.convert("RGB"))[BLOCK // 2, BLOCK // 2 :: BLOCK].astype(int)
+        return np.asarray(picture.convert("RGB"))[BLOCK // 2, BLOCK // 2 :: BLOCK].astype(int)
+
+
+@proves(10, "Labels without a palette have colours that differ; 0 is black", "PS3.3 C.8.20.2")
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+def test_labels(dtype):
+    """Labels beside each other are told apart, in 8 bits and in 16."""
+    colours = shown_colours(label_map((0, *range(1, 30), 254, 255), dtype))
     assert colours[0].max() < 16
     assert colours[1:].max(axis=1).min() > 100
     apart = np.abs(colours[:, np.newaxis] - colours).sum(axis=2) + 1000 * np.eye(len(colours), dtype=int)
     assert apart[:12, :12].min() > 60
     assert np.diagonal(apart, 1)[:29].min() > 60
+
+
+def palette_of_its_own(labels: int) -> dict[str, object]:
+    """A palette under which every label is grey."""
+    data = np.arange(labels, dtype="<u2").tobytes()
+    colours = {}
+    for colour in ("Red", "Green", "Blue"):
+        colours[f"{colour}PaletteColorLookupTableDescriptor"] = [labels, 0, 16]
+        colours[f"{colour}PaletteColorLookupTableData"] = data
+    return {"PhotometricInterpretation": "PALETTE COLOR", **colours}
+
+
+@proves(10, "The background of a label map is PixelPaddingValue, and black", "PS3.3 C.8.20.2.3")
+@pytest.mark.parametrize("background", [3, 255])
+def test_the_background_of_a_label_map_is_its_padding(background):
+    """0 then is a label, and all other colours stay."""
+    values = (0, 1, 2, 3, 255)
+    plain = shown_colours(label_map(values))
+    padded = shown_colours(label_map(values, PixelPaddingValue=background))
+    at = values.index(background)
+    assert padded[at].max() < 16
+    assert np.abs(padded[0] - plain[at]).max() < 16
+    others = [i for i in range(1, len(values)) if i != at]
+    assert np.abs(padded[others] - plain[others]).max() < 16
+    assert np.array_equal(shown_colours(label_map(values, PixelPaddingValue=0)), plain)
+
+
+@pytest.mark.parametrize("elements", [{}, palette_of_its_own(256), {"RescaleSlope": 2.0}])
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+def test_the_values_of_a_label_map_are_its_labels(dtype, elements):
+    """Not the colours that they are shown in, whoever chose those."""
+    data = label_map((0, 1, 7, 255), dtype, **elements)
+    service = PreviewService(MemoryStorage(objects(data)), None, Limits())
+    labels = service.values(ImageRequest.from_strings("S", "a.webp", {"position": ["0"]}))
+    assert labels.dtype == np.dtype(dtype)
+    assert labels.shape == (BLOCK, 4 * BLOCK)
+    assert labels[0, ::BLOCK].tolist() == [0, 1, 7, 255]
+
+
+def test_the_values_of_a_tiled_label_map_are_its_labels():
+    """Of the whole that its frames are tiles of."""
+    octets = np.kron(np.array([[[1]], [[2]]], np.uint8), np.ones((1, BLOCK, BLOCK), np.uint8)).tobytes()
+    data = label_map(
+        (0,),
+        NumberOfFrames=2,
+        PixelData=octets,
+        TotalPixelMatrixRows=BLOCK,
+        TotalPixelMatrixColumns=2 * BLOCK,
+        DimensionOrganizationType="TILED_FULL",
+    )
+    service = PreviewService(MemoryStorage(objects(data)), None, Limits())
+    labels = service.values(ImageRequest.from_strings("S", "a.webp", {"position": ["0"]}))
+    assert labels.shape == (BLOCK, 2 * BLOCK)
+    assert labels[0, ::BLOCK].tolist() == [1, 2]
 
 
 def lab(colours: np.ndarray) -> np.ndarray:

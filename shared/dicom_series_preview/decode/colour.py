@@ -55,7 +55,7 @@ def to_rgb(decoded: Decoded, pixels: PixelDescription) -> NDArray[np.uint8]:
         raise DecodeError("YBR_PARTIAL_420 is of video alone, and cannot be shown")
     if photometric in _OF_JPEG_2000:
         raise DecodeError(f"pixels that are not compressed as JPEG 2000 cannot be {photometric}")
-    scaled = _to_eight_bits(samples, max(stored_bits(pixels)[0], decoded.bits))
+    scaled = _to_eight_bits(samples, decoded.bits or stored_bits(pixels)[0])
     if not photometric.startswith("YBR"):
         return scaled
     return _ybr_to_rgb(scaled, full_range=not photometric.startswith("YBR_PARTIAL"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,10 @@ _APP0, _APP14 = 0xE0, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _LOSSLESS_FRAMES = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
 _LOSSLESS_HUFFMAN_FRAMES = frozenset((0xC3, 0xC7))
-_BITS_A_BLOCK = {0xC0: 2, 0xC1: 2, 0xC2: 1}
+_PROGRESSIVE_FRAME = 0xC2
+_BITS_A_BLOCK = {0xC0: 2, 0xC1: 2, _PROGRESSIVE_FRAME: 1}
+# Ends entropy-coded data, after any number of fill bytes; restart markers do not (ISO/IEC 10918-1 B.1.1).
+_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 
 
@@ -72,7 +76,7 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     check_dimensions(header, pixels)
     _check_scans(codestream, header)
     is_ended = codestream.find(b"\xff\xd9", header.scan_offset) >= 0
-    samples = (_decode if is_ended else _decode_unended)(codestream, len(header.component_ids))
+    samples = (_decode_ended if is_ended else _decode_unended)(codestream, header)
     photometric = _photometric_interpretation(header, pixels)
     return Words(
         samples,
@@ -109,9 +113,12 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
         image = Image.frombytes(mode, (columns, rows), codestream, "jpeg", mode, mode, reduction, 0)
     except (OSError, ValueError):
         return decode_jpeg(codestream, pixels)  # which says what is wrong
+    samples = np.asarray(image)
+    if _ends_as_if_cut_off(samples, codestream, header):
+        return decode_jpeg(codestream, pixels)  # which says whether it is
     photometric = _photometric_interpretation(header, pixels)
     return Words(
-        np.asarray(image),
+        samples,
         8,
         lossless=False,
         photometric_interpretation=photometric,
@@ -247,12 +254,54 @@ def _decode(codestream: bytes, components: int) -> NDArray[Any]:
     return np.asarray(samples)
 
 
-def _decode_unended(codestream: bytes, components: int) -> NDArray[Any]:
+def _decode_ended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
+    """Decode a codestream that has its end-of-image marker, and may be cut off before it all the same.
+
+    libjpeg says nothing of what is missing. Nobody reads what stands between the last pixel's code and the
+    marker; so where more bytes in that place make another picture, they were read as pixels. Pixels that are
+    missing from the last block alone, or from the last row of a lossless picture, may stay unseen.
+    """
+    components = len(header.component_ids)
+    samples = _decode(codestream, components)
+    if _ends_as_if_cut_off(samples, codestream, header):
+        end = _end_of_scans(codestream, header)
+        filled = _decode(codestream[:end] + b"\xaa" * 64 + codestream[end:], components)
+        if not np.array_equal(samples, filled):
+            raise DecodeError("the JPEG codestream is cut off")
+    return samples
+
+
+def _ends_as_if_cut_off(samples: NDArray[Any], codestream: bytes, header: JpegHeader) -> bool:
+    """Whether the last sample is what libjpeg gives for a missing one: the middle of the range.
+
+    A scan of all components misses all of them; where each has a scan of its own, one alone may be missing.
+    Of a progressive frame (retired) the samples tell nothing: a scan less is only less sharp.
+    """
+    if header.frame_marker == _PROGRESSIVE_FRAME:
+        return True
+    in_first_scan = codestream[header.scan_offset + 4 : header.scan_offset + 5]
+    is_middle = samples[-1, -1] == 1 << (header.precision - 1)
+    is_one_scan = in_first_scan == bytes((len(header.component_ids),))
+    return bool(is_middle.all() if is_one_scan else is_middle.any())
+
+
+def _end_of_scans(codestream: bytes, header: JpegHeader) -> int:
+    """Where the last scan's entropy-coded data end."""
+    offset = header.scan_offset
+    while found := _END_OF_SCAN.search(codestream, offset):
+        if codestream[found.end() - 1] == _EOI:
+            return found.start()
+        offset = found.end() + int.from_bytes(codestream[found.end() : found.end() + 2], "big")
+    return len(codestream)
+
+
+def _decode_unended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
     """Decode a codestream without its end-of-image marker.
 
     Some writers forget the marker, other streams are cut off. libjpeg fills up silently whatever is missing;
     filling up with two different things first, and comparing, tells whether all pixels came from the file.
     """
+    components = len(header.component_ids)
     zeros = _decode(codestream + b"\x00" * 64 + b"\xff\xd9", components)
     ones = _decode(codestream + b"\xaa" * 64 + b"\xff\xd9", components)
     if not np.array_equal(zeros, ones):

@@ -28,7 +28,8 @@ class Decoded:
             sample stands for the frame's first `reduction` x `reduction` pixels.
         lossless: The samples are those that were compressed, so that one value among them may mean padding.
         is_ended: The codestream has its end marker; part of the picture may be missing where it has not.
-        bits: Bits of a sample in the codestream, where values need more of them than BitsStored; else 0.
+        bits: Bits of a sample in the codestream, where values need more of them than BitsStored, or colour
+            has fewer; else 0.
         remarks: What a viewer should know of the samples.
     """
 

@@ -110,6 +110,8 @@ class PixelDescription:
         pixel_vr: VR of the pixel data element, `OB` or `OW`, or empty where it is not known. It matters for
             8-bit samples in big endian only, which an OW element holds swapped in pairs (PS3.5 8.1.1).
         overlay_bits: Bits of a word, a mask, in which overlay planes lie (PS3.5 8.1.2, retired).
+        padding_words: The lowest and the highest padding value, where one of them needs more bits than are
+            stored, which C.7.5.1.1.2 forbids; else None.
     """
 
     transfer_syntax_uid: str
@@ -127,6 +129,7 @@ class PixelDescription:
     palette: Palette | None = None
     pixel_vr: str = ""
     overlay_bits: int = 0
+    padding_words: tuple[int, int] | None = None
 
     @property
     def is_monochrome(self) -> bool:
@@ -171,6 +174,7 @@ class Content:
         is_rescaled: The file has RescaleIntercept (0028,1052), were it 0.
         stored_range: The lowest and highest value that a stored value's bits can hold; None of float pixels.
         full_fraction: MaximumFractionalValue (0062,000E) of a fractional segmentation, else None.
+        is_labelmap: Stored values are labels, of a segmentation of type LABELMAP, whatever colours they have.
     """
 
     modality: str = ""
@@ -180,6 +184,7 @@ class Content:
     is_rescaled: bool = False
     stored_range: tuple[int, int] | None = None
     full_fraction: int | None = None
+    is_labelmap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

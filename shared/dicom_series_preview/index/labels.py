@@ -22,16 +22,25 @@ _DARKEST = 40
 _PARTS = 16
 
 
-def coloured_labels(pixels: PixelDescription) -> PixelDescription:
-    """The layout of an image whose values are labels, with a palette; 0 is black."""
-    palette = _palette(1 << min(pixels.bits_stored, 16))
+def coloured_labels(pixels: PixelDescription, background: float | None = None) -> PixelDescription:
+    """The layout of an image whose values are labels, with a palette.
+
+    Args:
+        pixels: The layout.
+        background: PixelPaddingValue, which is the background (PS3.3 C.8.20.2.3); 0 is where none is given.
+            It is black, and label 0 then has the colour that the background's number would have had.
+    """
+    labels = 1 << min(pixels.bits_stored, 16)
+    black = int(background) if background is not None and 0 <= background < labels else 0
+    palette = _palette(labels, black)
     return replace(pixels, photometric_interpretation="PALETTE COLOR", palette=palette)
 
 
 @lru_cache(maxsize=4)
-def _palette(labels: int) -> Palette:
+def _palette(labels: int, black: int) -> Palette:
     colours = np.zeros((labels, 3), "<u2")
     colours[1:] = np.resize(_distinct_colours() * 257, (labels - 1, 3))
+    colours[[0, black]] = colours[[black, 0]]
     red, green, blue = (LookupTable(labels, 0, 16, channel.tobytes()) for channel in colours.T)
     return Palette(red, green, blue)
 

@@ -57,6 +57,7 @@ from dicom_series_preview.index.schema import (
     OTHER_ELEMENTS,
     PART_COLUMNS,
     SCHEMA_VERSION,
+    column_name,
 )
 from dicom_series_preview.index.stacks import Stack, names_a_localizer, told
 from dicom_series_preview.selection import SortedStack
@@ -101,6 +102,7 @@ class Slice:
         object_size: Bytes.
         object_version: The version that the index describes.
         sop_instance_uid: SOPInstanceUID (0008,0018), or empty.
+        instance_number: InstanceNumber (0020,0013), or None.
         frame_number: 1-based.
         stack: The stack it belongs to.
         primary_axis: `X`, `Y`, `Z` or `I`.
@@ -123,6 +125,7 @@ class Slice:
     object_size: int
     object_version: str
     sop_instance_uid: str
+    instance_number: int | None
     frame_number: int
     stack: int
     primary_axis: str
@@ -284,6 +287,14 @@ class Index:
         """Slices in all stacks."""
         return sum(len(rows) for rows in self.stacks.values())
 
+    def object_count(self, number: int) -> int:
+        """How many objects the slices of a stack are of.
+
+        Raises:
+            KeyError: There is no such stack.
+        """
+        return len(set(self.table["FileName"].take(pa.array(self.stacks[number])).to_pylist()))
+
     def described_stacks(self) -> list[Stack]:
         """What tells the stacks apart, in the order of their numbers."""
         # Once: the table makes its list of names anew each time that it is asked.
@@ -401,14 +412,30 @@ class Index:
 
     def patient_orientation(self, item: Slice) -> str:
         r"""PatientOrientation (0020,0020) of a slice's object as it is written, as in `L\P`, or empty."""
-        constant = self.constants.get(_PATIENT_ORIENTATION)
+        return "\\".join(self._texts(_PATIENT_ORIENTATION, item))
+
+    def is_of_a_quadruped(self, item: Slice) -> bool:
+        """The directions of a slice's object are those of an animal (0010,2210)."""
+        return self._texts(_ANATOMICAL_ORIENTATION_TYPE, item) == ["QUADRUPED"]
+
+    def is_whole_mosaic(self, item: Slice) -> bool:
+        """A slice is a Siemens mosaic of many that is not taken apart."""
+        name = MOSAIC_COLUMNS[0].name
+        if item.part_rows or name not in self.table.column_names:
+            return False
+        return self.table[name][item.row].as_py() not in (None, 1)
+
+    def _texts(self, tag: int, item: Slice) -> list[str]:
+        """The texts of an element of a slice's object."""
+        constant = self.constants.get(tag)
         if constant is not None:
             values: Sequence[Any] = all_values(constant)
-        elif "PatientOrientation" in self.table.column_names:
-            values = self.table["PatientOrientation"][item.row].as_py() or ()
+        elif (name := column_name(tag, "")) in self.table.column_names:
+            cell = self.table[name][item.row].as_py()
+            values = cell if isinstance(cell, list) else [cell]
         else:
             values = ()
-        return "\\".join(str(value or "").strip() for value in values)
+        return [str(value or "").strip() for value in values]
 
     def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
         """The same index, with the places of frames that it did not know.
@@ -696,12 +723,16 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
     located = cells["FrameOffset"] is not None
     pixels = _pixels(cells)
     contrast = _contrast(cells, pixels)
+    padding_words = _padding_words(contrast, pixels)
+    if padding_words is not None:
+        pixels = replace(pixels, padding_words=padding_words)
     return Slice(
         row=row,
         file_name=cells["FileName"],
         object_size=cells["ObjectSize"],
         object_version=cells["ObjectVersion"] or "",
         sop_instance_uid=cells["SOPInstanceUID"] or "",
+        instance_number=cells["InstanceNumber"],
         frame_number=cells["FrameNumber"],
         stack=cells["Stack"],
         primary_axis=cells["PrimaryAxis"],
@@ -719,8 +750,9 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
 def _pixels(cells: dict[str, Any]) -> PixelDescription:
     pixels = _layout(cells)
     if not cells["Palette"]:
-        is_labelled = cells["SegmentationType"] == "LABELMAP" and pixels.is_monochrome
-        return coloured_labels(pixels) if is_labelled else pixels
+        if not (_is_labelmap(cells) and pixels.is_monochrome):
+            return pixels
+        return coloured_labels(pixels, _padding(cells, "Value", pixels))
     inputs = _Inputs(*_stored_range(pixels), pixels.transfer_syntax_uid != _IMPLICIT_VR)
     return replace(pixels, palette=_palette(cells["Palette"], inputs))
 
@@ -746,6 +778,10 @@ def _layout(cells: dict[str, Any]) -> PixelDescription:
         pixel_keyword=cells["PixelKeyword"],
         pixel_vr=cells["PixelVR"] or "",
     )
+
+
+def _is_labelmap(cells: dict[str, Any]) -> bool:
+    return cells["SegmentationType"] == "LABELMAP" and (cells["SamplesPerPixel"] or 1) == 1
 
 
 _IMPLICIT_VR = "1.2.840.10008.1.2"
@@ -786,7 +822,7 @@ def _contrast(cells: dict[str, Any], pixels: PixelDescription) -> Contrast:
 
 
 _CODE_MEANING = 0x00080104
-_PATIENT_ORIENTATION = 0x00200020
+_PATIENT_ORIENTATION, _ANATOMICAL_ORIENTATION_TYPE = 0x00200020, 0x00102210
 
 
 def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
@@ -800,6 +836,7 @@ def _content(cells: dict[str, Any], pixels: PixelDescription) -> Content:
         is_rescaled=cells["RescaleIntercept"] is not None,
         stored_range=_stored_range(pixels) if pixels.pixel_keyword == "PixelData" else None,
         full_fraction=cells["MaximumFractionalValue"] if cells["SegmentationType"] == "FRACTIONAL" else None,
+        is_labelmap=_is_labelmap(cells),
     )
 
 
@@ -815,6 +852,16 @@ def _padding(cells: dict[str, Any], end: str, pixels: PixelDescription) -> float
     kind = pixels.pixel_keyword.removesuffix("PixelData")
     value = cells[f"{kind}PixelPadding{end}"]
     return _stored(value, pixels) if not kind else value
+
+
+def _padding_words(contrast: Contrast, pixels: PixelDescription) -> tuple[int, int] | None:
+    """The range of padding, where stored values have too few bits for it."""
+    value, limit = contrast.pixel_padding_value, contrast.pixel_padding_range_limit
+    if value is None or pixels.pixel_keyword != "PixelData":
+        return None
+    ends = int(value), int(value if limit is None else limit)
+    lowest, highest = _stored_range(pixels)
+    return None if lowest <= min(ends) and max(ends) <= highest else (min(ends), max(ends))
 
 
 def _stored(value: int | None, pixels: PixelDescription) -> int | None:

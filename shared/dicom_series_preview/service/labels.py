@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,6 @@ SMALLEST_SIDE = 64
 """Of tiles below this, labels would hide the picture, and could not be read."""
 _SMALLEST_TEXT, _LARGEST_TEXT, _SIDE_A_TEXT = 9, 20, 10
 _INK, _OUTLINE = 255, 0
-# What a PatientOrientation may say; anything else is left out.
-_DIRECTION = re.compile("[LRAPHF]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +40,33 @@ class Label:
     bottom: str = ""
 
     @classmethod
-    def of(cls, item: Slice, directions: str, contrast: str = "") -> Label:
+    def of(cls, place: str, directions: str, contrast: str = "") -> Label:
         r"""The label of a slice.
 
         Args:
-            item: The slice.
+            place: Where it lies, see `place_of`, or empty.
             directions: Where its rows and columns lead, as in `L\P`, or empty.
             contrast: The name of the contrast that it is shown under, where there are several.
         """
-        lines = [_place(item), contrast]
         right, _, bottom = directions.partition("\\")
-        is_known = _DIRECTION.fullmatch(right) and _DIRECTION.fullmatch(bottom)
-        return cls(tuple(filter(None, lines)), *((right, bottom) if is_known else ()))
+        return cls(tuple(filter(None, (place, contrast))), right, bottom)
+
+
+def place_of(item: Slice, *, is_only_object: bool, is_many: bool) -> str:
+    """Where a slice lies: in mm on its stack's axis, else its InstanceNumber, its frame, or both: `#5.2`.
+
+    Args:
+        item: The slice.
+        is_only_object: The slices of its stack are all of one object, so that a frame's number is enough.
+        is_many: It shows slices of many places side by side.
+    """
+    position = item.primary_position
+    if position is not None and item.primary_axis != "I" and not is_many:
+        return f"{round(position, 1) + 0.0:.1f} mm"
+    numbers = [] if item.instance_number is None else [str(item.instance_number)]
+    if item.pixels.number_of_frames > 1 and not item.part_rows:
+        numbers = [*([] if is_only_object else numbers), str(item.frame_number)]
+    return f"#{'.'.join(numbers)}" if numbers else ""
 
 
 def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[int, int]) -> Tile:
@@ -136,11 +148,3 @@ class _Pen:
             stroke_width=self.outline,
             stroke_fill=outline,
         )
-
-
-def _place(item: Slice) -> str:
-    """Where a slice lies: in mm on its stack's axis, else its InstanceNumber, else its frame."""
-    if item.primary_position is not None:
-        is_number = item.primary_axis == "I"
-        return f"#{item.primary_position:.0f}" if is_number else f"{item.primary_position + 0.0:.1f} mm"
-    return f"#{item.frame_number}" if item.pixels.number_of_frames > 1 else ""

@@ -29,14 +29,14 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.frames import Terms
 from dicom_series_preview.gate import open_gate
-from dicom_series_preview.geometry import patient_orientation, unusual_orientation
+from dicom_series_preview.geometry import patient_orientation, possible_orientation, unusual_orientation
 from dicom_series_preview.index import DamagedIndexError, Index, Skipped, untiled
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.selection import at_position, in_range, normalised_positions, spread
 from dicom_series_preview.series import OpenedSeries, SeriesOpener, log_damage
 from dicom_series_preview.service.assemble import reason_of
-from dicom_series_preview.service.labels import SMALLEST_SIDE, Label, draw_labels
+from dicom_series_preview.service.labels import SMALLEST_SIDE, Label, draw_labels, place_of
 from dicom_series_preview.service.report import AppliedContrast, Cost, Report, ReportedTile, Stopwatch
 from dicom_series_preview.service.tiles import paint, values
 from dicom_series_preview.settings import picture_bytes
@@ -65,7 +65,7 @@ _REFRESHES = 2
 _ALWAYS_WIDE = 512
 
 # Counts the changes of what pictures look like between releases.
-RENDERER = 6
+RENDERER = 7
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
@@ -226,7 +226,7 @@ class PreviewService:
             # The tiles are as large as the picture, and the encoder needs the memory.
             del tiles, painted
             if plan.is_labelled:
-                image = draw_labels(image, _labels(plan), shape.columns, plan.tile)
+                image = draw_labels(image, plan.labels, shape.columns, plan.tile)
             data = encode(image, picture.image_format, picture.quality)
         _LOGGER.info("the picture is encoded: %s, %d bytes", picture.image_format.pillow_name, len(data))
         provenance = opened.index.provenance
@@ -495,7 +495,7 @@ class Plan:
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
             *(["overlays"] if picture.overlays else []),
-            *(["labels", *_labels(self)] if self.is_labelled else []),
+            *(["labels", *self.labels] if self.is_labelled else []),
             [_version(item) for item in self.slices],
             [
                 (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
@@ -510,6 +510,20 @@ class Plan:
     def is_labelled(self) -> bool:
         """Labels are asked for, and fit on its tiles."""
         return self.picture.labels and min(self.tile) >= SMALLEST_SIDE
+
+    @property
+    def labels(self) -> list[Label]:
+        """What is written on each tile, in their order."""
+        index, specs = self.index, self.shape.contrasts
+        names = [str(spec) for spec in specs] if isinstance(self.request, ContrastRequest) else [""]
+        is_only_object = index.object_count(self.picture.stack) == 1
+        labels = []
+        for item in self.slices:
+            is_many = index.is_whole_mosaic(item)
+            place = place_of(item, is_only_object=is_only_object, is_many=is_many)
+            directions = _patient_orientation(index, item)
+            labels += [Label.of(place, directions, name) for name in names]
+        return labels
 
     def size(self, item: Slice) -> tuple[int, int]:
         """Width and height that a slice is shown in: the tile's, or what fits into it."""
@@ -582,26 +596,25 @@ def _no_image(opened: OpenedSeries) -> str:
     return f"{text}; {len(provenance.skipped)} could not be read" if provenance.skipped else text
 
 
-def _patient_orientation(item: Slice) -> str:
+def _patient_orientation(index: Index, item: Slice) -> str:
+    """Where a slice's rows and columns lead, by ImageOrientationPatient, else by PatientOrientation.
+
+    Both mean something else of an animal on four legs (PS3.3 C.7.6.1.1.1, C.7.6.2.1.1).
+    """
+    if index.is_of_a_quadruped(item):
+        return ""
     cosines = item.image_orientation_patient
-    return patient_orientation(cosines) if cosines is not None else ""
-
-
-def _labels(plan: Plan) -> list[Label]:
-    """What is written on each tile, in the order of the plan."""
-    specs = plan.shape.contrasts
-    names = [str(spec) for spec in specs] if isinstance(plan.request, ContrastRequest) else [""]
-    return [
-        Label.of(item, _patient_orientation(item) or plan.index.patient_orientation(item), name)
-        for item in plan.slices
-        for name in names
-    ]
+    found = patient_orientation(cosines) if cosines is not None else ""
+    return found or possible_orientation(index.patient_orientation(item))
 
 
 def _unusual_orientation(plan: Plan) -> list[str]:
     """What a viewer should know of the one orientation that the slices of a stack have."""
-    cosines = plan.slices[0].image_orientation_patient
-    unusual = unusual_orientation(cosines) if cosines is not None else ""
+    item = plan.slices[0]
+    cosines = item.image_orientation_patient
+    if cosines is None or plan.index.is_of_a_quadruped(item):
+        return []
+    unusual = unusual_orientation(cosines)
     return [unusual] if unusual else []
 
 
@@ -628,7 +641,7 @@ def _tell(plan: Plan, painted: dict[int, Painted]) -> tuple[list[Tile], list[Rep
                     axis=item.primary_axis,
                     primary_position=item.primary_position,
                     position=plan.positions[item.row],
-                    patient_orientation=_patient_orientation(item),
+                    patient_orientation=_patient_orientation(plan.index, item),
                     contrast=None if cell.applied is None else _reported(cell.applied),
                     error=error,
                     area=_area(plan.index, item),

@@ -56,7 +56,9 @@ class ReportedTile:
         axis: `X`, `Y`, `Z` or `I`.
         primary_position: Coordinate on the axis in mm, InstanceNumber on `I`.
         position: 0 (first slice of the stack) to 1 (last), or None where the slice has no place.
-        patient_orientation: Where its rows and its columns lead, as in `L\P` (PS3.3 C.7.6.1.1.1), or empty.
+        patient_orientation: Where its rows and its columns lead, as in `L\P` (PS3.3 C.7.6.1.1.1), by
+            ImageOrientationPatient, else by PatientOrientation; empty where neither tells, and of an animal
+            on four legs.
         contrast: What was applied; None for a tile that could not be shown.
         error: Why it could not be shown, or None.
         area: Of a slice that is a part of its frame: the part's first row and column there, from 0, then its

@@ -30,6 +30,7 @@ from dicom_series_preview.contrast import (
 from dicom_series_preview.decode import Decoded, decode_frame, decoded_bytes, is_colour, is_parallel, to_rgb
 from dicom_series_preview.errors import DecodeError, ObjectError, StorageError
 from dicom_series_preview.frames import FrameBytes, fetch_frames
+from dicom_series_preview.headers import Contrast
 from dicom_series_preview.layout import Tile, draw_overlay, resize
 from dicom_series_preview.service.assemble import Gaps, Wanted, assemble, unended
 from dicom_series_preview.service.overlays import Overlay, overlay_of
@@ -150,6 +151,10 @@ def values(storage: Storage, plan: Plan, terms: Terms) -> NDArray[Any]:
         PreviewError: As `paint`; or it cannot be decoded.
     """
     item = plan.slices[0]
+    if item.contrast.content.is_labelmap:
+        # Whatever colours labels have, they are for pictures.
+        grey = replace(item.pixels, photometric_interpretation="MONOCHROME2", palette=None)
+        item = replace(item, pixels=grey, contrast=Contrast())
     whole = replace(plan, slices=[item], tile=(item.pixels.columns, item.pixels.rows))
 
     def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
