@@ -2,6 +2,7 @@
 
 A column's name and type follow from its tag and private creator by the dictionary, never from values, so that
 the indices of all series read as one table. What a column cannot hold, or give back as it was, is kept apart.
+Of an element that the dictionary does not have, the column is a list of texts, whatever VR a file writes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from dicom_series_preview.headers import (
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.headers import Item
 
+# Of the column of an element that the dictionary does not have, unless its values are binary.
+_TEXTS_VR = "UC"
 # Of a constant that is a column. A value in every row must be short: a vector has a number for each frame.
 LONGEST_CONSTANT_BYTES = 1024
 # Of its column, so much lies in memory and stands for all rows, again and again; the file has the value once.
@@ -55,7 +59,8 @@ class _Kind:
         tag: The tag.
         creator: The creator of its private block, or empty.
         vr: The VR that most objects have of those that fit into the column.
-        column_vr: The dictionary's VR, which decides the column's type; the same where it has none.
+        column_vr: The dictionary's VR, which decides the column's type; where it has none, a binary one or
+            the one of texts.
     """
 
     tag: int
@@ -82,6 +87,8 @@ class _Kind:
                 [bulk.size if isinstance(bulk, Bulk) else None for bulk in bulks],
                 [bulk.sha256 if isinstance(bulk, Bulk) else None for bulk in bulks],
             ]
+        if not declared(self.tag, self.creator)[0]:
+            return [[_texts_cell(element) for element in elements]]
         if self.column_vr == "SQ":
             return [[_sequence_text(element) for element in elements]]
         convert = self._converter()
@@ -185,8 +192,10 @@ def _empty(tag: int, creator: str) -> _Kind:
 
 
 def _stands_for(vr: str, declared_vrs: tuple[str, ...]) -> str:
-    """The dictionary's VR whose column holds values of a VR; empty where none does."""
-    if not declared_vrs or vr in declared_vrs:
+    """The VR whose column holds values of a VR, one of the dictionary's; empty where none does."""
+    if not declared_vrs:
+        return vr if vr in BULK_VRS else _TEXTS_VR
+    if vr in declared_vrs:
         return vr
     return next((one for one in declared_vrs if _sort(vr) in _HELD[_sort(one)]), "")
 
@@ -212,6 +221,34 @@ def _sequence_text(element: Element | None) -> str | None:
     if element is None or not element.value:
         return None
     return json.dumps(element_to_json(element)["Value"], ensure_ascii=False)
+
+
+def _texts_cell(element: Element | None) -> list[str | None] | None:
+    """The values of an element that the dictionary does not have as texts, items as DICOM JSON."""
+    if element is None or not element.value:
+        return None
+    if element.vr == "SQ":
+        return [json.dumps(item, ensure_ascii=False) for item in element_to_json(element)["Value"]]
+    return [None if value is None else _as_text(value, element.vr) for value in all_values(element)]
+
+
+def _as_text(value: Any, vr: str) -> str:  # noqa: ANN401 - one of an element's values
+    """A value as text: of a number the fewest digits that tell it from all others of its VR."""
+    if isinstance(value, float):
+        return str(np.float32(value) if vr == "FL" else value).removesuffix(".0")
+    return str(value)
+
+
+def _of_text(text: str | None, vr: str) -> str | float | None:
+    """The value that a text stands for; where it is no number of its VR, the text."""
+    if text is None:
+        return None
+    try:
+        if vr in INTEGER_VRS:
+            return int(text)
+        return float(np.float32(text) if vr == "FL" else text)
+    except ValueError:
+        return text
 
 
 def _number_cell(values: Sequence[Any]) -> float | None:
@@ -322,9 +359,16 @@ def is_hash(field: pa.Field) -> bool:
 
 
 def cells_of(field: pa.Field, values: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """A column's cells; whole numbers as such, also where the column can hold others."""
+    """A column's cells as the values of its VR: numbers also where it has texts, whole ones as such."""
     cells: list[Any] = values.to_pylist()
-    if vr_of_field(field) not in INTEGER_VRS:
+    vr = vr_of_field(field)
+    if pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
+        if vr == "SQ":
+            return [cell and f"[{', '.join(cell)}]" for cell in cells]
+        if vr in INTEGER_VRS or vr in REAL_VRS:
+            return [cell and [_of_text(part, vr) for part in cell] for cell in cells]
+        return cells
+    if vr not in INTEGER_VRS:
         return cells
     if pa.types.is_floating(field.type):
         return [None if cell is None else int(cell) for cell in cells]
