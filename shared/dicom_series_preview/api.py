@@ -21,7 +21,6 @@ from dicom_series_preview.here import find
 from dicom_series_preview.names import index_folder
 from dicom_series_preview.requests import (
     DEFAULT_IMAGE_WIDTH,
-    DEFAULT_TILES,
     NO_FILE,
     ContrastRequest,
     ImageRequest,
@@ -179,7 +178,7 @@ class Series:
     def mosaic(  # noqa: PLR0913 - options, by name
         self,
         *,
-        tile_width: int = DEFAULT_TILES,
+        tile_width: int | None = None,
         tile_height: int | None = None,
         start: float = 0.0,
         end: float = 1.0,
@@ -195,8 +194,8 @@ class Series:
         """A grid of images spread evenly over the series.
 
         Args:
-            tile_width: Images in a row.
-            tile_height: Images in a column; as `tile_width`.
+            tile_width: Images in a row; None: 6, or as few as hold all images.
+            tile_height: Images in a column; None: as `tile_width`, or as few as hold all images.
             start: First position shown, 0 to 1.
             end: Last position shown, 0 to 1.
             contrast: A preset such as `lung`, a window such as `1500/-500`, `auto` or `embedded`; the file's

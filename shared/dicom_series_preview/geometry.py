@@ -40,6 +40,8 @@ _LEAST_COSINE = 0.087
 # By the axis of their normal: the plane's name, and where rows and columns usually lead. Sagittal slices are
 # looked at from either side.
 _USUAL = {"X": ("sagittal", "", "F"), "Y": ("coronal", "L", "F"), "Z": ("axial", "L", "P")}
+# How far cosines may be from right angles, and their lengths from 1: files round them to few digits.
+_LEAST_EXACT = 0.01
 # Beyond 37 degrees from the axes nothing is usual.
 _STRAIGHT = 0.8
 
@@ -343,12 +345,28 @@ def patient_orientation(cosines: Sequence[float]) -> str:
 
     Returns:
         For instance `L\P`, the usual axial slice: rows lead to the patient's left, columns to the back.
-        Oblique directions have several letters, the closest axis first. Empty where cosines span no plane.
+        Oblique directions have several letters, the closest axis first. Empty where cosines span no plane,
+        or are not at right angles.
+    """
+    directions = _directions(cosines)
+    return "\\".join(map(_letters, directions)) if directions else ""
+
+
+def orientation_fault(cosines: Sequence[float]) -> str:
+    """What is wrong with ImageOrientationPatient, and what becomes of it; empty where nothing is.
+
+    Args:
+        cosines: Row cosines, then column cosines, which are orthogonal and of unit length (PS3.3
+            C.7.6.2.1.1).
     """
     orientation = np.asarray(cosines, np.float64)
     if _normal(orientation) is None:
-        return ""
-    return "\\".join(_letters(direction) for direction in (orientation[:3], orientation[3:]))
+        return "spans no plane: it is not used"
+    if _directions(cosines) is None:
+        return "has rows and columns that are not at right angles: directions are not told by it"
+    if np.abs(_lengths(orientation) - 1).max() > _LEAST_EXACT:
+        return "is not of unit length: only its directions are used"
+    return ""
 
 
 def possible_orientation(written: str) -> str:
@@ -382,11 +400,9 @@ def unusual_orientation(cosines: Sequence[float]) -> str:
     Args:
         cosines: ImageOrientationPatient: row cosines, then column cosines.
     """
-    orientation = np.asarray(cosines, np.float64)
-    normal = _normal(orientation)
-    if normal is None:
+    normal, directions = _normal(np.asarray(cosines, np.float64)), _directions(cosines)
+    if normal is None or directions is None:
         return ""
-    directions = orientation[:3], orientation[3:]
     if any(np.abs(direction).max() < _STRAIGHT for direction in directions):
         return ""
     row, column = (_letters(direction)[0] for direction in directions)
@@ -395,6 +411,21 @@ def unusual_orientation(cosines: Sequence[float]) -> str:
         return ""
     found, usual = _edges(row, column), _edges(usual_row, usual_column)
     return f"{plane} slices are shown as stored, with the patient's {found}, not with the {usual}"
+
+
+def _directions(cosines: Sequence[float]) -> tuple[FloatArray, FloatArray] | None:
+    """Where rows and columns lead, of unit length; None where they span no plane or no right angle."""
+    orientation = np.asarray(cosines, np.float64)
+    if _normal(orientation) is None:
+        return None
+    row, column = orientation.reshape(2, 3) / _lengths(orientation)[:, np.newaxis]
+    return (row, column) if abs(float(row @ column)) <= _LEAST_EXACT else None
+
+
+def _lengths(orientation: FloatArray) -> FloatArray:
+    """The lengths of row and column cosines."""
+    lengths: FloatArray = np.linalg.norm(orientation.reshape(2, 3), axis=1)
+    return lengths
 
 
 def _letters(direction: FloatArray) -> str:

@@ -20,6 +20,7 @@ from dicom_series_preview.errors import (
     RequestError,
 )
 from dicom_series_preview.names import index_folder, index_path
+from dicom_series_preview.requests import MosaicRequest
 
 
 @pytest.fixture
@@ -74,6 +75,22 @@ def test_numbers_and_text_are_the_same(root: Path) -> None:
     series = Series("S", root=str(root))
     numbers = series.mosaic(tile_width=2, quality=50, start=0.25, contrast=None)
     assert numbers.data == series.mosaic(tile_width="2", quality="50", start="0.25").data
+
+
+def test_what_is_not_asked_for_is_as_everywhere(root: Path) -> None:
+    """A mosaic without a size is the smallest grid that holds the slices, as of every door."""
+    series = Series("S", root=root)
+    slices = series.mosaic(image_width=8).report.slices
+
+    def sides(**options: int) -> tuple[int, int]:
+        report = series.mosaic(image_width=8, **options).report
+        return report.width // 8, report.height // 8
+
+    for options in ({}, {"tile_height": 2}, {"tile_width": 2}, {"tile_width": 4, "tile_height": 4}):
+        texts = {name: [str(value)] for name, value in options.items()}
+        assert sides(**options) == MosaicRequest.from_strings("S", "x.webp", texts).grid(slices)
+    columns, rows = sides()
+    assert columns * rows - slices < columns
 
 
 def test_mistakes_are_request_errors(root: Path) -> None:

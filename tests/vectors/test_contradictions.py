@@ -863,6 +863,108 @@ def test_a_spacing_of_nothing(name, values):
     assert warned(objects(data), data.Columns) == ([[0, 100, 255]], warning)
 
 
+# Elements of other values than their kind has
+
+MISPLACED = "ImagePositionPatient is not three numbers: the slice is not placed by it"
+UNPLACED = "ImageOrientationPatient is not six numbers: it is not used"
+ASKEW = (
+    "ImageOrientationPatient has rows and columns that are not at right angles: directions are not told by it"
+)
+NO_PLANE = "ImageOrientationPatient spans no plane: it is not used"
+NO_UNIT = "ImageOrientationPatient is not of unit length: only its directions are used"
+
+
+@pytest.mark.parametrize(
+    ("tag", "values", "warning"),
+    [
+        (0x00280030, [0.5], "PixelSpacing is not two positive numbers: it is not used"),
+        (0x00280030, [0.5, 1, 2], "PixelSpacing is not two positive numbers: it is not used"),
+        (0x00280030, [0.5, ""], "PixelSpacing is not two positive numbers: it is not used"),
+        (0x00181164, [0.5, ""], "ImagerPixelSpacing is not two positive numbers: it is not used"),
+        (0x00200032, [1, 2], MISPLACED),
+        (0x00200032, [1, "", 3], MISPLACED),
+        (
+            0x00200032,
+            [1, 2, 3, 4],
+            "ImagePositionPatient is not three numbers: the slice is not placed by it",
+        ),
+        (0x00200037, [1, 0, 0, 0, 1], UNPLACED),
+        (0x00200037, [1, 0, 0, 0, 1, 0, 0], UNPLACED),
+        (0x00200037, [0] * 6, NO_PLANE),
+        (0x00200037, [1, 0, 0, 1, 0, 0], NO_PLANE),
+        (0x00200037, [1, 0, 0, 0.5, 0.5, 0], ASKEW),
+        (0x00200037, [2, 0, 0, 0, 2, 0], NO_UNIT),
+        (0x00200037, [1, 0, 0, 0, 0.5, 0], NO_UNIT),
+        (0x00200037, [0.71, 0.71, 0, -0.71, 0.71, 0], ""),
+        (0x00200037, [0.999565, 0.027916, -0.009476, -0.028354, 0.998364, -0.049662], ""),
+    ],
+)
+def test_places_of_other_values(tag, values, warning):
+    """A spacing, position or orientation that cannot be one is told of, and not used; what is rounded can."""
+    data = flat((0, 100, 255), **{"PixelSpacing": None, **NOWHERE}, **WINDOW)
+    make_dicom.add(data, tag, "DS", values)
+    levels, report = image(objects(data), image_width=data.Columns)
+    told = [text for text in report.warnings if "slices are shown as stored" not in text]
+    assert (blocks(levels), "; ".join(told)) == ([[0, 100, 255]], warning)
+
+
+def test_an_orientation_of_a_frame_that_is_none():
+    """The orientation of a frame of a multi-frame object is looked at too."""
+    groups = [make_dicom.position_group(0, 0, z) for z in (1, 2)]
+    source = make_dicom.enhanced(groups, make_dicom.orientation_group([1, 0, 0, 0.5, 0.5, 0]))
+    assert ASKEW in image(objects(source))[1].warnings
+
+
+@pytest.mark.parametrize(
+    ("cosines", "letters"), [((1, 0, 0, 0.5, 0.5, 0), ""), ((2, 0, 0, 0, 0.05, 0), "L\\P"), ((0,) * 6, "")]
+)
+def test_directions_of_a_faulty_orientation(cosines, letters):
+    """Rows and columns that are not at right angles have no letters; lengths change none."""
+    data = flat((0, 100, 255), ImageOrientationPatient=list(cosines), **WINDOW)
+    assert image(objects(data))[1].tiles[0].patient_orientation == letters
+
+
+@pytest.mark.parametrize(
+    ("elements", "warning"),
+    [
+        (
+            {"PhotometricInterpretation": ""},
+            "it has no PhotometricInterpretation: shown as its samples suggest",
+        ),
+        ({"NumberOfFrames": -1}, "NumberOfFrames is below 0: it is not used"),
+        (
+            {"PresentationLUTShape": "BANANA"},
+            "PresentationLUTShape is neither IDENTITY nor INVERSE: it is not used",
+        ),
+        ({"PresentationLUTShape": "IDENTITY"}, ""),
+    ],
+)
+def test_words_that_say_nothing(elements, warning):
+    """An element that is empty, or holds what DICOM does not define for it, is told of."""
+    data = flat((0, 100, 255), **elements, **WINDOW)
+    assert warned(objects(data), data.Columns) == ([[0, 100, 255]], warning)
+
+
+@pytest.mark.parametrize(
+    ("bits", "entries", "levels", "is_told"),
+    [
+        (8, [0, 100, 255], [0, 100, 255], False),
+        (16, [0, 100, 65535], [0, 0, 255], False),
+        (8, [0, 500, 1023], [0, 125, 255], True),
+        (0, [0, 100, 255], [0, 100, 255], True),
+        (0, [0, 0, 0], [0, 0, 0], True),
+        (32, [0, 100, 255], [0, 100, 255], True),
+    ],
+)
+def test_tables_of_other_bits_than_they_say(bits, entries, levels, is_told):
+    """A VOI LUT whose descriptor contradicts its entries is shown by these, with a warning."""
+    table = {"LUTDescriptor": [3, 0, bits], "LUTData": np.array(entries, "<u2").tobytes()}
+    data = flat((0, 1, 2), VOILUTSequence=[lookup(**table)])
+    text = "VOILUTSequence has entries of other bits than its LUTDescriptor says: the entries' are used"
+    levels_found, report = image(objects(data), image_width=data.Columns)
+    assert (blocks(levels_found), text in report.warnings) == ([levels], is_told)
+
+
 # Codestreams that end too early
 
 

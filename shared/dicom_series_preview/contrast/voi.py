@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.headers.image import LookupTable
 
+_MOST_BITS = 16
+
 
 def linear(values: NDArray[Any], center: float, width: float) -> NDArray[np.uint8]:
     """LINEAR (C.11.2.1.2.1): ((x - (c - 0.5)) / (w - 1) + 0.5), clipped; a width of 1 is a step at c - 0.5.
@@ -59,12 +61,14 @@ def sigmoid(values: NDArray[Any], center: float, width: float) -> NDArray[np.uin
 def voi_lut(values: NDArray[Any], table: LookupTable) -> NDArray[np.uint8]:
     """A VOI LUT (C.11.2.1.1), its range of 0..2^bits - 1 scaled to 0..255.
 
-    Where an entry does not fit the bits that the descriptor declares, the bits of the largest entry count.
+    Where an entry does not fit the bits that the descriptor declares, or no entry can have so many, the bits
+    of the largest entry count.
 
     Raises:
         DecodeError: The table is cut off.
     """
-    bits = max(table.bits, int(table_entries(table).max()).bit_length())
+    declared = table.bits if table.bits <= _MOST_BITS else 1
+    bits = max(declared, int(table_entries(table).max()).bit_length(), 1)
     return _round(look_up(values, table) * 255.0 / ((1 << bits) - 1))
 
 

@@ -168,9 +168,14 @@ def creator_tag(tag: int) -> int:
     return tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
 
 
+def is_in_block(tag: int) -> bool:
+    """Whether a tag is of a private element in a block that a creator may reserve (PS3.5 7.8.1)."""
+    return bool(tag >> 16 & 1) and tag & 0xFFFF >= 0x1000
+
+
 def private_creator(tag: int, group: Mapping[int, bytes]) -> str:
     """The creator of a private element's block (PS3.5 7.8.1), or empty."""
-    if not tag >> 16 & 1 or tag & 0xFFFF < 0x1000:
+    if not is_in_block(tag):
         return ""
     value = group.get(creator_tag(tag))
     return value.decode("ascii", "replace").strip("\0 ") if value else ""

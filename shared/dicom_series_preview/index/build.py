@@ -25,16 +25,19 @@ from dicom_series_preview.headers import (
     Bulk,
     Element,
     all_values,
+    creator_tag,
     element_to_json,
+    is_in_block,
     tag_key,
     to_json,
 )
 from dicom_series_preview.index.duplicates import told_apart
 from dicom_series_preview.index.elements import (
     add_bytes,
+    by_creator,
     columns_of,
-    creators_of,
     keep_apart,
+    keep_moved,
     named_apart,
     tag_of_field,
 )
@@ -226,15 +229,17 @@ def _of_elements(
     varying = set[int]().union(*(record.elements for record in records)) - constants.keys()
     headers = [record.elements for record in ordered]
     by_tag = _columns(headers, varying)
-    for tag, elements in by_tag.items():
+    for tag, creator, elements in by_creator(by_tag, headers):
         if tag == PER_FRAME_FUNCTIONAL_GROUPS:
             columns.append((_per_frame_field(), _per_frame_groups(records, rows)))
             _add_ill_matched_groups(ordered, remainders)
             continue
-        for field, values in columns_of(tag, elements, creators_of(tag, headers)):
+        for field, values in columns_of(tag, elements, creator):
             columns.append((field, _taken(values, places)))
             keep_apart(field, values, elements, remainders)
-        add_bytes(tag, elements, remainders)
+        add_bytes(elements, remainders)
+        if creator:
+            keep_moved(tag, elements, headers, remainders)
     for field, values in fixed:
         tag = tag_of_field(field)
         if tag and tag not in constants:
@@ -284,7 +289,7 @@ def _varying(rows: Sequence[Row]) -> set[int]:
 
 
 def _constants(headers: Sequence[Item]) -> Item:
-    """The elements that every object has with one value."""
+    """The elements that every object has with one value; of a private block, if it has one creator too."""
     if not headers:
         return {}
     constants = dict(headers[0])
@@ -296,7 +301,11 @@ def _constants(headers: Sequence[Item]) -> Item:
             known = zip(tags, elements, others, strict=True)
             constants = {tag: element for tag, element, other in known if other == element}
             tags, elements = list(constants), list(constants.values())
-    return constants
+    blocks = {creator_tag(tag) for tag in constants if is_in_block(tag)} - constants.keys()
+    several = {block for block in blocks if any(block in header for header in headers)}
+    if not several:
+        return constants
+    return {tag: e for tag, e in constants.items() if not (is_in_block(tag) and creator_tag(tag) in several)}
 
 
 def arrangeable(records: Sequence[Record], slices: Sequence[Sequence[Row]]) -> Slices:

@@ -2,6 +2,7 @@
 
 A column's name and type follow from its tag and private creator by the dictionary, never from values, so that
 the indices of all series read as one table. What a column cannot hold, or give back as it was, is kept apart.
+Of an element that the dictionary does not have, the column is a list of texts, whatever VR a file writes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from dicom_series_preview.headers import (
@@ -22,7 +24,9 @@ from dicom_series_preview.headers import (
     Bulk,
     Element,
     all_values,
+    creator_tag,
     element_to_json,
+    is_in_block,
     private_creator,
     tag_key,
 )
@@ -37,10 +41,12 @@ from dicom_series_preview.index.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from dicom_series_preview.headers import Item
 
+# Of the column of an element that the dictionary does not have, unless its values are binary.
+_TEXTS_VR = "UC"
 # Of a constant that is a column. A value in every row must be short: a vector has a number for each frame.
 LONGEST_CONSTANT_BYTES = 1024
 # Of its column, so much lies in memory and stands for all rows, again and again; the file has the value once.
@@ -55,7 +61,8 @@ class _Kind:
         tag: The tag.
         creator: The creator of its private block, or empty.
         vr: The VR that most objects have of those that fit into the column.
-        column_vr: The dictionary's VR, which decides the column's type; the same where it has none.
+        column_vr: The dictionary's VR, which decides the column's type; where it has none, a binary one or
+            the one of texts.
     """
 
     tag: int
@@ -82,6 +89,8 @@ class _Kind:
                 [bulk.size if isinstance(bulk, Bulk) else None for bulk in bulks],
                 [bulk.sha256 if isinstance(bulk, Bulk) else None for bulk in bulks],
             ]
+        if not declared(self.tag, self.creator)[0]:
+            return [[_texts_cell(element) for element in elements]]
         if self.column_vr == "SQ":
             return [[_sequence_text(element) for element in elements]]
         convert = self._converter()
@@ -95,18 +104,18 @@ class _Kind:
 
 
 def columns_of(
-    tag: int, elements: Sequence[Element | None], creators: Sequence[str] | None = None
+    tag: int, elements: Sequence[Element | None], creator: str = ""
 ) -> list[tuple[pa.Field, pa.Array]]:
     """The column of an element, two of a binary one; none of one that has a fixed column.
 
     Args:
         tag: Its tag.
         elements: It in each object.
-        creators: Of a private one, the creator of its block in each object.
+        creator: Of a private one, the creator of its block.
     """
     if tag in FIXED_TAGS:
         return []
-    kind, fitting = _fitting(tag, elements, creators)
+    kind, fitting = _fitting(tag, elements, creator)
     return [
         (field, _array(cells, field.type))
         for field, cells in zip(kind.fields(), kind.cells(fitting), strict=True)
@@ -136,46 +145,82 @@ def constant_columns(constants: Item, rows: int) -> list[tuple[pa.Field, pa.Chun
     return columns
 
 
-def creators_of(tag: int, headers: Sequence[Item]) -> list[str] | None:
-    """The creator of a private element's block in each object; None of a public element."""
-    if not tag >> 16 & 1:
-        return None
-    block = tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
-    return [
-        private_creator(tag, {block: _ascii(elements.get(block))}) if tag in elements else ""
-        for elements in headers
-    ]
+def by_creator(
+    by_tag: Mapping[int, Sequence[Element | None]], headers: Sequence[Item]
+) -> Iterator[tuple[int, str, Sequence[Element | None]]]:
+    """Elements as they are columns: private ones by their creator, whatever block an object has for it.
+
+    A creator may have several blocks in one object: their elements are told apart by the blocks' order.
+
+    Args:
+        by_tag: By tag the element in each object.
+        headers: The objects.
+
+    Yields:
+        The tag that most objects have, the creator, and the element in each object.
+    """
+    owners = _owners({creator_tag(tag) for tag in by_tag if is_in_block(tag)}, headers)
+    groups: dict[tuple[int, str, int], dict[int, Sequence[Element | None]]] = {}
+    for tag, elements in by_tag.items():
+        if not is_in_block(tag):
+            groups[tag, "", 0] = {tag: elements}
+            continue
+        of_objects = owners[creator_tag(tag)]
+        known = zip(of_objects, elements, strict=True)
+        found = {owner for owner, element in known if element is not None}
+        for owner in sorted(found):
+            known = zip(of_objects, elements, strict=True)
+            own = elements if len(found) == 1 else [e if other == owner else None for other, e in known]
+            groups.setdefault((tag & 0xFFFF00FF, *owner), {})[tag] = own
+    columns = []
+    for (_, creator, number), parts in groups.items():
+        tag = min(parts, key=lambda tag: (sum(e is None for e in parts[tag]), tag))
+        of_tags = zip(*parts.values(), strict=True)
+        merged = [next(filter(None, found), None) for found in of_tags] if len(parts) > 1 else parts[tag]
+        columns.append((number if creator else 0, tag, creator, merged))
+    # The first block of a creator before the next ones, whose columns have longer names.
+    for _, tag, creator, merged in sorted(columns, key=lambda column: column[:3]):
+        yield tag, creator, merged
 
 
-def _ascii(element: Element | None) -> bytes:
-    value = element.first if element is not None else None
-    return b"" if value is None else str(value).encode("ascii", "replace")
+def _owners(blocks: Iterable[int], headers: Sequence[Item]) -> dict[int, list[tuple[str, int]]]:
+    """By block its creator in each object, and how many of the blocks before are that creator's too.
+
+    Without a creator the number is the block's own.
+
+    Args:
+        blocks: The tags of the elements that name the creators.
+        headers: The objects.
+    """
+    owners: dict[int, list[tuple[str, int]]] = {}
+    known: list[Counter[tuple[int, str]]] = [Counter() for _ in headers]
+    for block in sorted(blocks):
+        owners[block] = []
+        first = block & 0xFFFF0000 | (block & 0xFF) << 8
+        for header, seen in zip(headers, known, strict=True):
+            element = header.get(block)
+            value = element.first if element is not None else None
+            name = b"" if value is None else str(value).encode("ascii", "replace")
+            creator = private_creator(first, {block: name})
+            owners[block].append((creator, seen[block >> 16, creator] if creator else block & 0xFF))
+            seen[block >> 16, creator] += 1
+    return owners
 
 
 def _fitting(
-    tag: int, elements: Sequence[Element | None], creators: Sequence[str] | None
+    tag: int, elements: Sequence[Element | None], creator: str
 ) -> tuple[_Kind, Sequence[Element | None]]:
-    """What most objects mean by a tag, whatever their order, and the elements that are of that kind."""
-    vrs = {element.vr for element in elements if element is not None}
-    if len(vrs) == 1 and creators is None:
-        vr = vrs.pop()
-        column_vr = _stands_for(vr, declared(tag, "")[0])
-        kind = _Kind(tag, "", vr, column_vr)
-        return (kind, elements) if column_vr else (_empty(tag, ""), [None] * len(elements))
-    kinds = [
-        None if element is None else (element.vr, creators[i] if creators else "")
-        for i, element in enumerate(elements)
-    ]
-    counts = Counter(kind for kind in kinds if kind is not None)
-    column_vrs = {(vr, creator): _stands_for(vr, declared(tag, creator)[0]) for vr, creator in counts}
-    vr, creator = max(counts, key=lambda kind: (bool(column_vrs[kind]), counts[kind], kind))
-    column_vr = column_vrs[vr, creator]
+    """What most objects have of an element, whatever their order, and what fits into its column."""
+    counts = Counter(element.vr for element in elements if element is not None)
+    column_vrs = {vr: _stands_for(vr, declared(tag, creator)[0]) for vr in counts}
+    vr = max(counts, key=lambda vr: (bool(column_vrs[vr]), counts[vr], vr))
+    column_vr = column_vrs[vr]
     if not column_vr:
         return _empty(tag, creator), [None] * len(elements)
-    of_kind = {kind for kind, other in column_vrs.items() if (kind[1], other) == (creator, column_vr)}
-    return _Kind(tag, creator, vr, column_vr), [
-        element if kind in of_kind else None for element, kind in zip(elements, kinds, strict=True)
-    ]
+    kind = _Kind(tag, creator, vr, column_vr)
+    if len(counts) == 1:
+        return kind, elements
+    return kind, [e if e is not None and column_vrs[e.vr] == column_vr else None for e in elements]
 
 
 def _empty(tag: int, creator: str) -> _Kind:
@@ -185,8 +230,10 @@ def _empty(tag: int, creator: str) -> _Kind:
 
 
 def _stands_for(vr: str, declared_vrs: tuple[str, ...]) -> str:
-    """The dictionary's VR whose column holds values of a VR; empty where none does."""
-    if not declared_vrs or vr in declared_vrs:
+    """The VR whose column holds values of a VR, one of the dictionary's; empty where none does."""
+    if not declared_vrs:
+        return vr if vr in BULK_VRS else _TEXTS_VR
+    if vr in declared_vrs:
         return vr
     return next((one for one in declared_vrs if _sort(vr) in _HELD[_sort(one)]), "")
 
@@ -212,6 +259,34 @@ def _sequence_text(element: Element | None) -> str | None:
     if element is None or not element.value:
         return None
     return json.dumps(element_to_json(element)["Value"], ensure_ascii=False)
+
+
+def _texts_cell(element: Element | None) -> list[str | None] | None:
+    """The values of an element that the dictionary does not have as texts, items as DICOM JSON."""
+    if element is None or not element.value:
+        return None
+    if element.vr == "SQ":
+        return [json.dumps(item, ensure_ascii=False) for item in element_to_json(element)["Value"]]
+    return [None if value is None else _as_text(value, element.vr) for value in all_values(element)]
+
+
+def _as_text(value: Any, vr: str) -> str:  # noqa: ANN401 - one of an element's values
+    """A value as text: of a number the fewest digits that tell it from all others of its VR."""
+    if isinstance(value, float):
+        return str(np.float32(value) if vr == "FL" else value).removesuffix(".0")
+    return str(value)
+
+
+def _of_text(text: str | None, vr: str) -> str | float | None:
+    """The value that a text stands for; where it is no number of its VR, the text."""
+    if text is None:
+        return None
+    try:
+        if vr in INTEGER_VRS:
+            return int(text)
+        return float(np.float32(text) if vr == "FL" else text)
+    except ValueError:
+        return text
 
 
 def _number_cell(values: Sequence[Any]) -> float | None:
@@ -243,11 +318,11 @@ def _is_held(cell: Any, kind: pa.DataType) -> bool:  # noqa: ANN401 - one of Arr
     return True
 
 
-def add_bytes(tag: int, elements: Sequence[Element | None], remainders: Sequence[dict[str, Any]]) -> None:
+def add_bytes(elements: Sequence[Element | None], remainders: Sequence[dict[str, Any]]) -> None:
     """Bytes that are short, or of lookup tables, stay: columns have their sizes and hashes alone."""
     for element, remainder in zip(elements, remainders, strict=True):
         if element is not None and isinstance(element.value, Bulk) and element.value.data is not None:
-            remainder[tag_key(tag)] = element_to_json(element)
+            remainder[tag_key(element.tag)] = element_to_json(element)
 
 
 def keep_apart(
@@ -263,6 +338,27 @@ def keep_apart(
     for element, cell, remainder in zip(elements, cells_of(field, values), remainders, strict=True):
         if not _gives_back(element, tag, vr, cell):
             remainder[tag_key(tag)] = None if element is None else element_to_json(element)
+
+
+def keep_moved(
+    tag: int,
+    elements: Sequence[Element | None],
+    headers: Sequence[Item],
+    remainders: Sequence[dict[str, Any]],
+) -> None:
+    """Keep apart what an object has in another block than most: its column gives it back at their tag.
+
+    Args:
+        tag: The column's tag.
+        elements: The element in each object.
+        headers: The objects.
+        remainders: By object what is kept apart; of a tag that it does not have, None.
+    """
+    for element, header, remainder in zip(elements, headers, remainders, strict=True):
+        if element is not None and element.tag != tag:
+            in_place = header.get(tag)
+            remainder[tag_key(tag)] = None if in_place is None else element_to_json(in_place)
+            remainder[tag_key(element.tag)] = element_to_json(element)
 
 
 def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Array) -> bool:
@@ -322,9 +418,16 @@ def is_hash(field: pa.Field) -> bool:
 
 
 def cells_of(field: pa.Field, values: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """A column's cells; whole numbers as such, also where the column can hold others."""
+    """A column's cells as the values of its VR: numbers also where it has texts, whole ones as such."""
     cells: list[Any] = values.to_pylist()
-    if vr_of_field(field) not in INTEGER_VRS:
+    vr = vr_of_field(field)
+    if pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
+        if vr == "SQ":
+            return [cell and f"[{', '.join(cell)}]" for cell in cells]
+        if vr in INTEGER_VRS or vr in REAL_VRS:
+            return [cell and [_of_text(part, vr) for part in cell] for cell in cells]
+        return cells
+    if vr not in INTEGER_VRS:
         return cells
     if pa.types.is_floating(field.type):
         return [None if cell is None else int(cell) for cell in cells]
@@ -349,14 +452,14 @@ def element_of_cell(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: AN
 
 
 def named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
-    """The fields; of those with one name all but the first get their tag behind it.
+    """The fields; of those with one name all but the first get their tag behind it, again where need be.
 
     A private creator may reserve several blocks of a group.
     """
     named: dict[str, pa.Field] = {}
     for field in fields:
         name = field.name
-        if name in named:
+        while name in named:
             name = f"{name}_{tag_key(tag_of_field(field))}"
         named[name] = field if name == field.name else field.with_name(name)
     return list(named.values())

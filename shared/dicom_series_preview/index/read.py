@@ -774,7 +774,7 @@ def _layout(cells: dict[str, Any]) -> PixelDescription:
         high_bit=stored - 1 if high_bit is None else high_bit,
         pixel_representation=cells["PixelRepresentation"] or 0,
         planar_configuration=cells["PlanarConfiguration"] or 0,
-        number_of_frames=cells["NumberOfFrames"] or 1,
+        number_of_frames=max(cells["NumberOfFrames"] or 1, 1),
         pixel_keyword=cells["PixelKeyword"],
         pixel_vr=cells["PixelVR"] or "",
     )

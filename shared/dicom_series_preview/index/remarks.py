@@ -10,14 +10,17 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dicom_series_preview.errors import counted
+from dicom_series_preview.geometry import orientation_fault
 from dicom_series_preview.headers import NATIVE_TRANSFER_SYNTAXES, all_values
 from dicom_series_preview.index.offsets import unplaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from dicom_series_preview.headers import Contrast, Element, PixelDescription
+    from dicom_series_preview.headers import Contrast, Element, LookupTable, PixelDescription
     from dicom_series_preview.index.records import Record
 
 _ROWS, _COLUMNS, _NUMBER_OF_FRAMES = 0x00280010, 0x00280011, 0x00280008
@@ -26,17 +29,27 @@ _WINDOW_CENTER, _WINDOW_WIDTH = 0x00281050, 0x00281051
 _PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 # Of a window (PS3.3 C.11.2.1.3).
 _FUNCTIONS = frozenset(("LINEAR", "LINEAR_EXACT", "SIGMOID"))
+_SHAPES = frozenset(("", "IDENTITY", "INVERSE"))
+_MOST_LUT_BITS = 16
+_POSITION, _ORIENTATION, _SPACING = 0x00200032, 0x00200037, 0x00280030
+_NO_PAIR = "is not two positive numbers: it is not used"
 NUMBERS = {
     0x00281053: "RescaleSlope is no number: 1 is used",
     0x00281052: "RescaleIntercept is no number: 0 is used",
     _WINDOW_CENTER: "WindowCenter is no number: that window is not used",
     _WINDOW_WIDTH: "WindowWidth is no number: that window is not used",
-    0x00200032: "ImagePositionPatient is no number: the slice is not placed by it",
-    0x00200037: "ImageOrientationPatient is no number: it is not used",
-    0x00280030: "PixelSpacing is no number: it is not used",
+    _POSITION: "ImagePositionPatient is no number: the slice is not placed by it",
+    _ORIENTATION: "ImageOrientationPatient is no number: it is not used",
+    _SPACING: "PixelSpacing is no number: it is not used",
     _NUMBER_OF_FRAMES: "NumberOfFrames is no number: it is not used",
 }
 """By the tags of elements that pictures depend on, what is to be known where they hold no number."""
+# How many numbers of those there must be, and what is to be known where there are others.
+_COUNTS = {
+    _POSITION: (3, "ImagePositionPatient is not three numbers: the slice is not placed by it"),
+    _ORIENTATION: (6, "ImageOrientationPatient is not six numbers: it is not used"),
+    _SPACING: (2, f"PixelSpacing {_NO_PAIR}"),
+}
 
 
 def object_remarks(record: Record) -> tuple[str, ...]:
@@ -58,7 +71,7 @@ def object_remarks(record: Record) -> tuple[str, ...]:
     elif record.pixel_surplus is not None and _says_compressed(record.elements):
         remarks.append("its transfer syntax says that its pixel data are compressed, and they are not")
     remarks.append(unplaced(record.elements, record.number_of_frames))
-    if _PHOTOMETRIC not in record.elements:
+    if not record.text(_PHOTOMETRIC):
         remarks.append("it has no PhotometricInterpretation: shown as its samples suggest")
     if record.number_of_frames > 1 and not _count(record.elements, _NUMBER_OF_FRAMES):
         frames = record.number_of_frames
@@ -68,7 +81,12 @@ def object_remarks(record: Record) -> tuple[str, ...]:
 
 def number_remark(tag: int, element: Element | None) -> str:
     """What is to be known of one of `NUMBERS`, or nothing: what is no number stays text."""
-    return NUMBERS[tag] if any(isinstance(value, str) for value in all_values(element)) else ""
+    values = all_values(element)
+    if any(isinstance(value, str) for value in values):
+        return NUMBERS[tag]
+    count, remark = _COUNTS.get(tag, (len(values), ""))
+    is_empty = all(value is None for value in values)
+    return "" if is_empty or (len(values) == count and None not in values) else remark
 
 
 def contradictions(cells: Mapping[str, Any], pixels: PixelDescription, contrast: Contrast) -> Iterator[str]:
@@ -81,27 +99,52 @@ def contradictions(cells: Mapping[str, Any], pixels: PixelDescription, contrast:
     """
     if pixels.pixel_keyword == "PixelData":
         yield from _of_bits(cells, pixels)
+    if (cells["NumberOfFrames"] or 0) < 0:
+        yield "NumberOfFrames is below 0: it is not used"
+    if pixels.is_monochrome and contrast.presentation_lut_shape.upper() not in _SHAPES:
+        yield "PresentationLUTShape is neither IDENTITY nor INVERSE: it is not used"
     if cells["RescaleSlope"] == 0:
         yield "RescaleSlope is 0: 1 is used"
-    if contrast.voi_lut_function not in _FUNCTIONS:
-        yield "VOILUTFunction is none that DICOM defines: LINEAR is used"
+    yield from _of_tables(cells, contrast)
+    yield from _of_windows(cells, contrast)
+    yield from _of_places(cells)
+    kind = pixels.pixel_keyword.removesuffix("PixelData")
+    value, limit = f"{kind}PixelPaddingValue", f"{kind}PixelPaddingRangeLimit"
+    if cells[value] is None and cells[limit] is not None:
+        yield f"{limit} without {value}: nothing is taken for padding"
+
+
+def _of_tables(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
+    """What is to be known of lookup tables that are none, or not as they are described."""
     modality = () if contrast.modality_lut is None else (contrast.modality_lut,)
     for name, tables in (("ModalityLUTSequence", modality), ("VOILUTSequence", contrast.voi_luts)):
         items = len(json.loads(cells[name] or "[]"))
         if items > len(tables) and (name == "VOILUTSequence" or not tables):
             yield f"{name} has {counted(items - len(tables), 'item')} without a table: it is not used"
+    if any(map(_has_wrong_bits, contrast.voi_luts)):
+        yield "VOILUTSequence has entries of other bits than its LUTDescriptor says: the entries' are used"
+
+
+def _of_windows(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
+    """What is to be known of windows that cannot be used as they are."""
+    if contrast.voi_lut_function not in _FUNCTIONS:
+        yield "VOILUTFunction is none that DICOM defines: LINEAR is used"
     centers, widths = (len(cells[name] or ()) for name in ("WindowCenter", "WindowWidth"))
     told = {NUMBERS[tag] for tag in (_WINDOW_CENTER, _WINDOW_WIDTH)}
     if centers != widths and told.isdisjoint(cells["Remarks"] or ()):
         yield "WindowCenter and WindowWidth are unequal in number: they are paired as far as they go"
+
+
+def _of_places(cells: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be known of an orientation or a spacing that cannot be one."""
+    cosines = cells["ImageOrientationPatient"]
+    fault = orientation_fault(cosines) if cosines else ""
+    if fault:
+        yield f"ImageOrientationPatient {fault}"
     for name in _PROPORTIONS:
-        values = cells[name] or (1, 1)
-        if None not in values and not (len(values) == 2 and all(0 < value < math.inf for value in values)):
-            yield f"{name} is not two positive numbers: it is not used"
-    kind = pixels.pixel_keyword.removesuffix("PixelData")
-    value, limit = f"{kind}PixelPaddingValue", f"{kind}PixelPaddingRangeLimit"
-    if cells[value] is None and cells[limit] is not None:
-        yield f"{limit} without {value}: nothing is taken for padding"
+        values = cells[name] or ()
+        if any(value is not None for value in values) and not _is_pair(values):
+            yield f"{name} {_NO_PAIR}"
 
 
 def _of_bits(cells: Mapping[str, Any], pixels: PixelDescription) -> Iterator[str]:
@@ -121,6 +164,19 @@ def _of_bits(cells: Mapping[str, Any], pixels: PixelDescription) -> Iterator[str
         yield "HighBit is not BitsStored - 1: the bits below it are read"
     if pixels.pixel_representation not in (0, 1):
         yield "PixelRepresentation is neither 0 nor 1: the pixels are read as unsigned"
+
+
+def _is_pair(values: Sequence[float | None]) -> bool:
+    return len(values) == 2 and all(value is not None and 0 < value < math.inf for value in values)
+
+
+def _has_wrong_bits(table: LookupTable) -> bool:
+    """Whether no entries have so many bits, or some have more (PS3.3 C.11.2.1.1)."""
+    words = np.frombuffer(table.data, "<u2", min(table.entries, len(table.data) // 2))
+    # Entries of 8 bits may be packed two a word.
+    is_packed = len(table.data) < 2 * table.entries
+    largest = 0 if is_packed else int(words.max(initial=0))
+    return not 1 <= table.bits <= _MOST_LUT_BITS or largest.bit_length() > table.bits
 
 
 def _count(elements: Mapping[int, Element], tag: int) -> int:

@@ -19,7 +19,7 @@ from dicom_series_preview.headers import (
     tag_key,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _INT, _LONG, _REAL, _TEXT = pa.int32(), pa.int64(), pa.float64(), pa.utf8()
 _REALS, _TEXTS = pa.list_(_REAL), pa.list_(_TEXT)
@@ -320,6 +320,8 @@ def declared(tag: int, creator: str) -> tuple[tuple[str, ...], bool]:
         return ("LO",), False
     try:
         if tag >> 16 & 1:
+            # Whatever its block, of which a column's name says nothing; the dictionary tells a few apart.
+            tag = tag & 0xFFFF00FF | 0x1000
             vrs, multiplicity = private_vr(tag, creator), private_vm(tag, creator)
         else:
             vrs, multiplicity = dictionary_vr(tag), dictionary_vm(tag)
@@ -336,7 +338,7 @@ def element_type(tag: int, creator: str, vr: str) -> pa.DataType:
     Args:
         tag: The element.
         creator: The creator of its private block, or empty.
-        vr: The dictionary's VR; of an element that it does not have, the one stored.
+        vr: The VR of its column: the dictionary's, of an element that it does not have one of text.
     """
     kind = NUMBER_TYPES.get(vr, pa.utf8())
     return pa.list_(kind) if declared(tag, creator)[1] and vr != "SQ" else kind

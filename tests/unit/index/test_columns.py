@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from collections import Counter
 from dataclasses import replace
@@ -110,7 +109,7 @@ def test_an_elements_type_follows_from_the_dictionary(tag, vr, values, kind):
 
 
 def test_private_elements_are_of_their_makers_types():
-    """A private element is as its maker's dictionary says; one that no dictionary has is a list by its VR."""
+    """A private element is as its maker's dictionary says; one that no dictionary has is a list of texts."""
     sources = []
     for number in (1, 2):
         source = make.image(number)
@@ -125,12 +124,98 @@ def test_private_elements_are_of_their_makers_types():
     expected = {
         "0019,0c:SIEMENS MR HEADER": (INT, 1000),
         "0019,0e:SIEMENS MR HEADER": (pa.list_(REAL), [0.5, 0.25, 1.0]),
-        "0021,01:NOBODY": (pa.list_(REAL), [1.0]),
+        "0021,01:NOBODY": (pa.list_(TEXT), ["1"]),
         "0021,02:NOBODY": (pa.list_(TEXT), ["A", "B1"]),
     }
     for name, (kind, value) in expected.items():
         assert plain(table.schema.field(name).type) == kind
         assert by_file(table, name)["0"] == value
+
+
+def of_a_maker(group, element, vr, values, creator="NOBODY"):
+    """The objects of a series, each with a value of a private element."""
+    sources = [make.image(i) for i in range(len(values))]
+    for source, value in zip(sources, values, strict=True):
+        source.private_block(group, creator, create=True).add_new(element, vr, value)
+    return series(*sources)
+
+
+# By VR: what is written of an element that no dictionary has, and what its column says.
+UNKNOWN = {
+    "IS": (["1", "-2"], [["1"], ["-2"]]),
+    "DS": (["1.5", ["2", "1e-7"]], [["1.5"], ["2", "1e-07"]]),
+    "FL": ([0.1, [1.0, -0.0]], [["0.1"], ["1", "-0"]]),
+    "FD": ([0.1, [1e300, 3.0]], [["0.1"], ["1e+300", "3"]]),
+    "UV": ([2**64 - 1, 7], [["18446744073709551615"], ["7"]]),
+    "AT": ([0x00181063, 0x00180081], [["00181063"], ["00180081"]]),
+    "LO": (["a", ["b", "", "c"]], [["a"], ["b", None, "c"]]),
+    "UT": (["a\\b", "c"], [["a\\b"], ["c"]]),
+    "PN": (["A^B=C", "D"], [["A^B=C"], ["D"]]),
+    "SQ": (
+        [[make.dataset(CodeValue="1"), make.dataset(CodeValue="2")], [make.dataset(CodeValue="3")]],
+        [
+            ['{"00080100": {"vr": "SH", "Value": ["1"]}}', '{"00080100": {"vr": "SH", "Value": ["2"]}}'],
+            ['{"00080100": {"vr": "SH", "Value": ["3"]}}'],
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("vr", UNKNOWN)
+def test_an_unknown_element_is_a_list_of_texts(vr):
+    """An element that no dictionary has is a list of texts whatever its VR, and comes back whole."""
+    written, expected = UNKNOWN[vr]
+    public = series(*(make.add(make.image(i), 0x0018FFF0, vr, value) for i, value in enumerate(written)))
+    for name, objects in (("0009,01:NOBODY", of_a_maker(9, 1, vr, written)), ("0018,fff0", public)):
+        table = in_file(objects)
+        assert plain(table.schema.field(name).type) == pa.list_(TEXT)
+        assert by_file(table, name) == {f"{i}": value for i, value in enumerate(expected)}
+        assert "OtherElements" not in table.column_names
+        given = {record.name: record.elements for record in index_of(objects).records()}
+        assert given == {record.name: record.elements for record in records_of(objects)}
+
+
+def test_an_unknown_element_of_several_vrs_fills_its_column():
+    """Objects of one series that write an unknown element with several VRs all have a cell, and come back."""
+    sources = [make.image(i) for i in range(4)]
+    for source, vr, value in zip(sources, ("IS", "DS", "LO", "IS"), ("1", "1.5", "c", "4"), strict=True):
+        source.private_block(9, "NOBODY", create=True).add_new(1, vr, value)
+    objects = series(*sources)
+    table = in_file(objects)
+    assert by_file(table, "0009,01:NOBODY") == {"0": ["1"], "1": ["1.5"], "2": ["c"], "3": ["4"]}
+    given = {record.name: record.elements for record in index_of(objects).records()}
+    assert given == {record.name: record.elements for record in records_of(objects)}
+
+
+def test_indices_of_unknown_elements_are_one_table(tmp_path):
+    """Series that write one unknown element with different VRs are one table for three readers."""
+    binary = {"UN": ([b"a ", b"b "], [])}
+    for vr, (written, _) in (UNKNOWN | binary).items():
+        named = replace(PROVENANCE, series=vr)
+        file = Index(build(records_of(of_a_maker(9, 1, vr, written)), named)).to_parquet()
+        (tmp_path / f"{vr}.parquet").write_bytes(file)
+    paths = sorted(tmp_path.iterdir())
+    rows = 2 * len(paths)
+    view = duckdb.read_parquet([str(path) for path in paths], union_by_name=True)
+    numbers = view.filter("SeriesUID = 'DS'").select('"0009,01:NOBODY"[1]::DOUBLE')
+    assert sorted(numbers.fetchall()) == [(1.5,), (2.0,)]
+    assert view.to_arrow_table().num_rows == rows
+    schema = {name: kind for path in paths for name, kind in pl.read_parquet_schema(path).items()}
+    assert len(pl.scan_parquet(paths, schema=schema, missing_columns="insert").collect()) == rows
+    unified = pa.unify_schemas([pq.read_schema(path) for path in paths])
+    assert ds.dataset(paths, schema=unified).to_table().num_rows == rows
+
+
+def test_the_block_does_not_decide_a_private_elements_type():
+    """A creator's element has one type in every block, also where the dictionary tells its blocks apart."""
+    kinds = []
+    for blocks in ((), ("OTHER",)):
+        sources = [make.image(i) for i in (1, 2)]
+        for i, source in enumerate(sources):
+            for creator in (*blocks, "ELSCINT1"):
+                source.private_block(0x01F1, creator, create=True).add_new(0x0C, "DS", [i, 1])
+        kinds.append(in_file(series(*sources)).schema.field("01f1,0c:ELSCINT1").type)
+    assert kinds[0] == kinds[1]
 
 
 ODD = [
@@ -302,8 +387,7 @@ def test_every_column_of_real_indices_has_one_type(real_data, indices):
         for field in schema:
             types.setdefault(field.name, set()).add(field.type)
     assert len(types) > 1000
-    private = re.compile("[0-9a-f]{4},[0-9a-f]{2}:")
-    assert {name: kinds for name, kinds in types.items() if len(kinds) > 1 and not private.match(name)} == {}
+    assert {name: kinds for name, kinds in types.items() if len(kinds) > 1} == {}
     assert pa.unify_schemas(tables)
     fixed = {column.name for column in FIXED_COLUMNS}
     for schema in tables:
