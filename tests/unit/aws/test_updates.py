@@ -1165,6 +1165,57 @@ def test_an_index_of_fewer_objects_takes_none_of_their_pictures_along() -> None:
     assert Pictures.of(setting.kept()) == pictures.of_t
 
 
+@pytest.mark.parametrize("change", ["removed", "changed"])
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("damage", [b"", b"no index", b"older"])
+@pytest.mark.parametrize("alias", ["default", "other"])
+def test_an_index_that_cannot_be_read_may_have_known_what_is_gone(
+    alias: str,
+    damage: bytes,
+    reads: bool,  # noqa: FBT001
+    change: str,
+) -> None:
+    """Where a kept index is damaged, or an earlier version wrote it, the pictures of its series go."""
+    setting = Setting({"default": "s3://archive", "other": "s3://other"})
+    setting.put("s/1.dcm", "s/2.dcm", alias=alias)
+    asked = {"root": [alias], "position": ["0"]}
+    assert setting.deployment.api().picture("image", HttpRequest("s", asked)).status == 200
+    item = {"root": alias, "series": "s", "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    pictures = Pictures.of(setting.kept())
+    assert len(pictures) == 2
+    path = index_path("s", index_folder(setting.deployment.roots[alias]))
+    setting.data.put(
+        path, of_an_earlier_version(setting.data.get(path).data) if damage == b"older" else damage
+    )
+    if change == "removed":
+        setting.memory[alias].delete("s/2.dcm")
+    else:
+        setting.put("s/2.dcm", alias=alias)
+    if reads:
+        assert setting.deployment.api().index(HttpRequest("s", {"root": [alias]})).status == 200
+    else:
+        assert setting.update(Recheck(alias, "s").body()).erased == 2
+    setting.update_again()
+    assert not set(pictures) & set(setting.kept())
+    assert [(recheck.swept, delay) for recheck, delay in setting.queue.sent] == [(True, SWEEP_S)] * reads
+    assert path in setting.kept()
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_what_was_read_and_cannot_be_read_again_goes_with_its_series(reads: bool) -> None:  # noqa: FBT001
+    """What is kept of a series that has gone goes, whether or not it can be read."""
+    setting = Setting()
+    setting.data.put(f"{place('s')}.partial", b"what an earlier version has read")
+    setting.data.put(f"{mosaics_folder('s3://archive', 's')}/1.webp", b"a picture")
+    if reads:
+        assert setting.deployment.api().index(HttpRequest("s")).status == 404
+    else:
+        setting.update(notification("s/1.dcm"))
+    setting.update_again()
+    assert setting.kept() == []
+
+
 # --- what no event tells of
 
 
@@ -1235,6 +1286,15 @@ def test_pictures_go_before_the_index_forgets() -> None:
     setting.deployment._opened["s3://data"] = setting.data
     summary = setting.update(notification("s/2.dcm"))
     assert (summary.updated, summary.erased) == (1, 2)
+
+
+def of_an_earlier_version(data: bytes) -> bytes:
+    """The index as an earlier version of the product would have written it."""
+    table = Index.from_parquet(data).table
+    metadata = dict(table.schema.metadata)
+    document = json.loads(metadata[b"dicom_series_preview"])
+    metadata[b"dicom_series_preview"] = json.dumps({**document, "schema_version": 1}).encode()
+    return Index(table.replace_schema_metadata(metadata)).to_parquet()
 
 
 class Disorder:
