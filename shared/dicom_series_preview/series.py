@@ -748,11 +748,27 @@ class SeriesOpener:
         if forgets:
             # Before the index forgets them: who tries again after a crash must find them here.
             terms.vanished(known=True)
-        earlier = [index for index in (kept.index, partial.index) if index is not None]
-        read = self._read_in_time(wish, earlier, terms, claim)
+        try:
+            outcome = self._made_in_time(wish, (kept, partial), terms, cache, claim)
+        except LimitError:
+            if forgets:
+                # No index will take the place of the one that knows them.
+                cache.forget(series)
+            raise
+        if outcome is Updated.DENIED and forgets:
+            cache.forget(series)
+        return outcome
+
+    def _made_in_time(
+        self, wish: _Wish, earlier: tuple[Kept, Kept], terms: UpdateTerms, cache: IndexCache, claim: Claim
+    ) -> Updated:
+        """Read what is new as far as the time goes, and keep it."""
+        kept, partial = earlier
+        known = [one.index for one in earlier if one.index is not None]
+        read = self._read_in_time(wish, known, terms, claim)
         outcome = self._kept_anew(wish, read, kept.version, partial.index, cache)
         if outcome is Updated.UPDATED and partial.version:
-            cache.forget_partial(series)
+            cache.forget_partial(wish.series)
         return outcome
 
     def _kept_anew(

@@ -302,8 +302,6 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float], 
         return _updated(work, deployment, left_s, queue)
     except IndexBusyError:
         return _Outcome(work, "busy", ((work, LATER_S),))
-    except LimitError as error:
-        return _Outcome(work, "refused", error=type(error).__name__)
     except PreviewError as error:
         _LOGGER.warning("an index cannot be updated: %s", type(error).__name__)
         return _Outcome(work, "failed", error=type(error).__name__)
@@ -340,13 +338,18 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     elif work.removed:
         vanished(known=False)
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
-    updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up, reads=is_series))
+    try:
+        updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up, reads=is_series))
+        result = _RESULTS[updated] if is_series else ""
+        error = "AccessDeniedError" if updated is Updated.DENIED else ""
+    except LimitError as limit:
+        # No other try mends that; what has gone has gone, and is swept.
+        updated, result, error = Updated.UNCHANGED, "refused", type(limit).__name__
     again = [(recheck, SWEEP_S) for recheck in sweep]
     if updated is Updated.UNFINISHED:
         spent = work.seconds + begun_s - left_s()
         again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
-    denied = "AccessDeniedError" if updated is Updated.DENIED else ""
-    return _Outcome(work, _RESULTS[updated] if is_series else "", tuple(again), denied, len(erased))
+    return _Outcome(work, result, tuple(again), error, len(erased))
 
 
 def _nothing_more(*, known: bool) -> None:

@@ -809,14 +809,17 @@ def test_a_series_of_too_many_objects_is_refused() -> None:
     assert summary.response() == {"batchItemFailures": []}
 
 
+class Closed(doubles.Wrapper):
+    """A storage that may be listed, and not read."""
+
+    def fetch(self, ranges: Any) -> Any:
+        """Nothing."""
+        for fetched in super().fetch(ranges):
+            yield replace(fetched, data=b"", error=AccessDeniedError("s3://archive/s"))
+
+
 def test_a_series_whose_objects_may_not_be_read_is_refused() -> None:
     """Where the listing is allowed and no object is, another try changes nothing."""
-
-    class Closed(doubles.Wrapper):
-        def fetch(self, ranges: Any) -> Any:
-            for fetched in super().fetch(ranges):
-                yield replace(fetched, data=b"", error=AccessDeniedError("s3://archive/s"))
-
     setting = Setting(wrap=Closed)
     setting.put("s/1.dcm", "s/2.dcm")
     summary = setting.update(notification("s/1.dcm"))
@@ -1214,6 +1217,30 @@ def test_what_was_read_and_cannot_be_read_again_goes_with_its_series(reads: bool
         setting.update(notification("s/1.dcm"))
     setting.update_again()
     assert setting.kept() == []
+
+
+@pytest.mark.parametrize("refusal", ["LimitError", "AccessDeniedError"])
+def test_a_series_that_is_refused_keeps_nothing_of_what_has_gone(refusal: str) -> None:
+    """Where no index can take the place of one that knows what is gone, it goes, and is swept later."""
+    pictures = Pictures()
+    setting = pictures.setting
+    pictures.remove("s/2.dcm")
+    if refusal == "LimitError":
+        settings = setting.deployment.settings
+        limits = replace(settings.limits, instances=3)
+        setting.deployment = replace(setting.deployment, settings=replace(settings, limits=limits))
+        setting.put("s/4.dcm", "s/5.dcm")
+    else:
+        pictures.remove("s/1.dcm", "s/3.dcm")
+        setting.put("s/4.dcm")
+        setting.deployment._opened["s3://archive"] = Closed(setting.memory["default"])
+    summary = setting.update(notification("s/2.dcm", name="ObjectRemoved:Delete"))
+    assert (summary.refused, summary.erased, dict(summary.failures)) == (1, 2, {refusal: 1})
+    assert summary.response() == {"batchItemFailures": []}
+    assert setting.indices() == {"indices/t": ["1.dcm"]}
+    assert Pictures.of(setting.kept()) == pictures.of_t
+    assert setting.queue.sent == [(Recheck("default", "s", removed=True, swept=True), SWEEP_S)]
+    assert (setting.update_again().refused, setting.queue.sent) == (1, [])
 
 
 # --- what no event tells of
