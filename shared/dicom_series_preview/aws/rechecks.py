@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dicom_series_preview.errors import StorageUnavailableError
+from dicom_series_preview.errors import SeriesNameError, StorageUnavailableError
+from dicom_series_preview.names import SeriesName
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -91,8 +92,13 @@ def send_all(queue: Queue, rechecks: Sequence[tuple[Recheck, int]]) -> None:
 
 
 def is_no_series(folders: Sequence[str]) -> bool:
-    """Whether folders, one below the other, can be no series' name."""
-    return bool({"", ".", ".."}.intersection(folders))
+    """Whether folders, one below the other, can be no series' name: nobody can ask for such a one."""
+    try:
+        SeriesName.parse("/".join(folders))
+    except SeriesNameError:
+        return True
+    # A key may have empty parts.
+    return "" in folders
 
 
 class SqsQueue:

@@ -83,7 +83,7 @@ class UpdateSummary:
         unfinished: Series that take longer than there was time; they go on later.
         postponed: Series that there was no time for.
         erased: Pictures that were removed.
-        ignored: Objects that belong to no root or no series.
+        ignored: Objects that belong to no root or no series, or to one that nobody can ask for by its name.
         failures: By kind of error, how many series failed so, or were refused.
     """
 
@@ -197,7 +197,6 @@ def _folders_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tupl
             continue
         parts = touched.key.removeprefix(prefix).split("/")
         for depth in range(1, len(parts)):
-            # A key may have empty parts; no series has, and the root as a whole is none.
             if not is_no_series(parts[:depth]):
                 yield alias, parts[:depth]
 

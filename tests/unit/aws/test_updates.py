@@ -30,7 +30,7 @@ from dicom_series_preview.aws.updates import (
 from dicom_series_preview.errors import AccessDeniedError, StorageError, StorageUnavailableError
 from dicom_series_preview.http import HttpRequest
 from dicom_series_preview.index import Index
-from dicom_series_preview.names import SeriesName, index_folder, index_path
+from dicom_series_preview.names import NAME_BYTES, SeriesName, index_folder, index_path
 from dicom_series_preview.requests import IndexRequest
 from dicom_series_preview.series import LEASE_S, SeriesOpener
 from dicom_series_preview.settings import DEFAULT_ROOT, Limits
@@ -253,6 +253,25 @@ def test_the_series_of_a_key(key: str, depth: int, series: list[str]) -> None:
     """A series is a key's first folders, as many as series lie deep; an object above them belongs to none."""
     deployment = Setting(depth=depth).deployment
     assert [name for _, name in series_of(TouchedObject("archive", key), deployment)] == series
+
+
+@pytest.mark.parametrize("name", ["a\x7fb", "a\x01b", "a*b", "L" * 985, "é" * 451, "a\x7fb/s"])
+@pytest.mark.parametrize("event", [notification, bridged])
+def test_a_folder_that_nobody_can_ask_for_is_ignored(event: Any, name: str) -> None:
+    """Its objects are counted, its messages are done, and nothing is kept of it, whether they come or go."""
+    setting = Setting(depth=name.count("/") + 1)
+    for removed in (False, True):
+        kinds = ("ObjectRemoved:Delete", "Object Deleted") if removed else ("ObjectCreated:Put", "")
+        kind = {"name": kinds[0]} if event is notification else {"kind": kinds[1]}
+        summary = setting.update(event(f"{name}/1.dcm", **kind))
+        assert (summary.ignored, summary.failed_messages) == (1, set())
+        assert (setting.kept(), setting.queue.sent, setting.storages["default"].lists) == ([], [], 0)
+
+
+def test_the_longest_key_that_is_kept_fits() -> None:
+    """Below a root's own folder, what was read in part of the series of the longest name has such a key."""
+    keys = [index_path("L" * NAME_BYTES, index_folder("s3://archive")) + end for end in (".partial", ".lock")]
+    assert max(len(key) for key in keys) <= 1024
 
 
 def test_the_roots_of_a_key() -> None:
