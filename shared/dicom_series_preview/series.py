@@ -62,8 +62,8 @@ RETRY_AFTER_S = 5
 # that it is to be asked for again.
 BUSY_PAUSES_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5)
 _CONFLICTS = 4
-# What `index_path` and `_partial_path` make of a series.
-_KEPT = re.compile(r"(.+)_index\.parquet(?:\.partial)?")
+# What `index_path`, `_partial_path` and `_claim_path` make of a series.
+_KEPT = re.compile(r"(.+)_index\.parquet(?:\.partial|\.lock)?")
 # What a request has beyond its deadline to give back its claim.
 _GIVE_BACK_S = 1.0
 
@@ -188,7 +188,7 @@ class IndexCache:
         self.storage.delete(self.path(series))
 
     def kept_below(self, series: str) -> list[str]:
-        """The folders below a series of which something is kept.
+        """The folders below a series of which something is kept, or whose index someone builds.
 
         Raises:
             StorageError: The cache cannot be listed.

@@ -27,7 +27,7 @@ from dicom_series_preview.series import SeriesOpener, Updated, UpdateTerms
 from dicom_series_preview.storage import parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dicom_series_preview.aws.environment import Deployment
     from dicom_series_preview.aws.rechecks import Queue
@@ -317,55 +317,82 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     # What is kept of a folder elsewhere is made anew when it is asked for.
     is_series = _is_series(work.series, deployment)
     begun_s = left_s()
-    erased: list[str] = []
-    sweep: list[Recheck] = []
-
-    def vanished(*, known: bool) -> None:
-        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn.
-        if sweep or (work.swept and not known):
-            return
-        sweep.append(replace(work, removed=True, swept=True))
-        if is_series:
-            erased.extend(_erase_around(work, opener, deployment, queue))
-        erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
+    erasure = _Erasure(work, opener, deployment, queue, is_series)
 
     def stop(objects: int) -> bool:
         return left_s() < objects * _KEEPING_S_AN_OBJECT
 
-    if work.removed and work.swept:
-        erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
-    elif work.removed:
-        vanished(known=False)
+    erasure.begin()
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
     try:
-        updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up, reads=is_series))
+        updated = opener.update(work.series, UpdateTerms(stop, erasure.vanished, gives_up, reads=is_series))
         result = _RESULTS[updated] if is_series else ""
         error = "AccessDeniedError" if updated is Updated.DENIED else ""
     except LimitError as limit:
         # No other try mends that; what has gone has gone, and is swept.
         updated, result, error = Updated.UNCHANGED, "refused", type(limit).__name__
-    again = [(recheck, SWEEP_S) for recheck in sweep]
+    erasure.end()
+    again = [(recheck, SWEEP_S) for recheck in erasure.later]
     if updated is Updated.UNFINISHED:
         spent = work.seconds + begun_s - left_s()
         again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
-    return _Outcome(work, result, tuple(again), error, len(erased))
+    return _Outcome(work, result, tuple(again), error, len(erasure.erased))
 
 
-def _nothing_more(*, known: bool) -> None:
-    """What was made of a folder has gone before."""
+@dataclass(slots=True)
+class _Erasure:
+    """What is done about objects of a folder that are gone: to its pictures, and to the folders around it.
 
+    Attributes:
+        work: What was to be done.
+        opener: Opens the folders of its root.
+        deployment: Where the pictures are.
+        queue: Where the folders around it are told to.
+        is_series: The folder lies where series do.
+        erased: Where the pictures lay that were removed.
+        later: What is to be looked at again when no request that is under way now can keep anything any more.
+    """
 
-def _erase_around(work: Recheck, opener: SeriesOpener, deployment: Deployment, queue: Queue) -> Iterator[str]:
-    """Have erased what was made of the folders above a series, and erase what was made of those below it."""
-    # Where it was told that objects have gone, the folders above were told as well.
-    above = [] if work.removed and not work.swept else _above(work.series)
-    below = [] if opener.cache is None else opener.cache.kept_below(work.series)
-    rechecks = [(Recheck(work.root, folder, removed=True), 0) for folder in above]
-    rechecks += [(Recheck(work.root, folder, removed=True, swept=True), SWEEP_S) for folder in below]
-    send_all(queue, rechecks)
-    for folder in below:
-        yield from _erase_pictures(opener.storage.url, folder, deployment)
-        opener.update(folder, UpdateTerms(lambda _objects: False, _nothing_more, reads=False))
+    work: Recheck
+    opener: SeriesOpener
+    deployment: Deployment
+    queue: Queue
+    is_series: bool
+    erased: list[str] = field(default_factory=list)
+    later: list[Recheck] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Do what was asked for, whatever the index says."""
+        if self.work.removed and self.work.swept:
+            self._erase()
+        elif self.work.removed:
+            self.vanished(known=False)
+
+    def vanished(self, *, known: bool) -> None:
+        """See `UpdateTerms.vanished`."""
+        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn.
+        if self.later or (self.work.swept and not known):
+            return
+        self.later.append(replace(self.work, removed=True, swept=True))
+        if self.is_series:
+            # Where it was told that objects have gone, the folders above were told as well.
+            told = self.work.removed and not self.work.swept
+            self._tell([*([] if told else _above(self.work.series)), *self._below()], removed=True)
+        self._erase()
+
+    def end(self) -> None:
+        """See what requests that were under way have kept of the folders below."""
+        if self.work.swept and self.is_series and not self.later:
+            self._tell(self._below(), removed=False)
+
+    def _tell(self, folders: Sequence[str], *, removed: bool) -> None:
+        send_all(self.queue, [(Recheck(self.work.root, folder, removed), 0) for folder in folders])
+
+    def _below(self) -> list[str]:
+        return [] if self.opener.cache is None else self.opener.cache.kept_below(self.work.series)
+
+    def _erase(self) -> None:
+        self.erased += _erase_pictures(self.opener.storage.url, self.work.series, self.deployment)
 
 
 def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:

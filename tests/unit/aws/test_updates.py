@@ -80,6 +80,14 @@ class Setting:
         sent, self.queue.sent = self.queue.sent, []
         return self.update(*(recheck.body() for recheck, _ in sent))
 
+    def update_at_once(self) -> None:
+        """Handle the rechecks that come at once, and those that they bring; later ones stay."""
+        while at_once := [sent for sent in self.queue.sent if not sent[1]]:
+            later = [sent for sent in self.queue.sent if sent[1]]
+            self.queue.sent = at_once
+            self.update_again()
+            self.queue.sent += later
+
     def kept(self, below: str = "") -> list[str]:
         """What the data bucket holds."""
         return [info.path for info in self.data.list_objects(below)]
@@ -936,6 +944,7 @@ def test_a_folder_at_another_depth_is_erased_as_well(depth: int, asked: str) -> 
     setting.memory["default"].delete("doe/s/1.dcm")
     setting.memory["default"].delete("doe/s/2.dcm")
     setting.update(notification("doe/s/1.dcm", "doe/s/2.dcm", name="ObjectRemoved:Delete"))
+    setting.update_at_once()
     assert setting.kept("indices") == setting.kept("batches/mosaics") == []
 
 
@@ -963,18 +972,14 @@ def test_an_object_that_is_another_one_erases_folders_at_other_depths(
     if reads:
         setting.deployment.api().index(HttpRequest(series))
     setting.update(notification("doe/s/a/1.dcm"))
-    sent = setting.queue.sent
-    setting.queue.sent = [(recheck, delay) for recheck, delay in sent if not recheck.swept]
-    if setting.queue.sent:
-        setting.update_again()
+    setting.update_at_once()
     assert (setting.kept("indices"), setting.kept("batches/mosaics")) == ([place(series)], [])
-    swept = {recheck.series for recheck, _ in (*sent, *setting.queue.sent) if recheck.swept}
-    assert {series, asked} <= swept
+    assert {series, asked} <= {recheck.series for recheck, _ in setting.queue.sent if recheck.swept}
     # What a request that was under way keeps after that goes with the sweep.
     late = f"{mosaics_folder('s3://archive', asked)}/late.webp"
     setting.data.put(late, b"a picture")
-    setting.queue.sent += [(recheck, delay) for recheck, delay in sent if recheck.swept]
     setting.update_again()
+    setting.update_at_once()
     assert (setting.kept("batches/mosaics"), setting.queue.sent) == ([], [])
 
 
@@ -1021,6 +1026,45 @@ def test_what_a_sweep_finds_to_have_gone_is_swept_in_its_turn() -> None:
     setting.data.put(late, b"kept by a request that had begun before")
     assert (setting.update_again().unchanged, setting.queue.sent) == (1, [])
     assert Pictures.of(setting.kept()) == pictures.of_t
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
+@pytest.mark.parametrize("overdue", [False, True])
+@pytest.mark.parametrize("asked", ["s/sub", "s/sub/deeper"])
+def test_what_a_request_under_way_keeps_of_a_folder_below_a_series_goes(
+    asked: str,
+    overdue: bool,  # noqa: FBT001
+    change: str,
+) -> None:
+    """It has read the folder's headers when the event comes; whether or not its claim still holds."""
+    setting = Setting()
+    keys = [f"{asked}/1.dcm", f"{asked}/2.dcm"]
+    setting.put("s/0.dcm", *keys)
+    setting.update(notification("s/0.dcm"))
+
+    class Slow(doubles.Wrapper):
+        def put(self, path: str, data: bytes, **options: Any) -> str:
+            if path.endswith(".parquet"):
+                setting.deployment._opened["s3://data"] = setting.data
+                if overdue:
+                    setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
+                for key in keys:
+                    if change == "removed":
+                        setting.memory["default"].delete(key)
+                    else:
+                        setting.put(key)
+                name = "ObjectRemoved:Delete" if change == "removed" else "ObjectCreated:Put"
+                assert setting.update(notification(*keys, name=name)).updated == 1
+                setting.update_at_once()
+            return super().put(path, data, **options)
+
+    setting.deployment._opened["s3://data"] = Slow(setting.data)
+    answer = setting.deployment.api().picture("image", HttpRequest(asked, {"position": ["0"]}))
+    assert (answer.status, len(setting.kept("renders"))) == (200, 1)
+    assert place(asked) in setting.kept()
+    while setting.queue.sent:
+        setting.update_again()
+    assert setting.kept() == [place("s")]
 
 
 @pytest.mark.parametrize("change", ["removed", "changed"])
