@@ -197,6 +197,19 @@ class IndexCache:
         listed = [info.path.removeprefix(start) for info in self.storage.list_objects(f"{start}{series}")]
         return sorted({found[1] for path in listed if (found := _KEPT.fullmatch(path)) is not None})
 
+    def is_kept(self, series: str) -> bool:
+        """Whether anything is kept of a series, or someone builds its index.
+
+        Raises:
+            StorageError: The cache cannot be read.
+        """
+        kept = (self.storage, self.path(series)), (self.storage, self._partial_path(series))
+        for storage, path in ((self._claims, self._claim_path(series)), *kept):
+            with suppress(ObjectNotFoundError):
+                storage.get(path)
+                return True
+        return False
+
     def load_partial(self, series: str, root: str, most_rows: int | None = None) -> Kept:
         """What has been read of a series that has no whole index; none where it has more than `most_rows`.
 
@@ -764,6 +777,8 @@ class SeriesOpener:
     ) -> Updated:
         """Read what is new as far as the time goes, and keep it."""
         kept, partial = earlier
+        if not (kept.version or partial.version):
+            terms.first()
         known = [one.index for one in earlier if one.index is not None]
         read = self._read_in_time(wish, known, terms, claim)
         outcome = self._kept_anew(wish, read, kept.version, partial.index, cache)
@@ -853,6 +868,7 @@ class UpdateTerms:
         vanished: Called before the index forgets an object that is gone, or is another one than it was, and
             before one that cannot be read gives way, for it may have known such an object; with
             `known=False` where the series is gone, and nothing is kept of it.
+        first: Called before anything is read of a series of which nothing is kept.
         gives_up: The reason to note of each object that was not read in time, so that it is not tried again
             before it changes; empty to leave it to another update.
         reads: False where nothing is to be read: an index that knows what is gone is forgotten, any other
@@ -861,6 +877,7 @@ class UpdateTerms:
 
     stop: Callable[[int], bool]
     vanished: Vanished
+    first: Callable[[], None] = lambda: None
     gives_up: str = ""
     reads: bool = True
 

@@ -325,7 +325,8 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     erasure.begin()
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
     try:
-        updated = opener.update(work.series, UpdateTerms(stop, erasure.vanished, gives_up, reads=is_series))
+        terms = UpdateTerms(stop, erasure.vanished, erasure.look_around, gives_up, reads=is_series)
+        updated = opener.update(work.series, terms)
         result = _RESULTS[updated] if is_series else ""
         error = "AccessDeniedError" if updated is Updated.DENIED else ""
     except LimitError as limit:
@@ -360,18 +361,24 @@ class _Erasure:
     is_series: bool
     erased: list[str] = field(default_factory=list)
     later: list[Recheck] = field(default_factory=list)
+    _looked: bool = False
 
     def begin(self) -> None:
         """Do what was asked for, whatever the index says."""
         if self.work.removed and self.work.swept:
             self._erase()
         elif self.work.removed:
-            self.vanished(known=False)
+            self._gone()
 
     def vanished(self, *, known: bool) -> None:
         """See `UpdateTerms.vanished`."""
-        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn.
-        if self.later or (self.work.swept and not known):
+        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn. Of a folder
+        # that nothing is kept of there is nothing to compare.
+        if known or (self.is_series and not self.work.swept):
+            self._gone()
+
+    def _gone(self) -> None:
+        if self.later:
             return
         self.later.append(replace(self.work, removed=True, swept=True))
         if self.is_series:
@@ -380,10 +387,22 @@ class _Erasure:
             self._tell([*([] if told else _above(self.work.series)), *self._below()], removed=True)
         self._erase()
 
+    def look_around(self) -> None:
+        """Have what is kept of the folders above and below a series compared with what is there.
+
+        Where a series has no index yet, nothing else tells of an object that is another one than they know.
+        """
+        cache = self.opener.cache
+        if self._looked or self.later or not self.is_series or cache is None:
+            return
+        self._looked = True
+        above = [folder for folder in _above(self.work.series) if cache.is_kept(folder)]
+        self._tell([*above, *self._below()], removed=False)
+
     def end(self) -> None:
-        """See what requests that were under way have kept of the folders below."""
-        if self.work.swept and self.is_series and not self.later:
-            self._tell(self._below(), removed=False)
+        """See what requests that were under way have kept."""
+        if self.work.swept:
+            self.look_around()
 
     def _tell(self, folders: Sequence[str], *, removed: bool) -> None:
         send_all(self.queue, [(Recheck(self.work.root, folder, removed), 0) for folder in folders])

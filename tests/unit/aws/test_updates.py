@@ -983,6 +983,31 @@ def test_an_object_that_is_another_one_erases_folders_at_other_depths(
     assert (setting.kept("batches/mosaics"), setting.queue.sent) == ([], [])
 
 
+@pytest.mark.parametrize("overwritten", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "asked"), [(2, "doe"), (1, "doe/s"), (1, "doe/s/a"), (2, "doe/s/a"), (3, "doe"), (3, "doe/s")]
+)
+def test_the_first_event_of_a_series_compares_what_was_made_around_it(
+    depth: int,
+    asked: str,
+    overwritten: bool,  # noqa: FBT001
+) -> None:
+    """What was made of a folder above or below it goes if an object is another one, and stays if not."""
+    setting = Setting(depth=depth)
+    setting.put("doe/s/a/1.dcm", "doe/s/a/2.dcm")
+    item = {"root": "default", "series": asked, "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    made = [*setting.kept("indices"), *setting.kept("batches/mosaics")]
+    assert len(made) == 2
+    if overwritten:
+        setting.put("doe/s/a/1.dcm")
+    setting.update(notification("doe/s/a/1.dcm"))
+    setting.update_at_once()
+    assert [path for path in made if path in setting.kept()] == ([] if overwritten else made)
+    swept = [(Recheck("default", asked, removed=True, swept=True), SWEEP_S)]
+    assert setting.queue.sent == (swept if overwritten else [])
+
+
 def test_a_folder_that_is_read_anew_keeps_its_index() -> None:
     """What a reader of a folder above a series says erases its pictures, not its new index."""
     setting = Setting(depth=2)
@@ -1103,18 +1128,8 @@ def test_an_object_that_comes_leaves_pictures_alone(reads: bool) -> None:  # noq
     assert (summary.updated + summary.unchanged, summary.erased, setting.queue.sent) == (1, 0, [])
 
 
-@pytest.mark.parametrize(("again", "requests"), [(False, 4), (True, 3)])
-def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  # noqa: FBT001
-    """The data bucket is asked for the claim, what is kept, what was read in part, and a new index.
-
-    Where nothing has gone, nothing is looked for that shows it, at the series or above and below it.
-    """
-    setting = Setting(depth=2)
-    setting.put("doe/s/1.dcm")
-    setting.deployment.api().index(HttpRequest("doe"))
-    setting.update(notification("doe/s/1.dcm"))
-    if not again:
-        setting.put("doe/s/2.dcm")
+def asked_of_data(setting: Setting) -> list[str]:
+    """What the data bucket is asked for from now on."""
     asked: list[str] = []
 
     class Asked(doubles.Wrapper):
@@ -1131,6 +1146,35 @@ def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  #
             return super().put(path, data, if_version=if_version)
 
     setting.deployment._opened["s3://data"] = Asked(setting.data)
+    return asked
+
+
+@pytest.mark.parametrize(("depth", "above"), [(1, 0), (2, 1), (3, 2)])
+def test_a_first_upload_costs_one_listing_more(depth: int, above: int) -> None:
+    """What is kept below is listed, and three keys of each folder above are asked for, once a series."""
+    setting = Setting(depth=depth)
+    series = "/".join(["doe", "s", "a"][:depth])
+    setting.put(*(f"{series}/{number}.dcm" for number in range(20)))
+    asked = asked_of_data(setting)
+    for number in (0, 10):
+        setting.update(*(notification(f"{series}/{number + i}.dcm") for i in range(10)))
+    first, again = ["put", "get", "get", *["get"] * 3 * above, "list", "put"], ["put", "get", "get"]
+    assert (asked, setting.queue.sent) == ([*first, *again], [])
+
+
+@pytest.mark.parametrize(("again", "requests"), [(False, 4), (True, 3)])
+def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  # noqa: FBT001
+    """The data bucket is asked for the claim, what is kept, what was read in part, and a new index.
+
+    Where nothing has gone, nothing is looked for that shows it, at the series or above and below it.
+    """
+    setting = Setting(depth=2)
+    setting.put("doe/s/1.dcm")
+    setting.deployment.api().index(HttpRequest("doe"))
+    setting.update(notification("doe/s/1.dcm"))
+    if not again:
+        setting.put("doe/s/2.dcm")
+    asked = asked_of_data(setting)
     summary = setting.update(notification("doe/s/1.dcm"), notification("doe/s/2.dcm"))
     assert (summary.updated, summary.unchanged) == ((0, 1) if again else (1, 0))
     assert asked == ["put", "get", "get", "put"][:requests]
