@@ -31,6 +31,8 @@ class Recheck:
         removed: Objects of it are gone: its pictures go.
         swept: They have gone once; what requests under way have kept since goes now.
         seconds: How long its headers have taken so far.
+        around: Objects of it may be gone: it is compared with what is there, and so are the folders above and
+            below it; nothing goes that is right.
     """
 
     root: str
@@ -38,10 +40,11 @@ class Recheck:
     removed: bool = False
     swept: bool = False
     seconds: float = 0.0
+    around: bool = False
 
     def body(self) -> str:
         """The message."""
-        names = ("root", "series", "removed", "swept", "seconds")
+        names = ("root", "series", "removed", "swept", "seconds", "around")
         return json.dumps({"recheck": {name: getattr(self, name) for name in names}})
 
     @classmethod
@@ -54,7 +57,8 @@ class Recheck:
         try:
             recheck = cls(**document)
             fits = [isinstance(text, str) for text in (recheck.root, recheck.series)]
-            fits += [isinstance(flag, bool) for flag in (recheck.removed, recheck.swept)]
+            flags = recheck.removed, recheck.swept, recheck.around
+            fits += [isinstance(flag, bool) for flag in flags]
             fits += [isinstance(recheck.seconds, int | float), not is_no_series(recheck.series.split("/"))]
         except (TypeError, AttributeError) as error:
             raise ValueError("the message is no recheck") from error
@@ -64,13 +68,14 @@ class Recheck:
 
     def with_(self, other: Recheck) -> Recheck:
         """What two messages about one series ask for together."""
-        swept = [one.swept for one in (self, other) if one.removed]
+        swept = [one.swept for one in (self, other) if one.removed or one.around]
         return replace(
             self,
-            removed=bool(swept),
+            removed=self.removed or other.removed,
             # A removal that has not been swept yet wins.
             swept=bool(swept) and all(swept),
             seconds=max(self.seconds, other.seconds),
+            around=self.around or other.around,
         )
 
 

@@ -121,10 +121,13 @@ def touched_by(body: str, deployment: Deployment) -> Iterator[list[Recheck]]:
         yield _with_those_above(recheck, deployment) if recheck.root in deployment.roots else []
         return
     for touched in touched_objects(document):
-        found = [Recheck(*place, removed=touched.removed) for place in series_of(touched, deployment)]
+        # Which version was removed, and whether someone has seen it, only what is kept and listed tells.
+        places = list(series_of(touched, deployment))
         if touched.removed:
-            found += [Recheck(*place, removed=True) for place in above_series(touched, deployment)]
-        yield found
+            roots = {alias for alias, _ in places}
+            # An object above where series lie is of no series.
+            places += [place for place in above_series(touched, deployment) if place[0] not in roots]
+        yield [Recheck(*place, around=touched.removed) for place in places]
 
 
 def _with_those_above(recheck: Recheck, deployment: Deployment) -> list[Recheck]:
@@ -336,7 +339,7 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     again = [(recheck, SWEEP_S) for recheck in erasure.later]
     if updated is Updated.UNFINISHED:
         spent = work.seconds + begun_s - left_s()
-        again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
+        again.append((replace(work, removed=False, swept=False, around=False, seconds=spent), LATER_S))
     return _Outcome(work, result, tuple(again), error, len(erasure.erased))
 
 
@@ -380,7 +383,7 @@ class _Erasure:
     def _gone(self) -> None:
         if self.later:
             return
-        self.later.append(replace(self.work, removed=True, swept=True))
+        self.later.append(replace(self.work, removed=True, swept=True, around=False))
         if self.is_series:
             # Where it was told that objects have gone, the folders above were told as well.
             told = self.work.removed and not self.work.swept
@@ -400,9 +403,11 @@ class _Erasure:
         self._tell([*above, *self._below()], removed=False)
 
     def end(self) -> None:
-        """See what requests that were under way have kept."""
-        if self.work.swept:
+        """See what is kept around a series, and later what requests that are under way have kept."""
+        if self.work.swept or self.work.around:
             self.look_around()
+        if not self.later and self.work.around and not self.work.swept:
+            self.later.append(replace(self.work, swept=True))
 
     def _tell(self, folders: Sequence[str], *, removed: bool) -> None:
         send_all(self.queue, [(Recheck(self.work.root, folder, removed), 0) for folder in folders])

@@ -1107,13 +1107,91 @@ def test_an_object_that_goes_takes_the_pictures_of_its_series_along(change: str)
 
 
 def test_a_removal_that_a_reader_saw_first_is_still_told() -> None:
-    """The event says that an object went, where the index does not know of it any more."""
+    """By the reader: the event finds that the index does not know the object any more, and erases nothing."""
     pictures = Pictures()
     setting = pictures.setting
     pictures.remove("s/2.dcm")
     setting.deployment.api().index(HttpRequest("s"))
+    told, setting.queue.sent = setting.queue.sent, []
     summary = setting.update(bridged("s/2.dcm", kind="Object Deleted"))
+    assert (summary.unchanged, summary.erased) == (1, 0)
+    setting.queue.sent = told
+    summary = setting.update_again()
     assert (summary.unchanged, summary.erased) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {**bridged("doe/s/1.dcm", kind="Object Deleted"), "version": "old"},
+        notification("doe/s/1.dcm", name="ObjectRemoved:Delete"),
+        notification("doe/s/1.dcm", name="LifecycleExpiration:Delete"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["doe", "doe/s", "doe/s/sub"])
+def test_an_old_version_that_goes_takes_no_picture_along(asked: str, event: dict[str, Any]) -> None:
+    """Where what is listed is what the index knows, nothing has gone: not of it, nor above or below it."""
+    setting = Setting(depth=2)
+    setting.put("doe/s/1.dcm", "doe/s/2.dcm", "doe/s/sub/3.dcm")
+    setting.update(notification("doe/s/1.dcm"))
+    item = {"root": "default", "series": asked, "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    kept = setting.kept()
+    summary = setting.update(event, event)
+    assert (summary.unchanged, summary.erased) == (1, 0)
+    setting.update_at_once()
+    assert setting.queue.sent == [(Recheck("default", "doe/s", around=True, swept=True), SWEEP_S)]
+    setting.update_again()
+    setting.update_at_once()
+    assert (setting.kept(), setting.queue.sent) == (kept, [])
+
+
+@pytest.mark.parametrize("asked", ["doe", "doe/s", "doe/s/sub"])
+def test_a_request_that_saw_what_came_and_went_keeps_nothing_of_it(asked: str) -> None:
+    """The index never knew the object when its events came; a look a quarter of an hour later finds it."""
+    setting = Setting(depth=2)
+    setting.put("doe/s/1.dcm", "doe/s/sub/2.dcm")
+    setting.update(notification("doe/s/1.dcm"))
+    setting.deployment.api().index(HttpRequest(asked))
+    setting.put("doe/s/sub/3.dcm")
+
+    class Late(doubles.Wrapper):
+        def put(self, path: str, data: bytes, **options: Any) -> str:
+            if path.endswith(".parquet"):
+                setting.deployment._opened["s3://data"] = setting.data
+                # The request's claim has run out: else the event waits for it.
+                setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
+                setting.memory["default"].delete("doe/s/sub/3.dcm")
+                names = "ObjectCreated:Put", "ObjectRemoved:Delete"
+                events = [notification("doe/s/sub/3.dcm", name=name) for name in names]
+                assert setting.update(*events).unchanged == 1
+                setting.update_at_once()
+            return super().put(path, data, **options)
+
+    setting.deployment._opened["s3://data"] = Late(setting.data)
+    assert setting.deployment.api().index(HttpRequest(asked)).status == 200
+    assert len(setting.index(asked).table) == len(setting.memory["default"].list_objects(asked)) + 1
+    while setting.queue.sent:
+        setting.update_again()
+    assert setting.indices() == {"indices/doe/s": ["1.dcm", "sub/2.dcm"]}
+
+
+def test_an_object_above_where_series_lie_takes_what_shows_it_along() -> None:
+    """It is of no series; the folder that it lies in is compared with what is there."""
+    setting = Setting(depth=2)
+    setting.put("doe/1.dcm", "doe/2.dcm")
+    item = {"root": "default", "series": "doe", "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    for gone in (False, True):
+        if gone:
+            setting.memory["default"].delete("doe/1.dcm")
+        summary = setting.update(notification("doe/1.dcm", name="ObjectRemoved:Delete"))
+        assert (summary.ignored, summary.erased) == (0, gone)
+        assert setting.queue.sent.pop() == (
+            Recheck("default", "doe", removed=gone, around=not gone, swept=True),
+            SWEEP_S,
+        )
+    assert setting.kept("indices") == setting.kept("batches/mosaics") == []
 
 
 @pytest.mark.parametrize("reads", [False, True])
