@@ -62,8 +62,8 @@ RETRY_AFTER_S = 5
 # that it is to be asked for again.
 BUSY_PAUSES_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5)
 _CONFLICTS = 4
-# What `index_path` and `_partial_path` make of a series.
-_KEPT = re.compile(r"(.+)_index\.parquet(?:\.partial)?")
+# What `index_path`, `_partial_path` and `_claim_path` make of a series.
+_KEPT = re.compile(r"(.+)_index\.parquet(?:\.partial|\.lock)?")
 # What a request has beyond its deadline to give back its claim.
 _GIVE_BACK_S = 1.0
 
@@ -188,7 +188,7 @@ class IndexCache:
         self.storage.delete(self.path(series))
 
     def kept_below(self, series: str) -> list[str]:
-        """The folders below a series of which something is kept.
+        """The folders below a series of which something is kept, or whose index someone builds.
 
         Raises:
             StorageError: The cache cannot be listed.
@@ -197,8 +197,21 @@ class IndexCache:
         listed = [info.path.removeprefix(start) for info in self.storage.list_objects(f"{start}{series}")]
         return sorted({found[1] for path in listed if (found := _KEPT.fullmatch(path)) is not None})
 
-    def load_partial(self, series: str, root: str, most_rows: int | None = None) -> Index | None:
-        """What has been read of a series that has no whole index; None where it has more than `most_rows`.
+    def is_kept(self, series: str) -> bool:
+        """Whether anything is kept of a series, or someone builds its index.
+
+        Raises:
+            StorageError: The cache cannot be read.
+        """
+        kept = (self.storage, self.path(series)), (self.storage, self._partial_path(series))
+        for storage, path in ((self._claims, self._claim_path(series)), *kept):
+            with suppress(ObjectNotFoundError):
+                storage.get(path)
+                return True
+        return False
+
+    def load_partial(self, series: str, root: str, most_rows: int | None = None) -> Kept:
+        """What has been read of a series that has no whole index; none where it has more than `most_rows`.
 
         Raises:
             StorageError: The cache cannot be read.
@@ -206,7 +219,7 @@ class IndexCache:
         kept = self._load(self._partial_path(series), series, root, most_rows)
         if kept.damage:
             log_damage(series, kept.damage)
-        return kept.index
+        return kept
 
     def save_partial(self, series: str, index: Index) -> None:
         """Keep what has been read of a series. It lies beside the index, and is never served as one.
@@ -373,6 +386,13 @@ class Kept:
     unreadable: bool = False
     damage: str = ""
 
+    def forgets(self, wish: _Wish) -> bool:
+        """Whether an index in its place forgets an instance that is gone, is another one, or is left out.
+
+        What cannot be read may know of any.
+        """
+        return bool(self.version) if self.index is None else not _objects(self.index) <= wish.instances
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedSeries:
@@ -414,8 +434,8 @@ class SeriesOpener:
         next_frames: How many frames the caller reads next, at most; small objects are then read whole.
         gate: What making an index passes through, with the bytes that it may take.
         pause: Waits for some seconds while another one builds; False where there is no time for that.
-        vanished: Called with a series before its index forgets an object, or where the series is gone and
-            something is kept of it; None where nobody has to know.
+        vanished: Called with a series before its index forgets an object, or gives way where it cannot be
+            read, or where the series is gone and something is kept of it; None where nobody has to know.
         damaged: Called with a series and the reason when its kept index is damaged and another one is built.
     """
 
@@ -498,7 +518,7 @@ class SeriesOpener:
         """Say that nothing is in a series any more of which something is kept."""
         if self.vanished is None or self.cache is None:
             return
-        if kept.version or self.cache.load_partial(series, self.storage.url) is not None:
+        if kept.version or self.cache.load_partial(series, self.storage.url).version:
             self.vanished(series)
 
     def _kept(self, series: str) -> Kept:
@@ -547,7 +567,7 @@ class SeriesOpener:
                 # It may be of a later listing than ours.
                 url = f"{self.storage.url}/{wish.series}"
                 raise ObjectChangedError(url, "indexed by someone else since it was listed")
-            if self.vanished is not None and kept.index is not None and _has_vanished([kept.index], wish):
+            if self.vanished is not None and kept.forgets(wish):
                 # Before the index forgets them: who comes after a crash must find them here.
                 self.vanished(wish.series)
             opened = self._build(wish, None if wish.refresh else kept.index)
@@ -725,25 +745,45 @@ class SeriesOpener:
         if kept.damage:
             self.damaged(series, kept.damage)
         partial = cache.load_partial(series, self.storage.url, self.limits.rows)
-        earlier = [index for index in (kept.index, partial) if index is not None]
-        wish = self._wish(series, None, refresh=False) if earlier or terms.reads else None
-        if wish is None or (not terms.reads and _has_vanished(earlier, wish)):
-            terms.vanished(known=bool(earlier))
+        known = bool(kept.version or partial.version)
+        wish = self._wish(series, None, refresh=False) if known or terms.reads else None
+        forgets = wish is not None and (kept.forgets(wish) or partial.forgets(wish))
+        if wish is None or (not terms.reads and forgets):
+            terms.vanished(known=known)
             cache.forget(series)
             return Updated.REMOVED
         if not terms.reads:
             return Updated.UNCHANGED
         if self._fresh(wish, kept) is not None:
-            if partial is not None:
+            if partial.version:
                 cache.forget_partial(series)
             return Updated.UNCHANGED
-        if _has_vanished(earlier, wish):
+        if forgets:
             # Before the index forgets them: who tries again after a crash must find them here.
             terms.vanished(known=True)
-        read = self._read_in_time(wish, earlier, terms, claim)
-        outcome = self._kept_anew(wish, read, kept.version, partial, cache)
-        if outcome is Updated.UPDATED and partial is not None:
-            cache.forget_partial(series)
+        try:
+            outcome = self._made_in_time(wish, (kept, partial), terms, cache, claim)
+        except LimitError:
+            if forgets:
+                # No index will take the place of the one that knows them.
+                cache.forget(series)
+            raise
+        if outcome is Updated.DENIED and forgets:
+            cache.forget(series)
+        return outcome
+
+    def _made_in_time(
+        self, wish: _Wish, earlier: tuple[Kept, Kept], terms: UpdateTerms, cache: IndexCache, claim: Claim
+    ) -> Updated:
+        """Read what is new as far as the time goes, and keep it."""
+        kept, partial = earlier
+        if not (kept.version or partial.version):
+            terms.first()
+        known = [one.index for one in earlier if one.index is not None]
+        read = self._read_in_time(wish, known, terms, claim)
+        outcome = self._kept_anew(wish, read, kept.version, partial.index, cache)
+        if outcome is Updated.UPDATED and partial.version:
+            cache.forget_partial(wish.series)
         return outcome
 
     def _kept_anew(
@@ -825,8 +865,10 @@ class UpdateTerms:
 
     Attributes:
         stop: Asked after each object, with how many are known: whether no more are to be read now.
-        vanished: Called before the index forgets an object that is gone, or is another one than it was; with
-            `known=False` where the series is gone, and nothing is kept that knows an object of it.
+        vanished: Called before the index forgets an object that is gone, or is another one than it was, and
+            before one that cannot be read gives way, for it may have known such an object; with
+            `known=False` where the series is gone, and nothing is kept of it.
+        first: Called before anything is read of a series of which nothing is kept.
         gives_up: The reason to note of each object that was not read in time, so that it is not tried again
             before it changes; empty to leave it to another update.
         reads: False where nothing is to be read: an index that knows what is gone is forgotten, any other
@@ -835,6 +877,7 @@ class UpdateTerms:
 
     stop: Callable[[int], bool]
     vanished: Vanished
+    first: Callable[[], None] = lambda: None
     gives_up: str = ""
     reads: bool = True
 
@@ -853,6 +896,12 @@ class _Wish:
     def chosen(self) -> list[ObjectInfo]:
         """What the index is to be of: by their names the objects may be instances."""
         return [info for info in self.listing if not is_passed_over(info.path)][: self.limit]
+
+    @property
+    def instances(self) -> set[tuple[str, str]]:
+        """Their names and versions."""
+        folder = f"{self.series}/"
+        return {(info.path.removeprefix(folder), info.version) for info in self.chosen}
 
 
 @dataclass(slots=True)
@@ -920,13 +969,6 @@ def _records(index: Index) -> list[Record]:
         series = digest_of(index.provenance.series)
         _LOGGER.warning("the index of series %s is built anew: %s", series, error)
         return []
-
-
-def _has_vanished(earlier: Sequence[Index], wish: _Wish) -> bool:
-    """Whether an instance that earlier indices know is gone, is another one than it was, or is left out."""
-    folder = f"{wish.series}/"
-    now = {(info.path.removeprefix(folder), info.version) for info in wish.chosen}
-    return any(not _objects(index) <= now for index in earlier)
 
 
 def _objects(index: Index) -> set[tuple[str, str]]:

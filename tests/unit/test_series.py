@@ -539,7 +539,7 @@ def test_what_was_read_in_part_has_no_more_rows_than_the_limit(parts):
         cache.forget_index("s")
     opener = SeriesOpener(setting.storage, cache, Limits(rows=3))
     with pytest.raises(LimitError, match="more than 3 frames"):
-        opener.update("s", UpdateTerms(lambda _objects: False, lambda: None))
+        opener.update("s", UpdateTerms(lambda _objects: False, lambda **_known: None))
 
 
 def test_an_index_of_another_root_is_built_anew():

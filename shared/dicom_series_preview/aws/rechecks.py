@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dicom_series_preview.errors import StorageUnavailableError
+from dicom_series_preview.errors import SeriesNameError, StorageUnavailableError
+from dicom_series_preview.names import SeriesName
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,6 +31,8 @@ class Recheck:
         removed: Objects of it are gone: its pictures go.
         swept: They have gone once; what requests under way have kept since goes now.
         seconds: How long its headers have taken so far.
+        around: Objects of it may be gone: it is compared with what is there, and so are the folders above and
+            below it; nothing goes that is right.
     """
 
     root: str
@@ -37,10 +40,11 @@ class Recheck:
     removed: bool = False
     swept: bool = False
     seconds: float = 0.0
+    around: bool = False
 
     def body(self) -> str:
         """The message."""
-        names = ("root", "series", "removed", "swept", "seconds")
+        names = ("root", "series", "removed", "swept", "seconds", "around")
         return json.dumps({"recheck": {name: getattr(self, name) for name in names}})
 
     @classmethod
@@ -53,7 +57,8 @@ class Recheck:
         try:
             recheck = cls(**document)
             fits = [isinstance(text, str) for text in (recheck.root, recheck.series)]
-            fits += [isinstance(flag, bool) for flag in (recheck.removed, recheck.swept)]
+            flags = recheck.removed, recheck.swept, recheck.around
+            fits += [isinstance(flag, bool) for flag in flags]
             fits += [isinstance(recheck.seconds, int | float), not is_no_series(recheck.series.split("/"))]
         except (TypeError, AttributeError) as error:
             raise ValueError("the message is no recheck") from error
@@ -63,13 +68,14 @@ class Recheck:
 
     def with_(self, other: Recheck) -> Recheck:
         """What two messages about one series ask for together."""
-        swept = [one.swept for one in (self, other) if one.removed]
+        swept = [one.swept for one in (self, other) if one.removed or one.around]
         return replace(
             self,
-            removed=bool(swept),
+            removed=self.removed or other.removed,
             # A removal that has not been swept yet wins.
             swept=bool(swept) and all(swept),
             seconds=max(self.seconds, other.seconds),
+            around=self.around or other.around,
         )
 
 
@@ -91,8 +97,13 @@ def send_all(queue: Queue, rechecks: Sequence[tuple[Recheck, int]]) -> None:
 
 
 def is_no_series(folders: Sequence[str]) -> bool:
-    """Whether folders, one below the other, can be no series' name."""
-    return bool({"", ".", ".."}.intersection(folders))
+    """Whether folders, one below the other, can be no series' name: nobody can ask for such a one."""
+    try:
+        SeriesName.parse("/".join(folders))
+    except SeriesNameError:
+        return True
+    # A key may have empty parts.
+    return "" in folders
 
 
 class SqsQueue:

@@ -27,7 +27,7 @@ from dicom_series_preview.series import SeriesOpener, Updated, UpdateTerms
 from dicom_series_preview.storage import parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dicom_series_preview.aws.environment import Deployment
     from dicom_series_preview.aws.rechecks import Queue
@@ -83,7 +83,7 @@ class UpdateSummary:
         unfinished: Series that take longer than there was time; they go on later.
         postponed: Series that there was no time for.
         erased: Pictures that were removed.
-        ignored: Objects that belong to no root or no series.
+        ignored: Objects that belong to no root or no series, or to one that nobody can ask for by its name.
         failures: By kind of error, how many series failed so, or were refused.
     """
 
@@ -121,10 +121,13 @@ def touched_by(body: str, deployment: Deployment) -> Iterator[list[Recheck]]:
         yield _with_those_above(recheck, deployment) if recheck.root in deployment.roots else []
         return
     for touched in touched_objects(document):
-        found = [Recheck(*place, removed=touched.removed) for place in series_of(touched, deployment)]
+        # Which version was removed, and whether someone has seen it, only what is kept and listed tells.
+        places = list(series_of(touched, deployment))
         if touched.removed:
-            found += [Recheck(*place, removed=True) for place in above_series(touched, deployment)]
-        yield found
+            roots = {alias for alias, _ in places}
+            # An object above where series lie is of no series.
+            places += [place for place in above_series(touched, deployment) if place[0] not in roots]
+        yield [Recheck(*place, around=touched.removed) for place in places]
 
 
 def _with_those_above(recheck: Recheck, deployment: Deployment) -> list[Recheck]:
@@ -197,7 +200,6 @@ def _folders_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tupl
             continue
         parts = touched.key.removeprefix(prefix).split("/")
         for depth in range(1, len(parts)):
-            # A key may have empty parts; no series has, and the root as a whole is none.
             if not is_no_series(parts[:depth]):
                 yield alias, parts[:depth]
 
@@ -302,8 +304,6 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float], 
         return _updated(work, deployment, left_s, queue)
     except IndexBusyError:
         return _Outcome(work, "busy", ((work, LATER_S),))
-    except LimitError as error:
-        return _Outcome(work, "refused", error=type(error).__name__)
     except PreviewError as error:
         _LOGGER.warning("an index cannot be updated: %s", type(error).__name__)
         return _Outcome(work, "failed", error=type(error).__name__)
@@ -320,50 +320,103 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     # What is kept of a folder elsewhere is made anew when it is asked for.
     is_series = _is_series(work.series, deployment)
     begun_s = left_s()
-    erased: list[str] = []
-    sweep: list[Recheck] = []
-
-    def vanished(*, known: bool) -> None:
-        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn.
-        if sweep or (work.swept and not known):
-            return
-        sweep.append(replace(work, removed=True, swept=True))
-        if is_series:
-            erased.extend(_erase_around(work, opener, deployment, queue))
-        erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
+    erasure = _Erasure(work, opener, deployment, queue, is_series)
 
     def stop(objects: int) -> bool:
         return left_s() < objects * _KEEPING_S_AN_OBJECT
 
-    if work.removed and work.swept:
-        erased.extend(_erase_pictures(service.storage.url, work.series, deployment))
-    elif work.removed:
-        vanished(known=False)
+    erasure.begin()
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
-    updated = opener.update(work.series, UpdateTerms(stop, vanished, gives_up, reads=is_series))
-    again = [(recheck, SWEEP_S) for recheck in sweep]
+    try:
+        terms = UpdateTerms(stop, erasure.vanished, erasure.look_around, gives_up, reads=is_series)
+        updated = opener.update(work.series, terms)
+        result = _RESULTS[updated] if is_series else ""
+        error = "AccessDeniedError" if updated is Updated.DENIED else ""
+    except LimitError as limit:
+        # No other try mends that; what has gone has gone, and is swept.
+        updated, result, error = Updated.UNCHANGED, "refused", type(limit).__name__
+    erasure.end()
+    again = [(recheck, SWEEP_S) for recheck in erasure.later]
     if updated is Updated.UNFINISHED:
         spent = work.seconds + begun_s - left_s()
-        again.append((replace(work, removed=False, swept=False, seconds=spent), LATER_S))
-    denied = "AccessDeniedError" if updated is Updated.DENIED else ""
-    return _Outcome(work, _RESULTS[updated] if is_series else "", tuple(again), denied, len(erased))
+        again.append((replace(work, removed=False, swept=False, around=False, seconds=spent), LATER_S))
+    return _Outcome(work, result, tuple(again), error, len(erasure.erased))
 
 
-def _nothing_more(*, known: bool) -> None:
-    """What was made of a folder has gone before."""
+@dataclass(slots=True)
+class _Erasure:
+    """What is done about objects of a folder that are gone: to its pictures, and to the folders around it.
 
+    Attributes:
+        work: What was to be done.
+        opener: Opens the folders of its root.
+        deployment: Where the pictures are.
+        queue: Where the folders around it are told to.
+        is_series: The folder lies where series do.
+        erased: Where the pictures lay that were removed.
+        later: What is to be looked at again when no request that is under way now can keep anything any more.
+    """
 
-def _erase_around(work: Recheck, opener: SeriesOpener, deployment: Deployment, queue: Queue) -> Iterator[str]:
-    """Have erased what was made of the folders above a series, and erase what was made of those below it."""
-    # Where it was told that objects have gone, the folders above were told as well.
-    above = [] if work.removed and not work.swept else _above(work.series)
-    below = [] if opener.cache is None else opener.cache.kept_below(work.series)
-    rechecks = [(Recheck(work.root, folder, removed=True), 0) for folder in above]
-    rechecks += [(Recheck(work.root, folder, removed=True, swept=True), SWEEP_S) for folder in below]
-    send_all(queue, rechecks)
-    for folder in below:
-        yield from _erase_pictures(opener.storage.url, folder, deployment)
-        opener.update(folder, UpdateTerms(lambda _objects: False, _nothing_more, reads=False))
+    work: Recheck
+    opener: SeriesOpener
+    deployment: Deployment
+    queue: Queue
+    is_series: bool
+    erased: list[str] = field(default_factory=list)
+    later: list[Recheck] = field(default_factory=list)
+    _looked: bool = False
+
+    def begin(self) -> None:
+        """Do what was asked for, whatever the index says."""
+        if self.work.removed and self.work.swept:
+            self._erase()
+        elif self.work.removed:
+            self._gone()
+
+    def vanished(self, *, known: bool) -> None:
+        """See `UpdateTerms.vanished`."""
+        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn. Of a folder
+        # that nothing is kept of there is nothing to compare.
+        if known or (self.is_series and not self.work.swept):
+            self._gone()
+
+    def _gone(self) -> None:
+        if self.later:
+            return
+        self.later.append(replace(self.work, removed=True, swept=True, around=False))
+        if self.is_series:
+            # Where it was told that objects have gone, the folders above were told as well.
+            told = self.work.removed and not self.work.swept
+            self._tell([*([] if told else _above(self.work.series)), *self._below()], removed=True)
+        self._erase()
+
+    def look_around(self) -> None:
+        """Have what is kept of the folders above and below a series compared with what is there.
+
+        Where a series has no index yet, nothing else tells of an object that is another one than they know.
+        """
+        cache = self.opener.cache
+        if self._looked or self.later or not self.is_series or cache is None:
+            return
+        self._looked = True
+        above = [folder for folder in _above(self.work.series) if cache.is_kept(folder)]
+        self._tell([*above, *self._below()], removed=False)
+
+    def end(self) -> None:
+        """See what is kept around a series, and later what requests that are under way have kept."""
+        if self.work.swept or self.work.around:
+            self.look_around()
+        if not self.later and self.work.around and not self.work.swept:
+            self.later.append(replace(self.work, swept=True))
+
+    def _tell(self, folders: Sequence[str], *, removed: bool) -> None:
+        send_all(self.queue, [(Recheck(self.work.root, folder, removed), 0) for folder in folders])
+
+    def _below(self) -> list[str]:
+        return [] if self.opener.cache is None else self.opener.cache.kept_below(self.work.series)
+
+    def _erase(self) -> None:
+        self.erased += _erase_pictures(self.opener.storage.url, self.work.series, self.deployment)
 
 
 def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:

@@ -30,7 +30,7 @@ from dicom_series_preview.aws.updates import (
 from dicom_series_preview.errors import AccessDeniedError, StorageError, StorageUnavailableError
 from dicom_series_preview.http import HttpRequest
 from dicom_series_preview.index import Index
-from dicom_series_preview.names import SeriesName, index_folder, index_path
+from dicom_series_preview.names import NAME_BYTES, SeriesName, index_folder, index_path
 from dicom_series_preview.requests import IndexRequest
 from dicom_series_preview.series import LEASE_S, SeriesOpener
 from dicom_series_preview.settings import DEFAULT_ROOT, Limits
@@ -79,6 +79,14 @@ class Setting:
         """Handle the rechecks that have been sent, all in one batch."""
         sent, self.queue.sent = self.queue.sent, []
         return self.update(*(recheck.body() for recheck, _ in sent))
+
+    def update_at_once(self) -> None:
+        """Handle the rechecks that come at once, and those that they bring; later ones stay."""
+        while at_once := [sent for sent in self.queue.sent if not sent[1]]:
+            later = [sent for sent in self.queue.sent if sent[1]]
+            self.queue.sent = at_once
+            self.update_again()
+            self.queue.sent += later
 
     def kept(self, below: str = "") -> list[str]:
         """What the data bucket holds."""
@@ -253,6 +261,25 @@ def test_the_series_of_a_key(key: str, depth: int, series: list[str]) -> None:
     """A series is a key's first folders, as many as series lie deep; an object above them belongs to none."""
     deployment = Setting(depth=depth).deployment
     assert [name for _, name in series_of(TouchedObject("archive", key), deployment)] == series
+
+
+@pytest.mark.parametrize("name", ["a\x7fb", "a\x01b", "a*b", "L" * 985, "é" * 451, "a\x7fb/s"])
+@pytest.mark.parametrize("event", [notification, bridged])
+def test_a_folder_that_nobody_can_ask_for_is_ignored(event: Any, name: str) -> None:
+    """Its objects are counted, its messages are done, and nothing is kept of it, whether they come or go."""
+    setting = Setting(depth=name.count("/") + 1)
+    for removed in (False, True):
+        kinds = ("ObjectRemoved:Delete", "Object Deleted") if removed else ("ObjectCreated:Put", "")
+        kind = {"name": kinds[0]} if event is notification else {"kind": kinds[1]}
+        summary = setting.update(event(f"{name}/1.dcm", **kind))
+        assert (summary.ignored, summary.failed_messages) == (1, set())
+        assert (setting.kept(), setting.queue.sent, setting.storages["default"].lists) == ([], [], 0)
+
+
+def test_the_longest_key_that_is_kept_fits() -> None:
+    """Below a root's own folder, what was read in part of the series of the longest name has such a key."""
+    keys = [index_path("L" * NAME_BYTES, index_folder("s3://archive")) + end for end in (".partial", ".lock")]
+    assert max(len(key) for key in keys) <= 1024
 
 
 def test_the_roots_of_a_key() -> None:
@@ -809,14 +836,17 @@ def test_a_series_of_too_many_objects_is_refused() -> None:
     assert summary.response() == {"batchItemFailures": []}
 
 
+class Closed(doubles.Wrapper):
+    """A storage that may be listed, and not read."""
+
+    def fetch(self, ranges: Any) -> Any:
+        """Nothing."""
+        for fetched in super().fetch(ranges):
+            yield replace(fetched, data=b"", error=AccessDeniedError("s3://archive/s"))
+
+
 def test_a_series_whose_objects_may_not_be_read_is_refused() -> None:
     """Where the listing is allowed and no object is, another try changes nothing."""
-
-    class Closed(doubles.Wrapper):
-        def fetch(self, ranges: Any) -> Any:
-            for fetched in super().fetch(ranges):
-                yield replace(fetched, data=b"", error=AccessDeniedError("s3://archive/s"))
-
     setting = Setting(wrap=Closed)
     setting.put("s/1.dcm", "s/2.dcm")
     summary = setting.update(notification("s/1.dcm"))
@@ -914,6 +944,7 @@ def test_a_folder_at_another_depth_is_erased_as_well(depth: int, asked: str) -> 
     setting.memory["default"].delete("doe/s/1.dcm")
     setting.memory["default"].delete("doe/s/2.dcm")
     setting.update(notification("doe/s/1.dcm", "doe/s/2.dcm", name="ObjectRemoved:Delete"))
+    setting.update_at_once()
     assert setting.kept("indices") == setting.kept("batches/mosaics") == []
 
 
@@ -941,19 +972,40 @@ def test_an_object_that_is_another_one_erases_folders_at_other_depths(
     if reads:
         setting.deployment.api().index(HttpRequest(series))
     setting.update(notification("doe/s/a/1.dcm"))
-    sent = setting.queue.sent
-    setting.queue.sent = [(recheck, delay) for recheck, delay in sent if not recheck.swept]
-    if setting.queue.sent:
-        setting.update_again()
+    setting.update_at_once()
     assert (setting.kept("indices"), setting.kept("batches/mosaics")) == ([place(series)], [])
-    swept = {recheck.series for recheck, _ in (*sent, *setting.queue.sent) if recheck.swept}
-    assert {series, asked} <= swept
+    assert {series, asked} <= {recheck.series for recheck, _ in setting.queue.sent if recheck.swept}
     # What a request that was under way keeps after that goes with the sweep.
     late = f"{mosaics_folder('s3://archive', asked)}/late.webp"
     setting.data.put(late, b"a picture")
-    setting.queue.sent += [(recheck, delay) for recheck, delay in sent if recheck.swept]
     setting.update_again()
+    setting.update_at_once()
     assert (setting.kept("batches/mosaics"), setting.queue.sent) == ([], [])
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "asked"), [(2, "doe"), (1, "doe/s"), (1, "doe/s/a"), (2, "doe/s/a"), (3, "doe"), (3, "doe/s")]
+)
+def test_the_first_event_of_a_series_compares_what_was_made_around_it(
+    depth: int,
+    asked: str,
+    overwritten: bool,  # noqa: FBT001
+) -> None:
+    """What was made of a folder above or below it goes if an object is another one, and stays if not."""
+    setting = Setting(depth=depth)
+    setting.put("doe/s/a/1.dcm", "doe/s/a/2.dcm")
+    item = {"root": "default", "series": asked, "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    made = [*setting.kept("indices"), *setting.kept("batches/mosaics")]
+    assert len(made) == 2
+    if overwritten:
+        setting.put("doe/s/a/1.dcm")
+    setting.update(notification("doe/s/a/1.dcm"))
+    setting.update_at_once()
+    assert [path for path in made if path in setting.kept()] == ([] if overwritten else made)
+    swept = [(Recheck("default", asked, removed=True, swept=True), SWEEP_S)]
+    assert setting.queue.sent == (swept if overwritten else [])
 
 
 def test_a_folder_that_is_read_anew_keeps_its_index() -> None:
@@ -1002,6 +1054,45 @@ def test_what_a_sweep_finds_to_have_gone_is_swept_in_its_turn() -> None:
 
 
 @pytest.mark.parametrize("change", ["removed", "changed"])
+@pytest.mark.parametrize("overdue", [False, True])
+@pytest.mark.parametrize("asked", ["s/sub", "s/sub/deeper"])
+def test_what_a_request_under_way_keeps_of_a_folder_below_a_series_goes(
+    asked: str,
+    overdue: bool,  # noqa: FBT001
+    change: str,
+) -> None:
+    """It has read the folder's headers when the event comes; whether or not its claim still holds."""
+    setting = Setting()
+    keys = [f"{asked}/1.dcm", f"{asked}/2.dcm"]
+    setting.put("s/0.dcm", *keys)
+    setting.update(notification("s/0.dcm"))
+
+    class Slow(doubles.Wrapper):
+        def put(self, path: str, data: bytes, **options: Any) -> str:
+            if path.endswith(".parquet"):
+                setting.deployment._opened["s3://data"] = setting.data
+                if overdue:
+                    setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
+                for key in keys:
+                    if change == "removed":
+                        setting.memory["default"].delete(key)
+                    else:
+                        setting.put(key)
+                name = "ObjectRemoved:Delete" if change == "removed" else "ObjectCreated:Put"
+                assert setting.update(notification(*keys, name=name)).updated == 1
+                setting.update_at_once()
+            return super().put(path, data, **options)
+
+    setting.deployment._opened["s3://data"] = Slow(setting.data)
+    answer = setting.deployment.api().picture("image", HttpRequest(asked, {"position": ["0"]}))
+    assert (answer.status, len(setting.kept("renders"))) == (200, 1)
+    assert place(asked) in setting.kept()
+    while setting.queue.sent:
+        setting.update_again()
+    assert setting.kept() == [place("s")]
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
 def test_an_object_that_goes_takes_the_pictures_of_its_series_along(change: str) -> None:
     """They may show it: when one is removed, or is another one than it was, whatever the event says."""
     pictures = Pictures()
@@ -1016,13 +1107,91 @@ def test_an_object_that_goes_takes_the_pictures_of_its_series_along(change: str)
 
 
 def test_a_removal_that_a_reader_saw_first_is_still_told() -> None:
-    """The event says that an object went, where the index does not know of it any more."""
+    """By the reader: the event finds that the index does not know the object any more, and erases nothing."""
     pictures = Pictures()
     setting = pictures.setting
     pictures.remove("s/2.dcm")
     setting.deployment.api().index(HttpRequest("s"))
+    told, setting.queue.sent = setting.queue.sent, []
     summary = setting.update(bridged("s/2.dcm", kind="Object Deleted"))
+    assert (summary.unchanged, summary.erased) == (1, 0)
+    setting.queue.sent = told
+    summary = setting.update_again()
     assert (summary.unchanged, summary.erased) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {**bridged("doe/s/1.dcm", kind="Object Deleted"), "version": "old"},
+        notification("doe/s/1.dcm", name="ObjectRemoved:Delete"),
+        notification("doe/s/1.dcm", name="LifecycleExpiration:Delete"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["doe", "doe/s", "doe/s/sub"])
+def test_an_old_version_that_goes_takes_no_picture_along(asked: str, event: dict[str, Any]) -> None:
+    """Where what is listed is what the index knows, nothing has gone: not of it, nor above or below it."""
+    setting = Setting(depth=2)
+    setting.put("doe/s/1.dcm", "doe/s/2.dcm", "doe/s/sub/3.dcm")
+    setting.update(notification("doe/s/1.dcm"))
+    item = {"root": "default", "series": asked, "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    kept = setting.kept()
+    summary = setting.update(event, event)
+    assert (summary.unchanged, summary.erased) == (1, 0)
+    setting.update_at_once()
+    assert setting.queue.sent == [(Recheck("default", "doe/s", around=True, swept=True), SWEEP_S)]
+    setting.update_again()
+    setting.update_at_once()
+    assert (setting.kept(), setting.queue.sent) == (kept, [])
+
+
+@pytest.mark.parametrize("asked", ["doe", "doe/s", "doe/s/sub"])
+def test_a_request_that_saw_what_came_and_went_keeps_nothing_of_it(asked: str) -> None:
+    """The index never knew the object when its events came; a look a quarter of an hour later finds it."""
+    setting = Setting(depth=2)
+    setting.put("doe/s/1.dcm", "doe/s/sub/2.dcm")
+    setting.update(notification("doe/s/1.dcm"))
+    setting.deployment.api().index(HttpRequest(asked))
+    setting.put("doe/s/sub/3.dcm")
+
+    class Late(doubles.Wrapper):
+        def put(self, path: str, data: bytes, **options: Any) -> str:
+            if path.endswith(".parquet"):
+                setting.deployment._opened["s3://data"] = setting.data
+                # The request's claim has run out: else the event waits for it.
+                setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
+                setting.memory["default"].delete("doe/s/sub/3.dcm")
+                names = "ObjectCreated:Put", "ObjectRemoved:Delete"
+                events = [notification("doe/s/sub/3.dcm", name=name) for name in names]
+                assert setting.update(*events).unchanged == 1
+                setting.update_at_once()
+            return super().put(path, data, **options)
+
+    setting.deployment._opened["s3://data"] = Late(setting.data)
+    assert setting.deployment.api().index(HttpRequest(asked)).status == 200
+    assert len(setting.index(asked).table) == len(setting.memory["default"].list_objects(asked)) + 1
+    while setting.queue.sent:
+        setting.update_again()
+    assert setting.indices() == {"indices/doe/s": ["1.dcm", "sub/2.dcm"]}
+
+
+def test_an_object_above_where_series_lie_takes_what_shows_it_along() -> None:
+    """It is of no series; the folder that it lies in is compared with what is there."""
+    setting = Setting(depth=2)
+    setting.put("doe/1.dcm", "doe/2.dcm")
+    item = {"root": "default", "series": "doe", "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    for gone in (False, True):
+        if gone:
+            setting.memory["default"].delete("doe/1.dcm")
+        summary = setting.update(notification("doe/1.dcm", name="ObjectRemoved:Delete"))
+        assert (summary.ignored, summary.erased) == (0, gone)
+        assert setting.queue.sent.pop() == (
+            Recheck("default", "doe", removed=gone, around=not gone, swept=True),
+            SWEEP_S,
+        )
+    assert setting.kept("indices") == setting.kept("batches/mosaics") == []
 
 
 @pytest.mark.parametrize("reads", [False, True])
@@ -1037,18 +1206,8 @@ def test_an_object_that_comes_leaves_pictures_alone(reads: bool) -> None:  # noq
     assert (summary.updated + summary.unchanged, summary.erased, setting.queue.sent) == (1, 0, [])
 
 
-@pytest.mark.parametrize(("again", "requests"), [(False, 4), (True, 3)])
-def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  # noqa: FBT001
-    """The data bucket is asked for the claim, what is kept, what was read in part, and a new index.
-
-    Where nothing has gone, nothing is looked for that shows it, at the series or above and below it.
-    """
-    setting = Setting(depth=2)
-    setting.put("doe/s/1.dcm")
-    setting.deployment.api().index(HttpRequest("doe"))
-    setting.update(notification("doe/s/1.dcm"))
-    if not again:
-        setting.put("doe/s/2.dcm")
+def asked_of_data(setting: Setting) -> list[str]:
+    """What the data bucket is asked for from now on."""
     asked: list[str] = []
 
     class Asked(doubles.Wrapper):
@@ -1065,6 +1224,35 @@ def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  #
             return super().put(path, data, if_version=if_version)
 
     setting.deployment._opened["s3://data"] = Asked(setting.data)
+    return asked
+
+
+@pytest.mark.parametrize(("depth", "above"), [(1, 0), (2, 1), (3, 2)])
+def test_a_first_upload_costs_one_listing_more(depth: int, above: int) -> None:
+    """What is kept below is listed, and three keys of each folder above are asked for, once a series."""
+    setting = Setting(depth=depth)
+    series = "/".join(["doe", "s", "a"][:depth])
+    setting.put(*(f"{series}/{number}.dcm" for number in range(20)))
+    asked = asked_of_data(setting)
+    for number in (0, 10):
+        setting.update(*(notification(f"{series}/{number + i}.dcm") for i in range(10)))
+    first, again = ["put", "get", "get", *["get"] * 3 * above, "list", "put"], ["put", "get", "get"]
+    assert (asked, setting.queue.sent) == ([*first, *again], [])
+
+
+@pytest.mark.parametrize(("again", "requests"), [(False, 4), (True, 3)])
+def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  # noqa: FBT001
+    """The data bucket is asked for the claim, what is kept, what was read in part, and a new index.
+
+    Where nothing has gone, nothing is looked for that shows it, at the series or above and below it.
+    """
+    setting = Setting(depth=2)
+    setting.put("doe/s/1.dcm")
+    setting.deployment.api().index(HttpRequest("doe"))
+    setting.update(notification("doe/s/1.dcm"))
+    if not again:
+        setting.put("doe/s/2.dcm")
+    asked = asked_of_data(setting)
     summary = setting.update(notification("doe/s/1.dcm"), notification("doe/s/2.dcm"))
     assert (summary.updated, summary.unchanged) == ((0, 1) if again else (1, 0))
     assert asked == ["put", "get", "get", "put"][:requests]
@@ -1165,6 +1353,81 @@ def test_an_index_of_fewer_objects_takes_none_of_their_pictures_along() -> None:
     assert Pictures.of(setting.kept()) == pictures.of_t
 
 
+@pytest.mark.parametrize("change", ["removed", "changed"])
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("damage", [b"", b"no index", b"older"])
+@pytest.mark.parametrize("alias", ["default", "other"])
+def test_an_index_that_cannot_be_read_may_have_known_what_is_gone(
+    alias: str,
+    damage: bytes,
+    reads: bool,  # noqa: FBT001
+    change: str,
+) -> None:
+    """Where a kept index is damaged, or an earlier version wrote it, the pictures of its series go."""
+    setting = Setting({"default": "s3://archive", "other": "s3://other"})
+    setting.put("s/1.dcm", "s/2.dcm", alias=alias)
+    asked = {"root": [alias], "position": ["0"]}
+    assert setting.deployment.api().picture("image", HttpRequest("s", asked)).status == 200
+    item = {"root": alias, "series": "s", "mosaic": {}}
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    pictures = Pictures.of(setting.kept())
+    assert len(pictures) == 2
+    path = index_path("s", index_folder(setting.deployment.roots[alias]))
+    setting.data.put(
+        path, of_an_earlier_version(setting.data.get(path).data) if damage == b"older" else damage
+    )
+    if change == "removed":
+        setting.memory[alias].delete("s/2.dcm")
+    else:
+        setting.put("s/2.dcm", alias=alias)
+    if reads:
+        assert setting.deployment.api().index(HttpRequest("s", {"root": [alias]})).status == 200
+    else:
+        assert setting.update(Recheck(alias, "s").body()).erased == 2
+    setting.update_again()
+    assert not set(pictures) & set(setting.kept())
+    assert [(recheck.swept, delay) for recheck, delay in setting.queue.sent] == [(True, SWEEP_S)] * reads
+    assert path in setting.kept()
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_what_was_read_and_cannot_be_read_again_goes_with_its_series(reads: bool) -> None:  # noqa: FBT001
+    """What is kept of a series that has gone goes, whether or not it can be read."""
+    setting = Setting()
+    setting.data.put(f"{place('s')}.partial", b"what an earlier version has read")
+    setting.data.put(f"{mosaics_folder('s3://archive', 's')}/1.webp", b"a picture")
+    if reads:
+        assert setting.deployment.api().index(HttpRequest("s")).status == 404
+    else:
+        setting.update(notification("s/1.dcm"))
+    setting.update_again()
+    assert setting.kept() == []
+
+
+@pytest.mark.parametrize("refusal", ["LimitError", "AccessDeniedError"])
+def test_a_series_that_is_refused_keeps_nothing_of_what_has_gone(refusal: str) -> None:
+    """Where no index can take the place of one that knows what is gone, it goes, and is swept later."""
+    pictures = Pictures()
+    setting = pictures.setting
+    pictures.remove("s/2.dcm")
+    if refusal == "LimitError":
+        settings = setting.deployment.settings
+        limits = replace(settings.limits, instances=3)
+        setting.deployment = replace(setting.deployment, settings=replace(settings, limits=limits))
+        setting.put("s/4.dcm", "s/5.dcm")
+    else:
+        pictures.remove("s/1.dcm", "s/3.dcm")
+        setting.put("s/4.dcm")
+        setting.deployment._opened["s3://archive"] = Closed(setting.memory["default"])
+    summary = setting.update(notification("s/2.dcm", name="ObjectRemoved:Delete"))
+    assert (summary.refused, summary.erased, dict(summary.failures)) == (1, 2, {refusal: 1})
+    assert summary.response() == {"batchItemFailures": []}
+    assert setting.indices() == {"indices/t": ["1.dcm"]}
+    assert Pictures.of(setting.kept()) == pictures.of_t
+    assert setting.queue.sent == [(Recheck("default", "s", removed=True, swept=True), SWEEP_S)]
+    assert (setting.update_again().refused, setting.queue.sent) == (1, [])
+
+
 # --- what no event tells of
 
 
@@ -1235,6 +1498,15 @@ def test_pictures_go_before_the_index_forgets() -> None:
     setting.deployment._opened["s3://data"] = setting.data
     summary = setting.update(notification("s/2.dcm"))
     assert (summary.updated, summary.erased) == (1, 2)
+
+
+def of_an_earlier_version(data: bytes) -> bytes:
+    """The index as an earlier version of the product would have written it."""
+    table = Index.from_parquet(data).table
+    metadata = dict(table.schema.metadata)
+    document = json.loads(metadata[b"dicom_series_preview"])
+    metadata[b"dicom_series_preview"] = json.dumps({**document, "schema_version": 1}).encode()
+    return Index(table.replace_schema_metadata(metadata)).to_parquet()
 
 
 class Disorder:
