@@ -896,6 +896,6 @@ def test_a_page_that_does_not_tell_the_next(tmp_path: Path) -> None:
     "endpoint", ["http://h:9000?x=1", "http://h:9000/#f", "http://h:9000/\u00fc", "http://h\\x", "h:9000"]
 )
 def test_what_is_no_endpoint(endpoint: str) -> None:
-    """An endpoint has no query, no fragment, and nothing but ASCII: others are refused before they are asked."""
+    """An endpoint has no query, no fragment, and nothing but ASCII; another is refused before it is asked."""
     with pytest.raises(RequestError, match=r"AWS_ENDPOINT_URL: .* is no URL"):
         open_storage("s3://bucket", Settings(Path("unused")), {"AWS_ENDPOINT_URL": endpoint})
