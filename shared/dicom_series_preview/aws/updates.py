@@ -399,8 +399,9 @@ class _Erasure:
         if self._looked or self.later or not self.is_series or cache is None:
             return
         self._looked = True
-        above = [folder for folder in _above(self.work.series) if cache.is_kept(folder)]
-        self._tell([*above, *self._below()], removed=False)
+        # Those above that were told of a removal are swept as well.
+        above = [] if self.work.removed else _above(self.work.series)
+        self._tell([*filter(cache.is_kept, above), *self._below()], removed=False)
 
     def end(self) -> None:
         """See what is kept around a series, and later what requests that are under way have kept."""

@@ -1240,6 +1240,29 @@ def test_a_first_upload_costs_one_listing_more(depth: int, above: int) -> None:
     assert (asked, setting.queue.sent) == ([*first, *again], [])
 
 
+@pytest.mark.parametrize("change", ["removed", "changed", "old version"])
+def test_what_goes_costs_a_few_listings(change: str) -> None:
+    """Of what is kept below, pictures and mosaics, and the same by the sweep; no more for an old version."""
+    setting = Setting()
+    setting.put("s/1.dcm", "s/2.dcm")
+    setting.update(notification("s/1.dcm"))
+    if change == "removed":
+        setting.memory["default"].delete("s/2.dcm")
+    elif change == "changed":
+        setting.put("s/2.dcm")
+    asked = asked_of_data(setting)
+    setting.update(notification("s/2.dcm", name=f"Object{'Created' if change == 'changed' else 'Removed'}:"))
+    first, _ = Counter(asked), asked.clear()
+    assert setting.storages["default"].lists == 1
+    setting.update_again()
+    assert setting.storages["default"].lists == 1
+    if change == "old version":
+        assert first == Counter(asked) == Counter(put=1, get=2, list=1)
+    else:
+        assert (first, Counter(asked)) == (Counter(put=2, get=2, list=3), Counter(put=1, get=2, list=3))
+    assert setting.queue.sent == []
+
+
 @pytest.mark.parametrize(("again", "requests"), [(False, 4), (True, 3)])
 def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  # noqa: FBT001
     """The data bucket is asked for the claim, what is kept, what was read in part, and a new index.
