@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import PIL
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.contrast import Applied, ContrastSpec, needs_statistics
+from dicom_series_preview.contrast import DEFAULT, Applied, ContrastSpec, needs_statistics
 from dicom_series_preview.decode import is_colour
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
@@ -462,6 +462,8 @@ class Plan:
                 f"{size}: give an image-width that makes both sides {SMALLEST_SIDE} or more",
             )
         shape = _shape(request, len(slices))
+        if any(is_colour(item.pixels) for item in slices) and shape.contrasts != (DEFAULT,):
+            warnings = (*warnings, "contrasts have no effect on colour; it is shown as it is")
         return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
 
     def check_levels(self, limit_pixels: int) -> None:
@@ -592,7 +594,11 @@ def _labels(plan: Plan) -> list[Label]:
     specs = plan.shape.contrasts
     names = [str(spec) for spec in specs] if isinstance(plan.request, ContrastRequest) else [""]
     return [
-        Label.of(item, _patient_orientation(item) or plan.index.patient_orientation(item), name)
+        Label.of(
+            item,
+            _patient_orientation(item) or plan.index.patient_orientation(item),
+            "" if is_colour(item.pixels) else name,
+        )
         for item in plan.slices
         for name in names
     ]
