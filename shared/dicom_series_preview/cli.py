@@ -427,7 +427,11 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
         for warning in open_to_others(host, access.token):
             say(warning)
 
-    run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
+    try:
+        run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
+    except KeyboardInterrupt as interrupt:
+        # The way to end a server; there is nothing to say of it.
+        raise SystemExit(status_of(interrupt)) from None
 
 
 def open_to_others(host: str, token: str | None) -> Iterator[str]:
@@ -592,7 +596,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns:
         0, or 1 after an error, which has then been said in one line on stderr; after an interrupt 128 and the
-        signal's number.
+        signal's number, a server's too.
     """
     verbose = any(argument == "--verbose" or argument.startswith("-v") for argument in arguments)
     try:
@@ -616,7 +620,7 @@ def main(arguments: Sequence[str]) -> int:
         say("error: interrupted")
         return status_of(error.__cause__)
     except SystemExit as stop:
-        return int(bool(stop.code))
+        return stop.code if isinstance(stop.code, int) else 1
     return 0
 
 

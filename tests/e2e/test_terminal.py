@@ -144,6 +144,37 @@ def test_ctrl_c_ends_a_loop_of_the_shell(console_script: str) -> None:
     assert [line.removeprefix("^C") for line in shell.lines].count("error: interrupted") == 1
 
 
+INTERRUPTED_AT = """
+import os, signal, sys
+from importlib.metadata import entry_points
+
+class Interrupts:
+    @staticmethod
+    def find_spec(name, _path=None, _target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+(script,) = entry_points(group="console_scripts", name="dicom-series-preview")
+sys.meta_path.insert(0, Interrupts)
+sys.argv[1:] = ["mosaic", "./ct-1", "a.webp", "--labels"]
+script.load()()
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "ctypes", "obstore", "numpy", "pyarrow", "PIL.ImageFont"])
+def test_ctrl_c_while_the_program_is_loaded(module: str, here: Path) -> None:
+    """Ctrl-C ends the command by SIGINT, after one line, whatever is just being loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT.format(module=module)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANG_S,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "error: interrupted\n")
+    assert not (here / "a.webp").exists()
+
+
 def test_ctrl_c_leaves_nothing_and_shows_the_cursor(here: Path, console_script: str) -> None:
     """Ctrl-C while several series are indexed leaves no file of one, and a terminal as it was."""
     with silent_server() as (url, asked):
