@@ -347,6 +347,8 @@ def test_a_port_that_is_taken(root: Path, console_script: str, tmp_path: Path) -
         ["--port", "x"],
         ["--port", "70000"],
         ["--cache-dir", "/dev/null/x"],
+        ["--root", "/dev/null"],
+        ["--root", ".", "--alias", "other=/dev/null"],
         ["surplus"],
     ],
 )
