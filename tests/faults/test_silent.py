@@ -289,9 +289,7 @@ def serving(server: FaultyServer, **environment: str) -> Iterator[tuple[subproce
 
 @pytest.mark.parametrize("told", SIGNALS)
 def test_a_server_ends_when_told(server: FaultyServer, told: signal.Signals) -> None:
-    """SIGTERM and SIGINT end a server whose requests wait for a silent storage, as what killed it; each is
-    answered first.
-    """
+    """SIGTERM and SIGINT end a server that waits for silent storage by the signal, when all are answered."""
     server.begin(always(faulty.silent, everything))
     with (
         serving(server) as (process, url),
