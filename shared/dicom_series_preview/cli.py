@@ -65,7 +65,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 _EXAMPLES = {
     "mosaic": """
       dicom-series-preview mosaic 38902e14-b11f-4548-910e-771ee757dc82 mosaic.webp
-      dicom-series-preview mosaic 389* mosaic.jpg --tile-width 8 --tile-height 5 -q 80
+      dicom-series-preview mosaic '389*' mosaic.jpg --tile-width 8 --tile-height 5 -q 80
       dicom-series-preview mosaic ./SERIES mosaic.png --start 0.2 --end 0.8 --contrast lung
       dicom-series-preview mosaic /data/dicom/SERIES - --format jpeg --report report.json > mosaic.jpg
     """,
@@ -145,7 +145,7 @@ class _Program(click.Group):
 def cli() -> None:
     """See what is inside a DICOM series in S3, on HTTP or on disk without downloading it.
 
-    SERIES is a UUID, a UID, a folder below --root, a prefix such as 389*, a path (./SERIES, SERIES/, one
+    SERIES is a UUID, a UID, a folder below --root, a prefix such as '389*', a path (./SERIES, SERIES/, one
     DICOM file), or a full s3://, http(s)://, file:// URL.
     """
 
@@ -245,7 +245,8 @@ _CONTRAST = _options(
         multiple=True,
         metavar="CONTRAST",
         shell_complete=_complete_contrast,
-        help=f"Preset ({', '.join(_PRESETS)}), WIDTH/CENTER, auto or embedded.",
+        help=f"Preset ({', '.join(_PRESETS)}), WIDTH/CENTER, auto, or embedded; embedded:2 or "
+        "embedded:NAME for another view of the file's.",
     ),
     click.option("--contrast-preset", hidden=True),
     click.option("--window-width", hidden=True),
