@@ -114,7 +114,15 @@ _EXAMPLES = {
 
 
 class _Command(click.Command):
-    """A command whose help ends with examples."""
+    """A command whose help ends with examples, and whose mistakes of use point to it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; click does not tell of every mistake which command it is of."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are to be typed."""
@@ -279,7 +287,7 @@ def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - 
     from dicom_series_preview.requests import MosaicRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     asked = request(opening, series, MosaicRequest.from_strings, output, given(options))
-    write_picture(opening, (series, output), options, lambda service: service.mosaic(asked))
+    write_picture(opening, (series, output), options, asked)
 
 
 @cli.command(cls=_Command, name="get-image")
@@ -295,7 +303,7 @@ def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401
     from dicom_series_preview.requests import ImageRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     asked = request(opening, series, ImageRequest.from_strings, output, given(options))
-    write_picture(opening, (series, output), options, lambda service: service.image(asked))
+    write_picture(opening, (series, output), options, asked)
 
 
 @cli.command(cls=_Command, name="contrast-mosaic")
@@ -316,7 +324,7 @@ def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: 
     from dicom_series_preview.requests import ContrastRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     asked = request(opening, series, ContrastRequest.from_strings, output, given(options))
-    write_picture(opening, (series, output), options, lambda service: service.contrast_mosaic(asked))
+    write_picture(opening, (series, output), options, asked)
 
 
 @cli.command(cls=_Command, name="build-index")
@@ -608,7 +616,7 @@ def main(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
-        say(f"error: {' '.join(error.format_message().split())}{hint}")
+        say(f"error: {' '.join(_message(error).split())}{hint}")
         return 1
     except (PreviewError, OSError) as error:
         # What click cannot print; every other failure of a file is an error of ours by now.
@@ -623,6 +631,17 @@ def main(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     return 0
+
+
+def _message(error: click.ClickException) -> str:
+    """What click says; of options that may have been meant only those that are alike without their dashes."""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        from difflib import get_close_matches  # noqa: PLC0415 - click has loaded it
+
+        bare = {name.lstrip("-"): name for name in error.possibilities}
+        close = [bare[name] for name in get_close_matches(error.option_name.lstrip("-"), bare)]
+        return click.NoSuchOption(error.option_name, possibilities=close).format_message()
+    return error.format_message()
 
 
 class _WithoutPandas:

@@ -43,7 +43,7 @@ def test_every_command_is_on_the_page() -> None:
 def test_prefixes_are_quoted() -> None:
     """Neither the README nor a help shows a prefix that the shell would expand; in a URL it is none."""
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    helps = [cli.cli.help or "", *(line for text in cli._EXAMPLES.values() for line in text.splitlines())]  # noqa: SLF001
+    helps = [cli.cli.help or "", *(line for text in cli._EXAMPLES.values() for line in text.splitlines())]
     for line in (*readme.splitlines(), *helps):
         assert not re.search(r"(?<!['/])\b389\*", line), line
 

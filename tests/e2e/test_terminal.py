@@ -212,7 +212,7 @@ def test_bars_name_the_series_and_fit_the_window(columns: int, here: Path, conso
 
 
 def test_long_names_give_way(console_script: str, clean_environment: Path) -> None:
-    """In a narrow window a long name is cut, and how far the work is stays to be seen."""
+    """In a narrow window a long path keeps its end, the series, and how far the work is stays to be seen."""
     name = "a-series-of-a-name-that-is-longer-than-most-windows-are-wide-1234567890"
     synthetic.series(name, 3, others=False).write(clean_environment)
     with terminal(console_script, "build-index", f"./{name}", columns=60) as shown:
@@ -221,6 +221,7 @@ def test_long_names_give_way(console_script: str, clean_environment: Path) -> No
     assert bars
     assert max(map(len, bars)) <= 60
     assert any("3/3" in line or "0/3" in line for line in bars)
+    assert any(re.match("….*1234567890 ", line) for line in bars)
 
 
 def test_quiet_shows_no_bar(here: Path, console_script: str) -> None:
