@@ -1,6 +1,6 @@
 """Look inside a DICOM series in S3, on HTTP or on disk without downloading it.
 
-`Series` is the door for Python; every error is a `PreviewError`.
+`Series` is the door for Python; every error of a series or storage is a `PreviewError`.
 """
 
 from __future__ import annotations

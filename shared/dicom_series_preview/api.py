@@ -131,7 +131,7 @@ class Preview:
 class Series:
     """A DICOM series, named as on the command line.
 
-    Options are those of the command line in snake_case::
+    Options of pictures are called as on the command line, in snake_case; `image_format` is its `--format`::
 
         series = Series("38902e14-b11f-4548-910e-771ee757dc82")
         series.mosaic(tile_width=4, contrast="lung")
@@ -140,13 +140,14 @@ class Series:
 
     Args:
         name: A UUID, a UID, a folder below `root`, a prefix such as `389*`, a full URL, or a path of a folder
-            or of one DICOM file: a `Path`, or text that is absolute or begins with `./`.
+            or of one DICOM file: a `Path`, or text as on the command line (`./CT`, `CT/`, `../CT`).
         root: Storage root: `s3://`, `http(s)://`, `file://` or a folder. By default `s3://idc-open-data`.
         cache_dir: Where indices are kept; the user's cache folder by default.
-        cache: Keep indices, and use those that are kept.
+        cache: Keep indices, and use those that are kept; False is the command line's `--no-cache`.
 
     Raises:
         PreviewError: The name or the root cannot be one.
+        TypeError: The name is neither text nor a path.
     """
 
     def __init__(

@@ -65,7 +65,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 _EXAMPLES = {
     "mosaic": """
       dicom-series-preview mosaic 38902e14-b11f-4548-910e-771ee757dc82 mosaic.webp
-      dicom-series-preview mosaic 389* mosaic.jpg --tile-width 8 --tile-height 5 -q 80
+      dicom-series-preview mosaic '389*' mosaic.jpg --tile-width 8 --tile-height 5 -q 80
       dicom-series-preview mosaic ./SERIES mosaic.png --start 0.2 --end 0.8 --contrast lung
       dicom-series-preview mosaic /data/dicom/SERIES - --format jpeg --report report.json > mosaic.jpg
     """,
@@ -114,7 +114,15 @@ _EXAMPLES = {
 
 
 class _Command(click.Command):
-    """A command whose help ends with examples."""
+    """A command whose help ends with examples, and whose mistakes of use point to it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; click does not tell of every mistake which command it is of."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are to be typed."""
@@ -145,7 +153,7 @@ class _Program(click.Group):
 def cli() -> None:
     """See what is inside a DICOM series in S3, on HTTP or on disk without downloading it.
 
-    SERIES is a UUID, a UID, a folder below --root, a prefix such as 389*, a path (./SERIES, SERIES/, one
+    SERIES is a UUID, a UID, a folder below --root, a prefix such as '389*', a path (./SERIES, SERIES/, one
     DICOM file), or a full s3://, http(s)://, file:// URL.
     """
 
@@ -245,7 +253,8 @@ _CONTRAST = _options(
         multiple=True,
         metavar="CONTRAST",
         shell_complete=_complete_contrast,
-        help=f"Preset ({', '.join(_PRESETS)}), WIDTH/CENTER, auto or embedded.",
+        help=f"Preset ({', '.join(_PRESETS)}), WIDTH/CENTER, auto, or embedded; embedded:2 or "
+        "embedded:NAME for another view of the file's.",
     ),
     click.option("--contrast-preset", hidden=True),
     click.option("--window-width", hidden=True),
@@ -278,7 +287,7 @@ def mosaic(series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - 
     from dicom_series_preview.requests import MosaicRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     asked = request(opening, series, MosaicRequest.from_strings, output, given(options))
-    write_picture(opening, (series, output), options, lambda service: service.mosaic(asked))
+    write_picture(opening, (series, output), options, asked)
 
 
 @cli.command(cls=_Command, name="get-image")
@@ -294,7 +303,7 @@ def get_image(series: str, output: str, **options: Any) -> None:  # noqa: ANN401
     from dicom_series_preview.requests import ImageRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     asked = request(opening, series, ImageRequest.from_strings, output, given(options))
-    write_picture(opening, (series, output), options, lambda service: service.image(asked))
+    write_picture(opening, (series, output), options, asked)
 
 
 @cli.command(cls=_Command, name="contrast-mosaic")
@@ -315,7 +324,7 @@ def contrast_mosaic(series: str, output: str, **options: Any) -> None:  # noqa: 
     from dicom_series_preview.requests import ContrastRequest  # noqa: PLC0415 - loads numpy and pyarrow
 
     asked = request(opening, series, ContrastRequest.from_strings, output, given(options))
-    write_picture(opening, (series, output), options, lambda service: service.contrast_mosaic(asked))
+    write_picture(opening, (series, output), options, asked)
 
 
 @cli.command(cls=_Command, name="build-index")
@@ -427,7 +436,11 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
         for warning in open_to_others(host, access.token):
             say(warning)
 
-    run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
+    try:
+        run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
+    except KeyboardInterrupt as interrupt:
+        # The way to end a server; there is nothing to say of it.
+        raise SystemExit(status_of(interrupt)) from None
 
 
 def open_to_others(host: str, token: str | None) -> Iterator[str]:
@@ -592,7 +605,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns:
         0, or 1 after an error, which has then been said in one line on stderr; after an interrupt 128 and the
-        signal's number.
+        signal's number, a server's too.
     """
     verbose = any(argument == "--verbose" or argument.startswith("-v") for argument in arguments)
     try:
@@ -603,7 +616,7 @@ def main(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
-        say(f"error: {' '.join(error.format_message().split())}{hint}")
+        say(f"error: {' '.join(_message(error).split())}{hint}")
         return 1
     except (PreviewError, OSError) as error:
         # What click cannot print; every other failure of a file is an error of ours by now.
@@ -616,8 +629,19 @@ def main(arguments: Sequence[str]) -> int:
         say("error: interrupted")
         return status_of(error.__cause__)
     except SystemExit as stop:
-        return int(bool(stop.code))
+        return stop.code if isinstance(stop.code, int) else 1
     return 0
+
+
+def _message(error: click.ClickException) -> str:
+    """What click says; of options that may have been meant only those that are alike without their dashes."""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        from difflib import get_close_matches  # noqa: PLC0415 - click has loaded it
+
+        bare = {name.lstrip("-"): name for name in error.possibilities}
+        close = [bare[name] for name in get_close_matches(error.option_name.lstrip("-"), bare)]
+        return click.NoSuchOption(error.option_name, possibilities=close).format_message()
+    return error.format_message()
 
 
 class _WithoutPandas:

@@ -70,10 +70,13 @@ def answer_bytes(data: bytes) -> None:
     """Write what was asked for to standard output.
 
     Raises:
+        BrokenPipeError: Whoever read it has had enough, as `head` has; click ends the program silently.
         OutputError: It cannot be written.
     """
     try:
         click.echo(data, nl=False)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise output_error(error) from error
 
@@ -179,7 +182,7 @@ class Progress:
         """The bar of one piece of several, that goes when its context ends.
 
         Args:
-            name: What it is of; in a narrow window its end gives way.
+            name: What it is of; in a narrow window its beginning gives way: a path ends with the series.
             number: Which one it is of how many, or empty.
         """
         return _Part(self, shown(name), number)
@@ -215,7 +218,7 @@ class _Part:
     def described(self, columns: int) -> str:
         """What it is, in what the rest of the bar leaves of a window's columns."""
         room = max(1, columns - _REST_COLUMNS - len(self._number))
-        name = self._name if len(self._name) <= room else f"{self._name[: room - 1]}…"
+        name = self._name if len(self._name) <= room else f"…{self._name[len(self._name) - room + 1 :]}"
         return f"{name}{self._number}"
 
     def __enter__(self) -> Callable[[int, int], None]:

@@ -6,7 +6,8 @@ Callers of the HTTP API cannot: their series lie below the deployment's roots.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import unicodedata
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,8 +76,9 @@ class Named:
 def find(text: str, root: str | None, environment: Mapping[str, str]) -> Named:
     """What a series' name means here.
 
-    `./x`, `x/`, `.` and absolute paths are paths. Without a root so are a name with a `/` in it and that of a
-    file, where they are there. Every other name is one below the root, and `..` is a part of none.
+    `./x`, `x/`, `.` and absolute paths are paths. Without a root so are a name with a part `..`, that of a
+    file that is there, and one whose first part is a folder here, so that a local name with a mistake in it
+    stays on this machine. Every other name is one below the root, and `..` is a part of none.
 
     Args:
         text: As it was typed.
@@ -90,6 +92,8 @@ def find(text: str, root: str | None, environment: Mapping[str, str]) -> Named:
     text = _as_path(text, root) or text
     if text.startswith(("/", "~/")):
         text = text.rstrip("/") or "/"
+        if "*" in text and os.path.exists(text):  # noqa: PTH110 - Path.exists raises where the name is too long
+            text = Path(text).as_uri()  # where an escaped * is no prefix's
     head, slash, tail = text.rpartition("/") if is_full_name(text) else ("", "", text)
     # Storages list what is no UTF-8 so, and read it by that.
     text = f"{head}{slash}{listed_name(tail)}"
@@ -104,13 +108,26 @@ def find(text: str, root: str | None, environment: Mapping[str, str]) -> Named:
 def _as_path(text: str, root: str | None) -> str | None:
     """The absolute path that a name is; None where it is none."""
     parts = text.replace("\\", "/").split("/") if os.name == "nt" else text.split("/")
-    if is_full_name(text) or not text or ".." in parts:
+    goes_up = ".." in parts
+    if not text or (is_full_name(text) and not (goes_up and root is None and text.startswith("/"))):
         return None
-    marked = parts[0] == "." or parts[-1] == ""
+    marked = root is None if goes_up else parts[0] == "." or parts[-1] == ""
     if not marked and root is None:
         # The functions of os.path do not raise where the name is too long.
-        marked = os.path.isfile(text) or (len(parts) > 1 and os.path.isdir(text))  # noqa: PTH112, PTH113
+        marked = os.path.isfile(text) or (len(parts) > 1 and _lies_here(parts[0]))  # noqa: PTH113
     return str(absolute(text)) if marked else None
+
+
+def _lies_here(name: str) -> bool:
+    """Whether a folder of a name is in the working folder, in whichever way its letters are composed."""
+    if _is_there(name):
+        return True
+    composed = unicodedata.normalize("NFC", name)
+    with suppress(OSError):  # of a working folder that is gone, or closed
+        return not name.isascii() and composed in {
+            unicodedata.normalize("NFC", path.name) for path in Path().iterdir()
+        }
+    return False
 
 
 def _file(name: SeriesName, tail: str, environment: Mapping[str, str]) -> Path | None:

@@ -69,11 +69,13 @@ class SeriesName:
         # Looked for in what a URL's escapes stand for.
         if _CONTROL.search(name):
             raise SeriesNameError("a name has no control characters")
-        is_prefix = name.endswith("*")
-        name = name.removesuffix("*")
+        # In a URL an escaped * is a part of the name.
+        typed = text.rstrip("/").rpartition("/")[2] if root is not None and "://" in root else name
+        is_prefix = typed.endswith("*")
+        name = name.removesuffix("*") if is_prefix else name
         if not name:
             raise SeriesNameError("the name is empty; give a series, or the first characters of one and *")
-        if "*" in name:
+        if "*" in typed.removesuffix("*"):
             raise SeriesNameError(f"{text} has a * that is not at its end")
         length = len(name.encode(errors="surrogatepass"))
         if length > NAME_BYTES:

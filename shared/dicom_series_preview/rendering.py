@@ -13,18 +13,18 @@ from dicom_series_preview.errors import OutputError, RequestError, counted
 from dicom_series_preview.opening import service_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from concurrent.futures import Future
 
     from dicom_series_preview.opening import Opened
-    from dicom_series_preview.service import PreviewService, Rendered
+    from dicom_series_preview.service import PictureRequest
 
 
 def write_picture(
     opening: Future[Opened],
     names: tuple[str, str],
     options: Mapping[str, Any],
-    render: Callable[[PreviewService], Rendered],
+    asked: PictureRequest,
 ) -> None:
     """Render, write the picture and the report, and say what it took.
 
@@ -32,7 +32,7 @@ def write_picture(
         opening: The series' root.
         names: The series and the output, as they were typed.
         options: The command's.
-        render: Calls the service.
+        asked: The picture.
 
     Raises:
         PreviewError: It cannot be rendered or written.
@@ -43,13 +43,15 @@ def write_picture(
     with Progress(quiet=options["quiet"]) as progress:
         service = service_of(opening, series, progress)
         with opening.result().named.hinting():
-            rendered = render(service)
+            plan = service.plan(asked)
+            if options["verbose"]:
+                found = plan.opened
+                say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.name}")
+            rendered = service.render(plan)
     report = rendered.report
     _write(output, rendered.data)
     if options["report"]:
         _write(options["report"], report.to_json().encode())
-    if options["verbose"]:
-        say(f"info: {counted(report.matches, 'folder')} matched; the first is {report.series}")
     say(*(f"warning: {warning}" for warning in report.warnings))
     if options["as_json"]:
         answer(json.dumps({"output": _text(output), **report.in_short()}, indent=2, ensure_ascii=False))

@@ -216,7 +216,7 @@ def serve(
     started: Callable[[int], None],
     verbose: bool = False,
 ) -> None:
-    """Serve until interrupted.
+    """Serve until interrupted; the server has shut down in order when it passes the interrupt on.
 
     Args:
         api: What is served.
@@ -227,6 +227,7 @@ def serve(
 
     Raises:
         OutputError: The address cannot be listened on.
+        KeyboardInterrupt: It was interrupted.
     """
     try:
         family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
@@ -249,9 +250,7 @@ def serve(
     )
     with listener:
         started(listener.getsockname()[1])
-        # The server has shut down in order when it passes the interrupt on.
-        with suppress(KeyboardInterrupt):
-            _Server(config, running).run(sockets=[listener])
+        _Server(config, running).run(sockets=[listener])
 
 
 def _give_memory_back() -> None:

@@ -37,15 +37,15 @@ def end_when_told() -> None:
     Python's own handler waits for the main thread, which may be in a codec for longer. To be called once, by
     the main thread.
     """
+    # SIGINT that is ignored, as a shell has it for what runs in its background, stays so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
     if sys.platform == "win32":  # there Ctrl-C is all that a console sends
         return
     told = {int(signal.SIGINT), int(signal.SIGTERM)}
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    # SIGINT that is ignored, as a shell has it for what runs in its background, stays so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_soon, args=(reading, told), name="stopping", daemon=True).start()
 

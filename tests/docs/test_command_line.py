@@ -38,3 +38,19 @@ def test_every_command_is_on_the_page() -> None:
     """The page names each command, save the sample's and the codecs' list, which take nothing."""
     names = {command.name for command in commands()} - {"sample", "codecs"}
     assert not [name for name in names if name not in PAGE]
+
+
+def test_prefixes_are_quoted() -> None:
+    """Neither the README nor a help shows a prefix that the shell would expand; in a URL it is none."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    helps = [cli.cli.help or "", *(line for text in cli._EXAMPLES.values() for line in text.splitlines())]
+    for line in (*readme.splitlines(), *helps):
+        assert not re.search(r"(?<!['/])\b389\*", line), line
+
+
+def test_views_of_the_file_are_on_every_page() -> None:
+    """`embedded:2` and `embedded:NAME` are told where `embedded` is."""
+    http = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text(encoding="utf-8")
+    (option,) = [one for one in cli.cli.commands["mosaic"].params if one.name == "contrast"]
+    for text in (PAGE, http, option.help):  # type: ignore[attr-defined]
+        assert {"embedded:2", "embedded:NAME"} <= set(re.findall(r"embedded:\w+", text))

@@ -56,7 +56,7 @@ def test_the_queries_of_the_page_run() -> None:
 
 
 def test_the_python_of_the_page_runs(folder: Path) -> None:
-    """The Python that the page shows runs as it stands, and both readers see all rows and columns."""
+    """The Python that the page shows runs as it stands, and all readers see all rows and columns."""
     known: dict[str, object] = {}
     for block in blocks("python"):
         exec(compile(block, str(folder), "exec"), known)  # noqa: S102
@@ -64,4 +64,7 @@ def test_the_python_of_the_page_runs(folder: Path) -> None:
     table = known["dataset"].to_table()  # type: ignore[attr-defined]
     assert slices.height == table.num_rows == 4
     assert set(slices.columns) == set(table.column_names)
+    frame = known["frame"]
+    assert frame.shape == table.shape  # type: ignore[attr-defined]
+    assert list(frame.columns) == table.column_names  # type: ignore[attr-defined]
     assert sorted(table["Manufacturer"].to_pylist()) == ["index", "index", "other", "other"]

@@ -203,7 +203,7 @@ def test_unknown_commands_and_options(refused: Refused) -> None:
 
 def test_all_that_is_wrong_is_said_at_once(refused: Refused) -> None:
     """Several mistakes are named in the one line."""
-    line = refused("mosaic", "../x", "a.gif", "-q", "900", "--start", "2", "--contrast", "x", "--stack", "y")
+    line = refused("mosaic", "a*b", "a.gif", "-q", "900", "--start", "2", "--contrast", "x", "--stack", "y")
     for name in ("series: ", "output: ", "--quality: ", "--start: ", "--contrast: ", "--stack: "):
         assert name in line
 

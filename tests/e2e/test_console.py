@@ -308,9 +308,10 @@ def test_verbose_adds_the_trace(
 def test_verbose_tells_which_series_a_prefix_means(
     local_root: Path, succeed: Callable[..., commandline.Outcome]
 ) -> None:
-    """With -v the resolved name of a prefix is said."""
+    """With -v the resolved name of a prefix is said, before any pixel is fetched."""
     options = ("mosaic", "389*", "a.webp", "--root", local_root)
-    assert f"the first is {SERIES}" in succeed(*options, "-v").stderr
+    verbose = succeed(*options, "-v").stderr
+    assert verbose.index(f"the first is {SERIES}") < verbose.index("the frames are fetched")
     assert f"the first is {SERIES}" not in succeed(*options).stderr
 
 

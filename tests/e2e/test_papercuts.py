@@ -101,6 +101,22 @@ TABLE: dict[str, tuple[str, Now]] = {
         "R=$PWD; mkdir g; cd g; rmdir ../g; @build-index ct-1 -o . --root $R",
         refused(rf"\.: {GONE}"),
     ),
+    # --- mistakes of use
+    # It said "No such option '--position'. Did you mean '--json'?"
+    "option-of-another-command": (
+        "mosaic ct-1/ a.webp --position 0.5",
+        refused(r"No such option '--position'\. \(see dicom-series-preview mosaic --help\)"),
+    ),
+    # It suggested options that are alike in their dashes, too
+    "option-with-a-slip": (
+        "mosaic ct-1/ a.webp --qualty 5",
+        refused(r"No such option '--qualty'\. Did you mean '--quality'\? \(see .* mosaic --help\)"),
+    ),
+    # It did not point to the help
+    "option-without-its-value": (
+        "mosaic ct-1/ a.webp -q",
+        refused(r"Option '-q' requires an argument\. \(see dicom-series-preview mosaic --help\)"),
+    ),
     # --- full and unwritable places
     # It ended with a trace, OSError
     "full-help": ("--help >/dev/full", FULL),
@@ -318,6 +334,28 @@ def test_what_is_printed_is_json(here: Path, console_script: str) -> None:
         ("ct-3", "built"),
     ]
     assert all(Path(one["path"]).is_file() for one in indices if one["status"] != "failed")
+
+
+@pytest.mark.parametrize(
+    "line", ["get-index ct-1/", "mosaic ct-1/ -", "mosaic ct-1/ a.webp --json", "--help"]
+)
+def test_a_reader_that_has_had_enough(line: str, here: Path, console_script: str) -> None:
+    """A pipe whose reader has left, as `head` does, ends the command without a word."""
+    assert here
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [console_script, *line.split(), *(["--quiet"] if "ct-1" in line else [])],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=HANG_S,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_pictures_are_whole_on_standard_output(here: Path, console_script: str) -> None:

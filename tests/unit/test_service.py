@@ -229,11 +229,11 @@ def test_spacing_that_cannot_be_gives_way() -> None:
     assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
 
 
-def test_colour_series_gives_a_colour_picture() -> None:
-    """Colour is shown as it is; a window does not apply, and the report says so."""
-    red = np.zeros((SIDE, SIDE, 3), np.uint8)
-    red[..., 0] = 200
-    colour = uniform(
+def red() -> Any:
+    """A slice in colour."""
+    samples = np.zeros((SIDE, SIDE, 3), np.uint8)
+    samples[..., 0] = 200
+    return uniform(
         1,
         0,
         SamplesPerPixel=3,
@@ -244,11 +244,19 @@ def test_colour_series_gives_a_colour_picture() -> None:
         HighBit=7,
         RescaleSlope=None,
         RescaleIntercept=None,
-        PixelData=red.tobytes(),
+        PixelData=samples.tobytes(),
     )
-    rendered = Bench(files(colour)).mosaic(tile_width=1, contrast="lung")
+
+
+@pytest.mark.parametrize("contrast", ["lung", "80/40", "auto", "embedded"])
+def test_colour_series_gives_a_colour_picture(contrast: str) -> None:
+    """Colour is shown as it is; no contrast applies, and the report and a warning say so."""
+    bench = Bench(files(red()))
+    rendered = bench.mosaic(tile_width=1, contrast=contrast)
     assert pixels(rendered)[8, 8] == pytest.approx([200, 0, 0], abs=4)
     assert rendered.report.tiles[0].contrast.kind == "none"
+    assert rendered.report.warnings == ("contrasts have no effect on colour; it is shown as it is",)
+    assert bench.mosaic(tile_width=1).report.warnings == ()
 
 
 def test_window_without_width_falls_back_with_one_warning() -> None:

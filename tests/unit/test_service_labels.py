@@ -184,6 +184,29 @@ def test_a_contrast_mosaic_names_the_contrasts() -> None:
     assert not np.array_equal(np.abs(second_lines[0]) > 60, np.abs(second_lines[1]) > 60)
 
 
+@pytest.mark.parametrize("photometric", ["RGB", "PALETTE COLOR"])
+def test_no_label_names_a_contrast_that_colour_does_not_have(photometric: str) -> None:
+    """Tiles of colour are alike under every contrast, their labels too."""
+    colours = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PhotometricInterpretation": photometric}
+    samples = 3 if photometric == "RGB" else 1
+    if samples == 1:
+        for name in ("Red", "Green", "Blue"):
+            colours[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 8]
+            colours[f"{name}PaletteColorLookupTableData"] = bytes(range(256))
+    else:
+        colours |= {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    coloured = slice_of(**colours, PixelData=bytes([90]) * SIDE * SIDE * samples)
+    service = PreviewService(MemoryStorage(objects(coloured)), None, Limits())
+    options = {"contrast": ["lung", "80/40"], "labels": ["true"]}
+    rendered = service.contrast_mosaic(ContrastRequest.from_strings("S", "a.png", options))
+    with Image.open(BytesIO(rendered.data)) as picture:
+        first, second = np.split(np.asarray(picture), 2, axis=1)
+    assert np.array_equal(first, second)
+    assert np.ptp(first)
+    (warning,) = rendered.report.warnings
+    assert warning == "contrasts have no effect on colour; it is shown as it is"
+
+
 @pytest.mark.parametrize(
     ("written_as", "edges"),
     [

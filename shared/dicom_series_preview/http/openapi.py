@@ -18,7 +18,8 @@ _POSITION = {"type": "number", "minimum": 0, "maximum": 1}
 KEY_LIMIT = 255
 _CONTRAST = {
     "type": "string",
-    "description": f"{', '.join(PRESETS)} (also without ct-), WIDTH/CENTER, auto, embedded",
+    "description": f"{', '.join(PRESETS)} (also without ct-), WIDTH/CENTER, auto, embedded, "
+    "embedded:NUMBER, embedded:NAME",
     "examples": ["lung", "1500/-500", "auto"],
 }
 

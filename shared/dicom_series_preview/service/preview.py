@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import PIL
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.contrast import Applied, ContrastSpec, needs_statistics
+from dicom_series_preview.contrast import DEFAULT, Applied, ContrastSpec, needs_statistics
 from dicom_series_preview.decode import is_colour
 from dicom_series_preview.encode import ImageFormat, encode
 from dicom_series_preview.errors import (
@@ -462,6 +462,8 @@ class Plan:
                 f"{size}: give an image-width that makes both sides {SMALLEST_SIDE} or more",
             )
         shape = _shape(request, len(slices))
+        if any(is_colour(item.pixels) for item in slices) and shape.contrasts != (DEFAULT,):
+            warnings = (*warnings, "contrasts have no effect on colour; it is shown as it is")
         return cls(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
 
     def check_levels(self, limit_pixels: int) -> None:
@@ -522,7 +524,9 @@ class Plan:
             is_many = index.is_whole_mosaic(item)
             place = place_of(item, is_only_object=is_only_object, is_many=is_many)
             directions = _patient_orientation(index, item)
-            labels += [Label.of(place, directions, name) for name in names]
+            # No contrast has an effect on colour.
+            shown = [""] * len(names) if is_colour(item.pixels) else names
+            labels += [Label.of(place, directions, name) for name in shown]
         return labels
 
     def size(self, item: Slice) -> tuple[int, int]:

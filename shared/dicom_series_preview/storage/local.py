@@ -107,9 +107,8 @@ class LocalStorage:
         path = self._path(folder) if folder else self._root
         self._check_inside(path)
         try:
-            if not stat.S_ISDIR(path.stat().st_mode):
-                return []
-            walk = self._walk(path, folder, {os.path.realpath(path)}, deadline)
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+            walk = self._walk(path, folder, {os.path.realpath(path)}, deadline) if is_folder else iter(())
             found = list(islice(walk, None if most is None else most + 1))
         except OSError as error:
             if _cannot_be_there(error):
@@ -117,6 +116,8 @@ class LocalStorage:
                 if not os.path.exists(path):  # noqa: PTH110 - of too long a name, Path.exists raises
                     return []
             raise _storage_error(path, error) from error
+        if not is_folder:
+            self._check_root()
         return sorted(found, key=lambda info: info.path)
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:

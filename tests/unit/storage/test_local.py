@@ -55,12 +55,16 @@ def paths(storage: LocalStorage, folder: str = "") -> list[str]:
     return [info.path for info in storage.list_objects(folder)]
 
 
-def test_missing_root(tmp_path: Path) -> None:
-    """A root that is not there is said to be missing, when it is first listed."""
+@pytest.mark.parametrize("is_file", [False, True])
+def test_missing_root(tmp_path: Path, *, is_file: bool) -> None:
+    """A root that is not there, or is a file, is said to be missing, when it is first listed."""
+    if is_file:
+        (tmp_path / "none").write_bytes(b"file")
     storage = LocalStorage(tmp_path / "none", 4)
-    for listing in (storage.list_objects, storage.list_folders):
+    listings = [(storage.list_objects, "s"), (storage.list_folders, "s"), (storage.list_objects, "")]
+    for listing, name in listings:
         with pytest.raises(ObjectNotFoundError, match="no such folder") as raised:
-            listing("s")
+            listing(name)
         assert raised.value.url == str(tmp_path / "none")
 
 
