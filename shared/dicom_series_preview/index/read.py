@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicom_series_preview.geometry import plane_of
+from dicom_series_preview.geometry import places, plane_of
 from dicom_series_preview.headers import (
     BULK_VRS,
     PER_FRAME_FUNCTIONAL_GROUPS,
@@ -595,7 +595,7 @@ def _coordinates(column: pa.ChunkedArray, number: int) -> np.ndarray[Any, np.dty
         # Where there is none, its list is empty; no position is of another length.
         has_one = np.diff(starts) == 3
         coordinates = np.full(len(chunk), np.nan)
-        coordinates[has_one] = values[starts[:-1][has_one] + number]
+        coordinates[has_one] = places(values[starts[:-1][has_one, np.newaxis] + np.arange(3)])[:, number]
         parts.append(coordinates)
     return np.concatenate([np.empty(0), *parts])
 

@@ -10,7 +10,10 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dicom_series_preview.errors import counted
+from dicom_series_preview.geometry import FARTHEST_MM, MOST_UNEQUAL, span_planes
 from dicom_series_preview.headers import NATIVE_TRANSFER_SYNTAXES, all_values
 from dicom_series_preview.index.offsets import unplaced
 
@@ -94,14 +97,34 @@ def contradictions(cells: Mapping[str, Any], pixels: PixelDescription, contrast:
     told = {NUMBERS[tag] for tag in (_WINDOW_CENTER, _WINDOW_WIDTH)}
     if centers != widths and told.isdisjoint(cells["Remarks"] or ()):
         yield "WindowCenter and WindowWidth are unequal in number: they are paired as far as they go"
-    for name in _PROPORTIONS:
-        values = cells[name] or (1, 1)
-        if None not in values and not (len(values) == 2 and all(0 < value < math.inf for value in values)):
-            yield f"{name} is not two positive numbers: it is not used"
+    yield from _of_place(cells)
+    yield from _of_proportions(cells)
     kind = pixels.pixel_keyword.removesuffix("PixelData")
     value, limit = f"{kind}PixelPaddingValue", f"{kind}PixelPaddingRangeLimit"
     if cells[value] is None and cells[limit] is not None:
         yield f"{limit} without {value}: nothing is taken for padding"
+
+
+def _of_place(cells: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be known of an image whose header says where it lies, and no image lies there."""
+    cosines = cells["ImageOrientationPatient"]
+    if cosines and not span_planes(np.array([cosines], np.float64)).all():
+        yield "ImageOrientationPatient is no pair of perpendicular unit vectors: it is not used"
+    for name in ("ImagePositionPatient", "SliceLocation"):
+        if not all(value is None or abs(value) <= FARTHEST_MM for value in np.ravel(cells[name] or 0)):
+            yield f"{name} is farther away than any patient: the slice is not placed by it"
+
+
+def _of_proportions(cells: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be known of pixels whose sides are none."""
+    for name in _PROPORTIONS:
+        values = cells[name] or (1, 1)
+        if None in values:
+            continue
+        if len(values) != 2 or not all(0 < value < math.inf for value in values):
+            yield f"{name} is not two positive numbers: it is not used"
+        elif max(values) > MOST_UNEQUAL * min(values):
+            yield f"{name} says that pixels are more than {MOST_UNEQUAL} times as long one way as the other"
 
 
 def _of_bits(cells: Mapping[str, Any], pixels: PixelDescription) -> Iterator[str]:

@@ -29,7 +29,7 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.frames import Terms
 from dicom_series_preview.gate import open_gate
-from dicom_series_preview.geometry import patient_orientation, unusual_orientation
+from dicom_series_preview.geometry import MOST_UNEQUAL, patient_orientation, unusual_orientation
 from dicom_series_preview.index import DamagedIndexError, Index, Skipped, untiled
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
@@ -449,12 +449,17 @@ class Plan:
             int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
             for i in chosen
         }
-        pixels = slices[0].pixels
-        most = max(_ALWAYS_WIDE, largest_width(pixels.columns, *slices[0].pixel_shape))
+        pixels, (pixel_height, pixel_width) = slices[0].pixels, slices[0].pixel_shape
+        if pixel_width > MOST_UNEQUAL * pixel_height:
+            problem = (
+                f"its pixels are more than {MOST_UNEQUAL} times as wide as high: no picture can show them"
+            )
+            raise LimitError("series", problem)
+        most = max(_ALWAYS_WIDE, largest_width(pixels.columns, pixel_height, pixel_width))
         if picture.image_width > most:
             problem = f"{picture.image_width} enlarges the images more than four times; give 1 to {most}"
             raise RequestError("image_width", problem)
-        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
+        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, pixel_height, pixel_width)
         if picture.labels and min(tile) < SMALLEST_SIDE:
             size = f"images of {tile[0]} x {tile[1]} pixels are too small for labels"
             warnings = (
