@@ -36,7 +36,13 @@ from dicom_series_preview.headers import (
     to_dataset,
 )
 from dicom_series_preview.index.build import CONSTANTS_KEY, PROVENANCE_KEY
-from dicom_series_preview.index.cells import DamagedIndexError, check_cells, damage_told, items_of
+from dicom_series_preview.index.cells import (
+    DamagedIndexError,
+    check_cells,
+    check_provenance,
+    damage_told,
+    items_of,
+)
 from dicom_series_preview.index.elements import (
     LONGEST_CONSTANT_BYTES,
     cells_of,
@@ -196,7 +202,7 @@ class Index:
             own = int(metadata[_OWN_COLUMNS_KEY]) if _OWN_COLUMNS_KEY in metadata else None
             table = file.read(file.schema_arrow.names[:own], use_threads=False)
             document = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DamagedIndexError(f"no readable Parquet file: {reason}") from error
         if not isinstance(document, dict):
@@ -245,9 +251,13 @@ class Index:
 
     @cached_property
     def provenance(self) -> Provenance:
-        """What the index says of itself."""
+        """What the index says of itself.
+
+        Raises:
+            DamagedIndexError: It is not of the types that an index writes.
+        """
         document = json.loads(self.table.schema.metadata[PROVENANCE_KEY])
-        return Provenance(
+        found = Provenance(
             series=document["series"],
             root=document["root"],
             fingerprint=document["fingerprint"],
@@ -260,6 +270,8 @@ class Index:
             patient_ids=document["patient_ids"],
             warnings=tuple(document["warnings"]),
         )
+        check_provenance(found)
+        return found
 
     @cached_property
     def constants(self) -> Item:

@@ -22,6 +22,7 @@ from dicom_series_preview.errors import (
     NoImageError,
     ObjectChangedError,
     ObjectError,
+    ObjectNotFoundError,
     RequestError,
     StorageError,
     UndecodableError,
@@ -155,7 +156,7 @@ class PreviewService:
         plan = service.plan(request)
         with service.gate(plan.bytes):
             for _ in range(_REFRESHES):
-                with suppress(ObjectChangedError):
+                with suppress(ObjectChangedError, ObjectNotFoundError, DamagedIndexError):
                     return service._values(plan)  # noqa: SLF001 - its own kind
                 plan = service._plan(request, plan.watch, refresh=True)  # noqa: SLF001 - its own kind
             return service._values(plan)  # noqa: SLF001 - its own kind
@@ -190,8 +191,8 @@ class PreviewService:
     def render(self, plan: Plan) -> Rendered:
         """Fetch, decode and paint what was planned.
 
-        Where an object has changed since it was indexed, or the index is damaged, the series is read anew and
-        planned again.
+        Where an object has changed since it was indexed, or is not there, or the index is damaged, the series
+        is read anew and planned again.
 
         Raises:
             PreviewError: It cannot be had; nothing has been written.
@@ -208,7 +209,10 @@ class PreviewService:
                     terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
                     painted = paint(self.storage, plan, terms)
                     self._opener().keep_locations(plan.opened, located)
-                break
+                if attempt or not _is_one_gone(painted):
+                    break
+                _LOGGER.info("an object of the index is not there: the series is read anew")
+                plan = self._plan(plan.request, watch, refresh=True)
             except (ObjectChangedError, DamagedIndexError):
                 if attempt == _REFRESHES:
                     raise
@@ -546,6 +550,12 @@ class Plan:
 def _version(item: Slice) -> tuple[object, ...]:
     """What tells a frame from all others, and from itself at other times."""
     return item.file_name, item.object_version, item.object_size, item.frame_number
+
+
+def _is_one_gone(painted: dict[int, Painted]) -> bool:
+    """Whether an object that the index has is not there."""
+    errors = (cell.error for shown in painted.values() for cell in shown.cells)
+    return any(isinstance(error, ObjectNotFoundError) for error in errors)
 
 
 def _raise_failure(plan: Plan, painted: dict[int, Painted], reported: list[ReportedTile]) -> NoReturn:
