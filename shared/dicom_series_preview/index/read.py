@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -557,8 +558,8 @@ def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], co
         image_type=image_type,
         plane=plane_of(cosines) if cosines else "",
         axis=cell("PrimaryAxis", first),
-        first_position=cell("PrimaryPosition", first),
-        last_position=cell("PrimaryPosition", last),
+        first_position=_primary_position({name: cell(name, first) for name in _POSITION_COLUMNS}),
+        last_position=_primary_position({name: cell(name, last) for name in _POSITION_COLUMNS}),
         rows=cell("SliceRows", first) or cell("Rows", first),
         columns=cell("SliceColumns", first) or cell("Columns", first),
         slices=len(rows),
@@ -567,6 +568,7 @@ def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], co
     )
 
 
+_POSITION_COLUMNS = ("PrimaryAxis", "PrimaryPosition", "InstanceNumber")
 _FRAME_COLUMNS = ("FrameNumber", "FrameOffset", "FrameLength")
 _GROUPS_COLUMN = "PerFrameFunctionalGroupsSequence"
 
@@ -717,7 +719,7 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         frame_number=cells["FrameNumber"],
         stack=cells["Stack"],
         primary_axis=cells["PrimaryAxis"],
-        primary_position=cells["PrimaryPosition"],
+        primary_position=_primary_position(cells),
         location=FrameLocation(cells["FrameOffset"], cells["FrameLength"]) if located else None,
         pixels=pixels,
         contrast=contrast,
@@ -726,6 +728,12 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
         remarks=(*(cells["Remarks"] or ()), *contradictions(cells, pixels, contrast)),
     )
+
+
+def _primary_position(cells: Mapping[str, Any]) -> float | None:
+    """PrimaryPosition, which is of single precision: that of an InstanceNumber is in its own column whole."""
+    position = cells["InstanceNumber"] if cells["PrimaryAxis"] == "I" else cells["PrimaryPosition"]
+    return None if position is None or not math.isfinite(position) else position
 
 
 def _pixels(cells: dict[str, Any]) -> PixelDescription:
