@@ -66,6 +66,27 @@ _INDEX_FORMATS = {
     "jsonl": "application/jsonl",
     "json": "application/json",
 }
+_DOCUMENTATION = "https://github.com/dicom-series-preview/dicom-series-preview/tree/main/docs"
+# Links are relative: the address may have a path of its own before them.
+_FRONT = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>dicom-series-preview {__version__}</title>
+<h1>dicom-series-preview {__version__}</h1>
+<p>Shows what is inside a DICOM series without downloading it.</p>
+<ul>
+<li><code>GET /series/{{series}}/mosaic</code>: a grid of its slices</li>
+<li><code>GET /series/{{series}}/image?position=0.5</code>: one slice</li>
+<li><code>GET /series/{{series}}/contrast-mosaic?contrast=lung&amp;contrast=bone</code>: slices under several
+contrasts</li>
+<li><code>GET /series/{{series}}/index</code>: what it holds; <code>?format=parquet</code> for more</li>
+<li><a href="health"><code>GET /health</code></a>: version and roots</li>
+<li><a href="openapi.json"><code>GET /openapi.json</code></a>: all of this for programs</li>
+</ul>
+<p>A slash in the name of a series is written <code>%2F</code>. More is in the
+<a href="{_DOCUMENTATION}">documentation</a>.</p>
+</html>
+"""
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
@@ -143,6 +164,11 @@ class PreviewApi:
         """`GET /health`."""
         document = {"status": "ok", "version": __version__, "roots": sorted(self.services)}
         return HttpResponse.of_json(document, Cache_Control="no-store")
+
+    def front(self) -> HttpResponse:
+        """`GET /`: for people, what this is and where to go on."""
+        headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache"}
+        return HttpResponse(200, headers, _FRONT.encode())
 
     def openapi(self) -> HttpResponse:
         """`GET /openapi.json`."""
