@@ -55,7 +55,7 @@ _START_BYTES = 16
 _SEAL = b"\0preview"
 _HOLDER = re.compile(r"[0-9a-f]{32}")
 # Every pixel as it is, with room for what is not one.
-_LARGEST_PICTURE_BYTES = 4 * Limits().output_pixels
+_BYTES_A_PIXEL = 4
 _FOOTER_BYTES = 64 * 2**20
 _CLAIM_BYTES = 4096
 # Who has held a claim or written a file for so long has died.
@@ -143,21 +143,28 @@ class CacheFolder(LocalStorage):
         concurrency: Files read at once.
         most_bytes: The room.
         clock: Nanoseconds since 1970.
+        picture_pixels: The largest picture; a file that is larger than one can be is not read as one.
     """
 
     _NO_WAY_OUT = "a link leads out of the cache folder"
 
     def __init__(
-        self, root: Path, concurrency: int, most_bytes: int, clock: Callable[[], int] = time.time_ns
+        self,
+        root: Path,
+        concurrency: int,
+        most_bytes: int,
+        clock: Callable[[], int] = time.time_ns,
+        picture_pixels: int = Limits().output_pixels,
     ) -> None:
         super().__init__(root, concurrency, follow_links=False)
         self._folder = root
         self._most_bytes = most_bytes
         self._clock = clock
+        self._picture_bytes = _BYTES_A_PIXEL * picture_pixels + _BLOCK_BYTES
 
     def get(self, path: str) -> Fetched:
         """`Storage.get`, noted as a use of the file. One that is too large for a picture is none."""
-        if _PATHS["picture"].fullmatch(path) and _size(self._path(path)) > _LARGEST_PICTURE_BYTES:
+        if _PATHS["picture"].fullmatch(path) and _size(self._path(path)) > self._picture_bytes:
             raise ObjectNotFoundError(path, "too large for a picture")
         fetched = super().get(path)
         # Of a cache that is not ours to write, or a file that has gone meanwhile, no use is noted.
