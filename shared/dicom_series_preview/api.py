@@ -472,7 +472,8 @@ def _cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:
     concurrency = settings.concurrency or CONCURRENCY
     with suppress(OutputError) if optional else nullcontext():
         _made(settings.cache_dir)
-    return CacheFolder(settings.cache_dir, concurrency, settings.cache_bytes)
+    pixels = settings.limits.output_pixels
+    return CacheFolder(settings.cache_dir, concurrency, settings.cache_bytes, picture_pixels=pixels)
 
 
 def _made(folder: Path) -> Path:

@@ -163,7 +163,7 @@ def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
         try:
             for job in builder.jobs(name):
                 jobs.setdefault((job.named.root, job.name.text), job)
-        except PreviewError as error:
+        except Exception as error:  # noqa: BLE001 - nor what one name meets
             told.failed(name, error)
     told.order = [job.shown for job in jobs.values()]
     if options["output"] and len(jobs) > 1:
@@ -188,9 +188,11 @@ def _build_all(
             for future in as_completed(futures):
                 job = futures[future]
                 try:
-                    told.built(job.shown, *future.result())
-                except PreviewError as error:
+                    found = future.result()
+                except Exception as error:  # noqa: BLE001 - the mistake that one series meets is not the others'
                     told.failed(job.shown, error)
+                else:
+                    told.built(job.shown, *found)
         except BaseException:
             builder.running.abandon()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -240,12 +242,15 @@ class _Told:
             text += f", limited to {provenance.limit}"
         self._say(f"{built.source:8} {built.name}: {text} -> {path}")
 
-    def failed(self, name: str, error: PreviewError) -> None:
-        """An index cannot be had."""
+    def failed(self, name: str, error: Exception) -> None:
+        """An index cannot be had; a mistake of ours is told by its type."""
         self.failures += 1
         if self._options["verbose"]:
             say(*"".join(traceback.format_exception(error)).splitlines())
-        line = line_of(error)
+        if isinstance(error, PreviewError):
+            line = line_of(error)
+        else:
+            line = f"failed unexpectedly: {type(error).__name__}; --verbose shows where"
         self._found.append((name, {"series": name, "status": "failed", "error": line}))
         say(f"failed   {name}: {line}")
 

@@ -20,6 +20,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+from dicom_series_preview.errors import ObjectNotFoundError
+from dicom_series_preview.settings import Limits
 from dicom_series_preview.storage import LocalStorage
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ _STARTS = {
 _START_BYTES = 16
 _SEAL = b"\0preview"
 _HOLDER = re.compile(r"[0-9a-f]{32}")
+# Every pixel as it is, with room for what is not one.
+_BYTES_A_PIXEL = 4
 _FOOTER_BYTES = 64 * 2**20
 _CLAIM_BYTES = 4096
 # Who has held a claim or written a file for so long has died.
@@ -139,20 +143,29 @@ class CacheFolder(LocalStorage):
         concurrency: Files read at once.
         most_bytes: The room.
         clock: Nanoseconds since 1970.
+        picture_pixels: The largest picture; a file that is larger than one can be is not read as one.
     """
 
     _NO_WAY_OUT = "a link leads out of the cache folder"
 
     def __init__(
-        self, root: Path, concurrency: int, most_bytes: int, clock: Callable[[], int] = time.time_ns
+        self,
+        root: Path,
+        concurrency: int,
+        most_bytes: int,
+        clock: Callable[[], int] = time.time_ns,
+        picture_pixels: int = Limits().output_pixels,
     ) -> None:
         super().__init__(root, concurrency, follow_links=False)
         self._folder = root
         self._most_bytes = most_bytes
         self._clock = clock
+        self._picture_bytes = _BYTES_A_PIXEL * picture_pixels + _BLOCK_BYTES
 
     def get(self, path: str) -> Fetched:
-        """`Storage.get`, noted as a use of the file."""
+        """`Storage.get`, noted as a use of the file. One that is too large for a picture is none."""
+        if _PATHS["picture"].fullmatch(path) and _size(self._path(path)) > self._picture_bytes:
+            raise ObjectNotFoundError(path, "too large for a picture")
         fetched = super().get(path)
         # Of a cache that is not ours to write, or a file that has gone meanwhile, no use is noted.
         with suppress(OSError), _opened(self._path(path)) as file:
@@ -288,7 +301,10 @@ def _opened_up(fetched: Fetched) -> Fetched:
     start = end - int.from_bytes(fetched.data[end : end + 4], "big")
     try:
         attributes = json.loads(fetched.data[max(0, start) : end])
-    except ValueError:
+    except (ValueError, RecursionError):
+        return fetched
+    # Anyone may have written the file; `_sealed` writes text by name, and nothing else.
+    if not isinstance(attributes, dict) or not all(isinstance(text, str) for text in attributes.values()):
         return fetched
     return replace(fetched, data=fetched.data[:start], attributes=attributes)
 
@@ -376,6 +392,14 @@ def _set_used(file: FileIO, path: Path, used_ns: int) -> None:
     """Set the access time of a file that is open, and nothing else: another file may have its name by now."""
     changed = os.fstat(file.fileno()).st_mtime_ns
     os.utime(file.fileno() if os.utime in os.supports_fd else path, ns=(used_ns, changed))
+
+
+def _size(path: Path) -> int:
+    """A file's bytes; 0 of what cannot be looked at, which says so when it is read."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _used_ns(status: os.stat_result) -> int:

@@ -577,7 +577,7 @@ def _prune(folder: Path, most_bytes: int, since_ns: int = 0) -> None:
 
 def _quantity(option: str, text: str, units: Mapping[str, int], example: str) -> int:
     """A number and its unit, in the smallest one."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text.strip().lower())
     if found is None or found[2] not in units:
         names = ", ".join(name for name in units if name)
         raise RequestError(option, f"is a number and one of {names}, such as {example}, not {text!r}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, PngImagePlugin, WebPImagePlugin  # noqa: F401 - else the first imports all forty
 
-from dicom_series_preview.errors import LimitError, OutputError, RequestError
+from dicom_series_preview.errors import LimitError, OutputError, RequestError, quoted
 from dicom_series_preview.storage.local import temporary_beside
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ImageFormat(Enum):
         for image_format in cls:
             if extension.lower() in image_format.extensions:
                 return image_format
-        found = f"{extension!r} is not an extension it can have" if extension else "it has no extension"
+        found = f"{quoted(extension)} is not an extension it can have" if extension else "it has no extension"
         raise RequestError("output", f"{found}; use {_listed(_extensions())}")
 
     @classmethod
@@ -117,7 +117,7 @@ class ImageFormat(Enum):
         for image_format in cls:
             if f".{text.lower()}" in image_format.extensions:
                 return image_format
-        raise RequestError(parameter, f"{text!r} is not a format; use {_listed(format_names())}")
+        raise RequestError(parameter, f"{quoted(text)} is not a format; use {_listed(format_names())}")
 
     def is_whole(self, data: bytes) -> bool:
         """Whether bytes are a file of this format to its end; nothing is decoded."""

@@ -37,6 +37,7 @@ import re
 
 # In a message, the name of a parameter: each door writes it in its own way.
 _PARAMETER = re.compile("`([a-z_]+)`")
+_SHOWN = 60
 # What the command line takes without its name.
 _ARGUMENTS = {"series", "output"}
 
@@ -44,6 +45,16 @@ _ARGUMENTS = {"series", "output"}
 def counted(number: int, noun: str) -> str:
     """A number and what it counts: 1 slice, 2 slices."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def cut(text: str) -> str:
+    """What somebody gave, as a message has it: no longer than it takes to know it again."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def quoted(text: str) -> str:
+    """The same in quotes, on one line."""
+    return repr(cut(text))
 
 
 def _plain(text: str) -> str:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 SAME_LOCATION_MM = 0.01
 SAME_ORIENTATION = 1e-3
+FARTHEST_MM = 1e9
+"""No patient lies farther from an origin; and sums of such numbers keep a hundredth of a millimetre."""
+MOST_UNEQUAL = 1000
+"""No image has pixels whose one side is so many times the other; scans of a line come to a hundred."""
+# How far cosines may be from those of two perpendicular unit vectors: digits that were lost are less.
+_UNIT = 0.1
 
 # DICOM's axes run to the patient's left, back and head (PS3.3 C.7.6.2.1.1). Display runs from right to left,
 # from posterior to anterior and from superior to inferior: along x, against y and z.
@@ -56,8 +62,8 @@ class Slices:
         localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM; or it is `aside`.
         aside: (n,) bool: the label or the overview of a slide.
         orientation: (n, 6) ImageOrientationPatient: row cosines, then column cosines.
-        position: (n, 3) ImagePositionPatient, mm.
-        slice_location: (n,) SliceLocation, mm.
+        position: (n, 3) ImagePositionPatient, mm; without those that are no `places`.
+        slice_location: (n,) SliceLocation, mm; likewise.
         acquisition_number: (n,) AcquisitionNumber.
         instance_number: (n,) InstanceNumber.
         times: (n, 5) TriggerTime, TemporalPositionIdentifier, AcquisitionTime, ContentTime and
@@ -105,6 +111,29 @@ class Arrangement:
     primary_position: FloatArray
     time: FloatArray
     notes: tuple[str, ...]
+
+
+def places(millimetres: FloatArray) -> FloatArray:
+    """Coordinates, (n, ...), NaN instead of all of one that is not finite or farther than `FARTHEST_MM`."""
+    near = np.abs(millimetres) <= FARTHEST_MM
+    is_one = near.all(axis=tuple(range(1, near.ndim)), keepdims=True)
+    return np.where(is_one, millimetres, np.nan)
+
+
+def span_planes(cosines: FloatArray) -> NDArray[np.bool_]:
+    """Which are the cosines of an image plane (PS3.3 C.7.6.2.1.1): two perpendicular unit vectors, or nearly.
+
+    Args:
+        cosines: (n, 6) ImageOrientationPatient: row cosines, then column cosines.
+    """
+    is_bounded = (np.abs(cosines) <= 1 + _UNIT).all(axis=1, keepdims=True)
+    rows, columns = np.split(np.where(is_bounded, cosines, 0), 2, axis=1)
+    off = [
+        np.linalg.norm(rows, axis=1) - 1,
+        np.linalg.norm(columns, axis=1) - 1,
+        (rows * columns).sum(axis=1),
+    ]
+    return np.asarray((np.abs(off) <= _UNIT).all(axis=0))
 
 
 def arrange(slices: Slices) -> Arrangement:
@@ -193,13 +222,13 @@ def _least(values: FloatArray) -> float:
 
 
 def _by_orientation(slices: Slices, members: IntArray) -> list[IntArray]:
-    """Split slices into groups of one orientation; those without one are a group of their own.
+    """Split slices into groups of one orientation; those without a usable one are a group of their own.
 
     Each group is what is like the first slice that is in none yet. Only slices whose cosines' sums are alike
     are compared: where every slice has an orientation of its own, as of a radial acquisition, those are few.
     """
     cosines = slices.orientation[members]
-    is_known = np.all(np.isfinite(cosines), axis=1)
+    is_known = span_planes(cosines)
     sums = np.where(is_known, np.where(is_known[:, np.newaxis], cosines, 0).sum(axis=1), np.nan)
     order = np.argsort(sums, kind="stable")
     ascending = sums[order]
@@ -277,7 +306,7 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
     positions = slices.position[members]
     placed = ~np.isnan(positions).any(axis=1)
     if placed.any():
-        normal = _normal(slices.orientation[members[0]])
+        normal = normal_of(slices.orientation[members[0]])
         if normal is None:
             spread = np.ptp(positions[placed], axis=0)
             # Nothing spreads: axial is the usual case, and the axis names nothing then.
@@ -291,21 +320,22 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
     slice_locations = slices.slice_location[members]
     if not np.isnan(slice_locations).all():
         # Of transverse slices, the usual case, where no orientation tells.
-        normal = _normal(slices.orientation[members[0]])
+        normal = normal_of(slices.orientation[members[0]])
         index = int(np.argmax(np.abs(normal))) if normal is not None else 2
         return _DISPLAY_DIRECTION[index] * slice_locations, _AXES[index], slice_locations
     return np.full(len(members), np.nan), "I", slices.instance_number[members]
 
 
-def _normal(orientation: FloatArray) -> FloatArray | None:
-    """The slice normal (PS3.3 C.7.6.2.1.1), or None where the cosines span none."""
-    if not np.isfinite(orientation).all():
+def normal_of(orientation: FloatArray) -> FloatArray | None:
+    """The normal of an image plane, (3,), of length 1 (PS3.3 C.7.6.2.1.1); None where cosines span none.
+
+    Args:
+        orientation: (6,) ImageOrientationPatient: row cosines, then column cosines.
+    """
+    if not span_planes(orientation[np.newaxis]).all():
         return None
     normal: FloatArray = np.cross(orientation[:3], orientation[3:])
-    length = float(np.linalg.norm(normal))
-    if length < 1e-6:
-        return None
-    return normal / length
+    return normal / np.linalg.norm(normal)
 
 
 def _locations(along: FloatArray) -> IntArray:
@@ -330,7 +360,7 @@ def plane_of(cosines: Sequence[float]) -> str:
     Returns:
         Empty where cosines span no plane.
     """
-    normal = _normal(np.asarray(cosines, np.float64))
+    normal = normal_of(np.asarray(cosines, np.float64))
     if normal is None:
         return ""
     closest = int(np.argmax(np.abs(normal)))
@@ -360,8 +390,8 @@ def orientation_fault(cosines: Sequence[float]) -> str:
             C.7.6.2.1.1).
     """
     orientation = np.asarray(cosines, np.float64)
-    if _normal(orientation) is None:
-        return "spans no plane: it is not used"
+    if normal_of(orientation) is None:
+        return "is no pair of perpendicular unit vectors: it is not used"
     if _directions(cosines) is None:
         return "has rows and columns that are not at right angles: directions are not told by it"
     if np.abs(_lengths(orientation) - 1).max() > _LEAST_EXACT:
@@ -400,7 +430,7 @@ def unusual_orientation(cosines: Sequence[float]) -> str:
     Args:
         cosines: ImageOrientationPatient: row cosines, then column cosines.
     """
-    normal, directions = _normal(np.asarray(cosines, np.float64)), _directions(cosines)
+    normal, directions = normal_of(np.asarray(cosines, np.float64)), _directions(cosines)
     if normal is None or directions is None:
         return ""
     if any(np.abs(direction).max() < _STRAIGHT for direction in directions):
@@ -416,7 +446,7 @@ def unusual_orientation(cosines: Sequence[float]) -> str:
 def _directions(cosines: Sequence[float]) -> tuple[FloatArray, FloatArray] | None:
     """Where rows and columns lead, of unit length; None where they span no plane or no right angle."""
     orientation = np.asarray(cosines, np.float64)
-    if _normal(orientation) is None:
+    if normal_of(orientation) is None:
         return None
     row, column = orientation.reshape(2, 3) / _lengths(orientation)[:, np.newaxis]
     return (row, column) if abs(float(row @ column)) <= _LEAST_EXACT else None

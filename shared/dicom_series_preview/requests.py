@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dicom_series_preview.contrast import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.encode import ImageFormat
-from dicom_series_preview.errors import CombinedRequestError, RequestError
+from dicom_series_preview.errors import CombinedRequestError, RequestError, cut, quoted
 from dicom_series_preview.names import SeriesName
+from dicom_series_preview.settings import plain_digits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -272,7 +273,7 @@ class _Reader:
     def finish(self) -> None:
         """Raise what is wrong."""
         for name in sorted(self.named - self.read):
-            self.problem(RequestError(name, "is not an option here"))
+            self.problem(RequestError(cut(name), "is not an option here"))
         if len(self.problems) == 1:
             raise self.problems[0]
         if self.problems:
@@ -295,13 +296,13 @@ class _Reader:
         if text is None:
             return default
         try:
-            number = int(text)
+            number = int(plain_digits(text))
         except ValueError:
-            self.problem(RequestError(name, f"{text!r} is no whole number"))
+            self.problem(RequestError(name, f"{quoted(text)} is no whole number"))
             return default
         if (low is not None and number < low) or (high is not None and number > high):
             span = f"{low} or more" if high is None else f"{low} to {high}"
-            self.problem(RequestError(name, f"{number} is out of range; give {span}"))
+            self.problem(RequestError(name, f"{cut(text.strip())} is out of range; give {span}"))
             return default
         return number
 
@@ -310,19 +311,19 @@ class _Reader:
         if text is None:
             return default
         try:
-            number = float(text)
+            number = float(plain_digits(text))
         except ValueError:
-            self.problem(RequestError(name, f"{text!r} is no number"))
+            self.problem(RequestError(name, f"{quoted(text)} is no number"))
             return default
         if not (math.isfinite(number) and low <= number <= high):
-            self.problem(RequestError(name, f"{text} is out of range; give {low:g} to {high:g}"))
+            self.problem(RequestError(name, f"{cut(text)} is out of range; give {low:g} to {high:g}"))
             return default
         return number
 
     def flag(self, name: str) -> bool:
         text = self.text(name)
         if text is not None and text.lower() not in ("true", "false"):
-            self.problem(RequestError(name, f"{text!r} is neither true nor false"))
+            self.problem(RequestError(name, f"{quoted(text)} is neither true nor false"))
         return text is not None and text.lower() == "true"
 
     def range(self) -> tuple[float, float]:

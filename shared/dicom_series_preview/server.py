@@ -18,8 +18,8 @@ from dicom_series_preview.errors import AbandonedError, OutputError
 from dicom_series_preview.gate import Gate
 from dicom_series_preview.http import DEFAULT_ROOT_ALIAS, HttpRequest
 from dicom_series_preview.http.problems import problem_response
-from dicom_series_preview.http.routes import RESOURCES, register
-from dicom_series_preview.serving import WAIT_S, AccessLog, Connections, Guard, Lane, protocol
+from dicom_series_preview.http.routes import FRONT, RESOURCES, register
+from dicom_series_preview.serving import WAIT_S, AccessLog, Connections, Guard, Lane, Targets, protocol
 from dicom_series_preview.storage import Deadline
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def application(api: PreviewApi, access: Access | None = None, running: Deadline
         # Of a root that is not there the answer says so, at once.
         return await lanes[alias].run(answer) if alias in lanes else answer()
 
-    register(app, api, RESOURCES, read, run)
+    register(app, api, (*RESOURCES, FRONT), read, run)
 
     async def served(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         if scope["type"] == "lifespan":
@@ -238,8 +238,9 @@ def serve(
         ) from error
     _give_memory_back()
     running = Deadline()
+    app = application(api, replace(access, hosts=(address.host, *access.hosts)), running)
     config = uvicorn.Config(
-        AccessLog(application(api, replace(access, hosts=(address.host, *access.hosts)), running)),
+        Targets(AccessLog(app)),
         http=protocol(Connections()),
         ws="none",
         backlog=_BACKLOG,

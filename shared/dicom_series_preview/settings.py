@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.errors import OutputError, RequestError
+from dicom_series_preview.errors import OutputError, RequestError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,8 +35,6 @@ _BYTES_A_ROW = 6 * 1024
 # memory for itself.
 _FEW_FRAMES_BYTES = 4 * 2**20
 _UNKNOWN_BYTES = 2**30
-# What is said of a value that cannot be.
-_SHOWN = 40
 # An encoder has one thread, and takes up to 0.2 s a million pixels, whatever the memory.
 _TIMED_PIXELS = 40_000_000
 
@@ -204,6 +202,17 @@ def absolute(path: str | os.PathLike[str]) -> Path:
         raise OutputError(os.fspath(path), "the working folder is gone; change to another one") from error
 
 
+def plain_digits(text: str) -> str:
+    """A number as others than Python write it.
+
+    Raises:
+        ValueError: It has underscores, or other digits than ASCII's.
+    """
+    if not text.isascii() or "_" in text:
+        raise ValueError("no plain digits")
+    return text
+
+
 def number_of(variable: str, text: str, least: float, most: float) -> int | float:
     """A variable's value: whole where the least one is.
 
@@ -211,13 +220,12 @@ def number_of(variable: str, text: str, least: float, most: float) -> int | floa
         RequestError: It is no number, or not from `least` to `most`.
     """
     try:
-        number = type(least)(text)
+        number = type(least)(plain_digits(text))
     except ValueError:
         number = math.nan
     if not least <= number <= most:
         kind = "a whole number" if isinstance(least, int) else "a number"
-        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-        raise RequestError(variable, f"is {kind} from {least:.16g} to {most:.16g}, not {shown!r}")
+        raise RequestError(variable, f"is {kind} from {least:.16g} to {most:.16g}, not {quoted(text)}")
     return number
 
 

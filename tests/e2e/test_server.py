@@ -201,7 +201,7 @@ def test_encoded_names(address: str) -> None:
         (f"/series/{SERIES}/mosaic?tile_width=200&image_width=2000", 413),
         (f"/series/{SERIES}/index?format={'x' * 20_000}", 413),
         (f"/series/{SERIES}", 404),
-        ("/", 404),
+        ("/nowhere", 404),
         ("/batches", 404),
     ],
 )

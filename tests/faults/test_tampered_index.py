@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,7 @@ import synthetic
 
 from dicom_series_preview.errors import PreviewError
 from dicom_series_preview.index import Index
+from dicom_series_preview.index.build import CONSTANTS_KEY, PROVENANCE_KEY
 from dicom_series_preview.index.schema import FIXED_COLUMNS, OTHER_ELEMENTS, Column
 from dicom_series_preview.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.series import IndexCache
@@ -37,7 +39,7 @@ SENSELESS: dict[pa.DataType, tuple[Any, ...]] = {
 }
 # What no slice has: it is seen, and the index is built anew.
 SEEN: dict[str, tuple[Any, ...]] = {
-    "FileName": ("", None),
+    "FileName": ("", None, "../outside/x", "/etc/passwd", "a/./b", "a//b", ".", "a\0b", "nothing there"),
     "TransferSyntaxUID": ("", None),
     "FrameNumber": (0, -1, None),
     "Stack": (-1, None),
@@ -54,6 +56,9 @@ SEEN: dict[str, tuple[Any, ...]] = {
     "AnatomicRegionSequence": ("{",),
     "Palette": ("x", "[]"),
 }
+
+NUMBERS = ("listed", "limit", "series_instance_uids", "patient_ids")
+ODD: tuple[dict[str, object], ...] = ({"name": 1}, {"size": "1"}, {"transient": 1}, {"version": None})
 
 
 class Tampered:
@@ -74,6 +79,10 @@ class Tampered:
         sink = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(metadata), sink)
         self.cache.storage.put(self.path, sink.getvalue())
+
+    def keep_metadata(self, metadata: dict[bytes, bytes | str]) -> None:
+        """Put the index in its own place, with other metadata."""
+        self.keep(self.table.replace_schema_metadata(metadata))
 
     def with_cells(self, name: str, value: object, rows: int | None = None) -> pa.Table:
         """The index with other cells in its first rows, or in all of them."""
@@ -113,6 +122,34 @@ def test_whatever_a_cell_holds(tampered: Tampered, column: Column) -> None:
             with suppress(PreviewError):
                 assert tampered.service.mosaic(MOSAIC).data
                 tampered.service.image(ImageRequest.from_strings("s", "a.webp", {"position": ["0.5"]}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in NUMBERS for value in ("1\r\nX-Evil: 1", [1], True, 1.5, -1, 10**400)),
+        *((name, value) for name in ("notes", "warnings") for value in ([1], [None], ["\ud800"], 5)),
+        *(("skipped", [{"name": "a", "reason": "b", **odd}]) for odd in ODD),
+        *((name, value) for name in ("series", "root", "fingerprint") for value in (1, None, "\ud800")),
+        ("duplicates", [{"name": "a", "of": 1, "version": "b"}]),
+    ],
+)
+def test_what_it_says_of_itself(tampered: Tampered, name: str, value: object) -> None:
+    """Texts and numbers of other types than an index writes are found, and it is built anew."""
+    metadata = tampered.table.schema.metadata
+    document = {**json.loads(metadata[PROVENANCE_KEY]), name: value}
+    tampered.keep_metadata({**metadata, PROVENANCE_KEY: json.dumps(document)})
+    rendered = tampered.service.mosaic(MOSAIC)
+    assert (rendered.data, rendered.report.index_source) == (tampered.picture, "built")
+
+
+@pytest.mark.parametrize("key", [PROVENANCE_KEY, CONSTANTS_KEY])
+@pytest.mark.parametrize("text", [b"[" * 200_000, b"9" * 5000, b"\xff", b"[1]", b"null"])
+def test_metadata_that_are_none(tampered: Tampered, key: bytes, text: bytes) -> None:
+    """Metadata that cannot be read, however deep they are, are damage."""
+    tampered.keep_metadata({**tampered.table.schema.metadata, key: text})
+    rendered = tampered.service.mosaic(MOSAIC)
+    assert (rendered.data, rendered.report.index_source) == (tampered.picture, "built")
 
 
 @pytest.mark.parametrize("name", ["Stack", "FileName", "Rows", "PrimaryPosition", "OtherElements"])

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
 
-from dicom_series_preview.building import _ROOM_BYTES, _Room
-from dicom_series_preview.errors import AbandonedError
+from dicom_series_preview.building import _ROOM_BYTES, _build_all, _Job, _Room, _Told
+from dicom_series_preview.console import Progress
+from dicom_series_preview.errors import AbandonedError, NoImageError
+from dicom_series_preview.here import find
+from dicom_series_preview.names import SeriesName
 from dicom_series_preview.storage import Deadline
 
 HANG_S = 60
@@ -58,3 +62,28 @@ def test_who_waits_leaves_when_nobody_waits_for_the_indices() -> None:
         running.abandon()
         thread.join(HANG_S)
     assert ended == [True]
+
+
+class Failing:
+    """Builds no index: each series fails in its own way."""
+
+    running = Deadline()
+
+    def build(self, job: _Job, *_: object) -> NoReturn:
+        """One mistake of ours, one error of the product's."""
+        raise IndexError("DOE^JOHN") if job.shown == "a" else NoImageError(job.shown, "root", "no image")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_one_series_mistake_is_not_the_others(verbose: bool, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: FBT001
+    """Whatever ends one series, each has its line; that of a mistake of ours says its type, -v its trace."""
+    named = find("a", "root", {})
+    told = _Told({"verbose": verbose, "quiet": True, "as_json": False})
+    jobs = [_Job(name, named, SeriesName(name)) for name in "ab"]
+    _build_all(Failing(), jobs, None, Progress(quiet=True), told)  # type: ignore[arg-type]
+    lines = capsys.readouterr().err.splitlines()
+    failed = sorted(line for line in lines if line.startswith("failed"))
+    assert failed[0] == "failed   a: failed unexpectedly: IndexError; --verbose shows where"
+    assert failed[1].startswith("failed   b: ")
+    assert told.failures == 2
+    assert any("Traceback" in line for line in lines) is verbose

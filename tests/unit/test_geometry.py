@@ -319,9 +319,36 @@ def test_an_infinite_orientation_is_none():
     assert sorted(map(len, found.values())) == [3, 4]
 
 
+@pytest.mark.parametrize(
+    "cosines",
+    [
+        (1, 0, 0, 1e20, 0, 0),
+        (1e40,) * 6,
+        (1e99,) * 6,
+        (1e308,) * 6,
+        (2, 0, 0, 0, 2, 0),
+        (1, 0, 0, 0.5, 0.8, 0),
+    ],
+)
+def test_an_orientation_of_no_unit_vectors_is_none(cosines):
+    """Cosines that are not those of two perpendicular unit vectors tell no orientation."""
+    found = stacks(*many("a", 3), *many("b", 2, cosines), *many("c", 2, NO_ORIENTATION))
+    assert sorted(map(len, found.values())) == [3, 4]
+    assert patient_orientation(cosines) == unusual_orientation(cosines) == ""
+
+
+def test_an_orientation_that_lost_digits_is_one():
+    """Cosines that are nearly those of unit vectors are used, and their normal has length 1."""
+    short = (0.98, 0.005, 0.0, 0.0, 0.97, 0.02)
+    placed = [one(name, (0, 0, z), short) for name, z in (("a", 10.0), ("b", 9.995), ("c", -10.0))]
+    names, arrangement = arranged(placed)
+    assert ("".join(names), arrangement.location.tolist()) == ("abc", [0, 0, 1])
+    assert patient_orientation(short) == "L\\P"
+
+
 @given(
     st.lists(
-        st.lists(st.sampled_from((0.0, 4e-4, 8e-4, 1.2e-3, 1.0, NAN)), min_size=6, max_size=6), max_size=20
+        st.tuples(*(st.sampled_from((x, x + 4e-4, x + 8e-4, x + 1.2e-3, NAN)) for x in AXIAL)), max_size=20
     )
 )
 @settings(deadline=None, derandomize=True)

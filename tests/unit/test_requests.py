@@ -328,3 +328,16 @@ def test_requests_are_frozen() -> None:
     """A request does not change once it is built."""
     with pytest.raises(FrozenInstanceError):
         mosaic().columns = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["1_000", "\u0661\u0662\u0663", "9" * 5000, "9" * 4000])
+def test_numbers_are_plain_digits(text: str) -> None:
+    """Numbers are written in ASCII digits, and what is wrong is told in no more than 60 of its characters."""
+    for build, options in (
+        (MosaicRequest.from_strings, {"image_width": [text]}),
+        (ImageRequest.from_strings, {"position": [text]}),
+        (MosaicRequest.from_strings, {"x" * 5000: ["1"]}),
+    ):
+        with pytest.raises(RequestError) as caught:
+            build("S", "a.webp", options)
+        assert len(str(caught.value)) < 130

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from dicom_series_preview.names import index_folder, index_path
 from dicom_series_preview.series import IndexCache
 from dicom_series_preview.server import Access, Address, application, serve
 from dicom_series_preview.service import PreviewService
+from dicom_series_preview.serving import Targets
 from dicom_series_preview.settings import Limits, Settings
 from dicom_series_preview.storage import MemoryStorage
 
@@ -103,6 +105,37 @@ def test_routes() -> None:
     assert got.body.startswith(b"\xff\xd8")
     compared = answer("/series/S/contrast-mosaic", query=b"position=0&contrast=lung&contrast=1500%2C-500")
     assert compared.status == 200
+
+
+def test_the_front_page() -> None:
+    """A person who opens the server's address sees what it is, every route, and where to read on."""
+    got = answer("/")
+    assert (got.status, got.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    page = got.body.decode()
+    described = json.loads(answer("/openapi.json").body)
+    assert f"dicom-series-preview {described['info']['version']}" in page
+    assert all(f"<code>GET {path}" in page for path in described["paths"])
+    assert {"openapi.json", "health"} < set(re.findall('href="([^"]+)"', page))
+    assert answer("/", method="HEAD").body == b""
+    assert (answer("/", method="POST").status, answer("/nowhere").status) == (405, 404)
+
+
+TARGETS = {
+    b"http://localhost/series/S/mosaic": 200,
+    b"HTTP://127.0.0.1:8080/series/a%2Fb/index": 200,
+    b"http://localhost": 200,
+    b"https://localhost/nowhere": 404,
+    b"http://evil.example/series/S/mosaic": 421,
+    b"http://localhost@evil.example/health": 421,
+    b"ftp://localhost/health": 404,
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_may_be_absolute(target: bytes) -> None:
+    """A target with the server's address is that path, and its host is the one that counts."""
+    served = Targets(application(api(), Access()))
+    assert asyncio.run(ask(served, target, headers=[(b"host", b"localhost")])).status == TARGETS[target]
 
 
 def test_the_description_is_of_what_is_served() -> None:

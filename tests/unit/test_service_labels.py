@@ -141,6 +141,11 @@ def test_tiles_that_are_too_small_have_none() -> None:
         ({"ImagePositionPatient": [0, 0, -12.34]}, ("-12.3 mm",)),
         ({"ImagePositionPatient": [0, 0, -0.04]}, ("0.0 mm",)),
         ({"ImagePositionPatient": None, "ImageOrientationPatient": None, "InstanceNumber": 7}, ("#7",)),
+        (
+            {"ImagePositionPatient": None, "ImageOrientationPatient": None, "InstanceNumber": 20240101},
+            ("#20240101",),
+        ),
+        ({"ImagePositionPatient": [0, 0, 9.9e99], "InstanceNumber": None}, ()),
     ],
 )
 def test_the_position_is_in_mm_or_a_number(elements: dict[str, Any], lines: tuple[str, ...]) -> None:
@@ -170,6 +175,15 @@ def test_frames_without_a_position_have_numbers_of_their_own(
         for i, number in enumerate(instances, 1)
     ]
     assert [label.lines for label in tile_labels(objects(*data))] == [(place,) for place in places]
+
+
+def test_an_instance_number_is_told_whole() -> None:
+    """Where slices have no place, reports tell InstanceNumbers, to the last digit."""
+    nowhere = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+    _, report = mosaic(objects(*(slice_of(number=2**24 + 1 + i, **nowhere) for i in range(3))))
+    numbers = [2**24 + 1 + i for i in range(3)]
+    assert [tile.primary_position for tile in report.tiles] == numbers
+    assert (report.stacks[0].first_position, report.stacks[0].last_position) == (numbers[0], numbers[-1])
 
 
 def test_a_contrast_mosaic_names_the_contrasts() -> None:

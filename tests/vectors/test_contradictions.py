@@ -870,7 +870,7 @@ UNPLACED = "ImageOrientationPatient is not six numbers: it is not used"
 ASKEW = (
     "ImageOrientationPatient has rows and columns that are not at right angles: directions are not told by it"
 )
-NO_PLANE = "ImageOrientationPatient spans no plane: it is not used"
+NO_PLANE = "ImageOrientationPatient is no pair of perpendicular unit vectors: it is not used"
 NO_UNIT = "ImageOrientationPatient is not of unit length: only its directions are used"
 
 
@@ -892,9 +892,11 @@ NO_UNIT = "ImageOrientationPatient is not of unit length: only its directions ar
         (0x00200037, [1, 0, 0, 0, 1, 0, 0], UNPLACED),
         (0x00200037, [0] * 6, NO_PLANE),
         (0x00200037, [1, 0, 0, 1, 0, 0], NO_PLANE),
-        (0x00200037, [1, 0, 0, 0.5, 0.5, 0], ASKEW),
-        (0x00200037, [2, 0, 0, 0, 2, 0], NO_UNIT),
-        (0x00200037, [1, 0, 0, 0, 0.5, 0], NO_UNIT),
+        (0x00200037, [1, 0, 0, 0.5, 0.5, 0], NO_PLANE),
+        (0x00200037, [2, 0, 0, 0, 2, 0], NO_PLANE),
+        (0x00200037, [1, 0, 0, 0.05, 0.99875, 0], ASKEW),
+        (0x00200037, [1.05, 0, 0, 0, 1, 0], NO_UNIT),
+        (0x00200037, [1, 0, 0, 0, 0.95, 0], NO_UNIT),
         (0x00200037, [0.71, 0.71, 0, -0.71, 0.71, 0], ""),
         (0x00200037, [0.999565, 0.027916, -0.009476, -0.028354, 0.998364, -0.049662], ""),
     ],
@@ -911,15 +913,16 @@ def test_places_of_other_values(tag, values, warning):
 def test_an_orientation_of_a_frame_that_is_none():
     """The orientation of a frame of a multi-frame object is looked at too."""
     groups = [make_dicom.position_group(0, 0, z) for z in (1, 2)]
-    source = make_dicom.enhanced(groups, make_dicom.orientation_group([1, 0, 0, 0.5, 0.5, 0]))
+    source = make_dicom.enhanced(groups, make_dicom.orientation_group([1, 0, 0, 0.05, 0.99875, 0]))
     assert ASKEW in image(objects(source))[1].warnings
 
 
 @pytest.mark.parametrize(
-    ("cosines", "letters"), [((1, 0, 0, 0.5, 0.5, 0), ""), ((2, 0, 0, 0, 0.05, 0), "L\\P"), ((0,) * 6, "")]
+    ("cosines", "letters"),
+    [((1, 0, 0, 0.05, 0.99875, 0), ""), ((1.05, 0, 0, 0, 0.95, 0), "L\\P"), ((0,) * 6, "")],
 )
 def test_directions_of_a_faulty_orientation(cosines, letters):
-    """Rows and columns that are not at right angles have no letters; lengths change none."""
+    """Rows and columns that are not at right angles have no letters; lengths a little off change none."""
     data = flat((0, 100, 255), ImageOrientationPatient=list(cosines), **WINDOW)
     assert image(objects(data))[1].tiles[0].patient_orientation == letters
 

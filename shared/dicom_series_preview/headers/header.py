@@ -41,6 +41,8 @@ _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _LIMITS = Limits()
+# Indices hold sizes as whole numbers of 64 bits, one of which is the sign.
+_LARGEST_OBJECT = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,10 @@ def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> 
         declared = _count(elements, _FRAMES)
         frames = _number_of_frames(declared, pixels, layout.frame_bits, scanned.end, limits.frames)
         if pixels.length is not None:
-            surplus = pixels.length - -(-(declared or frames) * layout.frame_bits // 8)
+            described = -(-(declared or frames) * layout.frame_bits // 8)
+            if described > _LARGEST_OBJECT:
+                raise HeaderError("broken: its elements describe more pixels than any object can hold")
+            surplus = pixels.length - described
             if surplus in (0, 1):
                 transfer_syntax_uid = _native_syntax(scanned)
         if not scanned.deflated:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,7 +52,8 @@ QUERY_LIMIT_BYTES = 8192
 ANSWER_LIMIT_BYTES = 4_500_000
 LINK_EXPIRES_S = 900
 # What is kept with a picture.
-_WARNINGS = "preview-warnings"
+_IDENTITY, _WARNINGS = "preview-identity", "preview-warnings"
+_COUNT = re.compile("[0-9]{1,9}")
 # Cells of so many rows are Python objects at once, each of which takes many times what its text does.
 _ROWS_AT_ONCE = 500
 _PICTURES: dict[str, type[MosaicRequest | ImageRequest | ContrastRequest]] = {
@@ -64,6 +66,27 @@ _INDEX_FORMATS = {
     "jsonl": "application/jsonl",
     "json": "application/json",
 }
+_DOCUMENTATION = "https://github.com/dicom-series-preview/dicom-series-preview/tree/main/docs"
+# Links are relative: the address may have a path of its own before them.
+_FRONT = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>dicom-series-preview {__version__}</title>
+<h1>dicom-series-preview {__version__}</h1>
+<p>Shows what is inside a DICOM series without downloading it.</p>
+<ul>
+<li><code>GET /series/{{series}}/mosaic</code>: a grid of its slices</li>
+<li><code>GET /series/{{series}}/image?position=0.5</code>: one slice</li>
+<li><code>GET /series/{{series}}/contrast-mosaic?contrast=lung&amp;contrast=bone</code>: slices under several
+contrasts</li>
+<li><code>GET /series/{{series}}/index</code>: what it holds; <code>?format=parquet</code> for more</li>
+<li><a href="health"><code>GET /health</code></a>: version and roots</li>
+<li><a href="openapi.json"><code>GET /openapi.json</code></a>: all of this for programs</li>
+</ul>
+<p>A slash in the name of a series is written <code>%2F</code>. More is in the
+<a href="{_DOCUMENTATION}">documentation</a>.</p>
+</html>
+"""
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
@@ -141,6 +164,11 @@ class PreviewApi:
         """`GET /health`."""
         document = {"status": "ok", "version": __version__, "roots": sorted(self.services)}
         return HttpResponse.of_json(document, Cache_Control="no-store")
+
+    def front(self) -> HttpResponse:
+        """`GET /`: for people, what this is and where to go on."""
+        headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache"}
+        return HttpResponse(200, headers, _FRONT.encode())
 
     def openapi(self) -> HttpResponse:
         """`GET /openapi.json`."""
@@ -288,15 +316,20 @@ def _kept(plan: Plan, renders: Renders | None) -> _Picture | None:
         fetched = renders.storage.get(renders.path(plan))
     if fetched is None:
         return None
-    if plan.picture.image_format.is_whole(fetched.data):
-        return _Picture(fetched.data, int(fetched.attributes.get(_WARNINGS, "0")), 0, "kept")
+    warnings = fetched.attributes.get(_WARNINGS, "0")
+    is_its_own = fetched.attributes.get(_IDENTITY) == plan.identity and _COUNT.fullmatch(warnings)
+    if is_its_own and plan.picture.image_format.is_whole(fetched.data):
+        return _Picture(fetched.data, int(warnings), 0, "kept")
     _LOGGER.warning("a kept picture is damaged, and made anew")
     return None
 
 
 def _keep(plan: Plan, rendered: Rendered, renders: Renders) -> None:
-    """Keep a picture and how many warnings there are of it. Where a link is answered it must be there."""
-    attributes = {"Content-Type": rendered.image_format.media_type}
+    """Keep a picture, which one it is, and how many warnings there are of it.
+
+    Where a link is answered it must be there.
+    """
+    attributes = {"Content-Type": rendered.image_format.media_type, _IDENTITY: plan.identity}
     if rendered.report.warnings:
         attributes[_WARNINGS] = str(len(rendered.report.warnings))
     with excused(renders.storage, optional=renders.optional):

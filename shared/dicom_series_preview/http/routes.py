@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 RESOURCES = ("mosaic", "image", "contrast-mosaic", "index")
+FRONT = "front"
+"""A page for people, which is no resource of a series."""
 # Which routes there are beside `index`, as regular expressions.
 _OF_THE_API = ("/health", r"/openapi\.json")
 
@@ -48,13 +50,17 @@ def register(
     Args:
         app: The resolver.
         api: What answers.
-        resources: Which of `RESOURCES`; with `index` come `/health` and `/openapi.json`.
+        resources: Which of `RESOURCES`; with `index` come `/health` and `/openapi.json`. `FRONT` is `/`.
         read: Makes the request value of a series from the resolver's current event.
         run: Of a resolver that is asynchronous, what has the answer to a request produced elsewhere.
     """
-    paths = [f"/series/[^/]+/(?:{'|'.join(resources)})", *(_OF_THE_API if "index" in resources else ())]
+    of_series = [name for name in resources if name != FRONT]
+    paths = [f"/series/[^/]+/(?:{'|'.join(of_series)})", *(_OF_THE_API if "index" in resources else ())]
+    if FRONT in resources:
+        paths.append("/")
+        app.get("/")(lambda: as_response(api.front()))
     answer_mistakes(app, dict.fromkeys(paths, "GET, HEAD"))
-    for name in resources:
+    for name in of_series:
         _add_resource(app, name, partial(_prepared, api, name, read), run)
         if name == "index":
             app.get("/health")(lambda: as_response(api.health()))

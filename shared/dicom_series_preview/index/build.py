@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.geometry import Arrangement, Slices, arrange
+from dicom_series_preview.geometry import Arrangement, Slices, arrange, places
 from dicom_series_preview.headers import (
     PER_FRAME_FUNCTIONAL_GROUPS,
     Bulk,
@@ -85,6 +85,8 @@ _TIMES = (
     (0x00080013,),  # InstanceCreationTime
 )
 
+# More than the seconds of all years that a DT can have.
+_LARGEST_TIME = 1e15
 
 _ASKED_FOR = FIXED_TAGS.union(
     (_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID, _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID),
@@ -330,8 +332,8 @@ def _arrangeable(records: Sequence[Record], rows: _Rows) -> Slices:
         localizer=np.any([*kinds, aside], axis=0),
         aside=aside,
         orientation=_vectors(rows, "ImageOrientationPatient", 6),
-        position=_vectors(rows, "ImagePositionPatient", 3),
-        slice_location=_reals(rows.cells(BY_NAME["SliceLocation"])),
+        position=places(_vectors(rows, "ImagePositionPatient", 3)),
+        slice_location=places(_reals(rows.cells(BY_NAME["SliceLocation"]))),
         acquisition_number=_first_numbers(rows, (_ACQUISITION_NUMBER,)),
         instance_number=_reals(rows.cells(BY_NAME["InstanceNumber"])),
         times=np.array([_first_numbers(rows, candidates) for candidates in _TIMES]).T,
@@ -382,7 +384,8 @@ def _as_number(element: Element | None) -> float | None:
     """The value of an element as a number: TM and DT in seconds, others as they are."""
     value = element.first if element is not None else None
     if isinstance(value, (int, float)):
-        return float(value)
+        # Neither NaN, nor more than a difference of two can hold.
+        return float(value) if abs(value) <= _LARGEST_TIME else None
     seconds = _seconds(value, element.vr) if element is not None and isinstance(value, str) else math.nan
     return None if math.isnan(seconds) else seconds
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.errors import PreviewError
 from dicom_series_preview.headers import from_json
+from dicom_series_preview.names import LONE_SURROGATE
+from dicom_series_preview.storage import is_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dicom_series_preview.headers import Item
+    from dicom_series_preview.index.records import Provenance
 
 # The least value of each number that a slice cannot be shown without.
 _LEAST = {"ObjectSize": 0, "FrameNumber": 1, "Stack": 0, "Rows": 1, "Columns": 1}
@@ -22,6 +25,7 @@ _AMONG = {
     "PrimaryAxis": ("X", "Y", "Z", "I"),
     "PixelKeyword": ("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
 }
+_MOST = 2**63
 _LENGTHS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3}
 
 
@@ -55,6 +59,31 @@ def items_of(name: str, text: str | None) -> list[Item]:
         return [from_json(item) for item in json.loads(text or "[]")]
 
 
+def check_provenance(found: Provenance) -> None:
+    """Check that what an index says of itself is texts and numbers where it says such things.
+
+    Raises:
+        DamagedIndexError: No index that is as it was written says this.
+    """
+    texts = [found.series, found.root, found.fingerprint, *found.notes, *found.warnings]
+    numbers = [found.listed, found.series_instance_uids, found.patient_ids]
+    numbers += [] if found.limit is None else [found.limit]
+    flags = []
+    for skipped in found.skipped:
+        texts += skipped.name, skipped.reason, skipped.version
+        numbers += [] if skipped.size is None else [skipped.size]
+        flags.append(skipped.transient)
+    for duplicate in found.duplicates:
+        texts += duplicate.name, duplicate.of, duplicate.version
+    is_right = (
+        all(isinstance(text, str) and not LONE_SURROGATE.search(text) for text in texts)
+        and all(type(number) is int and 0 <= number < _MOST for number in numbers)
+        and all(isinstance(flag, bool) for flag in flags)
+    )
+    if not is_right:
+        raise DamagedIndexError("what it says of itself has other types than an index writes")
+
+
 def check_cells(cells: Mapping[str, Any]) -> None:
     """Check that a row is one of a slice that can be shown, by its fixed columns.
 
@@ -68,7 +97,10 @@ def check_cells(cells: Mapping[str, Any]) -> None:
 
 def _wrong(cells: Mapping[str, Any]) -> Iterator[str]:
     """The columns whose cell no slice has."""
-    yield from (name for name in ("FileName", "TransferSyntaxUID") if not cells[name])
+    if not is_path(cells["FileName"] or ""):
+        yield "FileName"
+    if not cells["TransferSyntaxUID"]:
+        yield "TransferSyntaxUID"
     yield from (name for name, least in _LEAST.items() if cells[name] is None or cells[name] < least)
     yield from (name for name, least in _LEAST_IF_ANY.items() if (cells[name] or 0) < least)
     yield from (name for name, allowed in _AMONG.items() if cells[name] not in allowed)

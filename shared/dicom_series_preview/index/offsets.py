@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dicom_series_preview.geometry import FARTHEST_MM, normal_of
 from dicom_series_preview.headers import Element, all_values
 
 if TYPE_CHECKING:
@@ -101,17 +102,14 @@ def _along(source: Item, offsets: NDArray[np.float64], count: int) -> list[dict[
 
 def _normal(cosines: NDArray[np.float64]) -> NDArray[np.float64]:
     """The normal of an image plane, or nothing where the cosines span none."""
-    if cosines.size != 6:
-        return np.empty(0)
-    normal = np.asarray(np.cross(cosines[:3], cosines[3:]), np.float64)
-    length = float(np.linalg.norm(normal))
-    return np.array(normal / length, np.float64) if length > 1e-6 else np.empty(0)
+    normal = normal_of(cosines) if cosines.size == 6 else None
+    return np.empty(0) if normal is None else normal
 
 
 def _numbers(elements: Item, tag: int) -> NDArray[np.float64]:
-    """An element's finite numbers, all or none of them."""
+    """An element's numbers, all or none of them: none where one is no length that a patient's images have."""
     values = all_values(elements.get(tag))
     if not all(isinstance(value, (int, float)) for value in values):
         return np.empty(0)
     numbers = np.array(values, np.float64)
-    return numbers if np.isfinite(numbers).all() else np.empty(0)
+    return numbers if (np.abs(numbers) <= FARTHEST_MM).all() else np.empty(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicom_series_preview.geometry import plane_of
+from dicom_series_preview.geometry import places, plane_of
 from dicom_series_preview.headers import (
     BULK_VRS,
     PER_FRAME_FUNCTIONAL_GROUPS,
@@ -36,7 +37,13 @@ from dicom_series_preview.headers import (
     to_dataset,
 )
 from dicom_series_preview.index.build import CONSTANTS_KEY, PROVENANCE_KEY
-from dicom_series_preview.index.cells import DamagedIndexError, check_cells, damage_told, items_of
+from dicom_series_preview.index.cells import (
+    DamagedIndexError,
+    check_cells,
+    check_provenance,
+    damage_told,
+    items_of,
+)
 from dicom_series_preview.index.elements import (
     LONGEST_CONSTANT_BYTES,
     cells_of,
@@ -199,7 +206,7 @@ class Index:
             own = int(metadata[_OWN_COLUMNS_KEY]) if _OWN_COLUMNS_KEY in metadata else None
             table = file.read(file.schema_arrow.names[:own], use_threads=False)
             document = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DamagedIndexError(f"no readable Parquet file: {reason}") from error
         if not isinstance(document, dict):
@@ -248,9 +255,13 @@ class Index:
 
     @cached_property
     def provenance(self) -> Provenance:
-        """What the index says of itself."""
+        """What the index says of itself.
+
+        Raises:
+            DamagedIndexError: It is not of the types that an index writes.
+        """
         document = json.loads(self.table.schema.metadata[PROVENANCE_KEY])
-        return Provenance(
+        found = Provenance(
             series=document["series"],
             root=document["root"],
             fingerprint=document["fingerprint"],
@@ -263,6 +274,8 @@ class Index:
             patient_ids=document["patient_ids"],
             warnings=tuple(document["warnings"]),
         )
+        check_provenance(found)
+        return found
 
     @cached_property
     def constants(self) -> Item:
@@ -572,8 +585,8 @@ def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], co
         image_type=image_type,
         plane=plane_of(cosines) if cosines else "",
         axis=cell("PrimaryAxis", first),
-        first_position=cell("PrimaryPosition", first),
-        last_position=cell("PrimaryPosition", last),
+        first_position=_primary_position({name: cell(name, first) for name in _POSITION_COLUMNS}),
+        last_position=_primary_position({name: cell(name, last) for name in _POSITION_COLUMNS}),
         rows=cell("SliceRows", first) or cell("Rows", first),
         columns=cell("SliceColumns", first) or cell("Columns", first),
         slices=len(rows),
@@ -582,6 +595,7 @@ def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], co
     )
 
 
+_POSITION_COLUMNS = ("PrimaryAxis", "PrimaryPosition", "InstanceNumber")
 _FRAME_COLUMNS = ("FrameNumber", "FrameOffset", "FrameLength")
 _GROUPS_COLUMN = "PerFrameFunctionalGroupsSequence"
 
@@ -622,7 +636,7 @@ def _coordinates(column: pa.ChunkedArray, number: int) -> np.ndarray[Any, np.dty
         # Where there is none, its list is empty; no position is of another length.
         has_one = np.diff(starts) == 3
         coordinates = np.full(len(chunk), np.nan)
-        coordinates[has_one] = values[starts[:-1][has_one] + number]
+        coordinates[has_one] = places(values[starts[:-1][has_one, np.newaxis] + np.arange(3)])[:, number]
         parts.append(coordinates)
     return np.concatenate([np.empty(0), *parts])
 
@@ -736,7 +750,7 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         frame_number=cells["FrameNumber"],
         stack=cells["Stack"],
         primary_axis=cells["PrimaryAxis"],
-        primary_position=cells["PrimaryPosition"],
+        primary_position=_primary_position(cells),
         location=FrameLocation(cells["FrameOffset"], cells["FrameLength"]) if located else None,
         pixels=pixels,
         contrast=contrast,
@@ -745,6 +759,12 @@ def _slice(row: int, cells: dict[str, Any]) -> Slice:
         image_orientation_patient=tuple(cosines) if (cosines := cells["ImageOrientationPatient"]) else None,
         remarks=(*(cells["Remarks"] or ()), *contradictions(cells, pixels, contrast)),
     )
+
+
+def _primary_position(cells: Mapping[str, Any]) -> float | None:
+    """PrimaryPosition, which is of single precision: that of an InstanceNumber is in its own column whole."""
+    position = cells["InstanceNumber"] if cells["PrimaryAxis"] == "I" else cells["PrimaryPosition"]
+    return None if position is None or not math.isfinite(position) else position
 
 
 def _pixels(cells: dict[str, Any]) -> PixelDescription:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.errors import counted
-from dicom_series_preview.geometry import orientation_fault
+from dicom_series_preview.geometry import FARTHEST_MM, MOST_UNEQUAL, orientation_fault
 from dicom_series_preview.headers import NATIVE_TRANSFER_SYNTAXES, all_values
 from dicom_series_preview.index.offsets import unplaced
 
@@ -107,7 +107,8 @@ def contradictions(cells: Mapping[str, Any], pixels: PixelDescription, contrast:
         yield "RescaleSlope is 0: 1 is used"
     yield from _of_tables(cells, contrast)
     yield from _of_windows(cells, contrast)
-    yield from _of_places(cells)
+    yield from _of_place(cells)
+    yield from _of_proportions(cells)
     kind = pixels.pixel_keyword.removesuffix("PixelData")
     value, limit = f"{kind}PixelPaddingValue", f"{kind}PixelPaddingRangeLimit"
     if cells[value] is None and cells[limit] is not None:
@@ -135,16 +136,27 @@ def _of_windows(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
         yield "WindowCenter and WindowWidth are unequal in number: they are paired as far as they go"
 
 
-def _of_places(cells: Mapping[str, Any]) -> Iterator[str]:
-    """What is to be known of an orientation or a spacing that cannot be one."""
+def _of_place(cells: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be known of an image whose header says where it lies, and no image lies there."""
     cosines = cells["ImageOrientationPatient"]
     fault = orientation_fault(cosines) if cosines else ""
     if fault:
         yield f"ImageOrientationPatient {fault}"
+    for name in ("ImagePositionPatient", "SliceLocation"):
+        if not all(value is None or abs(value) <= FARTHEST_MM for value in np.ravel(cells[name] or 0)):
+            yield f"{name} is farther away than any patient: the slice is not placed by it"
+
+
+def _of_proportions(cells: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be known of pixels whose sides are none."""
     for name in _PROPORTIONS:
         values = cells[name] or ()
-        if any(value is not None for value in values) and not _is_pair(values):
+        if all(value is None for value in values):
+            continue
+        if not _is_pair(values):
             yield f"{name} {_NO_PAIR}"
+        elif max(values) > MOST_UNEQUAL * min(values):
+            yield f"{name} says that pixels are more than {MOST_UNEQUAL} times as long one way as the other"
 
 
 def _of_bits(cells: Mapping[str, Any], pixels: PixelDescription) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dicom_series_preview.geometry import Arrangement, Slices, arrange
+from dicom_series_preview.geometry import FARTHEST_MM, Arrangement, Slices, arrange, normal_of, places
 from dicom_series_preview.headers import all_values
 from dicom_series_preview.index.build import PROVENANCE_KEY, Row, arrangeable, slices_of
 from dicom_series_preview.index.read import Index
@@ -124,8 +124,9 @@ def _steps(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where a mosaic's slices lie: `first` and `step` of its grid."""
     row, column = orientation[:3], orientation[3:]
-    normal = np.cross(row, column)
-    normal /= np.linalg.norm(normal) or np.nan
+    normal = normal_of(orientation)
+    if normal is None:
+        normal = np.full(3, np.nan)
     if mosaic.normal is not None and normal @ mosaic.normal < 0:
         normal = -normal
     between = _lengths(elements, _SPACING_BETWEEN_SLICES, 1) or _lengths(elements, _SLICE_THICKNESS, 1)
@@ -137,9 +138,11 @@ def _steps(
 
 
 def _lengths(elements: Mapping[int, Element], tag: int, count: int) -> tuple[float, ...]:
-    """An element's lengths in mm; none where they are not so many, or not above 0."""
+    """An element's lengths in mm; none where they are not so many, or not above 0, or beyond all reason."""
     values = all_values(elements.get(tag))
-    lengths = tuple(float(value) for value in values if isinstance(value, (int, float)) and value > 0)
+    lengths = tuple(
+        float(value) for value in values if isinstance(value, (int, float)) and 0 < value <= FARTHEST_MM
+    )
     return lengths if len(lengths) == len(values) == count else ()
 
 
@@ -156,7 +159,7 @@ def _taken_apart(
     apart = np.array([grid.images > 1 for grid in grids])[source]
     first = np.array([grid.first for grid in grids])[source]
     step = np.array([grid.step for grid in grids])[source]
-    repeated["position"] = repeated["position"] + first + number[:, np.newaxis] * step
+    repeated["position"] = places(repeated["position"] + first + number[:, np.newaxis] * step)
     repeated["size"][:, :2] = np.array([grid.size for grid in grids])[source]
     # The mosaic's own location is none of its slices'; without positions they stay in their order.
     repeated["slice_location"][apart] = np.nan

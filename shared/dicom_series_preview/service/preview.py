@@ -22,6 +22,7 @@ from dicom_series_preview.errors import (
     NoImageError,
     ObjectChangedError,
     ObjectError,
+    ObjectNotFoundError,
     RequestError,
     StorageError,
     UndecodableError,
@@ -29,7 +30,12 @@ from dicom_series_preview.errors import (
 )
 from dicom_series_preview.frames import Terms
 from dicom_series_preview.gate import open_gate
-from dicom_series_preview.geometry import patient_orientation, possible_orientation, unusual_orientation
+from dicom_series_preview.geometry import (
+    MOST_UNEQUAL,
+    patient_orientation,
+    possible_orientation,
+    unusual_orientation,
+)
 from dicom_series_preview.index import DamagedIndexError, Index, Skipped, untiled
 from dicom_series_preview.layout import failed_tile, fitted_size, grid, largest_width, tile_size
 from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
@@ -155,7 +161,7 @@ class PreviewService:
         plan = service.plan(request)
         with service.gate(plan.bytes):
             for _ in range(_REFRESHES):
-                with suppress(ObjectChangedError):
+                with suppress(ObjectChangedError, ObjectNotFoundError, DamagedIndexError):
                     return service._values(plan)  # noqa: SLF001 - its own kind
                 plan = service._plan(request, plan.watch, refresh=True)  # noqa: SLF001 - its own kind
             return service._values(plan)  # noqa: SLF001 - its own kind
@@ -190,8 +196,8 @@ class PreviewService:
     def render(self, plan: Plan) -> Rendered:
         """Fetch, decode and paint what was planned.
 
-        Where an object has changed since it was indexed, or the index is damaged, the series is read anew and
-        planned again.
+        Where an object has changed since it was indexed, or is not there, or the index is damaged, the series
+        is read anew and planned again.
 
         Raises:
             PreviewError: It cannot be had; nothing has been written.
@@ -208,7 +214,10 @@ class PreviewService:
                     terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
                     painted = paint(self.storage, plan, terms)
                     self._opener().keep_locations(plan.opened, located)
-                break
+                if attempt or not _is_one_gone(painted):
+                    break
+                _LOGGER.info("an object of the index is not there: the series is read anew")
+                plan = self._plan(plan.request, watch, refresh=True)
             except (ObjectChangedError, DamagedIndexError):
                 if attempt == _REFRESHES:
                     raise
@@ -449,12 +458,17 @@ class Plan:
             int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
             for i in chosen
         }
-        pixels = slices[0].pixels
-        most = max(_ALWAYS_WIDE, largest_width(pixels.columns, *slices[0].pixel_shape))
+        pixels, (pixel_height, pixel_width) = slices[0].pixels, slices[0].pixel_shape
+        if pixel_width > MOST_UNEQUAL * pixel_height:
+            problem = (
+                f"its pixels are more than {MOST_UNEQUAL} times as wide as high: no picture can show them"
+            )
+            raise LimitError("series", problem)
+        most = max(_ALWAYS_WIDE, largest_width(pixels.columns, pixel_height, pixel_width))
         if picture.image_width > most:
             problem = f"{picture.image_width} enlarges the images more than four times; give 1 to {most}"
             raise RequestError("image_width", problem)
-        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, *slices[0].pixel_shape)
+        tile = tile_size(pixels.rows, pixels.columns, picture.image_width, pixel_height, pixel_width)
         if picture.labels and min(tile) < SMALLEST_SIDE:
             size = f"images of {tile[0]} x {tile[1]} pixels are too small for labels"
             warnings = (
@@ -559,6 +573,12 @@ class Plan:
 def _version(item: Slice) -> tuple[object, ...]:
     """What tells a frame from all others, and from itself at other times."""
     return item.file_name, item.object_version, item.object_size, item.frame_number
+
+
+def _is_one_gone(painted: dict[int, Painted]) -> bool:
+    """Whether an object that the index has is not there."""
+    errors = (cell.error for shown in painted.values() for cell in shown.cells)
+    return any(isinstance(error, ObjectNotFoundError) for error in errors)
 
 
 def _raise_failure(plan: Plan, painted: dict[int, Painted], reported: list[ReportedTile]) -> NoReturn:

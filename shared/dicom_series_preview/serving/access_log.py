@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _TOLD = ("preview-index", "preview-render", "preview-requests", "preview-bytes")
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"}
-_PAGES = ("health", "openapi.json")
+_PAGES = {"": "the front page", "health": "health", "openapi.json": "openapi.json"}
 
 
 class AccessLog:
@@ -79,7 +79,7 @@ def _asked(scope: Message) -> str:
     parts = path.partition("?")[0].strip("/").split("/")
     if len(parts) == 3 and parts[0] == "series" and parts[2] in RESOURCES:
         return f"{parts[2]} of series {digest_of(unquote(parts[1]))}"
-    return parts[0] if len(parts) == 1 and parts[0] in _PAGES else "no resource"
+    return _PAGES.get(parts[0], "no resource") if len(parts) == 1 else "no resource"
 
 
 def _told(headers: Any) -> str:  # noqa: ANN401 - ASGI's

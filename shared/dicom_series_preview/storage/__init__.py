@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage, total
+from dicom_series_preview.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage, is_path, total
 from dicom_series_preview.storage.deadline import Deadline
 from dicom_series_preview.storage.hand import IN_HAND_BYTES, InHand
 from dicom_series_preview.storage.local import LocalStorage, listed_name
@@ -42,6 +42,7 @@ __all__ = [
     "Usage",
     "file_below",
     "is_full_name",
+    "is_path",
     "is_windows",
     "listed_name",
     "open_storage",

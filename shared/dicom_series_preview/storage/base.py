@@ -229,13 +229,18 @@ class Meter:
             return replace(self._usage)
 
 
+def is_path(path: str) -> bool:
+    """Whether a path can be an object's: no part of it is empty, `.` or `..`, and it holds no NUL."""
+    return "\0" not in path and not any(part in {"", ".", ".."} for part in path.split("/"))
+
+
 def check_path(root_url: str, path: str) -> None:
     """Refuse a path that is empty or could leave its root.
 
     Raises:
         StorageError: A part of the path is empty, `.` or `..`, or it holds a NUL.
     """
-    if "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
+    if not is_path(path):
         raise StorageError(f"{root_url}/{path!r}", "a path cannot have empty, '.' or '..' parts")
 
 

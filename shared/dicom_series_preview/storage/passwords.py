@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import logging
 import netrc
+import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -66,10 +68,15 @@ def _password(host: str, environment: Mapping[str, str]) -> str | None:
     """The user and password of a host in the `.netrc` file, as Basic authentication (RFC 7617) tells them."""
     home = environment.get("HOME") or environment.get("USERPROFILE")
     path = environment.get(NETRC_VARIABLE) or (home and Path(home, ".netrc"))
-    if not path:
+    if not path or str(path) == os.devnull:
         return None
     try:
-        known = netrc.netrc(str(path)).hosts
+        # A pipe would block when it is opened.
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            logger.warning("the .netrc file is not used: it is no file")
+            return None
+        # Names of hosts have no case (RFC 4343).
+        known = {name.lower(): entry for name, entry in netrc.netrc(str(path)).hosts.items()}
     except FileNotFoundError:
         return None
     except netrc.NetrcParseError as error:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def asked(tmp_path: Path, image_format: str = "webp") -> HttpResponse:
+def asked(tmp_path: Path, image_format: str = "webp", name: str = "S") -> HttpResponse:
     """A picture as a server with a local cache answers it."""
     settings = Settings.from_environment(os.environ, tmp_path / "cache")
     api = open_api({"default": str(tmp_path / "data")}, settings)
-    return api.picture("mosaic", HttpRequest("S", {"format": [image_format]}))
+    return api.picture("mosaic", HttpRequest(name, {"format": [image_format]}))
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +44,51 @@ def linked(path: Path) -> None:
     path.symlink_to(outside)
 
 
+def resealed(trailer: bytes) -> Callable[[Path], object]:
+    """Let something else follow a picture that is whole."""
+
+    def reseal(path: Path) -> None:
+        whole = path.read_bytes()
+        length = int.from_bytes(whole[-12:-8], "big")
+        assert whole.endswith(b"\0preview")
+        sealed = trailer + len(trailer).to_bytes(4, "big") + b"\0preview"
+        path.write_bytes(whole[: len(whole) - 12 - length] + sealed)
+
+    return reseal
+
+
+def exchanged(path: Path) -> None:
+    """Let another series' picture take a file's place."""
+    for file in (path.parents[3] / "data" / "S").iterdir():
+        other = path.parents[3] / "data" / "Other" / file.name
+        other.parent.mkdir(exist_ok=True)
+        # Of another level.
+        other.write_bytes(file.read_bytes()[:-24] + bytes(24))
+    asked(path.parents[3], path.suffix.strip(".").replace("jpg", "jpeg"), "Other")
+    (of_other,) = (one for one in path.parents[1].rglob(f"*{path.suffix}") if one.parent != path.parent)
+    path.write_bytes(of_other.read_bytes())
+
+
+def swollen(path: Path) -> None:
+    """Let a file be larger than any picture, on a disk that it takes no room of."""
+    os.truncate(path, 2**29)
+
+
+TRAILERS = [
+    *(b"[1]", b"null", b"5", b'"x"', b"[" * 100_000, b"{}", b"9" * 5000, b"not JSON"),
+    *(
+        b'{"preview-warnings": %s}' % value
+        for value in (b'["x"]', b"NaN", b'"1\\r\\nX: 1"', b'"\\ud800"', b"5")
+    ),
+]
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:100]),
     "emptied": lambda path: path.write_bytes(b""),
     "another file": lambda path: path.write_bytes(b"root:x:0:0:" * 40),
     "link": linked,
+    "another series": exchanged,
+    "larger than any": swollen,
+    **{f"trailer {trailer[:32].decode()}": resealed(trailer) for trailer in TRAILERS},
 }
 
 

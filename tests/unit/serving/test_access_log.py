@@ -55,7 +55,7 @@ def test_an_answer_is_a_line_without_names(caplog: pytest.LogCaptureFixture) -> 
         ("/series/Mustermann-Erika", "GET no resource"),
         ("/series/x/Mustermann-Erika", "GET no resource"),
         ("/Mustermann-Erika/x/mosaic", "GET no resource"),
-        ("/", "GET no resource"),
+        ("/", "GET the front page"),
     ],
 )
 def test_paths_that_are_no_resource_are_not_told(

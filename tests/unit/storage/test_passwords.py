@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -183,3 +184,19 @@ def test_a_token_without_a_port_is_for_https_only() -> None:
     assert authorization_for("http://archive.example.org:443/dicom", tokens) is None
     named = {TOKENS: f"{TOKEN}@archive.example.org:80"}
     assert authorization_for("http://archive.example.org/dicom", named) == f"Bearer {TOKEN}"
+
+
+def test_the_case_of_a_host_is_no_matter(tmp_path: Path) -> None:
+    """A machine of .netrc is found whatever the case that it is written in."""
+    (tmp_path / ".netrc").write_text("machine LOCALHOST login leo password b\n", encoding="utf-8")
+    for url in ("http://localhost/", "http://LocalHost/"):
+        assert authorization_for(url, {"HOME": str(tmp_path)}) is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_no_netrc(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A pipe in the place of .netrc is not waited for, and said to be none; of none nothing is said."""
+    os.mkfifo(tmp_path / "pipe")
+    assert authorization_for("http://localhost/", {"NETRC": str(tmp_path / "pipe")}) is None
+    assert authorization_for("http://localhost/", {"NETRC": os.devnull}) is None
+    assert caplog.messages == ["the .netrc file is not used: it is no file"]

@@ -1,0 +1,47 @@
+"""What a request is for, where a client says it as to a proxy: with the server's address before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+    from typing import TypeAlias
+
+    Asgi: TypeAlias = Callable[
+        [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
+        Awaitable[None],
+    ]
+
+_SCHEMES = (b"http", b"https")
+
+
+class Targets:
+    """Takes targets in absolute form too (RFC 9112 3.2.2): their host holds, whatever Host says.
+
+    Args:
+        app: What answers; it sees paths alone.
+    """
+
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Answer as ASGI asks."""
+        scheme, found, rest = (scope.get("raw_path") or b"").partition(b"://")
+        if found and scheme.lower() in _SCHEMES:
+            host, _, path = rest.partition(b"/")
+            others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            scope = {
+                **scope,
+                "raw_path": b"/" + path,
+                "path": unquote(f"/{path.decode('ascii')}"),
+                "headers": [(b"host", host), *others],
+            }
+        await self._app(scope, receive, send)
