@@ -222,9 +222,9 @@ TABLE: dict[str, tuple[str, Now]] = {
                 "info: ct-1/ lies in file:///.*; indices are kept in file:///.*",
                 "info: of 3 objects that are listed the headers of 3 are read",
                 "info: the index is built, 3 headers were read: 1 LIST and 3 GET, .*; 3 of its 3 slices .*",
+                "info: 1 folder matched; the first is ct-1",
                 "info: the frames are fetched and decoded: .*",
                 r"info: the picture is encoded: WEBP, \d+ bytes",
-                "info: 1 folder matched; the first is ct-1",
                 SUMMARY.format(name="a.webp"),
             )
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sys
 import threading
@@ -68,7 +69,7 @@ def test_half_requests_do_not_stop_it(root: Path, console_script: str, tmp_path:
             connection.sendall(HALF)
         assert get(f"{address}/health").status == 200
         assert get(f"{address}/series/{SERIES}/mosaic").status == 200
-        assert ended(process) == (0, "", "")
+        assert ended(process) == (-signal.SIGINT, "", "")
 
 
 @contextmanager
@@ -175,7 +176,7 @@ def test_token(root: Path, console_script: str, tmp_path: Path) -> None:
         allowed = {"Authorization": "Bearer Zwiebelfisch-1"}
         assert get(f"{address}/health", **allowed).status == 200
         assert get(f"{address}/series/{SERIES}/mosaic", **allowed).status == 200
-        assert ended(process) == (0, "", "")
+        assert ended(process) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(
