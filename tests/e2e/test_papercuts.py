@@ -105,12 +105,12 @@ TABLE: dict[str, tuple[str, Now]] = {
     # It said "No such option '--position'. Did you mean '--json'?"
     "option-of-another-command": (
         "mosaic ct-1/ a.webp --position 0.5",
-        refused(r"No such option '--position'\. \(see dicom-series-preview mosaic --help\)"),
+        refused(r"No such option:? '?--position'?\.? \(see dicom-series-preview mosaic --help\)"),
     ),
     # It suggested options that are alike in their dashes, too
     "option-with-a-slip": (
         "mosaic ct-1/ a.webp --qualty 5",
-        refused(r"No such option '--qualty'\. Did you mean '--quality'\? \(see .* mosaic --help\)"),
+        refused(r"No such option:? '?--qualty'?\.? Did you mean '?--quality'?\? \(see .* mosaic --help\)"),
     ),
     # It did not point to the help
     "option-without-its-value": (
