@@ -193,10 +193,10 @@ def _build_all(
                     told.failed(job.shown, error)
                 else:
                     told.built(job.shown, *found)
-        except BaseException:
+        finally:
+            # Where it is interrupted, what runs ends soon and the rest is not begun.
             builder.running.abandon()
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 class _Told:
