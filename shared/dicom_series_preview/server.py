@@ -23,14 +23,10 @@ from dicom_series_preview.serving import WAIT_S, AccessLog, Connections, Guard, 
 from dicom_series_preview.storage import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Callable
 
     from dicom_series_preview.http import HttpResponse, PreviewApi
-
-    Asgi = Callable[
-        [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
-        Awaitable[None],
-    ]
+    from dicom_series_preview.serving.asgi import Application, Message, Receive, Send
 
 
 # What is in the middle of a picture may end it in this time, when the server stops.
@@ -51,7 +47,9 @@ class Access:
     token: str | None = field(default=None, repr=False)
 
 
-def application(api: PreviewApi, access: Access | None = None, running: Deadline | None = None) -> Asgi:
+def application(
+    api: PreviewApi, access: Access | None = None, running: Deadline | None = None
+) -> Application:
     """An ASGI application that serves the API.
 
     Args:
@@ -82,7 +80,7 @@ def application(api: PreviewApi, access: Access | None = None, running: Deadline
 
     register(app, api, (*RESOURCES, FRONT), read, run)
 
-    async def served(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+    async def served(scope: Message, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         if scope["type"] == "lifespan":
             await app(scope, receive, send)
             return
@@ -109,7 +107,7 @@ def application(api: PreviewApi, access: Access | None = None, running: Deadline
     return served if access is None else Guard(served, access.hosts, access.token)
 
 
-async def _send(response: HttpResponse, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
+async def _send(response: HttpResponse, send: Send) -> None:
     """Send an answer past the resolver."""
     headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -127,15 +125,13 @@ class _Answer:
         begun: Some of it has been sent.
     """
 
-    def __init__(
-        self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]], *, has_body: bool
-    ) -> None:
+    def __init__(self, send: Send, *, has_body: bool) -> None:
         self.has_body = has_body
         self.begun = False
         self._send = send
-        self._start: MutableMapping[str, Any] = {}
+        self._start: Message = {}
 
-    async def take(self, message: MutableMapping[str, Any]) -> None:
+    async def take(self, message: Message) -> None:
         """Take its start, then its body, as the resolver sends them."""
         if message["type"] == "http.response.start":
             self._start = message
@@ -148,9 +144,7 @@ class _Answer:
         await self._send({**message, "body": body if self.has_body else b""})
 
 
-async def _abandon_when_left(
-    deadline: Deadline, receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
-) -> None:
+async def _abandon_when_left(deadline: Deadline, receive: Receive) -> None:
     """Abandon a request whose client leaves before it is answered."""
     message = await receive()
     while message.get("more_body"):

@@ -11,13 +11,9 @@ from dicom_series_preview.discreet import digest_of
 from dicom_series_preview.http.routes import RESOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-    from typing import TypeAlias
+    from collections.abc import Callable
 
-    Message: TypeAlias = MutableMapping[str, Any]
-    Asgi: TypeAlias = Callable[
-        [Message, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
-    ]
+    from dicom_series_preview.serving.asgi import Application, Message, Receive, Send
 
 _LOGGER = logging.getLogger(__name__)
 _TOLD = ("preview-index", "preview-render", "preview-requests", "preview-bytes")
@@ -35,15 +31,15 @@ class AccessLog:
         clock: Seconds that only grow.
     """
 
-    def __init__(self, app: Asgi, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, app: Application, clock: Callable[[], float] = time.perf_counter) -> None:
         self._app = app
         self._clock = clock
 
     async def __call__(
         self,
         scope: Message,
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Answer as ASGI asks."""
         if scope["type"] != "http" or not _LOGGER.isEnabledFor(logging.INFO):

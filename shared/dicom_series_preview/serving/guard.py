@@ -5,21 +5,16 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dicom_series_preview.http.problems import NO_SUCH_HOST, UNAUTHORIZED, plain_response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-    from typing import TypeAlias
+    from collections.abc import Iterable
 
     from dicom_series_preview.http import HttpResponse
     from dicom_series_preview.http.problems import Problem
-
-    Asgi: TypeAlias = Callable[
-        [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
-        Awaitable[None],
-    ]
+    from dicom_series_preview.serving.asgi import Application, Message, Receive, Send
 
 # RFC 9110 7.2: a name, an IPv4 address or an IPv6 address in brackets, and a port.
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]*)?")
@@ -62,16 +57,16 @@ class Guard:
         token: What callers have to know, or None.
     """
 
-    def __init__(self, app: Asgi, hosts: Iterable[str] = (), token: str | None = None) -> None:
+    def __init__(self, app: Application, hosts: Iterable[str] = (), token: str | None = None) -> None:
         self._app = app
         self._hosts = frozenset(map(_plain, hosts))
         self._token = None if token is None else token.encode()
 
     async def __call__(
         self,
-        scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
+        scope: Message,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Answer as ASGI asks."""
         problem = self._problem(scope) if scope["type"] == "http" else None
@@ -81,7 +76,7 @@ class Guard:
         challenge = {"WWW-Authenticate": "Bearer"} if problem is UNAUTHORIZED else {}
         await _send(send, plain_response(problem), challenge)
 
-    def _problem(self, scope: MutableMapping[str, Any]) -> Problem | None:
+    def _problem(self, scope: Message) -> Problem | None:
         if not self._is_ours(_values(scope, b"host"), scope.get("server")):
             return NO_SUCH_HOST
         if self._token is not None and not self._knows(_values(scope, b"authorization"), self._token):
@@ -110,11 +105,11 @@ def _plain(name: str) -> str:
         return name.lower().removesuffix(".")
 
 
-def _values(scope: MutableMapping[str, Any], name: bytes) -> list[bytes]:
+def _values(scope: Message, name: bytes) -> list[bytes]:
     return [value for one, value in scope["headers"] if one == name]
 
 
-async def _send(send: Callable[[Any], Awaitable[None]], response: HttpResponse, more: dict[str, str]) -> None:
+async def _send(send: Send, response: HttpResponse, more: dict[str, str]) -> None:
     headers = {**response.headers, **more, "Content-Length": str(len(response.body))}
     fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": response.status, "headers": fields})

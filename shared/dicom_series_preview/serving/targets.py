@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-    from typing import TypeAlias
-
-    Asgi: TypeAlias = Callable[
-        [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
-        Awaitable[None],
-    ]
+    from dicom_series_preview.serving.asgi import Application, Message, Receive, Send
 
 _SCHEMES = (b"http", b"https")
 
@@ -24,14 +18,14 @@ class Targets:
         app: What answers; it sees paths alone.
     """
 
-    def __init__(self, app: Asgi) -> None:
+    def __init__(self, app: Application) -> None:
         self._app = app
 
     async def __call__(
         self,
-        scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
+        scope: Message,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Answer as ASGI asks."""
         scheme, found, rest = (scope.get("raw_path") or b"").partition(b"://")
