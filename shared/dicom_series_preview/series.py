@@ -966,8 +966,7 @@ def _records(index: Index) -> list[Record]:
     try:
         return index.records()
     except DamagedIndexError as error:
-        series = digest_of(index.provenance.series)
-        _LOGGER.warning("the index of series %s is built anew: %s", series, error)
+        log_damage(index.provenance.series, str(error))
         return []
 
 
