@@ -24,11 +24,12 @@ sys.path.insert(0, str(PROJECT / "shared"))
 import numpy as np
 from PIL import Image
 
-from dicom_series_preview.encode import ImageFormat, encode
-from dicom_series_preview.requests import ImageRequest, MosaicRequest
-from dicom_series_preview.service import PreviewService, preview
-from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures import service as preview
+from dicom_series_preview.products.pictures.encode import ImageFormat, encode
+from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

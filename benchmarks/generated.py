@@ -22,8 +22,8 @@ from pydicom import Dataset, Sequence
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from dicom_series_preview.sample.instances import Plan, axial
-from dicom_series_preview.sample.phantom import LENGTH_MM, Phantom, scan
+from dicom_sample.instances import Plan, axial
+from dicom_sample.phantom import LENGTH_MM, Phantom, scan
 
 if TYPE_CHECKING:
     from kinds import Kind

@@ -23,9 +23,12 @@ sys.path[:0] = [str(PROJECT / name) for name in ("shared", "tests/e2e")]
 import pydicom
 import synthetic
 
-from dicom_series_preview.errors import ObjectError
-from dicom_series_preview.headers import Converter, Header, parse
-from dicom_series_preview.index import Index, Provenance, Record, build
+from dicom_series_preview.archive.index.build import build
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.records import Provenance, Record
+from dicom_series_preview.base.errors import ObjectError
+from dicom_series_preview.sources.headers.convert import Converter
+from dicom_series_preview.sources.headers.header import Header, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,7 +30,7 @@ import stack as stacks
 import synthetic
 
 import make_dicom
-from dicom_series_preview.names import index_folder, index_path
+from dicom_series_preview.archive.names import index_folder, index_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from dicom_series_preview.storage import Fetched, ObjectInfo
+from dicom_series_preview.sources.storage.base import Fetched, ObjectInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Self
 
-    from dicom_series_preview.errors import StorageError
-    from dicom_series_preview.storage import ByteRange, Deadline, Storage, Usage
+    from dicom_series_preview.base.errors import StorageError
+    from dicom_series_preview.sources.storage.base import ByteRange, Storage, Usage
+    from dicom_series_preview.sources.storage.deadline import Deadline
 
 
 class Wrapper:

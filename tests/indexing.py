@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.errors import ObjectError
-from dicom_series_preview.headers import Converter, Header, parse
-from dicom_series_preview.index import Index, Provenance, Record, Skipped, build
+from dicom_series_preview.archive.index.build import build
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.records import Provenance, Record, Skipped
+from dicom_series_preview.base.errors import ObjectError
+from dicom_series_preview.sources.headers.convert import Converter
+from dicom_series_preview.sources.headers.header import Header, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,5 +1,5 @@
 """GET /series/{series}/mosaic."""
 
-from dicom_series_preview.aws import http_handler
+from dicom_series_preview.doors.aws.handlers import http_handler
 
 handler = http_handler("mosaic")

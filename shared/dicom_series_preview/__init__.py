@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.errors import PreviewError
+from dicom_series_preview.base.errors import PreviewError
 
 if TYPE_CHECKING:
-    from dicom_series_preview.api import Preview, Series
+    from dicom_series_preview.doors.python import Preview, Series
 
 __all__ = ["Preview", "PreviewError", "Series", "__version__"]
 
@@ -19,7 +19,7 @@ __all__ = ["Preview", "PreviewError", "Series", "__version__"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
     """Load the door when it is first used: `--help` needs neither numpy nor pyarrow."""
     if name in ("Series", "Preview"):
-        from dicom_series_preview import api  # noqa: PLC0415
+        from dicom_series_preview.doors import python  # noqa: PLC0415
 
-        return getattr(api, name)
+        return getattr(python, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

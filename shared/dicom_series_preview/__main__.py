@@ -16,7 +16,7 @@ def run() -> None:
     # SIGINT that is ignored stays so; SIGTERM ends the program as it is.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
-    from dicom_series_preview.cli import run as run_command_line  # noqa: PLC0415 - the handler comes first
+    from dicom_series_preview.doors.cli.commands import run as run_command_line  # noqa: PLC0415 - the handler comes first
 
     run_command_line()
 

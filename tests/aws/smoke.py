@@ -31,7 +31,7 @@ sys.path.append(str(Path(__file__).parents[1] / "e2e"))
 
 import synthetic
 
-from dicom_series_preview.names import index_folder, index_path, series_digest
+from dicom_series_preview.archive.names import index_folder, index_path, series_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

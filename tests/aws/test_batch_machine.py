@@ -1,6 +1,6 @@
 """The state machine of batches: its structure, which no linter checks, and its ways through, on moto.
 
-What becomes of failures is simulated in tests/unit/aws/test_batch_states.py: moto takes them for successes.
+moto takes failures for successes: tests/unit/doors/aws/test_batch_states.py simulates what becomes of them.
 """
 
 from __future__ import annotations

@@ -76,14 +76,14 @@ NEEDLESS = {
     "numpy.f2py": 5,
     "pyarrow.dataset": 20,
     "unittest": 10,
-    "dicom_series_preview.api": 1,
-    "dicom_series_preview.cli": 20,
-    "dicom_series_preview.sample": 10,
-    "dicom_series_preview.server": 10,
-    "dicom_series_preview.storage.http": 50,
-    "dicom_series_preview.aws.batch": 5,
-    "dicom_series_preview.aws.batch_door": 160,
-    "dicom_series_preview.aws.sqs_door": 5,
+    "dicom_series_preview.doors.python": 1,
+    "dicom_series_preview.doors.cli.commands": 20,
+    "dicom_sample": 10,
+    "dicom_series_preview.doors.server.app": 10,
+    "dicom_series_preview.sources.storage.http": 50,
+    "dicom_series_preview.doors.aws.batch": 5,
+    "dicom_series_preview.doors.aws.batch_door": 160,
+    "dicom_series_preview.doors.aws.sqs_door": 5,
 }
 
 
@@ -178,5 +178,5 @@ def test_starting_asks_nobody(stack: Stack, tmp_path: Path) -> None:
     """The deployment's buckets lie in its region: S3 is not asked where, which a private network hides."""
     with probe(stack, tmp_path, AWS_ENDPOINT_URL="", AWS_ENDPOINT_URL_S3="") as sandbox:
         modules = sandbox.invoke("modules").document()
-    assert "dicom_series_preview.storage.s3" in modules
-    assert not {"urllib3", "dicom_series_preview.storage.connections"} & set(modules)
+    assert "dicom_series_preview.sources.storage.s3" in modules
+    assert not {"urllib3", "dicom_series_preview.sources.storage.connections"} & set(modules)

@@ -35,11 +35,11 @@ import synthetic
 from PIL import Image
 
 import servers
-from dicom_series_preview.names import index_folder, index_path
-from dicom_series_preview.requests import ContrastRequest, ImageRequest, MosaicRequest
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import open_storage
+from dicom_series_preview.archive.names import index_folder, index_path
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[2]
 # What the Lambda runtime brings itself, and so the layers do not.
 RUNTIME = ("boto3", "botocore", "s3transfer", "dateutil", "six.py", "jmespath")
-# The command line, the local server and the sample stay at home.
-LEFT_OUT = (
-    *("__main__", "cli", "building", "console", "opening", "rendering"),
-    *("server", "serving", "sample"),
-)
+# The command line and the local server stay at home.
+LEFT_OUT = ("__main__", "doors.cli", "doors.server")
 
 FUNCTIONS = sorted(path.parent.name for path in (PROJECT / "functions").glob("*/app.py"))
 ENVIRONMENT = {
@@ -50,8 +47,10 @@ import io, json, zlib
 import numpy as np
 import imagecodecs, openjpeg.utils, rle.utils
 from PIL import Image
-from dicom_series_preview.decode import codecs, decode_frame, to_rgb
-from dicom_series_preview.headers.image import PixelDescription
+from dicom_series_preview.pixels.codecs.registry import codecs
+from dicom_series_preview.pixels.codecs.frame import decode_frame
+from dicom_series_preview.pixels.codecs.colour import to_rgb
+from dicom_series_preview.base.image import PixelDescription
 
 ROOT = "1.2.840.10008.1.2"
 ramp = (np.arange(64 * 48, dtype=np.uint16).reshape(64, 48) * 21) % 4096
@@ -92,8 +91,7 @@ import dicom_series_preview
 found = []
 for module in pkgutil.walk_packages(dicom_series_preview.__path__, "dicom_series_preview."):
     found.append(module.name)
-    if not module.name.endswith(LOCAL):
-        importlib.import_module(module.name)
+    importlib.import_module(module.name)
 print(json.dumps(found))
 """
 
@@ -127,7 +125,7 @@ print("ok")
 SAMPLE = """
 import sys
 from pathlib import Path
-from dicom_series_preview.sample import write_sample
+from dicom_sample import write_sample
 print(write_sample(Path(sys.argv[1]), slices=6))
 """
 
@@ -135,12 +133,12 @@ MOSAIC = """
 import io, json, os, sys
 from pathlib import Path
 from PIL import Image
-from dicom_series_preview.api import open_cache
-from dicom_series_preview.requests import MosaicRequest
-from dicom_series_preview.names import SeriesName
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Settings
-from dicom_series_preview.storage import open_storage
+from dicom_series_preview.doors.python import open_cache
+from dicom_series_preview.products.pictures.requests import MosaicRequest
+from dicom_series_preview.archive.names import SeriesName
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.base.settings import Settings
+from dicom_series_preview.sources.storage.open import open_storage
 
 settings = Settings.from_environment(os.environ, Path(sys.argv[3]))
 storage = open_storage(sys.argv[1], settings, os.environ)
@@ -157,7 +155,7 @@ for output in ("m.webp", "m.jpg"):
 REAL = """
 import json, sys
 from pathlib import Path
-from dicom_series_preview.api import Series
+from dicom_series_preview.doors.python import Series
 from dicom_series_preview import PreviewError
 
 failed = {}
@@ -243,10 +241,9 @@ class TestBuiltLayers:
 
     def test_everything_imports(self, run: Callable[..., str]) -> None:
         """The product's every module, and all that it and its handlers import, is there."""
-        local = tuple(f".{name}" for name in LEFT_OUT)
-        found = json.loads(run(IMPORTS.replace("LOCAL", repr(local))))
-        assert "dicom_series_preview.service.preview" in found
-        assert not [name for name in found if name.split(".")[1] in LEFT_OUT]
+        found = json.loads(run(IMPORTS))
+        assert "dicom_series_preview.products.pictures.service" in found
+        assert not [name for name in found if name.partition(".")[2].startswith(LEFT_OUT)]
 
     @pytest.mark.parametrize("function", FUNCTIONS)
     def test_every_function_starts(self, run: Callable[..., str], function: str) -> None:

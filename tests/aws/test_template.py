@@ -235,7 +235,7 @@ def test_nothing_has_to_be_set() -> None:
     # So many that the bucket's 5,500 requests a second are not much overdrawn (docs/scale.md).
     assert int(given["BatchConcurrency"]) in range(1, 21)
     assert int(given["BatchToleratedFailurePercentage"]) in range(1, 51)
-    of_package = constants(PROJECT / "shared/dicom_series_preview/aws/environment.py")
+    of_package = constants(PROJECT / "shared/dicom_series_preview/doors/aws/environment.py")
     assert int(given["BatchLimit"]) == of_package["BATCHES_AT_ONCE"]
     assert int(given["BatchSeriesLimit"]) == of_package["BATCH_SERIES"]
     assert given["JwtBatchScope"] == "dicom-series-preview/batches"
@@ -735,7 +735,7 @@ def test_code_is_thin(name: str) -> None:
     assert len(text.splitlines()) <= 20
     assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
     assert [target.id for node in assigned for target in node.targets] == ["handler"]
-    assert "from dicom_series_preview.aws import " in text
+    assert "from dicom_series_preview.doors.aws.handlers import " in text
     assert [path.name for path in place.glob("[!_]*")] == ["app.py"]
 
 

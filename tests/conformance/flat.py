@@ -13,17 +13,17 @@ import numpy as np
 from PIL import Image
 
 import make_dicom
-from dicom_series_preview.requests import ImageRequest, MosaicRequest
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pydicom import Dataset
 
-    from dicom_series_preview.service import Report
+    from dicom_series_preview.products.pictures.report import Report
 
 BLOCK = 8
 SIGNED, UNSIGNED = {"PixelRepresentation": 1}, {"PixelRepresentation": 0}

@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING
 
 from pydicom.uid import UID
 
-from dicom_series_preview.encode import write_atomically
-from dicom_series_preview.errors import PreviewError
-from dicom_series_preview.requests import ImageRequest, IndexRequest, MosaicRequest
-from dicom_series_preview.service import PreviewService, Rendered
-from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.base.errors import PreviewError
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.encode import write_atomically
+from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService, Rendered
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dicom_series_preview.index import Index
-    from dicom_series_preview.service import Report
+    from dicom_series_preview.archive.index.read import Index
+    from dicom_series_preview.products.pictures.report import Report
 
 WIDTH, HEIGHT = 320, 400
 MOSAIC_WIDTH = 480

@@ -60,111 +60,113 @@ OURS = "our choice"
 ELSEWHERE = {
     Rule(
         8, "Sign and precision of a JPEG 2000 codestream may disagree with the header", "PS3.5 8.2.4, A.4.4"
-    ): (f"{UNIT}/test_decode_codecs.py::test_jpeg2000_sign_and_precision_may_disagree_with_the_header",),
+    ): (
+        f"{UNIT}/pixels/codecs/test_codecs.py::test_jpeg2000_sign_and_precision_may_disagree_with_the_header",
+    ),
     Rule(
         9,
         "Palette: 16-bit entries, 8-bit ones packed or not, clamped ends, segments",
         "PS3.3 C.7.6.3.1.5, C.7.9.2",
     ): (
-        f"{UNIT}/test_decode_colour.py::test_palette_of_16_bit_entries_keeps_their_high_bits",
-        f"{UNIT}/test_decode_colour.py::test_palette_of_8_bit_entries_packed_or_not",
-        f"{UNIT}/test_decode_colour.py::test_palette_clamps_below_and_beyond_its_entries",
-        f"{UNIT}/test_decode_colour.py::test_segmented_palette_is_expanded",
+        f"{UNIT}/pixels/codecs/test_colour.py::test_palette_of_16_bit_entries_keeps_their_high_bits",
+        f"{UNIT}/pixels/codecs/test_colour.py::test_palette_of_8_bit_entries_packed_or_not",
+        f"{UNIT}/pixels/codecs/test_colour.py::test_palette_clamps_below_and_beyond_its_entries",
+        f"{UNIT}/pixels/codecs/test_colour.py::test_segmented_palette_is_expanded",
     ),
     Rule(9, "A supplemental palette keeps grey", "PS3.3 C.7.6.19"): (
-        f"{UNIT}/test_decode_colour.py::test_colour_is_known_by_samples_and_palette",
+        f"{UNIT}/pixels/codecs/test_colour.py::test_colour_is_known_by_samples_and_palette",
     ),
     Rule(9, "Planar configuration 1; native 4:2:2 chroma", "PS3.3 C.7.6.3.1.2, C.7.6.3.1.3"): (
-        f"{UNIT}/test_decode_native.py::test_planar_configuration_is_resolved",
-        f"{UNIT}/test_decode_native.py::test_native_422_chroma_is_brought_to_full_size",
+        f"{UNIT}/pixels/codecs/test_native.py::test_planar_configuration_is_resolved",
+        f"{UNIT}/pixels/codecs/test_native.py::test_native_422_chroma_is_brought_to_full_size",
     ),
     Rule(9, "16-bit RGB is scaled by BitsStored", "PS3.3 C.7.6.3.1.2"): (
-        f"{UNIT}/test_decode_colour.py::test_wide_rgb_is_scaled_by_bits_stored",
+        f"{UNIT}/pixels/codecs/test_colour.py::test_wide_rgb_is_scaled_by_bits_stored",
     ),
     Rule(9, "A JPEG that says RGB and holds YCbCr is taken at its own word", "PS3.5 8.2.1"): (
-        f"{UNIT}/test_decode_codecs.py::test_jpeg_that_says_rgb_but_holds_ycbcr_is_shown_right",
+        f"{UNIT}/pixels/codecs/test_codecs.py::test_jpeg_that_says_rgb_but_holds_ycbcr_is_shown_right",
     ),
     Rule(9, "YBR_RCT and YBR_ICT come as RGB from the decoder", "PS3.5 8.2.4"): (
-        f"{UNIT}/test_decode_codecs.py::test_jpeg2000_with_a_component_transform_is_rgb",
+        f"{UNIT}/pixels/codecs/test_codecs.py::test_jpeg2000_with_a_component_transform_is_rgb",
     ),
     Rule(
         9,
         "1 bit, 12 bits packed, 8 to 64 bits of either sign and byte order, float and double",
         "PS3.5 8.1.1, 8.4",
     ): (
-        f"{UNIT}/test_decode_native.py::test_one_bit_frames_may_begin_inside_a_byte",
-        f"{UNIT}/test_decode_native.py::test_twelve_bits_allocated_are_packed",
-        f"{UNIT}/test_decode_native.py::test_integers_of_every_size_sign_and_byte_order",
-        f"{UNIT}/test_decode_native.py::test_float_pixel_data",
+        f"{UNIT}/pixels/codecs/test_native.py::test_one_bit_frames_may_begin_inside_a_byte",
+        f"{UNIT}/pixels/codecs/test_native.py::test_twelve_bits_allocated_are_packed",
+        f"{UNIT}/pixels/codecs/test_native.py::test_integers_of_every_size_sign_and_byte_order",
+        f"{UNIT}/pixels/codecs/test_native.py::test_float_pixel_data",
     ),
     Rule(11, "Untiled, each slice of a mosaic lies where it was measured, also over time", "Siemens CSA"): (
-        f"{UNIT}/index/test_untile.py::test_slices_have_the_size_and_place_of_a_tile",
-        f"{UNIT}/index/test_untile.py::test_position_is_moved_from_the_grids_corner_to_the_tiles",
-        f"{UNIT}/index/test_untile.py::test_the_csa_header_says_which_way_slices_go",
-        f"{UNIT}/index/test_untile.py::test_mosaics_over_time_are_locations_times_times",
+        f"{UNIT}/archive/test_siemens.py::test_slices_have_the_size_and_place_of_a_tile",
+        f"{UNIT}/archive/test_siemens.py::test_position_is_moved_from_the_grids_corner_to_the_tiles",
+        f"{UNIT}/archive/test_siemens.py::test_the_csa_header_says_which_way_slices_go",
+        f"{UNIT}/archive/test_siemens.py::test_mosaics_over_time_are_locations_times_times",
     ),
     Rule(
         12,
         "Position along the normal, then InstanceNumber, then time; SliceLocation only without positions",
         OURS,
     ): (
-        f"{UNIT}/test_geometry.py::test_display_order",
-        f"{UNIT}/test_geometry.py::test_ties_go_by_instance_number_then_time",
-        f"{UNIT}/test_geometry.py::test_slice_location_lies_where_there_are_positions",
-        f"{UNIT}/test_geometry.py::test_slices_without_position_go_last_with_a_note",
+        f"{UNIT}/base/test_geometry.py::test_display_order",
+        f"{UNIT}/base/test_geometry.py::test_ties_go_by_instance_number_then_time",
+        f"{UNIT}/base/test_geometry.py::test_slice_location_lies_where_there_are_positions",
+        f"{UNIT}/base/test_geometry.py::test_slices_without_position_go_last_with_a_note",
     ),
     Rule(12, "Localizers are a stack of their own", OURS): (
-        f"{UNIT}/test_geometry.py::test_localizers_are_never_the_main_stack",
+        f"{UNIT}/base/test_geometry.py::test_localizers_are_never_the_main_stack",
     ),
     Rule(13, "A tilted stack is ordered along the normal", "PS3.3 C.7.6.2.1.1"): (
-        f"{UNIT}/test_geometry.py::test_gantry_tilt_orders_by_the_normal",
+        f"{UNIT}/base/test_geometry.py::test_gantry_tilt_orders_by_the_normal",
     ),
     Rule(
         14, "Every cut header is told from a complete one; lookalikes of pixel data are data", "PS3.5 7.1"
     ): (
-        f"{UNIT}/headers/test_scan.py::test_every_cut_is_told_from_a_complete_header",
-        f"{UNIT}/headers/test_scan.py::test_lookalikes_are_data",
+        f"{UNIT}/sources/headers/test_scan.py::test_every_cut_is_told_from_a_complete_header",
+        f"{UNIT}/sources/headers/test_scan.py::test_lookalikes_are_data",
     ),
     Rule(14, "The data set tells its encoding better than the file meta information", "PS3.10 7.1"): (
-        f"{UNIT}/headers/test_scan.py::test_the_data_set_tells_its_encoding_better_than_the_declaration",
+        f"{UNIT}/sources/headers/test_scan.py::test_the_data_set_tells_its_encoding_better_than_the_declaration",
     ),
     Rule(
         15,
         "Offset tables that are empty, wrong or extended; frames in several fragments",
         "PS3.5 A.4; PS3.3 C.7.6.3.1.8",
     ): (
-        f"{UNIT}/headers/test_header.py::test_an_offset_table_that_does_not_hold_locates_nothing",
-        f"{UNIT}/headers/test_header.py::test_the_extended_offset_table_wins",
-        f"{UNIT}/headers/test_header.py::test_frames_without_a_table_are_told_by_fragment_or_by_codestream",
-        f"{UNIT}/test_frames.py::test_a_wrong_table_costs_one_more_request_and_no_frame",
+        f"{UNIT}/sources/headers/test_header.py::test_an_offset_table_that_does_not_hold_locates_nothing",
+        f"{UNIT}/sources/headers/test_header.py::test_the_extended_offset_table_wins",
+        f"{UNIT}/sources/headers/test_header.py::test_frames_without_a_table_are_told_by_fragment_or_by_codestream",
+        f"{UNIT}/pixels/test_frames.py::test_a_wrong_table_costs_one_more_request_and_no_frame",
     ),
     Rule(16, "Character sets and their escapes; what cannot be read loses nothing else", "PS3.5 6.1"): (
-        f"{UNIT}/headers/test_values.py::test_character_sets",
-        f"{UNIT}/headers/test_values.py::test_bytes_that_the_character_set_lacks_lose_nothing_else",
-        f"{UNIT}/headers/test_values.py::test_real_spellings_of_values",
+        f"{UNIT}/sources/headers/test_values.py::test_character_sets",
+        f"{UNIT}/sources/headers/test_values.py::test_bytes_that_the_character_set_lacks_lose_nothing_else",
+        f"{UNIT}/sources/headers/test_values.py::test_real_spellings_of_values",
     ),
     Rule(17, "Pixels that are cut off or disagree with the header are refused by name", OURS): (
-        f"{UNIT}/test_decode_native.py::test_a_frame_that_is_cut_off_is_refused",
-        f"{UNIT}/test_decode_codecs.py::test_cut_off_codestreams_are_refused_in_one_line",
-        f"{UNIT}/test_decode_codecs.py::test_rubbish_is_refused",
+        f"{UNIT}/pixels/codecs/test_native.py::test_a_frame_that_is_cut_off_is_refused",
+        f"{UNIT}/pixels/codecs/test_codecs.py::test_cut_off_codestreams_are_refused_in_one_line",
+        f"{UNIT}/pixels/codecs/test_codecs.py::test_rubbish_is_refused",
     ),
     Rule(18, "A plane lies where its origin says, whatever it reaches beyond", "PS3.3 C.9.2"): (
-        f"{UNIT}/test_service_overlays.py::test_plane_with_data_is_drawn",
-        f"{UNIT}/test_service_overlays.py::test_plane_that_reaches_out_of_the_image_is_cut",
-        f"{UNIT}/test_service_overlays.py::test_reduced_frames_have_theirs_in_place",
+        f"{UNIT}/products/pictures/test_overlays.py::test_plane_with_data_is_drawn",
+        f"{UNIT}/products/pictures/test_overlays.py::test_plane_that_reaches_out_of_the_image_is_cut",
+        f"{UNIT}/products/pictures/test_overlays.py::test_reduced_frames_have_theirs_in_place",
     ),
     Rule(18, "Each frame has its own; planes among the pixels' unused bits", "PS3.3 C.9.3; PS3.5 8.1.2"): (
-        f"{UNIT}/test_service_overlays.py::test_frames_have_their_own",
-        f"{UNIT}/test_service_overlays.py::test_plane_in_the_pixel_data_is_drawn",
+        f"{UNIT}/products/pictures/test_overlays.py::test_frames_have_their_own",
+        f"{UNIT}/products/pictures/test_overlays.py::test_plane_in_the_pixel_data_is_drawn",
     ),
     Rule(19, "The smallest level is the preview; labels and overviews never are", "PS3.3 C.8.12.4.1.1"): (
-        f"{UNIT}/test_service_parts.py::test_the_preview_of_a_slide_is_its_smallest_level",
-        f"{UNIT}/test_service_parts.py::test_a_label_is_shown_only_when_chosen",
+        f"{UNIT}/products/pictures/test_parts.py::test_the_preview_of_a_slide_is_its_smallest_level",
+        f"{UNIT}/products/pictures/test_parts.py::test_a_label_is_shown_only_when_chosen",
     ),
     Rule(19, "Tiles make the total pixel matrix, full or sparse, with odd edges", "PS3.3 C.7.6.17.3"): (
-        f"{UNIT}/test_service_parts.py::test_a_level_is_highdicoms_total_pixel_matrix",
-        f"{UNIT}/test_service_parts.py::test_focal_planes_and_optical_paths_are_slices",
-        f"{UNIT}/test_service_parts.py::test_missing_tiles_are_white_in_colour",
+        f"{UNIT}/products/pictures/test_parts.py::test_a_level_is_highdicoms_total_pixel_matrix",
+        f"{UNIT}/products/pictures/test_parts.py::test_focal_planes_and_optical_paths_are_slices",
+        f"{UNIT}/products/pictures/test_parts.py::test_missing_tiles_are_white_in_colour",
     ),
 }
 

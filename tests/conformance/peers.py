@@ -16,8 +16,13 @@ from PIL import Image
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, decoders
 
-from dicom_series_preview.contrast import DEFAULT, AutoWindow, is_inverted, padding_mask, render, resolve
-from dicom_series_preview.decode import Decoded, is_colour
+from dicom_series_preview.pixels.codecs.colour import is_colour
+from dicom_series_preview.pixels.codecs.values import Decoded
+from dicom_series_preview.pixels.contrast.auto import AutoWindow
+from dicom_series_preview.pixels.contrast.modality import padding_mask
+from dicom_series_preview.pixels.contrast.render import is_inverted, render
+from dicom_series_preview.pixels.contrast.resolve import resolve
+from dicom_series_preview.pixels.contrast.spec import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from conformance.truth import Frame
-    from dicom_series_preview.contrast import Applied
+    from dicom_series_preview.pixels.contrast.resolve import Applied
 
 PEERS = ("pydicom", "highdicom", "dcmtk")
 

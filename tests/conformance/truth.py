@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.pixels import pixel_array
 
-from dicom_series_preview.decode import decode_frame
-from dicom_series_preview.errors import ObjectError, StorageError
-from dicom_series_preview.frames import fetch_frames
-from dicom_series_preview.requests import IndexRequest
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import open_storage
+from dicom_series_preview.base.errors import ObjectError, StorageError
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.pixels.codecs.frame import decode_frame
+from dicom_series_preview.pixels.frames import fetch_frames
+from dicom_series_preview.products.pictures.requests import IndexRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicom_series_preview.index import Slice
+    from dicom_series_preview.archive.index.read import Slice
 
 
 @dataclass(frozen=True, slots=True)

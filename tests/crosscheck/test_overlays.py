@@ -12,12 +12,12 @@ from PIL import Image
 
 import make_dicom
 from conformance import peers
-from dicom_series_preview.frames import fetch_frames
-from dicom_series_preview.names import SeriesName
-from dicom_series_preview.series import SeriesOpener
-from dicom_series_preview.service.overlays import overlay_of
-from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.archive.names import SeriesName
+from dicom_series_preview.archive.open import SeriesOpener
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.pixels.frames import fetch_frames
+from dicom_series_preview.products.pictures.overlays import overlay_of
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 if TYPE_CHECKING:
     from pathlib import Path

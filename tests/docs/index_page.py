@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from dicom_series_preview.headers import dictionary_vm, dictionary_vr
-from dicom_series_preview.index.schema import (
+from dicom_series_preview.archive.index.schema import (
     FIXED_COLUMNS,
     MOSAIC_COLUMNS,
     NUMBER_TYPES,
@@ -23,6 +22,7 @@ from dicom_series_preview.index.schema import (
     PART_COLUMNS,
     Column,
 )
+from dicom_series_preview.sources.headers.dictionary import dictionary_vm, dictionary_vr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dicom_series_preview import cli
+from dicom_series_preview.doors.cli import commands as cli
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 

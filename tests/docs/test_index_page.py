@@ -12,7 +12,9 @@ import duckdb
 import pytest
 
 import make_dicom as make
-from dicom_series_preview.index import FIXED_COLUMNS, Index, build
+from dicom_series_preview.archive.index.build import build
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.schema import FIXED_COLUMNS
 from indexing import PROVENANCE, records_of
 
 PROJECT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import dicom_series_preview
+from dicom_sample import write_sample
 from dicom_series_preview import Preview, Series
-from dicom_series_preview.sample import write_sample
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import readme
 
-from dicom_series_preview import cli
-from dicom_series_preview.sample import SAMPLE_SERIES, write_sample
+from dicom_sample import SAMPLE_SERIES, write_sample
+from dicom_series_preview.doors.cli import commands as cli
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dicom_series_preview import cli
+from dicom_series_preview.doors.cli import commands as cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,13 +19,14 @@ import synthetic
 from PIL import Image
 
 import servers
-from dicom_series_preview.errors import AccessDeniedError, StorageUnavailableError
-from dicom_series_preview.names import index_folder, index_path
-from dicom_series_preview.requests import ImageRequest
-from dicom_series_preview.series import IndexCache
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import MemoryStorage, open_storage
+from dicom_series_preview.archive.names import index_folder, index_path
+from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailableError
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.products.pictures.requests import ImageRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -468,7 +469,7 @@ def limited(file_bytes: int, *arguments: object) -> subprocess.CompletedProcess[
     code = (
         "import resource, sys; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_bytes}, {file_bytes})); "
-        "from dicom_series_preview.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from dicom_series_preview.doors.cli.commands import main; sys.exit(main(sys.argv[1:]))"
     )
     return subprocess.run(
         [sys.executable, "-B", "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import synthetic
 
-from dicom_series_preview import cli
-from dicom_series_preview.api import open_api
-from dicom_series_preview.http import HttpRequest
-from dicom_series_preview.index import Index
-from dicom_series_preview.settings import Settings
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.base.settings import Settings
+from dicom_series_preview.doors.cli import commands as cli
+from dicom_series_preview.doors.python import open_api
+from dicom_series_preview.web.http.values import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from PIL import Image
 
 import make_dicom
 from dicom_series_preview import Series
-from dicom_series_preview.names import index_folder, index_path
+from dicom_series_preview.archive.names import index_folder, index_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,12 +17,13 @@ from pydicom import dcmread
 
 import doubles
 import make_dicom
-from dicom_series_preview.requests import MosaicRequest
-from dicom_series_preview.series import IndexCache
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import MemoryStorage, open_storage
-from dicom_series_preview.storage.throttle import CONCURRENCY
+from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.products.pictures.requests import MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.open import open_storage
+from dicom_series_preview.sources.storage.throttle import CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from commandline import BUCKET
 from PIL import Image
 
 import planted
-from dicom_series_preview.discreet import digest_of
+from dicom_series_preview.base.discreet import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ import synthetic
 import uvicorn
 from test_server import WAIT_S, ended, get, served
 
-from dicom_series_preview.serving import Connections, protocol
+from dicom_series_preview.doors.server.connections import Connections, protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,9 +21,10 @@ import openjpeg.utils
 from PIL import Image
 
 import make_dicom as make
-from dicom_series_preview.decode import codecs, decode_frame
-from dicom_series_preview.errors import DecodeError
-from dicom_series_preview.headers import PixelDescription
+from dicom_series_preview.base.errors import DecodeError
+from dicom_series_preview.base.image import PixelDescription
+from dicom_series_preview.pixels.codecs.frame import decode_frame
+from dicom_series_preview.pixels.codecs.registry import codecs
 
 ROOT = "1.2.840.10008.1.2"
 SIDE = 64

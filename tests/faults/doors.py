@@ -19,7 +19,7 @@ import lambdas
 import urllib3
 
 import planted
-from dicom_series_preview import cli
+from dicom_series_preview.doors.cli import commands as cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

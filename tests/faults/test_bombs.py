@@ -15,7 +15,7 @@ import doors
 import pytest
 
 import make_dicom as make
-from dicom_series_preview.decode import codecs
+from dicom_series_preview.pixels.codecs.registry import codecs
 
 # The interpreter with its libraries has some 700 MB of addresses; a thread has eight.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "DICOM_SERIES_PREVIEW_CONCURRENCY": "4"}

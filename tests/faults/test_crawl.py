@@ -10,16 +10,17 @@ import doors
 import pytest
 
 import faulty
-from dicom_series_preview.errors import LimitError, StorageError
-from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import Deadline, open_storage
-from dicom_series_preview.storage.s3_pages import POOR_PAGES
+from dicom_series_preview.base.errors import LimitError, StorageError
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.sources.storage.open import open_storage
+from dicom_series_preview.sources.storage.s3_pages import POOR_PAGES
 from faulty import FaultyServer, always
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dicom_series_preview.storage import Storage
+    from dicom_series_preview.sources.storage.base import Storage
 
 MOST_REQUESTS = 200
 SAME = "answers every path with the same page"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 import make_dicom
-from dicom_series_preview.errors import LimitError, PreviewError
-from dicom_series_preview.requests import MosaicRequest
-from dicom_series_preview.service import PreviewService, Rendered
-from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.base.errors import LimitError, PreviewError
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.requests import MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService, Rendered
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 # The elements that tell where a slice lies, when it was taken and how large its pixels are: tag and values.
 PLACES = {

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import make_dicom as make
-from dicom_series_preview.api import open_api
-from dicom_series_preview.http import HttpRequest
-from dicom_series_preview.settings import Settings
+from dicom_series_preview.base.settings import Settings
+from dicom_series_preview.doors.python import open_api
+from dicom_series_preview.web.http.values import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,14 +12,18 @@ import pytest
 import synthetic
 
 import faulty
-from dicom_series_preview.requests import MosaicRequest
-from dicom_series_preview.series import IndexCache
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import MemoryStorage, RetryPolicy, Storage, open_storage
+from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.products.pictures.requests import MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.open import open_storage
+from dicom_series_preview.sources.storage.retry import RetryPolicy
 
 if TYPE_CHECKING:
     import threading
+
+    from dicom_series_preview.sources.storage.base import Storage
 
 PICTURES, SERIES, SLICES = 200, 10, 6
 RETRIES = 5

@@ -17,8 +17,8 @@ import pytest
 import synthetic
 
 import faulty
-from dicom_series_preview.encode import write_atomically
-from dicom_series_preview.index import Index
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.products.pictures.encode import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,9 +96,9 @@ def test_cache_goes_away(
 
 FULL = """
 import json, os, resource, sys
-from dicom_series_preview.api import open_api
-from dicom_series_preview.http import HttpRequest
-from dicom_series_preview.settings import Settings
+from dicom_series_preview.doors.python import open_api
+from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.base.settings import Settings
 
 api = open_api({"default": sys.argv[1]}, Settings.from_environment(os.environ))
 limit = int(sys.argv[3])

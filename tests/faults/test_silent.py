@@ -20,21 +20,25 @@ import synthetic
 import urllib3
 
 import faulty
-from dicom_series_preview.errors import AbandonedError, StorageUnavailableError
-from dicom_series_preview.http import HttpRequest, PreviewApi
-from dicom_series_preview.index import Index
-from dicom_series_preview.names import SeriesName
-from dicom_series_preview.requests import IndexRequest
-from dicom_series_preview.series import IndexCache
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits, Settings
-from dicom_series_preview.storage import ByteRange, Deadline, MemoryStorage, open_storage
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.names import SeriesName
+from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.base.errors import AbandonedError, StorageUnavailableError
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.products.pictures.requests import IndexRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.base import ByteRange
+from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.open import open_storage
+from dicom_series_preview.web.http.api import PreviewApi
+from dicom_series_preview.web.http.values import HttpRequest
 from faulty import FaultyServer, always
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dicom_series_preview.storage import Storage
+    from dicom_series_preview.sources.storage.base import Storage
 
 # Nothing here takes so long, save what waits for a silent server: that is silent for ever.
 HANG_S = 60.0

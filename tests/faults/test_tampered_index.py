@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic
 
-from dicom_series_preview.errors import PreviewError
-from dicom_series_preview.index import Index
-from dicom_series_preview.index.build import CONSTANTS_KEY, PROVENANCE_KEY
-from dicom_series_preview.index.schema import FIXED_COLUMNS, OTHER_ELEMENTS, Column
-from dicom_series_preview.requests import ImageRequest, MosaicRequest
-from dicom_series_preview.series import IndexCache
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.archive.index.build import CONSTANTS_KEY, PROVENANCE_KEY
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, OTHER_ELEMENTS, Column
+from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.base.errors import PreviewError
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 OBJECTS = synthetic.series("tampered", 4, others=False).objects
 MOSAIC = MosaicRequest.from_strings("s", "a.webp", {"tile_width": ["2"], "image_width": ["64"]})

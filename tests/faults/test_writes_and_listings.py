@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 import faulty
-from dicom_series_preview.errors import ObjectChangedError, StorageUnavailableError
-from dicom_series_preview.settings import Settings
-from dicom_series_preview.storage import RetryPolicy, Storage, open_storage
+from dicom_series_preview.base.errors import ObjectChangedError, StorageUnavailableError
+from dicom_series_preview.base.settings import Settings
+from dicom_series_preview.sources.storage.open import open_storage
+from dicom_series_preview.sources.storage.retry import RetryPolicy
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+
+    from dicom_series_preview.sources.storage.base import Storage
 
 RETRIES = 2
 SETTINGS = Settings(Path("/nowhere"), concurrency=4, max_retries=RETRIES, request_timeout_s=20.0)

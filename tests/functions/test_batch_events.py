@@ -13,7 +13,7 @@ import pytest
 from lambdas import event
 from PIL import Image
 
-from dicom_series_preview.discreet import digest_of
+from dicom_series_preview.base.discreet import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

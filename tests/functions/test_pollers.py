@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import counting
 
 import make_dicom
-from dicom_series_preview.aws.environment import Deployment
-from dicom_series_preview.aws.updates import Recheck, update_indices
-from dicom_series_preview.index import Index
-from dicom_series_preview.names import index_folder, index_path
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.names import index_folder, index_path
+from dicom_series_preview.doors.aws.environment import Deployment
+from dicom_series_preview.doors.aws.updates import Recheck, update_indices
 
 if TYPE_CHECKING:
     import servers

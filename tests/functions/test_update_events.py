@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from lambdas import event
 
-from dicom_series_preview.http import Renders
-from dicom_series_preview.names import index_folder, index_path
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.archive.names import index_folder, index_path
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.web.http.api import Renders
 
 if TYPE_CHECKING:
     from lambdas import Function

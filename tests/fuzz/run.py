@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dicom_series_preview.headers import Converter
+from dicom_series_preview.sources.headers.convert import Converter
 from fuzz.mutations import mutated, random_changes
 from fuzz.targets import (
     check_after,

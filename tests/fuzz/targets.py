@@ -17,18 +17,18 @@ from PIL import Image
 from pydicom.uid import JPEG2000TransferSyntaxes
 
 import make_dicom as make
-from dicom_series_preview.decode import decode_frame, is_colour, to_rgb
-from dicom_series_preview.errors import DecodeError, ObjectError
-from dicom_series_preview.headers import (
-    Converter,
-    Header,
-    Incomplete,
-    PixelDescription,
-    data_set_of,
-    parse,
-    to_json,
-)
-from dicom_series_preview.index import Index, Record, build, untiled
+from dicom_series_preview.archive.index.build import build
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.records import Record
+from dicom_series_preview.archive.siemens import untiled
+from dicom_series_preview.base.errors import DecodeError, ObjectError
+from dicom_series_preview.base.image import PixelDescription
+from dicom_series_preview.pixels.codecs.colour import is_colour, to_rgb
+from dicom_series_preview.pixels.codecs.frame import decode_frame
+from dicom_series_preview.sources.headers.convert import Converter
+from dicom_series_preview.sources.headers.header import Header, parse
+from dicom_series_preview.sources.headers.scan import Incomplete, data_set_of
+from dicom_series_preview.sources.headers.values import to_json
 from indexing import PROVENANCE, header_of
 
 if TYPE_CHECKING:

@@ -13,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import make_dicom as make
-from dicom_series_preview.decode import decode_frame
-from dicom_series_preview.errors import DecodeError, HeaderError
-from dicom_series_preview.headers import Converter, PixelDescription, data_set_of, parse
+from dicom_series_preview.base.errors import DecodeError, HeaderError
+from dicom_series_preview.base.image import PixelDescription
+from dicom_series_preview.pixels.codecs.frame import decode_frame
+from dicom_series_preview.sources.headers.convert import Converter
+from dicom_series_preview.sources.headers.header import parse
+from dicom_series_preview.sources.headers.scan import data_set_of
 from fuzz.mutations import INTERESTING, KINDS, Change, mutated
 from fuzz.targets import (
     ROOT,

@@ -50,7 +50,11 @@ def test_the_source_distribution_is_what_it_takes(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     papers = {"README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "SECURITY.md", "PKG-INFO"}
-    rest = {name for name in names if not name.startswith("shared/dicom_series_preview/")}
+    rest = {
+        name
+        for name in names
+        if not name.startswith(("shared/dicom_series_preview/", "shared/dicom_sample/"))
+    }
     assert rest == {*papers, "pyproject.toml", "hatch_build.py"}
 
 

@@ -19,9 +19,9 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 """
 FRAME = """
-from dicom_series_preview.decode import decode_frame
-from dicom_series_preview.errors import PreviewError
-from dicom_series_preview.headers.image import PixelDescription
+from dicom_series_preview.pixels.codecs.frame import decode_frame
+from dicom_series_preview.base.errors import PreviewError
+from dicom_series_preview.base.image import PixelDescription
 pixels = PixelDescription("1.2.840.10008.1.2.4.92", 8, 8, bits_allocated=16, bits_stored=12, high_bit=11)
 try:
     decode_frame(b"x", pixels)
@@ -31,7 +31,7 @@ except PreviewError as error:
 TABLE = """
 from pathlib import Path
 from dicom_series_preview import Series
-from dicom_series_preview.sample import write_sample
+from dicom_sample import write_sample
 folder = write_sample(Path("sample"), slices=2)
 table = Series(folder.name, root="sample", cache=False).table
 try:

@@ -27,16 +27,17 @@ def where(*names: str) -> set[str]:
 def test_the_environment_is_read_at_the_doors() -> None:
     """`os.environ` is looked at where somebody comes in, and nowhere else; functions do so in one place."""
     assert where("environ", "getenv") == {
-        *("api.py", "aws/environment.py"),
-        *(f"{name}.py" for name in ("building", "cli", "console", "opening")),
+        *("doors/python.py", "doors/aws/environment.py"),
+        *(f"doors/cli/{name}.py" for name in ("building", "commands", "console", "opening")),
     }
 
 
 def test_threads_are_started_in_few_places() -> None:
     """Threads are started where CONTRIBUTING says, besides the one that ends the program."""
-    starts = where("ThreadPoolExecutor", "Thread") - {"stopping.py"}
+    starts = where("ThreadPoolExecutor", "Thread") - {"doors/cli/stopping.py"}
     assert starts == {
-        *("storage/pool.py", "service/tiles.py", "aws/updates.py", "serving/lanes.py", "building.py"),
+        *("sources/storage/pool.py", "products/pictures/tiles.py"),
+        *("doors/aws/updates.py", "doors/server/lanes.py", "doors/cli/building.py"),
     }
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = text.partition("Threads are started")[2].partition("`Storage.fetch`")[0]
@@ -60,12 +61,11 @@ def test_nothing_cites_what_is_not_there() -> None:
     assert not {(path, name) for path, name in cited if name not in known}
 
 
-def test_contributing_lists_the_modules_in_their_order() -> None:
-    """The list of modules is the linter's order, from what all may use to the doors."""
+def test_contributing_lists_the_floors_in_their_order() -> None:
+    """The list of floors is the linter's order, from the doors down."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    (contract,) = project["tool"]["importlinter"]["contracts"]
-    layers = {name for line in contract["layers"] for name in line.split(" | ")}
+    contract = project["tool"]["importlinter"]["contracts"][0]
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    block = text.partition("```\nerrors")[2].partition("```")[0]
-    listed = set(re.findall(r"^([a-z |]+?)  ", f"errors{block}", re.MULTILINE))
-    assert layers - {name for line in listed for name in line.split(" | ")} == {"__main__", "sample"}
+    block = text.partition("```\ndoors/")[2].partition("```")[0]
+    listed = re.findall(r"^([a-z]+)/ ", f"doors/{block}", re.MULTILINE)
+    assert ["__main__", *listed] == contract["layers"]

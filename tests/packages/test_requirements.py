@@ -66,7 +66,7 @@ class NoPandas:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, NoPandas())
 from dicom_series_preview import Series
-from dicom_series_preview.sample import write_sample
+from dicom_sample import write_sample
 root = Path(sys.argv[1])
 folder = write_sample(root, slices=3)
 for _ in range(2):  # the index is made, and then read

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from conformance.rules import proves
-from dicom_series_preview.decode import Decoded, to_rgb
-from dicom_series_preview.headers.image import PixelDescription
+from dicom_series_preview.base.image import PixelDescription
+from dicom_series_preview.pixels.codecs.colour import to_rgb
+from dicom_series_preview.pixels.codecs.values import Decoded
 
 KR, KG, KB = Fraction(299, 1000), Fraction(587, 1000), Fraction(114, 1000)
 

@@ -20,11 +20,11 @@ import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, objects
 from conformance.formulas import FORMULAS
 from conformance.rules import proves
-from dicom_series_preview.errors import NoImageError, UndecodableError
-from dicom_series_preview.requests import ImageRequest, MosaicRequest
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.base.errors import NoImageError, UndecodableError
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -9,9 +9,10 @@ import pytest
 
 from conformance.formulas import FORMULAS, HALF, linear, rounded
 from conformance.rules import proves
-from dicom_series_preview.contrast import Applied, render
-from dicom_series_preview.decode import Decoded
-from dicom_series_preview.headers.image import Contrast, LookupTable, PixelDescription
+from dicom_series_preview.base.image import Contrast, LookupTable, PixelDescription
+from dicom_series_preview.pixels.codecs.values import Decoded
+from dicom_series_preview.pixels.contrast.render import render
+from dicom_series_preview.pixels.contrast.resolve import Applied
 
 UINT8, INT8 = np.arange(256, dtype=np.uint8), np.arange(-128, 128, dtype=np.int8)
 INT16 = np.concatenate([np.arange(-2100, 3100, 7), [-32768, 32767]]).astype(np.int16)

@@ -13,13 +13,14 @@ import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, mosaic, objects, shown
 from conformance.formulas import FORMULAS
 from conformance.rules import proves
-from dicom_series_preview.decode import Decoded, to_rgb
-from dicom_series_preview.headers import PixelDescription
-from dicom_series_preview.index.labels import coloured_labels
-from dicom_series_preview.requests import ImageRequest
-from dicom_series_preview.service import PreviewService
-from dicom_series_preview.settings import Limits
-from dicom_series_preview.storage import MemoryStorage
+from dicom_series_preview.archive.index.labels import coloured_labels
+from dicom_series_preview.base.image import PixelDescription
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.pixels.codecs.colour import to_rgb
+from dicom_series_preview.pixels.codecs.values import Decoded
+from dicom_series_preview.products.pictures.requests import ImageRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 J2K_LOSSLESS, J2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
 

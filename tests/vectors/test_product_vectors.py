@@ -15,7 +15,7 @@ import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, mosaic, objects, pixels, shown
 from conformance.formulas import FORMULAS, linear, linear_exact, percentile, rounded
 from conformance.rules import proves
-from dicom_series_preview.errors import LimitError
+from dicom_series_preview.base.errors import LimitError
 from make_dicom import dataset, enhanced, orientation_group, position_group
 
 LEVELS = (-1000, -501, -500, -41, -40, -1, 0, 1, 2, 39, 40, 41, 100, 239, 240, 241, 1000, 3000)

@@ -1,0 +1,1 @@
+"""The index of a series: one row a slice, and every header in it."""

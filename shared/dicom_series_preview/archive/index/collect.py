@@ -1,0 +1,293 @@
+"""A listing -> records: every object's header, in waves of range requests."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.archive.index.records import Record, Skipped
+from dicom_series_preview.base.errors import (
+    CredentialsError,
+    HeaderError,
+    ObjectChangedError,
+    ObjectError,
+    StorageError,
+    StorageUnavailableError,
+)
+from dicom_series_preview.sources.headers.convert import Converter
+from dicom_series_preview.sources.headers.header import Header, parse
+from dicom_series_preview.sources.headers.scan import Incomplete
+from dicom_series_preview.sources.storage.base import ByteRange
+from dicom_series_preview.sources.storage.in_flight import Room
+from dicom_series_preview.sources.storage.prefetched import IN_HAND_BYTES, InHand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dicom_series_preview.base.settings import Limits
+    from dicom_series_preview.sources.storage.base import Fetched, ObjectInfo, Storage
+
+# A request takes as long for this much as for one byte, and few headers are longer.
+FIRST_RANGE_BYTES = 16 * 1024
+_LEAST_RANGE_BYTES = 5 * 1024
+_SLACK = 1.1
+_REMEMBERED = 31
+_MARGIN = 1024
+_SCOUT_BYTES = 64 * 1024
+_SCOUTS = 2
+_RESTARTS = 2
+_SMALL_BYTES = 256 * 1024
+_SPARE_BYTES = 2**20
+_AHEAD_S = 5.0
+_PACE_OF = 8
+
+_PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
+_PASSED_OVER_ENDINGS = (
+    *(".json", ".xml", ".txt", ".csv", ".tsv", ".parquet", ".zip", ".nii", ".nii.gz"),
+    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg"),
+)
+
+
+def is_passed_over(path: str) -> bool:
+    """Whether a name alone says that the object is no instance; in doubt the content decides."""
+    name = path.rpartition("/")[2].lower()
+    return name in _PASSED_OVER_NAMES or name.endswith(_PASSED_OVER_ENDINGS)
+
+
+@dataclass(slots=True)
+class LearnedRange:
+    """How much to ask for first: 16 KiB, and once headers are known a little more than those have.
+
+    The longest decides of those that are known and fit into 16 KiB, and the median where most are longer:
+    one very long header among many short ones costs that one object a second request, and not all others
+    its bytes.
+
+    Attributes:
+        lengths: The latest headers' lengths in bytes.
+    """
+
+    lengths: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+    def first_range(self) -> int:
+        """Bytes to ask for of an object of which nothing is known yet."""
+        if not self.lengths:
+            return FIRST_RANGE_BYTES
+        needed = [math.ceil(length * _SLACK) for length in self.lengths]
+        generous = [most for most in needed if most <= FIRST_RANGE_BYTES]
+        return max(_LEAST_RANGE_BYTES, math.ceil(median(needed)), *generous)
+
+    def next_end(self, have: int, at_least: int) -> int:
+        """Up to where to read on, when `have` bytes were not enough and `at_least` bytes are needed.
+
+        Nothing learned yet: far, for the one or two objects that find out for all others.
+        """
+        if not self.lengths:
+            return max(at_least + _MARGIN, _SCOUT_BYTES, 4 * have)
+        learned = self.first_range()
+        return learned if learned >= at_least else max(at_least + _MARGIN, 2 * have)
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many objects may be under way: what can be looked at in a few seconds.
+
+    Most take less than a millisecond. Of those that take seconds each, few are asked for ahead, so that
+    little has come in vain where reading ends before all are read.
+
+    Attributes:
+        clock: Seconds that only grow.
+        under_way: Ranges that were asked for and not yet looked at.
+        latest_s: How long the latest objects took.
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    under_way: int = 0
+    latest_s: deque[float] = field(default_factory=lambda: deque(maxlen=_PACE_OF))
+
+    def has_room(self) -> bool:
+        """Whether another one may be asked for."""
+        return not self.latest_s or self.under_way * fmean(self.latest_s) < _AHEAD_S
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An object whose header is not complete yet.
+
+    Attributes:
+        info: The object.
+        data: Its first bytes.
+        version: The version they are of; before there are any, the one that the listing showed.
+        at_least: What the parser asked for.
+        restarts: How often it was begun anew because it changed.
+    """
+
+    info: ObjectInfo
+    data: bytes = b""
+    version: str = ""
+    at_least: int = 0
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class HeaderReader:
+    """Reads the headers of a series' objects.
+
+    Attributes:
+        storage: Where they lie.
+        folder: The series' folder; names in records are relative to it.
+        limits: How long headers may be, and how many frames an object may have.
+        progress: Called with each object that is done.
+        next_frames: How many frames are read next, 0 where none are: their bytes are kept in `in_hand`.
+        in_hand: What came with the headers and holds frames.
+        learned: How much to ask for first.
+        withheld: The first error by which the storage withheld an object.
+        room: For headers that are under way.
+        pace: How many may be under way.
+    """
+
+    storage: Storage
+    folder: str
+    limits: Limits
+    progress: Callable[[], None] = lambda: None
+    next_frames: int = 0
+    in_hand: InHand = field(default_factory=InHand)
+    learned: LearnedRange = field(default_factory=LearnedRange)
+    withheld: StorageError | None = None
+    converter: Converter = field(default_factory=Converter)
+    room: Room = field(default_factory=Room)
+    pace: Pace = field(default_factory=Pace)
+    _whole: bool = False
+
+    def read(self, objects: Sequence[ObjectInfo]) -> Iterator[Record | Skipped]:
+        """Read every object's header; yields as they come, in no order.
+
+        Raises:
+            StorageUnavailableError: The storage fails beyond every retry; an index without what it failed to
+                tell would pass for a whole one.
+            CredentialsError: The credentials are refused, or no longer accepted.
+        """
+        self._whole = is_read_whole([info.size for info in objects], self.next_frames)
+        fresh = deque(_Pending(info, version=info.version) for info in objects)
+        held: list[_Pending] = []
+        while fresh or held:
+            if not self.learned.lengths:
+                # Nobody knows yet how long these headers are: let few find out, and spare the others a guess.
+                held.sort(key=lambda item: len(item.data), reverse=True)
+                wave, held = deque(held[:_SCOUTS]), held[_SCOUTS:]
+            else:
+                wave, held = deque(held), []
+            asked: dict[str, _Pending] = {}
+            for fetched in self.storage.fetch(self._ranges(wave, held, fresh, asked)):
+                self.room.give_back(_length(fetched.range))
+                self.pace.under_way -= 1
+                item = asked[fetched.range.path]
+                begun = self.pace.clock()
+                result = self._take(item, fetched)
+                if result is None:
+                    held.append(item)
+                else:
+                    self.pace.latest_s.append(self.pace.clock() - begun)
+                    item.data = b""
+                    self.progress()
+                    yield result
+            held += wave
+
+    def _ranges(
+        self,
+        wave: deque[_Pending],
+        held: Sequence[_Pending],
+        fresh: deque[_Pending],
+        asked: dict[str, _Pending],
+    ) -> Iterator[ByteRange]:
+        """What to ask for: objects on their way, then new ones while the first range is a good guess.
+
+        It ends early where there is no more room, and is asked again when some has come.
+        """
+        scouts = bool(wave)
+        while wave or (fresh and (self.learned.lengths or not (scouts or held))):
+            queue = wave or fresh
+            wanted = self._range(queue[0])
+            if not self.pace.has_room() or not self.room.take(_length(wanted)):
+                return
+            self.pace.under_way += 1
+            asked[wanted.path] = queue.popleft()
+            yield wanted
+
+    def _range(self, item: _Pending) -> ByteRange:
+        learned = self.learned
+        end = learned.next_end(len(item.data), item.at_least) if item.data else learned.first_range()
+        if item.info.size is not None:
+            end = item.info.size if self._whole else min(end, item.info.size)
+        return ByteRange(item.info.path, len(item.data), end, item.version)
+
+    def _take(self, item: _Pending, fetched: Fetched) -> Record | Skipped | None:
+        """What an answer makes of an object: done, failed, or None where more is needed."""
+        if isinstance(fetched.error, ObjectChangedError) and item.restarts < _RESTARTS:
+            item.data, item.version, item.at_least = b"", "", 0
+            item.restarts += 1
+            return None
+        if fetched.error is not None:
+            reason = _storage_reason(fetched.error)
+            self.withheld = self.withheld or fetched.error
+            return self._skipped(item, reason, transient=True)
+        if item.data and not fetched.data:
+            return self._skipped(item, f"cut off: no more than {len(item.data)} bytes can be had")
+        item.data += fetched.data
+        item.version = fetched.version or item.version
+        try:
+            parsed = parse(item.data, fetched.object_size, self.converter, self.limits)
+            needed = parsed.at_least if isinstance(parsed, Incomplete) else parsed.length
+            if needed > self.limits.header_bytes:
+                limit = self.limits.header_bytes
+                raise HeaderError(f"its header is longer than the limit of {limit} bytes")
+            if isinstance(parsed, Incomplete):
+                item.at_least = needed
+                return None
+        except ObjectError as error:
+            return self._skipped(item, error.reason)
+        return self._record(item, parsed)
+
+    def _record(self, item: _Pending, header: Header) -> Record:
+        self.learned.lengths.append(header.length)
+        first = header.locations[0] if header.locations else None
+        needed = first.offset + first.length if first else header.object_size
+        if self.next_frames and header.number_of_frames and len(item.data) >= min(needed, header.object_size):
+            self.in_hand.keep(item.info.path, item.data, header.object_size, item.version)
+        return Record.of(self._name(item), item.version, header)
+
+    def _skipped(self, item: _Pending, reason: str, *, transient: bool = False) -> Skipped:
+        return Skipped(self._name(item), reason, item.info.size, item.info.version, transient)
+
+    def _name(self, item: _Pending) -> str:
+        return item.info.path.removeprefix(f"{self.folder}/")
+
+
+def is_read_whole(sizes: Sequence[int | None], next_frames: int) -> bool:
+    """Whether objects are read whole, their frames with their headers.
+
+    That spares a request a frame, and the time that one takes to be answered, in which a megabyte comes. So
+    all objects are small, and those that will not be shown have no more than that together.
+
+    Args:
+        sizes: The objects' sizes in bytes, None where the listing does not tell.
+        next_frames: How many frames are read next.
+    """
+    known = sorted(size for size in sizes if size is not None)
+    if not next_frames or not known or len(known) < len(sizes) or known[-1] > _SMALL_BYTES:
+        return False
+    return sum(known[:-next_frames]) <= _SPARE_BYTES and sum(known) <= IN_HAND_BYTES
+
+
+def _length(wanted: ByteRange) -> int:
+    return (wanted.end or 0) - wanted.start
+
+
+def _storage_reason(error: StorageError) -> str:
+    """Why the storage withholds one object; what concerns it as a whole is raised."""
+    if isinstance(error, (StorageUnavailableError, CredentialsError)):
+        raise error
+    return error.problem

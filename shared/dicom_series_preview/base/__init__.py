@@ -1,0 +1,1 @@
+"""What every other floor stands on: errors, settings, geometry, descriptions of images. It reads no file."""

@@ -1,0 +1,172 @@
+"""The batch API, and the tasks of its state machine."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dicom_series_preview.base.discreet import digest_of
+from dicom_series_preview.base.errors import PreviewError, RequestError
+from dicom_series_preview.doors.aws import batch as batches
+from dicom_series_preview.doors.aws.batch_runs import BatchRuns
+from dicom_series_preview.doors.aws.environment import BATCH_STATE_MACHINE_VARIABLE, deployment
+from dicom_series_preview.doors.aws.head import answered
+from dicom_series_preview.doors.aws.logs import function_logger
+from dicom_series_preview.web.http.problems import BATCHES_UNAVAILABLE, plain_response, problem_response
+from dicom_series_preview.web.http.routes import answer_mistakes, as_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aws_lambda_powertools import Logger
+    from aws_lambda_powertools.event_handler import Response
+    from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
+
+    from dicom_series_preview.doors.aws.environment import Deployment
+    from dicom_series_preview.doors.aws.handlers import Handler
+    from dicom_series_preview.web.http.values import HttpResponse
+
+_BODY_LIMIT_BYTES = 256 * 1024
+# What is left of a function's time when a series is given up, for its outcome to be written in.
+_TO_SPARE_S = 20
+_METRICS = {"ok": "SeriesDone", "no-preview": "SeriesWithoutPreview", "failed": "SeriesFailed"}
+
+
+def api_handler() -> Handler:
+    """`POST /batches`, and `GET` and `DELETE /batches/{id}`."""
+    app = APIGatewayHttpResolver()
+    answer_mistakes(app, {"/batches": "POST", "/batches/[^/]+": "GET, HEAD, DELETE"})
+    logger = function_logger()
+    deployed = deployment()
+    runs = BatchRuns(
+        deployed, deployed.environment[BATCH_STATE_MACHINE_VARIABLE], boto3.client("stepfunctions")
+    )
+
+    def answer(produce: Callable[[], HttpResponse]) -> Response[Any]:
+        try:
+            return as_response(produce())
+        except PreviewError as error:
+            return as_response(problem_response(error))
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("Step Functions does not answer", error=type(error).__name__)
+            return as_response(plain_response(BATCHES_UNAVAILABLE))
+
+    @app.post("/batches")
+    def start() -> Response[Any]:
+        return answer(
+            lambda: runs.start(_body(app.current_event), app.current_event.headers.get("idempotency-key"))
+        )
+
+    @app.get("/batches/<batch>")
+    def status(batch: str) -> Response[Any]:
+        return answer(lambda: runs.status(batch))
+
+    @app.delete("/batches/<batch>")
+    def cancel(batch: str) -> Response[Any]:
+        return answer(lambda: runs.cancel(batch))
+
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
+        response = answered(lambda asked: app.resolve(asked, context), event)
+        method = event["requestContext"]["http"]["method"]
+        logger.info("answered", method=method, status=response["statusCode"])
+        return response
+
+    return handler
+
+
+def _body(event: BaseProxyEvent) -> Any:  # noqa: ANN401 - a JSON document
+    """The JSON document of a request's body.
+
+    Raises:
+        RequestError: It is none, or too long.
+    """
+    if len(event.body or "") > _BODY_LIMIT_BYTES:
+        raise RequestError("body", f"is longer than {_BODY_LIMIT_BYTES} characters; use a manifest")
+    try:
+        # API Gateway encodes a body that does not say that it is JSON.
+        return json.loads(event.decoded_body or "")
+    except (ValueError, RecursionError) as error:
+        raise RequestError("body", "is no JSON") from error
+
+
+@contextmanager
+def _failures_told(logger: Logger, batch: str) -> Iterator[None]:
+    """Log a failure, and let Lambda log of it the type that retries go by, and no name of a series."""
+    try:
+        yield
+    except PreviewError as error:
+        kind = type(error).__name__
+        logger.warning("a step failed", batch=batch, error=kind)
+        error.args = (kind,)
+        raise
+
+
+def prepare_handler(deployed: Deployment | None = None) -> Handler:
+    """`{"batch": ID}` -> `{"key", "count"}`."""
+    logger = function_logger()
+    deployed = deployed or deployment()
+
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
+        with _failures_told(logger, event["batch"]):
+            prepared = batches.prepare(event["batch"], deployed)
+        logger.info("batch prepared", batch=event["batch"], series=prepared["count"])
+        return prepared
+
+    return handler
+
+
+def item_handler(deployed: Deployment | None = None) -> Handler:
+    """`{"batch": ID, "item": ITEM}` -> the series' digest and status; with the last try's `error`, no other.
+
+    Its name and all else of the outcome stay in the data bucket: what is returned stands in histories.
+    """
+    logger, metrics = function_logger(), Metrics()
+    deployed = deployed or deployment()
+
+    @metrics.log_metrics(capture_cold_start_metric=True)
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
+        batch, item, error = event["batch"], event["item"], event.get("error")
+        try:
+            with _failures_told(logger, batch):
+                if error is not None:
+                    outcome = batches.give_up(batch, item, error["Error"], deployed)
+                else:
+                    seconds = context.get_remaining_time_in_millis() / 1000 - _TO_SPARE_S
+                    outcome = batches.run_item(batch, item, deployed, seconds)
+        except PreviewError as raised:
+            metrics.add_metric(name=f"Failed{type(raised).__name__}", unit=MetricUnit.Count, value=1)
+            raise
+        metrics.add_metric(name=_METRICS[outcome["status"]], unit=MetricUnit.Count, value=1)
+        metrics.add_metric(name="StorageRequests", unit=MetricUnit.Count, value=outcome.get("requests", 0))
+        metrics.add_metric(name="StorageBytes", unit=MetricUnit.Bytes, value=outcome.get("bytes", 0))
+        return {"series": digest_of(item["series"]), "status": outcome["status"]}
+
+    return cast("Handler", handler)
+
+
+def summary_handler(deployed: Deployment | None = None) -> Handler:
+    """The whole state -> the batch's counts, and `error`: the kind of what failed it, or null."""
+    logger = function_logger()
+    deployed = deployed or deployment()
+
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
+        error = event.get("error")
+        tolerated = event["limits"]["tolerated_failure_percentage"]
+        with _failures_told(logger, event["batch"]):
+            summary = batches.summarise(
+                event["batch"], deployed, error["Error"] if error else None, tolerated
+            )
+        counts = {name: getattr(summary, name) for name in ("items", "ok", "no_preview", "failed", "missing")}
+        # Reasons stay in the data bucket: what is returned stands in the execution's history.
+        kind = summary.error["error"] if summary.error else None
+        logger.info("batch summed up", batch=summary.batch, counts=counts, error=kind)
+        return {"batch": summary.batch, **counts, "error": kind}
+
+    return handler

@@ -1,0 +1,240 @@
+"""Batches as executions of their state machine: started, asked after, cancelled.
+
+An execution bears its batch's identifier as its name. Step Functions starts a name once, and knows which
+executions run: what is kept here beside it is only ever believed as far as Step Functions says the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from dicom_series_preview.base.errors import ObjectChangedError, ObjectNotFoundError, RequestError
+from dicom_series_preview.doors.aws import batch as batches
+from dicom_series_preview.web.http.openapi import KEY_LIMIT
+from dicom_series_preview.web.http.problems import (
+    BATCH_RUNNING,
+    KEY_REUSED,
+    NO_SUCH_BATCH,
+    TOO_MANY_BATCHES,
+    plain_response,
+)
+from dicom_series_preview.web.http.values import HttpResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dicom_series_preview.doors.aws.environment import Deployment
+
+# A place is taken before its execution starts, and Step Functions tells of a new one after a moment.
+STARTING_S = 60
+_RETRY_AFTER_S = 60
+_CANCELLED = "BatchCancelled"
+_NOT_THERE = ("ExecutionDoesNotExist", "InvalidArn")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRuns:
+    """The batches of a deployment.
+
+    Attributes:
+        deployment: Where they are kept.
+        machine: The ARN of their state machine.
+        states: A client of Step Functions.
+        clock: Seconds since 1970.
+    """
+
+    deployment: Deployment
+    machine: str
+    states: Any
+    clock: Callable[[], float] = time.time
+
+    def start(self, document: Any, key: str | None = None) -> HttpResponse:  # noqa: ANN401 - JSON
+        """`POST /batches`.
+
+        Args:
+            document: The request.
+            key: The idempotency key: with the same one comes the same batch, however often it is asked for.
+
+        Raises:
+            PreviewError: The request is wrong, or cannot be kept.
+        """
+        request = batches.BatchRequest.from_document(document, self.deployment.roots)
+        batch = str(uuid.uuid4()) if key is None else batch_of_key(key)
+        execution = None if key is None else self._describe(batch)
+        if execution is not None:
+            # It knows what it was started with, also when the request that was kept has expired.
+            if json.loads(execution["input"])["request"] != digest_of(document):
+                return plain_response(KEY_REUSED)
+            return _started(batch, execution["status"], 200)
+        kept = None if key is None else batches.read_request(batch, self.deployment)
+        if kept is None:
+            batches.check_source(request, self.deployment)
+            if request.rerun is not None and self._runs(request.rerun):
+                return plain_response(BATCH_RUNNING)
+        elif digest_of(kept) != digest_of(document):
+            return plain_response(KEY_REUSED)
+        if not self._take_place(batch):
+            return plain_response(TOO_MANY_BATCHES, Retry_After=str(_RETRY_AFTER_S))
+        if digest_of(batches.keep_request(batch, document, self.deployment)) != digest_of(document):
+            # Another request with the same key came first, this very moment.
+            return plain_response(KEY_REUSED)
+        self._execute(batch, document)
+        return _started(batch, "RUNNING", 202)
+
+    def status(self, batch: str) -> HttpResponse:
+        """`GET /batches/{id}`.
+
+        Raises:
+            PreviewError: It is no identifier, or what is kept of the batch cannot be read.
+        """
+        execution = self._describe(batches.check_batch_id(batch))
+        if execution is None:
+            return plain_response(NO_SUCH_BATCH)
+        summary = batches.read_summary(batch, self.deployment)
+        so_far = None if summary else batches.counts_so_far(batch, self.deployment)
+        document = {
+            "batch": batch,
+            "status": execution["status"],
+            "started": execution["startDate"].isoformat(),
+            "ended": execution["stopDate"].isoformat() if "stopDate" in execution else None,
+            "progress": self._progress(execution["executionArn"]),
+            "outcomes": None if so_far is None else asdict(so_far),
+            "error": _error(execution, summary),
+            "summary": summary,
+        }
+        return HttpResponse.of_json(document, Cache_Control="no-store")
+
+    def cancel(self, batch: str) -> HttpResponse:
+        """`DELETE /batches/{id}`: what has come of its series stays, and a rerun goes on from there.
+
+        Raises:
+            PreviewError: It is no identifier.
+        """
+        execution = self._describe(batches.check_batch_id(batch))
+        if execution is None:
+            return plain_response(NO_SUCH_BATCH)
+        if execution["status"] != "RUNNING":
+            return _started(batch, execution["status"], 200)
+        self.states.stop_execution(
+            executionArn=execution["executionArn"], error=_CANCELLED, cause="DELETE /batches/{id}"
+        )
+        return _started(batch, "ABORTED", 202)
+
+    def _execute(self, batch: str, document: Any) -> None:  # noqa: ANN401 - a JSON document
+        given = json.dumps({"batch": batch, "request": digest_of(document)})
+        try:
+            self.states.start_execution(stateMachineArn=self.machine, name=batch, input=given)
+        except ClientError as error:
+            # Of two that were sent with one key at once, the other has been started and has ended already.
+            if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
+                raise
+
+    def _describe(self, batch: str) -> Mapping[str, Any] | None:
+        """A batch's execution, or None where there is none."""
+        arn = f"{self.machine.replace(':stateMachine:', ':execution:')}:{batch}"
+        try:
+            described: Mapping[str, Any] = self.states.describe_execution(executionArn=arn)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _NOT_THERE:
+                return None
+            raise
+        return described
+
+    def _runs(self, batch: str) -> bool:
+        execution = self._describe(batch)
+        return execution is not None and execution["status"] == "RUNNING"
+
+    def _progress(self, execution: str) -> dict[str, int] | None:
+        """How far the map has come; None before it begins."""
+        runs = self.states.list_map_runs(executionArn=execution)["mapRuns"]
+        if not runs:
+            return None
+        counts = self.states.describe_map_run(mapRunArn=runs[0]["mapRunArn"])["itemCounts"]
+        return {
+            "series": counts["total"],
+            "waiting": counts["pending"],
+            "running": counts["running"],
+            "done": counts["succeeded"],
+            "lost": counts["failed"] + counts["timedOut"],
+            "cancelled": counts["aborted"],
+        }
+
+    def _take_place(self, batch: str) -> bool:
+        """Take one of the places of those batches that may run at once; False where all are taken.
+
+        A place is an object that names its batch, written on condition: of two that want it one gets it. It
+        is free again as soon as Step Functions says that its batch runs no more, whoever has died meanwhile.
+        """
+        data = self.deployment.storage(self.deployment.data)
+        place = json.dumps({"batch": batch, "at": self.clock()}).encode()
+        for number in range(self.deployment.batches_at_once):
+            path = f"{batches.BATCH_FOLDER}/running/{number}.json"
+            try:
+                held = data.get(path)
+            except ObjectNotFoundError:
+                version = ""
+            else:
+                known = json.loads(held.data)
+                if known["batch"] == batch:
+                    return True
+                if self._holds(known):
+                    continue
+                version = held.version
+            with suppress(ObjectChangedError):
+                data.put(path, place, if_version=version)
+                return True
+        return False
+
+    def _holds(self, place: Mapping[str, Any]) -> bool:
+        """Whether a place is taken: its batch runs, or is just being started."""
+        execution = self._describe(place["batch"])
+        if execution is None:
+            return bool(self.clock() - place["at"] < STARTING_S)
+        return bool(execution["status"] == "RUNNING")
+
+
+def batch_of_key(key: str) -> str:
+    """The identifier of the batch that an idempotency key stands for.
+
+    Raises:
+        RequestError: It is empty or too long.
+    """
+    if not 0 < len(key) <= KEY_LIMIT:
+        raise RequestError("idempotency_key", f"has {len(key)} characters; give 1 to {KEY_LIMIT}")
+    return str(uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=5))
+
+
+def digest_of(document: Any) -> str:  # noqa: ANN401 - a JSON document
+    """What two requests have in common that ask for the same."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _started(batch: str, status: str, code: int) -> HttpResponse:
+    location = f"/batches/{batch}"
+    return HttpResponse.of_json(
+        {"batch": batch, "status": status, "location": location},
+        status=code,
+        Location=location,
+        Cache_Control="no-store",
+    )
+
+
+def _error(execution: Mapping[str, Any], summary: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Why a batch has not succeeded: as its summary says, else as Step Functions does; or None."""
+    if execution["status"] in ("RUNNING", "SUCCEEDED"):
+        return None
+    if execution["status"] == "ABORTED":
+        return {"error": _CANCELLED, "reason": "the batch was cancelled; a rerun does what is left"}
+    if summary is not None and summary["error"] is not None:
+        told: dict[str, str] = summary["error"]
+        return told
+    name = execution.get("error") or execution["status"]
+    return {"error": name, "reason": f"the batch ended with {name} before it could be summed up"}

@@ -1,0 +1,270 @@
+"""What a deployment sets: the functions' environment, read once per process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.archive.names import index_folder
+from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE, Limits, Settings, number_of
+from dicom_series_preview.doors.aws.rechecks import Recheck, SqsQueue, send_all
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.open import open_storage
+from dicom_series_preview.sources.storage.roots import parse_root
+from dicom_series_preview.web.http.api import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dicom_series_preview.doors.aws.rechecks import Queue
+    from dicom_series_preview.sources.storage.base import Storage
+
+_LOGGER = logging.getLogger(__name__)
+
+ROOTS_VARIABLE = "PREVIEW_ROOTS"
+DATA_VARIABLE = "PREVIEW_DATA"
+SERIES_DEPTH_VARIABLE = "PREVIEW_SERIES_DEPTH"
+SIGNED_BUCKETS_VARIABLE = "PREVIEW_SIGNED_BUCKETS"
+AUTH_MODE_VARIABLE = "PREVIEW_AUTH_MODE"
+BATCH_SERIES_VARIABLE = "PREVIEW_BATCH_SERIES"
+BATCHES_AT_ONCE_VARIABLE = "PREVIEW_BATCHES_AT_ONCE"
+MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
+# A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
+_REQUEST_TIMEOUT_S = 8.0
+_RETRY_TIMEOUT_S = 12.0
+_API_LIMIT_S = 20
+_ALIAS = re.compile("[a-z0-9-]+")
+_SET_WRONG = "{alias} is set up wrong in this deployment; whoever deployed it mends its entry in Roots"
+# For whoever calls the functions through something that waits longer than API Gateway.
+ANSWER_SECONDS_VARIABLE = "PREVIEW_ANSWER_SECONDS"
+BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
+UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
+# The summary holds some 3 kB of each outcome; this is half of what its function has.
+BATCH_SERIES = 250_000
+BATCHES_AT_ONCE = 5
+# As the template's parameters; and Lambda's longest time.
+_MOST_DEPTH = 8
+_MOST_BATCHES = 100
+_MOST_ANSWER_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deployment's storages and services, each opened when it is first used.
+
+    Attributes:
+        roots: By alias, the URL of a storage root.
+        refused: Aliases whose root can never be opened.
+        data: The URL below which indices, pictures and batches are kept.
+        series_depth: How many folders below a root a series lies; 1 where they lie directly below it.
+        batch_series: The most series of one batch.
+        batches_at_once: The most batches that run at once.
+        environment: The process's environment, for credentials and endpoints.
+        signed_buckets: Buckets that the function's role may read, besides the default root's and the data's.
+            Others are public, and are read unsigned: a role's signature needs a permission that it has not.
+        auth_mode: Whom the HTTP API answers: `IAM`, `JWT`, `NONE`, or empty where that is not told.
+        settings: Concurrency, retries, timeouts, and limits that the function's memory bears.
+        queue: Where it is told that objects have gone, by whoever sees it first; None where nobody hears it.
+    """
+
+    roots: Mapping[str, str]
+    data: str
+    series_depth: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    _opened: dict[str, Storage] = field(default_factory=dict, repr=False)
+    settings: Settings = field(default=Settings(Path("/tmp")), repr=False)  # noqa: S108 - nothing is kept there
+    signed_buckets: frozenset[str] = frozenset()
+    auth_mode: str = ""
+    batch_series: int = BATCH_SERIES
+    batches_at_once: int = BATCHES_AT_ONCE
+    answer_limit_s: int = _API_LIMIT_S
+    queue: Queue | None = field(default=None, repr=False)
+    refused: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
+        """Read a function's environment. A root that can never be opened is left out, and told of.
+
+        Raises:
+            RequestError: A variable is missing or wrong.
+        """
+        try:
+            given = json.loads(environment[ROOTS_VARIABLE], object_pairs_hook=_Pairs)
+            data = environment[DATA_VARIABLE]
+        except KeyError as error:
+            raise RequestError(str(error.args[0]), "is not set") from error
+        except ValueError as error:
+            raise RequestError(ROOTS_VARIABLE, "is no JSON object of aliases and URLs") from error
+        if not isinstance(given, _Pairs):
+            raise RequestError(ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}")
+        roots, refused = _roots(given, environment)
+        queue = environment.get(UPDATES_QUEUE_VARIABLE)
+        arns = environment.get(SIGNED_BUCKETS_VARIABLE, "").split(",")
+        return cls(
+            roots,
+            data,
+            _count(environment, SERIES_DEPTH_VARIABLE, 1, _MOST_DEPTH),
+            environment,
+            settings=_settings(environment),
+            signed_buckets=frozenset(arn.rpartition(":")[2] for arn in arns if arn),
+            auth_mode=environment.get(AUTH_MODE_VARIABLE, ""),
+            batch_series=_count(environment, BATCH_SERIES_VARIABLE, BATCH_SERIES, BATCH_SERIES),
+            batches_at_once=_count(environment, BATCHES_AT_ONCE_VARIABLE, BATCHES_AT_ONCE, _MOST_BATCHES),
+            answer_limit_s=_count(environment, ANSWER_SECONDS_VARIABLE, _API_LIMIT_S, _MOST_ANSWER_S),
+            queue=SqsQueue(queue) if queue else None,
+            refused=refused,
+        )
+
+    def storage(self, url: str) -> Storage:
+        """A storage root; it is opened once. Redirects to other hosts are refused."""
+        if url not in self._opened:
+            try:
+                self._opened[url] = open_storage(
+                    url, self._settings_for(url), self.environment, allow_cross_host_redirects=False
+                )
+            except RequestError as error:
+                known = url == self.data or url in self.roots.values()
+                if not known or error.parameter == HTTP_TOKENS_VARIABLE:
+                    raise
+                # Whoever asks, and the log, are told which variable it is and not what it holds.
+                variable = DATA_VARIABLE if url == self.data else ROOTS_VARIABLE
+                raise RequestError(
+                    variable, "holds what is no storage root; give s3://, https:// or a folder"
+                ) from None
+        return self._opened[url]
+
+    def _settings_for(self, url: str) -> Settings:
+        """The settings of a root: its own buckets, and those that it is told of, are signed."""
+        place = parse_root(url, self.environment).place
+        own = place in {
+            parse_root(known, self.environment).place for known in (self.data, self.roots[DEFAULT_ROOT_ALIAS])
+        }
+        settings = replace(self.settings, signed=own or place in self.signed_buckets)
+        # Its own lie in its region. Asking would take a cold start 100 ms for each.
+        return replace(settings, region=self.environment.get("AWS_REGION")) if own else settings
+
+    def service(self, alias: str) -> PreviewService:
+        """The service of a root, which takes as long as the function may.
+
+        Raises:
+            RequestError: There is no such alias, or its root can never be opened.
+        """
+        if alias in self.refused:
+            raise RequestError("root", _SET_WRONG.format(alias=alias))
+        if alias not in self.roots:
+            raise RequestError("root", f"is one alias of this deployment: {', '.join(sorted(self.roots))}")
+        storage = self.storage(self.roots[alias])
+        # By alias they lay before: a root that got another alias, or an alias another root, mixed them up.
+        former = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
+        # All functions reach the same S3, by whatever address: the URL alone tells roots apart.
+        kept = IndexCache(self.storage(self.data), index_folder(storage.url), former, storage.url)
+        vanished = None if self.queue is None else partial(self._vanished, self.queue, alias)
+        limits = self.settings.limits
+        return PreviewService(storage, kept, limits, single_flight=True, vanished=vanished)
+
+    @staticmethod
+    def _vanished(queue: Queue, alias: str, series: str) -> None:
+        send_all(queue, [(Recheck(alias, series, removed=True), 0)])
+
+    def api(self) -> PreviewApi:
+        """The HTTP API of all roots."""
+        services = {alias: partial(self._answering, alias) for alias in (*self.roots, *self.refused)}
+        return PreviewApi(services, Renders(self.storage(self.data)), batches=True, auth_mode=self.auth_mode)
+
+    def _answering(self, alias: str) -> PreviewService:
+        """The service of a root for those who wait for an answer."""
+        service = self.service(alias)
+        limits = service.limits
+        return replace(service, limits=replace(limits, seconds=min(limits.seconds, self.answer_limit_s)))
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The names and values of a JSON object, those that stand there twice among them."""
+
+
+def _roots(
+    given: Sequence[tuple[str, Any]], environment: Mapping[str, str]
+) -> tuple[dict[str, str], frozenset[str]]:
+    """The roots that can be opened, by alias, and the aliases of the others.
+
+    Raises:
+        RequestError: There is no default root, or it is wrong: nothing works without it.
+    """
+    roots: dict[str, str] = {}
+    refused: set[str] = set()
+    times = Counter(alias for alias, _ in given)
+    for alias, url in given:
+        try:
+            _check_root(alias, url, times[alias], environment)
+        except RequestError:
+            if alias == DEFAULT_ROOT_ALIAS:
+                raise
+            if alias not in refused:
+                # Neither its URL, which may hold a secret, nor an alias that is none.
+                shown = alias if _ALIAS.fullmatch(alias) else "an alias that is none"
+                _LOGGER.error("the root of %s is left out; mend its entry in Roots", shown)  # noqa: TRY400
+            refused.add(alias)
+        else:
+            roots[alias] = url
+    if DEFAULT_ROOT_ALIAS not in roots:
+        raise RequestError(ROOTS_VARIABLE, f"needs the alias {DEFAULT_ROOT_ALIAS!r}")
+    return roots, frozenset(refused)
+
+
+def _check_root(alias: str, url: object, times: int, environment: Mapping[str, str]) -> None:
+    """Refuse a root that could never be opened.
+
+    Raises:
+        RequestError: The alias is no text of letters, digits and hyphens, or stands there several times, or
+            the URL is none of a storage.
+    """
+    if times > 1:
+        raise RequestError(ROOTS_VARIABLE, f"{alias!r} stands there {times} times")
+    if not _ALIAS.fullmatch(alias) or not isinstance(url, str):
+        raise RequestError(
+            ROOTS_VARIABLE, f"{alias!r}: an alias has small letters, digits and hyphens; its root is a URL"
+        )
+    try:
+        parse_root(url, environment)
+    except RequestError as error:
+        raise RequestError(ROOTS_VARIABLE, f"{alias}: {error}") from error
+
+
+def _count(environment: Mapping[str, str], variable: str, default: int, most: int) -> int:
+    """A variable's number.
+
+    Raises:
+        RequestError: It is no whole number from 1 to `most`.
+    """
+    return int(number_of(variable, environment.get(variable, str(default)), 1, most))
+
+
+def _settings(environment: Mapping[str, str]) -> Settings:
+    """The settings: those of the environment, else what fits a function and its memory.
+
+    Raises:
+        RequestError: A variable holds no number.
+    """
+    memory = environment.get(MEMORY_VARIABLE, "")
+    limits = Limits.for_memory(int(memory) * 2**20) if memory.isdecimal() else Limits()
+    nowhere = Path("/tmp")  # noqa: S108 - no local cache is used
+    defaults = Settings(
+        nowhere, request_timeout_s=_REQUEST_TIMEOUT_S, retry_timeout_s=_RETRY_TIMEOUT_S, limits=limits
+    )
+    return Settings.from_environment(environment, nowhere, defaults)
+
+
+@cache
+def deployment() -> Deployment:
+    """This process's deployment."""
+    import os  # noqa: PLC0415 - functions read the environment here and nowhere else
+
+    return Deployment.from_environment(os.environ)

@@ -1,0 +1,106 @@
+"""The Lambda handlers: each event's own, made when its function starts.
+
+A function imports only what its own event needs: the others' imports would be paid for at every cold start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.base.discreet import texts_withheld
+from dicom_series_preview.base.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+def _guarded(make: Callable[[], Handler]) -> Handler:
+    """A handler of whose failures Lambda, its callers and the logs of both learn the type alone.
+
+    Args:
+        make: Makes the handler. What is wrong with its environment is told: that names the variable alone.
+    """
+    with texts_withheld(but_of=RequestError):
+        handler = make()
+
+    def guarded(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
+        with texts_withheld():
+            return handler(event, context)
+
+    return guarded
+
+
+def http_handler(resource: str) -> Handler:
+    """`GET /series/{series}/RESOURCE`; with `index` come `/health` and `/openapi.json`.
+
+    Args:
+        resource: The resource, as the path has it or as its function's folder does, with underscores.
+    """
+    _check_processor()
+    from dicom_series_preview.doors.aws.http_door import handler_of  # noqa: PLC0415 - see the module
+
+    return _guarded(lambda: handler_of(resource.replace("_", "-")))
+
+
+def sqs_handler() -> Handler:
+    """S3 events through SQS: the indices of the series that they touch."""
+    _check_processor()
+    from dicom_series_preview.doors.aws.sqs_door import handler_of  # noqa: PLC0415 - see the module
+
+    return _guarded(handler_of)
+
+
+def batch_api_handler() -> Handler:
+    """`POST /batches`, and `GET` and `DELETE /batches/{id}`."""
+    _check_processor()
+    from dicom_series_preview.doors.aws.batch_door import api_handler  # noqa: PLC0415 - see the module
+
+    return _guarded(api_handler)
+
+
+def batch_prepare_handler() -> Handler:
+    """A batch's first step."""
+    _check_processor()
+    from dicom_series_preview.doors.aws.batch_door import prepare_handler  # noqa: PLC0415 - see the module
+
+    return _guarded(prepare_handler)
+
+
+def batch_item_handler() -> Handler:
+    """A batch's step for one series."""
+    _check_processor()
+    from dicom_series_preview.doors.aws.batch_door import item_handler  # noqa: PLC0415 - see the module
+
+    return _guarded(item_handler)
+
+
+def batch_summary_handler() -> Handler:
+    """A batch's last step."""
+    _check_processor()
+    from dicom_series_preview.doors.aws.batch_door import summary_handler  # noqa: PLC0415 - see the module
+
+    return _guarded(summary_handler)
+
+
+def _check_processor() -> None:
+    """Refuse layers of another processor before the first of their libraries fails with a text of its own.
+
+    Raises:
+        RequestError: The layers were built for another processor than this is.
+    """
+    try:
+        # layers/dependencies/build.mk writes it; where there is no layer, there is none.
+        built_for = importlib.import_module("dicom_series_preview_built_for").MACHINE
+    except ModuleNotFoundError:
+        return
+    machine = os.uname().machine
+    if built_for != machine:
+        raise RequestError(
+            "Architecture",
+            f"the layers were built for {built_for} and the function runs on {machine}; build and deploy "
+            "with the same Architecture",
+        )

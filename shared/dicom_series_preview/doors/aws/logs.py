@@ -1,0 +1,20 @@
+"""The log of a function: JSON, the package's own lines too."""
+
+from __future__ import annotations
+
+import logging
+
+from aws_lambda_powertools import Logger
+
+from dicom_series_preview.base.discreet import quiet_libraries
+
+
+def function_logger() -> Logger:
+    """Powertools' logger, through whose handler the package's warnings and errors go as well."""
+    quiet_libraries()
+    logger = Logger()
+    package = logging.getLogger("dicom_series_preview")
+    package.handlers = list(logger.handlers)
+    package.setLevel(max(logger.log_level, logging.WARNING))
+    package.propagate = False
+    return logger

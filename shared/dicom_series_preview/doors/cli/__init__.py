@@ -1,0 +1,1 @@
+"""The command line: arguments come in, files and lines go out."""

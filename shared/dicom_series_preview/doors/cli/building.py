@@ -1,0 +1,275 @@
+"""Many indices: several series at once where they are small, and a line for each as it is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.archive.here import Named, find
+from dicom_series_preview.archive.names import SeriesName
+from dicom_series_preview.base.errors import PreviewError, RequestError, SeriesNotFoundError, counted
+from dicom_series_preview.doors.cli.console import Progress, answer, line_of, say
+from dicom_series_preview.doors.cli.opening import damage_of, output_folder, settings_of
+from dicom_series_preview.doors.python import open_cache, open_output
+from dicom_series_preview.products.pictures.requests import IndexRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from dicom_series_preview.archive.open import OpenedSeries
+    from dicom_series_preview.base.settings import Settings
+    from dicom_series_preview.sources.storage.base import Storage
+
+_AT_ONCE = 4
+# What indices may take that are made at once: of series of small objects that is all four, of one with large
+# ones, which may have frames without end, that one.
+_ROOM_BYTES = 2**30
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A series to index.
+
+    Attributes:
+        shown: What it is called: as it was typed, or the folder that a prefix matched.
+        named: As it was typed.
+        name: The series.
+    """
+
+    shown: str
+    named: Named
+    name: SeriesName
+
+
+@dataclass(slots=True)
+class _Room:
+    """Room in memory: who does not fit waits, unless there is nobody else.
+
+    Attributes:
+        running: Abandoned when nobody waits for the indices any more.
+    """
+
+    running: Deadline
+    taken: int = 0
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextmanager
+    def passage(self, wanted: int) -> Iterator[None]:
+        """Work that takes so many bytes."""
+        with self.changed:
+            while self.taken and self.taken + wanted > _ROOM_BYTES:
+                self.changed.wait(_LOOK_S)
+                self.running.check()
+            self.taken += wanted
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.taken -= wanted
+                self.changed.notify_all()
+
+
+class _Builder:
+    """Builds indices below several roots, each of which is opened once.
+
+    Args:
+        options: The command's.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._settings: Settings = settings_of(options)
+        self._output: Path | None = output_folder(options)
+        self._storages: dict[tuple[str, Path | None], Storage] = {}
+        self.running = Deadline()
+        self._room = _Room(self.running)
+
+    def jobs(self, typed: str) -> list[_Job]:
+        """The series that a name means: one, or all that begin as a prefix does.
+
+        Raises:
+            PreviewError: There is none, or its root cannot be listed.
+        """
+        named = find(typed, self._options["root"], os.environ)
+        name = named.name
+        if not name.is_prefix:
+            return [_Job(typed, named, name)]
+        storage = self._storage(named).within(self.running.begin().limited(self._settings.limits.seconds))
+        for prefix in name.candidates():
+            folders = storage.list_folders(prefix)
+            if folders:
+                return [_Job(folder, named, SeriesName(folder)) for folder in folders]
+        raise SeriesNotFoundError(f"{name.text}*", storage.url, "no series begins so")
+
+    def build(self, job: _Job, limit: int | None, progress: Any) -> tuple[OpenedSeries, str]:  # noqa: ANN401 - a part
+        """The index of a series, and its path.
+
+        Raises:
+            PreviewError: It cannot be had.
+        """
+        storage = self._storage(job.named)
+        if self._output:
+            cache = open_output(self._output, self._settings)
+        else:
+            cache = open_cache(self._settings, storage, optional=False)
+        service = PreviewService(
+            storage,
+            cache,
+            self._settings.limits,
+            progress,
+            gate=self._room.passage,
+            damaged=damage_of(job.shown),
+        ).within(self.running.begin())
+        with job.named.hinting():
+            built = service.index(IndexRequest(job.name, limit))
+        return built, service.index_path(built)
+
+    def _storage(self, named: Named) -> Storage:
+        place = (named.root, named.file)
+        if place not in self._storages:
+            self._storages[place] = named.open(self._settings, os.environ)
+        return self._storages[place]
+
+
+def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Build the indices of series, and say a line of each when it is done.
+
+    Args:
+        typed: The series' names; of a prefix all that it matches.
+        options: The command's.
+
+    Returns:
+        Whether all are there.
+
+    Raises:
+        PreviewError: Nothing was begun: an option or a name is wrong.
+    """
+    # A mistake in one name is said before the others cost.
+    requests = [IndexRequest.from_strings(_checked(name, options), _limit(options)) for name in typed]
+    builder = _Builder(options)
+    told = _Told(options)
+    jobs: dict[tuple[str, str], _Job] = {}
+    for name in typed:
+        try:
+            for job in builder.jobs(name):
+                jobs.setdefault((job.named.root, job.name.text), job)
+        except Exception as error:  # noqa: BLE001 - nor what one name meets
+            told.failed(name, error)
+    told.order = [job.shown for job in jobs.values()]
+    if options["output"] and len(jobs) > 1:
+        raise RequestError("output", f"is for one series, and {len(jobs)} are meant; use `cache_dir`")
+    with Progress(quiet=options["quiet"]) as progress:
+        _build_all(builder, list(jobs.values()), requests[0].limit, progress, told)
+    told.finish()
+    return not told.failures
+
+
+def _build_all(
+    builder: _Builder, jobs: Sequence[_Job], limit: int | None, progress: Progress, told: _Told
+) -> None:
+    def build(number: int, job: _Job) -> tuple[OpenedSeries, str]:
+        many = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
+        with progress.part(job.shown, many) as part:
+            return builder.build(job, limit, part)
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="index") as pool:
+        try:
+            futures = {pool.submit(build, number, job): job for number, job in enumerate(jobs, 1)}
+            for future in as_completed(futures):
+                job = futures[future]
+                try:
+                    found = future.result()
+                except Exception as error:  # noqa: BLE001 - the mistake that one series meets is not the others'
+                    told.failed(job.shown, error)
+                else:
+                    told.built(job.shown, *found)
+        finally:
+            # Where it is interrupted, what runs ends soon and the rest is not begun.
+            builder.running.abandon()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Told:
+    """What is said of each series, as a line when it is done, or in the end as JSON.
+
+    Args:
+        options: The command's.
+
+    Attributes:
+        failures: How many indices cannot be had.
+        order: The series as they were named.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._found: list[tuple[str, dict[str, Any]]] = []
+        self.failures = 0
+        self.order: Sequence[str] = ()
+
+    def built(self, name: str, built: OpenedSeries, path: str) -> None:
+        """An index is there."""
+        provenance, stacks = built.index.provenance, len(built.index.stacks)
+        found = {
+            "series": built.name,
+            "root": provenance.root,
+            "status": built.source,
+            "slices": built.index.slice_count,
+            "stacks": stacks,
+            "skipped": len(provenance.skipped),
+            "duplicates": len(provenance.duplicates),
+            "limit": provenance.limit,
+            "path": path,
+        }
+        self._found.append((name, found))
+        text = counted(built.index.slice_count, "slice")
+        if stacks > 1:
+            text += f" in {built.index.contents}"
+        if provenance.skipped:
+            text += f", {len(provenance.skipped)} skipped"
+        if provenance.duplicates:
+            text += f", {counted(len(provenance.duplicates), 'duplicate')}"
+        if provenance.limit is not None:
+            text += f", limited to {provenance.limit}"
+        self._say(f"{built.source:8} {built.name}: {text} -> {path}")
+
+    def failed(self, name: str, error: Exception) -> None:
+        """An index cannot be had; a mistake of ours is told by its type."""
+        self.failures += 1
+        if self._options["verbose"]:
+            say(*"".join(traceback.format_exception(error)).splitlines())
+        if isinstance(error, PreviewError):
+            line = line_of(error)
+        else:
+            line = f"failed unexpectedly: {type(error).__name__}; --verbose shows where"
+        self._found.append((name, {"series": name, "status": "failed", "error": line}))
+        say(f"failed   {name}: {line}")
+
+    def finish(self) -> None:
+        """All are done."""
+        if self._options["as_json"]:
+            # Which is done first is chance; what names no series comes before.
+            place = {name: number for number, name in enumerate(self.order)}
+            found = sorted(self._found, key=lambda one: place.get(one[0], -1))
+            answer(json.dumps([document for _, document in found], indent=2))
+
+    def _say(self, line: str) -> None:
+        if not self._options["quiet"] and not self._options["as_json"]:
+            say(line)
+
+
+def _checked(name: str, options: Mapping[str, Any]) -> str:
+    return find(name, options["root"], os.environ).text
+
+
+def _limit(options: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {} if options["limit"] is None else {"limit": [options["limit"]]}

@@ -1,0 +1,98 @@
+"""A command's picture: rendered, written where it is wanted, and summed up."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.base.errors import OutputError, RequestError, counted
+from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, answer_bytes, log, say
+from dicom_series_preview.doors.cli.opening import service_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Future
+
+    from dicom_series_preview.doors.cli.opening import Opened
+    from dicom_series_preview.products.pictures.service import PictureRequest
+
+
+def write_picture(
+    opening: Future[Opened],
+    names: tuple[str, str],
+    options: Mapping[str, Any],
+    asked: PictureRequest,
+) -> None:
+    """Render, write the picture and the report, and say what it took.
+
+    Args:
+        opening: The series' root.
+        names: The series and the output, as they were typed.
+        options: The command's.
+        asked: The picture.
+
+    Raises:
+        PreviewError: It cannot be rendered or written.
+    """
+    series, output = names
+    check_targets(output, options)
+    log(verbose=options["verbose"])
+    with Progress(quiet=options["quiet"]) as progress:
+        service = service_of(opening, series, progress)
+        with opening.result().named.hinting():
+            plan = service.plan(asked)
+            if options["verbose"]:
+                found = plan.opened
+                say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.name}")
+            rendered = service.render(plan)
+    report = rendered.report
+    _write(output, rendered.data)
+    if options["report"]:
+        _write(options["report"], report.to_json().encode())
+    say(*(f"warning: {warning}" for warning in report.warnings))
+    if options["as_json"]:
+        answer(json.dumps({"output": _text(output), **report.in_short()}, indent=2, ensure_ascii=False))
+    elif not options["quiet"]:
+        name = "standard output" if output == STANDARD_OUTPUT else output
+        say(f"{name}: {report.summary()}", *filter(None, [report.choice()]))
+
+
+def check_targets(output: str, options: Mapping[str, Any]) -> None:
+    """Refuse what cannot be written where it is wanted, before anything is read.
+
+    Raises:
+        RequestError: Two of them want one place, or a terminal would get a picture.
+        OutputError: A folder is missing.
+    """
+    files = [path for path in (output, options["report"]) if path and path != STANDARD_OUTPUT]
+    for path in files:
+        # Path.is_dir raises where the path is too long or not allowed to be looked at.
+        if not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120
+            raise OutputError(path, "there is no such folder")
+    if len(files) == 2 and os.path.realpath(files[0]) == os.path.realpath(files[1]):
+        raise RequestError("report", f"{options['report']} is the picture's file too; give another")
+    printed = {"output": output == STANDARD_OUTPUT, "report": options["report"] == STANDARD_OUTPUT}
+    printed["as_json"] = options["as_json"]
+    if sum(printed.values()) > 1:
+        raise RequestError(
+            "output", "one alone goes to standard output: the picture, the `report` or the summary (--json)"
+        )
+    if printed["output"] and sys.stdout.isatty():
+        raise RequestError("output", "a terminal shows no picture; redirect standard output, or name a file")
+
+
+def _write(place: str, data: bytes) -> None:
+    from dicom_series_preview.products.pictures.encode import write_atomically  # noqa: PLC0415 - loads numpy and Pillow
+
+    if place == STANDARD_OUTPUT:
+        answer_bytes(data)
+    else:
+        write_atomically(Path(place), data)
+
+
+def _text(path: str) -> str:
+    """A path as JSON can have it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

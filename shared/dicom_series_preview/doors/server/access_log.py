@@ -1,0 +1,84 @@
+"""A line for each answer of the local server: what was asked of which series, and what it took."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from dicom_series_preview.base.discreet import digest_of
+from dicom_series_preview.web.http.routes import RESOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dicom_series_preview.doors.server.asgi import Application, Message, Receive, Send
+
+_LOGGER = logging.getLogger(__name__)
+_TOLD = ("preview-index", "preview-render", "preview-requests", "preview-bytes")
+_METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"}
+_PAGES = {"": "the front page", "health": "health", "openapi.json": "openapi.json"}
+
+
+class AccessLog:
+    """Logs each answer, at the level of what is said with -v.
+
+    Neither the query nor the name of a series is told, nor who asked.
+
+    Args:
+        app: What answers.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, app: Application, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer as ASGI asks."""
+        if scope["type"] != "http" or not _LOGGER.isEnabledFor(logging.INFO):
+            await self._app(scope, receive, send)
+            return
+        began, status, size, told = self._clock(), 0, 0, ""
+
+        async def note(message: Message) -> None:
+            nonlocal status, size, told
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                told = _told(message.get("headers", ()))
+            size += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            ms = (self._clock() - began) * 1000
+            what = f"{_method(scope)} {_asked(scope)}"
+            _LOGGER.info("%s: %s, %d bytes, %.0f ms%s", what, status or "left", size, ms, told)
+
+
+def _method(scope: Message) -> str:
+    """The method, where it is one: a client may send any word."""
+    method = str(scope["method"])
+    return method if method in _METHODS else "another method"
+
+
+def _asked(scope: Message) -> str:
+    """What was asked for, the series by its digest; of a path that is no resource's nothing is told."""
+    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+    parts = path.partition("?")[0].strip("/").split("/")
+    if len(parts) == 3 and parts[0] == "series" and parts[2] in RESOURCES:
+        return f"{parts[2]} of series {digest_of(unquote(parts[1]))}"
+    return _PAGES.get(parts[0], "no resource") if len(parts) == 1 else "no resource"
+
+
+def _told(headers: Any) -> str:  # noqa: ANN401 - ASGI's
+    """What the answer's own headers tell of its cost."""
+    found = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    return "".join(f", {name.removeprefix('preview-')} {found[name]}" for name in _TOLD if name in found)

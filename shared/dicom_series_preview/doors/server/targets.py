@@ -1,0 +1,41 @@
+"""What a request is for, where a client says it as to a proxy: with the server's address before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from dicom_series_preview.doors.server.asgi import Application, Message, Receive, Send
+
+_SCHEMES = (b"http", b"https")
+
+
+class Targets:
+    """Takes targets in absolute form too (RFC 9112 3.2.2): their host holds, whatever Host says.
+
+    Args:
+        app: What answers; it sees paths alone.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer as ASGI asks."""
+        scheme, found, rest = (scope.get("raw_path") or b"").partition(b"://")
+        if found and scheme.lower() in _SCHEMES:
+            host, _, path = rest.partition(b"/")
+            others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            scope = {
+                **scope,
+                "raw_path": b"/" + path,
+                "path": unquote(f"/{path.decode('ascii')}"),
+                "headers": [(b"host", host), *others],
+            }
+        await self._app(scope, receive, send)

@@ -1,0 +1,1 @@
+"""Slices come in, decoded pixels on their way to a display go out."""

@@ -1,0 +1,290 @@
+"""JPEG 2000 (ISO/IEC 15444-1) and High-Throughput JPEG 2000 (15444-15), by OpenJPEG.
+
+Grey frames by imagecodecs, which lets other threads run meanwhile. Colour and whatever is unusual by
+pylibjpeg-openjpeg, which does not: the two differ there.
+
+At reduced resolution by Pillow, whose OpenJPEG is the same: pylibjpeg-openjpeg has no such option, and
+imagecodecs' `htj2k_decode(skipres=)`, though faster, lets values that overshoot wrap round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import ImageFile
+
+from dicom_series_preview.base.errors import DecodeError
+from dicom_series_preview.pixels.codecs.bits import container_bits, stored_bits
+from dicom_series_preview.pixels.codecs.jpeg2000_pieces import EOC, Area, Ending, check_pieces, ending
+from dicom_series_preview.pixels.codecs.values import Words, reduced_shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.base.image import PixelDescription
+
+_SOC_SIZ = b"\xff\x4f\xff\x51"
+_COD, _SOT = 0x52, 0x90
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
+_LOSSLESS = frozenset(
+    ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.92", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Jpeg2000Header:
+    """A codestream's own description of itself (ISO/IEC 15444-1 A.5.1 SIZ, A.6.1 COD).
+
+    Attributes:
+        rows: Rows of the image area.
+        columns: Columns of the image area.
+        components: Number of components.
+        precision: Bits of a sample, the largest of the components.
+        signed: Samples are signed.
+        multiple_component_transform: RCT or ICT was used; decoders undo it and give RGB.
+        plain: Image and tiles begin at the origin, and components are alike and as large as the image.
+        tiles: Number of tiles.
+        tile_sides: Height and width of a tile; the image's where there is only one.
+        reductions: How often the resolution can be halved; the number of decomposition levels.
+    """
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    signed: bool
+    multiple_component_transform: bool
+    plain: bool
+    tiles: int
+    tile_sides: tuple[int, int]
+    reductions: int
+
+
+def decode_jpeg2000(data: bytes | memoryview, pixels: PixelDescription) -> Words:
+    """Decode a frame in the sign and precision of its codestream (PS3.5 8.2.4)."""
+    codestream = _without_file(bytes(data))
+    header = read_jpeg2000_header(codestream)
+    check_dimensions(header, pixels)
+    end, behind = ending(codestream, header.tiles)
+    is_plain_grey = header.plain and header.components == 1 and header.precision <= 16
+    # The decoders refuse what ends without its marker, even where nothing else is missing.
+    complete = codestream[:behind] + EOC if end is Ending.UNMARKED else codestream
+    try:
+        samples = _decode_plain(complete) if is_plain_grey else _decode_any(complete, header)
+    except DecodeError as error:
+        if end is Ending.CUT_OFF:
+            raise DecodeError("the JPEG 2000 codestream is cut off") from error
+        raise
+    return Words(
+        samples,
+        header.precision,
+        lossless=pixels.transfer_syntax_uid in _LOSSLESS,
+        photometric_interpretation=_photometric_interpretation(header, pixels),
+        is_described=True,
+        is_ended=end is Ending.MARKED,
+    )
+
+
+def _decode_plain(codestream: bytes) -> NDArray[Any]:
+    from imagecodecs import jpeg2k_decode  # noqa: PLC0415 - 9 ms that only JPEG 2000 pays
+
+    try:
+        return np.asarray(jpeg2k_decode(codestream))
+    except (RuntimeError, ValueError) as error:
+        raise DecodeError(f"the JPEG 2000 codestream is broken: {error}") from error
+
+
+def _decode_any(codestream: bytes, header: Jpeg2000Header) -> NDArray[Any]:
+    from openjpeg.utils import decode_pixel_data  # noqa: PLC0415 - 24 ms that only such frames pay
+
+    try:
+        buffer = decode_pixel_data(codestream, version=2)
+    except (RuntimeError, ValueError) as error:
+        raise DecodeError(f"the JPEG 2000 codestream is broken: {error}") from error
+    dtype = np.dtype(f"{'i' if header.signed else 'u'}{container_bits(header.precision) // 8}").newbyteorder(
+        "<"
+    )
+    shape = (header.rows, header.columns, header.components)[: 2 if header.components == 1 else 3]
+    if len(buffer) != int(np.prod(shape)) * dtype.itemsize:
+        raise DecodeError("the JPEG 2000 decoder gave another number of samples than the codestream declares")
+    samples: NDArray[Any] = np.frombuffer(buffer, dtype).reshape(shape)
+    return samples.astype(dtype.newbyteorder("="), copy=False)
+
+
+def jpeg2000_reductions(_pixels: PixelDescription) -> tuple[int, ...]:
+    """Each halving leaves out three quarters of what is left of the work."""
+    return 2, 4, 8
+
+
+def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
+    """Decode the lower resolution levels of a frame only; fully, where that gives no means of stored values.
+
+    A sample is the low-pass of the pixels around the one at its own row and column times the reduction, not
+    around the middle of a block: the frame begins half a pixel before its first sample (ISO/IEC 15444-1 F.3).
+    """
+    codestream = _without_file(bytes(data))
+    header = read_jpeg2000_header(codestream)
+    check_dimensions(header, pixels)
+    reduction = min(reduction, 1 << header.reductions)
+    if (
+        not _is_reducible(header, pixels, reduction)
+        or ending(codestream, header.tiles)[0] is not Ending.MARKED
+    ):
+        return decode_jpeg2000(codestream, pixels)
+    try:
+        samples = _decode_levels(codestream, header, reduced_shape(pixels, reduction), reduction)
+    except (OSError, ValueError):
+        return decode_jpeg2000(codestream, pixels)  # which says what is wrong
+    return Words(
+        samples,
+        header.precision,
+        lossless=False,
+        photometric_interpretation=_photometric_interpretation(header, pixels),
+        is_described=True,
+        reduction=reduction,
+        offset=(1 - 1 / reduction) / 2,
+    )
+
+
+def _is_reducible(header: Jpeg2000Header, pixels: PixelDescription, reduction: int) -> bool:
+    """Whether Pillow reads it, exactly, and its samples are stored values that can be averaged.
+
+    They are not where bits above HighBit may be overlays, or where the header has another word on the sign.
+    """
+    stored, below = stored_bits(pixels)
+    most = 16 if header.components == 1 else 8
+    return (
+        reduction > 1
+        and header.plain
+        and header.precision <= min(most, stored, pixels.bits_allocated)
+        and not below
+        and header.signed == (pixels.pixel_representation == 1)
+        and all(
+            tile >= side or tile % reduction == 0
+            for tile, side in zip(header.tile_sides, (header.rows, header.columns), strict=True)
+        )
+    )
+
+
+class _LevelsImage(ImageFile.ImageFile):
+    """Pillow's decoder with the size and the mode that we ask for.
+
+    Its own plugin rounds the reduced size to the nearest and fails on odd ones, and warns of large images.
+    """
+
+    format = "JPEG2000"
+
+    def __init__(self, codestream: bytes, mode: str, shape: tuple[int, ...], levels: int) -> None:
+        self._wanted = mode, (shape[1], shape[0]), levels, len(codestream)
+        super().__init__(BytesIO(codestream))
+
+    def _open(self) -> None:
+        self._mode, self._size, levels, length = self._wanted
+        parameters = ("j2k", levels, 0, -1, length)
+        self.tile = [ImageFile._Tile("jpeg2k", (0, 0, *self._size), 0, parameters)]  # noqa: SLF001 - as plugins do
+
+
+def _decode_levels(
+    codestream: bytes, header: Jpeg2000Header, shape: tuple[int, ...], reduction: int
+) -> NDArray[Any]:
+    """The samples in the sign and precision of the codestream.
+
+    Raises:
+        OSError: Pillow cannot decode it.
+        ValueError: See OSError.
+    """
+    mode, bits = ("I;16", 16) if header.components == 1 else ("RGB", 8)
+    with _LevelsImage(codestream, mode, shape, reduction.bit_length() - 1) as image:
+        # Pillow moves signed values up by half their range, and all of them to the top of its words.
+        words = np.asarray(image) >> (bits - header.precision)
+    kind = f"{'i' if header.signed else 'u'}{container_bits(header.precision) // 8}"
+    if not header.signed:
+        return words.astype(kind)
+    return (words.astype(np.int32) - (1 << header.precision - 1)).astype(kind)
+
+
+def _photometric_interpretation(header: Jpeg2000Header, pixels: PixelDescription) -> str:
+    """What the samples are: RGB, where a component transform has been undone."""
+    declared = pixels.photometric_interpretation
+    transformed = header.multiple_component_transform or declared in ("YBR_RCT", "YBR_ICT")
+    return "RGB" if header.components == 3 and transformed else declared
+
+
+def _without_file(data: bytes) -> bytes:
+    """The codestream alone, of a JP2 file, which DICOM forbids.
+
+    The DICOM header says what the samples mean. A decoder that sees the file's palette gives three samples
+    for one, and pylibjpeg-openjpeg writes them behind the end of its memory.
+    """
+    start = data.find(_SOC_SIZ) if data[:8] == _JP2_SIGNATURE else 0
+    return data[max(start, 0) :]
+
+
+def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
+    """Read the main header; a JP2 file around the codestream, which DICOM forbids, is skipped.
+
+    Raises:
+        DecodeError: The bytes are no JPEG 2000 codestream, or one that is cut into too many pieces.
+    """
+    start = 0
+    if codestream[:8] == _JP2_SIGNATURE:
+        start = codestream.find(_SOC_SIZ)
+    if start < 0 or codestream[start : start + 4] != _SOC_SIZ or len(codestream) < start + 45:
+        raise DecodeError("the frame is no JPEG 2000 codestream")
+    right, bottom, left, top = np.frombuffer(codestream, ">u4", 4, start + 8).tolist()
+    components = int.from_bytes(codestream[start + 40 : start + 42], "big")
+    sizes = codestream[start + 42 : start + 42 + 3 * components]
+    depths, steps = sizes[::3], sizes[1::3] + sizes[2::3]
+    tile_width, tile_height, tile_left, tile_top = np.frombuffer(codestream, ">u4", 4, start + 24).tolist()
+    if not depths or right <= left or bottom <= top or not tile_width or not tile_height:
+        raise DecodeError("the JPEG 2000 codestream has no usable size marker")
+    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    area = Area(right - left, bottom - top, components, tiles, tile_width, tile_height)
+    check_pieces(codestream, start, area)
+    components_alike = len(set(depths)) == 1 and set(steps) == {1}
+    has_transform, levels = _coding_style(codestream, start + 2)
+    # Ssiz: the highest bit is the sign, the others are the depth less one.
+    return Jpeg2000Header(
+        rows=bottom - top,
+        columns=right - left,
+        components=components,
+        precision=max(depth & 0x7F for depth in depths) + 1,
+        signed=bool(depths[0] & 0x80),
+        multiple_component_transform=has_transform,
+        # Pillow's plain codestreams have no file around them.
+        plain=components_alike and not (start or left or top or tile_left or tile_top),
+        tiles=tiles,
+        tile_sides=(tile_height, tile_width),
+        reductions=levels,
+    )
+
+
+def check_dimensions(header: Jpeg2000Header, pixels: PixelDescription) -> None:
+    """Refuse a codestream of another size than the header's: it is another picture, or a broken one.
+
+    Raises:
+        DecodeError: Rows, columns or samples disagree.
+    """
+    found = header.rows, header.columns, header.components
+    expected = pixels.rows, pixels.columns, pixels.samples_per_pixel
+    if found != expected:
+        raise DecodeError(
+            "the codestream is {} x {} with {} samples a pixel, the header says {} x {} with {}".format(
+                *found, *expected
+            )
+        )
+
+
+def _coding_style(codestream: bytes, offset: int) -> tuple[bool, int]:
+    """Walk the main header's markers to COD: whether components are transformed, and the number of levels."""
+    while offset + 4 <= len(codestream) and codestream[offset] == 0xFF:
+        marker = codestream[offset + 1]
+        if marker == _COD and offset + 10 <= len(codestream):
+            return codestream[offset + 8] == 1, min(codestream[offset + 9], 32)
+        if marker == _SOT:
+            break
+        offset += 2 + int.from_bytes(codestream[offset + 2 : offset + 4], "big")
+    return False, 0

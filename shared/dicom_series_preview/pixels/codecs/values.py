@@ -1,0 +1,95 @@
+"""What codecs give, and what decoding gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.base.image import PixelDescription
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One frame's stored values.
+
+    Attributes:
+        samples: Shape (rows, columns), or (rows, columns, 3) colour by pixel; native byte order; dtype as the
+            description says: int or uint of 8, 16, 32 or 64 bits (uint8 for 1-bit samples), float32, float64.
+        photometric_interpretation: What the samples are now: `RGB` where the codec has undone YBR_RCT or
+            YBR_ICT, `YBR_FULL` where chroma has been brought to full size, else as the header or the
+            codestream says.
+        reduction: 1, 2, 4 or 8: rows and columns are those of the frame divided by this, rounded up.
+        offset: Where the frame's left and upper edge lie among the samples, in samples; 0 where the first
+            sample stands for the frame's first `reduction` x `reduction` pixels.
+        lossless: The samples are those that were compressed, so that one value among them may mean padding.
+        is_ended: The codestream has its end marker; part of the picture may be missing where it has not.
+        bits: Bits of a sample in the codestream, where values need more of them than BitsStored, or colour
+            has fewer; else 0.
+        remarks: What a viewer should know of the samples.
+    """
+
+    samples: NDArray[Any]
+    photometric_interpretation: str
+    reduction: int = 1
+    offset: float = 0.0
+    lossless: bool = True
+    is_ended: bool = True
+    bits: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a codec gives, before the header's word on bits and sign.
+
+    Attributes:
+        samples: Shape (rows, columns) or (rows, columns, 3), integers or floats in native byte order.
+        precision: Bits of a sample in the codestream; the allocated ones where there is no codestream.
+        lossless: Bits are as they were encoded, so that those above HighBit may be overlays.
+        photometric_interpretation: What the samples are.
+        is_described: The precision is the codestream's own word (PS3.5 8.2), which may contradict the header.
+        is_ended: See `Decoded`.
+        reduction: See `Decoded`.
+        offset: See `Decoded`.
+    """
+
+    samples: NDArray[Any]
+    precision: int
+    lossless: bool
+    photometric_interpretation: str
+    is_described: bool = False
+    is_ended: bool = True
+    reduction: int = 1
+    offset: float = 0.0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The samples' dtype."""
+        return self.samples.dtype
+
+
+def reduced_shape(pixels: PixelDescription, reduction: int) -> tuple[int, ...]:
+    """The shape of a frame's samples at reduced resolution: (rows, columns), or (rows, columns, 3)."""
+    rows, columns = -(-pixels.rows // reduction), -(-pixels.columns // reduction)
+    return (rows, columns) if pixels.samples_per_pixel == 1 else (rows, columns, pixels.samples_per_pixel)
+
+
+def shape_samples(flat: NDArray[Any], pixels: PixelDescription, *, by_plane: bool) -> NDArray[Any]:
+    """Give a frame's samples their shape, (rows, columns) or (rows, columns, samples), colour by pixel.
+
+    Args:
+        flat: The samples in the order they are stored.
+        pixels: How the frame is laid out.
+        by_plane: They are stored plane after plane (PlanarConfiguration 1).
+    """
+    rows, columns, samples = pixels.rows, pixels.columns, pixels.samples_per_pixel
+    if samples == 1:
+        return flat.reshape(rows, columns)
+    if by_plane:
+        return np.ascontiguousarray(flat.reshape(samples, rows, columns).transpose(1, 2, 0))
+    return flat.reshape(rows, columns, samples)

@@ -1,0 +1,154 @@
+"""The window of an image whose file names none: by what the image shows (docs/decisions/0009)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.base.image import Window
+from dicom_series_preview.pixels.contrast.presets import PRESETS
+
+if TYPE_CHECKING:
+    from dicom_series_preview.base.image import Contrast
+    from dicom_series_preview.pixels.contrast.auto import AutoWindow
+
+# Air has -1000 HU: where it cannot be stored, values are no Hounsfield units.
+_AIR_HU = -1000.0
+
+# Words of ImageType and FrameType of CT that counts in other units (PS3.3 C.8.2.1.1.1, C.8.15.2.1.1.5):
+# localizers, results of arithmetic, perfusion maps, maps of materials.
+_NOT_HOUNSFIELD = frozenset(
+    (
+        *("LOCALIZER", "SCOUT", "TOPOGRAM"),
+        *("SUBTRACTION", "DIVISION", "MULTIPLICATION", "STD_DEVIATION", "QUANTITY"),
+        *("CBF", "CBV", "RCBF", "RCBV", "MTT", "TTP", "TMAX", "PERMEABILITY"),
+        *("MAT_SPECIFIC", "MAT_FRACTIONAL", "MAT_VALUE_BASED", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY"),
+    )
+)
+
+# BodyPartExamined's terms and the names of regions in CID 4031 (PS3.16 L), their letters only. Whatever holds
+# SPINE is bone.
+_BRAIN = frozenset(("HEAD", "BRAIN", "CEREBELLUM", "CEREBRUM", "ENTIREHEAD"))
+_LUNG = frozenset(("LUNG", "LUNGS", "BRONCHUS"))
+_BONE = frozenset(
+    (
+        *("SKULL", "FACE", "FACIALBONES", "SINUS", "SINUSES", "PARANASALSINUS", "PARANASALSINUSES", "NOSE"),
+        *("MAXILLA", "MANDIBLE", "JAW", "JAWREGION", "TMJ", "TEMPOROMANDIBULARJOINT", "ZYGOMA", "TEETH"),
+        *("EAR", "IAC", "INTERNALAUDITORYCANAL", "TEMPORALBONE", "PETROUSBONE", "MASTOID", "MASTOIDBONE"),
+        *(
+            "SACRUM",
+            "SIJOINT",
+            "SACROILIACJOINT",
+            "COCCYX",
+            "ILIUM",
+            "RIB",
+            "RIBS",
+            "STERNUM",
+            "CLAVICLE",
+            "SCAPULA",
+            "SHOULDER",
+        ),
+        *("EXTREMITY", "UPPEREXTREMITY", "LOWEREXTREMITY", "UPPERLIMB", "LOWERLIMB", "JOINT"),
+        *("ARM", "UPPERARM", "HUMERUS", "ELBOW", "FOREARM", "RADIUS", "ULNA", "RADIUSULNA"),
+        *("WRIST", "HAND", "FINGER", "THUMB", "HIP", "HIPJOINT", "FEMUR", "THIGH", "KNEE", "PATELLA"),
+        *("LEG", "LOWERLEG", "CALF", "TIBIA", "FIBULA", "TIBIAFIBULA", "ANKLE", "ANKLEJOINT"),
+        *("CALCANEUS", "FOOT", "TOE"),
+    )
+)
+
+# These count from zero: activity to where the hottest spots, such as the bladder, would leave all else dark,
+# doses and segments to the highest.
+_UPTAKE = frozenset(("PT", "NM"))
+_UPTAKE_PERCENT = 99.5
+_FROM_ZERO = frozenset(("RTDOSE", "SEG"))
+# Shown by the device itself in 8 bits, as they are to be seen.
+_AS_STORED = frozenset(("US", "IVUS", "ES", "OP", "OPT", "XC", "GM", "SM"))
+_DISPLAY_RANGE = (0, 255)
+
+
+def default_window(contrast: Contrast, pooled: AutoWindow) -> tuple[str, Window] | None:
+    """The window, and its name, of a slice that has neither window nor VOI LUT of its own.
+
+    Args:
+        contrast: What the slice's instance says.
+        pooled: The statistics of the slices shown, so that they compare. Headers that contradict the values,
+            so that the window would show nothing, do not count.
+
+    Returns:
+        None where nothing is known that is better than the automatic window.
+    """
+    extremes = pooled.percentiles(0.0, 100.0)
+    if extremes is None:
+        return None
+    modality = contrast.content.modality
+    if is_hounsfield(contrast):
+        return _hounsfield(contrast.content.body_part, pooled)
+    if modality in _UPTAKE:
+        return _uptake(pooled)
+    minimum, maximum = extremes
+    if modality in _FROM_ZERO:
+        full = contrast.content.full_fraction
+        return _between("from-zero", min(minimum, 0.0), maximum if full is None else float(full))
+    if (
+        modality in _AS_STORED
+        and contrast.content.stored_range == _DISPLAY_RANGE
+        and not _is_changed(contrast)
+    ):
+        # Fewer values than half of them are counts or labels, not shades.
+        return _between("as-stored", *_DISPLAY_RANGE) if maximum > _DISPLAY_RANGE[1] / 2 else None
+    return None
+
+
+def is_hounsfield(contrast: Contrast) -> bool:
+    """Whether an instance says that modality values are Hounsfield units (PS3.3 C.8.2.1).
+
+    RescaleType is there "if not HU", and original images that are no localizers "shall be" HU. Much that is
+    called CT holds something else, so that the rescale has to be there, and to leave room for air.
+    """
+    content = contrast.content
+    if content.modality != "CT" or content.rescale_type not in ("", "HU"):
+        return False
+    if not _NOT_HOUNSFIELD.isdisjoint(word.upper() for word in content.image_type):
+        return False
+    if not content.is_rescaled or contrast.modality_lut is not None or content.stored_range is None:
+        return False
+    ends = [end * contrast.rescale_slope + contrast.rescale_intercept for end in content.stored_range]
+    return min(ends) <= _AIR_HU and max(ends) > 0
+
+
+def ct_preset(body_part: str) -> str:
+    """The preset for a part of the body: a name of CT's Hounsfield windows."""
+    name = "".join(letter for letter in body_part.upper() if letter.isalpha())
+    if name in _BRAIN:
+        return "ct-brain"
+    if name in _LUNG:
+        return "ct-lung"
+    if name in _BONE or "SPINE" in name:
+        return "ct-bone"
+    return "ct-soft-tissue"
+
+
+def _hounsfield(body_part: str, pooled: AutoWindow) -> tuple[str, Window] | None:
+    name = ct_preset(body_part)
+    width, center = PRESETS[name]
+    # A slice of little but air is as dark as it is to be; a thousandth of its pixels is patient all the same.
+    found = pooled.percentiles(0.1, 99.9)
+    if found is None or found[1] <= center - width / 2 or found[0] >= center + width / 2:
+        return None
+    return name, Window(center, width)
+
+
+def _uptake(pooled: AutoWindow) -> tuple[str, Window] | None:
+    found = pooled.percentiles(_UPTAKE_PERCENT, 100.0)
+    if found is None:
+        return None
+    high, maximum = found
+    return _between("uptake", 0.0, high if high > 0 else maximum)
+
+
+def _between(name: str, low: float, high: float) -> tuple[str, Window] | None:
+    return (name, Window((low + high) / 2, high - low)) if low < high else None
+
+
+def _is_changed(contrast: Contrast) -> bool:
+    """Whether modality values are others than stored ones."""
+    return (contrast.rescale_slope, contrast.rescale_intercept, contrast.modality_lut) != (1.0, 0.0, None)

@@ -1,0 +1,150 @@
+"""Where each tile of a picture lies, written on it: position, contrast, and the patient's directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from dicom_series_preview.base.geometry import opposite
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.ImageDraw import ImageDraw as Drawing
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    from dicom_series_preview.archive.index.read import Slice
+    from dicom_series_preview.products.pictures.layout import Tile
+
+SMALLEST_SIDE = 64
+"""Of tiles below this, labels would hide the picture, and could not be read."""
+_SMALLEST_TEXT, _LARGEST_TEXT, _SIDE_A_TEXT = 9, 20, 10
+_INK, _OUTLINE = 255, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is written on a tile. Nothing of it is of the patient.
+
+    Attributes:
+        lines: In its upper left corner, one below the other.
+        right: The patient's direction at its right edge, as letters such as `L`; empty where not known.
+        bottom: That at its lower edge.
+    """
+
+    lines: tuple[str, ...]
+    right: str = ""
+    bottom: str = ""
+
+    @classmethod
+    def of(cls, place: str, directions: str, contrast: str = "") -> Label:
+        r"""The label of a slice.
+
+        Args:
+            place: Where it lies, see `place_of`, or empty.
+            directions: Where its rows and columns lead, as in `L\P`, or empty.
+            contrast: The name of the contrast that it is shown under, where there are several.
+        """
+        right, _, bottom = directions.partition("\\")
+        return cls(tuple(filter(None, (place, contrast))), right, bottom)
+
+
+def place_of(item: Slice, *, is_only_object: bool, is_many: bool) -> str:
+    """Where a slice lies: in mm on its stack's axis, else its InstanceNumber, its frame, or both: `#5.2`.
+
+    Args:
+        item: The slice.
+        is_only_object: The slices of its stack are all of one object, so that a frame's number is enough.
+        is_many: It shows slices of many places side by side.
+    """
+    position = item.primary_position
+    if position is not None and item.primary_axis != "I" and not is_many:
+        return f"{round(position, 1) + 0.0:.1f} mm"
+    numbers = [] if item.instance_number is None else [str(item.instance_number)]
+    if item.pixels.number_of_frames > 1 and not item.part_rows:
+        numbers = [*([] if is_only_object else numbers), str(item.frame_number)]
+    return f"#{'.'.join(numbers)}" if numbers else ""
+
+
+def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[int, int]) -> Tile:
+    """Write labels on the tiles of a picture, white with a black outline.
+
+    Args:
+        image: uint8, (r, c) or (r, c, 3).
+        labels: Those of its tiles, row by row.
+        columns: Tiles side by side.
+        tile: Width and height of a tile, at least `SMALLEST_SIDE` each.
+
+    Returns:
+        The picture with them, a new array.
+    """
+    from PIL import ImageDraw, ImageFont  # noqa: PLC0415 - loads FreeType, which few pictures need
+
+    size = max(_SMALLEST_TEXT, min(_LARGEST_TEXT, min(tile) // _SIDE_A_TEXT))
+    font = ImageFont.load_default(size)
+    picture = Image.fromarray(image)
+    pen = _Pen(ImageDraw.Draw(picture), font, 1 + size // 16, 2 + min(tile) // 64)
+    longest = max((pen.length(line) for label in labels for line in label.lines), default=0)
+    widest = max((pen.length(label.bottom) for label in labels), default=0)
+    # Beside long lines there is no room for the letters at the upper edge, which the lower ones imply.
+    is_wide = 2 * pen.margin + longest + pen.length("0") + widest / 2 < tile[0] / 2
+    for number, label in enumerate(labels):
+        row, column = divmod(number, columns)
+        pen.write(label, (column * tile[0], row * tile[1]), tile, is_wide=is_wide)
+    return np.array(picture)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """What labels of one picture are written with.
+
+    Attributes:
+        draw: Draws into the picture.
+        font: The font, in its size.
+        outline: How thick the outline is, in pixels.
+        margin: How far text stays from its tile's edges, in pixels.
+    """
+
+    draw: Drawing
+    font: FreeTypeFont | ImageFont
+    outline: int
+    margin: int
+
+    def length(self, text: str) -> float:
+        """How wide a text is, in pixels."""
+        return self.draw.textlength(text, self.font)
+
+    def write(self, label: Label, corner: tuple[int, int], tile: tuple[int, int], *, is_wide: bool) -> None:
+        """Write a label into the tile at a corner; the letters at its upper edge where there is room."""
+        (left, top), margin = corner, self.margin
+        right, bottom = left + tile[0], top + tile[1]
+        middle_x, middle_y = left + tile[0] // 2, top + tile[1] // 2
+        line_height = int(self.draw.textbbox((0, 0), "0", self.font, "la", stroke_width=self.outline)[3]) + 1
+        for line, text in enumerate(label.lines):
+            fitting = next(
+                n for n in range(len(text), -1, -1) if self.length(text[:n]) <= tile[0] - 2 * margin
+            )
+            self._text(text[:fitting], (left + margin, top + margin + line * line_height), "la")
+        if not label.right:
+            return
+        self._text(label.right, (right - margin, middle_y), "rm")
+        self._text(opposite(label.right), (left + margin, middle_y), "lm")
+        self._text(label.bottom, (middle_x, bottom - margin), "md")
+        if is_wide:
+            self._text(opposite(label.bottom), (middle_x, top + margin), "ma")
+
+    def _text(self, text: str, at: tuple[int, int], anchor: str) -> None:
+        grey = self.draw.mode == "L"
+        ink, outline = (_INK if grey else (_INK,) * 3), (_OUTLINE if grey else (_OUTLINE,) * 3)
+        self.draw.text(
+            at,
+            text,
+            fill=ink,
+            font=self.font,
+            anchor=anchor,
+            stroke_width=self.outline,
+            stroke_fill=outline,
+        )

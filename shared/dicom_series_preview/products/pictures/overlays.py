@@ -1,0 +1,66 @@
+"""A slice's overlay planes -> what they hide of its tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dicom_series_preview.base.errors import ObjectError
+from dicom_series_preview.pixels.codecs.frame import decode_words
+from dicom_series_preview.pixels.codecs.overlays import embedded_overlay, own_overlay
+from dicom_series_preview.products.pictures.layout import overlay_opacity
+from dicom_series_preview.sources.headers.overlays import overlay_data
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.pixels.codecs.values import Words
+    from dicom_series_preview.pixels.frames import FrameBytes
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What the overlay planes of one slice hide of its tile.
+
+    Attributes:
+        opacity: float32 (height, width) of the tile, 0 to 1; None where they hide nothing.
+        warnings: Which planes are left out, and why.
+    """
+
+    opacity: NDArray[np.float32] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def overlay_of(frame: FrameBytes, size: tuple[int, int], limit_bytes: int) -> Overlay:
+    """Read a slice's overlay planes; one that cannot be read is left out, and the others are not.
+
+    Args:
+        frame: The slice's bytes, its object's header among them where planes lie in it.
+        size: Width and height that the slice is shown in.
+        limit_bytes: The largest frame, in decoded bytes.
+    """
+    item = frame.slice
+    if not item.overlays:
+        return Overlay()
+    marked = np.zeros((item.pixels.rows, item.pixels.columns), np.bool_)
+    warnings = []
+    packed: dict[int, bytes] | None = None
+    words: Words | None = None
+    for plane in item.overlays:
+        number = plane.frame_for(item.frame_number)
+        if number is None:
+            continue
+        try:
+            if plane.bit_position is None:
+                packed = packed or overlay_data(frame.header, item.object_size)
+                marked |= own_overlay(plane, number, packed.get(plane.group, b""), item.pixels)
+            else:
+                words = words or decode_words(
+                    frame.data, item.pixels, bit_offset=frame.bit_offset, limit_bytes=limit_bytes
+                )
+                marked |= embedded_overlay(plane, words, item.pixels)
+        except ObjectError as error:
+            warnings.append(f"{item.file_name}: overlay {plane.group:04X} is left out: {error.reason}")
+    return Overlay(overlay_opacity(marked, size) if marked.any() else None, tuple(warnings))

@@ -1,0 +1,260 @@
+"""What a rendering showed, left out and cost."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview._version import __version__
+from dicom_series_preview.archive.index.stacks import told
+from dicom_series_preview.base.errors import counted
+from dicom_series_preview.sources.storage.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dicom_series_preview.archive.index.records import Duplicate, Skipped
+    from dicom_series_preview.archive.index.stacks import Stack
+    from dicom_series_preview.sources.storage.base import Storage
+
+REPORT_SCHEMA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedContrast:
+    """The contrast of one tile.
+
+    Attributes:
+        kind: `preset`, `custom`, `auto`, `embedded`, `default` where what the image shows decides, or `none`
+            for colour.
+        name: The name of the preset or of the default window, or the embedded view's explanation.
+        function: `LINEAR`, `LINEAR_EXACT`, `SIGMOID`, `LUT` or `NONE`.
+        center: In modality units, where the function has one.
+        width: In modality units, where the function has one.
+    """
+
+    kind: str
+    name: str
+    function: str
+    center: float | None
+    width: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedTile:
+    r"""One tile of a picture.
+
+    Attributes:
+        row: Row of the grid, from 0.
+        column: Column of the grid, from 0.
+        index: Row of the index.
+        file_name: The object below the series' folder.
+        sop_instance_uid: Its SOPInstanceUID.
+        frame_number: 1-based.
+        axis: `X`, `Y`, `Z` or `I`.
+        primary_position: Coordinate on the axis in mm, InstanceNumber on `I`.
+        position: 0 (first slice of the stack) to 1 (last), or None where the slice has no place.
+        patient_orientation: Where its rows and its columns lead, as in `L\P` (PS3.3 C.7.6.1.1.1), by
+            ImageOrientationPatient, else by PatientOrientation; empty where neither tells, and of an animal
+            on four legs.
+        contrast: What was applied; None for a tile that could not be shown.
+        error: Why it could not be shown, or None.
+        area: Of a slice that is a part of its frame: the part's first row and column there, from 0, then its
+            rows and columns. None of any other.
+        frames: How many frames the slice is put together of; `frame_number` is the first of them.
+        failed_frames: How many of them could not be shown and are crossed out.
+    """
+
+    row: int
+    column: int
+    index: int
+    file_name: str
+    sop_instance_uid: str
+    frame_number: int
+    axis: str
+    primary_position: float | None
+    position: float | None
+    patient_orientation: str
+    contrast: AppliedContrast | None
+    error: str | None = None
+    area: tuple[int, int, int, int] | None = None
+    frames: int = 1
+    failed_frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What it took.
+
+    Attributes:
+        list_requests: Listing requests.
+        get_requests: Requests for objects' bytes.
+        bytes: Bytes of objects received.
+        milliseconds: By phase: `index` (listing, headers, index), `pixels` (frames fetched and decoded),
+            `render` (contrast, resize, grid), `encode`, and `total`.
+    """
+
+    list_requests: int
+    get_requests: int
+    bytes: int
+    milliseconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a rendering showed, left out and cost.
+
+    Attributes:
+        series: The series' folder.
+        root: The storage root's URL.
+        matches: How many series a prefix matched.
+        index_source: `cache`, `updated` or `built`.
+        headers_read: Objects whose header was read for this.
+        stack: The stack shown.
+        slices: Slices in that stack.
+        stacks: What tells the series' stacks apart.
+        series_instance_uids: How many different SeriesInstanceUIDs the folder's objects have.
+        patient_ids: How many different PatientIDs they have.
+        width: Of the picture in pixels.
+        height: Of the picture in pixels.
+        tile_width: In pixels.
+        tile_height: In pixels.
+        tiles: What is shown, row by row.
+        skipped: The series' objects that cannot be shown, and why.
+        duplicates: The objects that are the same as others, which are shown instead.
+        notes: What a reader should know of the order.
+        warnings: What a viewer of the picture should know.
+        cost: What it took.
+    """
+
+    series: str
+    root: str
+    matches: int
+    index_source: str
+    headers_read: int
+    stack: int
+    slices: int
+    stacks: tuple[Stack, ...]
+    series_instance_uids: int
+    patient_ids: int
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    tiles: tuple[ReportedTile, ...]
+    skipped: tuple[Skipped, ...]
+    duplicates: tuple[Duplicate, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    cost: Cost
+
+    def to_json(self) -> str:
+        """The report as a JSON document."""
+        document: dict[str, Any] = {
+            "report_schema": REPORT_SCHEMA,
+            "product_version": __version__,
+            **asdict(self),
+        }
+        document["skipped"] = [{"name": item.name, "reason": item.reason} for item in self.skipped]
+        document["duplicates"] = [{"name": one.name, "of": one.of} for one in self.duplicates]
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+    @property
+    def shown(self) -> int:
+        """How many slices are shown."""
+        return len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
+
+    def in_short(self) -> dict[str, Any]:
+        """What `summary` and `choice` tell, and the warnings, as values."""
+        return {
+            "series": self.series,
+            "root": self.root,
+            "matches": self.matches,
+            "index": self.index_source,
+            "width": self.width,
+            "height": self.height,
+            "stack": self.stack,
+            "stacks": len(self.stacks),
+            "series_instance_uids": self.series_instance_uids,
+            "patient_ids": self.patient_ids,
+            "slices": self.slices,
+            "shown": self.shown,
+            "failed_tiles": sum(tile.error is not None or tile.failed_frames > 0 for tile in self.tiles),
+            "skipped": len(self.skipped),
+            "duplicates": len(self.duplicates),
+            "warnings": list(self.warnings),
+            "cost": asdict(self.cost),
+        }
+
+    def summary(self) -> str:
+        """The report in one line."""
+        shown, cost = self.shown, self.cost
+        skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
+        skipped += f", {counted(len(self.duplicates), 'duplicate')}" if self.duplicates else ""
+        prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
+        picture = f"{prefix}{self.width} x {self.height}, {shown} of {counted(self.slices, 'slice')}{skipped}"
+        requests = f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB"
+        return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
+
+    def choice(self) -> str:
+        """In one line what else the folder holds, and how to see it; empty where it is one stack."""
+        if len(self.stacks) < 2:
+            return ""
+        found = told(len(self.stacks), self.series_instance_uids, self.patient_ids)
+        numbers = f"{self.stacks[0].stack} to {self.stacks[-1].stack}"
+        return (
+            f"{self.series} holds {found}: this is stack {self.stack}; --stack N ({numbers}) shows another, "
+            "--report FILE lists them"
+        )
+
+
+class Stopwatch:
+    """Adds up milliseconds by phase, and what a storage does meanwhile; no phase begins after the deadline.
+
+    Args:
+        storage: The storage whose requests are counted from now on.
+        deadline: Until when the result is waited for.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        deadline: Deadline | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._storage = storage
+        self._deadline = deadline or Deadline()
+        self._clock = clock
+        self._before = storage.usage
+        self._start = clock()
+        self._milliseconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what happens inside towards a phase; raises as `check`."""
+        self.check()
+        start = self._clock()
+        try:
+            yield
+        finally:
+            spent = (self._clock() - start) * 1000
+            self._milliseconds[name] = self._milliseconds.get(name, 0.0) + spent
+
+    def check(self) -> None:
+        """`Deadline.check`."""
+        self._deadline.check()
+
+    def cost(self) -> Cost:
+        """The cost so far."""
+        before, after = self._before, self._storage.usage
+        total = (self._clock() - self._start) * 1000
+        return Cost(
+            list_requests=after.lists - before.lists,
+            get_requests=after.gets - before.gets,
+            bytes=after.bytes - before.bytes,
+            milliseconds={name: round(ms, 1) for name, ms in {**self._milliseconds, "total": total}.items()},
+        )

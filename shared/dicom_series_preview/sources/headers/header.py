@@ -1,0 +1,327 @@
+"""A complete header: its elements by value, its frames, and where their data lie."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.base.errors import HeaderError, NotDicomError
+from dicom_series_preview.base.image import NativeLayout, PixelDescription
+from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.sources.headers.codestreams import begins_an_image
+from dicom_series_preview.sources.headers.convert import MEDIA_STORAGE_SOP_CLASS
+from dicom_series_preview.sources.headers.scan import (
+    EXPLICIT_LITTLE_ENDIAN,
+    IMPLICIT_LITTLE_ENDIAN,
+    NATIVE_TRANSFER_SYNTAXES,
+    Incomplete,
+    PixelElement,
+    RawElement,
+    Scan,
+    scan,
+)
+from dicom_series_preview.sources.headers.siemens import Mosaic, mosaic_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicom_series_preview.sources.headers.convert import Converter
+    from dicom_series_preview.sources.headers.values import Item
+
+SOP_CLASS_UID = 0x00080016
+SOP_INSTANCE_UID = 0x00080018
+SHARED_FUNCTIONAL_GROUPS = 0x52009229
+PER_FRAME_FUNCTIONAL_GROUPS = 0x52009230
+
+_ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
+_BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
+_IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
+_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
+_MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
+_LIMITS = Limits()
+# Indices hold sizes as whole numbers of 64 bits, one of which is the sign.
+_LARGEST_OBJECT = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLocation:
+    """Where one frame's data lie in its object.
+
+    Attributes:
+        offset: First byte; of encapsulated data the frame's first fragment item.
+        length: Bytes; of encapsulated data the items' heads and what follows the last one may be among them.
+    """
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of one object.
+
+    Attributes:
+        transfer_syntax_uid: As declared, or as found where none is declared or the pixels are native.
+        elements: Every element before the pixels by tag, file meta information included.
+        pixels: Where the pixels lie, or None in an object without.
+        length: How many bytes of the object it took.
+        object_size: The object's size in bytes.
+        number_of_frames: Frames that can be shown; 0 in an object without an image.
+        locations: Where each frame's data lie; empty where only the whole object tells: it is deflated, or
+            encapsulated without an offset table that holds or a transfer syntax that says how.
+        mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
+        pixel_surplus: Bytes of native pixels beyond those that the elements describe, negative where some are
+            missing; None of encapsulated pixels, and without an image.
+    """
+
+    transfer_syntax_uid: str
+    elements: Item = field(repr=False)
+    pixels: PixelElement | None
+    length: int
+    object_size: int
+    number_of_frames: int
+    locations: tuple[FrameLocation, ...] = field(repr=False)
+    mosaic: Mosaic | None = None
+    pixel_surplus: int | None = None
+
+
+def parse(
+    data: bytes, size: int | None, converter: Converter, limits: Limits = _LIMITS
+) -> Header | Incomplete:
+    """Read a header from an object's first bytes.
+
+    Args:
+        data: The first bytes, or all of them.
+        size: The object's size in bytes; None where it is not known yet.
+        converter: Shared by the objects of a series, so that equal values are converted once.
+        limits: How many frames there may be, and how far a deflated data set is inflated.
+
+    Returns:
+        The header, or how many bytes it takes to get on.
+
+    Raises:
+        ObjectError: The object is not DICOM, broken or cut off.
+    """
+    object_size = size if size is not None else len(data)
+    repeated = converter.repeat(data, size)
+    if repeated is not None:
+        return _header(*repeated, object_size, limits)
+    scanned = scan(data, size, limits)
+    if isinstance(scanned, Incomplete):
+        return scanned
+    storage_class = scanned.elements.get(MEDIA_STORAGE_SOP_CLASS)
+    if storage_class is not None and storage_class.value.rstrip(b"\0 ") == _MEDIA_STORAGE_DIRECTORY:
+        raise NotDicomError("a DICOMDIR, no instance")
+    return _header(scanned, converter.convert(scanned, data), object_size, limits)
+
+
+def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> Header:
+    pixels, frames, locations = scanned.pixels, 0, tuple[FrameLocation, ...]()
+    transfer_syntax_uid, surplus = scanned.transfer_syntax_uid, None
+    if pixels is not None and _count(elements, _ROWS) and _count(elements, _COLUMNS):
+        layout = _native_layout(transfer_syntax_uid, elements, pixels)
+        declared = _count(elements, _FRAMES)
+        frames = _number_of_frames(declared, pixels, layout.frame_bits, scanned.end, limits.frames)
+        if pixels.length is not None:
+            described = -(-(declared or frames) * layout.frame_bits // 8)
+            if described > _LARGEST_OBJECT:
+                raise HeaderError("broken: its elements describe more pixels than any object can hold")
+            surplus = pixels.length - described
+            if surplus in (0, 1):
+                transfer_syntax_uid = _native_syntax(scanned)
+        if not scanned.deflated:
+            locations = _locate(scanned, pixels, layout, frames, object_size)
+    return Header(
+        transfer_syntax_uid,
+        elements,
+        pixels,
+        scanned.length,
+        object_size,
+        frames,
+        locations,
+        mosaic_of(elements, scanned.elements) if frames else None,
+        surplus,
+    )
+
+
+def _native_syntax(scanned: Scan) -> str:
+    """The transfer syntax of an object whose pixels are not compressed, whatever it declares (PS3.5 A.4)."""
+    if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+        return scanned.transfer_syntax_uid
+    return EXPLICIT_LITTLE_ENDIAN if scanned.explicit else IMPLICIT_LITTLE_ENDIAN
+
+
+def _count(elements: Item, tag: int, default: int = 0) -> int:
+    """A whole number, or the default where it is missing or none."""
+    element = elements.get(tag)
+    value: Any = element.first if element else None
+    return value if isinstance(value, int) and value > 0 else default
+
+
+def _native_layout(transfer_syntax_uid: str, elements: Item, pixels: PixelElement) -> NativeLayout:
+    samples = _count(elements, _SAMPLES, 1)
+    # It matters where samples are shared, and is asked for in every header.
+    photometric = elements.get(_PHOTOMETRIC) if samples == 3 else None
+    description = PixelDescription(
+        transfer_syntax_uid,
+        _count(elements, _ROWS),
+        _count(elements, _COLUMNS),
+        samples_per_pixel=samples,
+        photometric_interpretation=str(photometric.first).strip().upper() if photometric is not None else "",
+        bits_allocated=_count(elements, _BITS_ALLOCATED, _IMPLIED_BITS.get(pixels.keyword, 16)),
+        number_of_frames=_count(elements, _FRAMES, 1),
+        pixel_vr=pixels.vr,
+    )
+    return description.native_layout(pixels.length)
+
+
+def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int | None, most: int) -> int:
+    """NumberOfFrames (0028,0008), or what the data's length says where that is missing or too large.
+
+    Args:
+        declared: NumberOfFrames, 0 where it is missing.
+        pixels: Where the pixels lie.
+        bits: Of a native frame.
+        end: Where the data set ends, or None where that is not known: a length is a claim.
+        most: The most there may be.
+
+    Raises:
+        HeaderError: There are more.
+    """
+    there = None if end is None else max(0, end - pixels.offset)
+    if pixels.length is None:
+        # Every frame has at least the 8 bytes of one item's head.
+        frames = min(declared or 1, max(1, there // 8) if there is not None else most)
+    else:
+        bits = bits or pixels.length * 8
+        whole = pixels.length * 8 // bits if bits else 1
+        length = pixels.length if there is None else min(pixels.length, there)
+        if declared:
+            # The frame that the data break off in is kept: it is shown as what it is, cut off.
+            frames = min(declared, max(1, -(-length * 8 // bits) if bits else 1))
+        else:
+            fits = whole > 1 and (whole * bits + 7) // 8 in (length, length - 1)
+            frames = whole if fits else 1
+    if frames > most:
+        raise HeaderError(f"{frames} frames, more than the limit of {most}")
+    return frames
+
+
+def _locate(
+    scanned: Scan, pixels: PixelElement, layout: NativeLayout, frames: int, object_size: int
+) -> tuple[FrameLocation, ...]:
+    if pixels.length is not None:
+        spans = (layout.span(number) for number in range(frames))
+        return tuple(FrameLocation(pixels.offset + start, end - start) for start, end, _ in spans)
+    if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
+        return ()
+    first = pixels.first_fragment
+    if frames == 1:
+        return (FrameLocation(first, max(0, object_size - first)),)
+    extended = _extended_offset_table(scanned.elements, pixels, frames, object_size)
+    if extended:
+        return extended
+    table = pixels.offset_table
+    increasing = all(a < b for a, b in pairwise(table))
+    if len(table) != frames or table[0] != 0 or not increasing or first + table[-1] >= object_size:
+        return ()
+    ends = [*(first + offset for offset in table[1:]), object_size]
+    return tuple(
+        FrameLocation(first + offset, end - first - offset) for offset, end in zip(table, ends, strict=True)
+    )
+
+
+def _extended_offset_table(
+    raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
+) -> tuple[FrameLocation, ...]:
+    """The extended offset table (PS3.3 C.7.6.3.1.8): one fragment a frame, 64-bit offsets and lengths."""
+    offsets, lengths = raw.get(_EXTENDED_OFFSETS), raw.get(_EXTENDED_LENGTHS)
+    if offsets is None or lengths is None or len(offsets.value) != 8 * frames:
+        return ()
+    if len(lengths.value) != len(offsets.value):
+        return ()
+    pairs = zip(
+        struct.unpack(f"<{frames}Q", offsets.value), struct.unpack(f"<{frames}Q", lengths.value), strict=True
+    )
+    located = tuple(FrameLocation(pixels.first_fragment + offset, length + 8) for offset, length in pairs)
+    beyond = any(location.offset + location.length > object_size for location in located)
+    return () if beyond else located
+
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """One encapsulated frame.
+
+    Attributes:
+        data: Its fragments without the items' heads (PS3.5 A.4).
+        remark: What a viewer should know of it, or empty.
+    """
+
+    data: bytes = field(repr=False)
+    remark: str = ""
+
+
+def codestream_of(data: bytes, *, one_of_many: bool = False) -> Codestream:
+    """The codestream of one frame.
+
+    Args:
+        data: From the frame's first item on; may reach beyond its last.
+        one_of_many: The object has other frames too: refuse data that reach into the next one.
+
+    Raises:
+        HeaderError: An item is cut off, none begins here, or the data are of several frames.
+    """
+    parts = []
+    position = 0
+    while position + 8 <= len(data):
+        tag, length = data[position : position + 4], struct.unpack_from("<I", data, position + 4)[0]
+        if tag != b"\xfe\xff\x00\xe0":
+            if position == 0:
+                raise HeaderError("broken: no item begins where the frame should")
+            break
+        end = position + 8 + length
+        if end > len(data):
+            raise HeaderError(
+                f"cut off: a fragment of {length} bytes, and {len(data) - position - 8} of them are there"
+            )
+        parts.append(data[position + 8 : end])
+        position = end
+    if not parts:
+        raise HeaderError("cut off: a frame without a fragment")
+    images = sum(map(begins_an_image, parts[1:])) + 1
+    if one_of_many and images > 1:
+        raise HeaderError("broken: the offset table puts several frames in one")
+    if images == len(parts) > 1 and begins_an_image(parts[0]):
+        return Codestream(parts[0], f"it holds {images} images and declares 1 frame: the first is shown")
+    return Codestream(b"".join(parts) if len(parts) > 1 else parts[0])
+
+
+def locate_frames(data: bytes, pixels: PixelElement, frames: int) -> tuple[FrameLocation, ...]:
+    """Where all frames lie in an encapsulated object whose offset table does not hold.
+
+    The one that the object breaks off in reaches beyond its end. Where every fragment is an image of its own,
+    there are as many frames as those, whatever the object declares.
+
+    Args:
+        data: The whole object.
+        pixels: Where its pixels lie.
+        frames: How many frames there are.
+
+    Raises:
+        HeaderError: The fragments cannot be told apart into frames.
+    """
+    items = []
+    position = pixels.first_fragment
+    while data[position : position + 4] == b"\xfe\xff\x00\xe0" and position + 8 <= len(data):
+        items.append(position)
+        position += 8 + struct.unpack_from("<I", data, position + 4)[0]
+    starts = items
+    if len(items) != frames:
+        starts = [item for item in items if begins_an_image(data[item + 8 : item + 12])]
+        if not starts or starts[0] != items[0] or len(starts) not in (frames, len(items)):
+            raise HeaderError(
+                f"broken: {len(items)} fragments for {frames} frames, and no offset table that holds"
+            )
+    return tuple(FrameLocation(a, b - a) for a, b in pairwise([*starts, position]))

@@ -1,0 +1,145 @@
+"""Until when an answer is waited for: the one clock of a request."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.base.errors import AbandonedError, LimitError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dicom_series_preview.base.errors import PreviewError
+
+# A storage from which nothing came for so long, or for so much of the time there was, has kept silent.
+_SILENT_S, _SILENT_SHARE = 5.0, 0.25
+
+
+class Deadline:
+    """Until when someone waits for an answer. Who waits may leave sooner: the deadline is then abandoned.
+
+    Deadlines are a tree. What is begun for a request gets a part of the request's deadline, and a server's
+    requests get parts of the server's. A part ends no later than the whole, and is abandoned with it.
+
+    Args:
+        limit_s: Seconds from now until it is over.
+        clock: Seconds that only grow.
+
+    Attributes:
+        limit_s: As given.
+        abandoned: Set when nobody waits any more.
+    """
+
+    def __init__(self, limit_s: float = math.inf, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit_s = limit_s
+        self.abandoned = threading.Event()
+        self._clock = clock
+        self._began, self._heard = clock(), -math.inf
+        self._whole: Deadline | None = None
+        self._below: weakref.WeakSet[Deadline] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._told: Callable[[], object] = lambda: None
+
+    def part(self, told: Callable[[], object] = lambda: None) -> Deadline:
+        """A deadline for something that is done for this one; it ends with it, and may be abandoned before.
+
+        Args:
+            told: Called when it is abandoned, perhaps by another thread, and perhaps more than once.
+        """
+        return self._with(self._began, self.limit_s, told, self)
+
+    def limited(self, limit_s: float) -> Deadline:
+        """A part that is over so many seconds after this one began."""
+        return self._with(self._began, min(self.limit_s, limit_s), lambda: None, self)
+
+    def begin(self) -> Deadline:
+        """A part that begins now: for a request that has just come."""
+        return self._with(self._clock(), self.left_s, lambda: None, None)
+
+    def abandon(self) -> None:
+        """Nobody waits any more, for this one or any part of it.
+
+        All are marked before one is told: whoever is told may end what another waits for.
+        """
+        for deadline in self._marked():
+            deadline._told()  # noqa: SLF001 - its own kind
+
+    def _marked(self) -> list[Deadline]:
+        """This one and all its parts, abandoned."""
+        with self._lock:
+            self.abandoned.set()
+            parts = list(self._below)
+        return [self, *(below for part in parts for below in part._marked())]  # noqa: SLF001 - its own kind
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is over, at least 0."""
+        return max(0.0, self._began + self.limit_s - self._clock())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up, or nobody waits any more."""
+        return self.abandoned.is_set() or self.left_s <= 0
+
+    @property
+    def now(self) -> float:
+        """Its clock."""
+        return self._clock()
+
+    def heard(self) -> None:
+        """The storage has answered something of what is done for one request."""
+        self._heard = self._clock()
+        if self._whole is not None:
+            self._whole.heard()
+
+    def silent_s(self, since: float) -> float:
+        """Seconds that the storage has kept silent, of those since a moment by `now`."""
+        own = self._clock() - max(since, self._heard)
+        return own if self._whole is None else min(own, self._whole.silent_s(since))
+
+    def check(self) -> None:
+        """Go on, unless it is over.
+
+        Raises:
+            LimitError: The time is up.
+            AbandonedError: Nobody waits any more.
+        """
+        if self.is_over:
+            raise self._too_long()
+
+    def late(self, url: str, since: float) -> PreviewError:
+        """The error for a time that ended in waiting for a storage.
+
+        Args:
+            url: The storage's root.
+            since: When the waiting began, by `now`.
+
+        Returns:
+            The storage's where it has kept silent. Where it has kept answering, too much was asked for.
+        """
+        if self.abandoned.is_set() or self.silent_s(since) < min(_SILENT_S, _SILENT_SHARE * self.limit_s):
+            return self._too_long()
+        return StorageUnavailableError(
+            url, f"did not answer within the {self.limit_s:g} s that a request may take"
+        )
+
+    def _too_long(self) -> PreviewError:
+        if self.abandoned.is_set():
+            return AbandonedError()
+        return LimitError("series", f"takes longer than the limit of {self.limit_s:g} s")
+
+    def _with(
+        self, began: float, limit_s: float, told: Callable[[], object], whole: Deadline | None
+    ) -> Deadline:
+        part = Deadline(limit_s, clock=self._clock)
+        part._began, part._whole, part._told = began, whole, told
+        with self._lock:
+            self._below.add(part)
+            late = self.abandoned.is_set()
+        if late:
+            part.abandon()
+        return part

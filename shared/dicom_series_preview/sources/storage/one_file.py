@@ -1,0 +1,47 @@
+"""One local file as a storage root: its name is a series, that holds it alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.sources.storage.base import ObjectInfo
+from dicom_series_preview.sources.storage.local import LocalStorage, file_version, listed_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicom_series_preview.sources.storage.deadline import Deadline
+
+
+class OneFile(LocalStorage):
+    """The folder of a file, in which the file's name is that of a series; there are no others.
+
+    No folder beside it has that name, so that its index takes the place of no other.
+
+    Args:
+        file: Its absolute path.
+        concurrency: Ranges read at once.
+    """
+
+    def __init__(self, file: Path, concurrency: int) -> None:
+        super().__init__(file.parent, concurrency)
+        self._file = file
+        self._series = listed_name(file.name)
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """`Storage.list_folders`."""
+        return [self._series] if self._series.startswith(prefix) else []
+
+    def _listed(self, folder: str, most: int | None, deadline: Deadline) -> list[ObjectInfo]:
+        if folder != self._series or not self._file.is_file():
+            return super()._listed(folder, most, deadline)
+        self._meter.count(lists=1)
+        status = os.stat(self._file)  # noqa: PTH116 - as what is listed
+        if not stat.S_ISREG(status.st_mode):
+            return []
+        return [ObjectInfo(f"{folder}/{folder}", status.st_size, file_version(status))]
+
+    def _path(self, path: str) -> Path:
+        return self._file if path == f"{self._series}/{self._series}" else super()._path(path)

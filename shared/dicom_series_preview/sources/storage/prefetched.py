@@ -1,0 +1,48 @@
+"""What came with the headers, for the frames that lie in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.sources.storage.base import Fetched
+
+if TYPE_CHECKING:
+    from dicom_series_preview.sources.storage.base import ByteRange
+
+IN_HAND_BYTES = 32 * 2**20
+
+
+class InHand:
+    """First bytes of objects, or all of them, so that what lies in them is not asked for again.
+
+    Args:
+        limit_bytes: Bytes kept in all; what does not fit any more is not kept.
+    """
+
+    def __init__(self, limit_bytes: int = IN_HAND_BYTES) -> None:
+        self._left = limit_bytes
+        self._kept: dict[str, tuple[bytes, int, str]] = {}
+
+    def keep(self, path: str, data: bytes, object_size: int, version: str) -> None:
+        """Keep an object's first bytes, once.
+
+        Args:
+            path: The object.
+            data: Its first bytes, or all of them.
+            object_size: Its size in bytes.
+            version: The version they are of.
+        """
+        if len(data) <= self._left and path not in self._kept:
+            self._left -= len(data)
+            self._kept[path] = data, object_size, version
+
+    def fetch(self, wanted: ByteRange) -> Fetched | None:
+        """What the storage would answer; None where it has to be asked."""
+        kept = self._kept.get(wanted.path)
+        if kept is None:
+            return None
+        data, object_size, version = kept
+        end = object_size if wanted.end is None else min(wanted.end, object_size)
+        if version != wanted.version or end > len(data):
+            return None
+        return Fetched(wanted, data[wanted.start : end], object_size, version)

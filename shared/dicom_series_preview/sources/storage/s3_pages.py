@@ -1,0 +1,250 @@
+"""The pages of S3's listings (ListObjectsV2), each of them seen, so that no listing is without bounds.
+
+obstore's own listing reads an answer of any length, and asks for page after page until an object comes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote_plus, urlsplit
+from xml.etree.ElementTree import ParseError, XMLParser
+
+from dicom_series_preview.base.errors import LimitError, StorageError
+from dicom_series_preview.sources.storage.base import told_size
+from dicom_series_preview.sources.storage.failures import Failure, error_code, s3_error
+from dicom_series_preview.sources.storage.http_client import HttpClient, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from xml.etree.ElementTree import Element
+
+    from urllib3 import BaseHTTPResponse
+
+    from dicom_series_preview.sources.storage.base import Meter
+    from dicom_series_preview.sources.storage.deadline import Deadline
+
+# A page has a thousand keys of a thousand bytes, each byte of which may be written as three.
+MAX_PAGE_BYTES = 16 * 2**20
+# Where most of what was there is deleted, S3 may give many pages with little on them, or nothing. So many
+# with less than a few keys each are a listing without end.
+POOR_PAGES, _FEW_KEYS = 1000, 10
+# No answer of S3 declares anything; what is declared could be entities that grow. A zero is in no XML but
+# UTF-16's, where a declaration would not be seen.
+_NOT_TRUSTED = re.compile(rb"<!(?:DOCTYPE|ENTITY)|\0")
+# A thousand objects have some twenty thousand.
+_MOST_TAGS = 200_000
+_CUT_ERROR_BYTES = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What signs a request.
+
+    Attributes:
+        access_key_id: The access key.
+        secret_access_key: Its secret.
+        token: That of keys which hold for a while only, else empty.
+    """
+
+    access_key_id: str
+    secret_access_key: str
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return "Keys(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An object of a listing.
+
+    Attributes:
+        name: Its key.
+        size: Bytes.
+        etag: Its ETag, or empty.
+    """
+
+    name: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a listing.
+
+    Attributes:
+        keys: The objects on it.
+        folders: Its common prefixes.
+        following: What asks for the next page; None where this is the last.
+    """
+
+    keys: list[Key]
+    folders: list[str]
+    following: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lister:
+    """Lists a bucket.
+
+    Attributes:
+        client: Sends the requests, and tries again.
+        address: The bucket's, without a slash at its end.
+        region: Its region.
+        keys: What signs a request now, or None.
+        most_pages: A listing with more is left; of folders, ten million.
+    """
+
+    client: HttpClient
+    address: str
+    region: str
+    keys: Callable[[], Keys | None]
+    most_pages: int = 10_000
+
+    def pages(self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline) -> Iterator[Page]:
+        """The pages of one listing.
+
+        Args:
+            url: What is listed, for errors.
+            meter: Counts the requests.
+            query: ListObjectsV2's.
+            deadline: Until when the pages are waited for.
+
+        Raises:
+            StorageError: A page cannot be had or read, or the listing is one that does not end.
+            LimitError: There are too many pages.
+        """
+        before, asked = Page([], [], None), {"encoding-type": "url", "list-type": "2", **query}
+        entries, told = 0, set[bytes]()
+        for number in count(1):
+            page = self._page(url, meter, asked, deadline)
+            deadline.heard()
+            found = len(page.keys) + len(page.folders)
+            entries += found
+            token = hashlib.sha256((page.following or "").encode()).digest()
+            if token in told or (found and (page.keys, page.folders) == (before.keys, before.folders)):
+                raise StorageError(url, "the server repeats a page of its listing; it cannot be listed")
+            yield page
+            if page.following is None:
+                return
+            if number >= POOR_PAGES and entries < _FEW_KEYS * number:
+                raise StorageError(url, f"the server's listing has no end: {entries} keys on {number} pages")
+            if number >= self.most_pages:
+                raise LimitError("series", f"its listing has more than {self.most_pages} pages")
+            told.add(token)
+            before, asked = page, {**asked, "continuation-token": page.following}
+
+    def _page(self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline) -> Page:
+        keys = self.keys()
+        # Encoded as S3 wants it signed.
+        text = "&".join(f"{quote(name, safe='~')}={quote(query[name], safe='~')}" for name in sorted(query))
+        headers = {} if keys is None else signature(keys, self.region, self.address, text, datetime.now(UTC))
+        request = Request(
+            "GET", f"{self.address}?{text}", headers, None, lambda: meter.count(lists=1), url, is_s3=True
+        )
+        return self.client.run(request, deadline, lambda response, _: self._read(response, url, deadline))
+
+    def _read(self, response: BaseHTTPResponse, url: str, deadline: Deadline) -> Page:
+        most = MAX_PAGE_BYTES if response.status == 200 else _CUT_ERROR_BYTES
+        body = b"".join(self.client.pieces(response, deadline, most + 1))
+        if response.status != 200:
+            code = error_code(body.decode("utf-8", "replace"))
+            raise Failure(response.status, code).passing() or s3_error(url, response.status, code)
+        if len(body) > most:
+            raise StorageError(url, f"a page of the listing has more than {most} bytes; it cannot be listed")
+        return parse_listing(body, url)
+
+
+def _check_bytes(body: bytes, url: str) -> None:
+    """Refuse what would take far more memory than it has bytes.
+
+    Raises:
+        StorageError: It would.
+    """
+    # An element takes a hundred times its bytes in memory.
+    if max(body.count(b"<"), body.count(b"=")) > _MOST_TAGS:
+        raise StorageError(url, f"the server's listing has a page of more than {_MOST_TAGS} tags")
+    if _NOT_TRUSTED.search(body):
+        raise StorageError(url, "the server's listing is no XML that can be trusted")
+
+
+def parse_listing(body: bytes, url: str) -> Page:
+    """A page as ListObjectsV2 answers it.
+
+    Args:
+        body: The XML.
+        url: What is listed, for errors.
+
+    Raises:
+        StorageError: It is no such page, or does not tell the next one.
+        TransientError: It is an error, and another try may help.
+    """
+    _check_bytes(body, url)
+    parser = XMLParser()  # noqa: S314 - see above; defusedxml's is written in Python, and takes five times as long
+    try:
+        # S3 writes UTF-8. In another encoding `<!` has other bytes.
+        parser.feed(body.decode("utf-8"))
+        root: Element = parser.close()
+    except (ParseError, ValueError, LookupError) as error:
+        raise StorageError(url, "the server's listing cannot be read: it is no XML") from error
+    space = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
+    if root.tag == f"{space}Error":
+        # S3 answers 200 and begins to send before it knows that something is wrong.
+        code = root.findtext(f"{space}Code", "")
+        raise Failure(200, code).passing() or s3_error(url, 200, code)
+    if root.tag != f"{space}ListBucketResult":
+        raise StorageError(url, "the server's listing cannot be read: it is none")
+    is_encoded = root.findtext(f"{space}EncodingType", "") == "url"
+
+    def plain(text: str) -> str:
+        return unquote_plus(text) if is_encoded else text
+
+    keys = []
+    for entry in root.iterfind(f"{space}Contents"):
+        name, size = entry.findtext(f"{space}Key", ""), told_size(entry.findtext(f"{space}Size", ""))
+        if not name or size is None:
+            raise StorageError(url, "the server's listing cannot be read: an object has no key or no size")
+        keys.append(Key(plain(name), size, entry.findtext(f"{space}ETag", "")))
+    prefixes = root.iterfind(f"{space}CommonPrefixes/{space}Prefix")
+    folders = [plain(prefix.text) for prefix in prefixes if prefix.text]
+    following = None
+    if root.findtext(f"{space}IsTruncated", "").lower() == "true":
+        following = root.findtext(f"{space}NextContinuationToken", "")
+        if not following:
+            raise StorageError(url, "the server does not tell the listing's next page")
+    return Page(keys, folders, following)
+
+
+def signature(keys: Keys, region: str, address: str, query: str, now: datetime) -> dict[str, str]:
+    """The headers that sign a GET without a body (AWS Signature Version 4).
+
+    Args:
+        keys: What signs.
+        region: The bucket's.
+        address: Without the query.
+        query: Sorted and encoded.
+        now: With its time zone, UTC.
+    """
+    nothing = hashlib.sha256(b"").hexdigest()
+    stamp, target = now.strftime("%Y%m%dT%H%M%SZ"), urlsplit(address)
+    signed = {"host": target.netloc, "x-amz-content-sha256": nothing, "x-amz-date": stamp}
+    if keys.token:
+        signed["x-amz-security-token"] = keys.token
+    names = ";".join(signed)
+    lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
+    canonical = f"GET\n{target.path or '/'}\n{query}\n{lines}\n{names}\n{nothing}"
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    secret = f"AWS4{keys.secret_access_key}".encode()
+    for part in scope.split("/"):
+        secret = hmac.digest(secret, part.encode(), "sha256")
+    proof = hmac.digest(secret, text.encode(), "sha256").hex()
+    told = f"Credential={keys.access_key_id}/{scope}, SignedHeaders={names}, Signature={proof}"
+    return {**signed, "authorization": f"AWS4-HMAC-SHA256 {told}"}

@@ -1,0 +1,1 @@
+"""HTTP without a server: a request value comes in, an answer value goes out."""

@@ -1,0 +1,1 @@
+"""The HTTP API, the same behind API Gateway and on a local server."""

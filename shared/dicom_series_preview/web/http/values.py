@@ -1,0 +1,54 @@
+"""A request and an answer, as every HTTP door sees them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.sources.storage.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What is asked of a series' resource.
+
+    Attributes:
+        series: The path's {series}, percent-decoded.
+        query: By name, the values given for each parameter.
+        headers: By name in lower case.
+        deadline: Of whoever waits for the answer; it began when the request came.
+    """
+
+    series: str = ""
+    query: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    deadline: Deadline = field(default_factory=Deadline, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """An answer.
+
+    Attributes:
+        status: The status code.
+        headers: By name.
+        body: The body's bytes; empty for 304 and 303.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def of_json(
+        cls, document: object, *, status: int = 200, media_type: str = "application/json", **headers: str
+    ) -> HttpResponse:
+        """An answer that is a JSON document; keywords are header names with underscores."""
+        named = {name.replace("_", "-").title(): value for name, value in headers.items()}
+        # Half a surrogate pair, which a name may hold, stays the escape that JSON has for it.
+        body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        return cls(status, {"Content-Type": media_type, **named}, body)

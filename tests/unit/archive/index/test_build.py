@@ -1,0 +1,591 @@
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import make_dicom as make
+from dicom_series_preview.archive.index.build import build
+from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.records import Provenance, Skipped
+from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, SCHEMA_VERSION
+from indexing import PROVENANCE, index_of, readable_records, records_of
+
+# The columns that the specification names first, exactly.
+FIRST_COLUMNS = {
+    "Index": pa.uint32(),
+    "FileName": pa.utf8(),
+    "SeriesUID": pa.utf8(),
+    "StorageRoot": pa.utf8(),
+    "PrimaryPosition": pa.float32(),
+    "PrimaryAxis": pa.utf8(),
+    "InstanceNumber": pa.int32(),
+    "SOPInstanceUID": pa.utf8(),
+    "SliceLocation": pa.float32(),
+    "FrameNumber": pa.int32(),
+    "Stack": pa.int32(),
+}
+
+
+def series(*sources, syntax=make.EXPLICIT):
+    """Data sets as the objects of a series, named in order."""
+    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
+
+
+def table_of(*sources, provenance=PROVENANCE):
+    """The table of some data sets."""
+    return build(records_of(series(*sources)), provenance)
+
+
+def cells(table, name):
+    """A column's values by file name, or in order where files have several rows."""
+    return table[name].to_pylist()
+
+
+def by_file(table, name):
+    """A column's values by file name."""
+    return dict(zip(cells(table, "FileName"), cells(table, name), strict=True))
+
+
+def constants_of(table):
+    """The constant elements as DICOM JSON."""
+    return json.loads(table.schema.metadata[b"dicom_series_preview.constant_elements"])
+
+
+def metadata_of(table, name):
+    """A column's metadata as text."""
+    return {k.decode(): v.decode() for k, v in table.schema.field(name).metadata.items()}
+
+
+def write(table, folder):
+    """The table as a Parquet file."""
+    path = folder / "series_index.parquet"
+    path.write_bytes(Index(table).to_parquet())
+    return path
+
+
+# --- the schema
+
+
+def test_the_first_columns_are_the_specified_ones():
+    """The first columns and their types are exactly those that the specification names."""
+    schema = table_of(make.image(1), make.image(2)).schema
+    assert {field.name: field.type for field in list(schema)[: len(FIRST_COLUMNS)]} == FIRST_COLUMNS
+    assert schema.names[: len(FIRST_COLUMNS)] == list(FIRST_COLUMNS)
+    assert [field.name for field in schema][: len(FIXED_COLUMNS)] == [column.name for column in FIXED_COLUMNS]
+
+
+def test_position_and_orientation_are_lists_of_float64():
+    """ImagePositionPatient and ImageOrientationPatient are always there, as lists of Float64."""
+    for source in (make.image(1), make.report(1)):
+        table = table_of(source)
+        for name in ("ImagePositionPatient", "ImageOrientationPatient"):
+            assert table.schema.field(name).type == pa.list_(pa.float64())
+    assert cells(table_of(make.image(7)), "ImagePositionPatient") == [[0.0, 0.0, 7.0]]
+    assert cells(table_of(make.report(1)), "ImagePositionPatient") == [None]
+
+
+def test_the_fixed_columns_say_what_later_reads_need():
+    """Size, version, encoding, place and description of each frame stand in the index."""
+    objects = series(make.image(1), make.image(2, NumberOfFrames=2, PixelData=bytes(96)))
+    table = build(records_of(objects), PROVENANCE)
+    assert cells(table, "Index") == [0, 1, 2]
+    assert cells(table, "FileName") == ["001.dcm", "001.dcm", "000.dcm"]
+    assert cells(table, "FrameNumber") == [1, 2, 1]
+    assert cells(table, "ObjectSize") == [len(objects[name]) for name in cells(table, "FileName")]
+    assert cells(table, "ObjectVersion") == [f"v-{name}" for name in cells(table, "FileName")]
+    assert set(cells(table, "TransferSyntaxUID")) == {make.EXPLICIT}
+    assert cells(table, "FrameLength") == [48] * 3
+    data = objects["000.dcm"]
+    assert data[cells(table, "FrameOffset")[2] :] == make.PIXELS
+    assert cells(table, "PixelKeyword") == ["PixelData"] * 3
+    assert set(cells(table, "SeriesUID")) == {"series"}
+    assert set(cells(table, "StorageRoot")) == {"memory://objects"}
+    assert cells(table, "PixelSpacing") == [[0.5, 0.25]] * 3
+    assert set(cells(table, "RescaleIntercept")) == {-1024.0}
+
+
+def test_elements_with_one_value_stand_once():
+    """What is the same everywhere is no column of the table, but DICOM JSON in its metadata."""
+    table = table_of(make.image(1, Manufacturer="A", KVP=120), make.image(2, Manufacturer="A", KVP=140))
+    assert "Manufacturer" not in table.column_names
+    assert "KVP" in table.column_names
+    constants = constants_of(table)
+    assert constants["00080070"] == {"vr": "LO", "Value": ["A"]}
+    assert "00180060" not in constants
+    assert "PatientName" not in table.column_names
+
+
+def test_equal_values_that_are_written_otherwise_stay_so():
+    """-0.0 equals 0.0, and each row has the one that its object has."""
+    cosines = [[1.0, 0.0, 0.0, 0.0, 1.0, zero] for zero in (0.0, -0.0)]
+    objects = [
+        make.encode(make.image(i, ImageOrientationPatient=each), make.EXPLICIT)
+        for i, each in enumerate(cosines)
+    ]
+    table = index_of({str(i): data for i, data in enumerate(objects)}).table
+    rows = zip(table["FileName"].to_pylist(), table["ImageOrientationPatient"].to_pylist(), strict=True)
+    assert {name: str(row[5]) for name, row in rows} == {"0": "0.0", "1": "-0.0"}
+
+
+def test_an_element_that_some_objects_lack_varies():
+    """An element that one object has and another has not is a column, empty where it is missing."""
+    table = table_of(make.image(1, Manufacturer="A"), make.image(2))
+    assert by_file(table, "Manufacturer") == {"000.dcm": "A", "001.dcm": None}
+
+
+def test_private_elements_are_named_by_their_creator():
+    """A private element's column is named `gggg,ee:CREATOR`, wherever its block lies."""
+    sources = []
+    for number in (1, 2):
+        source = make.image(number)
+        source.private_block(0x0019, "MAKER ONE", create=True).add_new(0x08, "DS", number)
+        sources.append(source)
+    table = table_of(*sources)
+    assert by_file(table, "0019,08:MAKER ONE") == {"000.dcm": ["1"], "001.dcm": ["2"]}
+    assert metadata_of(table, "0019,08:MAKER ONE")["tag"] == "0019,1008"
+
+
+def test_short_bytes_that_vary_are_kept():
+    """Their columns have sizes and hashes alone; the header of each slice has its bytes."""
+    sources = []
+    for number in (1, 2):
+        source = make.image(number)
+        source.private_block(0x0019, "MAKER", create=True).add_new(0x08, "OB", bytes([number, 7]))
+        sources.append(source)
+    others = by_file(table_of(*sources), "OtherElements")
+    for name, expected in (("000.dcm", "AQc="), ("001.dcm", "Agc=")):
+        assert json.loads(others[name])["00191008"] == {"vr": "OB", "InlineBinary": expected}
+
+
+def test_a_private_tag_of_two_creators_is_two_columns():
+    """A value of another creator's element does not stand in the column of the others, but in its own."""
+    sources = []
+    for number, creator in ((1, "TWO"), (2, "ONE"), (3, "ONE")):
+        source = make.image(number)
+        source.private_block(0x0019, creator, create=True).add_new(0x08, "LO", f"of {creator}")
+        sources.append(source)
+    table = table_of(*sources)
+    assert by_file(table, "0019,08:ONE") == {"000.dcm": None, "001.dcm": ["of ONE"], "002.dcm": ["of ONE"]}
+    assert by_file(table, "0019,08:TWO") == {"000.dcm": ["of TWO"], "001.dcm": None, "002.dcm": None}
+    assert "OtherElements" not in table.column_names
+
+
+# Of two objects the creators of each, in the order of their blocks.
+MOVED = {
+    "swapped": (("A", "B"), ("B", "A"), ("A", "B")),
+    "one more": (("A", "B"), ("C", "A", "B")),
+    "one less": (("A", "B"), ("B",)),
+    "twice": (("A", "A", "B"), ("B", "A", "A"), ("A",)),
+    "three times": (("B", "A"), ("A", "A", "A"), ("B", "A", "A", "A"), ("A", "C", "A")),
+    "strangers": (("A",), ("B",), ("C", "B")),
+}
+PRIVATE = {
+    "LO": lambda text: text,
+    "DS": lambda text: len(text) * 1.5,
+    "OB": lambda text: text.encode() * 2,
+    "OW": lambda text: text.encode() * 1000,
+    "SQ": lambda text: [make.dataset(CodeValue=text)],
+}
+
+
+def with_blocks(number, creators, *, same):
+    """An object with a block of each creator, and elements of many VRs in each."""
+    source = make.image(number)
+    for at, creator in enumerate(creators):
+        block = 0x10 + at
+        make.add(source, 0x00190000 | block, "LO", creator)
+        for element, (vr, value) in enumerate(PRIVATE.items(), 1):
+            text = "same" if same else f"{creator} {creators[:at].count(creator)} {len(creators)}"
+            make.add(source, 0x00190000 | block << 8 | element, vr, value(text.ljust(8)))
+    return source
+
+
+@pytest.mark.parametrize("case", MOVED)
+@pytest.mark.parametrize("same", [False, True])
+def test_a_creators_block_may_have_another_number(case, same):
+    """A private value stands in its creator's column whatever the block's number; the header comes back."""
+    sources = [with_blocks(i, creators, same=same) for i, creators in enumerate(MOVED[case])]
+    for order in (sources, sources[::-1]):
+        objects = series(*order)
+        table = table_of(*order)
+        for creator in {creator for creators in MOVED[case] for creator in creators}:
+            expected = {}
+            for name, source in zip(objects, order, strict=True):
+                blocks = [n for n in range(0x10, 0x14) if source.get(0x00190000 | n, None)]
+                own = [n for n in blocks if source[0x00190000 | n].value == creator]
+                text = source[0x00190001 | own[0] << 8].value if own else None
+                expected[name] = text and [text.rstrip(" ")]
+            column = f"0019,01:{creator}"
+            if column in table.column_names:
+                assert by_file(table, column) == expected
+            else:
+                # It is a constant, of a block that has one creator.
+                assert len({str(value) for value in expected.values()}) == 1
+        assert len(set(table.column_names)) == len(table.column_names)
+        index = Index.from_parquet(Index(table).to_parquet())
+        given = {record.name: record.elements for record in index.records()}
+        assert given == {record.name: record.elements for record in records_of(objects)}
+        assert build(index.records(), PROVENANCE).equals(index.table)
+
+
+def test_an_odd_object_does_not_decide_a_columns_type():
+    """A column is of the dictionary's VR; the values of objects that write another are not lost."""
+    sources = [make.add(make.image(1), 0x00180060, "LO", "odd"), *(make.image(i, KVP=i) for i in (2, 3))]
+    for order in (sources, sources[::-1]):
+        table = table_of(*order)
+        assert table.schema.field("KVP").type == pa.float64()
+        assert sorted(cells(table, "KVP"), key=str) == [2.0, 3.0, None]
+        assert any("odd" in (text or "") for text in cells(table, "OtherElements"))
+
+
+def test_columns_of_one_name_are_told_apart():
+    """Elements that share a name, as overlay planes do, are columns of their own."""
+    sources = []
+    for number in (1, 2):
+        source = make.image(number)
+        for group in (0x6000, 0x6002):
+            make.add(source, group << 16 | 0x0010, "US", number + group)
+            make.add(source, group << 16 | 0x3000, "OW", bytes([number, group & 0xFF]) * 2)
+        for block in (0x10, 0x11):
+            make.add(source, 0x00190000 | block, "LO", "SAME")
+            make.add(source, 0x00190000 | block << 8 | 1, "US", number * block)
+        sources.append(source)
+    table = table_of(*sources)
+    assert len(set(table.column_names)) == len(table.column_names)
+    assert by_file(table, "OverlayRows") == {"000.dcm": 0x6001, "001.dcm": 0x6002}
+    assert by_file(table, "OverlayRows_60020010") == {"000.dcm": 0x6003, "001.dcm": 0x6004}
+    assert by_file(table, "0019,01:SAME") == {"000.dcm": ["16"], "001.dcm": ["32"]}
+    assert by_file(table, "0019,01:SAME_00191101") == {"000.dcm": ["17"], "001.dcm": ["34"]}
+    again = Index.from_parquet(Index(table).to_parquet())
+    assert [record.elements for record in again.records()] == [
+        record.elements for record in sorted(records_of(series(*sources)), key=lambda r: r.name, reverse=True)
+    ]
+
+
+def test_a_keyword_that_a_fixed_column_has_taken_is_told_apart():
+    """An element whose keyword is a fixed column's name for something else does not take its place."""
+    sources = [make.add(make.image(i), 0x0040A122, "TM", f"10111{i}") for i in (1, 2)]
+    table = table_of(*sources)
+    assert table.schema.field("Time").type == pa.float64()
+    assert by_file(table, "Time_0040A122") == {"000.dcm": "101111", "001.dcm": "101112"}
+
+
+def test_binary_values_are_sizes_and_hashes():
+    """OB, OW and UN values stand as `{Keyword}_Size` and `{Keyword}_Hash`."""
+    sources = [make.add(make.image(i), 0x00282000, "OB", bytes([i]) * 10) for i in (1, 2)]
+    table = table_of(*sources, make.image(3))
+    assert "ICCProfile" not in table.column_names
+    assert table.schema.field("ICCProfile_Size").type == pa.int32()
+    assert table.schema.field("ICCProfile_Hash").type == pa.utf8()
+    assert by_file(table, "ICCProfile_Size") == {"000.dcm": 10, "001.dcm": 10, "002.dcm": None}
+    hashes = by_file(table, "ICCProfile_Hash")
+    assert len({hashes["000.dcm"], hashes["001.dcm"]}) == 2
+    assert hashes["002.dcm"] is None
+
+
+def test_sequences_are_json():
+    """A varying sequence stands as DICOM JSON text."""
+    sources = [
+        make.image(i, ReferencedImageSequence=[make.dataset(ReferencedSOPInstanceUID=f"1.{i}")])
+        for i in (1, 2)
+    ]
+    table = table_of(*sources)
+    texts = by_file(table, "ReferencedImageSequence")
+    assert json.loads(texts["000.dcm"]) == [{"00081155": {"vr": "UI", "Value": ["1.1"]}}]
+
+
+def test_columns_say_what_they_are():
+    """Each column's metadata carries tag, VR and a description."""
+    table = table_of(make.image(1, KVP=120), make.image(2, KVP=140))
+    assert metadata_of(table, "KVP") == {"tag": "0018,0060", "vr": "DS", "description": "KVP"}
+    assert metadata_of(table, "Rows")["tag"] == "0028,0010"
+    assert metadata_of(table, "PrimaryAxis")["tag"] == ""
+    for field in table.schema:
+        data = metadata_of(table, field.name)
+        assert data.keys() == {"tag", "vr", "description"}
+        assert bool(data["tag"]) == bool(data["vr"]), field.name
+        assert data["description"], field.name
+
+
+def test_the_file_says_where_it_came_from():
+    """Schema and product version, fingerprint, limit and skipped objects with reasons are metadata."""
+    provenance = Provenance(
+        series="s",
+        root="memory://x",
+        fingerprint="abc",
+        listed=4,
+        limit=2,
+        skipped=(Skipped("bad.dcm", "not DICOM: text", 5, "v1"),),
+        notes=("a note",),
+    )
+    table = table_of(make.image(1), provenance=provenance)
+    document = json.loads(table.schema.metadata[b"dicom_series_preview"])
+    assert document["schema_version"] == SCHEMA_VERSION
+    assert document["product_version"]
+    assert document["fingerprint"] == "abc"
+    assert (document["limit"], document["listed"]) == (2, 4)
+    assert document["skipped"] == [
+        {"name": "bad.dcm", "reason": "not DICOM: text", "size": 5, "version": "v1", "transient": False}
+    ]
+    assert document["notes"] == ["a note"]
+
+
+def test_the_order_is_noted():
+    """The file says that slices without a position come after the others."""
+    table = table_of(make.image(1), make.image(2), make.image(3, ImagePositionPatient=None))
+    assert "no position" in json.loads(table.schema.metadata[b"dicom_series_preview"])["notes"][0]
+    assert cells(table, "FileName") == ["001.dcm", "000.dcm", "002.dcm"]
+
+
+def rich():
+    """A series with every sort of column."""
+    sources = []
+    for number in range(1, 6):
+        source = make.image(
+            number,
+            KVP=100 + number,
+            ImageType=["ORIGINAL", "PRIMARY", f"M{number}"],
+            SeriesTime=f"10111{number}",
+            ReferencedImageSequence=[make.dataset(ReferencedSOPInstanceUID=f"1.{number}")],
+            StudyDescription="Schädel" if number % 2 else None,
+        )
+        source.private_block(0x0019, "MAKER", create=True).add_new(8, "FD", [number / 3, 1.0])
+        make.add(source, 0x00282000, "OB", bytes(number))
+        sources.append(source)
+    return sources
+
+
+def test_the_file_opens_everywhere_with_the_same_values(tmp_path):
+    """The file opens in pyarrow, pandas, Polars and DuckDB, with the same rows and values."""
+    path = write(table_of(*rich()), tmp_path)
+    arrow = pq.read_table(path)
+    with duckdb.connect() as connection:
+        duck = connection.sql("FROM read_parquet(?)", params=[str(path)]).to_arrow_table()
+    polars = pl.read_parquet(path).to_arrow()
+    pandas = pd.read_parquet(path)
+    assert arrow.num_rows == duck.num_rows == polars.num_rows == len(pandas) == 5
+    assert arrow.column_names == duck.column_names == polars.column_names == list(pandas.columns)
+    rows = arrow.to_pylist()
+    assert duck.to_pylist() == rows
+    assert polars.to_pylist() == rows
+    for name in ("FileName", "KVP", "PrimaryPosition", "0019,08:MAKER", "ImageType"):
+        got = [list(v) if isinstance(v, np.ndarray) else v for v in pandas[name]]
+        assert got == [row[name] for row in rows]
+    assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
+
+
+def test_duckdb_answers_questions_about_the_series(tmp_path):
+    """The file is a table that SQL can ask about slices by column name."""
+    path = write(table_of(*rich()), tmp_path)
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            'SELECT FileName FROM read_parquet(?) WHERE "0019,08:MAKER"[1]::DOUBLE > 1 ORDER BY "Index"',
+            [str(path)],
+        ).fetchall()
+    assert found == [("004.dcm",), ("003.dcm",)]
+
+
+def test_the_order_of_the_records_changes_nothing():
+    """The index of a series is the same in whatever order its headers came."""
+    records = records_of(series(*rich()))
+    whole = build(records, PROVENANCE)
+    shuffled = records.copy()
+    random.Random(4).shuffle(shuffled)
+    assert build(shuffled, PROVENANCE).to_pylist() == whole.to_pylist()
+
+
+# --- multi-frame
+
+
+def test_frame_groups_win_over_shared_ones_and_those_over_the_root():
+    """Per frame: its own functional groups, then the shared ones, then the root."""
+    root = {"RescaleSlope": 1.0, "RescaleIntercept": 1.0, "WindowCenter": 1.0, "WindowWidth": 100.0}
+    shared = make.orientation_group(
+        PixelMeasuresSequence=[make.dataset(PixelSpacing=[2.0, 3.0])],
+        PixelValueTransformationSequence=[make.dataset(RescaleSlope=2.0, RescaleIntercept=2.0)],
+    )
+    first = make.position_group(0, 0, 5)
+    second = make.position_group(
+        0,
+        0,
+        9,
+        PixelValueTransformationSequence=[make.dataset(RescaleSlope=3.0)],
+        FrameVOILUTSequence=[make.dataset(WindowCenter=3.0)],
+    )
+    table = table_of(make.enhanced([first, second], shared, **root))
+    assert cells(table, "FrameNumber") == [2, 1]
+    assert cells(table, "RescaleSlope") == [3.0, 2.0]
+    assert cells(table, "RescaleIntercept") == [2.0, 2.0]
+    assert cells(table, "WindowCenter") == [[3.0], [1.0]]
+    assert cells(table, "WindowWidth") == [[100.0], [100.0]]
+    assert cells(table, "PixelSpacing") == [[2.0, 3.0]] * 2
+    assert cells(table, "ImagePositionPatient") == [[0.0, 0.0, 9.0], [0.0, 0.0, 5.0]]
+    assert cells(table, "ImageOrientationPatient") == [list(make.AXIAL)] * 2
+    assert cells(table, "PrimaryAxis") == ["Z", "Z"]
+
+
+def test_each_row_holds_its_own_frames_groups():
+    """PerFrameFunctionalGroupsSequence stands with one item a row, not whole in each."""
+    table = table_of(
+        make.enhanced([make.position_group(0, 0, z) for z in (3, 9, 6)], make.orientation_group())
+    )
+    items = [json.loads(text) for text in cells(table, "PerFrameFunctionalGroupsSequence")]
+    assert [len(item) for item in items] == [1, 1, 1]
+    positions = [item[0]["00209113"]["Value"][0]["00200032"]["Value"] for item in items]
+    assert positions == cells(table, "ImagePositionPatient") == [[0, 0, 9], [0, 0, 6], [0, 0, 3]]
+
+
+def test_localizer_frames_and_frames_of_two_orientations_are_apart():
+    """Frames of one object lie in the stacks that their own groups put them in."""
+    groups = [
+        make.position_group(
+            0, 0, 1, PlaneOrientationSequence=[make.dataset(ImageOrientationPatient=list(make.AXIAL))]
+        ),
+        make.position_group(
+            0, 7, 0, PlaneOrientationSequence=[make.dataset(ImageOrientationPatient=list(make.CORONAL))]
+        ),
+        make.position_group(
+            0, 0, 2, PlaneOrientationSequence=[make.dataset(ImageOrientationPatient=list(make.AXIAL))]
+        ),
+    ]
+    table = table_of(make.enhanced(groups))
+    assert cells(table, "Stack") == [0, 0, 1]
+    assert cells(table, "FrameNumber") == [3, 1, 2]
+    assert cells(table, "PrimaryAxis") == ["Z", "Z", "Y"]
+
+
+@pytest.mark.parametrize("word", ["LOCALIZER", "SCOUT", "TOPOGRAM", "localizer"])
+def test_localizers_are_known_by_their_image_type(word):
+    """ImageType tells a localizer, which is never in the main stack."""
+    table = table_of(
+        *(make.add(make.image(i), 0x00080008, "CS", ["ORIGINAL", "PRIMARY", word]) for i in range(3)),
+        make.image(9, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]),
+    )
+    assert by_file(table, "Stack") == {"000.dcm": 1, "001.dcm": 1, "002.dcm": 1, "003.dcm": 0}
+
+
+# --- what real files write
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00200013, "IS", "99999999999"),
+        (0x00200013, "IS", "no number"),
+        (0x00200032, "DS", ["1", "2"]),
+        (0x00200032, "DS", ["1", "", "3"]),
+        (0x00200037, "DS", ["1.#QNAN"] * 6),
+        (0x00201041, "DS", "1e300"),
+        (0x00080008, "UN", b"XX"),
+        (0x00080032, "TM", "²³"),
+        (0x00080032, "TM", "10:11:12.²"),
+        (0x00280034, "IS", ["99999999999", "1"]),
+        (0x00280030, "DS", ["0.5"]),
+        (0x00281050, "DS", ["40", ""]),
+        (0x00280120, "US", [1, 2]),
+        (0x00280010, "UL", 4),
+        (0x00186000, "IS", "9" * 300),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_odd_values_lose_no_row(tag, vr, value, count):
+    """A value that its column cannot hold leaves the cell empty, and the header as it is."""
+    objects = series(*(make.image(i) for i in range(count)))
+    name = f"{count - 1:03}.dcm"
+    source = make.image(count - 1)
+    if isinstance(value, bytes):
+        raw = value
+    else:
+        parts = value if isinstance(value, list) else [value]
+        raw = (
+            "\\".join(parts).encode("latin-1")
+            if isinstance(parts[0], str)
+            else np.array(parts, "<u4" if vr == "UL" else "<u2").tobytes()
+        )
+    if tag in source:
+        del source[tag]
+    data = make.encode(source)
+    at = data.index(make.element(0x0020000E, "UI", make.SERIES_UID.encode())[:8])
+    raw += b" " * (len(raw) % 2)
+    objects[name] = data[:at] + make.element(tag, vr, raw) + data[at:]
+    records = records_of(objects)
+    index = index_of(objects)
+    assert index.table.num_rows == count
+    assert {r.name: r.elements for r in index.records()} == {
+        r.name: dict(sorted(r.elements.items())) for r in records
+    }
+
+
+def test_group_items_without_a_frame_are_kept():
+    """Functional groups of frames that the object does not have are in the index all the same."""
+    groups = [make.position_group(0, 0, z) for z in range(4)]
+    broken = [
+        make.enhanced(groups, PixelData=bytes(48)),
+        make.enhanced(groups, PixelData=None),
+        make.image(PerFrameFunctionalGroupsSequence=[]),
+        make.enhanced(groups[:2], NumberOfFrames=3, PixelData=bytes(144)),
+    ]
+    for source in broken:
+        objects = series(source)
+        record = records_of(objects)[0]
+        assert index_of(objects).records()[0].elements == dict(sorted(record.elements.items()))
+
+
+def test_what_no_column_gives_back_stands_once_an_object():
+    """The text of what no column holds is not repeated with each frame."""
+    groups = [make.position_group(0, 0, z) for z in range(4)]
+    table = table_of(
+        make.add(make.enhanced(groups), 0x00186000, "LO", "text"),
+        make.add(make.enhanced(groups, SOPInstanceUID="1.9"), 0x00186000, "IS", 5),
+    )
+    assert table["OtherElements"].null_count >= 6
+
+
+# --- real series
+
+
+def folders(real_data):
+    """The folders that are series."""
+    return sorted((real_data / "series").iterdir())
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("part", range(2))
+def test_real_series_lie_in_their_known_order(real_data, part):
+    """Every real series comes in the spatial order that was worked out for it by hand."""
+    for folder in folders(real_data)[part::2]:
+        records, _ = readable_records(folder)
+        table = build(records, PROVENANCE)
+        main = table.filter(pa.compute.equal(table["Stack"], 0))
+        expected = (real_data / "order" / f"{folder.name}.txt").read_text().split()
+        found = list(dict.fromkeys(main["SOPInstanceUID"].to_pylist()))
+        assert found == expected, folder.name
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("folder", ["series", "malformed", "single"])
+def test_real_tables_open_everywhere(real_data, tmp_path, folder):
+    """The index of real and of mixed folders opens in pandas, Polars and DuckDB, with the same values."""
+    chosen = folders(real_data)[::3] if folder == "series" else [real_data / folder]
+    for place in chosen:
+        table = build(readable_records(place)[0], replace(PROVENANCE, series=place.name))
+        path = write(table, tmp_path)
+        arrow = pq.read_table(path)
+        with duckdb.connect() as connection:
+            duck = connection.sql("FROM read_parquet(?)", params=[str(path)]).to_arrow_table()
+        polars = pl.read_parquet(path).to_arrow()
+        assert arrow.num_rows == duck.num_rows == polars.num_rows == len(pd.read_parquet(path)), place
+        assert arrow.num_columns == duck.num_columns == polars.num_columns, place
+        for number in range(arrow.num_columns):
+            expected = arrow.column(number).to_pylist()
+            assert duck.column(number).to_pylist() == expected, (place, arrow.column_names[number])
+            assert polars.column(number).to_pylist() == expected, (place, arrow.column_names[number])

@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import make_dicom
+import planted
+from dicom_series_preview.archive.names import index_folder, index_path
+from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.base.errors import OutputError
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.doors.cli.commands import main
+from dicom_series_preview.doors.python import open_api
+from dicom_series_preview.doors.server.app import Access, Address, application, serve
+from dicom_series_preview.doors.server.targets import Targets
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.web.http.api import PreviewApi
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicom_series_preview.doors.server.app import Asgi
+
+SECRET = "Zwiebelfisch^Leonora"
+OBJECTS = {
+    f"{folder}/{i}.dcm": make_dicom.encode(make_dicom.image(i, **planted.PATIENT))
+    for folder in ("S", "a/b")
+    for i in (1, 2)
+}
+
+
+@dataclass
+class Answer:
+    """What an application sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def api() -> PreviewApi:
+    """An API over a series in memory."""
+    service = PreviewService(
+        MemoryStorage(OBJECTS), IndexCache(MemoryStorage()), Limits(), single_flight=True
+    )
+    return PreviewApi({"default": lambda: service})
+
+
+async def ask(
+    served: Asgi,
+    path: bytes,
+    *,
+    query: bytes = b"",
+    headers: list[tuple[bytes, bytes]] | None = None,
+    method: str = "GET",
+    body: bytes = b"",
+) -> Answer:
+    """Ask an application as a server does."""
+    sent: list[dict[str, Any]] = []
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "headers": headers or [],
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await served(scope, receive, send)
+    named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    got = Answer(sent[0]["status"], named, b"".join(message.get("body", b"") for message in sent[1:]))
+    planted.check_answer(got.headers, got.body)
+    return got
+
+
+def answer(path: str, **options: Any) -> Answer:
+    """What the API answers."""
+    return asyncio.run(ask(application(api()), path.encode(), **options))
+
+
+def test_routes() -> None:
+    """Every route is served, pictures as bytes."""
+    for path in ("/health", "/openapi.json", "/series/S/index", "/series/S/mosaic"):
+        assert answer(path).status == 200
+    got = answer("/series/S/image", query=b"position=0.5&contrast=1500,-500&format=jpeg")
+    assert (got.status, got.headers["content-type"]) == (200, "image/jpeg")
+    assert got.body.startswith(b"\xff\xd8")
+    compared = answer("/series/S/contrast-mosaic", query=b"position=0&contrast=lung&contrast=1500%2C-500")
+    assert compared.status == 200
+
+
+def test_the_front_page() -> None:
+    """A person who opens the server's address sees what it is, every route, and where to read on."""
+    got = answer("/")
+    assert (got.status, got.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    page = got.body.decode()
+    described = json.loads(answer("/openapi.json").body)
+    assert f"dicom-series-preview {described['info']['version']}" in page
+    assert all(f"<code>GET {path}" in page for path in described["paths"])
+    assert {"openapi.json", "health"} < set(re.findall('href="([^"]+)"', page))
+    assert answer("/", method="HEAD").body == b""
+    assert (answer("/", method="POST").status, answer("/nowhere").status) == (405, 404)
+
+
+TARGETS = {
+    b"http://localhost/series/S/mosaic": 200,
+    b"HTTP://127.0.0.1:8080/series/a%2Fb/index": 200,
+    b"http://localhost": 200,
+    b"https://localhost/nowhere": 404,
+    b"http://evil.example/series/S/mosaic": 421,
+    b"http://localhost@evil.example/health": 421,
+    b"ftp://localhost/health": 404,
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_may_be_absolute(target: bytes) -> None:
+    """A target with the server's address is that path, and its host is the one that counts."""
+    served = Targets(application(api(), Access()))
+    assert asyncio.run(ask(served, target, headers=[(b"host", b"localhost")])).status == TARGETS[target]
+
+
+def test_the_description_is_of_what_is_served() -> None:
+    """There are no batches here, and the description lists none."""
+    paths = json.loads(answer("/openapi.json").body)["paths"]
+    assert not [path for path in paths if "batches" in path]
+    assert answer("/batches", method="POST").status == 404
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "a%2fb"])
+def test_an_encoded_slash_is_part_of_a_name(name: str) -> None:
+    """A series two folders deep is named with an encoded slash; a bare one leads nowhere."""
+    assert json.loads(answer(f"/series/{name}/index").body)["series"] == "a/b"
+    assert answer("/series/a/b/index").status == 404
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "%2e%2e", "..%2fetc", "%2Fetc%2Fpasswd", "S%00", "S%0A", "s3:%2F%2Fb%2FS", "S%2F..%2FS"]
+)
+def test_names_that_cannot_be(name: str) -> None:
+    """Dots, control characters, paths and URLs are refused however they are written."""
+    assert answer(f"/series/{name}/index").status == 400
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
+def test_other_methods(method: str) -> None:
+    """There is nothing but GET and HEAD, and whoever tries is told so."""
+    got = answer("/series/S/index", method=method)
+    assert (got.status, got.headers["allow"]) == (405, "GET, HEAD")
+    assert answer("/nowhere", method=method).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("/health", b"", 200),
+        ("/openapi.json", b"", 200),
+        ("/series/S/index", b"", 200),
+        ("/series/S/mosaic", b"", 200),
+        ("/series/S/mosaic", b"quality=101", 400),
+        ("/series/T/mosaic", b"", 404),
+        ("/nowhere", b"", 404),
+    ],
+)
+def test_head_is_answered_as_get(path: str, query: bytes, status: int) -> None:
+    """HEAD has GET's status, headers and length, and no body."""
+    served = application(api())
+    got = asyncio.run(ask(served, path.encode(), query=query))
+    head = asyncio.run(ask(served, path.encode(), query=query, method="HEAD"))
+    assert (got.status, head.status, head.body) == (status, status, b"")
+    assert got.headers["content-length"] == head.headers["content-length"] == str(len(got.body))
+    for name in ("content-type", "etag", "cache-control"):
+        assert head.headers.get(name) == got.headers.get(name)
+
+
+def test_head_of_what_has_not_changed() -> None:
+    """304 has no body, and so no length, by whatever method."""
+    served = application(api())
+    for method in ("GET", "HEAD"):
+        headers = [(b"if-none-match", b"*")]
+        got = asyncio.run(ask(served, b"/series/S/mosaic", method=method, headers=headers))
+        assert (got.status, got.body, "content-length" in got.headers) == (304, b"", False)
+
+
+def test_a_range_is_ignored() -> None:
+    """Whoever asks for a part of a picture gets the whole."""
+    served = application(api())
+    whole = asyncio.run(ask(served, b"/series/S/mosaic"))
+    part = asyncio.run(ask(served, b"/series/S/mosaic", headers=[(b"range", b"bytes=0-9")]))
+    assert (part.status, part.body) == (200, whole.body)
+
+
+def test_headers_and_bodies_may_be_any_bytes() -> None:
+    """A header that is no UTF-8 and a body that nobody asked for do no harm."""
+    headers = [(b"accept", b"image/\xff, */*"), (b"x-name", b"Sch\xe4del")]
+    got = answer("/series/S/mosaic", headers=headers, body=b"\xff" * 100_000)
+    assert (got.status, got.headers["content-type"]) == (200, "image/webp")
+
+
+def test_repeated_headers_are_one_list() -> None:
+    """Tags in several headers count together."""
+    served = application(api())
+    tag = asyncio.run(ask(served, b"/series/S/index")).headers["etag"].encode()
+    headers = [(b"if-none-match", b'"x"'), (b"if-none-match", tag)]
+    got = asyncio.run(ask(served, b"/series/S/index", headers=headers))
+    assert (got.status, got.body) == (304, b"")
+    assert "content-type" not in got.headers
+
+
+def test_requests_at_once_do_not_mix() -> None:
+    """Each of many requests at once gets what it asked for."""
+    served = application(api())
+
+    async def all_at_once() -> list[Answer]:
+        asked = [(b"S", b"position=0&image_width=%d" % width) for width in range(10, 40)]
+        await ask(served, b"/series/S/index")
+        return await asyncio.gather(*(ask(served, b"/series/%s/image" % s, query=q) for s, q in asked))
+
+    answers = asyncio.run(all_at_once())
+    assert [got.status for got in answers] == [200] * 30
+    assert len({got.headers["etag"] for got in answers}) == 30
+
+
+def test_a_mistake_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """What is no error of the product answers 500, from a thread too."""
+
+    def broken() -> Any:
+        raise ZeroDivisionError(SECRET)
+
+    with caplog.at_level(logging.DEBUG, "dicom_series_preview"):
+        got = asyncio.run(ask(application(PreviewApi({"default": broken})), b"/series/S/mosaic"))
+    assert (got.status, json.loads(got.body)["type"]) == (500, "urn:dicom-series-preview:problem:unexpected")
+    assert SECRET not in caplog.text + got.body.decode()
+    assert "ZeroDivisionError" in caplog.text
+
+
+# --- listening
+
+
+def test_an_address_that_cannot_be_listened_on() -> None:
+    """A port that is taken or a host that is not there is an error that names it; nothing is announced."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for host, port in (("127.0.0.1", taken.getsockname()[1]), ("no-such-host.invalid", 1)):
+            with pytest.raises(OutputError) as caught:
+                serve(api(), Address(host, port), Access(), started=lambda _port: pytest.fail("announced"))
+            assert caught.value.path == f"{host}:{port}"
+
+
+# --- the roots of `serve`
+
+
+def settings(cache: Path) -> Settings:
+    """Settings with a cache of the test's own."""
+    return Settings.from_environment(os.environ, cache)
+
+
+def test_roots_and_their_caches(tmp_path: Path) -> None:
+    """Each root has indices of its own, and pictures lie together under digests."""
+    for root in ("one", "two"):
+        (tmp_path / root / "S").mkdir(parents=True)
+        (tmp_path / root / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    made = open_api(
+        {"default": str(tmp_path / "one"), "more": str(tmp_path / "two")}, settings(tmp_path / "c")
+    )
+    served = application(made)
+    tags = set()
+    for query in (b"", b"root=more"):
+        got = asyncio.run(ask(served, b"/series/S/mosaic", query=query))
+        assert got.status == 200
+        tags.add(got.headers["etag"])
+    assert len(tags) == 2
+    kept = {path.relative_to(tmp_path / "c").as_posix() for path in (tmp_path / "c").rglob("*.parquet")}
+    assert kept == {index_path("S", index_folder((tmp_path / root).as_uri())) for root in ("one", "two")}
+    assert len(list((tmp_path / "c" / "renders").rglob("*.webp"))) == 2
+
+
+def test_pictures_do_not_pile_up(tmp_path: Path) -> None:
+    """However many pictures are asked for, the cache keeps to its room, and the last ones are kept."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    (tmp_path / "root" / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    room = 100_000
+    served = application(
+        open_api({"default": str(tmp_path / "root")}, replace(settings(tmp_path / "c"), cache_bytes=room))
+    )
+
+    def render(width: int) -> str:
+        answer = asyncio.run(ask(served, b"/series/S/image", query=b"position=0&image_width=%d" % width))
+        assert answer.status == 200
+        return answer.headers["preview-render"]
+
+    assert {render(width) for width in range(10, 50)} == {"made"}
+    taken = [path.stat().st_size for path in (tmp_path / "c").rglob("*") if path.suffix]
+    assert sum(-(-size // 4096) * 4096 for size in taken) <= room
+    assert render(49) == "kept"
+    assert render(10) == "made"
+
+
+def test_an_answer_has_no_limit_of_lambdas(tmp_path: Path) -> None:
+    """A picture, or an index as text, of more than the 4.5 MB that API Gateway passes is answered here."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    noise = np.random.default_rng(1).integers(0, 256, (2400, 2400), dtype=np.uint8)
+    pixels = {"PixelData": noise.tobytes(), "Rows": 2400, "Columns": 2400}
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "RescaleIntercept": 0.0}
+    files = {
+        "1.dcm": make_dicom.image(1, PixelSpacing=None, **pixels, **bits),
+        "2.dcm": make_dicom.image(2, TextValue="n" * 5_000_000),
+    }
+    for name, image in files.items():
+        (tmp_path / "root" / "S" / name).write_bytes(make_dicom.encode(image))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    query = b"position=0&image_width=2400&quality=100&format=jpeg&contrast=255/127"
+    picture = asyncio.run(ask(served, b"/series/S/image", query=query))
+    index = asyncio.run(ask(served, b"/series/S/index", query=b"format=jsonl"))
+    assert (picture.status, index.status) == (200, 200)
+    assert len(picture.body) > 4_500_000
+    assert len(index.body) > 4_500_000
+
+
+def test_an_aliass_series_is_no_deeper_series_of_the_default_root(tmp_path: Path) -> None:
+    """Series `S` of the root `more` and series `more/S` of the default root leave each other's index."""
+    for folder in ("one/more/S", "two/S"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    roots = {"default": str(tmp_path / "one"), "more": str(tmp_path / "two")}
+    served = application(open_api(roots, settings(tmp_path / "c")))
+    asked = [(b"/series/more%2FS/index", b""), (b"/series/S/index", b"root=more")]
+    sources = [
+        asyncio.run(ask(served, path, query=query)).headers["preview-index"] for path, query in asked * 2
+    ]
+    assert sources == ["built", "built", "cache", "cache"]
+
+
+def test_an_alias_that_gets_another_root_shows_that_roots_series(tmp_path: Path) -> None:
+    """What was indexed under an alias is found by its root, whatever alias it has now."""
+    for root in ("one", "two"):
+        (tmp_path / root / "S").mkdir(parents=True)
+        (tmp_path / root / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    sources = []
+    for alias, root in (("more", "one"), ("more", "two"), ("other", "one")):
+        roots = {"default": str(tmp_path), alias: str(tmp_path / root)}
+        served = application(open_api(roots, settings(tmp_path / "c")))
+        answer = asyncio.run(ask(served, b"/series/S/index", query=f"root={alias}".encode()))
+        sources.append(answer.headers["preview-index"])
+    assert sources == ["built", "built", "cache"]
+
+
+def test_concurrent_requests_on_a_local_cache(tmp_path: Path) -> None:
+    """Requests at once are answered with the picture, or told to come back; no claim stays."""
+    for i in range(1, 9):
+        (tmp_path / "root" / "S").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / "S" / f"{i}.dcm").write_bytes(make_dicom.encode(make_dicom.image(i)))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(asyncio.run, ask(served, b"/series/S/mosaic")) for _ in range(8)]
+        answers = [one.result() for one in asked]
+    assert {got.status for got in answers} <= {200, 503}
+    assert 200 in {got.status for got in answers}
+    assert len({got.body for got in answers if got.status == 200}) == 1
+    assert not list((tmp_path / "c").rglob("*.lock"))
+
+
+def test_a_killed_servers_claims_keep_nobody_out(tmp_path: Path) -> None:
+    """What a server that was killed was building is built at once by the next one."""
+    (tmp_path / "root" / "S").mkdir(parents=True)
+    (tmp_path / "root" / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
+    kept = tmp_path / "c" / index_path("S", index_folder((tmp_path / "root").as_uri()))
+    kept.parent.mkdir(parents=True)
+    claim = kept.with_name(f"{kept.name}.lock")
+    claim.write_text(json.dumps({"until": time.time() + 50, "holder": "0" * 32}))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    assert asyncio.run(ask(served, b"/series/S/mosaic")).status == 200
+
+
+@pytest.mark.parametrize(
+    "alias", ["x", "=/data", "x=", "../x=/data", "a/b=/data", "A=/data", "default=/data", "a b=/data", ".=/d"]
+)
+def test_aliases_that_cannot_be(alias: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An alias is a name of its own and a root; its name is a part of URLs and of the cache's paths."""
+    arguments = ["serve", "--root", str(tmp_path), "--cache-dir", str(tmp_path), "--alias", alias]
+    assert main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: --alias: ")
