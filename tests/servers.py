@@ -344,16 +344,16 @@ class BusyServer(ServerInThreads):
 
     Args:
         objects: Path to bytes.
-        places: Requests served at once; more are answered with 503.
+        slots: Requests served at once; more are answered with 503.
         hold_s: How long each takes, so that requests meet.
     """
 
-    def __init__(self, objects: dict[str, bytes], *, places: int, hold_s: float = 0.002) -> None:
+    def __init__(self, objects: dict[str, bytes], *, slots: int, hold_s: float = 0.002) -> None:
         self.served: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.connections = 0
         self._objects = objects
-        self._places = places
+        self._places = slots
         self._hold_s = hold_s
         self._lock = threading.Lock()
         self._under_way = 0

@@ -13,7 +13,7 @@ from PIL import Image
 import make_dicom
 from conformance import peers
 from dicom_series_preview.archive.names import SeriesName
-from dicom_series_preview.archive.open import SeriesOpener
+from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import fetch_frames
 from dicom_series_preview.products.pictures.overlays import overlay_of
@@ -39,7 +39,7 @@ def _dcmtk() -> None:
 def ours(data: bytes) -> NDArray[np.bool_]:
     """The pixels that our overlays mark, of each frame: (frames, rows, columns)."""
     storage = MemoryStorage({"s/a": data})
-    index = SeriesOpener(storage, None, Limits()).open(SeriesName("s")).index
+    index = SeriesIndexer(storage, None, Limits()).open(SeriesName("s")).index
     slices = index.slices(range(index.table.num_rows), overlays=True)
     masks = {}
     for frame in fetch_frames(storage, "s", slices):

@@ -16,7 +16,7 @@ from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.cli import commands as cli
 from dicom_series_preview.doors.python import open_api
-from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.web.http.messages import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 import make_dicom as make
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.python import open_api
-from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.web.http.messages import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

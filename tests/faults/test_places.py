@@ -97,7 +97,7 @@ def test_cache_goes_away(
 FULL = """
 import json, os, resource, sys
 from dicom_series_preview.doors.python import open_api
-from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.base.settings import Settings
 
 api = open_api({"default": sys.argv[1]}, Settings.from_environment(os.environ))

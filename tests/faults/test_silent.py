@@ -32,7 +32,7 @@ from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi
-from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.web.http.messages import HttpRequest
 from faulty import FaultyServer, always
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from conformance.formulas import FORMULAS, HALF, linear, rounded
 from conformance.rules import proves
 from dicom_series_preview.base.image import Contrast, LookupTable, PixelDescription
-from dicom_series_preview.pixels.codecs.values import Decoded
+from dicom_series_preview.pixels.codecs.decoded import Decoded
 from dicom_series_preview.pixels.contrast.render import render
 from dicom_series_preview.pixels.contrast.resolve import Applied
 

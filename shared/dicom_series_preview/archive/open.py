@@ -34,7 +34,7 @@ from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.base.settings import index_bytes
 from dicom_series_preview.sources.headers.scan import DEFLATED_LITTLE_ENDIAN
 from dicom_series_preview.sources.storage.deadline import Deadline
-from dicom_series_preview.sources.storage.prefetched import InHand
+from dicom_series_preview.sources.storage.prefetched import Prefetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,7 +120,7 @@ class IndexCache:
         """The path of a series' index below the cache's root."""
         return index_path(series, self.folder)
 
-    def load(self, series: str, root: str, most_rows: int | None = None) -> Kept:
+    def load(self, series: str, root: str, most_rows: int | None = None) -> CachedIndex:
         """What is kept of a series; nothing where it has more rows than `most_rows`.
 
         Raises:
@@ -128,20 +128,20 @@ class IndexCache:
         """
         return self._load(self.path(series), series, root, most_rows)
 
-    def _load(self, path: str, series: str, root: str, most_rows: int | None) -> Kept:
+    def _load(self, path: str, series: str, root: str, most_rows: int | None) -> CachedIndex:
         try:
             fetched = self.storage.get(path)
         except ObjectNotFoundError:
-            return Kept(None, "")
+            return CachedIndex(None, "")
         try:
             index = Index.from_parquet(fetched.data, most_rows)
         except DamagedIndexError as error:
-            return Kept(None, fetched.version, damage=str(error))
+            return CachedIndex(None, fetched.version, damage=str(error))
         provenance = index.provenance
         if provenance.root != root or provenance.series != series:
             _LOGGER.info("the cached index of series %s is of another root or name", digest_of(series))
-            return Kept(None, fetched.version)
-        return Kept(index, fetched.version)
+            return CachedIndex(None, fetched.version)
+        return CachedIndex(index, fetched.version)
 
     def save(self, series: str, index: Index, if_version: str) -> str:
         """Keep an index, and return its version; it appears whole or not at all.
@@ -203,7 +203,7 @@ class IndexCache:
                 return True
         return False
 
-    def load_partial(self, series: str, root: str, most_rows: int | None = None) -> Kept:
+    def load_partial(self, series: str, root: str, most_rows: int | None = None) -> CachedIndex:
         """What has been read of a series that has no whole index; none where it has more than `most_rows`.
 
         Raises:
@@ -364,7 +364,7 @@ def _lease_end(claim: bytes) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedIndex:
     """What a cache holds of a series.
 
     Attributes:
@@ -379,12 +379,12 @@ class Kept:
     unreadable: bool = False
     damage: str = ""
 
-    def forgets(self, wish: _Wish) -> bool:
+    def forgets(self, query: IndexQuery) -> bool:
         """Whether an index in its place forgets an instance that is gone, is another one, or is left out.
 
         What cannot be read may know of any.
         """
-        return bool(self.version) if self.index is None else not _objects(self.index) <= wish.instances
+        return bool(self.version) if self.index is None else not _objects(self.index) <= query.instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +398,7 @@ class OpenedSeries:
         source: `cache`, `updated` (some headers were read) or `built` (all were).
         matches: How many series the prefix matched; 1 where it was no prefix.
         headers_read: Objects whose header was read now.
-        in_hand: What came with those headers and holds frames.
+        prefetched: What came with those headers and holds frames.
         kept_version: The version of the index where it is kept, empty where it is not.
     """
 
@@ -408,12 +408,12 @@ class OpenedSeries:
     source: str
     matches: int = 1
     headers_read: int = 0
-    in_hand: InHand = field(default_factory=InHand, repr=False)
+    prefetched: Prefetched = field(default_factory=Prefetched, repr=False)
     kept_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesOpener:
+class SeriesIndexer:
     """Resolves names, and gets or builds indices.
 
     Attributes:
@@ -501,69 +501,69 @@ class SeriesOpener:
         for candidate in candidates:
             # Before the listing: what is saved in the end is of a later one than what it takes the place of.
             kept = self._kept(candidate)
-            wish = self._wish(candidate, limit, refresh=refresh)
-            if wish is not None:
-                return self._fresh(wish, kept) or self._made(wish, kept)
+            query = self._query(candidate, limit, refresh=refresh)
+            if query is not None:
+                return self._fresh(query, kept) or self._made(query, kept)
             self._tell_gone(candidate, kept)
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
-    def _tell_gone(self, series: str, kept: Kept) -> None:
+    def _tell_gone(self, series: str, kept: CachedIndex) -> None:
         """Say that nothing is in a series any more of which something is kept."""
         if self.vanished is None or self.cache is None:
             return
         if kept.version or self.cache.load_partial(series, self.storage.url).version:
             self.vanished(series)
 
-    def _kept(self, series: str) -> Kept:
+    def _kept(self, series: str) -> CachedIndex:
         if self.cache is None:
-            return Kept(None, "")
+            return CachedIndex(None, "")
         with excused(self.cache.storage, optional=self.cache.optional):
             return self.cache.load(series, self.storage.url, self.limits.rows)
-        return Kept(None, "", unreadable=True)
+        return CachedIndex(None, "", unreadable=True)
 
-    def _fresh(self, wish: _Wish, kept: Kept) -> OpenedSeries | None:
+    def _fresh(self, query: IndexQuery, kept: CachedIndex) -> OpenedSeries | None:
         """The kept index, where it has what is asked for as it is now."""
         index = kept.index
-        if index is None or wish.refresh or not _is_enough(index, wish.limit):
+        if index is None or query.refresh or not _is_enough(index, query.limit):
             return None
         provenance = index.provenance
-        if provenance.fingerprint != wish.fingerprint or any(item.transient for item in provenance.skipped):
+        if provenance.fingerprint != query.fingerprint or any(item.transient for item in provenance.skipped):
             return None
-        return OpenedSeries(wish.series, self.storage, index, "cache", kept_version=kept.version)
+        return OpenedSeries(query.series, self.storage, index, "cache", kept_version=kept.version)
 
-    def _made(self, wish: _Wish, known: Kept) -> OpenedSeries:
+    def _made(self, query: IndexQuery, known: CachedIndex) -> OpenedSeries:
         """Build or update the index, and keep it.
 
         Args:
-            wish: What is asked for.
+            query: What is asked for.
             known: What was kept before it was listed.
 
         Raises:
             ObjectChangedError: Another one has been kept meanwhile.
         """
         if known.damage:
-            self.damaged(wish.series, known.damage)
-        with self.gate(index_bytes([info.size for info in wish.listing])):
-            return self._made_inside(wish, known)
+            self.damaged(query.series, known.damage)
+        with self.gate(index_bytes([info.size for info in query.listing])):
+            return self._made_inside(query, known)
 
-    def _made_inside(self, wish: _Wish, known: Kept) -> OpenedSeries:
+    def _made_inside(self, query: IndexQuery, known: CachedIndex) -> OpenedSeries:
         if self.cache is None or known.unreadable:
-            return self._build(wish, None)
-        with self._claim(wish.series, self.cache) as claimed:
+            return self._build(query, None)
+        with self._claim(query.series, self.cache) as claimed:
             if not claimed:
-                return self._build(wish, None if wish.refresh else known.index)
-            kept = self._kept(wish.series)
-            opened = self._fresh(wish, kept)
+                return self._build(query, None if query.refresh else known.index)
+            kept = self._kept(query.series)
+            opened = self._fresh(query, kept)
             if opened is not None:
                 return opened
             if kept.version != known.version:
                 # It may be of a later listing than ours.
-                url = f"{self.storage.url}/{wish.series}"
+                url = f"{self.storage.url}/{query.series}"
                 raise ObjectChangedError(url, "indexed by someone else since it was listed")
-            if self.vanished is not None and kept.forgets(wish):
+            if self.vanished is not None and kept.forgets(query):
                 # Before the index forgets them: who comes after a crash must find them here.
-                self.vanished(wish.series)
-            opened = self._build(wish, None if wish.refresh else kept.index)
+                self.vanished(query.series)
+            opened = self._build(query, None if query.refresh else kept.index)
             version = self._saved(opened, kept, self.cache)
         return replace(opened, kept_version=version)
 
@@ -578,7 +578,7 @@ class SeriesOpener:
                     claimed = True
             yield claimed
 
-    def _saved(self, opened: OpenedSeries, kept: Kept, cache: IndexCache) -> str:
+    def _saved(self, opened: OpenedSeries, kept: CachedIndex, cache: IndexCache) -> str:
         """The version of an index that is kept now; empty where it cannot be, and need not."""
         if kept.unreadable:
             return ""
@@ -613,40 +613,40 @@ class SeriesOpener:
                 return folders[0], len(folders)
         raise SeriesNotFoundError(f"{name.text}*", self.storage.url, "no series begins so")
 
-    def _wish(self, series: str, limit: int | None, *, refresh: bool) -> _Wish | None:
+    def _query(self, series: str, limit: int | None, *, refresh: bool) -> IndexQuery | None:
         """A series as it is listed now; None where nothing is in it."""
         listing = self.storage.list_objects(series, self.limits.instances)
-        return _Wish(series, listing, fingerprint(listing), limit, refresh) if listing else None
+        return IndexQuery(series, listing, fingerprint(listing), limit, refresh) if listing else None
 
-    def _build(self, wish: _Wish, cached: Index | None) -> OpenedSeries:
+    def _build(self, query: IndexQuery, cached: Index | None) -> OpenedSeries:
         """Build the index; objects that an earlier index knows as they are now are not read again."""
-        read = self._read(wish, [] if cached is None else [cached], lambda _objects: False)
+        read = self._read(query, [] if cached is None else [cached], lambda _objects: False)
         if not read.records and read.withheld is not None and all(item.transient for item in read.skipped):
             # Nothing is known of the series: it may well hold images.
             raise read.withheld
         if not read.records:
-            raise NoImageError(wish.series, self.storage.url, _nothing_reason(read.skipped))
+            raise NoImageError(query.series, self.storage.url, _nothing_reason(read.skipped))
         source = "built" if cached is None else "updated"
-        index = self._index(wish, read)
+        index = self._index(query, read)
         return OpenedSeries(
-            wish.series, self.storage, index, source, headers_read=read.headers, in_hand=read.in_hand
+            query.series, self.storage, index, source, headers_read=read.headers, prefetched=read.prefetched
         )
 
-    def _read(self, wish: _Wish, earlier: Sequence[Index], stop: Callable[[int], bool]) -> _Read:
+    def _read(self, query: IndexQuery, earlier: Sequence[Index], stop: Callable[[int], bool]) -> _Read:
         """What a series' objects say; one that an earlier index knows as it is now is not read again.
 
         Args:
-            wish: What is asked for.
+            query: What is asked for.
             earlier: What is known of its objects already.
             stop: Asked after each object, with how many are known: whether no more are to be read now.
         """
-        series, listing = wish.series, wish.listing
+        series, listing = query.series, query.listing
         if len(listing) > self.limits.instances:
             limit = counted(self.limits.instances, "object")
             raise LimitError("series", f"{series} has more than {limit}, the limit")
         folder = f"{series}/"
         named = [info for info in listing if is_passed_over(info.path)]
-        chosen = wish.chosen
+        chosen = query.chosen
         records, skipped = _still_true(earlier, chosen, folder)
         known = {record.name for record in records} | {item.name for item in skipped}
         unread = {info.path.removeprefix(folder): info for info in chosen}
@@ -697,27 +697,27 @@ class SeriesOpener:
             reader,
         )
 
-    def _index(self, wish: _Wish, read: _Read, *, whole: bool = True) -> Index:
+    def _index(self, query: IndexQuery, read: _Read, *, whole: bool = True) -> Index:
         """The index of what was read; one that is not whole is of no listing."""
-        limited = wish.limit is not None and len(read.records) + len(read.skipped) < len(wish.listing)
+        limited = query.limit is not None and len(read.records) + len(read.skipped) < len(query.listing)
         provenance = Provenance(
-            series=wish.series,
+            series=query.series,
             root=self.storage.url,
-            fingerprint=wish.fingerprint if whole else "",
-            listed=len(wish.listing),
-            limit=wish.limit if limited else None,
+            fingerprint=query.fingerprint if whole else "",
+            listed=len(query.listing),
+            limit=query.limit if limited else None,
             skipped=tuple(sorted(read.skipped, key=lambda item: item.name)),
         )
         return Index(build(read.records, provenance))
 
-    def update(self, series: str, terms: UpdateTerms) -> Updated:
+    def update(self, series: str, options: UpdateOptions) -> Updated:
         """Bring the index of a series to what is there now, as the only one who does so.
 
         What has been read is kept, whatever comes of it, so that no header is read twice.
 
         Args:
             series: Its folder below the root.
-            terms: How far to go.
+            options: How far to go.
 
         Raises:
             IndexBusyError: Someone else is building the index, or has written it meanwhile.
@@ -728,34 +728,34 @@ class SeriesOpener:
             raise IndexBusyError(series, self.storage.url, RETRY_AFTER_S)
         try:
             with self.cache.claim(series, self.storage.url, self.clock()) as claim:
-                return self._updated(series, terms, self.cache, claim)
+                return self._updated(series, options, self.cache, claim)
         except ObjectChangedError as error:
             raise IndexBusyError(series, self.storage.url, RETRY_AFTER_S) from error
 
-    def _updated(self, series: str, terms: UpdateTerms, cache: IndexCache, claim: Claim) -> Updated:
+    def _updated(self, series: str, options: UpdateOptions, cache: IndexCache, claim: Claim) -> Updated:
         """Read what is new, under a claim."""
         kept = self._kept(series)
         if kept.damage:
             self.damaged(series, kept.damage)
         partial = cache.load_partial(series, self.storage.url, self.limits.rows)
         known = bool(kept.version or partial.version)
-        wish = self._wish(series, None, refresh=False) if known or terms.reads else None
-        forgets = wish is not None and (kept.forgets(wish) or partial.forgets(wish))
-        if wish is None or (not terms.reads and forgets):
-            terms.vanished(known=known)
+        query = self._query(series, None, refresh=False) if known or options.reads else None
+        forgets = query is not None and (kept.forgets(query) or partial.forgets(query))
+        if query is None or (not options.reads and forgets):
+            options.vanished(known=known)
             cache.forget(series)
             return Updated.REMOVED
-        if not terms.reads:
+        if not options.reads:
             return Updated.UNCHANGED
-        if self._fresh(wish, kept) is not None:
+        if self._fresh(query, kept) is not None:
             if partial.version:
                 cache.forget_partial(series)
             return Updated.UNCHANGED
         if forgets:
             # Before the index forgets them: who tries again after a crash must find them here.
-            terms.vanished(known=True)
+            options.vanished(known=True)
         try:
-            outcome = self._made_in_time(wish, (kept, partial), terms, cache, claim)
+            outcome = self._made_in_time(query, (kept, partial), options, cache, claim)
         except LimitError:
             if forgets:
                 # No index will take the place of the one that knows them.
@@ -766,21 +766,26 @@ class SeriesOpener:
         return outcome
 
     def _made_in_time(
-        self, wish: _Wish, earlier: tuple[Kept, Kept], terms: UpdateTerms, cache: IndexCache, claim: Claim
+        self,
+        query: IndexQuery,
+        earlier: tuple[CachedIndex, CachedIndex],
+        options: UpdateOptions,
+        cache: IndexCache,
+        claim: Claim,
     ) -> Updated:
         """Read what is new as far as the time goes, and keep it."""
         kept, partial = earlier
         if not (kept.version or partial.version):
-            terms.first()
+            options.first()
         known = [one.index for one in earlier if one.index is not None]
-        read = self._read_in_time(wish, known, terms, claim)
-        outcome = self._kept_anew(wish, read, kept.version, partial.index, cache)
+        read = self._read_in_time(query, known, options, claim)
+        outcome = self._kept_anew(query, read, kept.version, partial.index, cache)
         if outcome is Updated.UPDATED and partial.version:
-            cache.forget_partial(wish.series)
+            cache.forget_partial(query.series)
         return outcome
 
     def _kept_anew(
-        self, wish: _Wish, read: _Read, version: str, partial: Index | None, cache: IndexCache
+        self, query: IndexQuery, read: _Read, version: str, partial: Index | None, cache: IndexCache
     ) -> Updated:
         """Keep what has been read for an update.
 
@@ -788,43 +793,45 @@ class SeriesOpener:
             ObjectChangedError: Someone else has written the index; what has been read is kept beside it.
         """
         if read.unread:
-            cache.save_partial(wish.series, self._index(wish, read, whole=False))
+            cache.save_partial(query.series, self._index(query, read, whole=False))
             return Updated.UNFINISHED
         if not read.records:
-            return self._without_image(wish, read, partial)
-        index = self._index(wish, read)
+            return self._without_image(query, read, partial)
+        index = self._index(query, read)
         try:
-            cache.save(wish.series, index, version)
+            cache.save(query.series, index, version)
         except ObjectChangedError:
-            cache.save_partial(wish.series, index)
+            cache.save_partial(query.series, index)
             raise
         return Updated.UPDATED
 
-    def _read_in_time(self, wish: _Wish, earlier: Sequence[Index], terms: UpdateTerms, claim: Claim) -> _Read:
+    def _read_in_time(
+        self, query: IndexQuery, earlier: Sequence[Index], options: UpdateOptions, claim: Claim
+    ) -> _Read:
         """What a series' objects say, as far as the time goes."""
 
         def stop(objects: int) -> bool:
             claim.renew(self.clock())
-            return terms.stop(objects)
+            return options.stop(objects)
 
-        read = self._read(wish, earlier, stop)
-        if terms.gives_up:
-            folder = f"{wish.series}/"
-            read.skipped += [_passed_over(info, folder, terms.gives_up) for info in read.unread]
+        read = self._read(query, earlier, stop)
+        if options.gives_up:
+            folder = f"{query.series}/"
+            read.skipped += [_passed_over(info, folder, options.gives_up) for info in read.unread]
             read.unread.clear()
         claim.renew(self.clock())
         return read
 
-    def _without_image(self, wish: _Wish, read: _Read, partial: Index | None) -> Updated:
+    def _without_image(self, query: IndexQuery, read: _Read, partial: Index | None) -> Updated:
         """Keep why nothing in a series can be shown, and no index, which would tell of what is not there."""
         if all(item.transient for item in read.skipped) and read.withheld is not None:
             if isinstance(read.withheld, AccessDeniedError):
                 return Updated.DENIED
             raise read.withheld
         if self.cache is not None:
-            if partial is None or partial.provenance.fingerprint != wish.fingerprint:
-                self.cache.save_partial(wish.series, self._index(wish, read))
-            self.cache.forget_index(wish.series)
+            if partial is None or partial.provenance.fingerprint != query.fingerprint:
+                self.cache.save_partial(query.series, self._index(query, read))
+            self.cache.forget_index(query.series)
         return Updated.WITHOUT_IMAGE
 
 
@@ -846,14 +853,14 @@ class Updated(Enum):
 
 
 class Vanished(Protocol):
-    """See `UpdateTerms.vanished`."""
+    """See `UpdateOptions.vanished`."""
 
     def __call__(self, *, known: bool) -> None:
         """Do what there is to do before an index forgets."""
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateTerms:
+class UpdateOptions:
     """How far an update goes.
 
     Attributes:
@@ -876,7 +883,7 @@ class UpdateTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class IndexQuery:
     """An index that is asked for: of which series, as listed, how much of it, and whether from scratch."""
 
     series: str
@@ -916,9 +923,9 @@ class _Read:
     reader: HeaderReader
 
     @property
-    def in_hand(self) -> InHand:
+    def prefetched(self) -> Prefetched:
         """What came with the headers and holds frames."""
-        return self.reader.in_hand
+        return self.reader.prefetched
 
     @property
     def withheld(self) -> StorageError | None:

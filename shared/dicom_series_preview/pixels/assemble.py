@@ -10,8 +10,8 @@ import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError, ObjectError, StorageError
 from dicom_series_preview.pixels.codecs.colour import is_colour, to_rgb
+from dicom_series_preview.pixels.codecs.decoded import Decoded
 from dicom_series_preview.pixels.codecs.frame import decode_frame
-from dicom_series_preview.pixels.codecs.values import Decoded
 from dicom_series_preview.pixels.reduced import halve
 
 if TYPE_CHECKING:

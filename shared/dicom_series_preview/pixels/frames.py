@@ -21,8 +21,8 @@ from dicom_series_preview.sources.headers.codestreams import found_syntax, misma
 from dicom_series_preview.sources.headers.header import codestream_of, locate_frames
 from dicom_series_preview.sources.headers.scan import NATIVE_TRANSFER_SYNTAXES, Incomplete, data_set_of, scan
 from dicom_series_preview.sources.storage.base import ByteRange
-from dicom_series_preview.sources.storage.in_flight import Room
-from dicom_series_preview.sources.storage.prefetched import InHand
+from dicom_series_preview.sources.storage.in_flight import InFlight
+from dicom_series_preview.sources.storage.prefetched import Prefetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,23 +57,23 @@ class FrameBytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """On what terms frames are fetched.
+class FetchOptions:
+    """How frames are fetched.
 
     Attributes:
-        in_hand: What came with the headers.
+        prefetched: What came with the headers.
         located: Called with an object's name and where its frames lie, when only the whole object told; each
             can then be fetched alone.
         limits: How long a frame may be, and how far a deflated object is inflated.
     """
 
-    in_hand: InHand = field(default_factory=InHand)
+    prefetched: Prefetched = field(default_factory=Prefetched)
     located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None
     limits: Limits = _LIMITS
 
 
 def fetch_frames(
-    storage: Storage, series: str, slices: Sequence[Slice], terms: Terms | None = None
+    storage: Storage, series: str, slices: Sequence[Slice], options: FetchOptions | None = None
 ) -> Iterator[FrameBytes]:
     """Fetch the frames of some slices, each with one request; yields them as they come.
 
@@ -86,17 +86,17 @@ def fetch_frames(
         storage: The root the series lies in.
         series: The series' folder below it.
         slices: What to fetch, none twice.
-        terms: What is at hand already, what is told, and what is refused.
+        options: What is at hand already, what is told, and what is refused.
 
     Raises:
         ObjectChangedError: An object is not the version that the index describes any more.
         StorageUnavailableError: The storage fails beyond every retry.
         CredentialsError: The credentials are refused, or no longer accepted.
     """
-    terms = terms or Terms()
-    limit = terms.limits.frame_bytes
+    options = options or FetchOptions()
+    limit = options.limits.frame_bytes
     header_ranges = {wanted: item.header_length for wanted, item in _header_ranges(series, slices)}
-    headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, terms.in_hand)}
+    headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, options.prefetched)}
     waiting: dict[ByteRange, list[Slice]] = {}
     for item in slices:
         length = 0 if item.location is None else item.location.length
@@ -107,31 +107,31 @@ def fetch_frames(
         waiting.setdefault(_range(series, item), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
     lengths = {wanted: _length(wanted, items[0]) for wanted, items in waiting.items()}
-    for fetched in _fetch(storage, lengths, terms.in_hand):
+    for fetched in _fetch(storage, lengths, options.prefetched):
         head = headers.get(fetched.range.path, fetched)
-        for frame in _frames(fetched, waiting[fetched.range], head, terms):
+        for frame in _frames(fetched, waiting[fetched.range], head, options):
             if isinstance(frame, FrameBytes):
                 yield frame
             else:
                 again.setdefault(replace(fetched.range, start=0, end=None), []).append(frame)
     lengths = {wanted: _length(wanted, items[0]) for wanted, items in again.items()}
-    for fetched in _fetch(storage, lengths, InHand()):
-        frames = _frames(fetched, again[fetched.range], fetched, terms)
+    for fetched in _fetch(storage, lengths, Prefetched()):
+        frames = _frames(fetched, again[fetched.range], fetched, options)
         yield from (frame for frame in frames if isinstance(frame, FrameBytes))
 
 
 def _fetch(
-    storage: Storage, lengths: dict[ByteRange, int], in_hand: InHand, room: Room | None = None
+    storage: Storage, lengths: dict[ByteRange, int], prefetched: Prefetched, in_flight: InFlight | None = None
 ) -> Iterator[Fetched]:
-    """What is in hand, then what the storage has, of which no more is under way than there is room for."""
+    """Yield what was prefetched, then what the storage has, with no more bytes in flight than may be."""
     missing = {}
     for wanted, length in lengths.items():
-        fetched = in_hand.fetch(wanted)
+        fetched = prefetched.fetch(wanted)
         if fetched is None:
             missing[wanted] = length
         else:
             yield fetched
-    ranges = _Ranges(missing, room or Room())
+    ranges = _Ranges(missing, in_flight or InFlight())
     for fetched in storage.fetch(ranges) if missing else ():
         yield fetched
         ranges.taken(fetched.range)
@@ -140,8 +140,8 @@ def _fetch(
 class _Ranges:
     """Gives ranges while there is room for their bytes, and goes on when some have been taken."""
 
-    def __init__(self, lengths: dict[ByteRange, int], room: Room) -> None:
-        self._room = room
+    def __init__(self, lengths: dict[ByteRange, int], in_flight: InFlight) -> None:
+        self._in_flight = in_flight
         self._lengths = lengths
         self._left = deque(lengths)
 
@@ -149,13 +149,13 @@ class _Ranges:
         return self
 
     def __next__(self) -> ByteRange:
-        if not (self._left and self._room.take(self._lengths[self._left[0]])):
+        if not (self._left and self._in_flight.take(self._lengths[self._left[0]])):
             raise StopIteration
         return self._left.popleft()
 
     def taken(self, done: ByteRange) -> None:
         """What came for a range is no longer held here."""
-        self._room.give_back(self._lengths[done])
+        self._in_flight.give_back(self._lengths[done])
 
 
 def _length(wanted: ByteRange, item: Slice) -> int:
@@ -189,7 +189,7 @@ def _range(series: str, item: Slice) -> ByteRange:
 
 
 def _frames(
-    fetched: Fetched, slices: Sequence[Slice], head: Fetched, terms: Terms
+    fetched: Fetched, slices: Sequence[Slice], head: Fetched, options: FetchOptions
 ) -> Iterator[FrameBytes | Slice]:
     """The frames in what came; a slice where its offset table is wrong: the whole object is needed.
 
@@ -197,7 +197,7 @@ def _frames(
         fetched: What came.
         slices: What it was fetched for.
         head: What holds the object's header, if anything does.
-        terms: As `fetch_frames` takes them.
+        options: As `fetch_frames` takes them.
     """
     error = fetched.error or head.error
     if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):
@@ -206,7 +206,7 @@ def _frames(
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
-    whole = _Whole(fetched.data, terms.limits)
+    whole = _Whole(fetched.data, options.limits)
     for item in slices:
         try:
             frame = whole.frame(item) if is_whole else _from_part(fetched, item)
@@ -214,7 +214,7 @@ def _frames(
         except ObjectError as reason:
             yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
     if whole.is_located:
-        terms.located(slices[0].file_name, whole.locations)
+        options.located(slices[0].file_name, whole.locations)
 
 
 def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:

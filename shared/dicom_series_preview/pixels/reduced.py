@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.archive.index.read import Slice
-    from dicom_series_preview.pixels.codecs.values import Decoded
+    from dicom_series_preview.pixels.codecs.decoded import Decoded
 
 Area: TypeAlias = tuple[float, float, float, float]
 """Left, upper, right and lower edge of a part of a picture, in its pixels."""

@@ -11,7 +11,7 @@ from dicom_series_preview.archive.index.collect import is_read_whole
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
 from dicom_series_preview.archive.names import SeriesName, index_folder
-from dicom_series_preview.archive.open import IndexCache, SeriesOpener, UpdateTerms
+from dicom_series_preview.archive.open import IndexCache, SeriesIndexer, UpdateOptions
 from dicom_series_preview.base.discreet import digest_of
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
@@ -23,10 +23,10 @@ from dicom_series_preview.base.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.pixels.frames import Terms, fetch_frames
+from dicom_series_preview.pixels.frames import FetchOptions, fetch_frames
 from dicom_series_preview.sources.headers.header import FrameLocation
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
-from dicom_series_preview.sources.storage.prefetched import InHand
+from dicom_series_preview.sources.storage.prefetched import Prefetched
 from doubles import (
     BareListingStorage,
     ChangingStorage,
@@ -54,7 +54,7 @@ class Setting:
         self.memory = MemoryStorage(objects() if held is None else held, **options)
         self.storage = CountingStorage(wrap(self.memory))
         self.cache = CountingStorage(MemoryStorage(url="memory://cache"))
-        self.opener = SeriesOpener(
+        self.opener = SeriesIndexer(
             self.storage, IndexCache(self.cache) if cache else None, limits or Limits()
         )
 
@@ -76,7 +76,7 @@ def files(opened):
 
 def fresh_table(setting):
     """The table of an index built from nothing."""
-    return SeriesOpener(setting.memory, None, Limits()).open(SeriesName("s")).index.table
+    return SeriesIndexer(setting.memory, None, Limits()).open(SeriesName("s")).index.table
 
 
 # --- names
@@ -146,7 +146,7 @@ def test_names_that_cannot_be_are_refused_before_storage_is_touched(text):
     """A name with `..`, a control character or an empty part never reaches a storage."""
     untouchable = UntouchableStorage()
     with pytest.raises(SeriesNameError) as refused:
-        SeriesOpener(untouchable, IndexCache(untouchable), Limits()).open(SeriesName.parse(text))
+        SeriesIndexer(untouchable, IndexCache(untouchable), Limits()).open(SeriesName.parse(text))
     assert refused.value.parameter == "series"
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 200
@@ -290,7 +290,7 @@ def test_progress_is_told():
     """Progress runs from 0 to the number of headers to read."""
     told = []
     memory = MemoryStorage(objects(3))
-    SeriesOpener(memory, None, Limits(), lambda done, of: told.append((done, of))).open(SeriesName("s"))
+    SeriesIndexer(memory, None, Limits(), lambda done, of: told.append((done, of))).open(SeriesName("s"))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
@@ -362,7 +362,7 @@ def test_a_deleted_object_leaves_the_index():
     setting = Setting()
     setting.open()
     counting = CountingStorage(Without(setting.memory))
-    opened = SeriesOpener(counting, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
+    opened = SeriesIndexer(counting, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
     assert (opened.source, opened.headers_read, counting.ranges) == ("updated", 0, [])
     assert files(opened) == ["1.dcm", "2.dcm", "4.dcm"]
 
@@ -420,7 +420,7 @@ def test_duplicates_that_come_and_go(change):
             setting.memory.put(path, data)
     opened = setting.open()
     assert opened.headers_read == sum(data is not None for data in change.values())
-    fresh = SeriesOpener(setting.memory, None, Limits()).open(SeriesName("s")).index
+    fresh = SeriesIndexer(setting.memory, None, Limits()).open(SeriesName("s")).index
     assert opened.index.table.equals(fresh.table)
     assert opened.index.provenance == fresh.provenance
     again = setting.open()
@@ -449,14 +449,14 @@ def test_no_log_names_a_series(caplog):
     held = objects(folder=PLANTED)
     setting = Setting(held, url="s3://planted-bucket")
     path = f"indices/{PLANTED}_index.parquet"
-    opener = SeriesOpener(
+    opener = SeriesIndexer(
         setting.storage, IndexCache(Unwritable(setting.cache)), Limits(), single_flight=True
     )
     caplog.set_level("DEBUG")
     setting.cache.put(path, b"no Parquet")
     opener.open(SeriesName(PLANTED))  # damaged; and its claim stays
     setting.cache.delete(f"{path}.lock")
-    elsewhere = SeriesOpener(
+    elsewhere = SeriesIndexer(
         MemoryStorage(held, url="s3://planted-bucket/b"), IndexCache(setting.cache), Limits()
     )
     opened = elsewhere.open(SeriesName(PLANTED))  # of another root
@@ -521,7 +521,7 @@ def test_an_index_of_more_rows_than_the_limit_is_not_read():
     """It was built with a greater limit, or by another hand; the limit holds for it too."""
     setting = Setting()
     setting.open()
-    opener = SeriesOpener(setting.storage, IndexCache(setting.cache), Limits(rows=3))
+    opener = SeriesIndexer(setting.storage, IndexCache(setting.cache), Limits(rows=3))
     with pytest.raises(LimitError, match="more than 3 frames"):
         opener.open(SeriesName("s"))
 
@@ -539,9 +539,9 @@ def test_what_was_read_in_part_has_no_more_rows_than_the_limit(parts):
         setting.memory.put("s/1.dcm.txt", b"a listing of another fingerprint")
     else:
         cache.forget_index("s")
-    opener = SeriesOpener(setting.storage, cache, Limits(rows=3))
+    opener = SeriesIndexer(setting.storage, cache, Limits(rows=3))
     with pytest.raises(LimitError, match="more than 3 frames"):
-        opener.update("s", UpdateTerms(lambda _objects: False, lambda **_known: None))
+        opener.update("s", UpdateOptions(lambda _objects: False, lambda **_known: None))
 
 
 def test_an_index_of_another_root_is_built_anew():
@@ -549,7 +549,7 @@ def test_an_index_of_another_root_is_built_anew():
     setting = Setting()
     setting.open()
     other = CountingStorage(MemoryStorage(objects(2), url="memory://other", immutable=True))
-    opened = SeriesOpener(other, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
+    opened = SeriesIndexer(other, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
     assert (opened.source, files(opened)) == ("built", ["1.dcm", "2.dcm"])
 
 
@@ -611,7 +611,7 @@ def test_a_failing_storage_leaves_the_cache_as_it_was():
     setting.memory.put("s/9.dcm", make.encode(make.image(9)))
     failing = FailingStorage(setting.memory, {"s/9.dcm": StorageUnavailableError("memory://x", "throttled")})
     with pytest.raises(StorageUnavailableError):
-        SeriesOpener(failing, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
+        SeriesIndexer(failing, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
     assert setting.cache.get(CACHED).data == before
 
 
@@ -630,7 +630,7 @@ def test_a_cache_that_cannot_be_read_is_an_error():
         def get(self, path):
             raise AccessDeniedError(f"{self.url}/{path}")
 
-    opener = SeriesOpener(MemoryStorage(objects()), IndexCache(Failing(MemoryStorage())), Limits())
+    opener = SeriesIndexer(MemoryStorage(objects()), IndexCache(Failing(MemoryStorage())), Limits())
     with pytest.raises(StorageError):
         opener.open(SeriesName("s"))
 
@@ -649,7 +649,7 @@ def test_the_caches_folder_may_be_its_root():
     """A cache without a folder of its own keeps its files at its root."""
     cache = MemoryStorage()
     assert IndexCache(cache, "").path("s") == "s_index.parquet"
-    opener = SeriesOpener(MemoryStorage(objects()), IndexCache(cache, ""), Limits())
+    opener = SeriesIndexer(MemoryStorage(objects()), IndexCache(cache, ""), Limits())
     opener.open(SeriesName("s"))
     assert [info.path for info in cache.list_objects("")] == ["s_index.parquet"]
 
@@ -668,13 +668,16 @@ def test_a_series_whose_objects_are_all_withheld_is_not_one_without_images():
 def frames_of(opened, storage):
     """The bytes of all frames, by row."""
     slices = opened.index.slices(range(opened.index.table.num_rows))
-    return {f.slice.row: f.data for f in fetch_frames(storage, opened.name, slices, Terms(opened.in_hand))}
+    return {
+        f.slice.row: f.data
+        for f in fetch_frames(storage, opened.name, slices, FetchOptions(opened.prefetched))
+    }
 
 
 def opened_for(held, frames):
     """A counted storage, and its series opened for some frames."""
     storage = CountingStorage(MemoryStorage(held))
-    return storage, SeriesOpener(storage, None, Limits(), next_frames=frames).open(SeriesName("s"))
+    return storage, SeriesIndexer(storage, None, Limits(), next_frames=frames).open(SeriesName("s"))
 
 
 @pytest.mark.parametrize("syntax", [make.EXPLICIT, make.DEFLATED])
@@ -684,7 +687,7 @@ def test_small_objects_are_read_once(syntax):
     storage, opened = opened_for(held, 3)
     frames = frames_of(opened, storage)
     assert len(storage.ranges) == 3
-    assert frames == frames_of(replace(opened, in_hand=InHand()), MemoryStorage(held))
+    assert frames == frames_of(replace(opened, prefetched=Prefetched()), MemoryStorage(held))
 
 
 def test_a_deflated_object_is_fetched_once():

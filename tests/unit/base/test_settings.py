@@ -16,7 +16,7 @@ from dicom_series_preview.base.settings import (
     default_cache_dir,
 )
 from dicom_series_preview.doors.python import open_api
-from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.web.http.messages import HttpRequest
 
 on_linux = pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the place is the platform's")
 

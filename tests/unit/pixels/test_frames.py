@@ -14,7 +14,7 @@ from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.index.records import Provenance, Record
 from dicom_series_preview.archive.names import SeriesName
-from dicom_series_preview.archive.open import SeriesOpener
+from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -26,12 +26,12 @@ from dicom_series_preview.base.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.pixels.frames import Terms, _fetch, fetch_frames
+from dicom_series_preview.pixels.frames import FetchOptions, _fetch, fetch_frames
 from dicom_series_preview.sources.headers.overlays import overlay_data
 from dicom_series_preview.sources.storage.base import ByteRange
-from dicom_series_preview.sources.storage.in_flight import Room
+from dicom_series_preview.sources.storage.in_flight import InFlight
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
-from dicom_series_preview.sources.storage.prefetched import InHand
+from dicom_series_preview.sources.storage.prefetched import Prefetched
 from doubles import CountingStorage, FailingStorage, WatchedStorage, Wrapper
 from indexing import readable_records
 
@@ -46,7 +46,7 @@ class Held:
     def __init__(self, objects, *, overlays=False):
         self.memory = MemoryStorage({f"{SERIES}/{name}": data for name, data in objects.items()})
         self.storage = CountingStorage(self.memory)
-        index = SeriesOpener(self.memory, None, Limits()).open(SeriesName(SERIES)).index
+        index = SeriesIndexer(self.memory, None, Limits()).open(SeriesName(SERIES)).index
         rows = np.flatnonzero(index.table["FrameNumber"].is_valid().to_numpy())
         slices = index.slices(rows.tolist(), overlays=overlays)
         self.slices = sorted(slices, key=lambda s: (s.file_name, s.frame_number))
@@ -169,7 +169,9 @@ def test_what_the_whole_object_told_is_enough_for_each_frame(table):
     objects = {"a": compressed(table), "b": compressed(SOPInstanceUID="1.2")}
     held = Held({**objects, "c": whole[: whole.index(b"three") + 2]})
     found = {}
-    frames = list(fetch_frames(held.storage, SERIES, held.slices[1:], Terms(located=found.__setitem__)))
+    frames = list(
+        fetch_frames(held.storage, SERIES, held.slices[1:], FetchOptions(located=found.__setitem__))
+    )
     assert len(frames) == 8
     # What has a table needs no help, and of what is cut off the last frame lies nowhere.
     assert found.keys() == {"a"}
@@ -510,7 +512,7 @@ def test_no_more_is_under_way_than_there_is_room_for(room, most):
     """Ranges wait for their turn where the memory for them is full, and one is always under way."""
     watched = WatchedStorage(MemoryStorage({"a": bytes(480)}))
     ranges = {ByteRange("a", start, start + 48): 48 for start in range(0, 480, 48)}
-    fetched = list(_fetch(watched, ranges, InHand(), Room(room)))
+    fetched = list(_fetch(watched, ranges, Prefetched(), InFlight(room)))
     assert {done.range for done in fetched} == ranges.keys()
     assert watched.most == most
     assert watched.under_way == 0

@@ -22,8 +22,8 @@ from dicom_series_preview.sources.headers.convert import Converter
 from dicom_series_preview.sources.headers.header import Header, parse
 from dicom_series_preview.sources.headers.scan import Incomplete
 from dicom_series_preview.sources.storage.base import ByteRange
-from dicom_series_preview.sources.storage.in_flight import Room
-from dicom_series_preview.sources.storage.prefetched import IN_HAND_BYTES, InHand
+from dicom_series_preview.sources.storage.in_flight import InFlight
+from dicom_series_preview.sources.storage.prefetched import PREFETCHED_BYTES, Prefetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -141,11 +141,11 @@ class HeaderReader:
         folder: The series' folder; names in records are relative to it.
         limits: How long headers may be, and how many frames an object may have.
         progress: Called with each object that is done.
-        next_frames: How many frames are read next, 0 where none are: their bytes are kept in `in_hand`.
-        in_hand: What came with the headers and holds frames.
+        next_frames: How many frames are read next, 0 where none are: their bytes are kept in `prefetched`.
+        prefetched: What came with the headers and holds frames.
         learned: How much to ask for first.
         withheld: The first error by which the storage withheld an object.
-        room: For headers that are under way.
+        in_flight: Headers that are under way.
         pace: How many may be under way.
     """
 
@@ -154,11 +154,11 @@ class HeaderReader:
     limits: Limits
     progress: Callable[[], None] = lambda: None
     next_frames: int = 0
-    in_hand: InHand = field(default_factory=InHand)
+    prefetched: Prefetched = field(default_factory=Prefetched)
     learned: LearnedRange = field(default_factory=LearnedRange)
     withheld: StorageError | None = None
     converter: Converter = field(default_factory=Converter)
-    room: Room = field(default_factory=Room)
+    in_flight: InFlight = field(default_factory=InFlight)
     pace: Pace = field(default_factory=Pace)
     _whole: bool = False
 
@@ -182,7 +182,7 @@ class HeaderReader:
                 wave, held = deque(held), []
             asked: dict[str, _Pending] = {}
             for fetched in self.storage.fetch(self._ranges(wave, held, fresh, asked)):
-                self.room.give_back(_length(fetched.range))
+                self.in_flight.give_back(_length(fetched.range))
                 self.pace.under_way -= 1
                 item = asked[fetched.range.path]
                 begun = self.pace.clock()
@@ -211,7 +211,7 @@ class HeaderReader:
         while wave or (fresh and (self.learned.lengths or not (scouts or held))):
             queue = wave or fresh
             wanted = self._range(queue[0])
-            if not self.pace.has_room() or not self.room.take(_length(wanted)):
+            if not self.pace.has_room() or not self.in_flight.take(_length(wanted)):
                 return
             self.pace.under_way += 1
             asked[wanted.path] = queue.popleft()
@@ -256,7 +256,7 @@ class HeaderReader:
         first = header.locations[0] if header.locations else None
         needed = first.offset + first.length if first else header.object_size
         if self.next_frames and header.number_of_frames and len(item.data) >= min(needed, header.object_size):
-            self.in_hand.keep(item.info.path, item.data, header.object_size, item.version)
+            self.prefetched.keep(item.info.path, item.data, header.object_size, item.version)
         return Record.of(self._name(item), item.version, header)
 
     def _skipped(self, item: _Pending, reason: str, *, transient: bool = False) -> Skipped:
@@ -279,7 +279,7 @@ def is_read_whole(sizes: Sequence[int | None], next_frames: int) -> bool:
     known = sorted(size for size in sizes if size is not None)
     if not next_frames or not known or len(known) < len(sizes) or known[-1] > _SMALL_BYTES:
         return False
-    return sum(known[:-next_frames]) <= _SPARE_BYTES and sum(known) <= IN_HAND_BYTES
+    return sum(known[:-next_frames]) <= _SPARE_BYTES and sum(known) <= PREFETCHED_BYTES
 
 
 def _length(wanted: ByteRange) -> int:

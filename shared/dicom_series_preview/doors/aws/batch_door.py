@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.doors.aws.environment import Deployment
     from dicom_series_preview.doors.aws.handlers import Handler
-    from dicom_series_preview.web.http.values import HttpResponse
+    from dicom_series_preview.web.http.messages import HttpResponse
 
 _BODY_LIMIT_BYTES = 256 * 1024
 # What is left of a function's time when a series is given up, for its outcome to be written in.

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from dicom_series_preview.base.errors import ObjectChangedError, ObjectNotFoundError, RequestError
 from dicom_series_preview.doors.aws import batch as batches
+from dicom_series_preview.web.http.messages import HttpResponse
 from dicom_series_preview.web.http.openapi import KEY_LIMIT
 from dicom_series_preview.web.http.problems import (
     BATCH_RUNNING,
@@ -26,7 +27,6 @@ from dicom_series_preview.web.http.problems import (
     TOO_MANY_BATCHES,
     plain_response,
 )
-from dicom_series_preview.web.http.values import HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

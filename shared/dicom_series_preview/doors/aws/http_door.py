@@ -14,8 +14,8 @@ from dicom_series_preview.base.discreet import digest_of
 from dicom_series_preview.doors.aws.environment import deployment
 from dicom_series_preview.doors.aws.head import answered
 from dicom_series_preview.doors.aws.logs import function_logger
+from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.routes import register
-from dicom_series_preview.web.http.values import HttpRequest
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from dicom_series_preview.archive.open import SeriesOpener, Updated, UpdateTerms
+from dicom_series_preview.archive.open import SeriesIndexer, Updated, UpdateOptions
 from dicom_series_preview.base.discreet import told
 from dicom_series_preview.base.errors import IndexBusyError, LimitError, PreviewError
 from dicom_series_preview.doors.aws.batch import mosaics_folder
@@ -316,7 +316,7 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float], 
 
 def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float], queue: Queue) -> _Outcome:
     service = deployment.service(work.root)
-    opener = SeriesOpener(service.storage, service.cache, service.limits)
+    opener = SeriesIndexer(service.storage, service.cache, service.limits)
     # What is kept of a folder elsewhere is made anew when it is asked for.
     is_series = _is_series(work.series, deployment)
     begun_s = left_s()
@@ -328,8 +328,8 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     erasure.begin()
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
     try:
-        terms = UpdateTerms(stop, erasure.vanished, erasure.look_around, gives_up, reads=is_series)
-        updated = opener.update(work.series, terms)
+        options = UpdateOptions(stop, erasure.vanished, erasure.look_around, gives_up, reads=is_series)
+        updated = opener.update(work.series, options)
         result = _RESULTS[updated] if is_series else ""
         error = "AccessDeniedError" if updated is Updated.DENIED else ""
     except LimitError as limit:
@@ -358,7 +358,7 @@ class _Erasure:
     """
 
     work: Recheck
-    opener: SeriesOpener
+    opener: SeriesIndexer
     deployment: Deployment
     queue: Queue
     is_series: bool
@@ -374,7 +374,7 @@ class _Erasure:
             self._gone()
 
     def vanished(self, *, known: bool) -> None:
-        """See `UpdateTerms.vanished`."""
+        """See `UpdateOptions.vanished`."""
         # What a sweep finds to have gone since it was told of is erased, and swept, in its turn. Of a folder
         # that nothing is kept of there is nothing to compare.
         if known or (self.is_series and not self.work.swept):

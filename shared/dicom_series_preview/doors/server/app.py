@@ -23,16 +23,16 @@ from dicom_series_preview.doors.server.lanes import WAIT_S, Lane
 from dicom_series_preview.doors.server.targets import Targets
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.web.http.api import DEFAULT_ROOT_ALIAS
+from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.problems import problem_response
 from dicom_series_preview.web.http.routes import FRONT, RESOURCES, register
-from dicom_series_preview.web.http.values import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dicom_series_preview.doors.server.asgi import Application, Message, Receive, Send
     from dicom_series_preview.web.http.api import PreviewApi
-    from dicom_series_preview.web.http.values import HttpResponse
+    from dicom_series_preview.web.http.messages import HttpResponse
 
 
 # What is in the middle of a picture may end it in this time, when the server stops.

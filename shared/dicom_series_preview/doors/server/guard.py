@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dicom_series_preview.doors.server.asgi import Application, Message, Receive, Send
+    from dicom_series_preview.web.http.messages import HttpResponse
     from dicom_series_preview.web.http.problems import Problem
-    from dicom_series_preview.web.http.values import HttpResponse
 
 # RFC 9110 7.2: a name, an IPv4 address or an IPv6 address in brackets, and a port.
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]*)?")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dicom_series_preview.base.gate import Gate, Permit
-    from dicom_series_preview.web.http.values import HttpResponse
+    from dicom_series_preview.web.http.messages import HttpResponse
 
 # Most threads wait for the storage; heavy work has the gate.
 _THREADS = 32

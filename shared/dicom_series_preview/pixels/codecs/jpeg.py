@@ -11,7 +11,7 @@ from PIL import Image
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import stored_bits
-from dicom_series_preview.pixels.codecs.values import Words, reduced_shape
+from dicom_series_preview.pixels.codecs.decoded import Words, reduced_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from dicom_series_preview.sources.headers.overlays import overlay_data
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dicom_series_preview.pixels.codecs.values import Words
+    from dicom_series_preview.pixels.codecs.decoded import Words
     from dicom_series_preview.pixels.frames import FrameBytes
 
 

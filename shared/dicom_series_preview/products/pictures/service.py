@@ -16,7 +16,7 @@ import PIL
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.index.read import DamagedIndexError, Index
 from dicom_series_preview.archive.index.records import Skipped
-from dicom_series_preview.archive.open import OpenedSeries, SeriesOpener, log_damage
+from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer, log_damage
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import (
     LimitError,
@@ -42,7 +42,7 @@ from dicom_series_preview.pixels.assemble import reason_of
 from dicom_series_preview.pixels.codecs.colour import is_colour
 from dicom_series_preview.pixels.contrast.resolve import Applied, needs_statistics
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec
-from dicom_series_preview.pixels.frames import Terms
+from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.products.pictures.encode import ImageFormat, encode
 from dicom_series_preview.products.pictures.labels import SMALLEST_SIDE, Label, draw_labels, place_of
 from dicom_series_preview.products.pictures.layout import (
@@ -124,7 +124,7 @@ class PreviewService:
         deadline: Of the one request that this is the service for; see `within`.
         gate: What making an index and a picture passes through, with the bytes that it may take.
         wait: Pauses for some seconds, or until the event is set; True when it was set. Tests pass their own.
-        vanished: See `SeriesOpener`.
+        vanished: See `SeriesIndexer`.
         damaged: Called with a series and the reason when its kept index is damaged and another one is built.
     """
 
@@ -227,8 +227,8 @@ class PreviewService:
             try:
                 with watch.phase("pixels"):
                     located: dict[str, Sequence[FrameLocation]] = {}
-                    terms = Terms(plan.opened.in_hand, located.__setitem__, self.limits)
-                    painted = paint(self.storage, plan, terms)
+                    options = FetchOptions(plan.opened.prefetched, located.__setitem__, self.limits)
+                    painted = paint(self.storage, plan, options)
                     self._opener().keep_locations(plan.opened, located)
                 if attempt or not _is_one_gone(painted):
                     break
@@ -300,7 +300,7 @@ class PreviewService:
 
     def _values(self, plan: Plan) -> NDArray[Any]:
         try:
-            return values(self.storage, plan, Terms(plan.opened.in_hand, limits=self.limits))
+            return values(self.storage, plan, FetchOptions(plan.opened.prefetched, limits=self.limits))
         except ObjectError as error:
             problem = f"{plan.slices[0].file_name} cannot be decoded: {error.reason}"
             raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem) from error
@@ -309,8 +309,8 @@ class PreviewService:
         """The service of a request that comes now, where it is not one's already."""
         return self if self.deadline is not None else self.within(Deadline())
 
-    def _opener(self) -> SeriesOpener:
-        return SeriesOpener(
+    def _opener(self) -> SeriesIndexer:
+        return SeriesIndexer(
             self.storage,
             self.cache,
             self.limits,

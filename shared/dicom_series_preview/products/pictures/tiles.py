@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.archive.index.read import Slice
-    from dicom_series_preview.pixels.codecs.values import Decoded
+    from dicom_series_preview.pixels.codecs.decoded import Decoded
     from dicom_series_preview.pixels.contrast.spec import ContrastSpec
-    from dicom_series_preview.pixels.frames import Terms
+    from dicom_series_preview.pixels.frames import FetchOptions
     from dicom_series_preview.products.pictures.service import Plan
     from dicom_series_preview.sources.storage.base import Storage
 
@@ -110,7 +110,7 @@ _Result = TypeVar("_Result")
 def paint(
     storage: Storage,
     plan: Plan,
-    terms: Terms,
+    options: FetchOptions,
     waiting_bytes: int = _WAITING_BYTES,
     workers: int = _WORKERS,
 ) -> dict[int, Painted]:
@@ -119,7 +119,7 @@ def paint(
     Args:
         storage: The root the series lies in.
         plan: The slices and what they are shown with.
-        terms: See `fetch_frames`; its limits also hold for decoding.
+        options: See `fetch_frames`; its limits also hold for decoding.
         waiting_bytes: What frames may take that wait for the statistics of all.
         workers: Threads that decode and paint.
 
@@ -135,14 +135,14 @@ def paint(
     """
 
     def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
-        for fetched in fetch_frames(storage, plan.opened.name, slices, terms):
+        for fetched in fetch_frames(storage, plan.opened.name, slices, options):
             plan.watch.check()
             yield fetched
 
-    return dict(_Painter(fetch, plan, terms.limits.frame_bytes, workers).painted(waiting_bytes))
+    return dict(_Painter(fetch, plan, options.limits.frame_bytes, workers).painted(waiting_bytes))
 
 
-def values(storage: Storage, plan: Plan, terms: Terms) -> NDArray[Any]:
+def values(storage: Storage, plan: Plan, options: FetchOptions) -> NDArray[Any]:
     """Fetch the first slice of a picture, whole: its modality values, (rows, columns); RGB of colour.
 
     Raises:
@@ -156,9 +156,9 @@ def values(storage: Storage, plan: Plan, terms: Terms) -> NDArray[Any]:
     whole = replace(plan, slices=[item], tile=(item.pixels.columns, item.pixels.rows))
 
     def fetch(slices: Sequence[Slice]) -> Iterator[FrameBytes]:
-        yield from fetch_frames(storage, plan.opened.name, slices, terms)
+        yield from fetch_frames(storage, plan.opened.name, slices, options)
 
-    return _Painter(fetch, whole, terms.limits.frame_bytes, 1).values()
+    return _Painter(fetch, whole, options.limits.frame_bytes, 1).values()
 
 
 class _Painter:

@@ -156,7 +156,7 @@ class Storage(Protocol):
     def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
         """Fetch ranges at once, under the storage's concurrency limit, and yield each as it comes.
 
-        `ranges` is read lazily: the next one is taken when a place is free, so that a generator can let what
+        `ranges` is read lazily: the next one is taken when a slot is free, so that a generator can let what
         has come decide what is asked for next. An iterator that has ended is asked once more after each
         result, so a work queue that was empty for a moment may go on. An object that fails yields a `Fetched`
         with its error; only what concerns the root as a whole is raised. Closing the iterator abandons what

@@ -93,7 +93,7 @@ class HttpClient:
     Args:
         pool: The connections.
         retry: When to try again.
-        throttle: Where each try takes a place.
+        throttle: Where each try takes a slot.
         timeout_s: The longest a server may be silent; ten times as long may a body take.
         trust: Who is told who we are, and whose redirects are followed.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 _MOST_BYTES = 64 * 2**20
 
 
-class Room:
+class InFlight:
     """For bytes that were asked for and not yet taken: 64 ranges of up to 1 MiB, fewer of larger ones.
 
     Args:

@@ -9,17 +9,17 @@ from dicom_series_preview.sources.storage.base import Fetched
 if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import ByteRange
 
-IN_HAND_BYTES = 32 * 2**20
+PREFETCHED_BYTES = 32 * 2**20
 
 
-class InHand:
+class Prefetched:
     """First bytes of objects, or all of them, so that what lies in them is not asked for again.
 
     Args:
         limit_bytes: Bytes kept in all; what does not fit any more is not kept.
     """
 
-    def __init__(self, limit_bytes: int = IN_HAND_BYTES) -> None:
+    def __init__(self, limit_bytes: int = PREFETCHED_BYTES) -> None:
         self._left = limit_bytes
         self._kept: dict[str, tuple[bytes, int, str]] = {}
 

@@ -86,7 +86,7 @@ class RetryPolicy:
             url: What it is about, for the error.
             deadline: Until when the result is waited for: no pause reaches beyond it.
             attempt: Raises TransientError where another try may help.
-            throttle: Where each try takes a place, which pauses leave to others.
+            throttle: Where each try takes a slot, which pauses leave to others.
 
         Raises:
             StorageUnavailableError: The last try allowed failed too.
@@ -94,8 +94,8 @@ class RetryPolicy:
         started = math.inf
         for retry in count():
             try:
-                with throttle.place(deadline):
-                    # Waiting for the first place is no trouble of the request's.
+                with throttle.slot(deadline):
+                    # waiting for the first slot is no trouble of the request's.
                     started = min(started, self.clock())
                     result = attempt()
                     # Now, and not when whoever waits for it comes to it.

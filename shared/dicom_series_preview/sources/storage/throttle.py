@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.deadline import Deadline
 
 CONCURRENCY = 64
-"""Places at first, where the settings say nothing."""
+"""Slots at first, where the settings say nothing."""
 
 # A server that bears no more than one request would else be asked for two at every other try.
 _LEAST_GROWTH = 16
 
 
 class Throttle:
-    """Places for requests, shared by all who use one storage: as TCP finds out what a line bears.
+    """Slots for requests, shared by all who use one storage: as TCP finds out what a line bears.
 
-    Until a request is refused, each answer makes one more place, while half of the places at least have been
+    Until a request is refused, each answer makes one more slot, while half of the slots at least have been
     taken. A refusal halves them. Answers to requests that were sent before the last cut tell nothing of the
-    number since, so that a burst of refusals halves once. From then on, as many answers as there are places,
+    number since, so that a burst of refusals halves once. From then on, as many answers as there are slots,
     and at least 16, make one more.
 
     Args:
-        first: Places at first.
-        most: Places are never more; as many as at first where not given.
+        first: Slots at first.
+        most: Slots are never more; as many as at first where not given.
     """
 
     def __init__(self, first: int, most: int | None = None) -> None:
@@ -45,23 +45,23 @@ class Throttle:
 
     @classmethod
     def from_settings(cls, settings: Settings, most: int = CONCURRENCY) -> Throttle:
-        """Places as the settings say; where they say nothing, `CONCURRENCY` at first and up to `most`."""
+        """Slots as the settings say; where they say nothing, `CONCURRENCY` at first and up to `most`."""
         given = settings.concurrency
         return cls(given or CONCURRENCY, given or most)
 
     @property
     def limit(self) -> int:
-        """Places as of now, at least 1."""
+        """Slots as of now, at least 1."""
         return int(self._limit)
 
     @property
     def callers(self) -> int:
-        """How many may want a place: where a storage throttles some pause, and leave theirs to others."""
+        """How many may want a slot: where a storage throttles some pause, and leave theirs to others."""
         return max(self.first, self.limit)
 
     @contextmanager
-    def place(self, deadline: Deadline) -> Iterator[None]:
-        """Wait for a place and hold it; a ThrottledError that leaves the context halves the places.
+    def slot(self, deadline: Deadline) -> Iterator[None]:
+        """Wait for a slot and hold it; a ThrottledError that leaves the context halves the slots.
 
         Args:
             deadline: Until when the result is waited for.
@@ -73,7 +73,7 @@ class Throttle:
             while self._held >= self.limit and not deadline.is_over:
                 self._changed.wait(min(deadline.left_s, threading.TIMEOUT_MAX))
             if deadline.is_over:
-                self._changed.notify()  # the place is another's
+                self._changed.notify()  # the slot is another's
                 raise TransientError("nobody waits for it any more")
             self._held += 1
             self._most_held = max(self._most_held, self._held)
@@ -96,7 +96,7 @@ class Throttle:
                 self._changed.notify(2)
 
     def _growth(self) -> float:
-        """Places that one answer makes."""
+        """Slots that one answer makes."""
         if self._cuts:
             return 1 / max(self._limit, _LEAST_GROWTH)
         return 1.0 if self._limit < 2 * self._most_held else 0.0

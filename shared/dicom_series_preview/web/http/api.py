@@ -35,9 +35,9 @@ from dicom_series_preview.products.pictures.requests import (
     MosaicRequest,
 )
 from dicom_series_preview.products.pictures.service import CACHEABLE_VERSION
+from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 from dicom_series_preview.web.http.openapi import openapi_document
 from dicom_series_preview.web.http.problems import problem_response
-from dicom_series_preview.web.http.values import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

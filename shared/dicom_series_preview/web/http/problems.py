@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.base import errors
-from dicom_series_preview.web.http.values import HttpResponse
+from dicom_series_preview.web.http.messages import HttpResponse
 
 if TYPE_CHECKING:
     from dicom_series_preview.base.errors import PreviewError

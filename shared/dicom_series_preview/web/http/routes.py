@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
 
     from dicom_series_preview.web.http.api import PreviewApi
-    from dicom_series_preview.web.http.values import HttpRequest, HttpResponse
+    from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from dicom_series_preview.base.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.storage.in_flight import Room
+from dicom_series_preview.sources.storage.in_flight import InFlight
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, WatchedStorage
 from indexing import records_of
@@ -127,7 +127,7 @@ def test_no_more_headers_are_under_way_than_there_is_room_for(header_bytes, rang
     longest = int(1.15 * max(len(data) - 200_000 for data in objects.values()))
     storage = WatchedStorage(memory(objects, concurrency=16))
     room = int(ranges * longest)
-    reader = HeaderReader(storage, FOLDER, LIMITS, room=Room(room))
+    reader = HeaderReader(storage, FOLDER, LIMITS, in_flight=InFlight(room))
     records = {record.name: record for record in reader.read(storage.list_objects(FOLDER))}
     assert_same_headers(records, objects)
     assert storage.under_way == 0

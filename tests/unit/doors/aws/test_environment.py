@@ -16,7 +16,7 @@ from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.doors.aws.logs import function_logger
 from dicom_series_preview.doors.aws.updates import update_indices
-from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.web.http.messages import HttpRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import doubles
 import make_dicom
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.names import NAME_BYTES, SeriesName, index_folder, index_path
-from dicom_series_preview.archive.open import LEASE_S, SeriesOpener
+from dicom_series_preview.archive.open import LEASE_S, SeriesIndexer
 from dicom_series_preview.base.errors import AccessDeniedError, StorageError, StorageUnavailableError
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Limits
 from dicom_series_preview.doors.aws.batch import mosaics_folder, run_item
@@ -34,7 +34,7 @@ from dicom_series_preview.doors.aws.updates import (
 )
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
-from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.web.http.messages import HttpRequest
 
 SECRET = "Zwiebelfisch^Leonora"
 
@@ -580,7 +580,7 @@ def test_an_update_that_is_raced_survives() -> None:
                 raced.append(path)
                 setting.put("s/3.dcm")
                 service = setting.deployment.service("default")
-                SeriesOpener(service.storage, service.cache, Limits()).open(SeriesName("s"))
+                SeriesIndexer(service.storage, service.cache, Limits()).open(SeriesName("s"))
             return super().put(path, data, **options)
 
     setting.deployment._opened["s3://data"] = Raced(setting.data)
@@ -609,7 +609,7 @@ def test_a_late_reader_takes_nothing_back() -> None:
                 assert setting.update(notification("s/3.dcm")).updated == 1
             return listing
 
-    late = SeriesOpener(
+    late = SeriesIndexer(
         Late(setting.memory["default"]), setting.deployment.service("default").cache, Limits()
     )
     late.open(SeriesName("s"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dicom_series_preview.base.gate import Gate
 from dicom_series_preview.doors.server.lanes import Lane
-from dicom_series_preview.web.http.values import HttpResponse
+from dicom_series_preview.web.http.messages import HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

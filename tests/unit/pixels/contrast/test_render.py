@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.image import Contrast, LookupTable, PixelDescription
-from dicom_series_preview.pixels.codecs.values import Decoded
+from dicom_series_preview.pixels.codecs.decoded import Decoded
 from dicom_series_preview.pixels.contrast.modality import modality_values, padding_mask
 from dicom_series_preview.pixels.contrast.render import is_inverted, render
 from dicom_series_preview.pixels.contrast.resolve import Applied

@@ -11,7 +11,7 @@ import doubles
 import make_dicom
 from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.pixels.frames import Terms
+from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.products.pictures.tiles import paint
@@ -74,7 +74,7 @@ def plan_of(service: PreviewService, contrast: str) -> Plan:
 
 def painted(service: PreviewService, plan: Plan, storage: Storage | None = None) -> list[Painted]:
     """Its slices in order."""
-    cells = paint(storage or service.storage, plan, Terms())
+    cells = paint(storage or service.storage, plan, FetchOptions())
     return [cells[item.row] for item in plan.slices]
 
 

@@ -31,7 +31,7 @@ from dicom_series_preview.products.pictures.layout import failed_tile, resize
 from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
-from dicom_series_preview.sources.storage.prefetched import InHand
+from dicom_series_preview.sources.storage.prefetched import Prefetched
 from make_dicom import dataset, level, mosaic, tile_group
 
 if TYPE_CHECKING:
@@ -370,7 +370,7 @@ def test_a_level_without_a_tile_is_an_error() -> None:
         Bench({name: data[:start] + b"\0" * (len(data) - start)}).image()
     bench = Bench({name: data})
     plan = bench.service.plan(ImageRequest.from_strings("S", "a.webp", given({"position": 0})))
-    plan = replace(plan, opened=replace(plan.opened, in_hand=InHand()))
+    plan = replace(plan, opened=replace(plan.opened, prefetched=Prefetched()))
     assert isinstance(bench.storage.inner, doubles.FailingStorage)
     bench.storage.inner.errors[name] = AccessDeniedError(name, "memory://objects")
     with pytest.raises(AccessDeniedError):

@@ -14,7 +14,7 @@ from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import AccessDeniedError, DecodeError, ObjectChangedError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.contrast.resolve import COLOUR
-from dicom_series_preview.pixels.frames import Terms
+from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.products.pictures.tiles import paint
@@ -92,7 +92,9 @@ def test_memory_does_not_grow_with_the_tiles(contrast, workers):
     few, many = plan_of(storage, contrast, 2, 5), plan_of(storage, contrast, 20, 10)
     assert (len(few.slices), len(many.slices)) == (10, 200)
     frame = 2 * 512**2
-    peaks = [peak_of(lambda plan=plan: paint(storage, plan, Terms(), MIB, workers)) for plan in (few, many)]
+    peaks = [
+        peak_of(lambda plan=plan: paint(storage, plan, FetchOptions(), MIB, workers)) for plan in (few, many)
+    ]
     assert peaks[1] < (24 + 8 * workers) * frame < 200 * frame
     assert peaks[1] - peaks[0] < 5 * workers * frame
 
@@ -116,7 +118,7 @@ def test_frames_beyond_the_budget_are_fetched_again_and_look_the_same(native):
     requests, pictures = [], []
     for room in (MIB, 6 * 32**2 * 2, 0):
         storage.reset()
-        pictures.append(picture(paint(storage, plan, Terms(), waiting_bytes=room)))
+        pictures.append(picture(paint(storage, plan, FetchOptions(), waiting_bytes=room)))
         requests.append(len(storage.ranges))
     assert pictures[0] == pictures[1] == pictures[2]
     # Deflated ramps are small: all of them fit where six decoded ones do.
@@ -135,7 +137,7 @@ def test_threads_change_nothing(contrast, room):
     denied = {"S/007.dcm": AccessDeniedError("memory://objects/S/007.dcm", "no")}
     storage = doubles.FailingStorage(inner, denied)
     plan = plan_of(inner, contrast, 6, 4)
-    alone, together = (paint(storage, plan, Terms(), room, workers) for workers in (1, 4))
+    alone, together = (paint(storage, plan, FetchOptions(), room, workers) for workers in (1, 4))
     assert picture(alone) == picture(together)
     errors = [type(together[item.row].cells[0].error) for item in plan.slices]
     assert errors == [{3: DecodeError, 6: AccessDeniedError}.get(number, type(None)) for number in range(24)]
@@ -148,7 +150,7 @@ def test_frames_are_decoded_by_as_many_threads_as_are_asked_for():
         names = set()
         threading.setprofile(lambda *_: names.add(threading.current_thread().name))
         try:
-            paint(storage, plan, Terms(), MIB, workers)
+            paint(storage, plan, FetchOptions(), MIB, workers)
         finally:
             threading.setprofile(None)
         return sum(name.startswith("paint") for name in names)
@@ -168,7 +170,7 @@ def test_an_object_that_changes_between_the_passes_is_noticed(native):
     changing = doubles.ChangingStorage(inner, {"S/002.dcm": lambda storage: storage.put("S/002.dcm", other)})
     plan = plan_of(inner, "auto", 3, 1)
     with pytest.raises(ObjectChangedError):
-        paint(changing, plan, Terms(), waiting_bytes=0)
+        paint(changing, plan, FetchOptions(), waiting_bytes=0)
 
 
 @pytest.mark.parametrize("contrast", ["lung", "auto"])
@@ -186,8 +188,8 @@ def test_the_order_of_answers_changes_nothing(contrast, room):
     denied = {"S/007.dcm": AccessDeniedError("memory://objects/S/007.dcm", "no")}
     storage = doubles.FailingStorage(inner, denied)
     plan = plan_of(inner, contrast, 3, 3)
-    forwards = paint(storage, plan, Terms(), waiting_bytes=room)
-    assert picture(forwards) == picture(paint(Backwards(storage), plan, Terms(), waiting_bytes=room))
+    forwards = paint(storage, plan, FetchOptions(), waiting_bytes=room)
+    assert picture(forwards) == picture(paint(Backwards(storage), plan, FetchOptions(), waiting_bytes=room))
     errors = [type(forwards[item.row].cells[0].error) for item in plan.slices]
     assert errors == [{3: DecodeError, 6: AccessDeniedError}.get(number, type(None)) for number in range(9)]
 
@@ -208,7 +210,7 @@ def test_colour_among_grey_does_not_wait_for_statistics():
     )
     storage = MemoryStorage({**grey, "S/003.dcm": coloured["S/003.dcm"]})
     plan = plan_of(storage, "auto", 3, 1)
-    cells = [paint(storage, plan, Terms())[item.row].cells[0] for item in plan.slices]
+    cells = [paint(storage, plan, FetchOptions())[item.row].cells[0] for item in plan.slices]
     assert [cell.tile[8, 8].tolist() for cell in cells] == [0, 255, [77, 77, 77]]
     assert cells[2].applied == COLOUR
     assert cells[0].applied.width == 1000.0

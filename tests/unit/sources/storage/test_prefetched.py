@@ -3,16 +3,16 @@ from __future__ import annotations
 import pytest
 
 from dicom_series_preview.sources.storage.base import ByteRange
-from dicom_series_preview.sources.storage.prefetched import InHand
+from dicom_series_preview.sources.storage.prefetched import Prefetched
 
 VERSION = '"v1"'
 
 
-def holding(data: bytes, size: int) -> InHand:
+def holding(data: bytes, size: int) -> Prefetched:
     """The first bytes of an object `a`."""
-    in_hand = InHand()
-    in_hand.keep("a", data, size, VERSION)
-    return in_hand
+    prefetched = Prefetched()
+    prefetched.keep("a", data, size, VERSION)
+    return prefetched
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_whole_objects(start: int, end: int | None, data: bytes) -> None:
 def test_other_versions(version: str) -> None:
     """Bytes of one version never stand for another's."""
     assert holding(b"0123", 4).fetch(ByteRange("a", 0, 4, version)) is None
-    assert InHand().fetch(ByteRange("a", 0, 0, version)) is None
+    assert Prefetched().fetch(ByteRange("a", 0, 0, version)) is None
 
 
 def test_no_more_than_the_limit() -> None:
     """What does not fit is not kept, and what comes twice is kept once."""
-    in_hand = InHand(limit_bytes=6)
+    prefetched = Prefetched(limit_bytes=6)
     for path, data in (("a", b"0123"), ("b", b"012"), ("a", b"4567"), ("c", b"01")):
-        in_hand.keep(path, data, len(data), VERSION)
-    kept = {path: in_hand.fetch(ByteRange(path, 0, None, VERSION)) for path in "abc"}
+        prefetched.keep(path, data, len(data), VERSION)
+    kept = {path: prefetched.fetch(ByteRange(path, 0, None, VERSION)) for path in "abc"}
     assert {path: got.data for path, got in kept.items() if got} == {"a": b"0123", "c": b"01"}

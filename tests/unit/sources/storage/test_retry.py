@@ -119,7 +119,7 @@ def test_waiting_for_a_place_takes_none_of_the_time() -> None:
         nonlocal now
         now += seconds
         assert not abandoned.is_set()
-        with throttle.place(Deadline()):
+        with throttle.slot(Deadline()):
             return False
 
     def clock() -> float:

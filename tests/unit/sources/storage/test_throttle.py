@@ -26,19 +26,19 @@ COUNT = 400
 
 def refuse(throttle: Throttle) -> None:
     """A request that is throttled."""
-    with pytest.raises(ThrottledError), throttle.place(NEVER):
+    with pytest.raises(ThrottledError), throttle.slot(NEVER):
         raise ThrottledError("status 503")
 
 
 def answer(throttle: Throttle, times: int) -> None:
     """Requests that are answered, one after the other."""
     for _ in range(times):
-        with throttle.place(NEVER):
+        with throttle.slot(NEVER):
             pass
 
 
 def test_refusals_halve_down_to_one() -> None:
-    """Each refusal halves the places, down to one."""
+    """Each refusal halves the slots, down to one."""
     throttle = Throttle(64)
     limits = []
     for _ in range(8):
@@ -53,7 +53,7 @@ def test_a_burst_of_refusals_halves_once() -> None:
     all_sent, told = threading.Barrier(9), threading.Event()
 
     def request() -> None:
-        with suppress(ThrottledError), throttle.place(NEVER):
+        with suppress(ThrottledError), throttle.slot(NEVER):
             all_sent.wait(10)
             told.wait(10)
             raise ThrottledError("status 503")
@@ -69,7 +69,7 @@ def test_a_burst_of_refusals_halves_once() -> None:
 
 
 def test_answers_add_a_place_at_a_time() -> None:
-    """As many answers as there are places, and at least 16, give one more; never more than at first."""
+    """As many answers as there are slots, and at least 16, give one more; never more than at first."""
     throttle = Throttle(64)
     refuse(throttle)
     answer(throttle, 34)
@@ -90,13 +90,13 @@ def in_flight(throttle: Throttle, count: int, error: Exception | None = None) ->
     with ExitStack() as answers:
         for _ in range(count):
             answers.enter_context(suppress(ThrottledError))
-            answers.enter_context(throttle.place(NEVER))
+            answers.enter_context(throttle.slot(NEVER))
         if error is not None:
             raise error
 
 
 def test_places_double_while_all_is_answered() -> None:
-    """Each answer makes a place, up to twice as many as were taken, and never more than the most."""
+    """Each answer makes a slot, up to twice as many as were taken, and never more than the most."""
     throttle = Throttle(4, 20)
     limits = []
     for _ in range(4):
@@ -106,7 +106,7 @@ def test_places_double_while_all_is_answered() -> None:
 
 
 def test_places_that_nobody_wants_are_not_made() -> None:
-    """However many answers come, there are no more than twice the places that were ever taken."""
+    """However many answers come, there are no more than twice the slots that were ever taken."""
     throttle = Throttle(4, 1000)
     answer(throttle, 100)
     assert throttle.limit == 4
@@ -116,7 +116,7 @@ def test_places_that_nobody_wants_are_not_made() -> None:
 
 
 def test_a_refusal_ends_the_doubling() -> None:
-    """What a storage has refused once is come back to a place at a time."""
+    """What a storage has refused once is come back to a slot at a time."""
     throttle = Throttle(16, 64)
     in_flight(throttle, 16)
     in_flight(throttle, 32, ThrottledError("status 503"))
@@ -142,13 +142,13 @@ def test_other_troubles_tell_nothing() -> None:
     """A broken connection or a missing object changes no limit."""
     throttle = Throttle(64)
     for error in (TransientError("broken"), FileNotFoundError()):
-        with pytest.raises(type(error)), throttle.place(NEVER):
+        with pytest.raises(type(error)), throttle.slot(NEVER):
             raise error
     assert throttle.limit == 64
 
 
 def test_no_more_than_the_places() -> None:
-    """However many want one, no more hold a place than there are, and all get one."""
+    """However many want one, no more hold a slot than there are, and all get one."""
     throttle = Throttle(4)
     refuse(throttle)
     lock, running, most = threading.Lock(), 0, 0
@@ -156,7 +156,7 @@ def test_no_more_than_the_places() -> None:
 
     def request() -> None:
         nonlocal running, most
-        with throttle.place(NEVER):
+        with throttle.slot(NEVER):
             with lock:
                 running += 1
                 most = max(most, running)
@@ -174,19 +174,19 @@ def test_no_more_than_the_places() -> None:
 
 
 def test_the_abandoned_leave_their_places() -> None:
-    """Who waits for nothing any more takes no place, and holds nobody back."""
+    """Who waits for nothing any more takes no slot, and holds nobody back."""
     throttle = Throttle(1)
     abandoned = Deadline()
     outcomes: list[str] = []
 
     def request(deadline: Deadline, name: str) -> None:
         try:
-            with throttle.place(deadline):
+            with throttle.slot(deadline):
                 outcomes.append(name)
         except TransientError:
             outcomes.append("left")
 
-    with throttle.place(NEVER):
+    with throttle.slot(NEVER):
         threads = [threading.Thread(target=request, args=(abandoned, "never")) for _ in range(5)]
         threads.append(threading.Thread(target=request, args=(NEVER, "served")))
         for thread in threads:
@@ -209,14 +209,14 @@ def over_s3(url: str, retry: RetryPolicy) -> Storage:
 
 
 @pytest.mark.parametrize("opened", [over_http, over_s3])
-@pytest.mark.parametrize("places", [2, 8, 24])
+@pytest.mark.parametrize("slots", [2, 8, 24])
 def test_a_throttling_server_is_asked_for_less(
-    opened: Callable[[str, RetryPolicy], Storage], places: int
+    opened: Callable[[str, RetryPolicy], Storage], slots: int
 ) -> None:
     """Every object comes, none is asked for too often, and few requests are refused after the first burst."""
     objects = {f"/bucket/s/{number}": b"%8d" % number for number in range(COUNT)}
     retry = RetryPolicy(max_retries=SETTINGS.max_retries, timeout_s=SETTINGS.retry_timeout_s)
-    with BusyServer(objects, places=places, hold_s=0.005) as server:
+    with BusyServer(objects, slots=slots, hold_s=0.005) as server:
         storage = opened(server.url, retry)
         got = {f.range.path: f for f in storage.fetch(ByteRange(f"s/{n}", 0, 8) for n in range(COUNT))}
     assert [fetched.error for fetched in got.values()] == [None] * COUNT
@@ -232,7 +232,7 @@ def test_connections_are_kept() -> None:
     """Requests share connections: no more are opened than some that wait while one is given back."""
     objects = {f"/bucket/s/{number}": bytes(8) for number in range(COUNT)}
     for opened in (over_http, over_s3):
-        with BusyServer(objects, places=COUNT) as server:
+        with BusyServer(objects, slots=COUNT) as server:
             storage = opened(server.url, RetryPolicy(0, 60.0))
             for _ in range(3):
                 got = storage.fetch(ByteRange(f"s/{n}", 0, 8) for n in range(COUNT))

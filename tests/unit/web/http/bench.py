@@ -15,8 +15,8 @@ from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 from dicom_series_preview.web.http.api import PreviewApi, Renders
+from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 from dicom_series_preview.web.http.problems import PROBLEM_TYPE
-from dicom_series_preview.web.http.values import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -21,7 +21,7 @@ from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi, Renders
-from dicom_series_preview.web.http.values import HttpRequest
+from dicom_series_preview.web.http.messages import HttpRequest
 
 if TYPE_CHECKING:
     import servers

@@ -15,7 +15,7 @@ import make_dicom
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.python import open_api
 from dicom_series_preview.sources.storage import local
-from dicom_series_preview.web.http.values import HttpRequest, HttpResponse
+from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ import doubles
 from dicom_series_preview.base import errors
 from dicom_series_preview.doors.aws.batch import _FIELDS
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.openapi import openapi_document
 from dicom_series_preview.web.http.problems import PROBLEM_TYPE, PROBLEMS
-from dicom_series_preview.web.http.values import HttpRequest
 
 DOCUMENT = openapi_document(batches=True)
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}

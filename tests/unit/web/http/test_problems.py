@@ -14,8 +14,8 @@ from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.problems import PROBLEMS, problem_response
-from dicom_series_preview.web.http.values import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

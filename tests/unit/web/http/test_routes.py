@@ -11,9 +11,9 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from bench import RESOURCES, Bench
 
 from dicom_series_preview.web.http.api import PreviewApi
+from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.routes import RESOURCES as ROUTED
 from dicom_series_preview.web.http.routes import register
-from dicom_series_preview.web.http.values import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from bench import RESOURCES, ROOT, Bench, one, problem, slices
 import doubles
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.names import SeriesName
-from dicom_series_preview.archive.open import LEASE_S, IndexCache, SeriesOpener
+from dicom_series_preview.archive.open import LEASE_S, IndexCache, SeriesIndexer
 from dicom_series_preview.base.errors import (
     AbandonedError,
     IndexBusyError,
@@ -75,9 +75,11 @@ class Raced(doubles.Wrapper):
         return super().put(path, data, **options)
 
 
-def opener(storage: object, cache: object, *, single_flight: bool = False, now: float = 1000) -> SeriesOpener:
+def opener(
+    storage: object, cache: object, *, single_flight: bool = False, now: float = 1000
+) -> SeriesIndexer:
     """An opener at a time of day."""
-    return SeriesOpener(storage, IndexCache(cache), Limits(), single_flight=single_flight, clock=lambda: now)
+    return SeriesIndexer(storage, IndexCache(cache), Limits(), single_flight=single_flight, clock=lambda: now)
 
 
 def files(cache: MemoryStorage) -> list[str]:
