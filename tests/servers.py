@@ -353,7 +353,7 @@ class BusyServer(ServerInThreads):
         self.refused: Counter[str] = Counter()
         self.connections = 0
         self._objects = objects
-        self._places = slots
+        self._slots = slots
         self._hold_s = hold_s
         self._lock = threading.Lock()
         self._under_way = 0
@@ -364,7 +364,7 @@ class BusyServer(ServerInThreads):
         """Whether the request is served."""
         with self._lock:
             self._under_way += 1
-            served = self._under_way <= self._places
+            served = self._under_way <= self._slots
             (self.served if served else self.refused)[path] += 1
         try:
             yield served
