@@ -26,7 +26,8 @@ from PIL import Image
 
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures import service as preview
-from dicom_series_preview.products.pictures.encode import ImageFormat, encode
+from dicom_series_preview.products.pictures.encode import encode
+from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage

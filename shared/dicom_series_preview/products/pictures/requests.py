@@ -11,7 +11,7 @@ from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import CombinedRequestError, RequestError, cut, quoted
 from dicom_series_preview.base.settings import plain_digits
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec, parse_contrast
-from dicom_series_preview.products.pictures.encode import ImageFormat
+from dicom_series_preview.products.pictures.formats import ImageFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

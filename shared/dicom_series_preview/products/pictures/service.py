@@ -43,7 +43,7 @@ from dicom_series_preview.pixels.codecs.colour import is_colour
 from dicom_series_preview.pixels.contrast.resolve import Applied, needs_statistics
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec
 from dicom_series_preview.pixels.frames import FetchOptions
-from dicom_series_preview.products.pictures.encode import ImageFormat, encode
+from dicom_series_preview.products.pictures.encode import encode
 from dicom_series_preview.products.pictures.labels import SMALLEST_SIDE, Label, draw_labels, place_of
 from dicom_series_preview.products.pictures.layout import (
     failed_tile,
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.base.selection import SortedStack
     from dicom_series_preview.base.settings import Limits
+    from dicom_series_preview.products.pictures.formats import ImageFormat
     from dicom_series_preview.products.pictures.layout import Tile
     from dicom_series_preview.products.pictures.requests import IndexRequest, Picture
     from dicom_series_preview.products.pictures.tiles import Painted

@@ -27,7 +27,7 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.base.settings import text_bytes
-from dicom_series_preview.products.pictures.encode import ImageFormat
+from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.requests import (
     ContrastRequest,
     ImageRequest,

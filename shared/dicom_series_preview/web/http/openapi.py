@@ -6,7 +6,7 @@ from typing import Any
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.pixels.contrast.presets import PRESETS
-from dicom_series_preview.products.pictures.encode import ImageFormat, format_names
+from dicom_series_preview.products.pictures.formats import ImageFormat, format_names
 from dicom_series_preview.products.pictures.requests import (
     DEFAULT_CONTRAST_ROWS,
     DEFAULT_IMAGE_WIDTH,

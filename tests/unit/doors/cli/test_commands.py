@@ -10,7 +10,7 @@ import pytest
 from dicom_series_preview.base.settings import DEFAULT_ROOT
 from dicom_series_preview.doors.cli import commands as cli
 from dicom_series_preview.doors.cli import console, opening
-from dicom_series_preview.products.pictures.encode import ImageFormat
+from dicom_series_preview.products.pictures.formats import ImageFormat
 
 COMMANDS = sorted(cli.cli.commands)
 PICTURES = ["mosaic", "get-image", "contrast-mosaic"]

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from dicom_series_preview.base.errors import LimitError, OutputError, RequestError
-from dicom_series_preview.products.pictures.encode import ImageFormat, encode, write_atomically
+from dicom_series_preview.products.pictures.encode import encode, write_atomically
+from dicom_series_preview.products.pictures.formats import ImageFormat
 
 JPEG, WEBP, PNG = ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.PNG
 ALL = pytest.mark.parametrize("image_format", list(ImageFormat))

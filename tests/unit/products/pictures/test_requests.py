@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dicom_series_preview.base.errors import CombinedRequestError, RequestError
 from dicom_series_preview.pixels.contrast.spec import ContrastSpec
-from dicom_series_preview.products.pictures.encode import ImageFormat
+from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.requests import (
     ContrastRequest,
     ImageRequest,
