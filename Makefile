@@ -1,7 +1,7 @@
 # Two commands need nothing but Python 3.11-3.14, make and a package registry: `make demo` and `make test`.
 SHELL := /bin/sh
 .SUFFIXES:
-.PHONY: help demo pictures gallery conformance columns test test-minimum readme bench lint format lock clean
+.PHONY: help demo pictures gallery conformance tables test test-minimum readme bench lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,8 +50,9 @@ gallery: $(VENV)/.installed ## render every file of DICOM_TEST_DATA on one page,
 conformance: $(VENV)/.installed-dev ## run what docs/conformance.md reports, and write it anew
 	$(BIN)/python tests/conformance/page.py
 
-columns: $(VENV)/.installed-dev ## write the tables of docs/index.md anew, from the index's schema
+tables: $(VENV)/.installed-dev ## write the tables of docs/ anew, from the index's schema and the table of options
 	$(BIN)/python tests/docs/index_page.py
+	$(BIN)/python tests/docs/option_tables.py
 
 test: $(VENV)/.installed-dev ## lint, types, module order, and every test
 	$(MAKE) --no-print-directory lint

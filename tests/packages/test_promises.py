@@ -28,7 +28,7 @@ def test_the_environment_is_read_at_the_doors() -> None:
     """`os.environ` is looked at where somebody comes in, and nowhere else; functions do so in one place."""
     assert where("environ", "getenv") == {
         *("doors/python.py", "doors/aws/environment.py"),
-        *(f"doors/cli/{name}.py" for name in ("building", "commands", "console", "opening")),
+        *(f"doors/cli/{name}.py" for name in ("building", "commands", "console", "opening", "serve")),
     }
 
 

@@ -10,7 +10,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Unpack
 
 from PIL import Image
 
@@ -20,16 +20,18 @@ from dicom_series_preview.archive.names import index_folder
 from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import ObjectNotFoundError, OutputError, PreviewError, RequestError
 from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings, absolute
+from dicom_series_preview.doors.signatures import takes
 from dicom_series_preview.products.pictures.encode import write_atomically
 from dicom_series_preview.products.pictures.formats import ImageFormat
-from dicom_series_preview.products.pictures.requests import (
-    DEFAULT_IMAGE_WIDTH,
-    NO_FILE,
-    ContrastRequest,
-    ImageRequest,
-    IndexRequest,
-    MosaicRequest,
+from dicom_series_preview.products.pictures.options import (
+    CONTRAST_MOSAIC,
+    IMAGE,
+    MOSAIC,
+    ContrastMosaicOptions,
+    ImageOptions,
+    MosaicOptions,
 )
+from dicom_series_preview.products.pictures.requests import PICTURES, ImageRequest, IndexRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.local import LocalStorage
@@ -50,9 +52,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.web.http.api import PreviewApi
 
 
-Format: TypeAlias = Literal["webp", "jpeg", "jpg", "png"]
-Kind: TypeAlias = Literal["mosaic", "image", "contrast_mosaic"]
-
 _LOGGER = logging.getLogger(__name__)
 # A root that has not answered by then is served all the same.
 _LOOK_S = 2.0
@@ -64,25 +63,27 @@ class _Recipe:
 
     Attributes:
         series: The series.
-        kind: Which picture.
-        options: The options that were given, as a request is built from.
+        kind: Which picture, as in `PICTURES`.
+        options: The options that were given, by keyword.
     """
 
     series: Series
-    kind: Kind
-    options: dict[str, list[str]]
+    kind: str
+    options: dict[str, Any]
 
-    def make(self, image_format: ImageFormat) -> Rendered:
-        """Make the picture in a format.
+    def make(self) -> Rendered:
+        """Make the picture.
 
         Raises:
-            PreviewError: It cannot be had.
+            PreviewError: The series cannot be read, or an option is wrong.
         """
-        return self.series._rendered(self, image_format)  # noqa: SLF001 - of this module
+        return self.series._rendered(self)  # noqa: SLF001 - of this module
 
-    def without_quality(self) -> _Recipe:
-        """The same picture, for a format that has no quality."""
-        options = {name: values for name, values in self.options.items() if name != "quality"}
+    def of_format(self, image_format: ImageFormat) -> _Recipe:
+        """The same picture in another format; one that loses nothing has no quality."""
+        options = {**self.options, "image_format": image_format.extensions[0].removeprefix(".")}
+        if image_format.lossless:
+            options.pop("quality", None)
         return replace(self, options=options)
 
 
@@ -118,8 +119,7 @@ class Preview:
                 raise RequestError(
                     "path", f"the picture is {self.media_type}, and {Path(path).suffix} is not"
                 )
-            recipe = self._recipe.without_quality() if wanted.lossless else self._recipe
-            data = recipe.make(wanted).data
+            data = self._recipe.of_format(wanted).make().data
         write_atomically(Path(path), data)
 
     def pil(self) -> Image.Image:
@@ -182,152 +182,32 @@ class Series:
         root = self._service.storage.url if self._named.name.root is None else ""
         return _reopened, (self._named.text, root, kept)
 
-    def mosaic(  # noqa: PLR0913 - options, by name
-        self,
-        *,
-        tile_width: int | None = None,
-        tile_height: int | None = None,
-        start: float = 0.0,
-        end: float = 1.0,
-        contrast: str | None = None,
-        image_width: int = DEFAULT_IMAGE_WIDTH,
-        image_format: Format = "webp",
-        quality: int | None = None,
-        stack: int = 0,
-        untile: bool = False,
-        overlays: bool = False,
-        labels: bool = False,
-    ) -> Preview:
-        """A grid of images spread evenly over the series.
-
-        Args:
-            tile_width: Images in a row; None: 6, or as few as hold all images.
-            tile_height: Images in a column; None: as `tile_width`, or as few as hold all images.
-            start: First position shown, 0 to 1.
-            end: Last position shown, 0 to 1.
-            contrast: A preset such as `lung`, a window such as `1500/-500`, `auto` or `embedded`; the file's
-                own, or what suits the image.
-            image_width: Width of each image in pixels.
-            image_format: `webp`, `jpeg` or `png`, which loses nothing.
-            quality: 0 (smallest) to 100 (best); 25, of JPEG 50.
-            stack: Which stack of the series.
-            untile: Show the slices in Siemens mosaics.
-            overlays: Draw overlay planes into the images.
-            labels: Write position, contrast and directions on the images.
+    @takes(MOSAIC)
+    def mosaic(self, **options: Unpack[MosaicOptions]) -> Preview:
+        """Make a grid of images spread evenly over the series.
 
         Raises:
-            PreviewError: It cannot be had.
+            PreviewError: The series cannot be read, or an option is wrong.
         """
-        options = {
-            "tile_width": tile_width,
-            "tile_height": tile_height,
-            "start": start,
-            "end": end,
-            "contrast": contrast,
-            "image_width": image_width,
-            "quality": quality,
-            "stack": stack,
-            "untile": untile,
-            "overlays": overlays,
-            "labels": labels,
-        }
-        return self._preview("mosaic", image_format, options)
+        return self._preview("mosaic", options)
 
-    def image(  # noqa: PLR0913 - options, by name
-        self,
-        position: float,
-        *,
-        slice_offset: int = 0,
-        contrast: str | None = None,
-        image_width: int = DEFAULT_IMAGE_WIDTH,
-        image_format: Format = "webp",
-        quality: int | None = None,
-        stack: int = 0,
-        untile: bool = False,
-        overlays: bool = False,
-        labels: bool = False,
-    ) -> Preview:
-        """The image at a position.
-
-        Args:
-            position: 0 (first) to 1 (last).
-            slice_offset: Slices to move on from there.
-            contrast: As of `mosaic`, and so are all that follow.
-            image_width: See `mosaic`.
-            image_format: See `mosaic`.
-            quality: See `mosaic`.
-            stack: See `mosaic`.
-            untile: See `mosaic`.
-            overlays: See `mosaic`.
-            labels: See `mosaic`.
+    @takes(IMAGE)
+    def image(self, position: float, **options: Unpack[ImageOptions]) -> Preview:
+        """Make the image at a position.
 
         Raises:
-            PreviewError: It cannot be had.
+            PreviewError: The series cannot be read, or an option is wrong.
         """
-        options = {
-            "position": position,
-            "slice_offset": slice_offset,
-            "contrast": contrast,
-            "image_width": image_width,
-            "quality": quality,
-            "stack": stack,
-            "untile": untile,
-            "overlays": overlays,
-            "labels": labels,
-        }
-        return self._preview("image", image_format, options)
+        return self._preview("image", {"position": position, **options})
 
-    def contrast_mosaic(  # noqa: PLR0913 - options, by name
-        self,
-        *contrasts: str,
-        position: float | None = None,
-        slice_offset: int | None = None,
-        start: float | None = None,
-        end: float | None = None,
-        tile_height: int | None = None,
-        image_width: int = DEFAULT_IMAGE_WIDTH,
-        image_format: Format = "webp",
-        quality: int | None = None,
-        stack: int = 0,
-        untile: bool = False,
-        overlays: bool = False,
-        labels: bool = False,
-    ) -> Preview:
-        """Images under several contrasts: a row an image, a column a contrast.
-
-        Args:
-            *contrasts: The columns, such as `lung`, `1500/-500`, `auto`.
-            position: One image, 0 to 1; without it there are several, from `start` to `end`.
-            slice_offset: Slices to move on from the position.
-            start: First position shown; 0.
-            end: Last position shown; 1.
-            tile_height: Images from `start` to `end`; 2.
-            image_width: See `mosaic`, and so all that follow.
-            image_format: See `mosaic`.
-            quality: See `mosaic`.
-            stack: See `mosaic`.
-            untile: See `mosaic`.
-            overlays: See `mosaic`.
-            labels: See `mosaic`.
+    @takes(CONTRAST_MOSAIC)
+    def contrast_mosaic(self, *contrast: str, **options: Unpack[ContrastMosaicOptions]) -> Preview:
+        """Make images under several contrasts: a row an image, a column a contrast.
 
         Raises:
-            PreviewError: It cannot be had.
+            PreviewError: The series cannot be read, or an option is wrong.
         """
-        options = {
-            "contrast": contrasts,
-            "position": position,
-            "slice_offset": slice_offset,
-            "start": start,
-            "end": end,
-            "tile_height": tile_height,
-            "image_width": image_width,
-            "quality": quality,
-            "stack": stack,
-            "untile": untile,
-            "overlays": overlays,
-            "labels": labels,
-        }
-        return self._preview("contrast_mosaic", image_format, options)
+        return self._preview("contrast-mosaic", {"contrast": contrast, **options})
 
     def array(
         self, position: float, *, slice_offset: int = 0, stack: int = 0, untile: bool = False
@@ -349,7 +229,7 @@ class Series:
             PreviewError: It cannot be had.
         """
         options = {"position": position, "slice_offset": slice_offset, "stack": stack, "untile": untile}
-        asked = ImageRequest.from_strings(self._named.text, NO_FILE, _strings(options))
+        asked = ImageRequest.from_values(self._named.text, options)
         with self._named.hinting():
             return self._service.values(asked)
 
@@ -373,19 +253,15 @@ class Series:
         with self._named.hinting():
             return self._service.index(IndexRequest(self._named.name)).index
 
-    def _preview(self, kind: Kind, image_format: str, options: dict[str, Any]) -> Preview:
-        recipe = _Recipe(self, kind, _strings(options))
-        rendered = recipe.make(ImageFormat.from_name(image_format, "image_format"))
+    def _preview(self, kind: str, options: Mapping[str, Any]) -> Preview:
+        recipe = _Recipe(self, kind, dict(options))
+        rendered = recipe.make()
         return Preview(rendered.data, rendered.image_format.media_type, rendered.report, recipe)
 
-    def _rendered(self, recipe: _Recipe, image_format: ImageFormat) -> Rendered:
-        arguments = (self._named.text, f"preview{image_format.extensions[0]}", recipe.options)
+    def _rendered(self, recipe: _Recipe) -> Rendered:
+        asked = PICTURES[recipe.kind].from_values(self._named.text, recipe.options)
         with self._named.hinting():
-            if recipe.kind == "mosaic":
-                return self._service.mosaic(MosaicRequest.from_strings(*arguments))
-            if recipe.kind == "image":
-                return self._service.image(ImageRequest.from_strings(*arguments))
-            return self._service.contrast_mosaic(ContrastRequest.from_strings(*arguments))
+            return self._service.render(self._service.plan(asked))
 
 
 def _reopened(text: str, root: str, cache_dir: str | None) -> Series:
@@ -489,12 +365,3 @@ def _made(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
     return folder
-
-
-def _strings(options: dict[str, Any]) -> dict[str, list[str]]:
-    """Options as a request is built from: text, several values of one option as a list."""
-    return {
-        name: [str(value) for value in values] if isinstance(values, (list, tuple)) else [str(values)]
-        for name, values in options.items()
-        if values is not None
-    }

@@ -60,21 +60,22 @@ def test_pictures(root: Path) -> None:
 
 
 def test_options_are_values(root: Path) -> None:
-    """Options may be numbers and truth values, as well as text."""
+    """Options are numbers, truth values and texts, each of its own type."""
     volume = np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8)
     (root / "M").mkdir()
     (root / "M" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.mosaic(volume)))
     series = Series("M", root=root)
     assert series.mosaic(untile=True).report.slices == 4
-    assert series.mosaic(untile="true", tile_width="2").report.slices == 4
+    with pytest.raises(PreviewError, match="untile: 'true' is neither True nor False"):
+        series.mosaic(untile="true")
     assert series.mosaic(untile=False).report.slices == 1
 
 
-def test_numbers_and_text_are_the_same(root: Path) -> None:
-    """Options may be numbers or text, and None is an option that is not given."""
+def test_none_is_not_given(root: Path) -> None:
+    """None is an option that is not given."""
     series = Series("S", root=str(root))
-    numbers = series.mosaic(tile_width=2, quality=50, start=0.25, contrast=None)
-    assert numbers.data == series.mosaic(tile_width="2", quality="50", start="0.25").data
+    given = series.mosaic(tile_width=2, quality=50, start=0.25, contrast=None)
+    assert given.data == series.mosaic(tile_width=2, quality=50, start=0.25).data
 
 
 def test_what_is_not_asked_for_is_as_everywhere(root: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
+PROGRAM = "dicom-series-preview"
 _COLOURS = {"error": "red", "failed": "red", "warning": "yellow", "hint": "cyan"}
 _KIND = re.compile(f"(?:{'|'.join(_COLOURS)})(?=[: ])")
 STANDARD_OUTPUT = "-"

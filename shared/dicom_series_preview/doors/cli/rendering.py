@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from dicom_series_preview.doors.cli.opening import Opened
-    from dicom_series_preview.products.pictures.service import PictureRequest
+    from dicom_series_preview.products.pictures.requests import PictureRequest
 
 
 def write_picture(

@@ -1,29 +1,35 @@
-"""What is asked for: frozen values, validated, built from strings. Every door builds them this way."""
+"""Requests: frozen values that every door builds, from strings or from Python's values."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from dicom_series_preview.archive.names import SeriesName
-from dicom_series_preview.base.errors import CombinedRequestError, RequestError, cut, quoted
-from dicom_series_preview.base.settings import plain_digits
+from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.products.pictures.formats import ImageFormat
+from dicom_series_preview.products.pictures.options import (
+    CONTRAST_MOSAIC,
+    DEFAULT_CONTRAST_ROWS,
+    DEFAULT_IMAGE_WIDTH,
+    DEFAULT_TILES,
+    EARLIER,
+    IMAGE,
+    INDEX,
+    MOSAIC,
+    MOST_CONTRASTS,
+    Option,
+)
+from dicom_series_preview.products.pictures.reading import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-DEFAULT_IMAGE_WIDTH = 128
-DEFAULT_TILES = 6
-DEFAULT_CONTRAST_ROWS = 2
-MOST_CONTRASTS = 16
 NO_FILE = "-"
 """An output that is no file, whose format the option `format` names."""
-T = TypeVar("T")
-_LARGEST_SIDE = max(image_format.largest_side for image_format in ImageFormat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class ImageRequest:
         contrast: The contrast; where none is asked for the file's own, else by what the image shows.
     """
 
+    table: ClassVar[tuple[Option, ...]] = IMAGE
+
     series: SeriesName
     picture: Picture
     position: float
@@ -79,18 +87,34 @@ class ImageRequest:
         Raises:
             RequestError: An option is wrong; all that are, in one error.
         """
-        reader = _Reader(options)
-        position = reader.number("position", None, 0, 1)
+        return cls._read(series, output, Reader.of_strings((*cls.table, *EARLIER), options))
+
+    @classmethod
+    def from_values(cls, series: str, options: Mapping[str, Any]) -> ImageRequest:
+        """Build the request from Python's values.
+
+        Args:
+            series: The series' name.
+            options: By keyword, the value of each, of the option's type; None is not given.
+
+        Raises:
+            RequestError: An option is wrong; all that are, in one error.
+        """
+        return cls._read(series, NO_FILE, Reader.of_values(cls.table, options))
+
+    @classmethod
+    def _read(cls, series: str, output: str, reader: Reader) -> ImageRequest:
+        position = reader.value("position")
         if position is None and "position" not in reader.named:
             reader.problem(
                 RequestError("position", "is needed; give 0 (first) to 1 (last), e.g. 0.5 for the middle")
             )
         request = cls(
-            series=reader.series(series),
-            picture=reader.picture(output),
+            series=_series(reader, series),
+            picture=_picture(reader, output),
             position=0.0 if position is None else position,
-            slice_offset=reader.integer("slice_offset", 0, None, None),
-            contrast=reader.contrast(),
+            slice_offset=reader.value("slice_offset"),
+            contrast=_contrast(reader),
         )
         reader.finish()
         return request
@@ -114,6 +138,8 @@ class MosaicRequest:
         contrast: The contrast; where none is asked for the file's own, else by what the image shows.
     """
 
+    table: ClassVar[tuple[Option, ...]] = MOSAIC
+
     series: SeriesName
     picture: Picture
     columns: int | None = None
@@ -125,17 +151,25 @@ class MosaicRequest:
     @classmethod
     def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> MosaicRequest:
         """Build the request from options as they are written; see `ImageRequest.from_strings`."""
-        reader = _Reader(options)
-        columns = reader.optional_integer("tile_width", 1, _LARGEST_SIDE)
-        start, end = reader.range()
+        return cls._read(series, output, Reader.of_strings((*cls.table, *EARLIER), options))
+
+    @classmethod
+    def from_values(cls, series: str, options: Mapping[str, Any]) -> MosaicRequest:
+        """Build the request from Python's values; see `ImageRequest.from_values`."""
+        return cls._read(series, NO_FILE, Reader.of_values(cls.table, options))
+
+    @classmethod
+    def _read(cls, series: str, output: str, reader: Reader) -> MosaicRequest:
+        columns = reader.value("tile_width")
+        start, end = _range(reader)
         request = cls(
-            series=reader.series(series),
-            picture=reader.picture(output),
+            series=_series(reader, series),
+            picture=_picture(reader, output),
             columns=columns,
-            rows=reader.optional_integer("tile_height", 1, _LARGEST_SIDE),
+            rows=reader.value("tile_height"),
             start=start,
             end=end,
-            contrast=reader.contrast(),
+            contrast=_contrast(reader),
         )
         reader.finish()
         return request
@@ -175,6 +209,8 @@ class ContrastRequest:
         end: Last position of the range.
     """
 
+    table: ClassVar[tuple[Option, ...]] = CONTRAST_MOSAIC
+
     series: SeriesName
     picture: Picture
     contrasts: tuple[ContrastSpec, ...]
@@ -187,9 +223,17 @@ class ContrastRequest:
     @classmethod
     def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> ContrastRequest:
         """Build the request from options as they are written; see `ImageRequest.from_strings`."""
-        reader = _Reader(options)
-        position = reader.number("position", None, 0, 1)
-        start, end = reader.range()
+        return cls._read(series, output, Reader.of_strings((*cls.table, *EARLIER), options))
+
+    @classmethod
+    def from_values(cls, series: str, options: Mapping[str, Any]) -> ContrastRequest:
+        """Build the request from Python's values; see `ImageRequest.from_values`."""
+        return cls._read(series, NO_FILE, Reader.of_values(cls.table, options))
+
+    @classmethod
+    def _read(cls, series: str, output: str, reader: Reader) -> ContrastRequest:
+        position = reader.value("position")
+        start, end = _range(reader)
         one_image = "position" in reader.named
         for name in ("start", "end", "tile_height"):
             if one_image and name in reader.named:
@@ -198,18 +242,18 @@ class ContrastRequest:
                 )
         if not one_image and "slice_offset" in reader.named:
             reader.problem(RequestError("slice_offset", "moves on from `position`, which is not given"))
-        contrasts = reader.contrasts()
+        contrasts = _contrasts(reader)
         if not contrasts and not reader.problems:
             reader.problem(
                 RequestError("contrast", "is needed at least once, such as lung, auto or 1500/-500")
             )
         request = cls(
-            series=reader.series(series),
-            picture=reader.picture(output),
+            series=_series(reader, series),
+            picture=_picture(reader, output),
             contrasts=contrasts,
             position=position,
-            slice_offset=reader.integer("slice_offset", 0, None, None),
-            rows=reader.optional_integer("tile_height", 1, _LARGEST_SIDE),
+            slice_offset=reader.value("slice_offset"),
+            rows=reader.value("tile_height"),
             start=start,
             end=end,
         )
@@ -233,179 +277,115 @@ class IndexRequest:
         limit: Read no more than this many objects, or None for all.
     """
 
+    table: ClassVar[tuple[Option, ...]] = INDEX
+
     series: SeriesName
     limit: int | None = None
 
     @classmethod
     def from_strings(cls, series: str, options: Mapping[str, Sequence[str]]) -> IndexRequest:
         """Build the request from options as they are written; see `ImageRequest.from_strings`."""
-        reader = _Reader(options)
-        request = cls(
-            series=reader.series(series),
-            limit=reader.integer("limit", 0, 1, None) if "limit" in reader.named else None,
-        )
+        reader = Reader.of_strings(cls.table, options)
+        request = cls(series=_series(reader, series), limit=reader.value("limit"))
         reader.finish()
         return request
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Reads options one by one and keeps what is wrong, so that all of it is said at once.
+PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
+PICTURES: dict[str, type[PictureRequest]] = {
+    "mosaic": MosaicRequest,
+    "image": ImageRequest,
+    "contrast-mosaic": ContrastRequest,
+}
+"""By its name in a URL, the request of a picture."""
 
-    Attributes:
-        options: By name, the values given.
-        named: The names given.
-        read: The names that something asked for.
-        problems: What is wrong so far.
-    """
 
-    options: Mapping[str, Sequence[str]]
-    named: set[str] = field(init=False)
-    read: set[str] = field(default_factory=set)
-    problems: list[RequestError] = field(default_factory=list)
+def _series(reader: Reader, text: str) -> SeriesName:
+    return reader.tried(lambda: SeriesName.parse(text), SeriesName(""))
 
-    def __post_init__(self) -> None:
-        self.named = {name for name, values in self.options.items() if values}
 
-    def problem(self, error: RequestError) -> None:
-        self.problems.append(error)
+def _picture(reader: Reader, output: str) -> Picture:
+    image_format = _format(reader, output)
+    if image_format.lossless and "quality" in reader.named:
+        name = image_format.pillow_name
+        reader.problem(RequestError("quality", f"{name} loses nothing and has none; leave it out"))
+    quality = reader.value("quality")
+    return Picture(
+        image_format=image_format,
+        quality=image_format.default_quality if quality is None else quality,
+        image_width=reader.value("image_width"),
+        stack=reader.value("stack"),
+        untile=reader.value("untile"),
+        overlays=reader.value("overlays"),
+        labels=reader.value("labels"),
+    )
 
-    def finish(self) -> None:
-        """Raise what is wrong."""
-        for name in sorted(self.named - self.read):
-            self.problem(RequestError(cut(name), "is not an option here"))
-        if len(self.problems) == 1:
-            raise self.problems[0]
-        if self.problems:
-            raise CombinedRequestError(tuple(self.problems))
 
-    def text(self, name: str) -> str | None:
-        """An option's one value, or None where it is not given."""
-        self.read.add(name)
-        values = self.options.get(name) or ()
-        if len(values) > 1:
-            self.problem(RequestError(name, "is given more than once"))
-        return values[0] if values else None
+def _format(reader: Reader, output: str) -> ImageFormat:
+    """The format that a file's extension asks for; of standard output the one named, else WebP."""
+    text = reader.raw("format")
+    named = None
+    if text is not None:
+        named = reader.tried(lambda: ImageFormat.from_name(str(text), reader.called("format")), None)
+    if output == NO_FILE:
+        return named or ImageFormat.WEBP
+    image_format = reader.tried(lambda: ImageFormat.from_path(output), ImageFormat.WEBP)
+    if named not in (None, image_format):
+        reader.problem(RequestError("format", f"{text} is another one than that of `output`, {output}"))
+    return image_format
 
-    def optional_integer(self, name: str, low: int, high: int) -> int | None:
-        number = self.integer(name, 0, low, high)
-        return number if name in self.named else None
 
-    def integer(self, name: str, default: int, low: int | None, high: int | None) -> int:
-        text = self.text(name)
-        if text is None:
-            return default
-        try:
-            number = int(plain_digits(text))
-        except ValueError:
-            self.problem(RequestError(name, f"{quoted(text)} is no whole number"))
-            return default
-        if (low is not None and number < low) or (high is not None and number > high):
-            span = f"{low} or more" if high is None else f"{low} to {high}"
-            self.problem(RequestError(name, f"{cut(text.strip())} is out of range; give {span}"))
-            return default
-        return number
+def _range(reader: Reader) -> tuple[float, float]:
+    """`start` and `end`."""
+    before = len(reader.problems)
+    start, end = reader.value("start"), reader.value("end")
+    if start > end and len(reader.problems) == before:
+        reader.problem(RequestError("start", f"{start:g} is greater than `end`, {end:g}"))
+    return start, end
 
-    def number(self, name: str, default: float | None, low: float, high: float) -> float | None:
-        text = self.text(name)
-        if text is None:
-            return default
-        try:
-            number = float(plain_digits(text))
-        except ValueError:
-            self.problem(RequestError(name, f"{quoted(text)} is no number"))
-            return default
-        if not (math.isfinite(number) and low <= number <= high):
-            self.problem(RequestError(name, f"{cut(text)} is out of range; give {low:g} to {high:g}"))
-            return default
-        return number
 
-    def flag(self, name: str) -> bool:
-        text = self.text(name)
-        if text is not None and text.lower() not in ("true", "false"):
-            self.problem(RequestError(name, f"{quoted(text)} is neither true nor false"))
-        return text is not None and text.lower() == "true"
+def _contrast(reader: Reader) -> ContrastSpec:
+    """The one contrast."""
+    contrasts = _contrasts(reader)
+    if len(contrasts) > 1:
+        reader.problem(RequestError("contrast", "is given more than once; contrast-mosaic compares several"))
+    return contrasts[0] if contrasts else DEFAULT
 
-    def range(self) -> tuple[float, float]:
-        """`start` and `end`."""
-        before = len(self.problems)
-        start, end = self.number("start", 0.0, 0, 1) or 0.0, self.number("end", 1.0, 0, 1)
-        end = 1.0 if end is None else end
-        if start > end and len(self.problems) == before:
-            self.problem(RequestError("start", f"{start:g} is greater than `end`, {end:g}"))
-        return start, end
 
-    def series(self, text: str) -> SeriesName:
-        return self._try(lambda: SeriesName.parse(text), SeriesName(""))
+def _contrasts(reader: Reader) -> tuple[ContrastSpec, ...]:
+    """The contrasts: `contrast`, or the earlier `contrast_preset`, or `window_width` and `window_center`."""
+    texts = _contrast_texts(reader)
+    parsed = [reader.tried(partial(_parsed, reader, text), None) for text in texts]
+    return tuple(spec for spec in parsed if spec is not None)
 
-    def picture(self, output: str) -> Picture:
-        image_format = self._format(output)
-        if image_format.lossless and "quality" in self.named:
-            name = image_format.pillow_name
-            self.problem(RequestError("quality", f"{name} loses nothing and has none; leave it out"))
-        return Picture(
-            image_format=image_format,
-            quality=self.integer("quality", image_format.default_quality, 0, 100),
-            image_width=self.integer("image_width", DEFAULT_IMAGE_WIDTH, 1, _LARGEST_SIDE),
-            stack=self.integer("stack", 0, 0, None),
-            untile=self.flag("untile"),
-            overlays=self.flag("overlays"),
-            labels=self.flag("labels"),
+
+def _parsed(reader: Reader, text: Any) -> ContrastSpec:  # noqa: ANN401 - a text, or what Python was given
+    return parse_contrast(reader.read_one(reader.table["contrast"], text))
+
+
+def _contrast_texts(reader: Reader) -> list[Any]:
+    """The contrasts as they were given, in whichever way."""
+    reader.read.add("contrast")
+    texts = list(reader.given.get("contrast") or ())
+    preset, width, center = (reader.raw(option.name) for option in EARLIER)
+    ways = [bool(texts), preset is not None, width is not None or center is not None]
+    if len(texts) > MOST_CONTRASTS:
+        reader.problem(
+            RequestError("contrast", f"is given {len(texts)} times; give {MOST_CONTRASTS} at most")
         )
-
-    def _format(self, output: str) -> ImageFormat:
-        """The format that a file's extension asks for; of standard output the one named, else WebP."""
-        text = self.text("format")
-        named = None if text is None else self._try(lambda: ImageFormat.from_name(text, "format"), None)
-        if output == NO_FILE:
-            return named or ImageFormat.WEBP
-        image_format = self._try(lambda: ImageFormat.from_path(output), ImageFormat.WEBP)
-        if named not in (None, image_format):
-            self.problem(RequestError("format", f"{text} is another one than that of `output`, {output}"))
-        return image_format
-
-    def contrast(self) -> ContrastSpec:
-        """The one contrast."""
-        contrasts = self.contrasts()
-        if len(contrasts) > 1:
-            self.problem(
-                RequestError("contrast", "is given more than once; contrast-mosaic compares several")
+        return []
+    if sum(ways) > 1:
+        reader.problem(
+            RequestError(
+                "contrast", "give `contrast`, `contrast_preset`, or `window_width` with `window_center`"
             )
-        return contrasts[0] if contrasts else DEFAULT
-
-    def contrasts(self) -> tuple[ContrastSpec, ...]:
-        """The contrasts: `contrast`, or the earlier `contrast_preset`, or `window_width` and `_center`."""
-        self.read.add("contrast")
-        texts = list(self.options.get("contrast") or ())
-        preset, width, center = (
-            self.text(name) for name in ("contrast_preset", "window_width", "window_center")
         )
-        ways = [bool(texts), preset is not None, width is not None or center is not None]
-        if len(texts) > MOST_CONTRASTS:
-            self.problem(
-                RequestError("contrast", f"is given {len(texts)} times; give {MOST_CONTRASTS} at most")
-            )
-            return ()
-        if sum(ways) > 1:
-            self.problem(
-                RequestError(
-                    "contrast", "give `contrast`, `contrast_preset`, or `window_width` with `window_center`"
-                )
-            )
-            return ()
-        if preset is not None:
-            texts = [preset]
-        elif width is not None and center is not None:
-            texts = [f"{width}/{center}"]
-        elif width is not None or center is not None:
-            missing = "window_center" if center is None else "window_width"
-            self.problem(RequestError(missing, "is needed too: a window has a width and a center"))
-        parsed = [self._try(partial(parse_contrast, text), None) for text in texts]
-        return tuple(spec for spec in parsed if spec is not None)
-
-    def _try(self, read: Callable[[], T], otherwise: T) -> T:
-        try:
-            return read()
-        except RequestError as error:
-            self.problem(error)
-            return otherwise
+        return []
+    if preset is not None:
+        return [preset]
+    if width is not None and center is not None:
+        return [f"{width}/{center}"]
+    if width is not None or center is not None:
+        missing = "window_center" if center is None else "window_width"
+        reader.problem(RequestError(missing, "is needed too: a window has a width and a center"))
+    return texts

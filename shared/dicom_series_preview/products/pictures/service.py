@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import PIL
 
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.products.pictures.formats import ImageFormat
     from dicom_series_preview.products.pictures.layout import Tile
-    from dicom_series_preview.products.pictures.requests import IndexRequest, Picture
+    from dicom_series_preview.products.pictures.requests import IndexRequest, Picture, PictureRequest
     from dicom_series_preview.products.pictures.tiles import Painted
     from dicom_series_preview.sources.headers.header import FrameLocation
     from dicom_series_preview.sources.storage.base import Storage
@@ -91,7 +91,6 @@ _ALWAYS_WIDE = 512
 RENDERER = 7
 # Pictures of one version of the code and of the encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
-PictureRequest: TypeAlias = MosaicRequest | ImageRequest | ContrastRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,142 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.pixels.contrast.presets import PRESETS
-from dicom_series_preview.products.pictures.formats import ImageFormat, format_names
-from dicom_series_preview.products.pictures.requests import (
-    DEFAULT_CONTRAST_ROWS,
-    DEFAULT_IMAGE_WIDTH,
-    DEFAULT_TILES,
+from dicom_series_preview.products.pictures.formats import ImageFormat
+from dicom_series_preview.products.pictures.options import (
+    CONTRAST_MOSAIC,
+    EARLIER,
+    IMAGE,
+    INDEX,
+    MOSAIC,
+    PICTURE,
+    Option,
 )
 from dicom_series_preview.web.http.problems import OF_BATCHES, PROBLEM_TYPE, PROBLEMS
 
-_POSITION = {"type": "number", "minimum": 0, "maximum": 1}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 KEY_LIMIT = 255
-_CONTRAST = {
-    "type": "string",
-    "description": f"{', '.join(PRESETS)} (also without ct-), WIDTH/CENTER, auto, embedded, "
-    "embedded:NUMBER, embedded:NAME",
-    "examples": ["lung", "1500/-500", "auto"],
+_ROOT = {
+    "name": "root",
+    "in": "query",
+    "description": "Alias of a storage root of this deployment.",
+    "schema": {"type": "string", "default": "default"},
 }
-
-
-def _integer(default: int | None, minimum: int | None = None, maximum: int | None = None) -> dict[str, Any]:
-    bounds = {"default": default, "minimum": minimum, "maximum": maximum}
-    return {"type": "integer", **{name: value for name, value in bounds.items() if value is not None}}
-
-
-def _query(name: str, schema: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {"name": name, "in": "query", "description": description, "schema": schema, **more}
-
-
-_QUALITIES = " and ".join(
-    f"{one.default_quality} of {one.pillow_name}" for one in ImageFormat if not one.lossless
-)
-_COMMON = (
-    _query("root", {"type": "string", "default": "default"}, "Alias of a storage root of this deployment."),
-)
-_PICTURE = (
-    *_COMMON,
-    _query(
-        "format",
-        {"enum": format_names()},
-        "Format of the picture; else Accept decides, WebP in doubt.",
-    ),
-    _query(
-        "image_width",
-        _integer(DEFAULT_IMAGE_WIDTH, 1),
-        "Width of each image in pixels: up to four times its own, or 512.",
-    ),
-    _query(
-        "quality",
-        _integer(None, 0, 100),
-        f"0 (smallest) to 100 (best); by default {_QUALITIES}. PNG has none.",
-    ),
-    _query("stack", _integer(0, 0), "Which stack of the series; the index lists them."),
-    _query("untile", {"type": "boolean", "default": False}, "Show the slices in Siemens mosaics."),
-    _query("overlays", {"type": "boolean", "default": False}, "Draw overlay planes into the images."),
-    _query(
-        "labels",
-        {"type": "boolean", "default": False},
-        "Write each image's position, contrast and directions (L R A P H F) on it.",
-    ),
-)
-_START = _query("start", {**_POSITION, "default": 0}, "First position shown.")
-_END = _query("end", {**_POSITION, "default": 1}, "Last position shown.")
-_ONE_CONTRAST = _query("contrast", _CONTRAST, "The contrast; else the file's own, else by what it shows.")
-_EARLIER = (
-    _query("contrast_preset", {"type": "string"}, "A preset, instead of contrast.", deprecated=True),
-    _query("window_width", {"type": "number"}, "With window_center, instead of contrast.", deprecated=True),
-    _query("window_center", {"type": "number"}, "With window_width, instead of contrast.", deprecated=True),
-)
-_OFFSET = _query("slice_offset", _integer(0), "Slices to move on from the position.")
-
-_RESOURCES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
-    "mosaic": (
-        "A grid of images spread evenly over the series.",
-        (
-            *_PICTURE,
-            _query(
-                "tile_width",
-                _integer(None, 1),
-                f"Images in a row; {DEFAULT_TILES} where it is not given, or as few as hold all images.",
-            ),
-            _query(
-                "tile_height",
-                _integer(None, 1),
-                "Images in a column; as tile_width where it is not given, or as few as hold all images.",
-            ),
-            _START,
-            _END,
-            _ONE_CONTRAST,
-            *_EARLIER,
-        ),
-    ),
-    "image": (
-        "The image at a position.",
-        (
-            *_PICTURE,
-            _query("position", _POSITION, "0 first to 1 last.", required=True),
-            _OFFSET,
-            _ONE_CONTRAST,
-            *_EARLIER,
-        ),
-    ),
+_INDEX_FORMAT = {
+    "name": "format",
+    "in": "query",
+    "description": "The whole index; without it a summary.",
+    "schema": {"enum": ["parquet", "json", "jsonl"]},
+}
+_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+_OF_PICTURES = {option.name for option in PICTURE}
+_RESOURCES: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "mosaic": ("A grid of images spread evenly over the series.", (*MOSAIC, *EARLIER)),
+    "image": ("The image at a position.", (*IMAGE, *EARLIER)),
     "contrast-mosaic": (
         "Images under several contrasts: a row an image, a column a contrast.",
-        (
-            *_PICTURE,
-            _query("position", _POSITION, "One image; or start and end."),
-            _OFFSET,
-            _START,
-            _END,
-            _query(
-                "tile_height",
-                _integer(None, 1),
-                f"Images of the range; {DEFAULT_CONTRAST_ROWS} where not given, or as many as there are.",
-            ),
-            _query(
-                "contrast",
-                {"type": "array", "items": _CONTRAST},
-                "The columns; needed unless one is given the earlier way.",
-                explode=True,
-            ),
-            *_EARLIER,
-        ),
+        (*CONTRAST_MOSAIC, *EARLIER),
     ),
-    "index": (
-        "What the series holds: a summary, or the whole index.",
-        (
-            *_COMMON,
-            _query(
-                "format", {"enum": ["parquet", "json", "jsonl"]}, "The whole index; without it a summary."
-            ),
-            _query("limit", _integer(None, 1), "Read no more than this many objects."),
-        ),
-    ),
+    "index": ("What the series holds: a summary, or the whole index.", INDEX),
 }
 _HEADERS = {
     "Preview-Series": "The folder that was found, percent-encoded.",
@@ -154,7 +59,7 @@ _PICTURE_HEADERS = {
     "Preview-Warnings": "How many warnings there are of the picture, where there are any.",
 }
 _INDEX_TYPES = ("application/json", "application/jsonl", "application/vnd.apache.parquet")
-_OF_PICTURES = {406, 415}
+_STATUSES_OF_PICTURES = {406, 415}
 _ONLY_OF_BATCHES = {problem.status for problem in OF_BATCHES} - {
     problem.status for problem in PROBLEMS if problem not in OF_BATCHES
 }
@@ -214,8 +119,44 @@ def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str,
     }
 
 
+def parameters_of(table: Sequence[Option]) -> list[dict[str, Any]]:
+    """The query parameters of a table of options: the format, those of every picture, and the table's own."""
+    ordered = sorted(table, key=lambda option: (option.name not in _OF_PICTURES, option.name != "format"))
+    return [_parameter(option) for option in ordered]
+
+
+def _parameter(option: Option) -> dict[str, Any]:
+    more = {"required": option.required, "explode": option.repeated, "deprecated": option.deprecated}
+    return {
+        "name": option.name,
+        "in": "query",
+        "description": option.summary,
+        "schema": _schema(option),
+        **{name: True for name, holds in more.items() if holds},
+    }
+
+
+def _schema(option: Option) -> dict[str, Any]:
+    """What a value of an option is, in JSON Schema."""
+    if option.choices:
+        return {"enum": list(option.choices)}
+    default, bounds = {"default": option.default}, {"minimum": option.low, "maximum": option.high}
+    said: dict[str, Any] = {
+        # The order of earlier versions: the document stays the same, byte for byte.
+        **(bounds | default if option.type is float else default | bounds),
+        "description": option.values or None,
+        "examples": list(option.examples) or None,
+    }
+    schema = {
+        "type": _TYPES[option.type],
+        **{name: value for name, value in said.items() if value is not None},
+    }
+    return {"type": "array", "items": schema} if option.repeated else schema
+
+
 def _operation(name: str) -> dict[str, Any]:
-    summary, parameters = _RESOURCES[name]
+    summary, table = _RESOURCES[name]
+    parameters = [_ROOT, *([_INDEX_FORMAT] if name == "index" else []), *parameters_of(table)]
     series = {
         "name": "series",
         "in": "path",
@@ -225,7 +166,7 @@ def _operation(name: str) -> dict[str, Any]:
     }
     pictures = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
     index: dict[str, dict[str, Any]] = {media_type: {"schema": {}} for media_type in _INDEX_TYPES}
-    others = _ONLY_OF_BATCHES | (_OF_PICTURES if name == "index" else set())
+    others = _ONLY_OF_BATCHES | (_STATUSES_OF_PICTURES if name == "index" else set())
     statuses = [status for status in _statuses() if status not in others]
     return {
         "operationId": name.replace("-", "_"),

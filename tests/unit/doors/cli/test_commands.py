@@ -10,7 +10,8 @@ import pytest
 from dicom_series_preview.base.settings import DEFAULT_ROOT
 from dicom_series_preview.doors.cli import commands as cli
 from dicom_series_preview.doors.cli import console, opening
-from dicom_series_preview.products.pictures.formats import ImageFormat
+from dicom_series_preview.doors.cli.cache import cache_group
+from dicom_series_preview.doors.cli.serve import open_to_others
 
 COMMANDS = sorted(cli.cli.commands)
 PICTURES = ["mosaic", "get-image", "contrast-mosaic"]
@@ -36,10 +37,10 @@ def test_commands() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        line.strip()
-        for text in cli._EXAMPLES.values()
-        for line in text.strip().splitlines()
-        if not line.strip().startswith("curl")
+        line
+        for command in (*cli.cli.commands.values(), *cache_group.commands.values())
+        for line in getattr(command, "examples", ())
+        if not line.startswith("curl")
     ],
 )
 def test_examples_of_the_help_can_be_typed(line: str) -> None:
@@ -93,7 +94,7 @@ def test_contrasts_are_completed(incomplete: str, names: int) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [*cli.cli.commands.values(), *cli.cache_group.commands.values()],
+    [*cli.cli.commands.values(), *cache_group.commands.values()],
     ids=lambda command: str(command.name),
 )
 def test_every_option_says_what_it_does(command: click.Command) -> None:
@@ -157,7 +158,7 @@ def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str
 )
 def test_whoever_serves_others_without_a_token_is_warned(host, token, is_warned):
     """The warning says who can see what, and what sets a token."""
-    warnings = list(cli.open_to_others(host, token))
+    warnings = list(open_to_others(host, token))
     assert len(warnings) == is_warned
     assert all(f"whoever reaches {host} can see" in text and "--token" in text for text in warnings)
 
@@ -168,9 +169,3 @@ def test_an_empty_token_opens_no_server(given, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("DICOM_SERIES_PREVIEW_TOKEN", "")
     assert cli.main(["serve", "--root", str(tmp_path), *given]) == 1
     assert "token: is made of" in capsys.readouterr().err
-
-
-def test_help_names_the_default_qualities() -> None:
-    """The help, which loads no encoder, says which quality each format has by default."""
-    webp, jpeg = ImageFormat.WEBP.default_quality, ImageFormat.JPEG.default_quality
-    assert f"[default: {webp}; of JPEG {jpeg}]" in cli._QUALITY

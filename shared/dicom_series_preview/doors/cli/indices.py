@@ -1,0 +1,86 @@
+"""The commands of indices: `build-index` and `get-index`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.doors.cli.console import Progress, answer, log
+from dicom_series_preview.doors.cli.declare import (
+    CACHE_DIR,
+    JSON,
+    QUIET,
+    ROOT,
+    SERIES,
+    VERBOSE,
+    Command,
+    SeriesType,
+    complete_folder,
+    options_of,
+)
+from dicom_series_preview.doors.cli.opening import begin, request, service_of
+from dicom_series_preview.products.pictures.options import INDEX
+from dicom_series_preview.products.pictures.requests import IndexRequest
+
+
+@click.command(
+    cls=Command,
+    name="build-index",
+    examples=(
+        "dicom-series-preview build-index SERIES1 SERIES2 --cache-dir /cache",
+        "dicom-series-preview build-index 'ct-*' --root /data/dicom --json",
+        "dicom-series-preview build-index SERIES -o .",
+    ),
+)
+@click.argument("series", nargs=-1, required=True, type=SeriesType())
+@ROOT
+@CACHE_DIR
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    shell_complete=complete_folder,
+    help="Write the one index to DIR instead of the cache.",
+)
+@options_of(INDEX)
+@JSON
+@QUIET
+@VERBOSE
+def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Build the indices of one or more SERIES; of a prefix such as 'ct-*', of all that it matches."""
+    from dicom_series_preview.doors.cli.building import build_indices  # noqa: PLC0415 - loads numpy and pyarrow
+
+    if options["output"] and options["cache_dir"]:
+        raise RequestError("output", "and `cache_dir` exclude each other; give one")
+    if options["output"] and len(series) > 1:
+        raise RequestError("output", "is for one series; use `cache_dir` for several")
+    log(verbose=options["verbose"])
+    if not build_indices(series, options):
+        raise SystemExit(1)
+
+
+@click.command(
+    cls=Command,
+    name="get-index",
+    examples=(
+        "dicom-series-preview get-index SERIES",
+        "duckdb -c \"SELECT * FROM '$(dicom-series-preview get-index SERIES)'\"",
+    ),
+)
+@SERIES
+@ROOT
+@CACHE_DIR
+@QUIET
+@VERBOSE
+def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Print the path of the index of SERIES, built if it is not there or not fresh."""
+    opening = begin(series, options)
+    asked = request(opening, series, IndexRequest.from_strings, {})
+    log(verbose=options["verbose"])
+    with Progress(quiet=options["quiet"]) as progress:
+        service = service_of(opening, series, progress, must_keep=True)
+        with opening.result().named.hinting():
+            built = service.index(asked)
+    answer(service.index_path(built))

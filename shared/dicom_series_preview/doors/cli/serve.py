@@ -1,0 +1,134 @@
+"""The command `serve`: the local server."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.base.settings import DEFAULT_ROOT, SERVED_BYTES, TOKEN_VARIABLE, Limits, Settings
+from dicom_series_preview.doors.cli.console import log, say
+from dicom_series_preview.doors.cli.declare import CACHE_DIR, ROOT, VERBOSE, Command
+from dicom_series_preview.doors.cli.stopping import status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# Who asks a server does not wait any longer.
+_SERVED_S = 300.0
+
+
+@click.command(
+    cls=Command,
+    name="serve",
+    examples=(
+        "dicom-series-preview serve --root /data/dicom",
+        "curl -o mosaic.webp 'http://127.0.0.1:8080/series/SERIES/mosaic?contrast=lung'",
+    ),
+)
+@ROOT
+@click.option(
+    "--alias",
+    multiple=True,
+    metavar="NAME=ROOT",
+    help="Another root, chosen by ?root=NAME.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name or address that the server is called by, as behind a proxy.",
+)
+@click.option(
+    "--token",
+    envvar=TOKEN_VARIABLE,
+    metavar="TOKEN",
+    help=f"What callers must send: Authorization: Bearer TOKEN.  [default: ${TOKEN_VARIABLE}]",
+)
+@click.option("--follow-links", is_flag=True, help="Let links lead out of a root that is a folder.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
+)
+@CACHE_DIR
+@VERBOSE
+def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Serve previews over HTTP, with the routes of the serverless application."""
+    from dicom_series_preview.doors.python import open_api  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.doors.server.app import Access, Address  # noqa: PLC0415 - loads uvicorn and Powertools
+    from dicom_series_preview.doors.server.app import serve as run_server  # noqa: PLC0415
+
+    access = Access(_hosts(options["allow_host"]), _token(options["token"], os.environ))
+    roots = {"default": DEFAULT_ROOT if options["root"] is None else options["root"]}
+    for alias in options["alias"]:
+        name, _, root = alias.partition("=")
+        # A name is a part of URLs, and of the cache's paths.
+        if not re.fullmatch("[a-z0-9-]+", name) or not root:
+            raise RequestError("alias", f"{alias!r} is not NAME=ROOT with a name of a-z, 0-9 and -")
+        if name in roots:
+            raise RequestError("alias", f"{name!r} is named already")
+        roots[name] = root
+    log(verbose=options["verbose"])
+    # What goes on for days collects its garbage, though rarely: to look through all that an index is made of
+    # stops every thread for seconds.
+    gc.enable()
+    gc.set_threshold(20_000, 10, 100)
+    settings = Settings.from_environment(
+        os.environ,
+        Path(options["cache_dir"]) if options["cache_dir"] else None,
+        Settings(Path(), limits=replace(Limits.for_memory(SERVED_BYTES), seconds=_SERVED_S)),
+    )
+    api = open_api(roots, settings, follow_links=options["follow_links"])
+    shown = f"[{host}]" if ":" in host else host
+
+    def started(port: int) -> None:
+        say(f"serving {', '.join(roots.values())} at http://{shown}:{port}/series/SERIES/mosaic")
+        for warning in open_to_others(host, access.token):
+            say(warning)
+
+    try:
+        run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
+    except KeyboardInterrupt as interrupt:
+        # The way to end a server; there is nothing to say of it.
+        raise SystemExit(status_of(interrupt)) from None
+
+
+def open_to_others(host: str, token: str | None) -> Iterator[str]:
+    """A warning where others than this machine's users are served without being asked who they are."""
+    from dicom_series_preview.doors.server.guard import is_loopback  # noqa: PLC0415 - loads uvicorn
+
+    if token is None and not is_loopback(host):
+        yield (
+            f"warning: whoever reaches {host} can see every series of these roots, for there is no "
+            f"authentication; --token or {TOKEN_VARIABLE} sets a token that callers must send"
+        )
+
+
+def _hosts(named: Sequence[str]) -> tuple[str, ...]:
+    """The other hosts that a server is called by."""
+    from dicom_series_preview.doors.server.guard import host_name  # noqa: PLC0415 - loads uvicorn
+
+    for text in named:
+        bare = text.strip("[]")
+        if host_name(f"[{bare}]" if ":" in bare else bare) is None:
+            raise RequestError("allow_host", f"{text!r} is no name or address; give it without port and path")
+    return tuple(text.strip("[]") for text in named)
+
+
+def _token(given: str | None, environment: Mapping[str, str]) -> str | None:
+    """What callers must send."""
+    if given is None:
+        # A variable that is set and empty, as after a failed $(cat secret), opens no server.
+        given = environment.get(TOKEN_VARIABLE)
+    # RFC 6750 2.1: what fits into the header as it is.
+    if given is not None and not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", given):
+        raise RequestError(
+            "token", "is made of letters, digits and - . _ ~ + / alone; make one with openssl rand -hex 32"
+        )
+    return given

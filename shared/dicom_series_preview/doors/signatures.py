@@ -1,0 +1,74 @@
+"""Python signatures from the table of options: what `help()` shows, and what a call may give."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from functools import wraps
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from dicom_series_preview.products.pictures.options import own
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dicom_series_preview.products.pictures.options import Option
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def takes(table: Sequence[Option]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a method the signature of a table of options, and their descriptions to its docstring.
+
+    Options that the method itself names stay as they are: its positional ones. All others are keywords.
+
+    Args:
+        table: The options that the method takes.
+
+    Returns:
+        The decorator. The method raises `TypeError` for a keyword that is not in the table.
+    """
+
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        signature = signature_of(method, table)
+
+        @wraps(method)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            signature.bind(*args, **kwargs)
+            return method(*args, **kwargs)
+
+        checked.__doc__ = _documented(inspect.getdoc(method) or "", table, signature)
+        checked.__signature__ = signature  # type: ignore[attr-defined]
+        return checked
+
+    return decorate
+
+
+def signature_of(method: Callable[..., Any], table: Sequence[Option]) -> inspect.Signature:
+    """The signature of a method that takes a table's options in place of its `**options`."""
+    signature = inspect.signature(method)
+    named = [one for one in signature.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+    names = {one.name for one in named}
+    keywords = [
+        Parameter(
+            option.keyword, Parameter.KEYWORD_ONLY, default=option.default, annotation=option.annotation
+        )
+        for option in dict.fromkeys((*own(table), *table))
+        if option.keyword not in names
+    ]
+    return signature.replace(parameters=[*named, *keywords])
+
+
+def _documented(text: str, table: Sequence[Option], signature: inspect.Signature) -> str:
+    """A docstring with what each option does, in the order of the signature."""
+    summary, _, rest = text.partition("\n\n")
+    options = {option.keyword: option for option in table}
+    lines = []
+    for name, one in signature.parameters.items():
+        if name in options:
+            stars = "*" if one.kind is Parameter.VAR_POSITIONAL else ""
+            told = options[name].in_python or options[name].summary
+            lines.append(textwrap.fill(f"    {stars}{name}: {told}", width=100, subsequent_indent="        "))
+    return "\n".join([summary, "", "Args:", *lines, "", rest])

@@ -1,0 +1,182 @@
+"""Read options by their table, from strings or from Python's values, and collect what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dicom_series_preview.base.errors import CombinedRequestError, RequestError, cut, quoted
+from dicom_series_preview.base.settings import plain_digits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dicom_series_preview.products.pictures.options import Option
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads options one by one, and keeps what is wrong with them so that all of it is said at once.
+
+    Attributes:
+        table: The options that there are.
+        given: By name, the values given.
+        read_one: Reads a value of an option; raises RequestError where it is none.
+        named: The names given.
+        read: The names that something asked for.
+        problems: What is wrong so far.
+    """
+
+    table: Mapping[str, Option]
+    given: Mapping[str, Sequence[Any]]
+    read_one: Callable[[Option, Any], Any]
+    named: set[str] = field(init=False)
+    read: set[str] = field(default_factory=set)
+    problems: list[RequestError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.named = {name for name, values in self.given.items() if values}
+
+    @classmethod
+    def of_strings(cls, table: Sequence[Option], options: Mapping[str, Sequence[str]]) -> Reader:
+        """Read options as they are written.
+
+        Args:
+            table: The options that there are.
+            options: By name, the texts given for each.
+        """
+        return cls({option.name: option for option in table}, options, from_text)
+
+    @classmethod
+    def of_values(cls, table: Sequence[Option], options: Mapping[str, Any]) -> Reader:
+        """Read options as Python has them; None is not given.
+
+        Args:
+            table: The options that there are.
+            options: By keyword, the value of each; of a repeated one a sequence of them.
+        """
+        names = {option.keyword: option for option in table}
+        given = {}
+        for keyword, value in options.items():
+            option = names[keyword]
+            if value is not None:
+                given[option.name] = list(value) if option.repeated else [value]
+        return cls({option.name: option for option in table}, given, from_value)
+
+    def problem(self, error: RequestError) -> None:
+        """Note what is wrong."""
+        self.problems.append(error)
+
+    def finish(self) -> None:
+        """Raise what is wrong, options that there are not among it.
+
+        Raises:
+            RequestError: One thing is wrong, or several (`CombinedRequestError`).
+        """
+        for name in [name for name in self.table if name not in self.read]:
+            self.value(name)
+        for name in sorted(self.named - self.read):
+            self.problem(RequestError(cut(name), "is not an option here"))
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        if self.problems:
+            raise CombinedRequestError(tuple(self.problems))
+
+    def called(self, name: str) -> str:
+        """What whoever gave an option calls it."""
+        return self.table[name].keyword if self.read_one is from_value else name
+
+    def raw(self, name: str) -> Any:  # noqa: ANN401 - a text, or what Python was given
+        """An option's one value as it was given, or None."""
+        self.read.add(name)
+        values = self.given.get(name) or ()
+        if len(values) > 1:
+            self.problem(RequestError(name, "is given more than once"))
+        return values[0] if values else None
+
+    def value(self, name: str) -> Any:  # noqa: ANN401 - of the option's type
+        """An option's value; its default where it is not given, or wrong."""
+        option, raw = self.table[name], self.raw(name)
+        if raw is None:
+            return option.default
+        return self.tried(lambda: self.read_one(option, raw), option.default)
+
+    def tried(self, read: Callable[[], T], otherwise: T) -> T:
+        """What reading gives; `otherwise` where it fails, which is noted."""
+        try:
+            return read()
+        except RequestError as error:
+            self.problem(error)
+            return otherwise
+
+
+def from_text(option: Option, text: str) -> Any:  # noqa: ANN401 - of the option's type
+    """The value of an option that a text says.
+
+    Raises:
+        RequestError: It says none.
+    """
+    if option.type is bool:
+        if text.lower() not in ("true", "false"):
+            raise RequestError(option.name, f"{quoted(text)} is neither true nor false")
+        return text.lower() == "true"
+    if option.type is int:
+        return _bounded(option, _converted(lambda: int(plain_digits(text)), option, text), text.strip())
+    if option.type is float:
+        return _bounded(option, _converted(lambda: float(plain_digits(text)), option, text), text)
+    return text
+
+
+def from_value(option: Option, value: Any) -> Any:  # noqa: ANN401 - what Python was given
+    """The value of an option that Python was given: a number for a number, and no text that says one.
+
+    Raises:
+        RequestError: It is of another type, or out of range.
+    """
+    text = str(value)
+    if option.type is bool:
+        if not isinstance(value, bool):
+            raise RequestError(option.keyword, f"{quoted(text)} is neither True nor False")
+        return value
+    if option.type is str:
+        if not isinstance(value, str):
+            raise RequestError(option.keyword, f"{quoted(text)} is no text")
+        return value
+    # True is 1 for Python, and no number for anyone else.
+    if isinstance(value, bool | str):
+        raise RequestError(option.keyword, f"{quoted(text)} is no {_KINDS[option.type]}")
+    convert = operator.index if option.type is int else float
+    return _bounded(option, _converted(lambda: convert(value), option, text), text)
+
+
+_KINDS = {int: "whole number", float: "number"}
+
+
+def _converted(convert: Callable[[], T], option: Option, text: str) -> T:
+    """A number.
+
+    Raises:
+        RequestError: It is none.
+    """
+    try:
+        return convert()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RequestError(option.name, f"{quoted(text)} is no {_KINDS[option.type]}") from error
+
+
+def _bounded(option: Option, number: float, text: str) -> float:
+    """A number that lies within the option's bounds.
+
+    Raises:
+        RequestError: It does not.
+    """
+    low, high = option.low, option.greatest
+    is_finite = isinstance(number, int) or math.isfinite(number)
+    if is_finite and (low is None or low <= number) and (high is None or number <= high):
+        return number
+    span = f"{low} or more" if high is None else f"{low} to {high}"
+    raise RequestError(option.name, f"{cut(text)} is out of range; give {span}")

@@ -1,0 +1,112 @@
+"""The tables of options in docs/, made from the table of options.
+
+python tests/docs/option_tables.py            # write them
+python tests/docs/option_tables.py --check    # say whether the pages have them as they are
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.products.pictures.options import (
+    CONTRAST_MOSAIC,
+    EARLIER,
+    IMAGE,
+    INDEX,
+    MOSAIC,
+    PICTURE,
+    Option,
+    own,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DOCS = Path(__file__).parents[2] / "docs"
+OF_HTTP = {
+    "mosaic": (*MOSAIC, *EARLIER),
+    "image": (*IMAGE, *EARLIER),
+    "contrast-mosaic": (*CONTRAST_MOSAIC, *EARLIER),
+    "index": INDEX,
+}
+OF_COMMANDS = {"mosaic": MOSAIC, "get-image": IMAGE, "contrast-mosaic": CONTRAST_MOSAIC}
+
+
+def command_line(tables: Mapping[str, Sequence[Option]] = OF_COMMANDS) -> str:
+    """The options of the commands that write pictures."""
+    rows = []
+    for option, where in _with_places(tables):
+        if not option.deprecated:
+            short = f"`{option.short}`, " if option.short else ""
+            rows.append((f"{short}`{option.flag}`", where, option.page))
+    return _table(("Option", "Of", "What it does; what holds without it"), rows)
+
+
+def http(tables: Mapping[str, Sequence[Option]] = OF_HTTP) -> str:
+    """The parameters of the HTTP API."""
+    rows = []
+    for option, where in _with_places(tables):
+        told = option.page or option.summary
+        rows.append((f"`{option.name}`", where, f"`true` {told}; `false`" if option.type is bool else told))
+    return _table(("Parameter", "Of", "Values; what holds without it"), rows)
+
+
+def _with_places(tables: Mapping[str, Sequence[Option]]) -> list[tuple[Option, str]]:
+    """Each option once, those of every picture first, with the names of what takes it."""
+    found: dict[tuple[str, str], tuple[Option, list[str]]] = {}
+    for table in (PICTURE, *(own(table) for table in tables.values())):
+        for option in table:
+            found.setdefault((option.name, option.page), (option, []))
+    for place, table in tables.items():
+        for option in table:
+            note = " (needed)" if option.required else ""
+            found[option.name, option.page][1].append(f"`{place}`{note}")
+    pictures = sum(1 for table in tables.values() if PICTURE[0] in table)
+    return [
+        (option, "pictures" if len(places) == pictures and not option.required else ", ".join(places))
+        for option, places in found.values()
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+PAGES = {"command-line.md": command_line, "http-api.md": http}
+
+
+def written(page: str, table: str) -> str:
+    """A page with a table between its two marks."""
+    begin, end = "<!-- options: written by `make tables` -->", "<!-- end of options -->"
+    assert begin in page
+    assert end in page
+    return re.sub(
+        f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{table}\n{end}", page, flags=re.DOTALL
+    )
+
+
+def main() -> int:
+    """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    status = 0
+    for name, table in PAGES.items():
+        path = DOCS / name
+        page = path.read_text(encoding="utf-8")
+        fresh = written(page, table())
+        if check and fresh != page:
+            sys.stderr.write(f"docs/{name}: its options are not those of the product; run `make tables`\n")
+            status = 1
+        if not check:
+            path.write_text(fresh, encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
