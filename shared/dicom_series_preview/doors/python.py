@@ -305,7 +305,8 @@ def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool
     """
     # What shows one picture and ends does without: 7 ms.
     from dicom_series_preview.base.gate import Gate  # noqa: PLC0415
-    from dicom_series_preview.web.http.api import PreviewApi, Renders  # noqa: PLC0415
+    from dicom_series_preview.web.http.api import PreviewApi  # noqa: PLC0415
+    from dicom_series_preview.web.http.renders import Renders  # noqa: PLC0415
 
     kept = _cache_storage(settings, optional=False)
     # This process's own: one that was killed keeps nobody out. Two of them may do the same twice.

@@ -19,7 +19,8 @@ from dicom_series_preview.doors.aws.rechecks import Recheck, SqsQueue, send_all
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.roots import parse_root
-from dicom_series_preview.web.http.api import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
+from dicom_series_preview.web.http.api import DEFAULT_ROOT_ALIAS, PreviewApi
+from dicom_series_preview.web.http.renders import Renders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ from dicom_series_preview.base.errors import IndexBusyError, LimitError, Preview
 from dicom_series_preview.doors.aws.batch import mosaics_folder
 from dicom_series_preview.doors.aws.rechecks import Recheck, is_no_series, send_all
 from dicom_series_preview.sources.storage.roots import parse_root
-from dicom_series_preview.web.http.api import Renders
+from dicom_series_preview.web.http.renders import Renders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -14,9 +14,10 @@ from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
-from dicom_series_preview.web.http.api import PreviewApi, Renders
+from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 from dicom_series_preview.web.http.problems import PROBLEM_TYPE
+from dicom_series_preview.web.http.renders import Renders
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -10,7 +10,7 @@ from bench import Bench, one, problem, slices
 
 import make_dicom
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.web.http.api import _index_body
+from dicom_series_preview.web.http.index_body import index_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +124,7 @@ def test_an_index_that_no_answer_holds(wanted: str) -> None:
             return self
 
     opened = Opened()
-    assert len(_index_body(opened, wanted, "default", 1000)) > 1000  # type: ignore[arg-type] - what of it is read
+    assert len(index_body(opened, wanted, "default", 1000)) > 1000  # type: ignore[arg-type] - what of it is read
     assert opened.whole.taken == 1
     bench = Bench(slices(count=20), answer_limit_bytes=10_000)
     refused = problem(bench.get("index", f"format={wanted}"), 413, "limit")

@@ -1,0 +1,58 @@
+"""The headers of answers: tags, caching, what is shown and what it cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from dicom_series_preview.archive.index.read import Index
+    from dicom_series_preview.products.pictures.report import Cost
+    from dicom_series_preview.products.pictures.service import Plan
+    from dicom_series_preview.sources.storage.base import Storage
+
+
+def matches(if_none_match: str, etag: str) -> bool:
+    """True where If-None-Match names this version (RFC 9110 13.1.2: weak comparison)."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or "*" in tags
+
+
+def cache_control(storage: Storage) -> str:
+    """Objects of an immutable root never change; others are asked for again."""
+    if storage.immutable:
+        return "private, max-age=86400"
+    return "private, no-cache"
+
+
+def picture_headers(plan: Plan) -> dict[str, str]:
+    """The headers of a picture: its tag, and what is shown."""
+    return {
+        "ETag": f'"{plan.identity}"',
+        "Cache-Control": cache_control(plan.opened.storage),
+        "Vary": "Accept",
+        # Header fields are ASCII; names need not be.
+        "Preview-Series": quote(plan.opened.name),
+        "Preview-Slices": f"{len(plan.slices)}/{len(plan.stack)}",
+        "Preview-Stacks": f"shown={plan.picture.stack}, {contents(plan.index)}",
+        "Preview-Index": plan.opened.source,
+    }
+
+
+def contents(index: Index) -> str:
+    """How many stacks, SeriesInstanceUIDs and PatientIDs a folder holds."""
+    provenance = index.provenance
+    return (
+        f"stacks={len(index.stacks)}, series={provenance.series_instance_uids}, "
+        f"patients={provenance.patient_ids}"
+    )
+
+
+def cost_headers(cost: Cost) -> dict[str, str]:
+    """The headers that say what an answer took of the storage."""
+    timing = ", ".join(f"{name};dur={ms:g}" for name, ms in cost.milliseconds.items())
+    return {
+        "Preview-Requests": f"list={cost.list_requests}, get={cost.get_requests}",
+        "Preview-Bytes": str(cost.bytes),
+        "Server-Timing": timing,
+    }

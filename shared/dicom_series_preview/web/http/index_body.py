@@ -1,0 +1,93 @@
+"""The index as an answer: a summary, Parquet, JSON or JSON lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
+from dicom_series_preview.products.pictures.service import CACHEABLE_VERSION
+
+if TYPE_CHECKING:
+    from dicom_series_preview.archive.open import OpenedSeries
+
+# Cells of so many rows are Python objects at once, each of which takes many times what its text does.
+_ROWS_AT_ONCE = 500
+
+
+def _summary(opened: OpenedSeries, alias: str) -> dict[str, Any]:
+    """What a series holds, in short."""
+    index = opened.index
+    provenance = index.provenance
+    stacks = [asdict(stack) for stack in index.described_stacks()]
+    for stack in stacks:
+        # Free text, in which names occur.
+        del stack["description"]
+    return {
+        "series": opened.name,
+        "root": alias,
+        "matches": opened.matches,
+        "fingerprint": provenance.fingerprint,
+        "objects": provenance.listed,
+        "limit": provenance.limit,
+        "slices": index.slice_count,
+        "columns": index.whole.column_names,
+        "stacks": stacks,
+        "series_instance_uids": provenance.series_instance_uids,
+        "patient_ids": provenance.patient_ids,
+        "skipped": [{"name": item.name, "reason": item.reason} for item in provenance.skipped],
+        "duplicates": [{"name": one.name, "of": one.of} for one in provenance.duplicates],
+        "notes": list(provenance.notes),
+        "warnings": list(provenance.warnings),
+    }
+
+
+def index_identity(opened: OpenedSeries, wanted: str, alias: str) -> str:
+    """A digest of all that decides an answer's bytes."""
+    provenance = opened.index.provenance
+    # What could not be read for now is no part of the listing's fingerprint.
+    for_now = [item.name for item in provenance.skipped if item.transient]
+    parts = (
+        CACHEABLE_VERSION,
+        SCHEMA_VERSION,
+        wanted,
+        alias,
+        opened.name,
+        opened.matches,
+        provenance.fingerprint,
+        provenance.limit,
+        for_now,
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
+
+
+def index_body(opened: OpenedSeries, wanted: str, alias: str, most: int) -> bytes:
+    """The index in a format; of one that is longer than an answer can be, no more rows than show that.
+
+    The root is told by its alias, as its URL is the deployment's own business.
+    """
+    if not wanted:
+        return json.dumps(_summary(opened, alias), ensure_ascii=False).encode()
+    index = opened.index.with_root(alias)
+    if wanted == "parquet":
+        return index.to_parquet()
+    lines, size = [], 0
+    for batch in index.whole.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        for row in batch.to_pylist():
+            lines.append(json.dumps(_plain(row), ensure_ascii=False).encode())
+            size += len(lines[-1])
+        if size > most:
+            break
+    return b"".join(line + b"\n" for line in lines) if wanted == "jsonl" else b"[" + b", ".join(lines) + b"]"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of the index
+    """A value as JSON can say it: there is no NaN and no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list) else value
