@@ -133,7 +133,7 @@ MOSAIC = """
 import io, json, os, sys
 from pathlib import Path
 from PIL import Image
-from dicom_series_preview.doors.python import open_cache
+from dicom_series_preview.archive.local import open_cache
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.products.pictures.service import PreviewService

@@ -15,7 +15,7 @@ import synthetic
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.cli import commands as cli
-from dicom_series_preview.doors.python import open_api
+from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def kept(tmp_path: Path, succeed: Callable[..., Outcome]) -> Path:
         synthetic.series(name, 3, others=False).write(tmp_path / "data")
         succeed("get-index", name, "--root", tmp_path / "data")
     settings = Settings.from_environment(os.environ)
-    open_api({"default": str(tmp_path / "data")}, settings).picture("mosaic", HttpRequest("two"))
+    open_api({"default": str(tmp_path / "data")}, settings, os.environ).picture("mosaic", HttpRequest("two"))
     for path in (tmp_path / "cache").rglob("*_index.parquet"):
         used = 2 * DAY_S if path.name.startswith("two") else DAY_S
         os.utime(path, (used, used))

@@ -11,7 +11,7 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.base.settings import Settings
-from dicom_series_preview.doors.python import open_api
+from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_command_line(root: Path, limit: str, command: Callable[..., Outcome]) -
 @pytest.mark.parametrize(("root", "limit"), [(limit, limit) for limit in LIMITS], indirect=["root"])
 def test_http(root: Path, limit: str) -> None:
     """Over HTTP it is a problem: 413 for all of a request, else that of a series with nothing to show."""
-    api = open_api({"default": str(root)}, Settings.from_environment(os.environ))
+    api = open_api({"default": str(root)}, Settings.from_environment(os.environ), os.environ)
     answer = api.picture("mosaic", HttpRequest(SERIES))
     assert answer.status == LIMITS[limit][1]
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -78,7 +78,7 @@ def test_http(root: Path, limit: str) -> None:
 def test_index_takes_too_long(root: Path) -> None:
     """An index is given up like a picture when the time is up, and nothing is kept of it."""
     settings = Settings.from_environment(os.environ)
-    answer = open_api({"default": str(root)}, settings).index(HttpRequest(SERIES))
+    answer = open_api({"default": str(root)}, settings, os.environ).index(HttpRequest(SERIES))
     assert answer.status == 413
     assert [path.name for path in settings.cache_dir.rglob("*") if path.is_file()] == []
 

@@ -96,11 +96,11 @@ def test_cache_goes_away(
 
 FULL = """
 import json, os, resource, sys
-from dicom_series_preview.doors.python import open_api
+from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.base.settings import Settings
 
-api = open_api({"default": sys.argv[1]}, Settings.from_environment(os.environ))
+api = open_api({"default": sys.argv[1]}, Settings.from_environment(os.environ), os.environ)
 limit = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 answer = api.picture("mosaic", HttpRequest(sys.argv[2]))

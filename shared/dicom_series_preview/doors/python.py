@@ -6,20 +6,16 @@ import base64
 import io
 import logging
 import os
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from PIL import Image
 
-from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.archive.here import find
-from dicom_series_preview.archive.names import index_folder
-from dicom_series_preview.archive.open import IndexCache
-from dicom_series_preview.base.errors import ObjectNotFoundError, OutputError, PreviewError, RequestError
-from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings, absolute
+from dicom_series_preview.archive.local import open_cache
+from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.base.settings import Settings, absolute
 from dicom_series_preview.doors.signatures import takes
 from dicom_series_preview.products.pictures.encode import write_atomically
 from dicom_series_preview.products.pictures.formats import ImageFormat
@@ -33,11 +29,6 @@ from dicom_series_preview.products.pictures.options import (
 )
 from dicom_series_preview.products.pictures.requests import PICTURES, ImageRequest, IndexRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
-from dicom_series_preview.sources.storage.deadline import Deadline
-from dicom_series_preview.sources.storage.local import LocalStorage
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
-from dicom_series_preview.sources.storage.open import open_storage
-from dicom_series_preview.sources.storage.throttle import CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,13 +39,9 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.index.read import Index
     from dicom_series_preview.products.pictures.report import Report
-    from dicom_series_preview.sources.storage.base import Storage
-    from dicom_series_preview.web.http.api import PreviewApi
 
 
 _LOGGER = logging.getLogger(__name__)
-# A root that has not answered by then is served all the same.
-_LOOK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,103 +253,3 @@ class Series:
 
 def _reopened(text: str, root: str, cache_dir: str | None) -> Series:
     return Series(text, root=root or None, cache_dir=cache_dir, cache=cache_dir is not None)
-
-
-def open_cache(settings: Settings, root: Storage, *, optional: bool = True) -> IndexCache:
-    """Open the local cache as the place for a root's indices; it is made where it is missing.
-
-    Args:
-        settings: The cache folder, its size, and concurrency.
-        root: The root.
-        optional: Where it cannot be made, read or written, indices are made without it.
-
-    Raises:
-        OutputError: It cannot be made.
-    """
-    kept = _cache_storage(settings, optional=optional)
-    return IndexCache(kept, index_folder(root.identity), optional=optional)
-
-
-def open_output(folder: Path, settings: Settings) -> IndexCache:
-    """Open a local folder as the place for an index right in it; it is made where it is missing.
-
-    Raises:
-        OutputError: It cannot be made.
-    """
-    return IndexCache(LocalStorage(_made(folder), settings.concurrency or CONCURRENCY), "")
-
-
-def open_api(roots: Mapping[str, str], settings: Settings, *, follow_links: bool = True) -> PreviewApi:
-    """The HTTP API over some roots, with a local cache for indices and pictures.
-
-    Args:
-        roots: By alias, the URL of a root.
-        settings: Concurrency, retries, limits and the cache folder.
-        follow_links: Whether links may lead out of a local root.
-
-    Raises:
-        PreviewError: A root cannot be one or is not there, or the cache folder cannot be made.
-    """
-    # What shows one picture and ends does without: 7 ms.
-    from dicom_series_preview.base.gate import Gate  # noqa: PLC0415
-    from dicom_series_preview.web.http.api import PreviewApi  # noqa: PLC0415
-    from dicom_series_preview.web.http.renders import Renders  # noqa: PLC0415
-
-    kept = _cache_storage(settings, optional=False)
-    # This process's own: one that was killed keeps nobody out. Two of them may do the same twice.
-    claims = MemoryStorage(url="memory://claims")
-    services: dict[str, Callable[[], PreviewService]] = {}
-    gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
-    for alias, root in roots.items():
-        storage = open_storage(root, replace(settings, follow_links=follow_links), os.environ)
-        _check_there(storage)
-        service = PreviewService(
-            storage,
-            IndexCache(kept, index_folder(storage.identity), optional=True, claims=claims),
-            settings.limits,
-            single_flight=True,
-            gate=gates[alias].passage,
-        )
-        services[alias] = partial(replace, service)
-    return PreviewApi(
-        services,
-        Renders(kept, optional=True),
-        SERVED_ANSWER_BYTES,
-        limit_s=settings.limits.seconds,
-        gates=gates,
-    )
-
-
-def _check_there(root: Storage) -> None:
-    """Refuse a root that is not there; what else is wrong with one may pass, and is told to who asks.
-
-    Raises:
-        ObjectNotFoundError: There is no such folder or bucket.
-    """
-    # A web server may show nothing at its root, and the series below it all the same.
-    if root.immutable or root.url.startswith("http"):
-        return
-    try:
-        root.within(Deadline(_LOOK_S)).list_objects("", 0)
-    except ObjectNotFoundError:
-        raise
-    except PreviewError as error:
-        _LOGGER.info("a root cannot be listed as of now: %s", type(error).__name__)
-
-
-def _cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:
-    """The cache folder, made where it is missing; an optional one that cannot be made tells when written."""
-    concurrency = settings.concurrency or CONCURRENCY
-    with suppress(OutputError) if optional else nullcontext():
-        _made(settings.cache_dir)
-    pixels = settings.limits.output_pixels
-    return CacheFolder(settings.cache_dir, concurrency, settings.cache_bytes, picture_pixels=pixels)
-
-
-def _made(folder: Path) -> Path:
-    """A folder, that is there now."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(str(folder), f"the index's folder cannot be made: {error.strerror}") from error
-    return folder

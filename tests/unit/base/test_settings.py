@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from dicom_series_preview.base.settings import (
     Settings,
     default_cache_dir,
 )
-from dicom_series_preview.doors.python import open_api
+from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
 
 on_linux = pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the place is the platform's")
@@ -113,5 +114,5 @@ def test_the_greatest_number_works(variable: str, tmp_path: Path) -> None:
     (tmp_path / "s" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.image(1)))
     most = VARIABLES[variable][2]
     settings = Settings.from_environment({variable: str(most)}, tmp_path / "cache")
-    api = open_api({"default": str(tmp_path)}, settings)
+    api = open_api({"default": str(tmp_path)}, settings, os.environ)
     assert api.picture("mosaic", HttpRequest("s")).status == 200

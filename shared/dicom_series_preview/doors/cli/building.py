@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.here import Named, find
+from dicom_series_preview.archive.local import open_cache, open_output
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import PreviewError, RequestError, SeriesNotFoundError, counted
 from dicom_series_preview.doors.cli.console import Progress, answer, line_of, say
 from dicom_series_preview.doors.cli.opening import damage_of, output_folder, settings_of
-from dicom_series_preview.doors.python import open_cache, open_output
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.deadline import Deadline

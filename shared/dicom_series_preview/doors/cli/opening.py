@@ -146,7 +146,7 @@ def service_of(
         progress: Called with headers read and headers to read.
         must_keep: It is an error where an index cannot be kept.
     """
-    from dicom_series_preview.doors.python import open_cache, open_output  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.archive.local import open_cache, open_output  # noqa: PLC0415 - loads numpy and pyarrow
     from dicom_series_preview.products.pictures.service import PreviewService  # noqa: PLC0415
 
     opened = opening.result()

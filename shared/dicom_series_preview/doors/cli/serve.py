@@ -60,9 +60,9 @@ _SERVED_S = 300.0
 @VERBOSE
 def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Serve previews over HTTP, with the routes of the serverless application."""
-    from dicom_series_preview.doors.python import open_api  # noqa: PLC0415 - loads numpy and pyarrow
     from dicom_series_preview.doors.server.app import Access, Address  # noqa: PLC0415 - loads uvicorn and Powertools
     from dicom_series_preview.doors.server.app import serve as run_server  # noqa: PLC0415
+    from dicom_series_preview.web.http.local import open_api  # noqa: PLC0415 - loads numpy and pyarrow
 
     access = Access(_hosts(options["allow_host"]), _token(options["token"], os.environ))
     roots = {"default": DEFAULT_ROOT if options["root"] is None else options["root"]}
@@ -84,7 +84,7 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
         Path(options["cache_dir"]) if options["cache_dir"] else None,
         Settings(Path(), limits=replace(Limits.for_memory(SERVED_BYTES), seconds=_SERVED_S)),
     )
-    api = open_api(roots, settings, follow_links=options["follow_links"])
+    api = open_api(roots, settings, os.environ, follow_links=options["follow_links"])
     shown = f"[{host}]" if ":" in host else host
 
     def started(port: int) -> None:

@@ -21,12 +21,12 @@ from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import OutputError
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.doors.cli.commands import main
-from dicom_series_preview.doors.python import open_api
 from dicom_series_preview.doors.server.app import Access, Address, application, serve
 from dicom_series_preview.doors.server.targets import Targets
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 from dicom_series_preview.web.http.api import PreviewApi
+from dicom_series_preview.web.http.local import open_api
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -278,7 +278,9 @@ def test_roots_and_their_caches(tmp_path: Path) -> None:
         (tmp_path / root / "S").mkdir(parents=True)
         (tmp_path / root / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
     made = open_api(
-        {"default": str(tmp_path / "one"), "more": str(tmp_path / "two")}, settings(tmp_path / "c")
+        {"default": str(tmp_path / "one"), "more": str(tmp_path / "two")},
+        settings(tmp_path / "c"),
+        os.environ,
     )
     served = application(made)
     tags = set()
@@ -298,7 +300,11 @@ def test_pictures_do_not_pile_up(tmp_path: Path) -> None:
     (tmp_path / "root" / "S" / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
     room = 100_000
     served = application(
-        open_api({"default": str(tmp_path / "root")}, replace(settings(tmp_path / "c"), cache_bytes=room))
+        open_api(
+            {"default": str(tmp_path / "root")},
+            replace(settings(tmp_path / "c"), cache_bytes=room),
+            os.environ,
+        )
     )
 
     def render(width: int) -> str:
@@ -325,7 +331,7 @@ def test_an_answer_has_no_limit_of_lambdas(tmp_path: Path) -> None:
     }
     for name, image in files.items():
         (tmp_path / "root" / "S" / name).write_bytes(make_dicom.encode(image))
-    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c"), os.environ))
     query = b"position=0&image_width=2400&quality=100&format=jpeg&contrast=255/127"
     picture = asyncio.run(ask(served, b"/series/S/image", query=query))
     index = asyncio.run(ask(served, b"/series/S/index", query=b"format=jsonl"))
@@ -340,7 +346,7 @@ def test_an_aliass_series_is_no_deeper_series_of_the_default_root(tmp_path: Path
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "1.dcm").write_bytes(OBJECTS["S/1.dcm"])
     roots = {"default": str(tmp_path / "one"), "more": str(tmp_path / "two")}
-    served = application(open_api(roots, settings(tmp_path / "c")))
+    served = application(open_api(roots, settings(tmp_path / "c"), os.environ))
     asked = [(b"/series/more%2FS/index", b""), (b"/series/S/index", b"root=more")]
     sources = [
         asyncio.run(ask(served, path, query=query)).headers["preview-index"] for path, query in asked * 2
@@ -356,7 +362,7 @@ def test_an_alias_that_gets_another_root_shows_that_roots_series(tmp_path: Path)
     sources = []
     for alias, root in (("more", "one"), ("more", "two"), ("other", "one")):
         roots = {"default": str(tmp_path), alias: str(tmp_path / root)}
-        served = application(open_api(roots, settings(tmp_path / "c")))
+        served = application(open_api(roots, settings(tmp_path / "c"), os.environ))
         answer = asyncio.run(ask(served, b"/series/S/index", query=f"root={alias}".encode()))
         sources.append(answer.headers["preview-index"])
     assert sources == ["built", "built", "cache"]
@@ -367,7 +373,7 @@ def test_concurrent_requests_on_a_local_cache(tmp_path: Path) -> None:
     for i in range(1, 9):
         (tmp_path / "root" / "S").mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / "S" / f"{i}.dcm").write_bytes(make_dicom.encode(make_dicom.image(i)))
-    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c"), os.environ))
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(asyncio.run, ask(served, b"/series/S/mosaic")) for _ in range(8)]
         answers = [one.result() for one in asked]
@@ -385,7 +391,7 @@ def test_a_killed_servers_claims_keep_nobody_out(tmp_path: Path) -> None:
     kept.parent.mkdir(parents=True)
     claim = kept.with_name(f"{kept.name}.lock")
     claim.write_text(json.dumps({"until": time.time() + 50, "holder": "0" * 32}))
-    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c")))
+    served = application(open_api({"default": str(tmp_path / "root")}, settings(tmp_path / "c"), os.environ))
     assert asyncio.run(ask(served, b"/series/S/mosaic")).status == 200
 
 

@@ -13,8 +13,8 @@ from bench import slices
 
 import make_dicom
 from dicom_series_preview.base.settings import Settings
-from dicom_series_preview.doors.python import open_api
 from dicom_series_preview.sources.storage import local
+from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def asked(tmp_path: Path, image_format: str = "webp", name: str = "S") -> HttpResponse:
     """A picture as a server with a local cache answers it."""
     settings = Settings.from_environment(os.environ, tmp_path / "cache")
-    api = open_api({"default": str(tmp_path / "data")}, settings)
+    api = open_api({"default": str(tmp_path / "data")}, settings, os.environ)
     return api.picture("mosaic", HttpRequest(name, {"format": [image_format]}))
 
 

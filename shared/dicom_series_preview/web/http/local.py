@@ -1,0 +1,86 @@
+"""The HTTP API over some roots, with a local cache: what the local server serves."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.archive.local import cache_storage
+from dicom_series_preview.archive.names import index_folder
+from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.base.errors import ObjectNotFoundError, PreviewError
+from dicom_series_preview.base.gate import Gate
+from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.open import open_storage
+from dicom_series_preview.web.http.api import PreviewApi
+from dicom_series_preview.web.http.renders import Renders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dicom_series_preview.sources.storage.base import Storage
+
+_LOGGER = logging.getLogger(__name__)
+# A root that has not answered by then is served all the same.
+_LOOK_S = 2.0
+
+
+def open_api(
+    roots: Mapping[str, str], settings: Settings, environment: Mapping[str, str], *, follow_links: bool = True
+) -> PreviewApi:
+    """The HTTP API over some roots, with a local cache for indices and pictures.
+
+    Args:
+        roots: By alias, the URL of a root.
+        settings: Concurrency, retries, limits and the cache folder.
+        environment: The variables of credentials and proxies.
+        follow_links: Whether links may lead out of a local root.
+
+    Raises:
+        PreviewError: A root cannot be one or is not there, or the cache folder cannot be made.
+    """
+    kept = cache_storage(settings, optional=False)
+    # This process's own: one that was killed keeps nobody out. Two of them may do the same twice.
+    claims = MemoryStorage(url="memory://claims")
+    services: dict[str, Callable[[], PreviewService]] = {}
+    gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
+    for alias, root in roots.items():
+        storage = open_storage(root, replace(settings, follow_links=follow_links), environment)
+        _check_there(storage)
+        service = PreviewService(
+            storage,
+            IndexCache(kept, index_folder(storage.identity), optional=True, claims=claims),
+            settings.limits,
+            single_flight=True,
+            gate=gates[alias].passage,
+        )
+        services[alias] = partial(replace, service)
+    return PreviewApi(
+        services,
+        Renders(kept, optional=True),
+        SERVED_ANSWER_BYTES,
+        limit_s=settings.limits.seconds,
+        gates=gates,
+    )
+
+
+def _check_there(root: Storage) -> None:
+    """Refuse a root that is not there; what else is wrong with one may pass, and is told to who asks.
+
+    Raises:
+        ObjectNotFoundError: There is no such folder or bucket.
+    """
+    # A web server may show nothing at its root, and the series below it all the same.
+    if root.immutable or root.url.startswith("http"):
+        return
+    try:
+        root.within(Deadline(_LOOK_S)).list_objects("", 0)
+    except ObjectNotFoundError:
+        raise
+    except PreviewError as error:
+        _LOGGER.info("a root cannot be listed as of now: %s", type(error).__name__)
