@@ -32,7 +32,7 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.base.settings import index_bytes
-from dicom_series_preview.sources.headers.scan import DEFLATED_LITTLE_ENDIAN
+from dicom_series_preview.sources.headers.transfer_syntaxes import DEFLATED_LITTLE_ENDIAN
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.names import SeriesName
     from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.base.settings import Limits
-    from dicom_series_preview.sources.headers.header import FrameLocation
+    from dicom_series_preview.sources.headers.locations import FrameLocation
     from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 
 _LOGGER = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from dicom_series_preview.archive.index.build import PROVENANCE_KEY, Row, arrang
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, MOSAIC_COLUMNS, PART_COLUMNS
 from dicom_series_preview.base.geometry import FARTHEST_MM, Arrangement, Slices, arrange, normal_of, places
-from dicom_series_preview.sources.headers.values import all_values
+from dicom_series_preview.sources.headers.elements import all_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.archive.index.records import Record
+    from dicom_series_preview.sources.headers.elements import Element
     from dicom_series_preview.sources.headers.siemens import Mosaic
-    from dicom_series_preview.sources.headers.values import Element
 
 _SPACING_BETWEEN_SLICES, _SLICE_THICKNESS, _PIXEL_SPACING = 0x00180088, 0x00180050, 0x00280030
 

@@ -27,7 +27,7 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import FetchOptions, _fetch, fetch_frames
-from dicom_series_preview.sources.headers.overlays import overlay_data
+from dicom_series_preview.sources.headers.overlay_data import overlay_data
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.in_flight import InFlight
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage

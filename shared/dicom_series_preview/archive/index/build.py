@@ -29,7 +29,13 @@ from dicom_series_preview.archive.index.elements import (
     named_apart,
     tag_of_field,
 )
-from dicom_series_preview.archive.index.records import FrameElements, Provenance, Record, sequence_items
+from dicom_series_preview.archive.index.records import (
+    PER_FRAME_FUNCTIONAL_GROUPS,
+    FrameElements,
+    Provenance,
+    Record,
+    sequence_items,
+)
 from dicom_series_preview.archive.index.remarks import NUMBERS, number_remark, object_remarks
 from dicom_series_preview.archive.index.schema import (
     BY_NAME,
@@ -47,16 +53,14 @@ from dicom_series_preview.archive.index.schema import (
 from dicom_series_preview.archive.index.stacks import names_a_localizer
 from dicom_series_preview.archive.slide_tiles import WHOLE_SLIDE_IMAGE, Place, is_aside, places_of
 from dicom_series_preview.base.geometry import Arrangement, Slices, arrange, places
-from dicom_series_preview.sources.headers.header import PER_FRAME_FUNCTIONAL_GROUPS
-from dicom_series_preview.sources.headers.values import (
+from dicom_series_preview.sources.headers.dicom_json import element_to_json, to_json
+from dicom_series_preview.sources.headers.elements import (
     Bulk,
     Element,
     all_values,
     creator_tag,
-    element_to_json,
     is_in_block,
     tag_key,
-    to_json,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +69,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicom_series_preview.sources.headers.values import Item
+    from dicom_series_preview.sources.headers.elements import Item
 
 PROVENANCE_KEY = b"dicom_series_preview"
 CONSTANTS_KEY = b"dicom_series_preview.constant_elements"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.names import LONE_SURROGATE
 from dicom_series_preview.base.errors import PreviewError
-from dicom_series_preview.sources.headers.values import from_json
+from dicom_series_preview.sources.headers.dicom_json import from_json
 from dicom_series_preview.sources.storage.base import is_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dicom_series_preview.archive.index.records import Provenance
-    from dicom_series_preview.sources.headers.values import Item
+    from dicom_series_preview.sources.headers.elements import Item
 
 # The least value of each number that a slice cannot be shown without.
 _LEAST = {"ObjectSize": 0, "FrameNumber": 1, "Stack": 0, "Rows": 1, "Columns": 1}

@@ -25,7 +25,8 @@ from dicom_series_preview.archive.index.schema import (
     element_type,
     field_metadata,
 )
-from dicom_series_preview.sources.headers.values import (
+from dicom_series_preview.sources.headers.dicom_json import element_to_json
+from dicom_series_preview.sources.headers.elements import (
     BULK_VRS,
     INTEGER_VRS,
     ONE_TEXT_VRS,
@@ -34,7 +35,6 @@ from dicom_series_preview.sources.headers.values import (
     Element,
     all_values,
     creator_tag,
-    element_to_json,
     is_in_block,
     private_creator,
     tag_key,
@@ -43,7 +43,7 @@ from dicom_series_preview.sources.headers.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from dicom_series_preview.sources.headers.values import Item
+    from dicom_series_preview.sources.headers.elements import Item
 
 # Of the column of an element that the dictionary does not have, unless its values are binary.
 _TEXTS_VR = "UC"

@@ -31,7 +31,13 @@ from dicom_series_preview.archive.index.elements import (
     vr_of_field,
 )
 from dicom_series_preview.archive.index.labels import coloured_labels
-from dicom_series_preview.archive.index.records import Duplicate, Provenance, Record, Skipped
+from dicom_series_preview.archive.index.records import (
+    PER_FRAME_FUNCTIONAL_GROUPS,
+    Duplicate,
+    Provenance,
+    Record,
+    Skipped,
+)
 from dicom_series_preview.archive.index.remarks import contradictions
 from dicom_series_preview.archive.index.schema import (
     BY_NAME,
@@ -47,7 +53,9 @@ from dicom_series_preview.archive.slide_tiles import names_an_aside
 from dicom_series_preview.base.geometry import places, plane_of
 from dicom_series_preview.base.image import Content, Contrast, LookupTable, Palette, PixelDescription, Window
 from dicom_series_preview.base.selection import SortedStack
-from dicom_series_preview.sources.headers.header import PER_FRAME_FUNCTIONAL_GROUPS, FrameLocation
+from dicom_series_preview.sources.headers.dicom_json import element_from_json, from_json
+from dicom_series_preview.sources.headers.elements import BULK_VRS, Bulk, Element, all_values
+from dicom_series_preview.sources.headers.locations import FrameLocation
 from dicom_series_preview.sources.headers.overlays import (
     OverlayPlane,
     is_overlay_bit_position,
@@ -55,22 +63,13 @@ from dicom_series_preview.sources.headers.overlays import (
     overlay_planes,
 )
 from dicom_series_preview.sources.headers.siemens import Mosaic
-from dicom_series_preview.sources.headers.values import (
-    BULK_VRS,
-    Bulk,
-    Element,
-    all_values,
-    element_from_json,
-    from_json,
-    to_dataset,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pydicom import Dataset
 
-    from dicom_series_preview.sources.headers.values import Item
+    from dicom_series_preview.sources.headers.elements import Item
 
 # How many of a file's columns are not of constants.
 _OWN_COLUMNS_KEY = b"dicom_series_preview.own_columns"
@@ -489,6 +488,8 @@ class Index:
         Args:
             row: A row of the index.
         """
+        from dicom_series_preview.sources.headers.dataset import to_dataset  # noqa: PLC0415 - loads pydicom
+
         name = self.table["FileName"][row].as_py()
         record = next(record for record in self.records([name]) if record.name == name)
         return to_dataset(record.elements)

@@ -17,7 +17,7 @@ from dicom_series_preview.sources.headers.dictionary import (
     private_vm,
     private_vr,
 )
-from dicom_series_preview.sources.headers.values import tag_key
+from dicom_series_preview.sources.headers.elements import tag_key
 
 SCHEMA_VERSION = 5
 

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.pictures.layout import Tile
     from dicom_series_preview.products.pictures.requests import IndexRequest, Picture
     from dicom_series_preview.products.pictures.tiles import Painted
-    from dicom_series_preview.sources.headers.header import FrameLocation
+    from dicom_series_preview.sources.headers.locations import FrameLocation
     from dicom_series_preview.sources.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)

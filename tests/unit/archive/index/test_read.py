@@ -17,9 +17,10 @@ from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.read import DamagedIndexError, Index
 from dicom_series_preview.archive.index.records import Skipped
 from dicom_series_preview.base.image import Content, Window
-from dicom_series_preview.sources.headers.header import FrameLocation
+from dicom_series_preview.sources.headers.dicom_json import to_json
+from dicom_series_preview.sources.headers.elements import BULK_VRS
+from dicom_series_preview.sources.headers.locations import FrameLocation
 from dicom_series_preview.sources.headers.overlays import OverlayPlane
-from dicom_series_preview.sources.headers.values import BULK_VRS, to_json
 from indexing import PROVENANCE, index_of, readable_records, records_of
 
 

@@ -176,8 +176,8 @@ def test_what_is_remembered_is_bounded():
         keywords = random.permutation(["StudyID", "PatientID", "Manufacturer"])[: i % 4]
         some = {str(keyword): "x" for keyword in keywords}
         header_of(make.encode(make.image(i + 1, StudyDescription=f"{i}" * 20, **some)), converter)
-    assert len(converter.root.layouts) <= 4
-    assert all(len(part.known) <= 32 for layout in converter.root.layouts for part in layout.parts)
+    assert len(converter.root.layouts.known) <= 4
+    assert all(len(part.known) <= 32 for layout in converter.root.layouts.known for part in layout.parts)
 
 
 @pytest.mark.real_data

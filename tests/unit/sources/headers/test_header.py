@@ -12,7 +12,9 @@ from pydicom.filebase import DicomBytesIO
 import make_dicom as make
 from dicom_series_preview.base.errors import HeaderError, NotDicomError, ObjectError
 from dicom_series_preview.sources.headers.convert import Converter
-from dicom_series_preview.sources.headers.header import Header, codestream_of, locate_frames, parse
+from dicom_series_preview.sources.headers.fragments import codestream_of
+from dicom_series_preview.sources.headers.header import Header, parse
+from dicom_series_preview.sources.headers.locations import locate_frames
 from dicom_series_preview.sources.headers.scan import Incomplete
 from indexing import header_of
 

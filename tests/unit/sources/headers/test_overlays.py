@@ -7,7 +7,8 @@ import make_dicom as make
 from dicom_series_preview.base.errors import HeaderError
 from dicom_series_preview.sources.headers.convert import Converter
 from dicom_series_preview.sources.headers.header import parse
-from dicom_series_preview.sources.headers.overlays import OverlayPlane, overlay_data, overlay_planes
+from dicom_series_preview.sources.headers.overlay_data import overlay_data
+from dicom_series_preview.sources.headers.overlays import OverlayPlane, overlay_planes
 
 RANDOM = np.random.default_rng(1)
 BITS = RANDOM.random((4, 6)) < 0.5

@@ -227,6 +227,15 @@ def test_items_that_stand_in_no_sequence_are_passed(stray):
         complete(cut, len(cut))
 
 
+@pytest.mark.parametrize("tag", [0xFFFF0000, 0xFFFFFFFF])
+def test_an_element_of_a_forbidden_group_is_broken(tag):
+    """No data set has a group FFFF (PS3.5 7.1): where it stands, a length before it was wrong."""
+    head = make.encode(make.report())
+    data = head + make.element(tag, "OB", bytes(8))
+    with pytest.raises(HeaderError, match=f"broken: .* at byte {len(head)} is no element of a data set"):
+        scan(data, len(data))
+
+
 @pytest.mark.parametrize("stray", [b"\0", bytes(7), bytes(500)])
 def test_zeros_behind_the_last_element_are_padding(stray):
     """Zeros behind the last element are padding."""

@@ -16,18 +16,15 @@ from pydicom.filebase import DicomBytesIO
 import make_dicom as make
 from dicom_series_preview.base.errors import HeaderError, ObjectError
 from dicom_series_preview.sources.headers.convert import Converter
-from dicom_series_preview.sources.headers.dictionary import keyword, tag_of
-from dicom_series_preview.sources.headers.values import (
-    BULK_VRS,
-    Bulk,
-    Element,
+from dicom_series_preview.sources.headers.dataset import to_dataset
+from dicom_series_preview.sources.headers.dicom_json import (
     element_from_json,
     element_to_json,
     from_json,
-    private_creator,
-    to_dataset,
     to_json,
 )
+from dicom_series_preview.sources.headers.dictionary import keyword, tag_of
+from dicom_series_preview.sources.headers.elements import BULK_VRS, Bulk, Element, private_creator
 from indexing import header_of
 
 SYNTAXES = pytest.mark.parametrize("syntax", [*make.NATIVE, make.DEFLATED])
