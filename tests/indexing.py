@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Record, Skipped
 from dicom_series_preview.base.errors import ObjectError
 from dicom_series_preview.sources.headers.convert import Converter

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from dicom_series_preview.archive.index.declared import NUMBER_TYPES
 from dicom_series_preview.archive.index.schema import (
     FIXED_COLUMNS,
     MOSAIC_COLUMNS,
-    NUMBER_TYPES,
     OTHER_ELEMENTS,
     PART_COLUMNS,
     Column,

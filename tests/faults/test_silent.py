@@ -20,7 +20,7 @@ import synthetic
 import urllib3
 
 import faulty
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import AbandonedError, StorageUnavailableError

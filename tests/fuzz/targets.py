@@ -18,7 +18,7 @@ from pydicom.uid import JPEG2000TransferSyntaxes
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Record
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import DecodeError, ObjectError

@@ -346,7 +346,7 @@ def _is_claim(path: Path) -> bool:
 
 def _is_index(path: Path) -> bool:
     """Whether a file is Parquet that says of which series it is, of this schema or of another of ours."""
-    from dicom_series_preview.archive.index.read import origin  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.archive.index.file import origin  # noqa: PLC0415 - loads numpy and pyarrow
 
     try:
         with unnoted(path) as file:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.collect import HeaderReader, is_passed_over
-from dicom_series_preview.archive.index.read import DamagedIndexError, Index, origin
+from dicom_series_preview.archive.index.damage import DamagedIndexError
+from dicom_series_preview.archive.index.file import origin
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Record, Skipped, fingerprint
 from dicom_series_preview.archive.names import index_path
 from dicom_series_preview.base.discreet import digest_of

@@ -6,7 +6,6 @@ of an image as large as the whole grid that has the first slice at its centre.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dicom_series_preview.archive.index.build import PROVENANCE_KEY, Row, arrangeable, slices_of
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
+from dicom_series_preview.archive.index.metadata import saying
+from dicom_series_preview.archive.index.rows import Row, slices_of
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, MOSAIC_COLUMNS, PART_COLUMNS
+from dicom_series_preview.archive.index.sorting import arrangeable
 from dicom_series_preview.base.geometry import FARTHEST_MM, Arrangement, Slices, arrange, normal_of, places
 from dicom_series_preview.sources.headers.elements import all_values
 
@@ -227,11 +228,7 @@ def _table(index: Index, rows_of: Sequence[NDArray[np.int64]], apart: _Apart) ->
                 table = table.append_column(column.field(), values)
             else:
                 table = table.set_column(at, table.schema.field(at), values)
-    metadata = dict(index.table.schema.metadata)
-    provenance = {**json.loads(metadata[PROVENANCE_KEY]), "notes": arrangement.notes}
-    return table.replace_schema_metadata(
-        {**metadata, PROVENANCE_KEY: json.dumps(provenance, ensure_ascii=False)}
-    )
+    return saying(table, notes=arrangement.notes)
 
 
 def _column(values: NDArray[Any], known: NDArray[np.bool_]) -> list[Any]:

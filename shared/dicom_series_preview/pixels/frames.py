@@ -29,7 +29,7 @@ from dicom_series_preview.sources.storage.prefetched import Prefetched
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from dicom_series_preview.archive.index.read import Slice
+    from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.sources.headers.locations import FrameLocation
     from dicom_series_preview.sources.headers.pixel_element import PixelElement
     from dicom_series_preview.sources.headers.scan import Scan

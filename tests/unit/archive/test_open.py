@@ -8,7 +8,7 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.collect import is_read_whole
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
 from dicom_series_preview.archive.names import SeriesName, index_folder
 from dicom_series_preview.archive.open import IndexCache, SeriesIndexer, UpdateOptions

@@ -11,7 +11,7 @@ from pydicom.filebase import DicomBytesIO
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Record
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer

@@ -504,7 +504,7 @@ def cache_group() -> None:
 def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """List what is kept, the one used last first. Pictures do not tell which series they are of."""
     from dicom_series_preview.archive.cache_folder import cache_files, unnoted  # noqa: PLC0415 - loads obstore
-    from dicom_series_preview.archive.index.read import origin  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.archive.index.file import origin  # noqa: PLC0415 - loads numpy and pyarrow
 
     settings = settings_of(options)
     found: list[dict[str, Any]] = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import PIL
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.archive.index.read import DamagedIndexError, Index
+from dicom_series_preview.archive.index.damage import DamagedIndexError
 from dicom_series_preview.archive.index.records import Skipped
 from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer, log_damage
 from dicom_series_preview.archive.siemens import untiled
@@ -69,7 +69,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicom_series_preview.archive.index.read import Slice
+    from dicom_series_preview.archive.index.index import Index
+    from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.archive.open import IndexCache
     from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.base.selection import SortedStack

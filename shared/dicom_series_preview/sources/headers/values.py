@@ -44,6 +44,8 @@ _NUMBER_FORMATS = {
 # An ISO 2022 character set holds up to one of these (PS3.5 6.1.2.5.3).
 _NAME_DELIMITERS = {ord(c) for c in "\\^="}
 _TEXT_DELIMITERS = {ord(c) for c in "\\\r\n\t\f"}
+SPECIFIC_CHARACTER_SET = 0x00080005
+PIXEL_REPRESENTATION = 0x00280103
 
 
 @cache
@@ -239,8 +241,6 @@ _NUMBERS: dict[str, Callable[[bytes, bool], tuple[str | int | float | None, ...]
     "AT": _tags,
     **{vr: _numbers(code) for vr, code in _NUMBER_FORMATS.items()},
 }
-SPECIFIC_CHARACTER_SET = 0x00080005
-PIXEL_REPRESENTATION = 0x00280103
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ from dicom_series_preview.web.http.problems import problem_response
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dicom_series_preview.archive.index.read import Index
+    from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.archive.names import SeriesName
     from dicom_series_preview.archive.open import OpenedSeries
     from dicom_series_preview.base.gate import Gate

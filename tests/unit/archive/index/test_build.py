@@ -14,7 +14,7 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Skipped
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, SCHEMA_VERSION
 from indexing import PROVENANCE, index_of, readable_records, records_of

@@ -18,7 +18,7 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS
 from dicom_series_preview.sources.headers.elements import BULK_VRS, INTEGER_VRS, REAL_VRS
 from indexing import PROVENANCE, index_of, readable_records, records_of

@@ -14,7 +14,8 @@ from pydicom.filebase import DicomBytesIO
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import DamagedIndexError, Index
+from dicom_series_preview.archive.index.damage import DamagedIndexError
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Skipped
 from dicom_series_preview.base.image import Content, Window
 from dicom_series_preview.sources.headers.dicom_json import to_json

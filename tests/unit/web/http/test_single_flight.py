@@ -10,7 +10,7 @@ import pytest
 from bench import RESOURCES, ROOT, Bench, one, problem, slices
 
 import doubles
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import LEASE_S, IndexCache, SeriesIndexer
 from dicom_series_preview.base.errors import (
