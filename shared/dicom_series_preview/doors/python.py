@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from PIL import Image
 
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.archive.here import find
 from dicom_series_preview.archive.names import index_folder
-from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import ObjectNotFoundError, OutputError, PreviewError, RequestError
 from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings, absolute
 from dicom_series_preview.products.pictures.encode import ImageFormat, write_atomically

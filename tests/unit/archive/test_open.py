@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 import make_dicom as make
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.index.collect import is_read_whole
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
 from dicom_series_preview.archive.names import SeriesName, index_folder
-from dicom_series_preview.archive.open import IndexCache, SeriesIndexer, UpdateOptions
+from dicom_series_preview.archive.open import SeriesIndexer
+from dicom_series_preview.archive.update import UpdateOptions, update
 from dicom_series_preview.base.discreet import digest_of
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
@@ -463,7 +465,11 @@ def test_no_log_names_a_series(caplog):
     elsewhere.open(SeriesName("Muster", is_prefix=True))
     located = {"1.dcm": [FrameLocation(1, 2)]}
     elsewhere.keep_locations(replace(opened, kept_version="gone"), located)
-    said = [record.getMessage() for record in caplog.records if record.name.endswith(".archive.open")]
+    said = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("dicom_series_preview.archive.")
+    ]
     kinds = ["is built anew", "claim stays", "another root", "prefix matches", "are not kept"]
     assert all(any(kind in text for text in said) for kind in kinds), said
     assert not [text for text in said if PLANTED in text or "planted-bucket" in text]
@@ -541,7 +547,7 @@ def test_what_was_read_in_part_has_no_more_rows_than_the_limit(parts):
         cache.forget_index("s")
     opener = SeriesIndexer(setting.storage, cache, Limits(rows=3))
     with pytest.raises(LimitError, match="more than 3 frames"):
-        opener.update("s", UpdateOptions(lambda _objects: False, lambda **_known: None))
+        update(opener, "s", UpdateOptions(lambda _objects: False, lambda **_known: None))
 
 
 def test_an_index_of_another_root_is_built_anew():

@@ -44,17 +44,6 @@ _SMALL_BYTES = 256 * 1024
 _SPARE_BYTES = 2**20
 _AHEAD_S = 5.0
 _PACE_OF = 8
-_PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
-_PASSED_OVER_ENDINGS = (
-    *(".json", ".xml", ".txt", ".csv", ".tsv", ".parquet", ".zip", ".nii", ".nii.gz"),
-    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg"),
-)
-
-
-def is_passed_over(path: str) -> bool:
-    """Whether a name alone says that the object is no instance; in doubt the content decides."""
-    name = path.rpartition("/")[2].lower()
-    return name in _PASSED_OVER_NAMES or name.endswith(_PASSED_OVER_ENDINGS)
 
 
 @dataclass(slots=True)

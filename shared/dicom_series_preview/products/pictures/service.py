@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import PIL
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.archive.cache import log_damage
 from dicom_series_preview.archive.index.damage import DamagedIndexError
 from dicom_series_preview.archive.index.records import Skipped
-from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer, log_damage
+from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import (
     LimitError,
@@ -69,9 +70,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dicom_series_preview.archive.cache import IndexCache
     from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.archive.index.slices import Slice
-    from dicom_series_preview.archive.open import IndexCache
     from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.base.selection import SortedStack
     from dicom_series_preview.base.settings import Limits

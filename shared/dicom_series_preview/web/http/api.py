@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.archive.cache import excused
 from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
 from dicom_series_preview.archive.names import LONE_SURROGATE, series_digest
-from dicom_series_preview.archive.open import excused
 from dicom_series_preview.base.errors import (
     CombinedRequestError,
     LimitError,

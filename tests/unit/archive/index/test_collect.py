@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import make_dicom as make
-from dicom_series_preview.archive.index.collect import (
-    FIRST_RANGE_BYTES,
-    HeaderReader,
-    LearnedRange,
-    Pace,
-    is_passed_over,
-)
+from dicom_series_preview.archive.index.collect import FIRST_RANGE_BYTES, HeaderReader, LearnedRange, Pace
 from dicom_series_preview.archive.index.records import Record, Skipped
+from dicom_series_preview.archive.query import is_passed_over
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
     CredentialsError,
