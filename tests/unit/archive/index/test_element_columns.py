@@ -33,8 +33,6 @@ TYPES = {
     **dict.fromkeys(("DS", "FD"), REAL),
     "FL": pa.float32(),
 }
-
-
 # What the reader of headers makes of what is written.
 AS_READ = {
     "AT": "{:08X}".format,
