@@ -25,6 +25,7 @@ from indexing import records_of
 
 if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
+from dicom_series_preview.archive.index.collect import is_read_whole
 
 FOLDER = "series"
 LIMIT = 2**20
@@ -389,3 +390,22 @@ def test_objects_that_take_seconds_are_not_asked_for_ahead() -> None:
         assert pace.under_way == 0
         most[seconds] = max(under_way[20:])
     assert most == {0: 19, 2: 2}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "frames", "whole"),
+    [
+        ([200_000] * 4, 36, True),
+        ([300_000] * 4, 36, False),
+        ([30_000] * 70, 36, True),
+        ([30_000] * 72, 36, False),
+        ([1_000, 200_000], 1, True),
+        ([250_000] * 140, 200, False),
+        ([200_000, None], 36, False),
+        ([200_000] * 4, 0, False),
+        ([], 1, False),
+    ],
+)
+def test_when_objects_are_read_whole(sizes, frames, whole):
+    """Objects are read whole where all are small, a megabyte is not shown at most, and they can be kept."""
+    assert is_read_whole(sizes, frames) == whole
