@@ -354,7 +354,8 @@ class Layouts:
                 continue
             scanned = _scan_on(Buffer(data, size), followed, layout)
             if scanned is not None:
-                self._put_first(layout)
+                if layout is not self.known[0]:
+                    self._put_first(layout)
                 return scanned, followed
         return None
 
@@ -378,16 +379,17 @@ class Layouts:
                 continue
             behind = followed.behind
             if end is None and value.startswith(_ITEM_DELIMITER[little], behind) and behind + 8 <= len(value):
-                self._put_first(layout)
+                if layout is not self.known[0]:
+                    self._put_first(layout)
                 return followed, behind + 8
             if end == behind:
-                self._put_first(layout)
+                if layout is not self.known[0]:
+                    self._put_first(layout)
                 return followed, behind
         return None
 
     def _put_first(self, layout: _Layout) -> None:
-        if self.known[0] is not layout:
-            self.known = [layout, *(other for other in self.known if other is not layout)]
+        self.known = [layout, *(other for other in self.known if other is not layout)]
 
 
 def _items_end(data: bytes, position: int, *, little: bool) -> tuple[int, int] | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import make_dicom as make
-from dicom_series_preview.archive.index.collect import FIRST_RANGE_BYTES, HeaderReader, LearnedRange, Pace
+from dicom_series_preview.archive.index.asking import FIRST_RANGE_BYTES
+from dicom_series_preview.archive.index.collect import HeaderReader
 from dicom_series_preview.archive.index.records import Record, Skipped
 from dicom_series_preview.archive.query import is_passed_over
 from dicom_series_preview.base.errors import (
@@ -25,7 +26,6 @@ from indexing import records_of
 
 if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
-from dicom_series_preview.archive.index.collect import is_read_whole
 
 FOLDER = "series"
 LIMIT = 2**20
@@ -164,20 +164,6 @@ def test_no_byte_is_fetched_twice():
         ranges = storage.ranges_of(f"{FOLDER}/{name}")
         assert ranges[0][0] == 0
         assert all(a[1] == b[0] for a, b in itertools.pairwise(ranges))
-
-
-def test_the_learned_range_follows_the_series():
-    """The first range is what headers need and a little more: 5 KiB at least, and 16 before any is known."""
-    learned = LearnedRange()
-    assert learned.first_range() == 16 * KIB
-    learned.lengths.extend([900] * 5)
-    assert learned.first_range() == 5 * KIB
-    learned.lengths.append(12_000)
-    assert 12_000 < learned.first_range() <= 13_500
-    learned.lengths.extend([100_000] * 50)
-    assert 100_000 < learned.first_range() <= 115_000
-    assert learned.next_end(16 * KIB, 17 * KIB) == learned.first_range()
-    assert learned.next_end(16 * KIB, 300_000) >= 300_000
 
 
 def test_a_listing_without_sizes_is_enough():
@@ -374,38 +360,3 @@ def test_real_series_take_one_small_range_an_object(real_data):
         assert_same_headers(records, {name: objects[name] for name in records})
         more = [name for name in objects if len(storage.ranges_of(f"{FOLDER}/{name}")) > 1]
         assert len(more) <= 2 + len(objects) // 10, folder.name
-
-
-def test_objects_that_take_seconds_are_not_asked_for_ahead() -> None:
-    """Of headers that take two seconds each, three are under way; of those that take none as many as ever."""
-    objects = {f"{i}.dcm": padded(i, 2 * KIB) for i in range(40)}
-    most = {}
-    for seconds in (0, 2):
-        storage = memory(objects, concurrency=20)
-        seconds_passed = itertools.count(step=seconds) if seconds else itertools.repeat(0)
-        pace = Pace(clock=lambda passed=seconds_passed: next(passed))
-        reader = HeaderReader(storage, FOLDER, LIMITS, pace=pace)
-        under_way = [pace.under_way for _ in reader.read(storage.list_objects(FOLDER))]
-        assert len(under_way) == 40
-        assert pace.under_way == 0
-        most[seconds] = max(under_way[20:])
-    assert most == {0: 19, 2: 2}
-
-
-@pytest.mark.parametrize(
-    ("sizes", "frames", "whole"),
-    [
-        ([200_000] * 4, 36, True),
-        ([300_000] * 4, 36, False),
-        ([30_000] * 70, 36, True),
-        ([30_000] * 72, 36, False),
-        ([1_000, 200_000], 1, True),
-        ([250_000] * 140, 200, False),
-        ([200_000, None], 36, False),
-        ([200_000] * 4, 0, False),
-        ([], 1, False),
-    ],
-)
-def test_when_objects_are_read_whole(sizes, frames, whole):
-    """Objects are read whole where all are small, a megabyte is not shown at most, and they can be kept."""
-    assert is_read_whole(sizes, frames) == whole
