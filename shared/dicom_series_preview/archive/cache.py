@@ -34,11 +34,11 @@ _WARNED: set[str] = set()
 
 @contextmanager
 def excused(cache: Storage, *, optional: bool) -> Iterator[None]:
-    """Where a cache is optional and cannot be read or written, warn of it once, and go on behind the block.
+    """Excuse an optional cache that cannot be read or written: warn once, and go on behind the block.
 
     Raises:
-        ObjectChangedError: Someone else has written it: that is no trouble of the cache's.
-        StorageError: It cannot be read or written, and is not optional.
+        ObjectChangedError: Someone else has written the object: the cache works.
+        StorageError: The cache cannot be read or written, and is not optional.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def log_damage(series: str, reason: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CachedIndex:
-    """What a cache holds of a series.
+    """The contents of a cache for one series.
 
     Attributes:
         index: The index, or None where there is none that belongs to the root and can be read.
@@ -74,9 +74,9 @@ class CachedIndex:
     damage: str = ""
 
     def forgets(self, instances: AbstractSet[tuple[str, str]]) -> bool:
-        """Whether an index in its place forgets an instance that is gone, is another one, or is left out.
+        """Return True where a new index in its place forgets an instance that this one knows.
 
-        What cannot be read may know of any.
+        An index that cannot be read may know any instance.
 
         Args:
             instances: The instances that an index in its place knows: names and versions.
@@ -86,7 +86,7 @@ class CachedIndex:
 
 @dataclass(frozen=True, slots=True)
 class IndexCache:
-    """Where the indices of one root are kept.
+    """The place that keeps the indices of one root.
 
     Attributes:
         storage: The cache's root.
@@ -115,7 +115,7 @@ class IndexCache:
         return index_path(series, self.folder)
 
     def load(self, series: str, root: str, most_rows: int | None = None) -> CachedIndex:
-        """What is kept of a series; nothing where it has more rows than `most_rows`.
+        """Load the index of a series; none where it has more rows than `most_rows`.
 
         Raises:
             StorageError: The cache cannot be read.
@@ -138,7 +138,7 @@ class IndexCache:
         return CachedIndex(index, fetched.version)
 
     def save(self, series: str, index: Index, if_version: str) -> str:
-        """Keep an index, and return its version; it appears whole or not at all.
+        """Write an index, and return its version; it appears whole or not at all.
 
         Args:
             series: The series.
@@ -147,15 +147,15 @@ class IndexCache:
 
         Raises:
             ObjectChangedError: Someone else has written another one since.
-            StorageError: It cannot be written.
+            StorageError: The cache cannot be written.
         """
         return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
     def forget(self, series: str) -> None:
-        """Keep nothing of a series any more, nor what an earlier version of the product has kept of it.
+        """Remove everything about a series, and what an earlier version of the product left of it.
 
         Raises:
-            StorageError: It cannot be removed.
+            StorageError: The cache cannot be written.
         """
         if self.former_folder:
             former = index_path(series, self.former_folder)
@@ -167,15 +167,15 @@ class IndexCache:
         self.forget_partial(series)
 
     def forget_index(self, series: str) -> None:
-        """Keep no index of a series any more.
+        """Remove the index of a series.
 
         Raises:
-            StorageError: It cannot be removed.
+            StorageError: The cache cannot be written.
         """
         self.storage.delete(self.path(series))
 
     def kept_below(self, series: str) -> list[str]:
-        """The folders below a series of which something is kept, or whose index someone builds.
+        """List the folders below a series that have something in the cache, or a claim.
 
         Raises:
             StorageError: The cache cannot be listed.
@@ -185,7 +185,7 @@ class IndexCache:
         return sorted({found[1] for path in listed if (found := _KEPT.fullmatch(path)) is not None})
 
     def is_kept(self, series: str) -> bool:
-        """Whether anything is kept of a series, or someone builds its index.
+        """Return True where the cache has anything of a series, or someone builds its index.
 
         Raises:
             StorageError: The cache cannot be read.
@@ -198,7 +198,7 @@ class IndexCache:
         return False
 
     def load_partial(self, series: str, root: str, most_rows: int | None = None) -> CachedIndex:
-        """What has been read of a series that has no whole index; none where it has more than `most_rows`.
+        """Load what was read of a series that has no whole index; none with more rows than `most_rows`.
 
         Raises:
             StorageError: The cache cannot be read.
@@ -209,18 +209,18 @@ class IndexCache:
         return kept
 
     def save_partial(self, series: str, index: Index) -> None:
-        """Keep what has been read of a series. It lies beside the index, and is never served as one.
+        """Write what was read of a series. It lies beside the index, and is never served as one.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: The cache cannot be written.
         """
         self.storage.put(self._partial_path(series), index.to_parquet())
 
     def forget_partial(self, series: str) -> None:
-        """Keep only the whole index of a series.
+        """Remove what was read of a series beside its whole index.
 
         Raises:
-            StorageError: The rest cannot be removed.
+            StorageError: The cache cannot be written.
         """
         self.storage.delete(self._partial_path(series))
 
@@ -242,7 +242,7 @@ class IndexCache:
         return claimed(self._claims, self._claim_path(series), series, root, now)
 
     def is_claimed(self, series: str, now: float) -> bool:
-        """Whether someone builds a series' index.
+        """Return True where someone builds a series' index.
 
         Raises:
             StorageError: The claims cannot be read.
@@ -258,6 +258,6 @@ class IndexCache:
 
 
 def _objects(index: Index) -> set[tuple[str, str]]:
-    """The instances that an index knows: names and versions."""
+    """The names and versions of the instances that an index knows."""
     columns = index.table.select(["FileName", "ObjectVersion"]).to_pydict()
     return set(zip(columns["FileName"], columns["ObjectVersion"], strict=True))

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# Longer than an index takes that one HTTP request waits for; who builds longer renews it. A dead builder's
-# claim lasts no longer.
+# Longer than it takes to build an index that one HTTP request waits for; a longer build renews its claim. The
+# claim of a builder that has died lasts no longer than this.
 LEASE_S = 60
 RETRY_AFTER_S = 5
-# What a request has beyond its deadline to give back its claim.
+# The time that a request has after its deadline to give back its claim.
 _GIVE_BACK_S = 1.0
 
 
@@ -54,15 +54,15 @@ class Claim:
 
     @property
     def lease(self) -> bytes:
-        """What is written."""
+        """The bytes that are written."""
         return json.dumps({"until": self.until, "holder": self.holder}).encode()
 
     def renew(self, now: float) -> None:
         """Hold it for another lease, once half of this one is over.
 
         Raises:
-            ObjectChangedError: It had run out, and someone else has taken it over.
-            StorageError: It cannot be written.
+            ObjectChangedError: The lease had run out, and someone else has taken the claim over.
+            StorageError: The claim cannot be written.
         """
         if self.until - now > LEASE_S / 2:
             return
@@ -112,7 +112,7 @@ def claimed(storage: Storage, path: str, series: str, root: str, now: float) -> 
 
 
 def is_claimed(storage: Storage, path: str, now: float) -> bool:
-    """Whether someone holds a claim.
+    """Return True where someone holds a claim.
 
     Raises:
         StorageError: The claims cannot be read.
@@ -151,16 +151,16 @@ def _take_over(claim: Claim, now: float) -> int:
 
 
 def _holds(claim: bytes, now: float) -> bool:
-    """Whether a claim still keeps others out.
+    """Return True where a claim still keeps others out.
 
-    One that seems to last much longer than a lease is of a wrong clock, and must not keep everyone out for
-    good; by a little it does whenever clocks differ, or its holder came a moment after us.
+    A claim that seems to last much longer than a lease comes from a wrong clock, and must not keep everyone
+    out for good. Clocks that differ a little, or a holder who came a moment after us, are normal.
     """
     return 0 < _lease_end(claim) - now <= 2 * LEASE_S
 
 
 def _lease_end(claim: bytes) -> float:
-    """Until when a claim holds, in seconds since 1970; 0 where it does not tell."""
+    """The end of a claim's lease in seconds since 1970; 0 where the claim does not say."""
     try:
         return float(json.loads(claim)["until"])
     except (ValueError, KeyError, TypeError):

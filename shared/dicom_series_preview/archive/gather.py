@@ -1,4 +1,4 @@
-"""A series' objects -> what they say, and the index of it: headers are read that no earlier index knows."""
+"""The objects of a series -> records -> its index; only headers that no earlier index knows are read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Read:
-    """What is known of a series' objects.
+    """The outcome of reading a series' objects.
 
     Attributes:
         records: The instances, by name.
@@ -47,7 +47,7 @@ class Read:
 
     @property
     def prefetched(self) -> Prefetched:
-        """What came with the headers and holds frames."""
+        """The bytes of frames that came with the headers."""
         return self.reader.prefetched
 
     @property
@@ -58,7 +58,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Gatherer:
-    """Reads what the objects of series say.
+    """Reads the headers of series, and makes their indices.
 
     Attributes:
         storage: The root that the series lie in.
@@ -73,7 +73,7 @@ class Gatherer:
     next_frames: int = 0
 
     def read(self, query: IndexQuery, earlier: Sequence[Index], stop: Callable[[int], bool]) -> Read:
-        """What a series' objects say; one that an earlier index knows as it is now is not read again.
+        """Read a series' objects, except those that an earlier index knows as they are now.
 
         Args:
             query: What is asked for.
@@ -97,10 +97,10 @@ class Gatherer:
         skipped += [left_out(info, folder, reason) for info in listing if is_passed_over(info.path)]
         total = len(unread)
         _LOGGER.info("of %d objects that are listed the headers of %d are read", len(listing), total)
-        # An update is about objects that are rarely the ones shown.
+        # The objects that an update reads are rarely the ones that are shown.
         reader = self._reader(series, total, 0 if earlier else self.next_frames)
         if all(record.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN for record in records):
-            # Of such an object the whole is read, and of its neighbours then as well.
+            # A deflated object is read whole, and so are its neighbours.
             reader.learned.lengths.extend(record.size for record in records)
         rows = _RowCount(series, self.limits.rows)
         for record in records:
@@ -119,7 +119,7 @@ class Gatherer:
         return Read(records, skipped, list(unread.values()), total - len(unread), reader)
 
     def _reader(self, series: str, total: int, next_frames: int) -> HeaderReader:
-        """What reads the headers, and tells the progress."""
+        """Make the reader of headers, which tells the progress."""
         self.progress(0, total)
         done = 0
 
@@ -146,7 +146,7 @@ class Gatherer:
 
 @dataclass(slots=True)
 class _RowCount:
-    """How many rows an index is to have.
+    """A count of the rows that an index is to have.
 
     Attributes:
         series: The series.
@@ -173,7 +173,7 @@ class _RowCount:
 def _still_true(
     earlier: Sequence[Index], listing: Sequence[ObjectInfo], folder: str
 ) -> tuple[list[Record], list[Skipped]]:
-    """What earlier indices say of objects that are still as they were."""
+    """Take from earlier indices what they say of objects that have not changed."""
     now = {info.path.removeprefix(folder): info for info in listing}
 
     def unchanged(known: Record | Skipped) -> bool:
@@ -193,7 +193,7 @@ def _still_true(
 
 
 def _records(index: Index) -> list[Record]:
-    """What an earlier index was built from; nothing where it is damaged."""
+    """The records of an earlier index; none where it is damaged."""
     try:
         return index.records()
     except DamagedIndexError as error:

@@ -142,7 +142,7 @@ class SeriesIndexer:
                     raise
 
     def _is_done(self, series: str, pauses: Iterator[float]) -> bool:
-        """Wait for another one to end building an index; whether it has, in so many pauses."""
+        """Wait until someone else has built an index; return False where the pauses end before that."""
         for seconds in pauses:
             if not self.pause(seconds):
                 return False
@@ -164,14 +164,14 @@ class SeriesIndexer:
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
     def _tell_gone(self, series: str, kept: CachedIndex) -> None:
-        """Say that nothing is in a series any more of which something is kept."""
+        """Tell `vanished` of a series that is empty now, where the cache still has something of it."""
         if self.vanished is None or self.cache is None:
             return
         if kept.version or self.cache.load_partial(series, self.storage.url).version:
             self.vanished(series)
 
     def kept(self, series: str) -> CachedIndex:
-        """What is kept of a series; what an optional cache cannot give counts as not there.
+        """Load what the cache has of a series; an optional cache that cannot be read has nothing.
 
         Raises:
             StorageError: The cache cannot be read, and is not optional.
@@ -183,7 +183,7 @@ class SeriesIndexer:
         return CachedIndex(None, "", unreadable=True)
 
     def fresh(self, query: IndexQuery, kept: CachedIndex) -> OpenedSeries | None:
-        """The kept index, where it has what is asked for as it is now."""
+        """The cached index, where it is up to date and has all that is asked for; None elsewhere."""
         index = kept.index
         if index is None or query.refresh or not _is_enough(index, query.limit):
             return None
@@ -193,14 +193,14 @@ class SeriesIndexer:
         return OpenedSeries(query.series, self.storage, index, "cache", kept_version=kept.version)
 
     def _made(self, query: IndexQuery, known: CachedIndex) -> OpenedSeries:
-        """Build or update the index, and keep it.
+        """Build or update the index, and cache it.
 
         Args:
             query: What is asked for.
-            known: What was kept before it was listed.
+            known: What the cache had before the series was listed.
 
         Raises:
-            ObjectChangedError: Another one has been kept meanwhile.
+            ObjectChangedError: Someone else has cached another index meanwhile.
         """
         if known.damage:
             self.damaged(query.series, known.damage)
@@ -230,7 +230,7 @@ class SeriesIndexer:
 
     @contextmanager
     def _claim(self, series: str, cache: IndexCache) -> Iterator[bool]:
-        """Be the only one to build an index, where that is asked for; False where no claim can be written."""
+        """Be the only one to build an index, where `single_flight` asks for it; False without a claim."""
         with ExitStack() as stack:
             claimed = not self.single_flight
             if not claimed:
@@ -240,7 +240,7 @@ class SeriesIndexer:
             yield claimed
 
     def _saved(self, opened: OpenedSeries, kept: CachedIndex, cache: IndexCache) -> str:
-        """The version of an index that is kept now; empty where it cannot be, and need not."""
+        """Cache an index and return its version; empty where an optional cache cannot be written."""
         if kept.unreadable:
             return ""
         with excused(cache.storage, optional=cache.optional):
@@ -275,7 +275,7 @@ class SeriesIndexer:
         raise SeriesNotFoundError(f"{name.text}*", self.storage.url, "no series begins so")
 
     def query(self, series: str, limit: int | None = None, *, refresh: bool = False) -> IndexQuery | None:
-        """A series as it is listed now; None where nothing is in it."""
+        """List a series; None where it is empty."""
         listing = self.storage.list_objects(series, self.limits.instances)
         return IndexQuery(series, listing, fingerprint(listing), limit, refresh) if listing else None
 
@@ -298,13 +298,13 @@ class SeriesIndexer:
 
 
 def _is_enough(index: Index, limit: int | None) -> bool:
-    """Whether an index has what was asked for: one of a limited build only answers the same limit."""
+    """Return True where an index has what was asked for: a limited one only answers the same limit."""
     built_with = index.provenance.limit
     return built_with is None or built_with == limit
 
 
 def _nothing_reason(skipped: Sequence[Skipped]) -> str:
-    """Why a series has nothing, with the first of its objects as the example."""
+    """Say why a series has nothing, with its first object as the example."""
     first = skipped[0]
     if len(skipped) == 1:
         return f"its one object is no readable DICOM instance: {first.reason}"

@@ -1,4 +1,4 @@
-"""What an index is asked for: a series as it is listed now, and what in it may be an instance."""
+"""The query for an index: a series as it is listed now, and which of its objects may be instances."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class IndexQuery:
 
     @property
     def chosen(self) -> list[ObjectInfo]:
-        """What the index is to be of: by their names the objects may be instances."""
+        """The objects that the index is to describe: their names do not rule out that they are instances."""
         return [info for info in self.listing if not is_passed_over(info.path)][: self.limit]
 
     @property
@@ -46,6 +46,6 @@ class IndexQuery:
 
 
 def is_passed_over(path: str) -> bool:
-    """Whether a name alone says that the object is no instance; in doubt the content decides."""
+    """Return True where a name alone says that the object is no instance; in doubt the content decides."""
     name = path.rpartition("/")[2].lower()
     return name in _PASSED_OVER_NAMES or name.endswith(_PASSED_OVER_ENDINGS)

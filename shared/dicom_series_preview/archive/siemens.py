@@ -35,7 +35,7 @@ _SPACING_BETWEEN_SLICES, _SLICE_THICKNESS, _PIXEL_SPACING = 0x00180088, 0x001800
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """How a slice of the series is taken apart.
+    """The way a slice of the series is taken apart.
 
     Attributes:
         images: How many slices it becomes: 1 of what is no mosaic.
@@ -81,7 +81,7 @@ def untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
 def _grids(
     records: Sequence[Record], slices: Sequence[Sequence[Row]], whole: Slices
 ) -> tuple[list[_Grid], tuple[str, ...]]:
-    """How each slice is taken apart, and what to say of the mosaics that are not, or not wholly."""
+    """The grid of each slice, and a warning for the mosaics that stay whole or have no positions."""
     grids: list[_Grid] = []
     reasons: dict[str, list[str]] = {}
     for i, members in enumerate(slices):
@@ -124,7 +124,7 @@ def _grid(mosaic: Mosaic, size: tuple[int, int]) -> _Grid:
 def _steps(
     mosaic: Mosaic, elements: Mapping[int, Element], orientation: NDArray[np.float64], grid: _Grid
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where a mosaic's slices lie: `first` and `step` of its grid."""
+    """The positions of a mosaic's slices: `first` and `step` of its grid."""
     row, column = orientation[:3], orientation[3:]
     normal = normal_of(orientation)
     if normal is None:
@@ -151,7 +151,7 @@ def _lengths(elements: Mapping[int, Element], tag: int, count: int) -> tuple[flo
 def _taken_apart(
     whole: Slices, grids: Sequence[_Grid], source: NDArray[np.int64], number: NDArray[np.int64]
 ) -> Slices:
-    """What sorting needs of the slices to be."""
+    """Give sorting the slices of all mosaics, each with its own position and size."""
     repeated: dict[str, Any] = {}
     for field in fields(whole):
         values = getattr(whole, field.name)

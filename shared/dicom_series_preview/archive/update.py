@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Updated(Enum):
-    """What an update has come to."""
+    """The result of an update."""
 
     UPDATED = auto()
     """The index was built, or brought up to date."""
@@ -46,7 +46,7 @@ class Vanished(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UpdateOptions:
-    """How far an update goes.
+    """Options that say how far an update goes.
 
     Attributes:
         stop: Asked after each object, with how many are known: whether no more are to be read now.
@@ -70,7 +70,7 @@ class UpdateOptions:
 def update(indexer: SeriesIndexer, series: str, options: UpdateOptions) -> Updated:
     """Bring the index of a series to what is there now, as the only one who does so.
 
-    What has been read is kept, whatever comes of it, so that no header is read twice.
+    Every header that was read is kept, even where the update fails later, so that none is read twice.
 
     Args:
         indexer: Opens series of its root.
@@ -109,7 +109,7 @@ class _Update:
     claim: Claim
 
     def run(self, series: str) -> Updated:
-        """Read what is new of a series, and keep it."""
+        """Bring the index of a series up to date."""
         indexer, cache, options = self.indexer, self.cache, self.options
         kept = indexer.kept(series)
         if kept.damage:
@@ -148,7 +148,7 @@ class _Update:
         return Gatherer(indexer.storage, indexer.limits, indexer.progress, indexer.next_frames)
 
     def _made_in_time(self, query: IndexQuery, kept: CachedIndex, partial: CachedIndex) -> Updated:
-        """Read what is new as far as the time goes, and keep it."""
+        """Read the new objects as far as the time goes, and keep what they say."""
         if not (kept.version or partial.version):
             self.options.first()
         known = [one.index for one in (kept, partial) if one.index is not None]
@@ -159,7 +159,7 @@ class _Update:
         return outcome
 
     def _read_in_time(self, query: IndexQuery, earlier: Sequence[Index]) -> Read:
-        """What a series' objects say, as far as the time goes."""
+        """Read a series' objects as far as the time goes."""
 
         def stop(objects: int) -> bool:
             self.claim.renew(self.indexer.clock())
@@ -193,7 +193,7 @@ class _Update:
         return Updated.UPDATED
 
     def _without_image(self, query: IndexQuery, read: Read, partial: Index | None) -> Updated:
-        """Keep why nothing in a series can be shown, and no index, which would tell of what is not there."""
+        """Keep the reasons why nothing in a series can be shown, and forget its index."""
         if all(item.transient for item in read.skipped) and read.withheld is not None:
             if isinstance(read.withheld, AccessDeniedError):
                 return Updated.DENIED

@@ -1,4 +1,4 @@
-"""How many bytes of an object to ask for, and of how many objects at once."""
+"""The number of bytes to ask for of an object, and of objects to ask for at once."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _PACE_OF = 8
 
 @dataclass(slots=True)
 class LearnedRange:
-    """How much to ask for first: 16 KiB, and once headers are known a little more than those have.
+    """The first range to ask for: 16 KiB, and once headers are known a little more than their length.
 
-    The longest decides of those that are known and fit into 16 KiB, and the median where most are longer:
-    one very long header among many short ones costs that one object a second request, and not all others
-    its bytes.
+    The longest of the known headers that fit into 16 KiB decides, and the median where most are longer: one
+    very long header among many short ones then costs a second request for itself, and no bytes for others.
 
     Attributes:
         lengths: The latest headers' lengths in bytes.
@@ -62,10 +61,10 @@ class LearnedRange:
 
 @dataclass(slots=True)
 class Pace:
-    """How many objects may be under way: what can be looked at in a few seconds.
+    """The number of objects that may be under way: as many as can be parsed in a few seconds.
 
-    Most take less than a millisecond. Of those that take seconds each, few are asked for ahead, so that
-    little has come in vain where reading ends before all are read.
+    Most take less than a millisecond. Of objects that take seconds each, few are asked for ahead, so that
+    little was fetched in vain where reading ends early.
 
     Attributes:
         clock: Seconds that only grow.
@@ -78,15 +77,15 @@ class Pace:
     latest_s: deque[float] = field(default_factory=lambda: deque(maxlen=_PACE_OF))
 
     def has_room(self) -> bool:
-        """Whether another one may be asked for."""
+        """Return True where another object may be asked for."""
         return not self.latest_s or self.under_way * fmean(self.latest_s) < _AHEAD_S
 
 
 def is_read_whole(sizes: Sequence[int | None], next_frames: int) -> bool:
-    """Whether objects are read whole, their frames with their headers.
+    """Return True where objects are to be read whole, their frames with their headers.
 
-    That spares a request a frame, and the time that one takes to be answered, in which a megabyte comes. So
-    all objects are small, and those that will not be shown have no more than that together.
+    That saves one request per frame, and its latency, in which a megabyte could come. So all objects must be
+    small, and those that will not be shown must have no more than a megabyte together.
 
     Args:
         sizes: The objects' sizes in bytes, None where the listing does not tell.

@@ -84,7 +84,7 @@ def vr_of_field(field: pa.Field) -> str:
 
 
 def is_hash(field: pa.Field) -> bool:
-    """Whether a column holds the hashes that belong to the sizes of a binary element."""
+    """Return True where a column holds the hashes that belong to the sizes of a binary element."""
     return (field.metadata or {}).get(b"vr", b"").decode() in BULK_VRS and pa.types.is_string(field.type)
 
 

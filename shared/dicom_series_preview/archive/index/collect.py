@@ -122,7 +122,7 @@ class HeaderReader:
         fresh: deque[_Pending],
         asked: dict[str, _Pending],
     ) -> Iterator[ByteRange]:
-        """What to ask for: objects on their way, then new ones while the first range is a good guess.
+        """The ranges to ask for: of objects that are begun, then of new ones while the first guess is good.
 
         It ends early where there is no more room, and is asked again when some has come.
         """
@@ -144,7 +144,7 @@ class HeaderReader:
         return ByteRange(item.info.path, len(item.data), end, item.version)
 
     def _take(self, item: _Pending, fetched: Fetched) -> Record | Skipped | None:
-        """What an answer makes of an object: done, failed, or None where more is needed."""
+        """Add an answer to its object: its record, why there is none, or None where more bytes are needed."""
         if isinstance(fetched.error, ObjectChangedError) and item.restarts < _RESTARTS:
             item.data, item.version, item.at_least = b"", "", 0
             item.restarts += 1
@@ -190,7 +190,7 @@ def _length(wanted: ByteRange) -> int:
 
 
 def _storage_reason(error: StorageError) -> str:
-    """Why the storage withholds one object; what concerns it as a whole is raised."""
+    """Say why the storage does not give one object; raise what concerns the storage as a whole."""
     if isinstance(error, (StorageUnavailableError, CredentialsError)):
         raise error
     return error.problem

@@ -1,4 +1,4 @@
-"""A row of an index -> what the stored values of its slice mean."""
+"""A row of an index -> the meaning of its slice's stored values."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _CODE_MEANING = 0x00080104
 
 
 def contrast_of(cells: Mapping[str, Any], pixels: PixelDescription) -> Contrast:
-    """What the stored values of a row's slice mean.
+    """Describe the meaning of the stored values of a row's slice.
 
     Args:
         cells: The row's fixed columns, by name.
         pixels: How its stored values are laid out.
     """
-    # One of 0 would make all pixels the same: it is said, and not used, as others do.
+    # A slope of 0 would make all pixels the same: a remark tells of it, and 1 is used, as elsewhere.
     slope = cells["RescaleSlope"] or 1.0
     intercept = 0.0 if cells["RescaleIntercept"] is None else cells["RescaleIntercept"]
     stored = stored_range(pixels)
@@ -56,7 +56,7 @@ def contrast_of(cells: Mapping[str, Any], pixels: PixelDescription) -> Contrast:
 
 
 def _content(cells: Mapping[str, Any], pixels: PixelDescription) -> Content:
-    """What the slice shows."""
+    """Describe what the slice shows."""
     regions = items_of("AnatomicRegionSequence", cells["AnatomicRegionSequence"])
     region = regions[0].get(_CODE_MEANING) if regions else None
     return Content(

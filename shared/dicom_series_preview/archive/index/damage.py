@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The least value of each number that a slice cannot be shown without.
 _LEAST = {"ObjectSize": 0, "FrameNumber": 1, "Stack": 0, "Rows": 1, "Columns": 1}
-# Those of each that it can be.
+# The least value of each number that may be missing.
 _LEAST_IF_ANY = {"FrameOffset": 0, "FrameLength": 0}
 _AMONG = {
     "PrimaryAxis": ("X", "Y", "Z", "I"),
@@ -32,13 +32,13 @@ class DamagedIndexError(PreviewError):
 
 @contextmanager
 def damage_told(what: str) -> Iterator[None]:
-    """Tell what is not written as an index writes it.
+    """Turn the errors of reading a damaged value into one that names it.
 
     Args:
-        what: What is being read.
+        what: The name of what is being read.
 
     Raises:
-        DamagedIndexError: It cannot be.
+        DamagedIndexError: The value cannot be read.
     """
     try:
         yield
@@ -47,10 +47,10 @@ def damage_told(what: str) -> Iterator[None]:
 
 
 def check_provenance(found: Provenance) -> None:
-    """Check that what an index says of itself is texts and numbers where it says such things.
+    """Check that an index says texts and numbers about itself where it must.
 
     Raises:
-        DamagedIndexError: No index that is as it was written says this.
+        DamagedIndexError: No undamaged index says this.
     """
     texts = [found.series, found.root, found.fingerprint, *found.notes, *found.warnings]
     numbers = [found.listed, found.series_instance_uids, found.patient_ids]
@@ -75,7 +75,7 @@ def check_cells(cells: Mapping[str, Any]) -> None:
     """Check that a row is one of a slice that can be shown, by its fixed columns.
 
     Raises:
-        DamagedIndexError: No index that is as it was written has such a row.
+        DamagedIndexError: No undamaged index has such a row.
     """
     wrong = next(_wrong(cells), None)
     if wrong is not None:

@@ -81,7 +81,7 @@ def element_type(tag: int, creator: str, vr: str) -> pa.DataType:
 
 
 def element_description(tag: int, creator: str) -> str:
-    """What the dictionary calls an element."""
+    """The dictionary's name of an element, or empty."""
     try:
         if tag >> 16 & 1:
             return private_name(tag, creator).strip("[]") if creator else ""

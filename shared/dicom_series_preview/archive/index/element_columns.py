@@ -1,4 +1,4 @@
-"""Elements -> the columns that they are.
+"""Elements -> their columns.
 
 A column's name and type follow from its tag and private creator by the dictionary, never from values, so that
 the indices of all series read as one table. What a column cannot hold, or give back as it was, is kept apart.
@@ -52,7 +52,7 @@ _HELD = {
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What a tag of a series' objects stands for.
+    """The meaning of a tag in a series' objects.
 
     Attributes:
         tag: The tag.
@@ -145,7 +145,7 @@ def constant_columns(constants: Item, rows: int) -> list[tuple[pa.Field, pa.Chun
 def _fitting(
     tag: int, elements: Sequence[Element | None], creator: str
 ) -> tuple[_Kind, Sequence[Element | None]]:
-    """What most objects have of an element, whatever their order, and what fits into its column."""
+    """The kind of element that most objects have, and the elements that fit into its column."""
     counts = Counter(element.vr for element in elements if element is not None)
     column_vrs = {vr: _stands_for(vr, declared(tag, creator)[0]) for vr in counts}
     vr = max(counts, key=lambda vr: (bool(column_vrs[vr]), counts[vr], vr))

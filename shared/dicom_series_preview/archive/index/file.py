@@ -47,9 +47,9 @@ def origin(file: bytes | BinaryIO) -> tuple[str, str] | None:
 
 
 def _encoding(table: pa.Table, own: int, constants: Item) -> dict[str, Any]:
-    """How Parquet writes a table: what varies with zstd and as it is, the rest as a dictionary of one value.
+    """Choose the encoding of each column: zstd where values vary, else a dictionary of one value.
 
-    Where that is short zstd would cost more than it spares; in a list it spares what tells lists apart.
+    On one short value zstd would cost more than it saves; in a list it saves what separates the lists.
 
     Args:
         table: The table.

@@ -42,7 +42,7 @@ def _cell(convert: Callable[[Sequence[Any]], Any], element: Element | None) -> A
 
 
 def _converter(column: Column) -> Callable[[Sequence[Any]], Any]:
-    """What makes a fixed column's cells of values, at least one; None of those that do not fit."""
+    """The function that makes a fixed column's cell of one or more values; None where they do not fit."""
     kind = column.type
     if pa.types.is_list(kind):
         length = _LIST_LENGTHS.get(column.name)

@@ -1,4 +1,4 @@
-"""The index of a series, as what reads it asks it for."""
+"""The index of a series: a table, and the questions that its readers ask."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Index:
         """Read an index file.
 
         Raises:
-            DamagedIndexError: The file is none, of another schema version, or has more rows than `most_rows`;
-                such a one is not read into memory.
+            DamagedIndexError: The file is no index, is one of another schema version, or has more rows than
+                `most_rows`; such a file is not read into memory.
         """
         table = read_table(data, most_rows)
         index = cls(table)
@@ -78,10 +78,10 @@ class Index:
 
     @cached_property
     def provenance(self) -> Provenance:
-        """What the index says of itself.
+        """What the index says about itself.
 
         Raises:
-            DamagedIndexError: It is not of the types that an index writes.
+            DamagedIndexError: The metadata hold other types than an index writes.
         """
         return provenance_of(self.table)
 
@@ -109,7 +109,7 @@ class Index:
         return sum(len(rows) for rows in self.stacks.values())
 
     def object_count(self, number: int) -> int:
-        """How many objects the slices of a stack are of.
+        """Count the objects that the slices of a stack come from.
 
         Raises:
             KeyError: There is no such stack.
@@ -117,11 +117,11 @@ class Index:
         return len(set(self.table["FileName"].take(pa.array(self.stacks[number])).to_pylist()))
 
     def described_stacks(self) -> list[Stack]:
-        """What tells the stacks apart, in the order of their numbers."""
+        """Describe the stacks, in the order of their numbers."""
         return described_stacks(self.table, self.stacks, self.constants)
 
     def sorted_stack(self, number: int) -> SortedStack:
-        """One stack's positions and times, in display order.
+        """The positions and times of one stack's slices, in display order.
 
         Raises:
             KeyError: There is no such stack.
@@ -129,7 +129,7 @@ class Index:
         return sorted_stack(self.table, self.stacks[number])
 
     def slices(self, rows: Sequence[int], *, overlays: bool = False) -> list[Slice]:
-        """Rows as slices to show.
+        """The slices of rows.
 
         Args:
             rows: Rows of slices with an image, as `stacks` has them.
@@ -141,7 +141,7 @@ class Index:
         return [self._put_together(item) for item in frames] if self._has_parts else frames
 
     def frames(self, rows: Sequence[int]) -> list[Slice]:
-        """Rows as the frames that they are, on whatever slices those lie.
+        """The frames of rows, whatever slices they lie on.
 
         Raises:
             DamagedIndexError: A row holds what no slice has.
@@ -194,7 +194,7 @@ class Index:
 
     @cached_property
     def _may_hold_overlay_bits(self) -> bool:
-        """Whether an object may have an overlay plane among its pixels' unused bits."""
+        """True where an object may have an overlay plane among its pixels' unused bits."""
         return may_hold_overlay_bits(self.table, self.constants)
 
     def patient_orientation(self, item: Slice) -> str:
@@ -202,11 +202,11 @@ class Index:
         return "\\".join(self._texts(_PATIENT_ORIENTATION, "PatientOrientation", item))
 
     def is_of_a_quadruped(self, item: Slice) -> bool:
-        """The directions of a slice's object are those of an animal (0010,2210)."""
+        """Return True where a slice's object has an animal's directions (0010,2210)."""
         return self._texts(_ANATOMICAL_ORIENTATION_TYPE, "AnatomicalOrientationType", item) == ["QUADRUPED"]
 
     def is_whole_mosaic(self, item: Slice) -> bool:
-        """A slice is a Siemens mosaic of many that is not taken apart."""
+        """Return True where a slice is a Siemens mosaic of several slices that is not taken apart."""
         name = MOSAIC_COLUMNS[0].name
         if item.part_rows or name not in self.table.column_names:
             return False
@@ -225,7 +225,7 @@ class Index:
         return [str(value or "").strip() for value in values]
 
     def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
-        """The same index, with the places of frames that it did not know.
+        """Return the same index with the places of frames that it did not know.
 
         Args:
             found: By the object's path below the series' folder, where its frames lie, in their order.
@@ -242,10 +242,10 @@ class Index:
         return Index(table)
 
     def with_root(self, name: str) -> Index:
-        """The same index, which tells its storage root by another name than its URL.
+        """Return the same index with another name for its storage root than the URL.
 
         Args:
-            name: What it says instead.
+            name: The name.
         """
         table, column = self.table, BY_NAME["StorageRoot"]
         at = table.schema.get_field_index(column.name)
@@ -254,7 +254,7 @@ class Index:
 
     @property
     def contents(self) -> str:
-        """What the folder holds, in words: its stacks, and series and patients where there are several."""
+        """What the folder holds, in words: its stacks, and its series and patients where it has several."""
         provenance = self.provenance
         return told(len(self.stacks), provenance.series_instance_uids, provenance.patient_ids)
 
@@ -271,7 +271,7 @@ class Index:
         return to_dataset(record.elements)
 
     def records(self, names: Sequence[str] | None = None) -> list[Record]:
-        """What the index was built from, to build it anew without reading a header.
+        """Give back the records that the index was built from, to build it anew without reading a header.
 
         Args:
             names: Only these objects; None for all, duplicates among them.

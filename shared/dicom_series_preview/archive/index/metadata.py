@@ -22,10 +22,10 @@ CONSTANTS_KEY = b"dicom_series_preview.constant_elements"
 
 
 def provenance_of(table: pa.Table) -> Provenance:
-    """What an index says of itself.
+    """Read what an index says about itself.
 
     Raises:
-        DamagedIndexError: It is not of the types that an index writes.
+        DamagedIndexError: The metadata hold other types than an index writes.
     """
     document = json.loads(table.schema.metadata[PROVENANCE_KEY])
     found = Provenance(
@@ -60,7 +60,7 @@ def metadata_of(provenance: Provenance, constants: Item) -> dict[bytes, str]:
 
 
 def saying(table: pa.Table, **changes: object) -> pa.Table:
-    """The same table, whose metadata say something else of the index."""
+    """Return the same table with other metadata about the index."""
     metadata = dict(table.schema.metadata)
     document = {**json.loads(metadata[PROVENANCE_KEY]), **changes}
     text = json.dumps(document, ensure_ascii=False)

@@ -60,7 +60,7 @@ def with_overlays(table: pa.Table, constants: Item, slices: list[Slice], *, show
 
 
 def may_hold_overlay_bits(table: pa.Table, constants: Item) -> bool:
-    """Whether an object may have an overlay plane among its pixels' unused bits."""
+    """Return True where an object may have an overlay plane among its pixels' unused bits."""
     return any(is_overlay_bit_position(tag_of_field(column)) for column in table.schema) or any(
         is_overlay_bit_position(tag) and element.first for tag, element in constants.items()
     )

@@ -1,4 +1,4 @@
-"""A row of an index -> how the pixels of its slice are laid out."""
+"""A row of an index -> the layout of its slice's pixels, and their palette."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
 def pixels_of(cells: Mapping[str, Any]) -> PixelDescription:
-    """How the pixels of a row's slice are laid out, and their palette.
+    """Describe the layout of the pixels of a row's slice, and their palette.
 
     Args:
         cells: The row's fixed columns, by name.
@@ -55,7 +55,7 @@ def _layout(cells: Mapping[str, Any]) -> PixelDescription:
 
 
 def is_labelmap(cells: Mapping[str, Any]) -> bool:
-    """Whether the stored values are labels (PS3.3 C.8.20.2)."""
+    """Return True where the stored values are labels (PS3.3 C.8.20.2)."""
     return cells["SegmentationType"] == "LABELMAP" and (cells["SamplesPerPixel"] or 1) == 1
 
 

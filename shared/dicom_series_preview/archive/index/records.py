@@ -1,4 +1,4 @@
-"""What an index is built from: one record an object, read from a header or given back by an earlier index."""
+"""Records, which an index is built from: one per object, read from a header or from an earlier index."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Skipped:
         reason: Why, in one line.
         size: Bytes, or None where the storage did not tell.
         version: Its version, so that it is not read again before it changes.
-        transient: The storage withheld it: the same object may be had another time.
+        transient: The storage did not give it now, and may give it another time.
     """
 
     name: str
@@ -174,7 +174,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What an index says of itself; `notes` and what follows are what building it finds.
+    """What an index says about itself; building it finds `notes` and what follows.
 
     Attributes:
         series: The series as addressed.

@@ -1,4 +1,4 @@
-"""What no column of an index gives back: it is found by reading every column back, and kept apart."""
+"""Values that no column of an index gives back: reading every column back finds them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def keep_moved(
 
 
 def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Array) -> bool:
-    """Whether a column of numbers or text gives every element back; False where each must be looked at."""
+    """Return True where a column of numbers or text gives every element back; False in doubt."""
     if vr == "SQ" or vr in BULK_VRS:
         return False
     if column.null_count == len(column):
@@ -92,7 +92,7 @@ def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Arra
 
 
 def _gives_back(element: Element | None, tag: int, vr: str, cell: Any) -> bool:  # noqa: ANN401 - Arrow's values
-    """Whether a cell stands for exactly this element, or for its absence."""
+    """Return True where a cell stands for exactly this element, or for its absence."""
     if element is None:
         return cell is None
     if element.vr != vr:

@@ -32,7 +32,7 @@ def _mosaic(part: pa.Table, row: int) -> Mosaic | None:
 def records_of(
     table: pa.Table, constants: Item, duplicates: Sequence[Duplicate], names: Sequence[str] | None
 ) -> list[Record]:
-    """What an index was built from.
+    """Give back the records that an index was built from.
 
     Args:
         table: The index's table.

@@ -80,7 +80,7 @@ class Rows:
         return cls(rows, by_tag_of([row.elements for row in rows], varying))
 
     def values(self, tag: int, convert: Callable[[Element | None], Any]) -> list[Any]:
-        """Of each slice what an element, or none, becomes; one that slices share is converted once."""
+        """Convert one element of every slice; an element that slices share is converted once."""
         elements = self.varying.get(tag)
         if elements is None:
             return [convert(self.rows[0].elements.get(tag))] * len(self.rows) if self.rows else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A slice as what it takes to show it: a frame, or a picture of its own that frames lie on.
+    """All that it takes to show a slice: a frame, or a picture of its own that frames lie on.
 
     Attributes:
         row: Its row in the index: its frame's, or its first frame's.
@@ -71,7 +71,7 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """What a message calls it: its object, and its frame where that has several."""
+        """Its name in messages: its object, and its frame where the object has several."""
         number = f", frame {self.frame_number}" if self.pixels.number_of_frames > 1 else ""
         return f"{self.file_name}{number}"
 

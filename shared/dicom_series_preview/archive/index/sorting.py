@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.index.records import Record
 
-# Tags in numbers: asking the dictionary would import it wherever an index is only read.
 _IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID = 0x00080008, 0x00089007, 0x00080016
 _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID = 0x00200012, 0x0020000E
 # Candidates for each of the times that order slices: the element of single images, then the one of frames.
@@ -43,13 +42,13 @@ _ASKED_FOR = FIXED_TAGS.union(
 
 
 def arrangeable(records: Sequence[Record], slices: Sequence[Sequence[Row]]) -> Slices:
-    """What sorting needs of slices, as arrays; of a slice of many frames its first frame tells it."""
+    """Collect what sorting needs of slices as arrays; a slice of many frames goes by its first frame."""
     rows = [members[0] for members in slices]
     return arrangeable_of(records, rows, varying_tags(rows))
 
 
 def arrangeable_of(records: Sequence[Record], firsts: Sequence[Row], varying: AbstractSet[int]) -> Slices:
-    """What sorting needs of slices.
+    """Collect what sorting needs of slices.
 
     Args:
         records: The objects.
@@ -86,7 +85,7 @@ def arrangeable_of(records: Sequence[Record], firsts: Sequence[Row], varying: Ab
 
 
 def _asides(rows: Rows) -> NDArray[np.bool_]:
-    """Which slices show the label or the overview of a slide."""
+    """True for the slices that show the label or the overview of a slide."""
     slides = rows.values(_SOP_CLASS_UID, lambda element: _text(element) == WHOLE_SLIDE_IMAGE)
     known = zip(slides, rows.rows, strict=True)
     return np.array([slide and is_aside(row.elements) for slide, row in known], dtype=bool)
@@ -113,7 +112,7 @@ def _names_a_localizer(element: Element | None) -> bool:
 
 
 def _first_numbers(rows: Rows, candidates: Sequence[int]) -> NDArray[np.float64]:
-    """Of each slice the first of some elements that is a number, NaN where none is."""
+    """For each slice, the first of some elements that is a number; NaN where none is."""
     numbers = np.full(len(rows.rows), np.nan)
     for tag in reversed(candidates):
         found = rows.values(tag, _as_number)

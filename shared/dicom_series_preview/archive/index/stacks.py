@@ -28,7 +28,7 @@ _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 
 
 def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], constants: Item) -> Stack:
-    """What tells a stack from others.
+    """Describe a stack.
 
     Args:
         number: Its number.
@@ -103,7 +103,7 @@ def sorted_stack(table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]) -> 
 def described_stacks(
     table: pa.Table, stacks: Mapping[int, np.ndarray[Any, np.dtype[np.int64]]], constants: Item
 ) -> list[Stack]:
-    """What tells stacks apart, in the order of their numbers.
+    """Describe stacks, in the order of their numbers.
 
     Args:
         table: The index's table.
@@ -155,12 +155,12 @@ class Stack:
 
 
 def names_a_localizer(words: Iterable[object]) -> bool:
-    """Whether ImageType tells of a localizer."""
+    """Return True where ImageType names a localizer."""
     return any(str(word).upper() in _LOCALIZER_WORDS for word in words)
 
 
 def told(stacks: int, series_instance_uids: int, patient_ids: int) -> str:
-    """What a folder holds, in words: its stacks, and series and patients where there are several."""
+    """Say what a folder holds: its stacks, and series and patients where there are several."""
     parts = [counted(stacks, "stack")]
     if series_instance_uids > 1:
         parts.append(f"{series_instance_uids} series")

@@ -74,7 +74,7 @@ class Converter:
 
 @dataclass(slots=True)
 class _Place:
-    """What is remembered of the data sets at one place of a series' headers: the root, or a sequence's items.
+    """The memory of the data sets at one place of a series' headers: the root, or a sequence's items.
 
     Attributes:
         depth: In how many sequences they lie.
@@ -125,7 +125,7 @@ class _Place:
         """The items of a sequence.
 
         Raises:
-            HeaderError: It is broken, or nested beyond reason.
+            HeaderError: The sequence is broken, or nested beyond reason.
         """
         if self.depth > MAX_NESTING + 1:
             raise HeaderError(

@@ -70,7 +70,7 @@ def creator_tag(tag: int) -> int:
 
 
 def is_in_block(tag: int) -> bool:
-    """Whether a tag is of a private element in a block that a creator may reserve (PS3.5 7.8.1)."""
+    """Return True for a private element in a block that a creator may reserve (PS3.5 7.8.1)."""
     return bool(tag >> 16 & 1) and tag & 0xFFFF >= 0x1000
 
 

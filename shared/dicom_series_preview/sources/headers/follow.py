@@ -88,7 +88,7 @@ class Part:
     latest: tuple[bytes, Element] | None = None
 
     def remember(self, value: bytes, element: Element) -> None:
-        """Keep what a value became."""
+        """Remember the element of a value."""
         if len(value) > _SHORT_BYTES:
             self.latest = value, element
             return
@@ -97,7 +97,7 @@ class Part:
         self.known[value] = element
 
     def find(self, value: bytes) -> Element | None:
-        """What a value became, or None where it is not known."""
+        """The element of a value, or None where the value is not known."""
         if len(value) <= _SHORT_BYTES:
             return self.known.get(value)
         return self.latest[1] if self.latest is not None and self.latest[0] == value else None
@@ -175,15 +175,15 @@ class _Raw(Mapping[int, RawElement]):
 
 @dataclass(slots=True)
 class _Layout:
-    """How a data set is laid out, as learned from one.
+    """The layout of a data set, as learned from one.
 
     Attributes:
-        outer: What its meaning hung on outside.
+        outer: What the meaning of its bytes depended on, outside of it.
         raw: Its elements.
         item: What they became.
         image: The bytes of the first to the last of them; empty once it has been followed.
         scanned: Of a root data set what the walk found.
-        context: What its elements' meaning hangs on.
+        context: What the meaning of its elements depends on.
         parts: Its elements; none before it has been followed, and where it cannot be.
         varying: The tags of the elements that have varied.
         steps: Up to the last element that varies.
@@ -306,7 +306,7 @@ class _Layout:
 
 @dataclass(slots=True)
 class Layouts:
-    """How the data sets at one place of a series' headers are laid out: the root, or a sequence's items.
+    """The layouts of the data sets at one place of a series' headers: the root, or a sequence's items.
 
     Attributes:
         known: The layouts, the latest first.
@@ -393,9 +393,9 @@ class Layouts:
 
 
 def _items_end(data: bytes, position: int, *, little: bool) -> tuple[int, int] | None:
-    """Of the items of an undefined length the delimiter's offset, and the one behind it.
+    """Find the delimiter behind items of undefined length: its offset, and the one behind it.
 
-    None where they are broken, or not all there.
+    None where the items are broken, or not all there.
     """
     try:
         return skip_items(Buffer(data, None), position, little=little)

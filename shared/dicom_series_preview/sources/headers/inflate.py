@@ -18,7 +18,7 @@ def inflate(data: bytes | memoryview, limit: int) -> Iterator[bytes]:
     """Inflate a raw deflate stream (PS3.5 A.5), a part at a time.
 
     Raises:
-        HeaderError: It is broken, cut off, or inflates to more than `limit` bytes.
+        HeaderError: The stream is broken, cut off, or inflates to more than `limit` bytes.
     """
     stream, total = zlib.decompressobj(wbits=-zlib.MAX_WBITS), 0
     for at in range(0, len(data), _DEFLATED_AT_ONCE):
@@ -44,7 +44,7 @@ def inflated_part(data: bytes | memoryview, start: int, end: int) -> bytes:
     """Bytes `start` to `end` of what a raw deflate stream inflates to; fewer where it ends before.
 
     Raises:
-        HeaderError: It is broken, or cut off before `end`.
+        HeaderError: The stream is broken, or cut off before `end`.
     """
     kept, position = bytearray(), 0
     for chunk in inflate(data, sys.maxsize):

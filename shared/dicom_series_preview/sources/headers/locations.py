@@ -1,4 +1,4 @@
-"""Where the data of an object's frames lie: by their size, by an offset table, or by their fragments."""
+"""The places of an object's frames: told by their size, by an offset table, or by their fragments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 
 @dataclass(frozen=True, slots=True)
 class FrameLocation:
-    """Where one frame's data lie in its object.
+    """The place of one frame's data in its object.
 
     Attributes:
         offset: First byte; of encapsulated data the frame's first fragment item.
@@ -38,7 +38,7 @@ class FrameLocation:
 def locate(
     scanned: Scan, pixels: PixelElement, layout: NativeLayout, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
-    """Where each frame's data lie; empty where only the whole object tells.
+    """Locate each frame's data; empty where only the whole object tells.
 
     Args:
         scanned: The header's structure.
@@ -86,7 +86,7 @@ def _extended_offset_table(
 
 
 def locate_frames(data: bytes, pixels: PixelElement, frames: int) -> tuple[FrameLocation, ...]:
-    """Where all frames lie in an encapsulated object whose offset table does not hold.
+    """Locate all frames of an encapsulated object whose offset table does not hold.
 
     The one that the object breaks off in reaches beyond its end. Where every fragment is an image of its own,
     there are as many frames as those, whatever the object declares.

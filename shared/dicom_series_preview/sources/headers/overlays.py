@@ -40,7 +40,7 @@ class OverlayPlane:
     first_frame: int = 1
 
     def frame_for(self, frame_number: int) -> int | None:
-        """Which of the plane's frames, from 0, is for a frame of the image, from 1; None where none is."""
+        """The number, from 0, of the plane's frame for a frame of the image, from 1; None without one."""
         if self.frames is None:
             return 0
         number = frame_number - self.first_frame
@@ -48,12 +48,12 @@ class OverlayPlane:
 
 
 def is_overlay_tag(tag: int) -> bool:
-    """Whether an element belongs to an overlay plane."""
+    """Return True where an element belongs to an overlay plane."""
     return tag >> 16 in OVERLAY_GROUPS
 
 
 def is_overlay_bit_position(tag: int) -> bool:
-    """Whether an element says among which bits of the pixel data an overlay plane lies."""
+    """Return True where an element says in which bits of the pixel data an overlay plane lies."""
     return is_overlay_tag(tag) and tag & 0xFFFF == _BIT_POSITION
 
 

@@ -22,7 +22,7 @@ FIRST_PIXEL_TAG, LAST_PIXEL_TAG = 0x7FE00008, 0x7FE00010
 
 @dataclass(frozen=True, slots=True)
 class PixelElement:
-    """Where an object's pixels lie.
+    """The place of an object's pixels.
 
     Attributes:
         keyword: `PixelData`, `FloatPixelData` or `DoubleFloatPixelData`.

@@ -1,4 +1,4 @@
-"""Where the elements of a DICOM object lie: its structure, walked byte by byte, no value interpreted.
+"""Walk a DICOM object's structure byte by byte to find its elements; interpret no value.
 
 A header is complete only when the walk has reached a pixel data element, a tag beyond it, or the object's
 end. Anything else answers `Incomplete` with the least number of bytes that lets the walk go on, so that a
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS = 0x00020010, 0x00020002
-# Delimiters of items that are not open, and the group that PS3.5 7.1 forbids.
+# The group of items and delimiters, which no element has, and the one that PS3.5 7.1 forbids.
 _ILLEGAL_GROUPS = frozenset((0xFFFE, 0xFFFF))
 PREFIX, PREFIX_START, DATA_SET_START = b"DICM", 128, 132
 _FIRST_INFLATED = 2**16
@@ -158,7 +158,7 @@ def _data_set_start(buffer: Buffer) -> int:
 
 
 def _plausible_start(data: bytes) -> bool:
-    """Whether a data set without preamble may begin here: group 0002 or 0008, then a VR or a sane length."""
+    """Return True where a data set may begin without preamble: group 0002 or 0008, a VR or sane length."""
     if len(data) < 8:
         return False
     little_group, big_group = struct.unpack_from("<H", data)[0], struct.unpack_from(">H", data)[0]

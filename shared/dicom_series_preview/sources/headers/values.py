@@ -202,8 +202,8 @@ def _integer(text: str) -> int:
     """An IS; real files write 1.0 too.
 
     Raises:
-        ValueError: It is none, or none that 64 bits hold.
-        OverflowError: It is infinite.
+        ValueError: The text is no whole number, or one that 64 bits cannot hold.
+        OverflowError: The number is infinite.
     """
     try:
         number = int(text)
@@ -245,7 +245,7 @@ _NUMBERS: dict[str, Callable[[bytes, bool], tuple[str | int | float | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the meaning of a data set's bytes depends on besides themselves.
+    """The context that gives the bytes of a data set their meaning.
 
     Attributes:
         charset: SpecificCharacterSet (0008,0005) as stored.

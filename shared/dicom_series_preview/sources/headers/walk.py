@@ -82,7 +82,7 @@ class Buffer:
         raise NeedMoreError(end)
 
     def at_end(self, position: int) -> bool:
-        """Whether the object ends here; up to 7 zeros cannot be an element and are padding."""
+        """Return True where the object ends here; up to 7 zeros cannot be an element and are padding."""
         if self.size is None or position + 8 <= self.size:
             return False
         if len(self.data) < self.size:
@@ -95,7 +95,7 @@ class Buffer:
 
 
 def looks_explicit(data: bytes, position: int) -> bool:
-    """Whether the element here carries a VR; declared and actual encoding differ in real objects."""
+    """Return True where the element here has a VR; real objects are not always as they declare."""
     return data[position + 4 : position + 6] in _VRS
 
 
@@ -203,7 +203,10 @@ def skip_item(buffer: Buffer, position: int, *, little: bool, depth: int) -> int
 
 
 def item_at(value: bytes, position: int, *, little: bool) -> tuple[int, int | None] | None:
-    """Where an item of a sequence's value begins and, unless a delimiter tells, ends; None behind the last.
+    """Find the item that begins here in a sequence's value; None behind the last item.
+
+    Returns:
+        The offset of its content, and the one behind it, or None where a delimiter tells.
 
     Raises:
         HeaderError: What is here is no item, or is cut off.
@@ -236,7 +239,7 @@ def read_item(
         little: The data set is little endian.
 
     Raises:
-        HeaderError: It is broken or cut off.
+        HeaderError: The item is broken or cut off.
     """
     buffer = Buffer(value, len(value))
     item: dict[int, RawElement] = {}
