@@ -13,14 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import make_dicom
-from dicom_series_preview.archive.cache_folder import (
-    CacheFile,
-    CacheFolder,
-    Stays,
-    _remove,
-    cache_files,
-    prune,
-)
+from dicom_series_preview.archive.cache_files import CacheFile, cache_files
+from dicom_series_preview.archive.cache_folder import CacheFolder
+from dicom_series_preview.archive.pruning import Stays, _remove, prune
 from dicom_series_preview.sources.storage.local import LocalStorage
 from indexing import index_of
 

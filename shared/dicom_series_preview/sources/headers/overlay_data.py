@@ -5,7 +5,7 @@ from __future__ import annotations
 from dicom_series_preview.base.errors import HeaderError
 from dicom_series_preview.sources.headers.overlays import OVERLAY_DATA, OVERLAY_GROUPS
 from dicom_series_preview.sources.headers.scan import Incomplete, scan
-from dicom_series_preview.sources.headers.values import swapped_words
+from dicom_series_preview.sources.headers.walk import swapped_words
 
 
 def overlay_data(data: bytes, size: int) -> dict[int, bytes]:

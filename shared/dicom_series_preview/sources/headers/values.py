@@ -18,11 +18,10 @@ from dicom_series_preview.sources.headers.elements import (
     creator_tag,
     private_creator,
 )
+from dicom_series_preview.sources.headers.walk import RawElement, swapped_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from dicom_series_preview.sources.headers.walk import RawElement
 
 # Lookup tables are what a picture needs of an object's bulk: they stay, the rest is known by size and hash.
 LOOKUP_TABLE_DATA = frozenset(
@@ -140,12 +139,6 @@ def value_of(element: RawElement, vr: str, charset: bytes) -> Value:
     if keep and not element.little and vr == "OW":
         raw = swapped_words(raw)
     return Bulk(len(raw), hashlib.sha256(raw).hexdigest(), raw if keep else None)
-
-
-def swapped_words(raw: bytes) -> bytes:
-    """Big endian 16-bit words as little endian."""
-    even = raw[: len(raw) & ~1]
-    return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))
 
 
 def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:

@@ -256,3 +256,9 @@ def read_item(
             explicit = looks_explicit(value, position)
         item[tag], position = read_element(buffer, position, explicit=explicit, little=little)
     return item, end if end is not None else position
+
+
+def swapped_words(raw: bytes) -> bytes:
+    """Big endian 16-bit words as little endian."""
+    even = raw[: len(raw) & ~1]
+    return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))
