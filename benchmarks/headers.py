@@ -24,7 +24,7 @@ import pydicom
 import synthetic
 
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Record
 from dicom_series_preview.base.errors import ObjectError
 from dicom_series_preview.sources.headers.convert import Converter

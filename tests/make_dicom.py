@@ -404,3 +404,41 @@ def preamble(transfer_syntax: str | None = EXPLICIT) -> bytes:
     if transfer_syntax is not None:
         meta += element(0x00020010, "UI", transfer_syntax.encode() + b"\0" * (len(transfer_syntax) % 2))
     return bytes(128) + b"DICM" + meta
+
+
+def every_vr():
+    """A data set with a value of every VR, one and several."""
+    source = image(
+        PixelData=None,
+        SpecificCharacterSet="ISO_IR 192",
+        PatientName="Müller^Jörg=山田^太郎=やまだ^たろう",
+        OtherPatientNames=["A^B", "C^D"],
+        RetrieveAETitle=["ONE", "TWO"],
+        PatientAge="042Y",
+        FrameIncrementPointer=[0x00181063, 0x00181065],
+        ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+        StudyDate="20200102",
+        AcquisitionTime="101112.5",
+        AcquisitionDateTime="20200102101112.123456+0100",
+        SliceThickness=1.25,
+        WindowCenter=[40.0, -600.0],
+        ImageComments="text\\with a backslash\r\nand a line",
+        StudyDescription="Schädel",
+        AdditionalPatientHistory="unlimited äöü",
+        RetrieveURL="https://example.org/a",
+        LongCodeValue="x" * 70,
+        SmallestImagePixelValue=5,
+        SelectorFDValue=[1e-300, -0.1],
+        TagAngleSecondAxis=-7,
+        ReferencePixelX0=-70_000,
+        SimpleFrameList=[1, 2**32 - 1],
+        DopplerCorrectionAngle=0.1,
+        SelectorSVValue=-(2**60),
+        SelectorUVValue=2**63 + 1,
+        SelectorOLValue=bytes(8),
+        ReferencedImageSequence=[dataset(ReferencedSOPInstanceUID="1.2"), dataset()],
+        ReferencedStudySequence=[],
+        PatientID="",
+        AcquisitionMatrix=[0, 256, 128, 0],
+    )
+    return add(source, 0x00281101, "US", [256, 0, 16])

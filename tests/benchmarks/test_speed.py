@@ -37,7 +37,7 @@ from jobs import (
 from kinds import JPEG2000, NATIVE, Kind, Line
 from s3_server import S3, s3_server
 
-from dicom_series_preview.archive.index.collect import FIRST_RANGE_BYTES
+from dicom_series_preview.archive.index.asking import FIRST_RANGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

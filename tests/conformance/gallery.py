@@ -32,7 +32,7 @@ from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dicom_series_preview.archive.index.read import Index
+    from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.products.pictures.report import Report
 
 WIDTH, HEIGHT = 320, 400

@@ -135,9 +135,9 @@ ELSEWHERE = {
         "Offset tables that are empty, wrong or extended; frames in several fragments",
         "PS3.5 A.4; PS3.3 C.7.6.3.1.8",
     ): (
-        f"{UNIT}/sources/headers/test_header.py::test_an_offset_table_that_does_not_hold_locates_nothing",
-        f"{UNIT}/sources/headers/test_header.py::test_the_extended_offset_table_wins",
-        f"{UNIT}/sources/headers/test_header.py::test_frames_without_a_table_are_told_by_fragment_or_by_codestream",
+        f"{UNIT}/sources/headers/test_locations.py::test_an_offset_table_that_does_not_hold_locates_nothing",
+        f"{UNIT}/sources/headers/test_locations.py::test_the_extended_offset_table_wins",
+        f"{UNIT}/sources/headers/test_locations.py::test_frames_without_a_table_are_told_by_fragment_or_by_codestream",
         f"{UNIT}/pixels/test_frames.py::test_a_wrong_table_costs_one_more_request_and_no_frame",
     ),
     Rule(16, "Character sets and their escapes; what cannot be read loses nothing else", "PS3.5 6.1"): (

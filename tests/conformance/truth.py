@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicom_series_preview.archive.index.read import Slice
+    from dicom_series_preview.archive.index.slices import Slice
 
 
 @dataclass(frozen=True, slots=True)

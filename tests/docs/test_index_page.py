@@ -13,7 +13,7 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS
 from indexing import PROVENANCE, records_of
 

@@ -19,8 +19,8 @@ import synthetic
 from PIL import Image
 
 import servers
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder, index_path
-from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailableError
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import ImageRequest

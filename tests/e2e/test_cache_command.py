@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import synthetic
 
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.cli import commands as cli
 from dicom_series_preview.web.http.local import open_api

@@ -215,7 +215,7 @@ def test_a_kept_index_is_shown_without_what_builds_one(
     assert status == "0"
     loaded = {name for name in modules if any(f"{name}.".startswith(f"{each}.") for each in NEEDLESS)}
     assert not loaded
-    assert "dicom_series_preview.archive.index.read" in modules
+    assert "dicom_series_preview.archive.index.index" in modules
 
 
 # --- the installed program

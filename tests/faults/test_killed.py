@@ -16,7 +16,7 @@ import doors
 import pytest
 import synthetic
 
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 import synthetic
 
 import faulty
-from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService

@@ -17,7 +17,7 @@ import pytest
 import synthetic
 
 import faulty
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.products.pictures.encode import write_atomically
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ import synthetic
 import urllib3
 
 import faulty
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.cache import IndexCache
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import SeriesName
-from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import AbandonedError, StorageUnavailableError
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import IndexRequest

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic
 
-from dicom_series_preview.archive.index.build import CONSTANTS_KEY, PROVENANCE_KEY
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.cache import IndexCache
+from dicom_series_preview.archive.index.index import Index
+from dicom_series_preview.archive.index.metadata import CONSTANTS_KEY, PROVENANCE_KEY
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, OTHER_ELEMENTS, Column
-from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest

@@ -14,8 +14,8 @@ import synthetic
 
 import make_dicom
 import servers
+from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.archive.names import index_folder, index_path
-from dicom_series_preview.archive.open import LEASE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

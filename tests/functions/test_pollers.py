@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import counting
 
 import make_dicom
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.doors.aws.updates import Recheck, update_indices

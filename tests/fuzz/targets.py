@@ -18,7 +18,7 @@ from pydicom.uid import JPEG2000TransferSyntaxes
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Record
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import DecodeError, ObjectError
@@ -26,9 +26,9 @@ from dicom_series_preview.base.image import PixelDescription
 from dicom_series_preview.pixels.codecs.colour import is_colour, to_rgb
 from dicom_series_preview.pixels.codecs.frame import decode_frame
 from dicom_series_preview.sources.headers.convert import Converter
+from dicom_series_preview.sources.headers.dicom_json import to_json
 from dicom_series_preview.sources.headers.header import Header, parse
 from dicom_series_preview.sources.headers.scan import Incomplete, data_set_of
-from dicom_series_preview.sources.headers.values import to_json
 from indexing import PROVENANCE, header_of
 
 if TYPE_CHECKING:

@@ -1,13 +1,13 @@
-"""Open the local places of indices: the user's cache folder, or one folder."""
+"""Open the local places that keep indices: the user's cache folder, or one folder."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.archive.names import index_folder
-from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import OutputError
 from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY

@@ -6,7 +6,6 @@ of an image as large as the whole grid that has the first slice at its centre.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dicom_series_preview.archive.index.build import PROVENANCE_KEY, Row, arrangeable, slices_of
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
+from dicom_series_preview.archive.index.metadata import saying
+from dicom_series_preview.archive.index.rows import Row, slices_of
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, MOSAIC_COLUMNS, PART_COLUMNS
+from dicom_series_preview.archive.index.sorting import arrangeable
 from dicom_series_preview.base.geometry import FARTHEST_MM, Arrangement, Slices, arrange, normal_of, places
-from dicom_series_preview.sources.headers.values import all_values
+from dicom_series_preview.sources.headers.elements import all_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,15 +27,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.archive.index.records import Record
+    from dicom_series_preview.sources.headers.elements import Element
     from dicom_series_preview.sources.headers.siemens import Mosaic
-    from dicom_series_preview.sources.headers.values import Element
 
 _SPACING_BETWEEN_SLICES, _SLICE_THICKNESS, _PIXEL_SPACING = 0x00180088, 0x00180050, 0x00280030
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """How a slice of the series is taken apart.
+    """The way a slice of the series is taken apart.
 
     Attributes:
         images: How many slices it becomes: 1 of what is no mosaic.
@@ -80,7 +81,7 @@ def untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
 def _grids(
     records: Sequence[Record], slices: Sequence[Sequence[Row]], whole: Slices
 ) -> tuple[list[_Grid], tuple[str, ...]]:
-    """How each slice is taken apart, and what to say of the mosaics that are not, or not wholly."""
+    """The grid of each slice, and a warning for the mosaics that stay whole or have no positions."""
     grids: list[_Grid] = []
     reasons: dict[str, list[str]] = {}
     for i, members in enumerate(slices):
@@ -123,7 +124,7 @@ def _grid(mosaic: Mosaic, size: tuple[int, int]) -> _Grid:
 def _steps(
     mosaic: Mosaic, elements: Mapping[int, Element], orientation: NDArray[np.float64], grid: _Grid
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where a mosaic's slices lie: `first` and `step` of its grid."""
+    """The positions of a mosaic's slices: `first` and `step` of its grid."""
     row, column = orientation[:3], orientation[3:]
     normal = normal_of(orientation)
     if normal is None:
@@ -150,7 +151,7 @@ def _lengths(elements: Mapping[int, Element], tag: int, count: int) -> tuple[flo
 def _taken_apart(
     whole: Slices, grids: Sequence[_Grid], source: NDArray[np.int64], number: NDArray[np.int64]
 ) -> Slices:
-    """What sorting needs of the slices to be."""
+    """Give sorting the slices of all mosaics, each with its own position and size."""
     repeated: dict[str, Any] = {}
     for field in fields(whole):
         values = getattr(whole, field.name)
@@ -227,11 +228,7 @@ def _table(index: Index, rows_of: Sequence[NDArray[np.int64]], apart: _Apart) ->
                 table = table.append_column(column.field(), values)
             else:
                 table = table.set_column(at, table.schema.field(at), values)
-    metadata = dict(index.table.schema.metadata)
-    provenance = {**json.loads(metadata[PROVENANCE_KEY]), "notes": arrangement.notes}
-    return table.replace_schema_metadata(
-        {**metadata, PROVENANCE_KEY: json.dumps(provenance, ensure_ascii=False)}
-    )
+    return saying(table, notes=arrangement.notes)
 
 
 def _column(values: NDArray[Any], known: NDArray[np.bool_]) -> list[Any]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.index.records import sequence_items
-from dicom_series_preview.sources.headers.values import all_values
+from dicom_series_preview.sources.headers.elements import all_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dicom_series_preview.archive.index.records import Record
-    from dicom_series_preview.sources.headers.values import Element
+    from dicom_series_preview.sources.headers.elements import Element
 
 WHOLE_SLIDE_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-    from dicom_series_preview.archive.index.read import Index
+    from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.products.pictures.report import Report
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicom_series_preview.archive.index.read import Part, Slice
+    from dicom_series_preview.archive.index.slices import Part, Slice
     from dicom_series_preview.base.image import PixelDescription
     from dicom_series_preview.pixels.frames import FrameBytes
 

@@ -18,8 +18,10 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.headers.codestreams import found_syntax, mismatch
-from dicom_series_preview.sources.headers.header import codestream_of, locate_frames
-from dicom_series_preview.sources.headers.scan import NATIVE_TRANSFER_SYNTAXES, Incomplete, data_set_of, scan
+from dicom_series_preview.sources.headers.fragments import codestream_of
+from dicom_series_preview.sources.headers.locations import locate_frames
+from dicom_series_preview.sources.headers.scan import Incomplete, data_set_of, scan
+from dicom_series_preview.sources.headers.transfer_syntaxes import NATIVE_TRANSFER_SYNTAXES
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.in_flight import InFlight
 from dicom_series_preview.sources.storage.prefetched import Prefetched
@@ -27,9 +29,10 @@ from dicom_series_preview.sources.storage.prefetched import Prefetched
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from dicom_series_preview.archive.index.read import Slice
-    from dicom_series_preview.sources.headers.header import FrameLocation
-    from dicom_series_preview.sources.headers.scan import PixelElement, Scan
+    from dicom_series_preview.archive.index.slices import Slice
+    from dicom_series_preview.sources.headers.locations import FrameLocation
+    from dicom_series_preview.sources.headers.pixel_element import PixelElement
+    from dicom_series_preview.sources.headers.scan import Scan
     from dicom_series_preview.sources.storage.base import Fetched, Storage
 
 _LIMITS = Limits()

@@ -15,7 +15,7 @@ from dicom_series_preview.pixels.codecs.frame import has_means
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dicom_series_preview.archive.index.read import Slice
+    from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.pixels.codecs.decoded import Decoded
 
 Area: TypeAlias = tuple[float, float, float, float]

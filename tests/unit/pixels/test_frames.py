@@ -11,7 +11,7 @@ from pydicom.filebase import DicomBytesIO
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Record
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
@@ -27,7 +27,7 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import FetchOptions, _fetch, fetch_frames
-from dicom_series_preview.sources.headers.overlays import overlay_data
+from dicom_series_preview.sources.headers.overlay_data import overlay_data
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.in_flight import InFlight
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage

@@ -1,52 +1,53 @@
-"""What the cells of an index must hold: it is a file, and anything may have been written into it since."""
+"""The cells of an index -> the elements that they stand for."""
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dicom_series_preview.archive.names import LONE_SURROGATE
-from dicom_series_preview.base.errors import PreviewError
-from dicom_series_preview.sources.headers.values import from_json
-from dicom_series_preview.sources.storage.base import is_path
+import numpy as np
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from dicom_series_preview.archive.index.records import Provenance
-    from dicom_series_preview.sources.headers.values import Item
-
-# The least value of each number that a slice cannot be shown without.
-_LEAST = {"ObjectSize": 0, "FrameNumber": 1, "Stack": 0, "Rows": 1, "Columns": 1}
-# Those of each that it can be.
-_LEAST_IF_ANY = {"FrameOffset": 0, "FrameLength": 0}
-_AMONG = {
-    "PrimaryAxis": ("X", "Y", "Z", "I"),
-    "PixelKeyword": ("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
-}
-_MOST = 2**63
-_LENGTHS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3}
+from dicom_series_preview.archive.index.damage import damage_told
+from dicom_series_preview.archive.index.records import PER_FRAME_FUNCTIONAL_GROUPS
+from dicom_series_preview.archive.index.schema import OTHER_ELEMENTS
+from dicom_series_preview.sources.headers.dicom_json import element_from_json, from_json
+from dicom_series_preview.sources.headers.elements import (
+    BULK_VRS,
+    INTEGER_VRS,
+    ONE_TEXT_VRS,
+    REAL_VRS,
+    Bulk,
+    Element,
+    Item,
+)
 
 
-class DamagedIndexError(PreviewError):
-    """A file is no index of this schema."""
-
-
-@contextmanager
-def damage_told(what: str) -> Iterator[None]:
-    """Tell what is not written as an index writes it.
-
-    Args:
-        what: What is being read.
-
-    Raises:
-        DamagedIndexError: It cannot be.
-    """
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DamagedIndexError(f"{what} cannot be read: {type(error).__name__}") from error
+def elements_of(part: pa.Table, constants: Item) -> list[Item]:
+    """The elements of the objects whose first rows these are."""
+    elements = [dict(constants) for _ in range(part.num_rows)]
+    for number, schema_field in enumerate(part.schema):
+        tag = tag_of_field(schema_field)
+        if not tag or tag in constants or tag == PER_FRAME_FUNCTIONAL_GROUPS or is_hash(schema_field):
+            continue
+        vr = vr_of_field(schema_field)
+        cells = cells_of(schema_field, part[schema_field.name])
+        if vr in BULK_VRS:
+            hashes = part.column(number + 1).to_pylist()
+            cells = [None if s is None else Bulk(s, h) for s, h in zip(cells, hashes, strict=True)]
+        for item, cell in zip(elements, cells, strict=True):
+            element = element_of_cell(tag, vr, cell)
+            if element is not None:
+                item[tag] = element
+    if OTHER_ELEMENTS.name in part.column_names:
+        for item, text in zip(elements, part[OTHER_ELEMENTS.name].to_pylist(), strict=True):
+            with damage_told(OTHER_ELEMENTS.name):
+                for key, body in json.loads(text or "{}").items():
+                    if body is None:
+                        item.pop(int(key, 16), None)
+                    else:
+                        item[int(key, 16)] = element_from_json(int(key, 16), body)
+    return elements
 
 
 def items_of(name: str, text: str | None) -> list[Item]:
@@ -59,55 +60,63 @@ def items_of(name: str, text: str | None) -> list[Item]:
         return [from_json(item) for item in json.loads(text or "[]")]
 
 
-def check_provenance(found: Provenance) -> None:
-    """Check that what an index says of itself is texts and numbers where it says such things.
-
-    Raises:
-        DamagedIndexError: No index that is as it was written says this.
-    """
-    texts = [found.series, found.root, found.fingerprint, *found.notes, *found.warnings]
-    numbers = [found.listed, found.series_instance_uids, found.patient_ids]
-    numbers += [] if found.limit is None else [found.limit]
-    flags = []
-    for skipped in found.skipped:
-        texts += skipped.name, skipped.reason, skipped.version
-        numbers += [] if skipped.size is None else [skipped.size]
-        flags.append(skipped.transient)
-    for duplicate in found.duplicates:
-        texts += duplicate.name, duplicate.of, duplicate.version
-    is_right = (
-        all(isinstance(text, str) and not LONE_SURROGATE.search(text) for text in texts)
-        and all(type(number) is int and 0 <= number < _MOST for number in numbers)
-        and all(isinstance(flag, bool) for flag in flags)
-    )
-    if not is_right:
-        raise DamagedIndexError("what it says of itself has other types than an index writes")
+def _of_text(text: str | None, vr: str) -> str | float | None:
+    """The value that a text stands for; where it is no number of its VR, the text."""
+    if text is None:
+        return None
+    try:
+        if vr in INTEGER_VRS:
+            return int(text)
+        return float(np.float32(text) if vr == "FL" else text)
+    except ValueError:
+        return text
 
 
-def check_cells(cells: Mapping[str, Any]) -> None:
-    """Check that a row is one of a slice that can be shown, by its fixed columns.
-
-    Raises:
-        DamagedIndexError: No index that is as it was written has such a row.
-    """
-    wrong = next(_wrong(cells), None)
-    if wrong is not None:
-        raise DamagedIndexError(f"its column {wrong} holds what no slice has")
+def tag_of_field(field: pa.Field) -> int:
+    """The tag of the element that a column holds, or 0."""
+    return int((field.metadata or {}).get(b"tag", b"").replace(b",", b"") or b"0", 16)
 
 
-def _wrong(cells: Mapping[str, Any]) -> Iterator[str]:
-    """The columns whose cell no slice has."""
-    if not is_path(cells["FileName"] or ""):
-        yield "FileName"
-    if not cells["TransferSyntaxUID"]:
-        yield "TransferSyntaxUID"
-    yield from (name for name, least in _LEAST.items() if cells[name] is None or cells[name] < least)
-    yield from (name for name, least in _LEAST_IF_ANY.items() if (cells[name] or 0) < least)
-    yield from (name for name, allowed in _AMONG.items() if cells[name] not in allowed)
-    yield from (name for name, length in _LENGTHS.items() if _length(cells[name]) not in (0, length))
-    if (cells["FrameOffset"] is None) != (cells["FrameLength"] is None):
-        yield "FrameOffset"
+def vr_of_field(field: pa.Field) -> str:
+    """The VR of the elements that a column gives back."""
+    vr: bytes = field.metadata[b"vr"]
+    return vr.decode()
 
 
-def _length(values: Sequence[Any] | None) -> int:
-    return 0 if values is None else len(values)
+def is_hash(field: pa.Field) -> bool:
+    """Return True where a column holds the hashes that belong to the sizes of a binary element."""
+    return (field.metadata or {}).get(b"vr", b"").decode() in BULK_VRS and pa.types.is_string(field.type)
+
+
+def cells_of(field: pa.Field, values: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """A column's cells as the values of its VR: numbers also where it has texts, whole ones as such."""
+    cells: list[Any] = values.to_pylist()
+    vr = vr_of_field(field)
+    if pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
+        if vr == "SQ":
+            return [cell and f"[{', '.join(cell)}]" for cell in cells]
+        if vr in INTEGER_VRS or vr in REAL_VRS:
+            return [cell and [_of_text(part, vr) for part in cell] for cell in cells]
+        return cells
+    if vr not in INTEGER_VRS:
+        return cells
+    if pa.types.is_floating(field.type):
+        return [None if cell is None else int(cell) for cell in cells]
+    if pa.types.is_list(field.type) and pa.types.is_floating(field.type.value_type):
+        return [cell and [None if part is None else int(part) for part in cell] for cell in cells]
+    return cells
+
+
+def element_of_cell(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: ANN401 - one of Arrow's values
+    """The element that a cell stands for; None for an empty one."""
+    if cell is None:
+        return None
+    if isinstance(cell, Bulk):
+        return Element(tag, vr, cell)
+    if vr == "SQ":
+        return Element(tag, vr, tuple(items_of("a sequence", cell)))
+    if isinstance(cell, list):
+        return Element(tag, vr, tuple(cell))
+    if isinstance(cell, str) and "\\" in cell and vr not in ONE_TEXT_VRS:
+        return Element(tag, vr, tuple(part or None for part in cell.split("\\")))
+    return Element(tag, vr, (cell,))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import fmean, median
 from typing import TYPE_CHECKING
 
+from dicom_series_preview.archive.index.asking import LearnedRange, Pace, is_read_whole
 from dicom_series_preview.archive.index.records import Record, Skipped
 from dicom_series_preview.base.errors import (
     CredentialsError,
@@ -21,96 +19,17 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.sources.headers.convert import Converter
 from dicom_series_preview.sources.headers.header import Header, parse
 from dicom_series_preview.sources.headers.scan import Incomplete
-from dicom_series_preview.sources.storage.base import ByteRange
+from dicom_series_preview.sources.storage.base import ByteRange, Fetched, ObjectInfo, Storage
 from dicom_series_preview.sources.storage.in_flight import InFlight
-from dicom_series_preview.sources.storage.prefetched import PREFETCHED_BYTES, Prefetched
+from dicom_series_preview.sources.storage.prefetched import Prefetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dicom_series_preview.base.settings import Limits
-    from dicom_series_preview.sources.storage.base import Fetched, ObjectInfo, Storage
 
-# A request takes as long for this much as for one byte, and few headers are longer.
-FIRST_RANGE_BYTES = 16 * 1024
-_LEAST_RANGE_BYTES = 5 * 1024
-_SLACK = 1.1
-_REMEMBERED = 31
-_MARGIN = 1024
-_SCOUT_BYTES = 64 * 1024
 _SCOUTS = 2
 _RESTARTS = 2
-_SMALL_BYTES = 256 * 1024
-_SPARE_BYTES = 2**20
-_AHEAD_S = 5.0
-_PACE_OF = 8
-
-_PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
-_PASSED_OVER_ENDINGS = (
-    *(".json", ".xml", ".txt", ".csv", ".tsv", ".parquet", ".zip", ".nii", ".nii.gz"),
-    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg"),
-)
-
-
-def is_passed_over(path: str) -> bool:
-    """Whether a name alone says that the object is no instance; in doubt the content decides."""
-    name = path.rpartition("/")[2].lower()
-    return name in _PASSED_OVER_NAMES or name.endswith(_PASSED_OVER_ENDINGS)
-
-
-@dataclass(slots=True)
-class LearnedRange:
-    """How much to ask for first: 16 KiB, and once headers are known a little more than those have.
-
-    The longest decides of those that are known and fit into 16 KiB, and the median where most are longer:
-    one very long header among many short ones costs that one object a second request, and not all others
-    its bytes.
-
-    Attributes:
-        lengths: The latest headers' lengths in bytes.
-    """
-
-    lengths: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-
-    def first_range(self) -> int:
-        """Bytes to ask for of an object of which nothing is known yet."""
-        if not self.lengths:
-            return FIRST_RANGE_BYTES
-        needed = [math.ceil(length * _SLACK) for length in self.lengths]
-        generous = [most for most in needed if most <= FIRST_RANGE_BYTES]
-        return max(_LEAST_RANGE_BYTES, math.ceil(median(needed)), *generous)
-
-    def next_end(self, have: int, at_least: int) -> int:
-        """Up to where to read on, when `have` bytes were not enough and `at_least` bytes are needed.
-
-        Nothing learned yet: far, for the one or two objects that find out for all others.
-        """
-        if not self.lengths:
-            return max(at_least + _MARGIN, _SCOUT_BYTES, 4 * have)
-        learned = self.first_range()
-        return learned if learned >= at_least else max(at_least + _MARGIN, 2 * have)
-
-
-@dataclass(slots=True)
-class Pace:
-    """How many objects may be under way: what can be looked at in a few seconds.
-
-    Most take less than a millisecond. Of those that take seconds each, few are asked for ahead, so that
-    little has come in vain where reading ends before all are read.
-
-    Attributes:
-        clock: Seconds that only grow.
-        under_way: Ranges that were asked for and not yet looked at.
-        latest_s: How long the latest objects took.
-    """
-
-    clock: Callable[[], float] = time.perf_counter
-    under_way: int = 0
-    latest_s: deque[float] = field(default_factory=lambda: deque(maxlen=_PACE_OF))
-
-    def has_room(self) -> bool:
-        """Whether another one may be asked for."""
-        return not self.latest_s or self.under_way * fmean(self.latest_s) < _AHEAD_S
 
 
 @dataclass(slots=True)
@@ -203,7 +122,7 @@ class HeaderReader:
         fresh: deque[_Pending],
         asked: dict[str, _Pending],
     ) -> Iterator[ByteRange]:
-        """What to ask for: objects on their way, then new ones while the first range is a good guess.
+        """The ranges to ask for: of objects that are begun, then of new ones while the first guess is good.
 
         It ends early where there is no more room, and is asked again when some has come.
         """
@@ -225,7 +144,7 @@ class HeaderReader:
         return ByteRange(item.info.path, len(item.data), end, item.version)
 
     def _take(self, item: _Pending, fetched: Fetched) -> Record | Skipped | None:
-        """What an answer makes of an object: done, failed, or None where more is needed."""
+        """Add an answer to its object: its record, why there is none, or None where more bytes are needed."""
         if isinstance(fetched.error, ObjectChangedError) and item.restarts < _RESTARTS:
             item.data, item.version, item.at_least = b"", "", 0
             item.restarts += 1
@@ -266,28 +185,12 @@ class HeaderReader:
         return item.info.path.removeprefix(f"{self.folder}/")
 
 
-def is_read_whole(sizes: Sequence[int | None], next_frames: int) -> bool:
-    """Whether objects are read whole, their frames with their headers.
-
-    That spares a request a frame, and the time that one takes to be answered, in which a megabyte comes. So
-    all objects are small, and those that will not be shown have no more than that together.
-
-    Args:
-        sizes: The objects' sizes in bytes, None where the listing does not tell.
-        next_frames: How many frames are read next.
-    """
-    known = sorted(size for size in sizes if size is not None)
-    if not next_frames or not known or len(known) < len(sizes) or known[-1] > _SMALL_BYTES:
-        return False
-    return sum(known[:-next_frames]) <= _SPARE_BYTES and sum(known) <= PREFETCHED_BYTES
-
-
 def _length(wanted: ByteRange) -> int:
     return (wanted.end or 0) - wanted.start
 
 
 def _storage_reason(error: StorageError) -> str:
-    """Why the storage withholds one object; what concerns it as a whole is raised."""
+    """Say why the storage does not give one object; raise what concerns the storage as a whole."""
     if isinstance(error, (StorageUnavailableError, CredentialsError)):
         raise error
     return error.problem

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.index.records import Duplicate, Provenance
 from dicom_series_preview.base.errors import counted
-from dicom_series_preview.sources.headers.values import to_json
+from dicom_series_preview.sources.headers.dicom_json import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicom_series_preview.base.geometry import FARTHEST_MM, normal_of
-from dicom_series_preview.sources.headers.values import Element, all_values
+from dicom_series_preview.sources.headers.elements import Element, all_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dicom_series_preview.sources.headers.values import Item
+    from dicom_series_preview.sources.headers.elements import Item
 
 _POSITION, _ORIENTATION = 0x00200032, 0x00200037
 _GRID_FRAME_OFFSETS = 0x3004000C

@@ -1,4 +1,4 @@
-"""What an index is built from: one record an object, read from a header or given back by an earlier index."""
+"""Records, which an index is built from: one per object, read from a header or from an earlier index."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.index.offsets import placed_frames
-from dicom_series_preview.sources.headers.header import PER_FRAME_FUNCTIONAL_GROUPS, SHARED_FUNCTIONAL_GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dicom_series_preview.sources.headers.header import FrameLocation, Header
+    from dicom_series_preview.sources.headers.elements import Element, Item
+    from dicom_series_preview.sources.headers.header import Header
+    from dicom_series_preview.sources.headers.locations import FrameLocation
     from dicom_series_preview.sources.headers.siemens import Mosaic
-    from dicom_series_preview.sources.headers.values import Element, Item
     from dicom_series_preview.sources.storage.base import ObjectInfo
 
-
+SHARED_FUNCTIONAL_GROUPS, PER_FRAME_FUNCTIONAL_GROUPS = 0x52009229, 0x52009230
 # The VOI step (windows, their function, VOI LUTs; PS3.3 C.7.6.16.2.10) and the modality step (slope,
 # intercept, type, modality LUT; C.7.6.16.2.9): what makes a level whole, and what then comes from nowhere
 # else. A frame's own window does not take its function from the root.
@@ -147,7 +147,7 @@ class Skipped:
         reason: Why, in one line.
         size: Bytes, or None where the storage did not tell.
         version: Its version, so that it is not read again before it changes.
-        transient: The storage withheld it: the same object may be had another time.
+        transient: The storage did not give it now, and may give it another time.
     """
 
     name: str
@@ -174,7 +174,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What an index says of itself; `notes` and what follows are what building it finds.
+    """What an index says about itself; building it finds `notes` and what follows.
 
     Attributes:
         series: The series as addressed.

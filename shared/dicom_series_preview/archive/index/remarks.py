@@ -15,15 +15,15 @@ import numpy as np
 from dicom_series_preview.archive.index.offsets import unplaced
 from dicom_series_preview.base.errors import counted
 from dicom_series_preview.base.geometry import FARTHEST_MM, MOST_UNEQUAL, orientation_fault
-from dicom_series_preview.sources.headers.scan import NATIVE_TRANSFER_SYNTAXES
-from dicom_series_preview.sources.headers.values import all_values
+from dicom_series_preview.sources.headers.elements import all_values
+from dicom_series_preview.sources.headers.transfer_syntaxes import NATIVE_TRANSFER_SYNTAXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dicom_series_preview.archive.index.records import Record
     from dicom_series_preview.base.image import Contrast, LookupTable, PixelDescription
-    from dicom_series_preview.sources.headers.values import Element
+    from dicom_series_preview.sources.headers.elements import Element
 
 _ROWS, _COLUMNS, _NUMBER_OF_FRAMES = 0x00280010, 0x00280011, 0x00280008
 _TRANSFER_SYNTAX_UID, _PHOTOMETRIC = 0x00020010, 0x00280004

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import pyarrow as pa
 
-from dicom_series_preview.sources.headers.dictionary import (
-    dictionary_name,
-    dictionary_vm,
-    dictionary_vr,
-    is_repeated,
-    keyword,
-    private_name,
-    private_vm,
-    private_vr,
-)
-from dicom_series_preview.sources.headers.values import tag_key
-
 SCHEMA_VERSION = 5
-
 _INT, _LONG, _REAL, _TEXT = pa.int32(), pa.int64(), pa.float64(), pa.utf8()
 _REALS, _TEXTS = pa.list_(_REAL), pa.list_(_TEXT)
 
@@ -49,6 +36,8 @@ class Column:
     @cache  # noqa: B019 - columns are constants
     def field(self) -> pa.Field:
         """The Arrow field with its metadata."""
+        from dicom_series_preview.sources.headers.dictionary import dictionary_vr  # noqa: PLC0415 - only writing needs it
+
         vr = dictionary_vr(self.tag) if self.tag else ""
         if " or " in vr:
             vr = vr[:2]
@@ -279,94 +268,6 @@ MOSAIC_COLUMNS = (
     Column("MosaicNormal", _REALS, "Direction from each slice of a Siemens mosaic to the next"),
 )
 BY_NAME = {column.name: column for column in FIXED_COLUMNS}
-
-
+# Of a constant that is a column. A value in every row must be short: a vector has a number for each frame.
+LONGEST_CONSTANT_BYTES = 1024
 FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)
-
-# The Arrow type of numbers by VR; everything else is text.
-NUMBER_TYPES = {
-    **dict.fromkeys(("IS", "SS", "US", "SL"), pa.int32()),
-    **dict.fromkeys(("UL", "SV"), pa.int64()),
-    "UV": pa.uint64(),
-    **dict.fromkeys(("DS", "FD"), pa.float64()),
-    "FL": pa.float32(),
-}
-
-
-def column_name(tag: int, creator: str) -> str:
-    """The name of an element's own column: keyword, or `gggg,ee:CREATOR` of a private element.
-
-    A keyword that the product uses for something else, or that several elements have, as those of overlay
-    planes, is followed by the tag.
-    """
-    if creator:
-        return f"{tag >> 16:04x},{tag & 0xFF:02x}:{creator}"
-    name = keyword(tag)
-    is_taken = name in BY_NAME and BY_NAME[name].tag != tag
-    return f"{name}_{tag_key(tag)}" if is_taken or is_repeated(tag) else name
-
-
-@lru_cache(maxsize=4096)
-def declared(tag: int, creator: str) -> tuple[tuple[str, ...], bool]:
-    """The dictionary's VRs of an element, none where it has none, and whether it may have several values.
-
-    Args:
-        tag: The element.
-        creator: The creator of its private block, or empty.
-    """
-    if tag & 0xFFFF == 0:
-        return ("UL",), False
-    if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
-        return ("LO",), False
-    try:
-        if tag >> 16 & 1:
-            # Whatever its block, of which a column's name says nothing; the dictionary tells a few apart.
-            tag = tag & 0xFFFF00FF | 0x1000
-            vrs, multiplicity = private_vr(tag, creator), private_vm(tag, creator)
-        else:
-            vrs, multiplicity = dictionary_vr(tag), dictionary_vm(tag)
-    except KeyError:
-        vrs, multiplicity = "UN", ""
-    # An element of unknown VR is one of which nothing is known.
-    known = vrs not in {"UN", "NONE"}
-    return tuple(vrs.replace("_", " or ").split(" or ")) if known else (), not known or multiplicity != "1"
-
-
-def element_type(tag: int, creator: str, vr: str) -> pa.DataType:
-    """The Arrow type of an element's column.
-
-    Args:
-        tag: The element.
-        creator: The creator of its private block, or empty.
-        vr: The VR of its column: the dictionary's, of an element that it does not have one of text.
-    """
-    kind = NUMBER_TYPES.get(vr, pa.utf8())
-    return pa.list_(kind) if declared(tag, creator)[1] and vr != "SQ" else kind
-
-
-def element_description(tag: int, creator: str) -> str:
-    """What the dictionary calls an element."""
-    try:
-        if tag >> 16 & 1:
-            return private_name(tag, creator).strip("[]") if creator else ""
-        return dictionary_name(tag)
-    except KeyError:
-        return ""
-
-
-__all__ = [
-    "BY_NAME",
-    "FIXED_COLUMNS",
-    "FIXED_TAGS",
-    "MOSAIC_COLUMNS",
-    "NUMBER_TYPES",
-    "OTHER_ELEMENTS",
-    "PART_COLUMNS",
-    "SCHEMA_VERSION",
-    "Column",
-    "column_name",
-    "declared",
-    "element_description",
-    "element_type",
-    "field_metadata",
-]

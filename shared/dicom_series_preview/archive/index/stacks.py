@@ -1,16 +1,122 @@
-"""What tells a series' stacks apart, for those who choose one."""
+"""The stacks of a series: what tells them apart, and where their slices lie."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from dicom_series_preview.archive.index.arrow import coordinates, floats
+from dicom_series_preview.archive.index.damage import damage_told
+from dicom_series_preview.archive.index.slices import primary_position
+from dicom_series_preview.archive.slide_tiles import names_an_aside
 from dicom_series_preview.base.errors import counted
+from dicom_series_preview.base.geometry import plane_of
+from dicom_series_preview.base.selection import SortedStack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import pyarrow as pa
+
+    from dicom_series_preview.sources.headers.elements import Item
+
+_SOP_CLASS_UID, _SERIES_DESCRIPTION = 0x00080016, 0x0008103E
+_POSITION_COLUMNS = ("PrimaryAxis", "PrimaryPosition", "InstanceNumber")
 _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
+
+
+def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], constants: Item) -> Stack:
+    """Describe a stack.
+
+    Args:
+        number: Its number.
+        rows: The rows of its slices.
+        cell: A column's value in a row, None where there is no such column.
+        constants: The elements that are no columns.
+    """
+    first, last = rows[0], rows[-1]
+
+    def text(tag: int, keyword: str) -> str:
+        constant = constants.get(tag)
+        value = cell(keyword, first) if constant is None else constant.first
+        return value.partition("\\")[0].strip() if isinstance(value, str) else ""
+
+    own_type = cell("ImageType", first) or ()
+    image_type = tuple(word for word in (*own_type, *(cell("FrameType", first) or ())) if word)
+    aside = names_an_aside(text(_SOP_CLASS_UID, "SOPClassUID"), own_type)
+    cosines = cell("ImageOrientationPatient", first)
+    return Stack(
+        stack=number,
+        series_instance_uid=cell("SeriesInstanceUID", first) or "",
+        modality=cell("Modality", first) or "",
+        image_type=image_type,
+        plane=plane_of(cosines) if cosines else "",
+        axis=cell("PrimaryAxis", first),
+        first_position=primary_position({name: cell(name, first) for name in _POSITION_COLUMNS}),
+        last_position=primary_position({name: cell(name, last) for name in _POSITION_COLUMNS}),
+        rows=cell("SliceRows", first) or cell("Rows", first),
+        columns=cell("SliceColumns", first) or cell("Columns", first),
+        slices=len(rows),
+        localizer=names_a_localizer(image_type) or aside,
+        description=text(_SERIES_DESCRIPTION, "SeriesDescription"),
+    )
+
+
+def _positions(
+    table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Each slice's coordinate on its stack's axis in mm, in full precision; NaN where it has none.
+
+    Focal planes of a slide, which have a location and no axis, are as far from each other as their numbers.
+    """
+    axis = table["PrimaryAxis"][int(rows[0])].as_py()
+    if axis == "I":
+        planes: np.ndarray[Any, np.dtype[np.float64]] = floats(table["Location"])[rows]
+        return planes
+    with damage_told("PrimaryAxis"):
+        number = "XYZ".index(axis)
+    positions: np.ndarray[Any, np.dtype[np.float64]] = coordinates(table["ImagePositionPatient"], number)
+    positions = positions[rows]
+    # A stack without any position is sorted by SliceLocation, which PrimaryPosition then holds.
+    if np.isnan(positions).all():
+        positions = floats(table["PrimaryPosition"])[rows]
+    return positions
+
+
+def sorted_stack(table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]) -> SortedStack:
+    """The positions and times of a stack's slices.
+
+    Args:
+        table: The index's table.
+        rows: The slices' rows, in display order.
+    """
+    return SortedStack(
+        positions=_positions(table, rows),
+        locations=np.nan_to_num(floats(table["Location"])[rows], nan=-1).astype(np.int64),
+        times=(floats(table["Time"])[rows],),
+        instance_numbers=floats(table["InstanceNumber"])[rows],
+    )
+
+
+def described_stacks(
+    table: pa.Table, stacks: Mapping[int, np.ndarray[Any, np.dtype[np.int64]]], constants: Item
+) -> list[Stack]:
+    """Describe stacks, in the order of their numbers.
+
+    Args:
+        table: The index's table.
+        stacks: By number the rows of a stack's slices, in display order.
+        constants: The elements that all objects have with the same value.
+    """
+    # Once: the table makes its list of names anew each time that it is asked.
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+
+    def cell(name: str, row: int) -> Any:  # noqa: ANN401 - one of Arrow's values
+        return columns[name][row].as_py() if name in columns else None
+
+    return [_stack(number, rows.tolist(), cell, constants) for number, rows in stacks.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +155,12 @@ class Stack:
 
 
 def names_a_localizer(words: Iterable[object]) -> bool:
-    """Whether ImageType tells of a localizer."""
+    """Return True where ImageType names a localizer."""
     return any(str(word).upper() in _LOCALIZER_WORDS for word in words)
 
 
 def told(stacks: int, series_instance_uids: int, patient_ids: int) -> str:
-    """What a folder holds, in words: its stacks, and series and patients where there are several."""
+    """Say what a folder holds: its stacks, and series and patients where there are several."""
     parts = [counted(stacks, "stack")]
     if series_instance_uids > 1:
         parts.append(f"{series_instance_uids} series")

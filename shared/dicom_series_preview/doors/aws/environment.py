@@ -11,8 +11,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder
-from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE, Limits, Settings, number_of
 from dicom_series_preview.doors.aws.rechecks import Recheck, SqsQueue, send_all

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from dicom_series_preview.archive.open import SeriesIndexer, Updated, UpdateOptions
+from dicom_series_preview.archive.open import SeriesIndexer
+from dicom_series_preview.archive.update import Updated, UpdateOptions, update
 from dicom_series_preview.base.discreet import told
 from dicom_series_preview.base.errors import IndexBusyError, LimitError, PreviewError
 from dicom_series_preview.doors.aws.batch import mosaics_folder
@@ -329,7 +330,7 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
     try:
         options = UpdateOptions(stop, erasure.vanished, erasure.look_around, gives_up, reads=is_series)
-        updated = opener.update(work.series, options)
+        updated = update(opener, work.series, options)
         result = _RESULTS[updated] if is_series else ""
         error = "AccessDeniedError" if updated is Updated.DENIED else ""
     except LimitError as limit:

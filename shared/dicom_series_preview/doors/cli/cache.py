@@ -49,8 +49,8 @@ def cache_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON list instead of a table.")
 def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """List what is kept, the one used last first. Pictures do not tell which series they are of."""
-    from dicom_series_preview.archive.cache_folder import cache_files, unnoted  # noqa: PLC0415 - loads obstore
-    from dicom_series_preview.archive.index.read import origin  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.archive.cache_files import cache_files, unnoted  # noqa: PLC0415 - loads obstore
+    from dicom_series_preview.archive.index.file import origin  # noqa: PLC0415 - loads numpy and pyarrow
 
     settings = settings_of(options)
     found: list[dict[str, Any]] = []
@@ -123,12 +123,10 @@ def clear(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click passes 
 
 def _prune(folder: Path, most_bytes: int, since_ns: int = 0) -> None:
     """Remove files of the cache, and say what that came to."""
-    from dicom_series_preview.archive import cache_folder  # noqa: PLC0415 - loads obstore
+    from dicom_series_preview.archive import pruning  # noqa: PLC0415 - few commands need it
 
     try:
-        pruned = cache_folder.prune(
-            folder, cache_folder.Stays(most_bytes, most_bytes, since_ns), time.time_ns()
-        )
+        pruned = pruning.prune(folder, pruning.Stays(most_bytes, most_bytes, since_ns), time.time_ns())
     except BlockingIOError as error:
         raise OutputError(str(folder), "another process is making room in it; try again") from error
     except OSError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw as Drawing
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    from dicom_series_preview.archive.index.read import Slice
+    from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.products.pictures.layout import Tile
 
 SMALLEST_SIDE = 64

@@ -11,7 +11,7 @@ from dicom_series_preview.base.errors import ObjectError
 from dicom_series_preview.pixels.codecs.frame import decode_words
 from dicom_series_preview.pixels.codecs.overlays import embedded_overlay, own_overlay
 from dicom_series_preview.products.pictures.layout import overlay_opacity
-from dicom_series_preview.sources.headers.overlays import overlay_data
+from dicom_series_preview.sources.headers.overlay_data import overlay_data
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

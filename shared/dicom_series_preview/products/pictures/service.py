@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import PIL
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.archive.index.read import DamagedIndexError, Index
+from dicom_series_preview.archive.cache import log_damage
+from dicom_series_preview.archive.index.damage import DamagedIndexError
 from dicom_series_preview.archive.index.records import Skipped
-from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer, log_damage
+from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import (
     LimitError,
@@ -69,8 +70,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicom_series_preview.archive.index.read import Slice
-    from dicom_series_preview.archive.open import IndexCache
+    from dicom_series_preview.archive.cache import IndexCache
+    from dicom_series_preview.archive.index.index import Index
+    from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.base.selection import SortedStack
     from dicom_series_preview.base.settings import Limits
@@ -78,7 +80,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.pictures.layout import Tile
     from dicom_series_preview.products.pictures.requests import IndexRequest, Picture, PictureRequest
     from dicom_series_preview.products.pictures.tiles import Painted
-    from dicom_series_preview.sources.headers.header import FrameLocation
+    from dicom_series_preview.sources.headers.locations import FrameLocation
     from dicom_series_preview.sources.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicom_series_preview.archive.index.read import Slice
+    from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.pixels.codecs.decoded import Decoded
     from dicom_series_preview.pixels.contrast.spec import ContrastSpec
     from dicom_series_preview.pixels.frames import FetchOptions

@@ -2,60 +2,33 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.base.errors import HeaderError, NotDicomError
 from dicom_series_preview.base.image import NativeLayout, PixelDescription
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.headers.codestreams import begins_an_image
-from dicom_series_preview.sources.headers.convert import MEDIA_STORAGE_SOP_CLASS
-from dicom_series_preview.sources.headers.scan import (
+from dicom_series_preview.sources.headers.locations import FrameLocation, locate
+from dicom_series_preview.sources.headers.scan import MEDIA_STORAGE_SOP_CLASS, Incomplete, Scan, scan
+from dicom_series_preview.sources.headers.siemens import Mosaic, mosaic_of
+from dicom_series_preview.sources.headers.transfer_syntaxes import (
     EXPLICIT_LITTLE_ENDIAN,
     IMPLICIT_LITTLE_ENDIAN,
     NATIVE_TRANSFER_SYNTAXES,
-    Incomplete,
-    PixelElement,
-    RawElement,
-    Scan,
-    scan,
 )
-from dicom_series_preview.sources.headers.siemens import Mosaic, mosaic_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dicom_series_preview.sources.headers.convert import Converter
-    from dicom_series_preview.sources.headers.values import Item
-
-SOP_CLASS_UID = 0x00080016
-SOP_INSTANCE_UID = 0x00080018
-SHARED_FUNCTIONAL_GROUPS = 0x52009229
-PER_FRAME_FUNCTIONAL_GROUPS = 0x52009230
+    from dicom_series_preview.sources.headers.elements import Item
+    from dicom_series_preview.sources.headers.pixel_element import PixelElement
 
 _ROWS, _COLUMNS, _SAMPLES = 0x00280010, 0x00280011, 0x00280002
 _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
-_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _LIMITS = Limits()
 # Indices hold sizes as whole numbers of 64 bits, one of which is the sign.
 _LARGEST_OBJECT = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class FrameLocation:
-    """Where one frame's data lie in its object.
-
-    Attributes:
-        offset: First byte; of encapsulated data the frame's first fragment item.
-        length: Bytes; of encapsulated data the items' heads and what follows the last one may be among them.
-    """
-
-    offset: int
-    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +105,7 @@ def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> 
             if surplus in (0, 1):
                 transfer_syntax_uid = _native_syntax(scanned)
         if not scanned.deflated:
-            locations = _locate(scanned, pixels, layout, frames, object_size)
+            locations = locate(scanned, pixels, layout, frames, object_size)
     return Header(
         transfer_syntax_uid,
         elements,
@@ -207,121 +180,3 @@ def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int |
     if frames > most:
         raise HeaderError(f"{frames} frames, more than the limit of {most}")
     return frames
-
-
-def _locate(
-    scanned: Scan, pixels: PixelElement, layout: NativeLayout, frames: int, object_size: int
-) -> tuple[FrameLocation, ...]:
-    if pixels.length is not None:
-        spans = (layout.span(number) for number in range(frames))
-        return tuple(FrameLocation(pixels.offset + start, end - start) for start, end, _ in spans)
-    if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
-        return ()
-    first = pixels.first_fragment
-    if frames == 1:
-        return (FrameLocation(first, max(0, object_size - first)),)
-    extended = _extended_offset_table(scanned.elements, pixels, frames, object_size)
-    if extended:
-        return extended
-    table = pixels.offset_table
-    increasing = all(a < b for a, b in pairwise(table))
-    if len(table) != frames or table[0] != 0 or not increasing or first + table[-1] >= object_size:
-        return ()
-    ends = [*(first + offset for offset in table[1:]), object_size]
-    return tuple(
-        FrameLocation(first + offset, end - first - offset) for offset, end in zip(table, ends, strict=True)
-    )
-
-
-def _extended_offset_table(
-    raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
-) -> tuple[FrameLocation, ...]:
-    """The extended offset table (PS3.3 C.7.6.3.1.8): one fragment a frame, 64-bit offsets and lengths."""
-    offsets, lengths = raw.get(_EXTENDED_OFFSETS), raw.get(_EXTENDED_LENGTHS)
-    if offsets is None or lengths is None or len(offsets.value) != 8 * frames:
-        return ()
-    if len(lengths.value) != len(offsets.value):
-        return ()
-    pairs = zip(
-        struct.unpack(f"<{frames}Q", offsets.value), struct.unpack(f"<{frames}Q", lengths.value), strict=True
-    )
-    located = tuple(FrameLocation(pixels.first_fragment + offset, length + 8) for offset, length in pairs)
-    beyond = any(location.offset + location.length > object_size for location in located)
-    return () if beyond else located
-
-
-@dataclass(frozen=True, slots=True)
-class Codestream:
-    """One encapsulated frame.
-
-    Attributes:
-        data: Its fragments without the items' heads (PS3.5 A.4).
-        remark: What a viewer should know of it, or empty.
-    """
-
-    data: bytes = field(repr=False)
-    remark: str = ""
-
-
-def codestream_of(data: bytes, *, one_of_many: bool = False) -> Codestream:
-    """The codestream of one frame.
-
-    Args:
-        data: From the frame's first item on; may reach beyond its last.
-        one_of_many: The object has other frames too: refuse data that reach into the next one.
-
-    Raises:
-        HeaderError: An item is cut off, none begins here, or the data are of several frames.
-    """
-    parts = []
-    position = 0
-    while position + 8 <= len(data):
-        tag, length = data[position : position + 4], struct.unpack_from("<I", data, position + 4)[0]
-        if tag != b"\xfe\xff\x00\xe0":
-            if position == 0:
-                raise HeaderError("broken: no item begins where the frame should")
-            break
-        end = position + 8 + length
-        if end > len(data):
-            raise HeaderError(
-                f"cut off: a fragment of {length} bytes, and {len(data) - position - 8} of them are there"
-            )
-        parts.append(data[position + 8 : end])
-        position = end
-    if not parts:
-        raise HeaderError("cut off: a frame without a fragment")
-    images = sum(map(begins_an_image, parts[1:])) + 1
-    if one_of_many and images > 1:
-        raise HeaderError("broken: the offset table puts several frames in one")
-    if images == len(parts) > 1 and begins_an_image(parts[0]):
-        return Codestream(parts[0], f"it holds {images} images and declares 1 frame: the first is shown")
-    return Codestream(b"".join(parts) if len(parts) > 1 else parts[0])
-
-
-def locate_frames(data: bytes, pixels: PixelElement, frames: int) -> tuple[FrameLocation, ...]:
-    """Where all frames lie in an encapsulated object whose offset table does not hold.
-
-    The one that the object breaks off in reaches beyond its end. Where every fragment is an image of its own,
-    there are as many frames as those, whatever the object declares.
-
-    Args:
-        data: The whole object.
-        pixels: Where its pixels lie.
-        frames: How many frames there are.
-
-    Raises:
-        HeaderError: The fragments cannot be told apart into frames.
-    """
-    items = []
-    position = pixels.first_fragment
-    while data[position : position + 4] == b"\xfe\xff\x00\xe0" and position + 8 <= len(data):
-        items.append(position)
-        position += 8 + struct.unpack_from("<I", data, position + 4)[0]
-    starts = items
-    if len(items) != frames:
-        starts = [item for item in items if begins_an_image(data[item + 8 : item + 12])]
-        if not starts or starts[0] != items[0] or len(starts) not in (frames, len(items)):
-            raise HeaderError(
-                f"broken: {len(items)} fragments for {frames} frames, and no offset table that holds"
-            )
-    return tuple(FrameLocation(a, b - a) for a, b in pairwise([*starts, position]))

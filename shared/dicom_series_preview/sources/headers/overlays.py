@@ -1,22 +1,18 @@
-"""Overlay planes: where they lie in the header, and what they say of themselves (PS3.3 C.9.2, C.9.3)."""
+"""Overlay planes: what an object's header says of them (PS3.3 C.9.2, C.9.3)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.base.errors import HeaderError
-from dicom_series_preview.sources.headers.scan import Incomplete, scan
-from dicom_series_preview.sources.headers.values import Bulk, all_values, swapped_words
+from dicom_series_preview.sources.headers.elements import Bulk, Element, all_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dicom_series_preview.sources.headers.values import Element
-
-_GROUPS = range(0x6000, 0x6020, 2)
+OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 _ROWS, _COLUMNS, _FRAMES, _ORIGIN, _FIRST_FRAME = 0x0010, 0x0011, 0x0015, 0x0050, 0x0051
-_BITS_ALLOCATED, _BIT_POSITION, _DATA = 0x0100, 0x0102, 0x3000
+_BITS_ALLOCATED, _BIT_POSITION, OVERLAY_DATA = 0x0100, 0x0102, 0x3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class OverlayPlane:
     first_frame: int = 1
 
     def frame_for(self, frame_number: int) -> int | None:
-        """Which of the plane's frames, from 0, is for a frame of the image, from 1; None where none is."""
+        """The number, from 0, of the plane's frame for a frame of the image, from 1; None without one."""
         if self.frames is None:
             return 0
         number = frame_number - self.first_frame
@@ -52,12 +48,12 @@ class OverlayPlane:
 
 
 def is_overlay_tag(tag: int) -> bool:
-    """Whether an element belongs to an overlay plane."""
-    return tag >> 16 in _GROUPS
+    """Return True where an element belongs to an overlay plane."""
+    return tag >> 16 in OVERLAY_GROUPS
 
 
 def is_overlay_bit_position(tag: int) -> bool:
-    """Whether an element says among which bits of the pixel data an overlay plane lies."""
+    """Return True where an element says in which bits of the pixel data an overlay plane lies."""
     return is_overlay_tag(tag) and tag & 0xFFFF == _BIT_POSITION
 
 
@@ -69,7 +65,7 @@ def overlay_planes(elements: Mapping[int, Element]) -> tuple[OverlayPlane, ...]:
     Args:
         elements: Its header; of OverlayData (60xx,3000) the size suffices.
     """
-    planes = (_plane(elements, group) for group in _GROUPS)
+    planes = (_plane(elements, group) for group in OVERLAY_GROUPS)
     return tuple(plane for plane in planes if plane is not None)
 
 
@@ -79,7 +75,7 @@ def _plane(elements: Mapping[int, Element], group: int) -> OverlayPlane | None:
         value = None if found is None else found.first
         return value if isinstance(value, int) else default
 
-    data, origin = elements.get(group << 16 | _DATA), elements.get(group << 16 | _ORIGIN)
+    data, origin = elements.get(group << 16 | OVERLAY_DATA), elements.get(group << 16 | _ORIGIN)
     has_data = data is not None and isinstance(data.value, Bulk) and data.value.size > 0
     if not has_data and number(_BITS_ALLOCATED, 1) <= 1:
         return None
@@ -96,26 +92,3 @@ def _plane(elements: Mapping[int, Element], group: int) -> OverlayPlane | None:
         frames=frames if has_data and frames > 0 else None,
         first_frame=max(1, number(_FIRST_FRAME, 1)),
     )
-
-
-def overlay_data(data: bytes, size: int) -> dict[int, bytes]:
-    """The overlay planes' bits by group, packed, the first pixel in the lowest bit of the first byte.
-
-    Args:
-        data: The object's first bytes, at least up to its pixels.
-        size: The object's size in bytes.
-
-    Raises:
-        ObjectError: The header is not what its index says.
-    """
-    scanned = scan(data, size)
-    if isinstance(scanned, Incomplete):
-        raise HeaderError(f"cut off: {len(data)} bytes, at least {scanned.at_least} are needed")
-    planes = {}
-    for group in _GROUPS:
-        element = scanned.elements.get(group << 16 | _DATA)
-        if element is not None:
-            # In big endian the bytes of words are swapped, those of an OB are not (PS3.5 7.3, 8.1.2).
-            is_swapped = not element.little and element.vr != "OB"
-            planes[group] = swapped_words(element.value) if is_swapped else element.value
-    return planes

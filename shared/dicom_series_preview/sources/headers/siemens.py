@@ -12,13 +12,13 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.sources.headers.values import all_values
+from dicom_series_preview.sources.headers.elements import all_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dicom_series_preview.sources.headers.scan import RawElement
-    from dicom_series_preview.sources.headers.values import Item
+    from dicom_series_preview.sources.headers.elements import Item
+    from dicom_series_preview.sources.headers.walk import RawElement
 
 _IMAGE_TYPE, _NUMBER_OF_FRAMES = 0x00080008, 0x00280008
 _MR_HEADER, _IMAGES_IN_MOSAIC = b"SIEMENS MR HEADER", 0x0A

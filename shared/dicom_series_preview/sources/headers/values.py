@@ -1,35 +1,33 @@
-"""Bytes of an element -> its value.
-
-The value model is DICOM's own with nothing added: text, numbers, tags, bulk (by size and hash), and items.
-"""
+"""Bytes of an element -> its VR and its value, which depend on a few other elements around it."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
 import struct
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.sources.headers.dictionary import dictionary_vr, private_vr
+from dicom_series_preview.sources.headers.elements import (
+    ONE_TEXT_VRS,
+    Bulk,
+    Value,
+    creator_tag,
+    private_creator,
+)
+from dicom_series_preview.sources.headers.walk import RawElement, swapped_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from pydicom import DataElement, Dataset
-
-    from dicom_series_preview.sources.headers.scan import RawElement
 
 # Lookup tables are what a picture needs of an object's bulk: they stay, the rest is known by size and hash.
 LOOKUP_TABLE_DATA = frozenset(
     (0x00281201, 0x00281202, 0x00281203, 0x00281204, 0x00281221, 0x00281222, 0x00281223, 0x00283006)
 )
 _INLINE_BYTES = 1024
-
-ONE_TEXT_VRS = frozenset(("LT", "ST", "UT", "UR"))
 _CHARSET_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 _TEXT_VRS = ONE_TEXT_VRS | _CHARSET_VRS | {"AE", "AS", "CS", "DA", "DT", "TM", "UI"}
 _NUMBER_FORMATS = {
@@ -42,71 +40,19 @@ _NUMBER_FORMATS = {
     "FL": "f",
     "FD": "d",
 }
-INTEGER_VRS = frozenset(("IS", "US", "SS", "UL", "SL", "UV", "SV"))
-REAL_VRS = frozenset(("DS", "FL", "FD"))
-BULK_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 # An ISO 2022 character set holds up to one of these (PS3.5 6.1.2.5.3).
 _NAME_DELIMITERS = {ord(c) for c in "\\^="}
 _TEXT_DELIMITERS = {ord(c) for c in "\\\r\n\t\f"}
-_PERSON_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+SPECIFIC_CHARACTER_SET = 0x00080005
+PIXEL_REPRESENTATION = 0x00280103
 
 
 @cache
-def pydicom() -> Any:  # noqa: ANN401 - a module
-    """The package pydicom, for its data sets and character sets: over 60 ms that nothing else waits for."""
-    import pydicom.charset  # noqa: PLC0415
-    import pydicom.config  # noqa: PLC0415
-    import pydicom.dataset  # noqa: PLC0415
-    import pydicom.sequence  # noqa: PLC0415
+def _charset() -> Any:  # noqa: ANN401 - a module
+    """Load pydicom's character sets: over 60 ms, for text that is not ASCII alone."""
+    import pydicom.charset  # noqa: PLC0415 - loads pydicom
 
-    return pydicom
-
-
-@dataclass(frozen=True, slots=True)
-class Bulk:
-    """A binary value: known by size and hash, kept only when it is short or a lookup table.
-
-    Attributes:
-        size: Bytes.
-        sha256: Hexadecimal digest of the bytes as stored.
-        data: The bytes, or None.
-    """
-
-    size: int
-    sha256: str
-    data: bytes | None = field(default=None, repr=False, compare=False)
-
-
-Item: TypeAlias = "dict[int, Element]"
-Value: TypeAlias = "tuple[str | int | float | None, ...] | tuple[Item, ...] | Bulk"
-
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """An element with its value.
-
-    Attributes:
-        tag: Group and element number as one integer.
-        vr: The VR (PS3.5 6.2); of an ambiguous one the one that applies.
-        value: Text, numbers or items as a tuple, empty where there is no value and None where one of several
-            is empty; or `Bulk`. A DS or IS that is no number stays the text it is.
-    """
-
-    tag: int
-    vr: str
-    value: Value
-
-    @property
-    def first(self) -> Any:  # noqa: ANN401 - the type follows from the VR
-        """The first value, or None."""
-        if isinstance(self.value, Bulk) or not self.value:
-            return None
-        return self.value[0]
-
-
-def all_values(element: Element | None) -> tuple[Any, ...]:
-    """The values of an element that may be missing; none of a binary one."""
-    return () if element is None or isinstance(element.value, Bulk) else element.value
+    return pydicom.charset
 
 
 @lru_cache(maxsize=64)
@@ -117,7 +63,7 @@ def _encodings(value: bytes) -> list[str]:
         # pydicom warns of names it corrects or does not know; bad bytes become U+FFFD either way.
         warnings.simplefilter("ignore")
         try:
-            encodings: list[str] = pydicom().charset.convert_encodings(names)
+            encodings: list[str] = _charset().convert_encodings(names)
         except (LookupError, ValueError):
             # No such character set, or a name with a NUL in it.
             return ["iso8859"]
@@ -163,24 +109,6 @@ def _dictionary_vr(tag: int, creator: bytes) -> str:
         return ""
 
 
-def creator_tag(tag: int) -> int:
-    """The tag of the element that names the creator of a private element's block (PS3.5 7.8.1)."""
-    return tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
-
-
-def is_in_block(tag: int) -> bool:
-    """Whether a tag is of a private element in a block that a creator may reserve (PS3.5 7.8.1)."""
-    return bool(tag >> 16 & 1) and tag & 0xFFFF >= 0x1000
-
-
-def private_creator(tag: int, group: Mapping[int, bytes]) -> str:
-    """The creator of a private element's block (PS3.5 7.8.1), or empty."""
-    if not is_in_block(tag):
-        return ""
-    value = group.get(creator_tag(tag))
-    return value.decode("ascii", "replace").strip("\0 ") if value else ""
-
-
 def _settle(vr: str, tag: int, *, signed: bool) -> str:
     """The one VR of those the dictionary offers for a tag (PS3.5 A.1, PS3.6 6)."""
     if " or " not in vr:
@@ -213,12 +141,6 @@ def value_of(element: RawElement, vr: str, charset: bytes) -> Value:
     return Bulk(len(raw), hashlib.sha256(raw).hexdigest(), raw if keep else None)
 
 
-def swapped_words(raw: bytes) -> bytes:
-    """Big endian 16-bit words as little endian."""
-    even = raw[: len(raw) & ~1]
-    return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))
-
-
 def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:
     if vr not in _CHARSET_VRS or (raw.isascii() and b"\x1b" not in raw):
         text = raw.decode("iso8859-1")
@@ -226,7 +148,7 @@ def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:
         with warnings.catch_warnings():
             # Bytes that the character set does not have become U+FFFD: bad text must not lose a row.
             warnings.simplefilter("ignore")
-            text = pydicom().charset.decode_bytes(
+            text = _charset().decode_bytes(
                 raw, _encodings(charset), _NAME_DELIMITERS if vr == "PN" else _TEXT_DELIMITERS
             )
     text = text.rstrip("\0 ")
@@ -273,8 +195,8 @@ def _integer(text: str) -> int:
     """An IS; real files write 1.0 too.
 
     Raises:
-        ValueError: It is none, or none that 64 bits hold.
-        OverflowError: It is infinite.
+        ValueError: The text is no whole number, or one that 64 bits cannot hold.
+        OverflowError: The number is infinite.
     """
     try:
         number = int(text)
@@ -314,126 +236,33 @@ _NUMBERS: dict[str, Callable[[bytes, bool], tuple[str | int | float | None, ...]
 }
 
 
-def tag_key(tag: int) -> str:
-    """A tag as DICOM JSON's key: 00280010."""
-    return f"{tag:08X}"
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The context that gives the bytes of a data set their meaning.
 
-
-def to_json(item: Mapping[int, Element]) -> dict[str, Any]:
-    """A data set as DICOM JSON (PS3.18 Annex F).
-
-    Bulk that was not kept stands as a BulkDataURI of the form `urn:sha256:HASH?size=BYTES`.
+    Attributes:
+        charset: SpecificCharacterSet (0008,0005) as stored.
+        signed: PixelRepresentation (0028,0103) is not 0; items inherit both.
     """
-    return {tag_key(tag): element_to_json(element) for tag, element in sorted(item.items())}
+
+    charset: bytes = b""
+    signed: bool = False
+
+    def inside(self, raw: Mapping[int, RawElement]) -> Context:
+        """The same within a data set, which may have its own."""
+        charset, representation = raw.get(SPECIFIC_CHARACTER_SET), raw.get(PIXEL_REPRESENTATION)
+        if charset is None and representation is None:
+            return self
+        return Context(
+            charset.value if charset else self.charset,
+            representation.value.strip(b"\0") != b"" if representation else self.signed,
+        )
 
 
-def element_to_json(element: Element) -> dict[str, Any]:
-    """One element as DICOM JSON."""
-    value = element.value
-    if isinstance(value, Bulk):
-        if not value.size:
-            return {"vr": element.vr}
-        if value.data is None:
-            return {"vr": element.vr, "BulkDataURI": f"urn:sha256:{value.sha256}?size={value.size}"}
-        return {"vr": element.vr, "InlineBinary": base64.b64encode(value.data).decode("ascii")}
-    if not value:
-        return {"vr": element.vr}
-    if element.vr == "SQ":
-        return {"vr": "SQ", "Value": [to_json(item) for item in value]}  # type: ignore[arg-type]
-    if element.vr == "PN":
-        return {"vr": "PN", "Value": [_name_to_json(name) for name in value]}  # type: ignore[arg-type]
-    if element.vr in REAL_VRS:
-        return {"vr": element.vr, "Value": [_real_to_json(number) for number in value]}  # type: ignore[arg-type]
-    return {"vr": element.vr, "Value": list(value)}
+OUTERMOST = Context()
 
 
-def _real_to_json(number: float | str | None) -> float | str | None:
-    """JSON has no NaN and no infinity; they stand as the text PS3.18 F.2.3 allows."""
-    if isinstance(number, float) and not math.isfinite(number):
-        return str(number)
-    return number
-
-
-def _name_to_json(name: str | None) -> dict[str, str] | None:
-    if name is None:
-        return None
-    return {group: part for group, part in zip(_PERSON_NAME_GROUPS, name.split("="), strict=False) if part}
-
-
-def from_json(document: Mapping[str, Any]) -> Item:
-    """A data set from the DICOM JSON that `to_json` wrote."""
-    return {int(key, 16): element_from_json(int(key, 16), body) for key, body in document.items()}
-
-
-def element_from_json(tag: int, body: Mapping[str, Any]) -> Element:
-    """One element from its DICOM JSON."""
-    vr = body["vr"]
-    if vr in BULK_VRS:
-        return Element(tag, vr, _bulk_from_json(body))
-    values = body.get("Value", ())
-    if vr == "SQ":
-        return Element(tag, vr, tuple(from_json(item) for item in values))
-    if vr == "PN":
-        return Element(tag, vr, tuple(_name_from_json(name) for name in values))
-    if vr in ("FL", "FD"):
-        return Element(tag, vr, tuple(float(v) for v in values))
-    if vr == "DS":
-        return Element(tag, vr, tuple(float(v) if isinstance(v, int) else v for v in values))
-    return Element(tag, vr, tuple(values))
-
-
-def _bulk_from_json(body: Mapping[str, Any]) -> Bulk:
-    uri = body.get("BulkDataURI", "")
-    if uri:
-        digest, _, size = uri.removeprefix("urn:sha256:").partition("?size=")
-        return Bulk(int(size), digest)
-    data = base64.b64decode(body.get("InlineBinary", ""))
-    return Bulk(len(data), hashlib.sha256(data).hexdigest(), data)
-
-
-def _name_from_json(name: Mapping[str, str] | None) -> str | None:
-    if name is None:
-        return None
-    return "=".join(name.get(group, "") for group in _PERSON_NAME_GROUPS).rstrip("=")
-
-
-def to_dataset(item: Item) -> Dataset:
-    """A pydicom data set of the elements; group 0002 becomes its `file_meta`.
-
-    Bulk that was not kept is left out.
-    """
-    dataset: Dataset = pydicom().Dataset()
-    meta = pydicom().dataset.FileMetaDataset()
-    for tag, element in sorted(item.items()):
-        if isinstance(element.value, Bulk) and element.value.data is None:
-            continue
-        (meta if tag >> 16 == 2 else dataset).add(_to_pydicom(element))
-    dataset.file_meta = meta
-    return dataset
-
-
-def _to_pydicom(element: Element) -> DataElement:
-    value: Any = element.value
-    if isinstance(value, Bulk):
-        value = value.data
-    elif element.vr == "SQ":
-        value = pydicom().sequence.Sequence([_item_to_pydicom(item) for item in value])
-    elif element.vr == "AT":
-        value = [int(tag, 16) for tag in value]
-    else:
-        value = ["" if part is None else part for part in value]
-    if isinstance(value, list) and len(value) < 2:
-        value = value[0] if value else pydicom().dataelem.empty_value_for_VR(element.vr)
-    # What is no number in a DS or IS stays the text it is, which pydicom would refuse.
-    broken = element.vr in ("DS", "IS") and any(isinstance(part, str) and part for part in element.value)  # type: ignore[union-attr]
-    vr, mode = "LO" if broken else element.vr, pydicom().config.IGNORE
-    made: DataElement = pydicom().DataElement(element.tag, vr, value, validation_mode=mode)
-    return made
-
-
-def _item_to_pydicom(item: Item) -> Dataset:
-    dataset: Dataset = pydicom().Dataset()
-    for _, element in sorted(item.items()):
-        if not (isinstance(element.value, Bulk) and element.value.data is None):
-            dataset.add(_to_pydicom(element))
-    return dataset
+def creator_of(tag: int, raw: Mapping[int, RawElement]) -> bytes:
+    """The creator of a private element's block as stored, or empty."""
+    block = raw.get(creator_tag(tag)) if tag >> 16 & 1 else None
+    return block.value if block is not None else b""

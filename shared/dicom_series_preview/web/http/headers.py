@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from dicom_series_preview.archive.index.read import Index
+    from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.products.pictures.report import Cost
     from dicom_series_preview.products.pictures.service import Plan
     from dicom_series_preview.sources.storage.base import Storage

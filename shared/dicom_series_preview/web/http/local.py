@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.local import cache_storage
 from dicom_series_preview.archive.names import index_folder
-from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import ObjectNotFoundError, PreviewError
 from dicom_series_preview.base.gate import Gate
 from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings

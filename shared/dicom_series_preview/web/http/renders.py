@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dicom_series_preview.archive.cache import excused
 from dicom_series_preview.archive.names import series_digest
-from dicom_series_preview.archive.open import excused
 from dicom_series_preview.base.errors import ObjectNotFoundError
 
 if TYPE_CHECKING:

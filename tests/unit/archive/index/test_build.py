@@ -14,7 +14,7 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Skipped
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, SCHEMA_VERSION
 from indexing import PROVENANCE, index_of, readable_records, records_of
@@ -142,18 +142,6 @@ def test_an_element_that_some_objects_lack_varies():
     assert by_file(table, "Manufacturer") == {"000.dcm": "A", "001.dcm": None}
 
 
-def test_private_elements_are_named_by_their_creator():
-    """A private element's column is named `gggg,ee:CREATOR`, wherever its block lies."""
-    sources = []
-    for number in (1, 2):
-        source = make.image(number)
-        source.private_block(0x0019, "MAKER ONE", create=True).add_new(0x08, "DS", number)
-        sources.append(source)
-    table = table_of(*sources)
-    assert by_file(table, "0019,08:MAKER ONE") == {"000.dcm": ["1"], "001.dcm": ["2"]}
-    assert metadata_of(table, "0019,08:MAKER ONE")["tag"] == "0019,1008"
-
-
 def test_short_bytes_that_vary_are_kept():
     """Their columns have sizes and hashes alone; the header of each slice has its bytes."""
     sources = []
@@ -164,77 +152,6 @@ def test_short_bytes_that_vary_are_kept():
     others = by_file(table_of(*sources), "OtherElements")
     for name, expected in (("000.dcm", "AQc="), ("001.dcm", "Agc=")):
         assert json.loads(others[name])["00191008"] == {"vr": "OB", "InlineBinary": expected}
-
-
-def test_a_private_tag_of_two_creators_is_two_columns():
-    """A value of another creator's element does not stand in the column of the others, but in its own."""
-    sources = []
-    for number, creator in ((1, "TWO"), (2, "ONE"), (3, "ONE")):
-        source = make.image(number)
-        source.private_block(0x0019, creator, create=True).add_new(0x08, "LO", f"of {creator}")
-        sources.append(source)
-    table = table_of(*sources)
-    assert by_file(table, "0019,08:ONE") == {"000.dcm": None, "001.dcm": ["of ONE"], "002.dcm": ["of ONE"]}
-    assert by_file(table, "0019,08:TWO") == {"000.dcm": ["of TWO"], "001.dcm": None, "002.dcm": None}
-    assert "OtherElements" not in table.column_names
-
-
-# Of two objects the creators of each, in the order of their blocks.
-MOVED = {
-    "swapped": (("A", "B"), ("B", "A"), ("A", "B")),
-    "one more": (("A", "B"), ("C", "A", "B")),
-    "one less": (("A", "B"), ("B",)),
-    "twice": (("A", "A", "B"), ("B", "A", "A"), ("A",)),
-    "three times": (("B", "A"), ("A", "A", "A"), ("B", "A", "A", "A"), ("A", "C", "A")),
-    "strangers": (("A",), ("B",), ("C", "B")),
-}
-PRIVATE = {
-    "LO": lambda text: text,
-    "DS": lambda text: len(text) * 1.5,
-    "OB": lambda text: text.encode() * 2,
-    "OW": lambda text: text.encode() * 1000,
-    "SQ": lambda text: [make.dataset(CodeValue=text)],
-}
-
-
-def with_blocks(number, creators, *, same):
-    """An object with a block of each creator, and elements of many VRs in each."""
-    source = make.image(number)
-    for at, creator in enumerate(creators):
-        block = 0x10 + at
-        make.add(source, 0x00190000 | block, "LO", creator)
-        for element, (vr, value) in enumerate(PRIVATE.items(), 1):
-            text = "same" if same else f"{creator} {creators[:at].count(creator)} {len(creators)}"
-            make.add(source, 0x00190000 | block << 8 | element, vr, value(text.ljust(8)))
-    return source
-
-
-@pytest.mark.parametrize("case", MOVED)
-@pytest.mark.parametrize("same", [False, True])
-def test_a_creators_block_may_have_another_number(case, same):
-    """A private value stands in its creator's column whatever the block's number; the header comes back."""
-    sources = [with_blocks(i, creators, same=same) for i, creators in enumerate(MOVED[case])]
-    for order in (sources, sources[::-1]):
-        objects = series(*order)
-        table = table_of(*order)
-        for creator in {creator for creators in MOVED[case] for creator in creators}:
-            expected = {}
-            for name, source in zip(objects, order, strict=True):
-                blocks = [n for n in range(0x10, 0x14) if source.get(0x00190000 | n, None)]
-                own = [n for n in blocks if source[0x00190000 | n].value == creator]
-                text = source[0x00190001 | own[0] << 8].value if own else None
-                expected[name] = text and [text.rstrip(" ")]
-            column = f"0019,01:{creator}"
-            if column in table.column_names:
-                assert by_file(table, column) == expected
-            else:
-                # It is a constant, of a block that has one creator.
-                assert len({str(value) for value in expected.values()}) == 1
-        assert len(set(table.column_names)) == len(table.column_names)
-        index = Index.from_parquet(Index(table).to_parquet())
-        given = {record.name: record.elements for record in index.records()}
-        assert given == {record.name: record.elements for record in records_of(objects)}
-        assert build(index.records(), PROVENANCE).equals(index.table)
 
 
 def test_an_odd_object_does_not_decide_a_columns_type():
@@ -403,76 +320,6 @@ def test_the_order_of_the_records_changes_nothing():
     assert build(shuffled, PROVENANCE).to_pylist() == whole.to_pylist()
 
 
-# --- multi-frame
-
-
-def test_frame_groups_win_over_shared_ones_and_those_over_the_root():
-    """Per frame: its own functional groups, then the shared ones, then the root."""
-    root = {"RescaleSlope": 1.0, "RescaleIntercept": 1.0, "WindowCenter": 1.0, "WindowWidth": 100.0}
-    shared = make.orientation_group(
-        PixelMeasuresSequence=[make.dataset(PixelSpacing=[2.0, 3.0])],
-        PixelValueTransformationSequence=[make.dataset(RescaleSlope=2.0, RescaleIntercept=2.0)],
-    )
-    first = make.position_group(0, 0, 5)
-    second = make.position_group(
-        0,
-        0,
-        9,
-        PixelValueTransformationSequence=[make.dataset(RescaleSlope=3.0)],
-        FrameVOILUTSequence=[make.dataset(WindowCenter=3.0)],
-    )
-    table = table_of(make.enhanced([first, second], shared, **root))
-    assert cells(table, "FrameNumber") == [2, 1]
-    assert cells(table, "RescaleSlope") == [3.0, 2.0]
-    assert cells(table, "RescaleIntercept") == [2.0, 2.0]
-    assert cells(table, "WindowCenter") == [[3.0], [1.0]]
-    assert cells(table, "WindowWidth") == [[100.0], [100.0]]
-    assert cells(table, "PixelSpacing") == [[2.0, 3.0]] * 2
-    assert cells(table, "ImagePositionPatient") == [[0.0, 0.0, 9.0], [0.0, 0.0, 5.0]]
-    assert cells(table, "ImageOrientationPatient") == [list(make.AXIAL)] * 2
-    assert cells(table, "PrimaryAxis") == ["Z", "Z"]
-
-
-def test_each_row_holds_its_own_frames_groups():
-    """PerFrameFunctionalGroupsSequence stands with one item a row, not whole in each."""
-    table = table_of(
-        make.enhanced([make.position_group(0, 0, z) for z in (3, 9, 6)], make.orientation_group())
-    )
-    items = [json.loads(text) for text in cells(table, "PerFrameFunctionalGroupsSequence")]
-    assert [len(item) for item in items] == [1, 1, 1]
-    positions = [item[0]["00209113"]["Value"][0]["00200032"]["Value"] for item in items]
-    assert positions == cells(table, "ImagePositionPatient") == [[0, 0, 9], [0, 0, 6], [0, 0, 3]]
-
-
-def test_localizer_frames_and_frames_of_two_orientations_are_apart():
-    """Frames of one object lie in the stacks that their own groups put them in."""
-    groups = [
-        make.position_group(
-            0, 0, 1, PlaneOrientationSequence=[make.dataset(ImageOrientationPatient=list(make.AXIAL))]
-        ),
-        make.position_group(
-            0, 7, 0, PlaneOrientationSequence=[make.dataset(ImageOrientationPatient=list(make.CORONAL))]
-        ),
-        make.position_group(
-            0, 0, 2, PlaneOrientationSequence=[make.dataset(ImageOrientationPatient=list(make.AXIAL))]
-        ),
-    ]
-    table = table_of(make.enhanced(groups))
-    assert cells(table, "Stack") == [0, 0, 1]
-    assert cells(table, "FrameNumber") == [3, 1, 2]
-    assert cells(table, "PrimaryAxis") == ["Z", "Z", "Y"]
-
-
-@pytest.mark.parametrize("word", ["LOCALIZER", "SCOUT", "TOPOGRAM", "localizer"])
-def test_localizers_are_known_by_their_image_type(word):
-    """ImageType tells a localizer, which is never in the main stack."""
-    table = table_of(
-        *(make.add(make.image(i), 0x00080008, "CS", ["ORIGINAL", "PRIMARY", word]) for i in range(3)),
-        make.image(9, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]),
-    )
-    assert by_file(table, "Stack") == {"000.dcm": 1, "001.dcm": 1, "002.dcm": 1, "003.dcm": 0}
-
-
 # --- what real files write
 
 
@@ -525,21 +372,6 @@ def test_odd_values_lose_no_row(tag, vr, value, count):
     }
 
 
-def test_group_items_without_a_frame_are_kept():
-    """Functional groups of frames that the object does not have are in the index all the same."""
-    groups = [make.position_group(0, 0, z) for z in range(4)]
-    broken = [
-        make.enhanced(groups, PixelData=bytes(48)),
-        make.enhanced(groups, PixelData=None),
-        make.image(PerFrameFunctionalGroupsSequence=[]),
-        make.enhanced(groups[:2], NumberOfFrames=3, PixelData=bytes(144)),
-    ]
-    for source in broken:
-        objects = series(source)
-        record = records_of(objects)[0]
-        assert index_of(objects).records()[0].elements == dict(sorted(record.elements.items()))
-
-
 def test_what_no_column_gives_back_stands_once_an_object():
     """The text of what no column holds is not repeated with each frame."""
     groups = [make.position_group(0, 0, z) for z in range(4)]
@@ -556,19 +388,6 @@ def test_what_no_column_gives_back_stands_once_an_object():
 def folders(real_data):
     """The folders that are series."""
     return sorted((real_data / "series").iterdir())
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize("part", range(2))
-def test_real_series_lie_in_their_known_order(real_data, part):
-    """Every real series comes in the spatial order that was worked out for it by hand."""
-    for folder in folders(real_data)[part::2]:
-        records, _ = readable_records(folder)
-        table = build(records, PROVENANCE)
-        main = table.filter(pa.compute.equal(table["Stack"], 0))
-        expected = (real_data / "order" / f"{folder.name}.txt").read_text().split()
-        found = list(dict.fromkeys(main["SOPInstanceUID"].to_pylist()))
-        assert found == expected, folder.name
 
 
 @pytest.mark.real_data

@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import make_dicom as make
-from dicom_series_preview.archive.index.collect import (
-    FIRST_RANGE_BYTES,
-    HeaderReader,
-    LearnedRange,
-    Pace,
-    is_passed_over,
-)
+from dicom_series_preview.archive.index.asking import FIRST_RANGE_BYTES
+from dicom_series_preview.archive.index.collect import HeaderReader
 from dicom_series_preview.archive.index.records import Record, Skipped
+from dicom_series_preview.archive.query import is_passed_over
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -168,20 +164,6 @@ def test_no_byte_is_fetched_twice():
         ranges = storage.ranges_of(f"{FOLDER}/{name}")
         assert ranges[0][0] == 0
         assert all(a[1] == b[0] for a, b in itertools.pairwise(ranges))
-
-
-def test_the_learned_range_follows_the_series():
-    """The first range is what headers need and a little more: 5 KiB at least, and 16 before any is known."""
-    learned = LearnedRange()
-    assert learned.first_range() == 16 * KIB
-    learned.lengths.extend([900] * 5)
-    assert learned.first_range() == 5 * KIB
-    learned.lengths.append(12_000)
-    assert 12_000 < learned.first_range() <= 13_500
-    learned.lengths.extend([100_000] * 50)
-    assert 100_000 < learned.first_range() <= 115_000
-    assert learned.next_end(16 * KIB, 17 * KIB) == learned.first_range()
-    assert learned.next_end(16 * KIB, 300_000) >= 300_000
 
 
 def test_a_listing_without_sizes_is_enough():
@@ -378,19 +360,3 @@ def test_real_series_take_one_small_range_an_object(real_data):
         assert_same_headers(records, {name: objects[name] for name in records})
         more = [name for name in objects if len(storage.ranges_of(f"{FOLDER}/{name}")) > 1]
         assert len(more) <= 2 + len(objects) // 10, folder.name
-
-
-def test_objects_that_take_seconds_are_not_asked_for_ahead() -> None:
-    """Of headers that take two seconds each, three are under way; of those that take none as many as ever."""
-    objects = {f"{i}.dcm": padded(i, 2 * KIB) for i in range(40)}
-    most = {}
-    for seconds in (0, 2):
-        storage = memory(objects, concurrency=20)
-        seconds_passed = itertools.count(step=seconds) if seconds else itertools.repeat(0)
-        pace = Pace(clock=lambda passed=seconds_passed: next(passed))
-        reader = HeaderReader(storage, FOLDER, LIMITS, pace=pace)
-        under_way = [pace.under_way for _ in reader.read(storage.list_objects(FOLDER))]
-        assert len(under_way) == 40
-        assert pace.under_way == 0
-        most[seconds] = max(under_way[20:])
-    assert most == {0: 19, 2: 2}

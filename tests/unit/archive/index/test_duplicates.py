@@ -9,7 +9,7 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from indexing import PROVENANCE, index_of, records_of
 
 

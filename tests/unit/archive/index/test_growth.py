@@ -7,7 +7,7 @@ import pytest
 import make_dicom as make
 from counting_calls import calls
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Record
 from dicom_series_preview.sources.headers.convert import Converter
 from indexing import PROVENANCE, header_of, records_of

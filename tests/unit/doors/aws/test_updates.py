@@ -14,9 +14,10 @@ import pytest
 
 import doubles
 import make_dicom
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.claims import LEASE_S
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import NAME_BYTES, SeriesName, index_folder, index_path
-from dicom_series_preview.archive.open import LEASE_S, SeriesIndexer
+from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.errors import AccessDeniedError, StorageError, StorageUnavailableError
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Limits
 from dicom_series_preview.doors.aws.batch import mosaics_folder, run_item

@@ -16,8 +16,8 @@ import pytest
 
 import make_dicom
 import planted
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder, index_path
-from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import OutputError
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.doors.cli.commands import main

@@ -9,7 +9,7 @@ import pytest
 
 import doubles
 import make_dicom
-from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.products.pictures.requests import MosaicRequest

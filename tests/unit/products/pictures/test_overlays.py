@@ -10,7 +10,7 @@ from PIL import Image
 from pydicom import dcmread
 
 import make_dicom
-from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService

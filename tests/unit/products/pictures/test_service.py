@@ -11,7 +11,7 @@ from PIL import Image
 
 import doubles
 import make_dicom
-from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
     LimitError,

@@ -10,7 +10,7 @@ import pytest
 
 import doubles
 import make_dicom
-from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.errors import AccessDeniedError, DecodeError, ObjectChangedError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.contrast.resolve import COLOUR

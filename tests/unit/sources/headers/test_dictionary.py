@@ -10,6 +10,8 @@ from pydicom import datadict
 from pydicom._private_dict import private_dictionaries
 
 from dicom_series_preview.sources.headers import dictionary
+from dicom_series_preview.sources.headers.dictionary import keyword, tag_of
+from dicom_series_preview.sources.headers.elements import private_creator
 
 # Each repeating group or element at its ends and within, what is just beside it, and what nothing has.
 DIGITS = "0", "1", "2", "E", "F"
@@ -73,3 +75,16 @@ def test_the_tables_are_read_without_pydicom(first):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(bool(first))
+
+
+def test_keywords():
+    """A tag has the dictionary's keyword, else its numbers; private elements have creators."""
+    assert keyword(0x00280010) == "Rows"
+    assert keyword(0x00091001) == "0009,1001"
+    assert tag_of("Rows") == 0x00280010
+    with pytest.raises(KeyError):
+        tag_of("NoSuchKeyword")
+    assert private_creator(0x00191008, {0x00190010: b"SIEMENS MR HEADER "}) == "SIEMENS MR HEADER"
+    assert private_creator(0x00191008, {}) == ""
+    assert private_creator(0x00190010, {0x00190010: b"X"}) == ""
+    assert private_creator(0x00181008, {0x00180010: b"X"}) == ""

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import doubles
 import make_dicom
 import planted
-from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage

@@ -15,7 +15,7 @@ from PIL import Image
 
 import doubles
 import make_dicom
-from dicom_series_preview.archive.open import IndexCache
+from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage

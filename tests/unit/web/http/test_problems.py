@@ -9,7 +9,7 @@ import pytest
 from bench import PICTURES, RESOURCES, ROOT, Bench, problem, reports, slices, undecodable
 
 import doubles
-from dicom_series_preview.archive.open import LEASE_S
+from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.base import ByteRange, Fetched

@@ -10,9 +10,11 @@ import pytest
 from bench import RESOURCES, ROOT, Bench, one, problem, slices
 
 import doubles
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.cache import IndexCache
+from dicom_series_preview.archive.claims import LEASE_S
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import SeriesName
-from dicom_series_preview.archive.open import LEASE_S, IndexCache, SeriesIndexer
+from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.errors import (
     AbandonedError,
     IndexBusyError,

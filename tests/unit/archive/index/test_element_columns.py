@@ -18,9 +18,9 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from dicom_series_preview.archive.index.read import Index
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS
-from dicom_series_preview.sources.headers.values import BULK_VRS, INTEGER_VRS, REAL_VRS
+from dicom_series_preview.sources.headers.elements import BULK_VRS, INTEGER_VRS, REAL_VRS
 from indexing import PROVENANCE, index_of, readable_records, records_of
 
 MODALITY, MANUFACTURER, PIXEL_SPACING, ECHO_TIME = 0x00080060, 0x00080070, 0x00280030, 0x00180081
@@ -33,8 +33,6 @@ TYPES = {
     **dict.fromkeys(("DS", "FD"), REAL),
     "FL": pa.float32(),
 }
-
-
 # What the reader of headers makes of what is written.
 AS_READ = {
     "AT": "{:08X}".format,

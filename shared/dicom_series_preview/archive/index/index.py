@@ -1,0 +1,279 @@
+"""The index of a series: a table, and the questions that its readers ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from dicom_series_preview.archive.index.arrow import floats
+from dicom_series_preview.archive.index.cells import elements_of
+from dicom_series_preview.archive.index.damage import damage_told
+from dicom_series_preview.archive.index.file import read_table, write_table
+from dicom_series_preview.archive.index.metadata import constants_of, provenance_of, saying
+from dicom_series_preview.archive.index.overlays import may_hold_overlay_bits, with_overlays
+from dicom_series_preview.archive.index.restore import records_of
+from dicom_series_preview.archive.index.schema import BY_NAME, FIXED_COLUMNS, MOSAIC_COLUMNS, PART_COLUMNS
+from dicom_series_preview.archive.index.slices import Part, Slice, slice_of
+from dicom_series_preview.archive.index.stacks import Stack, described_stacks, sorted_stack, told
+from dicom_series_preview.sources.headers.elements import Item, all_values
+from dicom_series_preview.sources.headers.locations import FrameLocation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydicom import Dataset
+
+    from dicom_series_preview.archive.index.records import Provenance, Record
+    from dicom_series_preview.base.selection import SortedStack
+
+_PATIENT_ORIENTATION, _ANATOMICAL_ORIENTATION_TYPE = 0x00200020, 0x00102210
+
+
+@dataclass(frozen=True)
+class Index:
+    """The index of a series.
+
+    Attributes:
+        table: One row a frame, in display order, stack after stack; the frames of one slice are neighbours.
+    """
+
+    table: pa.Table
+
+    @classmethod
+    def from_parquet(cls, data: bytes, most_rows: int | None = None) -> Index:
+        """Read an index file.
+
+        Raises:
+            DamagedIndexError: The file is no index, is one of another schema version, or has more rows than
+                `most_rows`; such a file is not read into memory.
+        """
+        table = read_table(data, most_rows)
+        index = cls(table)
+        # Pages have checksums; the metadata of the file and of its columns have none, and are read now.
+        with damage_told("its metadata"):
+            _ = index.provenance, elements_of(table.slice(0, 1), index.constants)
+        return index
+
+    def to_parquet(self) -> bytes:
+        """The index as a Parquet file; docs/decisions/0023 says what is compressed in it, and why."""
+        return write_table(self.table.num_columns, self.whole, self.constants)
+
+    @cached_property
+    def whole(self) -> pa.Table:
+        """The table with a column more for each public element that all objects have with the same value.
+
+        Files have these, so that the column is there in every index and never empty because its value does
+        not vary.
+        """
+        from dicom_series_preview.archive.index import element_columns  # noqa: PLC0415 - pictures need none
+
+        columns = element_columns.constant_columns(self.constants, self.table.num_rows)
+        fields = [*self.table.schema, *(field for field, _ in columns)]
+        schema = pa.schema(fields, metadata=self.table.schema.metadata)
+        return pa.table([*self.table.columns, *(values for _, values in columns)], schema=schema)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What the index says about itself.
+
+        Raises:
+            DamagedIndexError: The metadata hold other types than an index writes.
+        """
+        return provenance_of(self.table)
+
+    @cached_property
+    def constants(self) -> Item:
+        """The elements that every object has with the same value."""
+        return constants_of(self.table)
+
+    @cached_property
+    def stacks(self) -> dict[int, np.ndarray[Any, np.dtype[np.int64]]]:
+        """By stack number, the rows of its slices in display order; of a slice of many frames the first."""
+        numbers = floats(self.table["Stack"])
+        if self._has_parts:
+            slices = floats(self.table["Slice"])
+            numbers[1:][slices[1:] == slices[:-1]] = np.nan
+        # Rows in no stack come last. Not np.unique, which imports numpy.ma: 9 ms of every preview.
+        order = np.argsort(np.where(numbers >= 0, numbers, np.inf), kind="stable")
+        order = order[: np.count_nonzero(numbers >= 0)]
+        parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+        return {int(numbers[rows[0]]): rows for rows in parts if len(rows)}
+
+    @property
+    def slice_count(self) -> int:
+        """Slices in all stacks."""
+        return sum(len(rows) for rows in self.stacks.values())
+
+    def object_count(self, number: int) -> int:
+        """Count the objects that the slices of a stack come from.
+
+        Raises:
+            KeyError: There is no such stack.
+        """
+        return len(set(self.table["FileName"].take(pa.array(self.stacks[number])).to_pylist()))
+
+    def described_stacks(self) -> list[Stack]:
+        """Describe the stacks, in the order of their numbers."""
+        return described_stacks(self.table, self.stacks, self.constants)
+
+    def sorted_stack(self, number: int) -> SortedStack:
+        """The positions and times of one stack's slices, in display order.
+
+        Raises:
+            KeyError: There is no such stack.
+        """
+        return sorted_stack(self.table, self.stacks[number])
+
+    def slices(self, rows: Sequence[int], *, overlays: bool = False) -> list[Slice]:
+        """The slices of rows.
+
+        Args:
+            rows: Rows of slices with an image, as `stacks` has them.
+            overlays: Say which overlay planes their objects have.
+        """
+        frames = self.frames(rows)
+        if overlays or self._may_hold_overlay_bits:
+            frames = with_overlays(self.table, self.constants, frames, shown=overlays)
+        return [self._put_together(item) for item in frames] if self._has_parts else frames
+
+    def frames(self, rows: Sequence[int]) -> list[Slice]:
+        """The frames of rows, whatever slices they lie on.
+
+        Raises:
+            DamagedIndexError: A row holds what no slice has.
+        """
+        names, columns = self._fixed.column_names, self._fixed.columns
+        return [
+            slice_of(row, {name: column[row].as_py() for name, column in zip(names, columns, strict=True)})
+            for row in (int(row) for row in rows)
+        ]
+
+    def parts(self, item: Slice) -> list[Part]:
+        """The frames that lie on a slice, those that it does not show left out; none where it is a frame."""
+        rows = item.part_rows
+        names = ("FileName", "Index", "FrameNumber", "FrameOffset", "FrameLength", "FrameTop", "FrameLeft")
+        columns = self.table.slice(rows.start, len(rows)).select(names).to_pydict() if rows else {}
+        first_of: dict[str, Slice] = {}
+        parts = []
+        for i, row in enumerate(rows):
+            name, index_row, number, offset, length, top, left = (columns[column][i] for column in names)
+            # An object's frames differ in their place alone.
+            first = first_of.get(name) or first_of.setdefault(name, self.frames([row])[0])
+            location = None if offset is None else FrameLocation(offset, length)
+            frame = replace(first, row=index_row, frame_number=number, location=location)
+            if (
+                -frame.pixels.rows < top < item.pixels.rows
+                and -frame.pixels.columns < left < item.pixels.columns
+            ):
+                parts.append(Part(frame, top, left))
+        return parts
+
+    @cached_property
+    def _has_parts(self) -> bool:
+        return PART_COLUMNS[0].name in self.table.column_names
+
+    @cached_property
+    def _fixed(self) -> pa.Table:
+        return self.table.select([column.name for column in FIXED_COLUMNS])
+
+    def _put_together(self, item: Slice) -> Slice:
+        """A row's slice: the one that its frame lies on, where it lies on one."""
+        number, rows, columns, _, _, background = (
+            self.table[column.name][item.row].as_py() for column in PART_COLUMNS
+        )
+        if number is None:
+            return item
+        count = int(np.count_nonzero(floats(self.table["Slice"]) == number))
+        pixels = replace(item.pixels, rows=rows, columns=columns)
+        part_rows = range(item.row, item.row + count)
+        return replace(item, pixels=pixels, part_rows=part_rows, background=background or 0)
+
+    @cached_property
+    def _may_hold_overlay_bits(self) -> bool:
+        """True where an object may have an overlay plane among its pixels' unused bits."""
+        return may_hold_overlay_bits(self.table, self.constants)
+
+    def patient_orientation(self, item: Slice) -> str:
+        r"""PatientOrientation (0020,0020) of a slice's object as it is written, as in `L\P`, or empty."""
+        return "\\".join(self._texts(_PATIENT_ORIENTATION, "PatientOrientation", item))
+
+    def is_of_a_quadruped(self, item: Slice) -> bool:
+        """Return True where a slice's object has an animal's directions (0010,2210)."""
+        return self._texts(_ANATOMICAL_ORIENTATION_TYPE, "AnatomicalOrientationType", item) == ["QUADRUPED"]
+
+    def is_whole_mosaic(self, item: Slice) -> bool:
+        """Return True where a slice is a Siemens mosaic of several slices that is not taken apart."""
+        name = MOSAIC_COLUMNS[0].name
+        if item.part_rows or name not in self.table.column_names:
+            return False
+        return self.table[name][item.row].as_py() not in (None, 1)
+
+    def _texts(self, tag: int, keyword: str, item: Slice) -> list[str]:
+        """The texts of an element of a slice's object."""
+        constant = self.constants.get(tag)
+        if constant is not None:
+            values: Sequence[Any] = all_values(constant)
+        elif keyword in self.table.column_names:
+            cell = self.table[keyword][item.row].as_py()
+            values = cell if isinstance(cell, list) else [cell]
+        else:
+            values = ()
+        return [str(value or "").strip() for value in values]
+
+    def with_locations(self, found: Mapping[str, Sequence[FrameLocation]]) -> Index:
+        """Return the same index with the places of frames that it did not know.
+
+        Args:
+            found: By the object's path below the series' folder, where its frames lie, in their order.
+        """
+        cells = self.table.select(["FileName", "FrameNumber", "FrameOffset", "FrameLength"]).to_pydict()
+        for row, (name, number) in enumerate(zip(cells["FileName"], cells["FrameNumber"], strict=True)):
+            if name in found and number is not None:
+                location = found[name][number - 1]
+                cells["FrameOffset"][row], cells["FrameLength"][row] = location.offset, location.length
+        table = self.table
+        for column in ("FrameOffset", "FrameLength"):
+            at = table.schema.get_field_index(column)
+            table = table.set_column(at, table.schema.field(at), pa.array(cells[column], pa.int64()))
+        return Index(table)
+
+    def with_root(self, name: str) -> Index:
+        """Return the same index with another name for its storage root than the URL.
+
+        Args:
+            name: The name.
+        """
+        table, column = self.table, BY_NAME["StorageRoot"]
+        at = table.schema.get_field_index(column.name)
+        table = table.set_column(at, column.field(), pa.array([name] * table.num_rows, column.type))
+        return Index(saying(table, root=name))
+
+    @property
+    def contents(self) -> str:
+        """What the folder holds, in words: its stacks, and its series and patients where it has several."""
+        provenance = self.provenance
+        return told(len(self.stacks), provenance.series_instance_uids, provenance.patient_ids)
+
+    def header(self, row: int) -> Dataset:
+        """The header of the object that a row belongs to, binary values aside, as the object holds it.
+
+        Args:
+            row: A row of the index.
+        """
+        from dicom_series_preview.sources.headers.dataset import to_dataset  # noqa: PLC0415 - loads pydicom
+
+        name = self.table["FileName"][row].as_py()
+        record = next(record for record in self.records([name]) if record.name == name)
+        return to_dataset(record.elements)
+
+    def records(self, names: Sequence[str] | None = None) -> list[Record]:
+        """Give back the records that the index was built from, to build it anew without reading a header.
+
+        Args:
+            names: Only these objects; None for all, duplicates among them.
+        """
+        return records_of(self.table, self.constants, self.provenance.duplicates, names)

@@ -1,0 +1,146 @@
+"""The rows of slices -> what sorting needs of them, as arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dicom_series_preview.archive.index.fixed_cells import cells_of_rows
+from dicom_series_preview.archive.index.rows import Row, Rows, varying_tags
+from dicom_series_preview.archive.index.schema import BY_NAME, FIXED_TAGS
+from dicom_series_preview.archive.index.stacks import names_a_localizer
+from dicom_series_preview.archive.slide_tiles import WHOLE_SLIDE_IMAGE, is_aside
+from dicom_series_preview.base.geometry import Slices, places
+from dicom_series_preview.sources.headers.elements import Element, all_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
+
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.archive.index.records import Record
+
+_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID = 0x00080008, 0x00089007, 0x00080016
+_ACQUISITION_NUMBER, _SERIES_INSTANCE_UID = 0x00200012, 0x0020000E
+# Candidates for each of the times that order slices: the element of single images, then the one of frames.
+_TIMES = (
+    (0x00181060, 0x00209153),  # TriggerTime, NominalCardiacTriggerDelayTime
+    (0x00200100, 0x00209128),  # TemporalPositionIdentifier, TemporalPositionIndex
+    (0x00189074, 0x00080032, 0x0008002A),  # FrameAcquisitionDateTime, AcquisitionTime, AcquisitionDateTime
+    (0x00080033,),  # ContentTime
+    (0x00080013,),  # InstanceCreationTime
+)
+# More than the seconds of all years that a DT can have.
+_LARGEST_TIME = 1e15
+_ASKED_FOR = FIXED_TAGS.union(
+    (_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID, _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID), *_TIMES
+)
+"""The elements that sorting asks for."""
+
+
+def arrangeable(records: Sequence[Record], slices: Sequence[Sequence[Row]]) -> Slices:
+    """Collect what sorting needs of slices as arrays; a slice of many frames goes by its first frame."""
+    rows = [members[0] for members in slices]
+    return arrangeable_of(records, rows, varying_tags(rows))
+
+
+def arrangeable_of(records: Sequence[Record], firsts: Sequence[Row], varying: AbstractSet[int]) -> Slices:
+    """Collect what sorting needs of slices.
+
+    Args:
+        records: The objects.
+        firsts: The first row of each slice.
+        varying: The tags of the elements of which one and the same may not hold for all slices.
+    """
+    rows = Rows.of(firsts, varying & _ASKED_FOR)
+    lengths = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1))
+    size = np.array(
+        [[cell or default for cell in cells_of_rows(rows, BY_NAME[name])] for name, default in lengths]
+    ).T
+    size[[row.frame_number == 0 for row in rows.rows]] = 0
+    focal_plane = np.full(len(rows.rows), np.nan)
+    for i, row in enumerate(rows.rows):
+        if row.place is not None:
+            size[i, :2], focal_plane[i] = (row.place.rows, row.place.columns), row.place.focal_plane
+    aside = _asides(rows)
+    kinds = [np.array(rows.values(tag, _names_a_localizer), bool) for tag in (_IMAGE_TYPE, _FRAME_TYPE)]
+    return Slices(
+        series_instance_uid=rows.values(_SERIES_INSTANCE_UID, _text),
+        size=size,
+        localizer=np.any([*kinds, aside], axis=0),
+        aside=aside,
+        orientation=_vectors(rows, "ImageOrientationPatient", 6),
+        position=places(_vectors(rows, "ImagePositionPatient", 3)),
+        slice_location=places(_reals(cells_of_rows(rows, BY_NAME["SliceLocation"]))),
+        acquisition_number=_first_numbers(rows, (_ACQUISITION_NUMBER,)),
+        instance_number=_reals(cells_of_rows(rows, BY_NAME["InstanceNumber"])),
+        times=np.array([_first_numbers(rows, candidates) for candidates in _TIMES]).T,
+        file_name=[records[row.record].name for row in rows.rows],
+        frame_number=np.array([row.frame_number for row in rows.rows], dtype=np.int64),
+        focal_plane=focal_plane,
+    )
+
+
+def _asides(rows: Rows) -> NDArray[np.bool_]:
+    """True for the slices that show the label or the overview of a slide."""
+    slides = rows.values(_SOP_CLASS_UID, lambda element: _text(element) == WHOLE_SLIDE_IMAGE)
+    known = zip(slides, rows.rows, strict=True)
+    return np.array([slide and is_aside(row.elements) for slide, row in known], dtype=bool)
+
+
+def _reals(cells: Sequence[float | None]) -> NDArray[np.float64]:
+    """Numbers as an array, NaN where there is none."""
+    return np.array(cells, dtype=np.float64)
+
+
+def _vectors(rows: Rows, name: str, length: int) -> NDArray[np.float64]:
+    """A column of lists as an (n, length) array, NaN where there is none."""
+    missing = [math.nan] * length
+    cells = [missing if cell is None else cell for cell in cells_of_rows(rows, BY_NAME[name])]
+    return np.array(cells, dtype=np.float64).reshape(-1, length)
+
+
+def _text(element: Element | None) -> str:
+    return str(element.first) if element is not None and element.first is not None else ""
+
+
+def _names_a_localizer(element: Element | None) -> bool:
+    return names_a_localizer(all_values(element))
+
+
+def _first_numbers(rows: Rows, candidates: Sequence[int]) -> NDArray[np.float64]:
+    """For each slice, the first of some elements that is a number; NaN where none is."""
+    numbers = np.full(len(rows.rows), np.nan)
+    for tag in reversed(candidates):
+        found = rows.values(tag, _as_number)
+        is_number = np.array([number is not None for number in found], dtype=bool)
+        numbers = np.where(is_number, _reals(found), numbers)
+    return numbers
+
+
+def _as_number(element: Element | None) -> float | None:
+    """The value of an element as a number: TM and DT in seconds, others as they are."""
+    value = element.first if element is not None else None
+    if isinstance(value, (int, float)):
+        # Neither NaN, nor more than a difference of two can hold.
+        return float(value) if abs(value) <= _LARGEST_TIME else None
+    seconds = _seconds(value, element.vr) if element is not None and isinstance(value, str) else math.nan
+    return None if math.isnan(seconds) else seconds
+
+
+def _seconds(text: str, vr: str) -> float:
+    """A TM or DT in seconds (PS3.5 6.2); the days of a DT are counted in months of 31, which keeps order."""
+    digits, _, fraction = text.partition("&")[0].partition("+")[0].partition("-")[0].partition(".")
+    digits = digits.replace(":", "").strip()
+    if not (digits.isascii() and digits.isdigit()):
+        return math.nan
+    days = 0
+    if vr == "DT":
+        date, digits = digits[:8].ljust(8, "0"), digits[8:]
+        days = (int(date[:4]) * 12 + int(date[4:6])) * 31 + int(date[6:])
+    time = digits.ljust(6, "0")
+    seconds = int(time[:2]) * 3600 + int(time[2:4]) * 60 + int(time[4:6])
+    return days * 86400.0 + seconds + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)

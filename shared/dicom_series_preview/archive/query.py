@@ -1,0 +1,51 @@
+"""The query for an index: a series as it is listed now, and which of its objects may be instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dicom_series_preview.sources.storage.base import ObjectInfo
+
+_PASSED_OVER_NAMES = frozenset(("dicomdir", ".ds_store", "thumbs.db", "desktop.ini"))
+_PASSED_OVER_ENDINGS = (
+    *(".json", ".xml", ".txt", ".csv", ".tsv", ".parquet", ".zip", ".nii", ".nii.gz"),
+    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexQuery:
+    """An index that is asked for.
+
+    Attributes:
+        series: The series' folder below its root.
+        listing: Its objects, as they are listed now.
+        fingerprint: The digest of the listing.
+        limit: Read no more than this many of its objects, or None.
+        refresh: Read every header anew.
+    """
+
+    series: str
+    listing: list[ObjectInfo]
+    fingerprint: str
+    limit: int | None
+    refresh: bool
+
+    @property
+    def chosen(self) -> list[ObjectInfo]:
+        """The objects that the index is to describe: their names do not rule out that they are instances."""
+        return [info for info in self.listing if not is_passed_over(info.path)][: self.limit]
+
+    @property
+    def instances(self) -> set[tuple[str, str]]:
+        """Their names and versions."""
+        folder = f"{self.series}/"
+        return {(info.path.removeprefix(folder), info.version) for info in self.chosen}
+
+
+def is_passed_over(path: str) -> bool:
+    """Return True where a name alone says that the object is no instance; in doubt the content decides."""
+    name = path.rpartition("/")[2].lower()
+    return name in _PASSED_OVER_NAMES or name.endswith(_PASSED_OVER_ENDINGS)

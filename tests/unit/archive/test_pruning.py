@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from itertools import count
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.archive.cache_files import CacheFile, cache_files
+from dicom_series_preview.archive.cache_folder import CacheFolder
+from dicom_series_preview.archive.pruning import Stays, _remove, prune
+from dicom_series_preview.sources.storage.local import LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+HOUR, DAY = 3600 * 10**9, 86400 * 10**9
+# Later than any file of these tests is written.
+NOW = 4_000_000_000 * 10**9
+
+
+def picture(number: int) -> str:
+    """The path of a picture."""
+    digest = hashlib.sha256(str(number).encode()).hexdigest()[:40]
+    return f"renders/{digest[:32]}/{digest}.webp"
+
+
+def drawn(size: int = 16) -> bytes:
+    """What begins as a picture does."""
+    return b"RIFF\x08\x00\x00\x00WEBPVP8 ".ljust(size, b"\0")
+
+
+def ticking(start: int = NOW) -> Callable[[], int]:
+    """A clock that is a second later each time it is looked at."""
+    seconds = count()
+    return lambda: start + next(seconds) * 10**9
+
+
+def paths(folder: Path) -> set[str]:
+    """The files of a cache that are ours."""
+    return {file.path for file in cache_files(folder)}
+
+
+def aged(path: Path, used_ns: int) -> None:
+    """Let a file have been written and used at a time."""
+    os.utime(path, ns=(used_ns, used_ns))
+
+
+NOTHING_STAYS = Stays(0, 0)
+
+
+# --- what is left behind
+
+
+def test_leftovers_of_the_dead_go(tmp_path: Path) -> None:
+    """Claims and half-written files go once whoever made them must have died, and stay before."""
+    claim = json.dumps({"until": 1, "holder": "0" * 32}).encode()
+    ages = {
+        "indices/old_index.parquet.lock": (claim, 2 * HOUR),
+        "indices/new_index.parquet.lock": (claim, HOUR // 2),
+        f"indices/.dicom-series-preview-{'0' * 32}.part": (b"half", 2 * DAY),
+        f"indices/.dicom-series-preview-{'1' * 32}.part": (b"half", DAY // 2),
+        f"renders/{'a' * 32}/.dicom-series-preview-{'2' * 32}.part": (b"half", 2 * DAY),
+    }
+    for path, (data, age) in ages.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+        aged(tmp_path / path, NOW - age)
+    assert prune(tmp_path, Stays(10**9, 10**9), NOW).removed == 3
+    stay = {"indices/new_index.parquet.lock", f"indices/.dicom-series-preview-{'1' * 32}.part"}
+    assert paths(tmp_path) == stay
+    assert not (tmp_path / "renders").exists()
+    prune(tmp_path, NOTHING_STAYS, NOW)
+    assert paths(tmp_path) == stay
+
+
+def test_what_was_not_used_for_long_goes(tmp_path: Path) -> None:
+    """By age, what was used since then stays, however little room there is taken."""
+    for number in range(5):
+        LocalStorage(tmp_path, 4).put(picture(number), drawn(100))
+        aged(tmp_path / picture(number), NOW - number * DAY)
+    pruned = prune(tmp_path, Stays(10**9, 10**9, since_ns=NOW - 2 * DAY), NOW)
+    assert (pruned.removed, pruned.freed, pruned.left, pruned.room) == (2, 2 * 4096, 3, 3 * 4096)
+    assert paths(tmp_path) == {picture(number) for number in range(3)}
+
+
+def test_what_is_used_meanwhile_stays(tmp_path: Path) -> None:
+    """A file that someone has used or written since it was looked at is not removed."""
+    cache = CacheFolder(tmp_path, 4, 10**6, ticking())
+    cache.put(picture(0), drawn())
+    (seen,) = cache_files(tmp_path)
+    cache.get(picture(0))
+    assert not _remove(tmp_path, seen)
+    assert (tmp_path / picture(0)).is_file()
+    assert _remove(tmp_path, CacheFile(picture(1), "picture", 1, 1))  # gone meanwhile
