@@ -381,10 +381,10 @@ class Series:
         arguments = (self._named.text, f"preview{image_format.extensions[0]}", recipe.options)
         with self._named.hinting():
             if recipe.kind == "mosaic":
-                return self._service.mosaic(MosaicRequest.from_strings(*arguments))
+                return self._service.render(MosaicRequest.from_strings(*arguments))
             if recipe.kind == "image":
-                return self._service.image(ImageRequest.from_strings(*arguments))
-            return self._service.contrast_mosaic(ContrastRequest.from_strings(*arguments))
+                return self._service.render(ImageRequest.from_strings(*arguments))
+            return self._service.render(ContrastRequest.from_strings(*arguments))
 
 
 def _reopened(text: str, root: str, cache_dir: str | None) -> Series:

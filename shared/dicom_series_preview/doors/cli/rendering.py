@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from dicom_series_preview.doors.cli.opening import Opened
-    from dicom_series_preview.products.pictures.service import PictureRequest
+    from dicom_series_preview.products.pictures.requests import PictureRequest
 
 
 def write_picture(
@@ -47,7 +47,7 @@ def write_picture(
             if options["verbose"]:
                 found = plan.opened
                 say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.name}")
-            rendered = service.render(plan)
+            rendered = service.render_plan(plan)
     report = rendered.report
     _write(output, rendered.data)
     if options["report"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from dicom_series_preview.base.geometry import opposite
+from dicom_series_preview.base.geometry import opposite, patient_orientation, possible_orientation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw as Drawing
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    from dicom_series_preview.archive.index.read import Slice
+    from dicom_series_preview.archive.index.read import Index, Slice
     from dicom_series_preview.products.pictures.layout import Tile
 
 SMALLEST_SIDE = 64
@@ -67,6 +67,19 @@ def place_of(item: Slice, *, is_only_object: bool, is_many: bool) -> str:
     if item.pixels.number_of_frames > 1 and not item.part_rows:
         numbers = [*([] if is_only_object else numbers), str(item.frame_number)]
     return f"#{'.'.join(numbers)}" if numbers else ""
+
+
+def directions_of(index: Index, item: Slice) -> str:
+    r"""Return where a slice's rows and columns lead, as in `L\P`; empty where that is not known.
+
+    By ImageOrientationPatient, else by PatientOrientation. Both mean something else of an animal on four legs
+    (PS3.3 C.7.6.1.1.1, C.7.6.2.1.1).
+    """
+    if index.is_of_a_quadruped(item):
+        return ""
+    cosines = item.image_orientation_patient
+    found = patient_orientation(cosines) if cosines is not None else ""
+    return found or possible_orientation(index.patient_orientation(item))
 
 
 def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[int, int]) -> Tile:

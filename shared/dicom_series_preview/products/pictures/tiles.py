@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.pixels.codecs.decoded import Decoded
     from dicom_series_preview.pixels.contrast.spec import ContrastSpec
     from dicom_series_preview.pixels.frames import FetchOptions
-    from dicom_series_preview.products.pictures.service import Plan
+    from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.sources.storage.base import Storage
 
 _WHITE = 255

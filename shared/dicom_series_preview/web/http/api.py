@@ -28,13 +28,13 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.base.settings import text_bytes
 from dicom_series_preview.products.pictures.encode import ImageFormat
+from dicom_series_preview.products.pictures.plan import CACHEABLE_VERSION
 from dicom_series_preview.products.pictures.requests import (
     ContrastRequest,
     ImageRequest,
     IndexRequest,
     MosaicRequest,
 )
-from dicom_series_preview.products.pictures.service import CACHEABLE_VERSION
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 from dicom_series_preview.web.http.openapi import openapi_document
 from dicom_series_preview.web.http.problems import problem_response
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.names import SeriesName
     from dicom_series_preview.archive.open import OpenedSeries
     from dicom_series_preview.base.gate import Gate
+    from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.products.pictures.report import Cost
-    from dicom_series_preview.products.pictures.service import Plan, PreviewService, Rendered
+    from dicom_series_preview.products.pictures.service import PreviewService, Rendered
     from dicom_series_preview.sources.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ class PreviewApi:
         kept = _kept(plan, renders)
         if kept is not None:
             return self._send(plan, kept, headers)
-        rendered = service.render(plan)
+        rendered = service.render_plan(plan)
         if rendered.plan is not plan:
             # The series has changed since it was planned: what is shown has a tag of its own.
             plan = rendered.plan

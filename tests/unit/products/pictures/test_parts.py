@@ -54,12 +54,12 @@ class Bench:
 
     def mosaic(self, **options: Any) -> Rendered:
         """A mosaic in WebP."""
-        return self.service.mosaic(MosaicRequest.from_strings("S", "a.webp", given(options)))
+        return self.service.render(MosaicRequest.from_strings("S", "a.webp", given(options)))
 
     def image(self, position: float = 0.0, **options: Any) -> Rendered:
         """An image in WebP."""
         asked = given({"position": position, **options})
-        return self.service.image(ImageRequest.from_strings("S", "a.webp", asked))
+        return self.service.render(ImageRequest.from_strings("S", "a.webp", asked))
 
     def assembled(self, stack: int = 0, reduction: int = 1) -> list[Assembled]:
         """The slices of a stack, in order."""
@@ -374,7 +374,7 @@ def test_a_level_without_a_tile_is_an_error() -> None:
     assert isinstance(bench.storage.inner, doubles.FailingStorage)
     bench.storage.inner.errors[name] = AccessDeniedError(name, "memory://objects")
     with pytest.raises(AccessDeniedError):
-        bench.service.render(plan)
+        bench.service.render_plan(plan)
 
 
 def test_a_level_over_the_limit_is_refused_before_its_pixels_are_fetched() -> None:

@@ -23,7 +23,7 @@ from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dicom_series_preview.products.pictures.service import Plan
+    from dicom_series_preview.products.pictures.plan import Plan
 
 DEFLATED_FRAMES = b"1.2.840.10008.1.2.8.1\0"
 MIB = 2**20
