@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from dicom_series_preview.pixels.codecs.colour import is_colour, to_rgb
 from dicom_series_preview.pixels.codecs.decoded import Decoded
 from dicom_series_preview.pixels.codecs.frame import decode_frame
 from dicom_series_preview.pixels.reduced import halve
+from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice, Gaps, reason_of, unended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,58 +23,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.index.read import Part, Slice
     from dicom_series_preview.base.image import PixelDescription
     from dicom_series_preview.pixels.frames import FrameBytes
-
-
-@dataclass(frozen=True, slots=True)
-class Gaps:
-    """What is missing in a slice that was put together.
-
-    Attributes:
-        absent: (rows, columns) bool, True where no frame lies or the one that does cannot be shown.
-        failed: The rows and columns of each frame that cannot be shown.
-        reason: Why the first of them cannot, or empty.
-        tiles: How many tiles' places have no frame, in whole or in part.
-        of_tiles: How many places for tiles there are.
-        background: The level, 0..255, of what no frame shows.
-    """
-
-    absent: NDArray[np.bool_] = field(repr=False)
-    failed: tuple[tuple[slice, slice], ...]
-    reason: str
-    tiles: int
-    of_tiles: int
-    background: int = 0
-
-    def known(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """The samples that frames have given, one after the other."""
-        return samples[~self.absent]
-
-    def warnings(self, name: str) -> Iterator[str]:
-        """What a viewer of the slice should know."""
-        if self.tiles:
-            yield f"{name}: {self.tiles} of {self.of_tiles} tiles are missing and shown as background"
-        if self.failed:
-            failed = f"{len(self.failed)} of its tiles cannot be shown and are crossed out"
-            yield f"{name}: {failed}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class Assembled:
-    """A slice that was put together.
-
-    Attributes:
-        slice: The slice; of a colour one the pixels are RGB of 8 bits now.
-        decoded: Its stored values, or None where no frame could be decoded.
-        gaps: What is missing in it, or None.
-        error: Why there are no values.
-        remarks: What a viewer should know of its frames' codestreams, each once.
-    """
-
-    slice: Slice
-    decoded: Decoded | None
-    gaps: Gaps | None = None
-    error: ObjectError | StorageError | None = None
-    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +42,7 @@ class Wanted:
 
 def assemble(
     fetch: Callable[[Sequence[Slice]], Iterator[FrameBytes]], wanted: Iterable[Wanted], limit_bytes: int
-) -> Iterator[Assembled]:
+) -> Iterator[DecodedSlice | FailedSlice]:
     """Put slices together; yields each when its last frame has come.
 
     No more is held of a frame than what slices show of it.
@@ -216,17 +165,17 @@ class _Canvas:
         except DecodeError as reason:
             self._errors[number] = reason
 
-    def assembled(self) -> Assembled:
+    def assembled(self) -> DecodedSlice | FailedSlice:
         """The slice, when it is complete."""
         if self._samples is None:
             first = min(self._errors, default=None)
             error = DecodeError("no frame lies on it") if first is None else self._errors[first]
-            return Assembled(self._slice, None, None, error)
+            return FailedSlice(self._slice, error)
         item = self._slice
         if self._is_colour:
             item = replace(item, pixels=_rgb(item.pixels))
         decoded = Decoded(self._samples, self._photometric, self._reduction, self._offset)
-        return Assembled(item, decoded, self._gaps(), remarks=tuple(sorted(self._remarks)))
+        return DecodedSlice(item, decoded, gaps=self._gaps(), remarks=tuple(sorted(self._remarks)))
 
     def _seen(self, number: int) -> tuple[int, int, int, int]:
         """The pixels of a frame that are seen: first row, row behind the last, and so of its columns."""
@@ -289,18 +238,6 @@ class _Canvas:
         reason = reason_of(error) if error is not None else ""
         missing_tiles = int(np.count_nonzero(of_tiles))
         return Gaps(absent, failed, reason, missing_tiles, of_tiles.size, self._slice.background)
-
-
-def unended(item: Slice, decoded: Decoded) -> tuple[str, ...]:
-    """What a viewer should know of a frame whose codestream has no end marker."""
-    if decoded.is_ended:
-        return ()
-    return (f"{item.name}: its codestream has no end marker: part of the picture may be missing",)
-
-
-def reason_of(error: ObjectError | StorageError) -> str:
-    """Why one object fails, without its name."""
-    return error.reason if isinstance(error, ObjectError) else error.problem
 
 
 def _aligned(wanted: Wanted) -> int:

@@ -20,6 +20,8 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.pixels.frames import FetchOptions
+from dicom_series_preview.pixels.stream import SliceReader
+from dicom_series_preview.pixels.values import read_values
 from dicom_series_preview.products.pictures.encode import ImageFormat, encode
 from dicom_series_preview.products.pictures.labels import draw_labels
 from dicom_series_preview.products.pictures.layout import failed_tile, grid
@@ -31,7 +33,7 @@ from dicom_series_preview.products.pictures.tell import (
     reported_tiles,
     warnings_of,
 )
-from dicom_series_preview.products.pictures.tiles import paint, values
+from dicom_series_preview.products.pictures.tiles import paint
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.paths import file_below, path_of_file_url
 
@@ -217,11 +219,13 @@ class PreviewService:
         return painted
 
     def _values(self, plan: Plan) -> NDArray[Any]:
+        opened, options = plan.opened, FetchOptions(plan.opened.prefetched, limits=self.limits)
+        reader = SliceReader(self.storage, opened.name, plan.index, options, plan.watch.check, workers=1)
         try:
-            return values(self.storage, plan, FetchOptions(plan.opened.prefetched, limits=self.limits))
+            return read_values(reader, plan.slices[0])
         except ObjectError as error:
             problem = f"{plan.slices[0].file_name} cannot be decoded: {error.reason}"
-            raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem) from error
+            raise UndecodableError(opened.name, opened.storage.url, problem) from error
 
     def _begun(self) -> PreviewService:
         """The service of a request that comes now, where it is not one's already."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dicom_series_preview.base.errors import StorageError, UndecodableError
 from dicom_series_preview.base.geometry import unusual_orientation
-from dicom_series_preview.pixels.assemble import reason_of
+from dicom_series_preview.pixels.slices import reason_of
 from dicom_series_preview.products.pictures.labels import directions_of
 from dicom_series_preview.products.pictures.plan import without_image
 from dicom_series_preview.products.pictures.report import AppliedContrast, Report, ReportedTile
