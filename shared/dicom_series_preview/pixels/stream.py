@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from dicom_series_preview.base.errors import ObjectError, StorageError
-from dicom_series_preview.pixels.assemble import Wanted, assemble
+from dicom_series_preview.pixels.assemble import assemble
+from dicom_series_preview.pixels.canvas import Wanted
 from dicom_series_preview.pixels.codecs.frame import decode_frame, decoded_bytes
 from dicom_series_preview.pixels.codecs.registry import is_parallel
 from dicom_series_preview.pixels.frames import FrameBytes, fetch_frames

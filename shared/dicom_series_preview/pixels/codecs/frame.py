@@ -8,7 +8,7 @@ from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.codecs.bits import container_bits, stored_values
 from dicom_series_preview.pixels.codecs.decoded import Decoded, reduced_shape
-from dicom_series_preview.pixels.codecs.registry import find_codec, reductions_of
+from dicom_series_preview.pixels.codecs.registry import find_codec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,11 +96,6 @@ def decode_words(
     if reduction > 1 and codec.decode_reduced is not None and has_means(pixels):
         return codec.decode_reduced(data, pixels, reduction)
     return codec.decode(data, pixels)
-
-
-def reductions(pixels: PixelDescription) -> tuple[int, ...]:
-    """The reductions that `decode_frame` may give for less work; none where there are no means to give."""
-    return reductions_of(pixels) if has_means(pixels) else ()
 
 
 def has_means(pixels: PixelDescription) -> bool:

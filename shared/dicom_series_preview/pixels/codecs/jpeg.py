@@ -88,11 +88,6 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     )
 
 
-def jpeg_reductions(pixels: PixelDescription) -> tuple[int, ...]:
-    """Half a grey frame is no less work than the whole one: see `decode_jpeg_reduced`."""
-    return (2, 4, 8) if pixels.samples_per_pixel == 3 else (4, 8)
-
-
 def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
     """Decode a frame of 8-bit samples at 1/2, 1/4 or 1/8, by smaller inverse DCTs; any other one fully.
 

@@ -114,11 +114,6 @@ def _decode_any(codestream: bytes, header: Jpeg2000Header) -> NDArray[Any]:
     return samples.astype(dtype.newbyteorder("="), copy=False)
 
 
-def jpeg2000_reductions(_pixels: PixelDescription) -> tuple[int, ...]:
-    """Each halving leaves out three quarters of what is left of the work."""
-    return 2, 4, 8
-
-
 def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
     """Decode the lower resolution levels of a frame only; fully, where that gives no means of stored values.
 

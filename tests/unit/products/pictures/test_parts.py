@@ -24,7 +24,8 @@ from dicom_series_preview.base.errors import (
     UndecodableError,
 )
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.pixels.assemble import Wanted, assemble
+from dicom_series_preview.pixels.assemble import assemble
+from dicom_series_preview.pixels.canvas import Wanted
 from dicom_series_preview.pixels.frames import fetch_frames
 from dicom_series_preview.pixels.reduced import level_reduction
 from dicom_series_preview.pixels.slices import DecodedSlice
