@@ -17,7 +17,7 @@ from dicom_series_preview.archive.index.labels import coloured_labels
 from dicom_series_preview.base.image import PixelDescription
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.codecs.colour import to_rgb
-from dicom_series_preview.pixels.codecs.decoded import Decoded
+from dicom_series_preview.pixels.decoded import Decoded
 from dicom_series_preview.products.pictures.requests import ImageRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage

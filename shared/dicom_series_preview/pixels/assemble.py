@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dicom_series_preview.archive.index.read import Slice
-    from dicom_series_preview.pixels.codecs.decoded import Decoded
-    from dicom_series_preview.pixels.frames import FrameBytes
-    from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice
+    from dicom_series_preview.pixels.decoded import Decoded
+    from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice, FrameBytes
 
 
 def assemble(

@@ -9,7 +9,7 @@ import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.colour import is_colour, to_rgb
-from dicom_series_preview.pixels.codecs.decoded import Decoded
+from dicom_series_preview.pixels.decoded import Decoded
 from dicom_series_preview.pixels.reduced import aligned_reduction, frame_reduction, halved, reduced_length
 from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice, Gaps, reason_of, unended
 

@@ -13,8 +13,8 @@ from dicom_series_preview.pixels.slices import Overlay
 from dicom_series_preview.sources.headers.overlays import overlay_data
 
 if TYPE_CHECKING:
-    from dicom_series_preview.pixels.codecs.decoded import Words
-    from dicom_series_preview.pixels.frames import FrameBytes
+    from dicom_series_preview.pixels.codecs.words import Words
+    from dicom_series_preview.pixels.slices import FrameBytes
 
 
 def overlay_of(frame: FrameBytes, limit_bytes: int) -> Overlay:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.frame import decoded_bytes
 from dicom_series_preview.pixels.contrast.auto import AutoWindow
-from dicom_series_preview.pixels.frames import FrameBytes
-from dicom_series_preview.pixels.slices import FailedSlice
+from dicom_series_preview.pixels.slices import FailedSlice, FrameBytes
 from dicom_series_preview.pixels.stream import read_slices
 
 if TYPE_CHECKING:

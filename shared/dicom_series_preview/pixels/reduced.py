@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.index.read import Part, Slice
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Decoded
+    from dicom_series_preview.pixels.decoded import Decoded
 
 Area: TypeAlias = tuple[float, float, float, float]
 """Left, upper, right and lower edge of a part of a picture, in its pixels."""

@@ -1,4 +1,4 @@
-"""Values that a slice's pixels travel in: decoded with all that is known of them, or failed and why."""
+"""Values that a slice's pixels travel in: its frame's bytes; decoded, with what is known of it; or failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.archive.index.read import Slice
-    from dicom_series_preview.pixels.codecs.decoded import Decoded
+    from dicom_series_preview.pixels.decoded import Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBytes:
+    """One frame's bytes, ready to be decoded; or why there are none.
+
+    Attributes:
+        slice: The slice it is; its transfer syntax is what its codestream tells.
+        data: Native: the frame's bytes. Encapsulated: its codestream, fragments joined.
+        bit_offset: Native pixels: bits of `data` before the frame's first sample, see `NativeLayout`.
+        header: The object's first bytes, at least up to its pixels, where overlays lie in them; else empty.
+        error: Why there are no bytes, or None.
+        remarks: What a viewer should know of them.
+    """
+
+    slice: Slice
+    data: bytes = field(repr=False)
+    bit_offset: int = 0
+    header: bytes = field(default=b"", repr=False)
+    error: ObjectError | StorageError | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

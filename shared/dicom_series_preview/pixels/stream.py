@@ -17,9 +17,9 @@ from dicom_series_preview.pixels.assemble import assemble
 from dicom_series_preview.pixels.canvas import Wanted
 from dicom_series_preview.pixels.codecs.frame import decode_frame, decoded_bytes
 from dicom_series_preview.pixels.codecs.registry import is_parallel
-from dicom_series_preview.pixels.frames import FrameBytes, fetch_frames
+from dicom_series_preview.pixels.frames import fetch_frames
 from dicom_series_preview.pixels.overlays import overlay_of
-from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice, unended
+from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice, FrameBytes, unended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -11,7 +11,7 @@ from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.image import LookupTable, Palette
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.pixels.codecs.decoded import Decoded
+from dicom_series_preview.pixels.decoded import Decoded
 from dicom_series_preview.pixels.reduced import (
     aligned_reduction,
     area_of,

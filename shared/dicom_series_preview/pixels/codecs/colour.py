@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Decoded
+    from dicom_series_preview.pixels.decoded import Decoded
 
 _RETIRED = frozenset(("HSV", "ARGB", "CMYK"))
 # Decoders of JPEG 2000 give RGB for them; no other pixels can hold them.

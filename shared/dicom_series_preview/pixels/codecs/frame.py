@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.codecs.bits import container_bits, stored_values
-from dicom_series_preview.pixels.codecs.decoded import Decoded, reduced_shape
 from dicom_series_preview.pixels.codecs.registry import find_codec
+from dicom_series_preview.pixels.codecs.words import reduced_shape
+from dicom_series_preview.pixels.decoded import Decoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Words
+    from dicom_series_preview.pixels.codecs.words import Words
 
 _LIMIT_BYTES = Limits().frame_bytes
 # By photometric interpretation, the samples of a pixel; those with four cannot be shown at all.

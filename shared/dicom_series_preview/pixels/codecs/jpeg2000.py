@@ -18,8 +18,8 @@ from PIL import ImageFile
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import container_bits, stored_bits
-from dicom_series_preview.pixels.codecs.decoded import Words, reduced_shape
 from dicom_series_preview.pixels.codecs.jpeg2000_pieces import EOC, Area, Ending, check_pieces, ending
+from dicom_series_preview.pixels.codecs.words import Words, reduced_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Words
+    from dicom_series_preview.pixels.codecs.words import Words
     from dicom_series_preview.sources.headers.overlays import OverlayPlane
 
     Mask = NDArray[np.bool_]

@@ -14,7 +14,7 @@ from dicom_series_preview.pixels.codecs import gdcm, jpeg, jpeg2000, jpegls, jpe
 
 if TYPE_CHECKING:
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Words
+    from dicom_series_preview.pixels.codecs.words import Words
 
 
 class DecodeFunction(Protocol):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import Contrast, PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Decoded
     from dicom_series_preview.pixels.contrast.resolve import Applied
+    from dicom_series_preview.pixels.decoded import Decoded
 
 # Samples looked up at once: their indices are 8 times as large.
 _BLOCK = 1 << 18
