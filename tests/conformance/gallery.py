@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from pydicom.uid import UID
 
 from dicom_series_preview.base.errors import PreviewError
+from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.encode import write_atomically
 from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage

@@ -19,8 +19,9 @@ from dicom_series_preview.archive.here import find
 from dicom_series_preview.archive.names import index_folder
 from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import ObjectNotFoundError, OutputError, PreviewError, RequestError
+from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings, absolute
-from dicom_series_preview.products.pictures.encode import ImageFormat, write_atomically
+from dicom_series_preview.products.pictures.encode import ImageFormat
 from dicom_series_preview.products.pictures.requests import (
     DEFAULT_IMAGE_WIDTH,
     NO_FILE,
