@@ -32,7 +32,7 @@ _LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """How frames are fetched.
+    """Options for fetching frames.
 
     Attributes:
         prefetched: What came with the headers.
@@ -49,7 +49,7 @@ class FetchOptions:
 def fetch_frames(
     storage: Storage, series: str, slices: Sequence[Slice], options: FetchOptions | None = None
 ) -> Iterator[FrameBytes]:
-    """Fetch the frames of some slices, each with one request; yields them as they come.
+    """Fetch the frames of some slices, each with one request; yield them as they come.
 
     Frames whose place only their whole object tells share one request for that object. Where a slice has
     overlays in its header, the request for its frame begins at the object's first byte; the frames of an
@@ -128,7 +128,7 @@ class _Ranges:
         return self._left.popleft()
 
     def taken(self, done: ByteRange) -> None:
-        """What came for a range is no longer held here."""
+        """Make room: what came for a range is no longer held here."""
         self._in_flight.give_back(self._lengths[done])
 
 
@@ -137,7 +137,7 @@ def _length(wanted: ByteRange, item: Slice) -> int:
 
 
 def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[tuple[ByteRange, Slice]]:
-    """What comes before the pixels in objects with overlays there and frames that lie apart from it."""
+    """Yield the ranges before the pixels of objects that have overlays there, and several frames."""
     for item in {item.file_name: item for item in slices}.values():
         if item.location is not None and _needs_header(item) and is_one_of_many(item):
             path = f"{series}/{item.file_name}"
@@ -160,7 +160,7 @@ def _range(series: str, item: Slice) -> ByteRange:
 def _frames(
     fetched: Fetched, slices: Sequence[Slice], head: Fetched, options: FetchOptions
 ) -> Iterator[FrameBytes | Slice]:
-    """The frames in what came; a slice where its offset table is wrong: the whole object is needed.
+    """Yield the frames in what came; or a slice whose offset table is wrong: it needs the whole object.
 
     Args:
         fetched: What came.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.pixels.stream import Arrived, SliceReader
 
 WAITING_BYTES = 128 * 2**20
-"""What slices may take that wait for the statistics of all."""
+"""The memory for slices that wait for the statistics of all."""
 
 
 def pool(reader: SliceReader, slices: Sequence[Slice], room: int) -> tuple[AutoWindow, list[Arrived]]:

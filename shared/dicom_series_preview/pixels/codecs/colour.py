@@ -23,7 +23,7 @@ _OF_JPEG_2000 = frozenset(("YBR_RCT", "YBR_ICT"))
 
 
 def is_colour(pixels: PixelDescription) -> bool:
-    """Whether an image is shown in colour, so that no window applies.
+    """Return True where an image is shown in colour, so that no window applies.
 
     A supplemental palette (C.7.6.19) comes with MONOCHROME2, whose grey values a window applies to.
     """

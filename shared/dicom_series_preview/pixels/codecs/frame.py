@@ -100,7 +100,7 @@ def decode_words(
 
 
 def has_means(pixels: PixelDescription) -> bool:
-    """Whether the mean of two stored values means something: not of palette indices, nor of 1-bit samples."""
+    """Return True where stored values have means: not of palette indices, nor of 1-bit samples."""
     return (
         pixels.bits_allocated > 1
         and pixels.palette is None
@@ -109,7 +109,7 @@ def has_means(pixels: PixelDescription) -> bool:
 
 
 def decoded_bytes(pixels: PixelDescription) -> int:
-    """The size of a frame's stored values; a size too where `decode_frame` refuses the description."""
+    """Return the size of a frame's stored values, also where `decode_frame` refuses the description."""
     bits = container_bits(min(pixels.bits_allocated, 64))
     return pixels.rows * pixels.columns * pixels.samples_per_pixel * bits // 8
 

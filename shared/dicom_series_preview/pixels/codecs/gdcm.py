@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def is_installed() -> bool:
-    """Whether python-gdcm can be imported; it is not imported for that."""
+    """Return True where python-gdcm can be imported; it is not imported for that."""
     return find_spec("gdcm") is not None
 
 

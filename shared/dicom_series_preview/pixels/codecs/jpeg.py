@@ -83,7 +83,7 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
 
 
 def _is_reducible(header: JpegHeader, pixels: PixelDescription) -> bool:
-    """Whether Pillow reads it, exactly, and samples are stored values that can be averaged.
+    """Return True where Pillow reads it exactly, and its samples are stored values that have means.
 
     Chroma of other sampling factors than these (4:2:2) comes out wrong by up to 40 levels when scaled.
     """
@@ -108,7 +108,7 @@ def _check_scans(codestream: bytes, header: JpegHeader) -> None:
 
 
 def _least_bits(header: JpegHeader) -> int:
-    """The fewest bits that a picture's scans can have.
+    """Return the fewest bits that a picture's scans can have.
 
     A code has one bit at least: one for each sample of a lossless frame, two (DC and end of block) for each
     8 x 8 block of a sequential one, one of a progressive one. Arithmetic coding takes even less.
@@ -149,7 +149,7 @@ def _decode_ended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
 
 
 def _ends_as_if_cut_off(samples: NDArray[Any], codestream: bytes, header: JpegHeader) -> bool:
-    """Whether the last sample is what libjpeg gives for a missing one: the middle of the range.
+    """Return True where the last sample is what libjpeg gives for a missing one: the middle of the range.
 
     A scan of all components misses all of them; where each has a scan of its own, one alone may be missing.
     Of a progressive frame (retired) the samples tell nothing: a scan less is only less sharp.
@@ -163,7 +163,7 @@ def _ends_as_if_cut_off(samples: NDArray[Any], codestream: bytes, header: JpegHe
 
 
 def _end_of_scans(codestream: bytes, header: JpegHeader) -> int:
-    """Where the last scan's entropy-coded data end."""
+    """Return the offset at which the last scan's entropy-coded data end."""
     offset = header.scan_offset
     while found := _END_OF_SCAN.search(codestream, offset):
         if codestream[found.end() - 1] == _EOI:
@@ -187,7 +187,7 @@ def _decode_unended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
 
 
 def _photometric_interpretation(header: JpegHeader, pixels: PixelDescription) -> str:
-    """What three components are: the codestream's markers win over the header (as in libjpeg's jdapimin.c).
+    """Tell what three components are: markers win over the header (as in libjpeg's jdapimin.c).
 
     A lossless codestream's JFIF marker proves nothing: common DICOM encoders write one around RGB.
     """

@@ -145,7 +145,7 @@ def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, 
 
 
 def _is_reducible(header: Jpeg2000Header, pixels: PixelDescription, reduction: int) -> bool:
-    """Whether Pillow reads it, exactly, and its samples are stored values that can be averaged.
+    """Return True where Pillow reads it exactly, and its samples are stored values that have means.
 
     They are not where bits above HighBit may be overlays, or where the header has another word on the sign.
     """
@@ -202,7 +202,7 @@ def _decode_levels(
 
 
 def _photometric_interpretation(header: Jpeg2000Header, pixels: PixelDescription) -> str:
-    """What the samples are: RGB, where a component transform has been undone."""
+    """Tell what the samples are: RGB, where a component transform has been undone."""
     declared = pixels.photometric_interpretation
     transformed = header.multiple_component_transform or declared in ("YBR_RCT", "YBR_ICT")
     return "RGB" if header.components == 3 and transformed else declared

@@ -1,4 +1,4 @@
-"""Which decoder reads which transfer syntax (PS3.6 Annex A). No decoder here is under the GPL."""
+"""The decoder of each transfer syntax (PS3.6 Annex A). No decoder here is under the GPL."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class NativeDecodeFunction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How one transfer syntax is decoded.
+    """The decoder of one transfer syntax.
 
     Attributes:
         uid: The transfer syntax.
@@ -174,13 +174,13 @@ def find_codec(uid: str) -> Codec:
 
 
 def is_parallel(pixels: PixelDescription) -> bool:
-    """Whether several whole frames are decoded in less time by several threads."""
+    """Return True where several threads decode several whole frames in less time."""
     codec = _CODECS.get(pixels.transfer_syntax_uid)
     return codec is not None and codec.parallel
 
 
 def codecs() -> list[CodecInfo]:
-    """What can be decoded here, in the order of the table; decoders that cannot be imported are left out."""
+    """List what can be decoded here, in the order of the table, without decoders that are not installed."""
     modules = dict.fromkeys(module for codec in _CODECS.values() for module in codec.modules)
     versions = {module: _version(module) for module in modules}
     return [

@@ -63,7 +63,7 @@ class AutoWindow:
             self._values.add(*np.unique(values[np.isfinite(values)], return_counts=True))
 
     def percentiles(self, *percents: float) -> tuple[float, ...] | None:
-        """Percentiles of everything added, as `numpy.percentile` gives them for the values put end to end.
+        """Return percentiles of everything added, as `numpy.percentile` has them of all values end to end.
 
         Returns:
             One value for each percent, or None where nothing but padding was added.
@@ -79,7 +79,7 @@ class AutoWindow:
         return tuple(percentile(values, ends, percent) for percent in percents)
 
     def window(self) -> Window | None:
-        """The window from the 2nd to the 98th percentile, or None where nothing but padding was added.
+        """Return the window from the 2nd to the 98th percentile; None where nothing but padding was added.
 
         Equal percentiles fall back to the minimum and maximum; one value alone is shown as black.
         """

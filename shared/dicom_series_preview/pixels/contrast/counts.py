@@ -18,7 +18,7 @@ BLOCK = 1 << 18
 
 
 class Histogram:
-    """How often each stored value of up to 16 bits occurs.
+    """The counts of stored values of up to 16 bits.
 
     Attributes:
         stored: The values that occur, ascending.
@@ -47,7 +47,7 @@ class Histogram:
 
 
 class Counts:
-    """How often each of any number of float64 values occurs, in bounded memory.
+    """The counts of any number of float64 values, in bounded memory.
 
     While no more than n values are distinct, exactly. Of more, every value is cut to a multiple of 2^e,
     towards zero, with the smallest e that leaves no more than n of them. A percentile then is less than 2^e

@@ -106,7 +106,7 @@ class ImageFormat(Enum):
         raise RequestError(parameter, f"{quoted(text)} is not a format; use {_listed(format_names())}")
 
     def is_whole(self, data: bytes) -> bool:
-        """Whether bytes are a file of this format to its end; nothing is decoded."""
+        """Return True where bytes are a file of this format to its end; nothing is decoded."""
         if self is ImageFormat.WEBP:
             length = int.from_bytes(data[4:8], "little") + 8
             return data.startswith(b"RIFF") and data[8:12] == b"WEBP" and length == len(data)
@@ -192,7 +192,7 @@ def _jpeg_options(quality: int, pixels: int) -> dict[str, int | bool]:
 
 
 def format_names() -> list[str]:
-    """What the formats are called: their extensions without the dot."""
+    """List the formats' names: their extensions without the dot."""
     return [extension.removeprefix(".") for extension in _extensions()]
 
 

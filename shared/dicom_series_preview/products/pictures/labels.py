@@ -1,4 +1,4 @@
-"""Where each tile of a picture lies, written on it: position, contrast, and the patient's directions."""
+"""Write on each tile of a picture where it lies: position, contrast, and the patient's directions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INK, _OUTLINE = 255, 0
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is written on a tile. Nothing of it is of the patient.
+    """The text on a tile. Nothing of it is of the patient.
 
     Attributes:
         lines: In its upper left corner, one below the other.
@@ -53,7 +53,7 @@ class Label:
 
 
 def place_of(item: Slice, *, is_only_object: bool, is_many: bool) -> str:
-    """Where a slice lies: in mm on its stack's axis, else its InstanceNumber, its frame, or both: `#5.2`.
+    """Say where a slice lies: in mm on its stack's axis, else its InstanceNumber, its frame, or both: `#5.2`.
 
     Args:
         item: The slice.
@@ -112,7 +112,7 @@ def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """What labels of one picture are written with.
+    """The pen that writes the labels of one picture.
 
     Attributes:
         draw: Draws into the picture.
@@ -127,7 +127,7 @@ class _Pen:
     margin: int
 
     def length(self, text: str) -> float:
-        """How wide a text is, in pixels."""
+        """Return the width of a text in pixels."""
         return self.draw.textlength(text, self.font)
 
     def write(self, label: Label, corner: tuple[int, int], tile: tuple[int, int], *, is_wide: bool) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.selection import SortedStack
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.pixels.contrast.spec import ContrastSpec
-    from dicom_series_preview.products.pictures.report import Cost, Stopwatch
+    from dicom_series_preview.products.pictures.cost import Cost, Stopwatch
     from dicom_series_preview.products.pictures.requests import Picture, PictureRequest
 
 # Counts the changes of what pictures look like between releases.
@@ -92,7 +92,7 @@ class Plan:
 
     @property
     def picture(self) -> Picture:
-        """How the picture is written."""
+        """The form of the picture."""
         return self.request.picture
 
     @property

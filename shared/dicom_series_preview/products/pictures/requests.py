@@ -31,7 +31,7 @@ _LARGEST_SIDE = max(image_format.largest_side for image_format in ImageFormat)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """How a picture is written.
+    """The form of a picture: its file, the size of its tiles, and what is drawn on them.
 
     Attributes:
         image_format: WebP, JPEG or PNG.

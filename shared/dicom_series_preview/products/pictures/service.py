@@ -22,11 +22,11 @@ from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.stream import SliceReader
 from dicom_series_preview.pixels.values import read_values
+from dicom_series_preview.products.pictures.cost import Stopwatch
 from dicom_series_preview.products.pictures.encode import ImageFormat, encode
 from dicom_series_preview.products.pictures.labels import draw_labels
 from dicom_series_preview.products.pictures.layout import failed_tile, grid
 from dicom_series_preview.products.pictures.plan import Plan, check_grid, plan_picture
-from dicom_series_preview.products.pictures.report import Report, Stopwatch
 from dicom_series_preview.products.pictures.tell import (
     raise_failure,
     report_of,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.products.pictures.layout import Tile
+    from dicom_series_preview.products.pictures.report import Report
     from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, PictureRequest
     from dicom_series_preview.products.pictures.tiles import Painted
     from dicom_series_preview.sources.headers.header import FrameLocation
@@ -104,7 +105,7 @@ class PreviewService:
     damaged: Callable[[str, str], None] = log_damage
 
     def within(self, deadline: Deadline) -> PreviewService:
-        """The service for one request, that came when the deadline began; it takes no longer than its limit.
+        """Return the service for one request, which came when the deadline began, with a limit on its time.
 
         What waits for a storage, and no phase of the work, goes on after that: LimitError is raised, or
         StorageUnavailableError where the storage has kept silent; AbandonedError once nobody waits.
@@ -171,19 +172,19 @@ class PreviewService:
             return service._on_current_index(plan, service._values)[1]  # noqa: SLF001 - its own kind
 
     def index(self, request: IndexRequest) -> OpenedSeries:
-        """A series' index, built or updated where it is not fresh.
+        """Return a series' index, built or updated where it is not fresh.
 
         Raises:
-            PreviewError: It cannot be had.
+            PreviewError: The series cannot be listed or read.
         """
         return self._begun()._opener().open(request.series, limit=request.limit)  # noqa: SLF001 - its own kind
 
     def watch(self) -> Stopwatch:
-        """A stopwatch for one request, that starts now."""
+        """Start a stopwatch for one request."""
         return Stopwatch(self.storage, self.deadline)
 
     def index_path(self, opened: OpenedSeries) -> str:
-        """Where a series' index is kept; of a local cache the absolute path."""
+        """Return the path of a series' cached index; of a local cache the absolute one."""
         if self.cache is None:
             raise RequestError("cache_dir", "there is no cache, so the index has no path")
         url, path = self.cache.storage.url, self.cache.path(opened.name)
@@ -228,7 +229,7 @@ class PreviewService:
             raise UndecodableError(opened.name, opened.storage.url, problem) from error
 
     def _begun(self) -> PreviewService:
-        """The service of a request that comes now, where it is not one's already."""
+        """Return the service for a request that comes now, unless this is one for a request already."""
         return self if self.deadline is not None else self.within(Deadline())
 
     def _opener(self) -> SeriesIndexer:
@@ -245,7 +246,7 @@ class PreviewService:
         )
 
     def _pause(self, seconds: float) -> bool:
-        """Wait for so long, and whether there was time for it.
+        """Wait for some seconds; return False where there is no time for it.
 
         Raises:
             AbandonedError: Nobody waits any more.

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.names import SeriesName
     from dicom_series_preview.archive.open import OpenedSeries
     from dicom_series_preview.base.gate import Gate
+    from dicom_series_preview.products.pictures.cost import Cost
     from dicom_series_preview.products.pictures.plan import Plan
-    from dicom_series_preview.products.pictures.report import Cost
     from dicom_series_preview.products.pictures.service import PreviewService, Rendered
     from dicom_series_preview.sources.storage.base import Storage
 
