@@ -10,7 +10,7 @@ import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import container_bits
-from dicom_series_preview.pixels.codecs.jpeg2000 import check_dimensions, read_jpeg2000_header
+from dicom_series_preview.pixels.codecs.jpeg2000_header import check_dimensions, read_jpeg2000_header
 from dicom_series_preview.pixels.codecs.words import Words
 
 if TYPE_CHECKING:
