@@ -81,10 +81,10 @@ def paint(folder: Path, shown: Shown, width: int) -> np.ndarray:
     with mock.patch.object(preview, "encode", return_value=b"") as given:
         if shown.columns:
             options |= {"tile_width": [str(shown.columns)], "tile_height": [str(shown.rows)]}
-            service.mosaic(MosaicRequest.from_strings("S", "a.webp", options))
+            service.render(MosaicRequest.from_strings("S", "a.webp", options))
         else:
             options["position"] = ["0.5"]
-            service.image(ImageRequest.from_strings("S", "a.webp", options))
+            service.render(ImageRequest.from_strings("S", "a.webp", options))
     return given.call_args.args[0]
 
 

@@ -108,7 +108,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
             for key, value in options.items()
         }
         request = REQUESTS[kind].from_strings(name, output, texts)
-        return service.render(service.plan(request)).data
+        return service.render(request).data
 
     return render
 

@@ -145,7 +145,7 @@ storage = open_storage(sys.argv[1], settings, os.environ)
 service = PreviewService(storage, open_cache(settings, storage), settings.limits)
 options = {"tile_width": ["3"], "tile_height": ["2"], "contrast": ["auto"]}
 for output in ("m.webp", "m.jpg"):
-    rendered = service.mosaic(MosaicRequest.from_strings(sys.argv[2], output, options))
+    rendered = service.render(MosaicRequest.from_strings(sys.argv[2], output, options))
     image = Image.open(io.BytesIO(rendered.data))
     image.load()
     tiles = rendered.report.tiles

@@ -62,7 +62,7 @@ def image(series: Mapping[str, bytes], position: float = 0.0, **options: object)
     given = {"quality": ["100"], "position": [str(position)]}
     given |= {name: [str(value)] for name, value in options.items()}
     service = PreviewService(MemoryStorage(series), None, Limits())
-    rendered = service.image(ImageRequest.from_strings("S", "a.jpg", given))
+    rendered = service.render(ImageRequest.from_strings("S", "a.jpg", given))
     return _levels(rendered.data), rendered.report
 
 
@@ -70,7 +70,7 @@ def mosaic(series: Mapping[str, bytes], **options: object) -> tuple[np.ndarray, 
     """A mosaic as levels, pixel by pixel, and the report."""
     given = {"quality": ["100"]} | {name: [str(value)] for name, value in options.items()}
     service = PreviewService(MemoryStorage(series), None, Limits())
-    rendered = service.mosaic(MosaicRequest.from_strings("S", "a.jpg", given))
+    rendered = service.render(MosaicRequest.from_strings("S", "a.jpg", given))
     return _levels(rendered.data), rendered.report
 
 

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from pydicom.uid import UID
 
 from dicom_series_preview.base.errors import PreviewError
+from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.encode import write_atomically
 from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
@@ -141,7 +141,7 @@ def _render(service: PreviewService, index: Index, stack: int) -> Rendered:
     if len(rows) <= 1:
         width = min(WIDTH, max(1, round(HEIGHT / _height(index, rows)))) if len(rows) else WIDTH
         given = {**options, "position": ["0.5"], "image_width": [str(width)]}
-        return service.image(ImageRequest.from_strings("S", "a.webp", given))
+        return service.render(ImageRequest.from_strings("S", "a.webp", given))
     across, down = next(TILES[most] for most in sorted(TILES, reverse=True) if len(rows) >= most)
     given = {
         **options,
@@ -149,7 +149,7 @@ def _render(service: PreviewService, index: Index, stack: int) -> Rendered:
         "tile_height": [str(down)],
         "image_width": [str(MOSAIC_WIDTH // across)],
     }
-    return service.mosaic(MosaicRequest.from_strings("S", "a.webp", given))
+    return service.render(MosaicRequest.from_strings("S", "a.webp", given))
 
 
 def _height(index: Index, rows: Sequence[int]) -> float:

@@ -17,12 +17,12 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, decoders
 
 from dicom_series_preview.pixels.codecs.colour import is_colour
-from dicom_series_preview.pixels.codecs.decoded import Decoded
 from dicom_series_preview.pixels.contrast.auto import AutoWindow
 from dicom_series_preview.pixels.contrast.modality import padding_mask
 from dicom_series_preview.pixels.contrast.render import is_inverted, render
 from dicom_series_preview.pixels.contrast.resolve import resolve
 from dicom_series_preview.pixels.contrast.spec import DEFAULT
+from dicom_series_preview.pixels.decoded import Decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import fetch_frames
-from dicom_series_preview.products.pictures.overlays import overlay_of
+from dicom_series_preview.pixels.overlays import overlay_of
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 
 if TYPE_CHECKING:
@@ -44,11 +44,10 @@ def ours(data: bytes) -> NDArray[np.bool_]:
     masks = {}
     for frame in fetch_frames(storage, "s", slices):
         pixels = frame.slice.pixels
-        found = overlay_of(frame, (pixels.columns, pixels.rows), Limits().frame_bytes)
+        found = overlay_of(frame, Limits().frame_bytes)
         assert found.warnings == ()
-        none = np.zeros((pixels.rows, pixels.columns))
-        masks[frame.slice.frame_number] = none if found.opacity is None else found.opacity
-    return np.stack([masks[number] for number in sorted(masks)]) > 0
+        masks[frame.slice.frame_number] = found.mask(pixels.rows, pixels.columns)
+    return np.stack([masks[number] for number in sorted(masks)])
 
 
 def theirs(path: Path, frames: int, *options: str) -> NDArray[np.int64]:

@@ -661,7 +661,7 @@ def test_retries_are_bounded_by_the_settings(kind: str, aws: Callable[[str], Non
         storage = open_storage(root, settings, os.environ)
         service = PreviewService(storage, IndexCache(MemoryStorage()), Limits())
         with pytest.raises(StorageUnavailableError):
-            service.image(ImageRequest.from_strings(SERIES, "a.webp", {"position": ["0"]}))
+            service.render(ImageRequest.from_strings(SERIES, "a.webp", {"position": ["0"]}))
         assert len(server.asked) == 2
 
 
@@ -672,6 +672,6 @@ def test_denied_is_a_type(aws: Callable[[str], None], tmp_path: Path) -> None:
         aws(server.url)
         storage = open_storage("s3://bucket", Settings(tmp_path), os.environ)
         with pytest.raises(AccessDeniedError):
-            PreviewService(storage, None, Limits()).image(
+            PreviewService(storage, None, Limits()).render(
                 ImageRequest.from_strings(SERIES, "a.webp", {"position": ["0"]})
             )

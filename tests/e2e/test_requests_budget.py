@@ -243,10 +243,10 @@ def test_immutable_root_needs_no_listing(small: str, counted: counting.CountingP
     storage = Immutable(open_storage(ROOT, Settings(tmp_path), os.environ))
     service = PreviewService(storage, IndexCache(MemoryStorage()), Limits())
     request = MosaicRequest.from_strings(small, "a.webp", {})
-    first = service.mosaic(request)
+    first = service.render(request)
     assert counted.kinds() == {"LIST": 1, "GET": synthetic.SLICES}
     counted.clear()
-    second = service.mosaic(request)
+    second = service.render(request)
     assert counted.kinds() == {"GET": 36}
     assert (second.report.cost.list_requests, second.report.cost.get_requests) == (0, 36)
     assert first.data == second.data

@@ -47,7 +47,7 @@ def shown(*values: dict[int, str], **options: str) -> Rendered:
         objects[f"S/{number}"] = data[:at] + extra + data[at:]
     given = {"quality": ["100"]} | {name: [value] for name, value in options.items()}
     request = MosaicRequest.from_strings("S", "a.jpg", given)
-    return PreviewService(MemoryStorage(objects), None, Limits()).mosaic(request)
+    return PreviewService(MemoryStorage(objects), None, Limits()).render(request)
 
 
 def _even(text: str) -> bytes:
@@ -112,7 +112,7 @@ def test_more_pixels_than_an_object_can_hold() -> None:
         "S/2": make_dicom.encode(make_dicom.image(2, Columns=32767, **huge)),
     }
     request = MosaicRequest.from_strings("S", "a.jpg", {})
-    report = PreviewService(MemoryStorage(objects), None, Limits()).mosaic(request).report
+    report = PreviewService(MemoryStorage(objects), None, Limits()).render(request).report
     (skipped,) = report.skipped
     assert skipped.reason == "broken: its elements describe more pixels than any object can hold"
     assert len(report.tiles) == 1

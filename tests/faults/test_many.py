@@ -38,7 +38,7 @@ def at_once(abandoned: threading.Event, _seconds: float) -> bool:
 def mosaic(storage: Storage, cache: IndexCache, series: str) -> bytes:
     """A mosaic of all slices of a series, which is whole."""
     service = PreviewService(storage, cache, Limits())
-    rendered = service.mosaic(MosaicRequest.from_strings(series, "a.webp", {"tile_width": ["3"]}))
+    rendered = service.render(MosaicRequest.from_strings(series, "a.webp", {"tile_width": ["3"]}))
     assert (rendered.report.warnings, rendered.report.skipped) == ((), ())
     return rendered.data
 

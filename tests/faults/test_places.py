@@ -18,7 +18,7 @@ import synthetic
 
 import faulty
 from dicom_series_preview.archive.index.index import Index
-from dicom_series_preview.products.pictures.encode import write_atomically
+from dicom_series_preview.base.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -69,7 +69,7 @@ class Tampered:
         self.service = PreviewService(
             MemoryStorage({f"s/{name}": data for name, data in OBJECTS.items()}), self.cache, Limits()
         )
-        self.picture = self.service.mosaic(MOSAIC).data
+        self.picture = self.service.render(MOSAIC).data
         self.path = self.cache.path("s")
         self.table = Index.from_parquet(self.cache.storage.get(self.path).data).table
 
@@ -107,10 +107,10 @@ def test_what_no_slice_has_is_built_anew(
 ) -> None:
     """A row that no index has had when it was written is found before it is shown; the picture is right."""
     tampered.keep(tampered.with_cells(name, value, rows))
-    rendered = tampered.service.mosaic(MOSAIC)
+    rendered = tampered.service.render(MOSAIC)
     assert rendered.data == tampered.picture
     assert rendered.report.index_source == "built"
-    assert tampered.service.mosaic(MOSAIC).report.index_source == "cache"
+    assert tampered.service.render(MOSAIC).report.index_source == "cache"
 
 
 @pytest.mark.parametrize("column", FIXED_COLUMNS, ids=lambda column: column.name)
@@ -120,8 +120,8 @@ def test_whatever_a_cell_holds(tampered: Tampered, column: Column) -> None:
         for rows in (1, None):
             tampered.keep(tampered.with_cells(column.name, value, rows))
             with suppress(PreviewError):
-                assert tampered.service.mosaic(MOSAIC).data
-                tampered.service.image(ImageRequest.from_strings("s", "a.webp", {"position": ["0.5"]}))
+                assert tampered.service.render(MOSAIC).data
+                tampered.service.render(ImageRequest.from_strings("s", "a.webp", {"position": ["0.5"]}))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_it_says_of_itself(tampered: Tampered, name: str, value: object) ->
     metadata = tampered.table.schema.metadata
     document = {**json.loads(metadata[PROVENANCE_KEY]), name: value}
     tampered.keep_metadata({**metadata, PROVENANCE_KEY: json.dumps(document)})
-    rendered = tampered.service.mosaic(MOSAIC)
+    rendered = tampered.service.render(MOSAIC)
     assert (rendered.data, rendered.report.index_source) == (tampered.picture, "built")
 
 
@@ -148,7 +148,7 @@ def test_what_it_says_of_itself(tampered: Tampered, name: str, value: object) ->
 def test_metadata_that_are_none(tampered: Tampered, key: bytes, text: bytes) -> None:
     """Metadata that cannot be read, however deep they are, are damage."""
     tampered.keep_metadata({**tampered.table.schema.metadata, key: text})
-    rendered = tampered.service.mosaic(MOSAIC)
+    rendered = tampered.service.render(MOSAIC)
     assert (rendered.data, rendered.report.index_source) == (tampered.picture, "built")
 
 
@@ -157,7 +157,7 @@ def test_a_column_of_another_type(tampered: Tampered, name: str) -> None:
     """A column by the name of one of the index's, and of another type, is not taken for it."""
     table = tampered.table.drop_columns([name]) if name in tampered.table.column_names else tampered.table
     tampered.keep(table.append_column(name, pa.array([True] * table.num_rows)))
-    rendered = tampered.service.mosaic(MOSAIC)
+    rendered = tampered.service.render(MOSAIC)
     assert (rendered.data, rendered.report.index_source) == (tampered.picture, "built")
 
 
@@ -169,5 +169,5 @@ def test_an_update_does_not_build_on_damage() -> None:
     tampered.keep(tampered.table.append_column(OTHER_ELEMENTS.field(), column))
     objects = tampered.service.storage
     objects.put("s/added", objects.get(f"s/{name}").data)
-    report = tampered.service.mosaic(MOSAIC).report
+    report = tampered.service.render(MOSAIC).report
     assert (report.headers_read, len(report.duplicates)) == (len(OBJECTS) + 1, 1)

@@ -36,7 +36,7 @@ def test_threads_are_started_in_few_places() -> None:
     """Threads are started where CONTRIBUTING says, besides the one that ends the program."""
     starts = where("ThreadPoolExecutor", "Thread") - {"doors/cli/stopping.py"}
     assert starts == {
-        *("sources/storage/pool.py", "products/pictures/tiles.py"),
+        *("sources/storage/pool.py", "pixels/stream.py"),
         *("doors/aws/updates.py", "doors/server/lanes.py", "doors/cli/building.py"),
     }
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")

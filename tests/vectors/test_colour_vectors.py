@@ -11,7 +11,7 @@ import pytest
 from conformance.rules import proves
 from dicom_series_preview.base.image import PixelDescription
 from dicom_series_preview.pixels.codecs.colour import to_rgb
-from dicom_series_preview.pixels.codecs.decoded import Decoded
+from dicom_series_preview.pixels.decoded import Decoded
 
 KR, KG, KB = Fraction(299, 1000), Fraction(587, 1000), Fraction(114, 1000)
 

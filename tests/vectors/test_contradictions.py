@@ -52,7 +52,7 @@ def warned_colours(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """One image as RGB, and its warnings."""
     given = {"quality": ["100"], "position": [str(position)], "image_width": [str(width)]}
-    rendered = PreviewService(MemoryStorage(series), None, Limits()).image(
+    rendered = PreviewService(MemoryStorage(series), None, Limits()).render(
         ImageRequest.from_strings("S", "a.jpg", given)
     )
     with Image.open(BytesIO(rendered.data)) as picture:
@@ -391,7 +391,7 @@ def test_one_slice_of_an_impossible_depth(contrast):
     series = objects(good, broken)
     storage = MemoryStorage(series)
     request = MosaicRequest.from_strings("S", "a.jpg", {"contrast": [contrast]})
-    report = PreviewService(storage, None, Limits()).mosaic(request).report
+    report = PreviewService(storage, None, Limits()).render(request).report
     reasons = [tile.error for tile in report.tiles]
     assert sorted(map(bool, reasons)) == [False, True]
     assert "128 bits allocated is no layout of pixels" in "".join(filter(None, reasons))
@@ -742,7 +742,7 @@ def test_colour_without_planar_configuration():
     series = objects(data)
     assert np.abs(colours(series, BLOCK) - np.array((250, 10, 20))).max() <= 2
     request = ImageRequest.from_strings("S", "a.jpg", {"position": ["0"]})
-    report = PreviewService(MemoryStorage(series), None, Limits()).image(request).report
+    report = PreviewService(MemoryStorage(series), None, Limits()).render(request).report
     assert report.warnings == ("it has no PlanarConfiguration: the usual is taken for it",)
 
 

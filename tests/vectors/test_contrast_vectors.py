@@ -10,9 +10,9 @@ import pytest
 from conformance.formulas import FORMULAS, HALF, linear, rounded
 from conformance.rules import proves
 from dicom_series_preview.base.image import Contrast, LookupTable, PixelDescription
-from dicom_series_preview.pixels.codecs.decoded import Decoded
 from dicom_series_preview.pixels.contrast.render import render
 from dicom_series_preview.pixels.contrast.resolve import Applied
+from dicom_series_preview.pixels.decoded import Decoded
 
 UINT8, INT8 = np.arange(256, dtype=np.uint8), np.arange(-128, 128, dtype=np.int8)
 INT16 = np.concatenate([np.arange(-2100, 3100, 7), [-32768, 32767]]).astype(np.int16)

@@ -17,7 +17,7 @@ from dicom_series_preview.archive.index.labels import coloured_labels
 from dicom_series_preview.base.image import PixelDescription
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.codecs.colour import to_rgb
-from dicom_series_preview.pixels.codecs.decoded import Decoded
+from dicom_series_preview.pixels.decoded import Decoded
 from dicom_series_preview.products.pictures.requests import ImageRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
@@ -49,7 +49,7 @@ def shown_colours(data):
     """The colour of each block of an image of one row of blocks."""
     given = {"quality": ["100"], "position": ["0"], "image_width": [str(data.Columns)]}
     service = PreviewService(MemoryStorage(objects(data)), None, Limits())
-    rendered = service.image(ImageRequest.from_strings("S", "a.webp", given))
+    rendered = service.render(ImageRequest.from_strings("S", "a.webp", given))
     with Image.open(BytesIO(rendered.data)) as picture:
         return np.asarray(picture.convert("RGB"))[BLOCK // 2, BLOCK // 2 :: BLOCK].astype(int)
 

@@ -15,9 +15,9 @@ from PIL import Image
 from dicom_series_preview.archive.here import find
 from dicom_series_preview.archive.local import open_cache
 from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Settings, absolute
 from dicom_series_preview.doors.signatures import takes
-from dicom_series_preview.products.pictures.encode import write_atomically
 from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
@@ -248,7 +248,7 @@ class Series:
     def _rendered(self, recipe: _Recipe) -> Rendered:
         asked = PICTURES[recipe.kind].from_values(self._named.text, recipe.options)
         with self._named.hinting():
-            return self._service.render(self._service.plan(asked))
+            return self._service.render(asked)
 
 
 def _reopened(text: str, root: str, cache_dir: str | None) -> Series:

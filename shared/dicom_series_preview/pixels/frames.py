@@ -1,4 +1,4 @@
-"""Slices -> the bytes of their frames: plans the ranges, fetches one batch, hands out each frame."""
+"""Fetch the bytes of slices: plan the ranges, fetch one batch, hand out each frame as it comes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.base.errors import (
     CredentialsError,
     DecodeError,
-    HeaderError,
     ObjectChangedError,
     ObjectError,
-    StorageError,
     StorageUnavailableError,
-    counted,
 )
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.headers.codestreams import found_syntax, mismatch
-from dicom_series_preview.sources.headers.fragments import codestream_of
-from dicom_series_preview.sources.headers.locations import locate_frames
-from dicom_series_preview.sources.headers.scan import Incomplete, data_set_of, scan
-from dicom_series_preview.sources.headers.transfer_syntaxes import NATIVE_TRANSFER_SYNTAXES
+from dicom_series_preview.pixels.extract import WholeObject, frame_from_range, is_one_of_many
+from dicom_series_preview.pixels.slices import FrameBytes
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.in_flight import InFlight
 from dicom_series_preview.sources.storage.prefetched import Prefetched
@@ -31,37 +25,14 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.sources.headers.locations import FrameLocation
-    from dicom_series_preview.sources.headers.pixel_element import PixelElement
-    from dicom_series_preview.sources.headers.scan import Scan
     from dicom_series_preview.sources.storage.base import Fetched, Storage
 
 _LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
-class FrameBytes:
-    """One frame's bytes, ready to be decoded.
-
-    Attributes:
-        slice: The slice it is; its transfer syntax is what its codestream tells.
-        data: Native: the frame's bytes. Encapsulated: its codestream, fragments joined.
-        bit_offset: Native pixels: bits of `data` before the frame's first sample, see `NativeLayout`.
-        header: The object's first bytes, at least up to its pixels, where overlays lie in them; else empty.
-        error: Why there are no bytes, or None.
-        remarks: What a viewer should know of them.
-    """
-
-    slice: Slice
-    data: bytes = field(repr=False)
-    bit_offset: int = 0
-    header: bytes = field(default=b"", repr=False)
-    error: ObjectError | StorageError | None = None
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """How frames are fetched.
+    """Options for fetching frames.
 
     Attributes:
         prefetched: What came with the headers.
@@ -78,7 +49,7 @@ class FetchOptions:
 def fetch_frames(
     storage: Storage, series: str, slices: Sequence[Slice], options: FetchOptions | None = None
 ) -> Iterator[FrameBytes]:
-    """Fetch the frames of some slices, each with one request; yields them as they come.
+    """Fetch the frames of some slices, each with one request; yield them as they come.
 
     Frames whose place only their whole object tells share one request for that object. Where a slice has
     overlays in its header, the request for its frame begins at the object's first byte; the frames of an
@@ -157,7 +128,7 @@ class _Ranges:
         return self._left.popleft()
 
     def taken(self, done: ByteRange) -> None:
-        """What came for a range is no longer held here."""
+        """Make room: what came for a range is no longer held here."""
         self._in_flight.give_back(self._lengths[done])
 
 
@@ -165,15 +136,10 @@ def _length(wanted: ByteRange, item: Slice) -> int:
     return (item.object_size if wanted.end is None else wanted.end) - wanted.start
 
 
-def frame_length(item: Slice) -> int:
-    """The bytes that are fetched for a frame alone, as far as the index knows."""
-    return item.object_size if item.location is None else item.location.length
-
-
 def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[tuple[ByteRange, Slice]]:
-    """What comes before the pixels in objects with overlays there and frames that lie apart from it."""
+    """Yield the ranges before the pixels of objects that have overlays there, and several frames."""
     for item in {item.file_name: item for item in slices}.values():
-        if item.location is not None and _needs_header(item) and _is_one_of_many(item):
+        if item.location is not None and _needs_header(item) and is_one_of_many(item):
             path = f"{series}/{item.file_name}"
             yield ByteRange(path, 0, item.header_length, item.object_version), item
 
@@ -187,14 +153,14 @@ def _range(series: str, item: Slice) -> ByteRange:
     if item.location is None:
         return ByteRange(path, 0, None, item.object_version)
     start = item.location.offset
-    with_header = _needs_header(item) and not _is_one_of_many(item)
+    with_header = _needs_header(item) and not is_one_of_many(item)
     return ByteRange(path, 0 if with_header else start, start + item.location.length, item.object_version)
 
 
 def _frames(
     fetched: Fetched, slices: Sequence[Slice], head: Fetched, options: FetchOptions
 ) -> Iterator[FrameBytes | Slice]:
-    """The frames in what came; a slice where its offset table is wrong: the whole object is needed.
+    """Yield the frames in what came; or a slice whose offset table is wrong: it needs the whole object.
 
     Args:
         fetched: What came.
@@ -209,107 +175,12 @@ def _frames(
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
     is_whole = fetched.range.start == 0 and fetched.range.end is None
-    whole = _Whole(fetched.data, options.limits)
+    whole = WholeObject(fetched.data, options.limits)
     for item in slices:
         try:
-            frame = whole.frame(item) if is_whole else _from_part(fetched, item)
+            frame = whole.frame(item) if is_whole else frame_from_range(fetched, item)
             yield replace(frame, header=head.data) if _needs_header(item) else frame
         except ObjectError as reason:
-            yield item if _is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
+            yield item if is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
     if whole.is_located:
         options.located(slices[0].file_name, whole.locations)
-
-
-def _from_part(fetched: Fetched, item: Slice) -> FrameBytes:
-    """A frame out of a range that ends with it, and may begin before it."""
-    before = item.location.offset - fetched.range.start if item.location is not None else 0
-    data = fetched.data[before:] if before else fetched.data
-    if item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
-        return FrameBytes(item, data, item.pixels.native_layout().span(item.frame_number - 1)[2])
-    return _encapsulated(item, data, one_of_many=_is_one_of_many(item))
-
-
-def _encapsulated(
-    item: Slice, data: bytes, *, one_of_many: bool, remarks: tuple[str, ...] = ()
-) -> FrameBytes:
-    """A frame out of its fragments, under the transfer syntax that it has."""
-    codestream = codestream_of(data, one_of_many=one_of_many)
-    if codestream.remark:
-        remarks = (*remarks, codestream.remark)
-    declared = item.pixels.transfer_syntax_uid
-    found = found_syntax(codestream.data, declared)
-    if found != declared:
-        item = replace(item, pixels=replace(item.pixels, transfer_syntax_uid=found))
-        remarks = (*remarks, mismatch(found))
-    return FrameBytes(item, codestream.data, remarks=remarks)
-
-
-def _is_one_of_many(item: Slice) -> bool:
-    return item.pixels.number_of_frames > 1
-
-
-@dataclass(slots=True)
-class _Whole:
-    """A whole object that frames are taken out of: deflated, or encapsulated without a true offset table.
-
-    Attributes:
-        data: The object.
-        limits: How long a frame may be, and how far a deflated object is inflated.
-        scanned: Its header, once it has been read.
-        locations: Where its frames lie, once one of encapsulated ones has been asked for.
-        declared: How many of them its header declares.
-    """
-
-    data: bytes
-    limits: Limits
-    scanned: Scan | None = None
-    locations: tuple[FrameLocation, ...] = ()
-    declared: int = 0
-
-    def frame(self, item: Slice) -> FrameBytes:
-        """One of its frames.
-
-        Raises:
-            ObjectError: It is not there.
-        """
-        pixels, scanned = self._pixels()
-        if pixels.length is not None:
-            if item.pixels.transfer_syntax_uid not in NATIVE_TRANSFER_SYNTAXES:
-                raise DecodeError("broken: its pixels are not encapsulated as its transfer syntax says")
-            start, end, bit_offset = item.pixels.native_layout(pixels.length).span(item.frame_number - 1)
-            start, end = pixels.offset + start, pixels.offset + min(end, start + self.limits.frame_bytes)
-            part = data_set_of(self.data, start, end) if scanned.deflated else self.data[start:end]
-            return FrameBytes(item, part, bit_offset)
-        if not self.locations:
-            self.locations = locate_frames(self.data, pixels, item.pixels.number_of_frames)
-            self.declared = item.pixels.number_of_frames
-        there, declared, remarks = len(self.locations), item.pixels.number_of_frames, tuple[str, ...]()
-        if item.frame_number > there:
-            raise HeaderError(f"broken: it holds {counted(there, 'image')} and declares {declared} frames")
-        if there != declared:
-            remarks = (f"it holds {counted(there, 'image')} and declares {counted(declared, 'frame')}",)
-        location = self.locations[item.frame_number - 1]
-        end = location.offset + location.length
-        if end > len(self.data):
-            raise HeaderError("cut off: the object ends inside the frame")
-        frame = _encapsulated(item, self.data[location.offset : end], one_of_many=False, remarks=remarks)
-        if frame.slice.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
-            raise DecodeError(
-                "broken: its pixels are encapsulated, and its transfer syntax says that they are not"
-            )
-        return frame
-
-    @property
-    def is_located(self) -> bool:
-        """Whether each frame can be fetched alone: all are located, and none is cut off."""
-        if not self.locations or len(self.locations) != self.declared:
-            return False
-        last = self.locations[-1]
-        return last.offset + last.length <= len(self.data)
-
-    def _pixels(self) -> tuple[PixelElement, Scan]:
-        scanned = self.scanned or scan(self.data, len(self.data), self.limits)
-        if isinstance(scanned, Incomplete) or scanned.pixels is None:
-            raise DecodeError("the object has no pixels any more")
-        self.scanned = scanned
-        return scanned.pixels, scanned

@@ -1,7 +1,11 @@
-"""How far the tiles of a slide's level may be reduced while they are decoded.
+"""The one rule for decoding at reduced resolution: when, how far, and what its samples stand for.
 
-Frames that are slices are decoded whole: in threads that takes less time than finding out what a reduced
-frame loses (docs/decisions/0007).
+A frame is decoded reduced only where a slice is put together of it (a slide's level of thousands of tiles),
+in colour, and shown so small that every pixel of the tile has 4 x 4 reduced pixels or more: by 2 from 1/8 of
+its size on, by 4 from 1/16, by 8 from 1/64. Every other frame is decoded whole. docs/decisions/0007 says why.
+
+The codecs give what they can of it: one without smaller forms, or a frame that has none, comes whole, and is
+halved here.
 """
 
 from __future__ import annotations
@@ -10,13 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from dicom_series_preview.pixels.codecs.colour import is_colour
 from dicom_series_preview.pixels.codecs.frame import has_means
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from dicom_series_preview.archive.index.slices import Slice
-    from dicom_series_preview.pixels.codecs.decoded import Decoded
+    from dicom_series_preview.archive.index.slices import Part, Slice
+    from dicom_series_preview.base.image import PixelDescription
+    from dicom_series_preview.pixels.decoded import Decoded
 
 Area: TypeAlias = tuple[float, float, float, float]
 """Left, upper, right and lower edge of a part of a picture, in its pixels."""
@@ -26,29 +34,61 @@ _LEAST_PIXELS = 4
 
 
 def level_reduction(item: Slice, size: tuple[int, int]) -> int:
-    """The reduction to have for the frames of a slice that is put together.
-
-    With 4 reduced pixels and more for each of the tile, in both directions, a real slide is off by 0.7 grey
-    levels (RMS), and white noise by less than 2.
+    """Return the reduction for the frames of a slice that is put together: 1, 2, 4 or 8.
 
     Args:
         item: The slice.
         size: Width and height it is shown in.
     """
-    # Padding would be averaged into the picture, and a modality LUT gives neighbouring values any meaning.
     contrast = item.contrast
-    if (
-        not has_means(item.pixels)
-        or contrast.pixel_padding_value is not None
-        or contrast.modality_lut is not None
-    ):
+    # Grey goes through a window, which clips after the mean and not before it. Padding would be averaged into
+    # the picture, and a modality LUT gives neighbouring values any meaning.
+    is_mean = is_colour(item.pixels) and has_means(item.pixels)
+    if not is_mean or contrast.pixel_padding_value is not None or contrast.modality_lut is not None:
         return 1
     shrink = min(item.pixels.columns / size[0], item.pixels.rows / size[1])
     return max(n for n in (1, 2, 4, 8) if n == 1 or max(_LEAST_PIXELS, n) * n <= shrink)
 
 
+def aligned_reduction(parts: Sequence[Part], reduction: int) -> int:
+    """Return the largest reduction up to the one given whose samples no frame begins inside of."""
+    starts = {abs(start) for part in parts for start in (part.top, part.left)}
+    while reduction > 1 and any(start % reduction for start in starts):
+        reduction //= 2
+    return reduction
+
+
+def frame_reduction(pixels: PixelDescription, ends: tuple[int, int], reduction: int) -> int:
+    """Return the reduction that one frame may be decoded at: 1 where it is cut off inside of a sample.
+
+    Args:
+        pixels: How the frame is laid out.
+        ends: The row and the column behind the last that is seen of it.
+        reduction: That of the slice.
+    """
+    pairs = zip(ends, (pixels.rows, pixels.columns), strict=True)
+    return reduction if all(end == length or not end % reduction for end, length in pairs) else 1
+
+
+def reduced_length(length: int, reduction: int) -> int:
+    """Return how many samples a number of pixels becomes."""
+    return -(-length // reduction)
+
+
+def halved(samples: NDArray[Any], times: int) -> NDArray[Any]:
+    """Make the rest of a reduction: means of 2 x 2 samples of up to 16 bits, until there are so many fewer.
+
+    Args:
+        samples: (rows, columns), or (rows, columns, 3); a last row or column stands alone.
+        times: 1, 2, 4 or 8: what rows and columns are divided by.
+    """
+    while times > 1:
+        samples, times = _halve(samples), times // 2
+    return samples
+
+
 def area_of(decoded: Decoded, item: Slice) -> Area | None:
-    """The part of the decoded samples that the frame covers; None for all of them, at full resolution."""
+    """Return the part of the decoded samples that the slice covers; None for all, at full resolution."""
     if decoded.reduction == 1:
         return None
     start = decoded.offset
@@ -60,8 +100,7 @@ def area_of(decoded: Decoded, item: Slice) -> Area | None:
     )
 
 
-def halve(samples: NDArray[Any]) -> NDArray[Any]:
-    """Means of 2 x 2 samples of up to 16 bits; a last row or column stands alone."""
+def _halve(samples: NDArray[Any]) -> NDArray[Any]:
     around = [(0, side % 2) for side in samples.shape[:2]]
     if any(after for _, after in around):
         samples = np.pad(samples, [*around, (0, 0)][: samples.ndim], mode="edge")

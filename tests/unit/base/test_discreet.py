@@ -23,7 +23,7 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.aws import handlers
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.doors.aws.updates import Recheck, update_indices
+from dicom_series_preview.doors.aws.updates import update_indices
 from dicom_series_preview.doors.server.app import application
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.failures import storage_error
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from dicom_series_preview.doors.aws.rechecks import Recheck
     from dicom_series_preview.sources.storage.base import Storage
 
 SECRET = "Mustermann-Erika in planted-bucket: Zwiebelfisch^Leonora"

@@ -479,7 +479,7 @@ def _preview(batch: str, item: Mapping[str, Any], deployment: Deployment, second
     limits = replace(service.limits, seconds=min(service.limits.seconds, seconds))
     asked = MosaicRequest.from_strings(series, MOSAIC_NAME, item["mosaic"])
     refuse_root(asked.series)
-    rendered = replace(service, limits=limits).mosaic(asked)
+    rendered = replace(service, limits=limits).render(asked)
     report = rendered.report
     picture = f"{mosaics_folder(service.storage.url, rendered.report.series)}/{batch}.webp"
     deployment.storage(deployment.data).put(

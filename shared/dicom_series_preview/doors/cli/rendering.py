@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.base.errors import OutputError, RequestError, counted
+from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, answer_bytes, log, say
 from dicom_series_preview.doors.cli.opening import service_of
 
@@ -47,7 +48,7 @@ def write_picture(
             if options["verbose"]:
                 found = plan.opened
                 say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.name}")
-            rendered = service.render(plan)
+            rendered = service.render_plan(plan)
     report = rendered.report
     _write(output, rendered.data)
     if options["report"]:
@@ -85,8 +86,6 @@ def check_targets(output: str, options: Mapping[str, Any]) -> None:
 
 
 def _write(place: str, data: bytes) -> None:
-    from dicom_series_preview.products.pictures.encode import write_atomically  # noqa: PLC0415 - loads numpy and Pillow
-
     if place == STANDARD_OUTPUT:
         answer_bytes(data)
     else:

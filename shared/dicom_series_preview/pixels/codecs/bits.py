@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Words
+    from dicom_series_preview.pixels.codecs.words import Words
 
 
 def container_bits(bits: int) -> int:
@@ -96,7 +96,7 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
 
 
 def _of_signed(words: Words, stored: int) -> str:
-    """What a viewer should know of signed values under a header that says unsigned."""
+    """Return what a viewer should know of signed values under a header that says unsigned."""
     lowest, highest = int(words.samples.min()), int(words.samples.max())
     if lowest >= 0:
         return _beyond(words, stored) if highest >> stored else ""
@@ -107,13 +107,13 @@ def _of_signed(words: Words, stored: int) -> str:
 
 
 def _fewer(words: Words, stored: int) -> str:
-    """What a viewer should know of colours of fewer bits than BitsStored."""
+    """Return what a viewer should know of colours of fewer bits than BitsStored."""
     found = f"its codestream has {words.precision} bits a sample, and BitsStored is {stored}"
     return f"{found}: its colours are scaled by the codestream's bits"
 
 
 def _beyond(words: Words, stored: int) -> str:
-    """What a viewer should know of values that need more bits than BitsStored."""
+    """Return what a viewer should know of values that need more bits than BitsStored."""
     if not words.is_described:
         return f"its pixels have bits beyond BitsStored, which is {stored}: those bits are left out"
     found = f"its codestream has {words.precision} bits a sample, and BitsStored is {stored}"
@@ -121,7 +121,7 @@ def _beyond(words: Words, stored: int) -> str:
 
 
 def _needs_more(values: NDArray[Any], stored: int) -> bool:
-    """Whether integers lie beyond what `stored` bits hold in the sign of their dtype."""
+    """Return True where integers lie beyond what `stored` bits hold in the sign of their dtype."""
     if stored == values.dtype.itemsize * 8:
         return False
     most = 1 << (stored - 1 if values.dtype.kind == "i" else stored)
@@ -129,7 +129,7 @@ def _needs_more(values: NDArray[Any], stored: int) -> bool:
 
 
 def _holds_more(words: NDArray[Any], values: NDArray[Any], stored: int) -> bool:
-    """Whether unsigned words have bits above the lowest `stored` that do not just repeat the sign."""
+    """Return True where unsigned words have bits above the lowest `stored` that do not repeat the sign."""
     if stored == words.dtype.itemsize * 8 or int(words.max()) >> stored == 0:
         return False
     return bool(((words >> words.dtype.type(stored) != 0) & (words != values.view(words.dtype))).any())

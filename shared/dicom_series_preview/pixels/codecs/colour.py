@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Decoded
+    from dicom_series_preview.pixels.decoded import Decoded
 
 _RETIRED = frozenset(("HSV", "ARGB", "CMYK"))
 # Decoders of JPEG 2000 give RGB for them; no other pixels can hold them.
@@ -23,7 +23,7 @@ _OF_JPEG_2000 = frozenset(("YBR_RCT", "YBR_ICT"))
 
 
 def is_colour(pixels: PixelDescription) -> bool:
-    """Whether an image is shown in colour, so that no window applies.
+    """Return True where an image is shown in colour, so that no window applies.
 
     A supplemental palette (C.7.6.19) comes with MONOCHROME2, whose grey values a window applies to.
     """

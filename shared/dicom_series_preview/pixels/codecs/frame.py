@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.codecs.bits import container_bits, stored_values
-from dicom_series_preview.pixels.codecs.decoded import Decoded, reduced_shape
-from dicom_series_preview.pixels.codecs.registry import find_codec, reductions_of
+from dicom_series_preview.pixels.codecs.registry import find_codec
+from dicom_series_preview.pixels.codecs.words import reduced_shape
+from dicom_series_preview.pixels.decoded import Decoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Words
+    from dicom_series_preview.pixels.codecs.words import Words
 
 _LIMIT_BYTES = Limits().frame_bytes
 # By photometric interpretation, the samples of a pixel; those with four cannot be shown at all.
@@ -98,13 +99,8 @@ def decode_words(
     return codec.decode(data, pixels)
 
 
-def reductions(pixels: PixelDescription) -> tuple[int, ...]:
-    """The reductions that `decode_frame` may give for less work; none where there are no means to give."""
-    return reductions_of(pixels) if has_means(pixels) else ()
-
-
 def has_means(pixels: PixelDescription) -> bool:
-    """Whether the mean of two stored values means something: not of palette indices, nor of 1-bit samples."""
+    """Return True where stored values have means: not of palette indices, nor of 1-bit samples."""
     return (
         pixels.bits_allocated > 1
         and pixels.palette is None
@@ -113,7 +109,7 @@ def has_means(pixels: PixelDescription) -> bool:
 
 
 def decoded_bytes(pixels: PixelDescription) -> int:
-    """The size of a frame's stored values; a size too where `decode_frame` refuses the description."""
+    """Return the size of a frame's stored values, also where `decode_frame` refuses the description."""
     bits = container_bits(min(pixels.bits_allocated, 64))
     return pixels.rows * pixels.columns * pixels.samples_per_pixel * bits // 8
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import container_bits
-from dicom_series_preview.pixels.codecs.decoded import Words
-from dicom_series_preview.pixels.codecs.jpeg2000 import check_dimensions, read_jpeg2000_header
+from dicom_series_preview.pixels.codecs.jpeg2000_header import check_dimensions, read_jpeg2000_header
+from dicom_series_preview.pixels.codecs.words import Words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def is_installed() -> bool:
-    """Whether python-gdcm can be imported; it is not imported for that."""
+    """Return True where python-gdcm can be imported; it is not imported for that."""
     return find_spec("gdcm") is not None
 
 

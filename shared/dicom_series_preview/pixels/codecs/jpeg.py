@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,62 +10,23 @@ from PIL import Image
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import stored_bits
-from dicom_series_preview.pixels.codecs.decoded import Words, reduced_shape
+from dicom_series_preview.pixels.codecs.jpeg_header import check_dimensions, read_jpeg_header
+from dicom_series_preview.pixels.codecs.words import Words, reduced_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
+    from dicom_series_preview.pixels.codecs.jpeg_header import JpegHeader
 
 # Each may go over all pixels again. Usual progressions have about ten.
 _MOST_SCANS = 100
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
-_APP0, _APP14 = 0xE0, 0xEE
-# Start of frame: every process but DHT (C4), JPG (C8) and DAC (CC); F7 is JPEG-LS (ISO/IEC 14495-1 C.1.1).
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
-_LOSSLESS_FRAMES = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_EOI = 0xD9
 _LOSSLESS_HUFFMAN_FRAMES = frozenset((0xC3, 0xC7))
 _PROGRESSIVE_FRAME = 0xC2
 _BITS_A_BLOCK = {0xC0: 2, 0xC1: 2, _PROGRESSIVE_FRAME: 1}
 # Ends entropy-coded data, after any number of fill bytes; restart markers do not (ISO/IEC 10918-1 B.1.1).
 _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-_STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
-
-
-@dataclass(frozen=True, slots=True)
-class JpegHeader:
-    """A JPEG or JPEG-LS codestream's own description of itself.
-
-    Attributes:
-        frame_marker: The second byte of the start of frame, which tells the process.
-        lossless: The process is lossless (never true of JPEG-LS, whose scans say it).
-        precision: Bits of a sample.
-        rows: Number of lines.
-        columns: Samples in a line.
-        component_ids: Each component's identifier.
-        sampling: Each component's sampling factors, the horizontal one in the upper 4 bits.
-        jfif: There is a JFIF marker.
-        adobe_transform: Colour transform of the Adobe marker: 0 none, 1 YCbCr; -1 without the marker.
-        scan_offset: Offset of the first scan's marker.
-    """
-
-    frame_marker: int
-    lossless: bool
-    precision: int
-    rows: int
-    columns: int
-    component_ids: tuple[int, ...]
-    sampling: tuple[int, ...]
-    jfif: bool
-    adobe_transform: int
-    scan_offset: int
-
-    @property
-    def subsampled(self) -> bool:
-        """Not all components have the same sampling factors."""
-        return len(set(self.sampling)) > 1
 
 
 def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
@@ -86,11 +46,6 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
         is_described=True,
         is_ended=is_ended,
     )
-
-
-def jpeg_reductions(pixels: PixelDescription) -> tuple[int, ...]:
-    """Half a grey frame is no less work than the whole one: see `decode_jpeg_reduced`."""
-    return (2, 4, 8) if pixels.samples_per_pixel == 3 else (4, 8)
 
 
 def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
@@ -128,7 +83,7 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
 
 
 def _is_reducible(header: JpegHeader, pixels: PixelDescription) -> bool:
-    """Whether Pillow reads it, exactly, and samples are stored values that can be averaged.
+    """Return True where Pillow reads it exactly, and its samples are stored values that have means.
 
     Chroma of other sampling factors than these (4:2:2) comes out wrong by up to 40 levels when scaled.
     """
@@ -139,60 +94,6 @@ def _is_reducible(header: JpegHeader, pixels: PixelDescription) -> bool:
         and pixels.bits_stored >= 8
         and (not header.subsampled or header.sampling == (0x22, 0x11, 0x11))
     )
-
-
-def read_jpeg_header(codestream: bytes) -> JpegHeader:
-    """Read the markers up to the first scan.
-
-    Raises:
-        DecodeError: The bytes are no JPEG codestream, or end before the first scan.
-    """
-    frame: tuple[int, bytes] | None = None
-    jfif, adobe, scan_offset = False, -1, -1
-    for marker, offset, body in _markers(codestream):
-        if marker in _FRAMES and frame is None:
-            frame = marker, body
-        elif marker == _APP0:
-            jfif = jfif or body[:5] == b"JFIF\0"
-        elif marker == _APP14 and body[:5] == b"Adobe" and len(body) >= 12:
-            adobe = body[11]
-        elif marker == _SOS:
-            scan_offset = offset
-            break
-    if scan_offset < 0:
-        raise DecodeError("the JPEG codestream ends before its first scan")
-    if frame is None or len(frame[1]) < 6 or len(frame[1]) < 6 + 3 * frame[1][5]:
-        raise DecodeError("the JPEG codestream has no usable frame header")
-    kind, body = frame
-    components = [body[6 + 3 * i : 9 + 3 * i] for i in range(body[5])]
-    return JpegHeader(
-        frame_marker=kind,
-        lossless=kind in _LOSSLESS_FRAMES,
-        precision=body[0],
-        rows=int.from_bytes(body[1:3], "big"),
-        columns=int.from_bytes(body[3:5], "big"),
-        component_ids=tuple(component[0] for component in components),
-        sampling=tuple(component[1] for component in components),
-        jfif=jfif,
-        adobe_transform=adobe,
-        scan_offset=scan_offset,
-    )
-
-
-def check_dimensions(header: JpegHeader, pixels: PixelDescription) -> None:
-    """Refuse a codestream of another size than the header's: it is another picture, or a broken one.
-
-    Raises:
-        DecodeError: Rows, columns or samples disagree.
-    """
-    found = header.rows, header.columns, len(header.component_ids)
-    expected = pixels.rows, pixels.columns, pixels.samples_per_pixel
-    if found != expected:
-        raise DecodeError(
-            "the codestream is {} x {} with {} samples a pixel, the header says {} x {} with {}".format(
-                *found, *expected
-            )
-        )
 
 
 def _check_scans(codestream: bytes, header: JpegHeader) -> None:
@@ -207,7 +108,7 @@ def _check_scans(codestream: bytes, header: JpegHeader) -> None:
 
 
 def _least_bits(header: JpegHeader) -> int:
-    """The fewest bits that a picture's scans can have.
+    """Return the fewest bits that a picture's scans can have.
 
     A code has one bit at least: one for each sample of a lossless frame, two (DC and end of block) for each
     8 x 8 block of a sequential one, one of a progressive one. Arithmetic coding takes even less.
@@ -216,30 +117,6 @@ def _least_bits(header: JpegHeader) -> int:
         return header.rows * header.columns
     blocks = -(-header.rows // 8) * -(-header.columns // 8)
     return blocks * _BITS_A_BLOCK.get(header.frame_marker, 0)
-
-
-def _markers(codestream: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (marker, offset, body) of each marker segment, up to the first scan's."""
-    if codestream[:2] != bytes((0xFF, _SOI)):
-        raise DecodeError("the frame is no JPEG codestream")
-    offset = 2
-    while offset + 4 <= len(codestream):
-        if codestream[offset] != 0xFF:
-            raise DecodeError("the JPEG codestream is broken before its first scan")
-        marker = codestream[offset + 1]
-        if marker == 0xFF:  # a fill byte (ISO/IEC 10918-1 B.1.1.2)
-            offset += 1
-            continue
-        if marker in _STANDALONE:
-            offset += 2
-            continue
-        if marker == _EOI:
-            return
-        length = int.from_bytes(codestream[offset + 2 : offset + 4], "big")
-        yield marker, offset, codestream[offset + 4 : offset + 2 + length]
-        if length < 2:
-            raise DecodeError("the JPEG codestream is broken before its first scan")
-        offset += 2 + length
 
 
 def _decode(codestream: bytes, components: int) -> NDArray[Any]:
@@ -272,7 +149,7 @@ def _decode_ended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
 
 
 def _ends_as_if_cut_off(samples: NDArray[Any], codestream: bytes, header: JpegHeader) -> bool:
-    """Whether the last sample is what libjpeg gives for a missing one: the middle of the range.
+    """Return True where the last sample is what libjpeg gives for a missing one: the middle of the range.
 
     A scan of all components misses all of them; where each has a scan of its own, one alone may be missing.
     Of a progressive frame (retired) the samples tell nothing: a scan less is only less sharp.
@@ -286,7 +163,7 @@ def _ends_as_if_cut_off(samples: NDArray[Any], codestream: bytes, header: JpegHe
 
 
 def _end_of_scans(codestream: bytes, header: JpegHeader) -> int:
-    """Where the last scan's entropy-coded data end."""
+    """Return the offset at which the last scan's entropy-coded data end."""
     offset = header.scan_offset
     while found := _END_OF_SCAN.search(codestream, offset):
         if codestream[found.end() - 1] == _EOI:
@@ -310,7 +187,7 @@ def _decode_unended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
 
 
 def _photometric_interpretation(header: JpegHeader, pixels: PixelDescription) -> str:
-    """What three components are: the codestream's markers win over the header (as in libjpeg's jdapimin.c).
+    """Tell what three components are: markers win over the header (as in libjpeg's jdapimin.c).
 
     A lossless codestream's JFIF marker proves nothing: common DICOM encoders write one around RGB.
     """

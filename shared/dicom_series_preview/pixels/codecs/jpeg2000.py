@@ -9,7 +9,6 @@ imagecodecs' `htj2k_decode(skipres=)`, though faster, lets values that overshoot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -18,54 +17,28 @@ from PIL import ImageFile
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import container_bits, stored_bits
-from dicom_series_preview.pixels.codecs.decoded import Words, reduced_shape
-from dicom_series_preview.pixels.codecs.jpeg2000_pieces import EOC, Area, Ending, check_pieces, ending
+from dicom_series_preview.pixels.codecs.jpeg2000_header import (
+    check_dimensions,
+    read_jpeg2000_header,
+    without_file,
+)
+from dicom_series_preview.pixels.codecs.jpeg2000_pieces import EOC, Ending, ending
+from dicom_series_preview.pixels.codecs.words import Words, reduced_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
+    from dicom_series_preview.pixels.codecs.jpeg2000_header import Jpeg2000Header
 
-_SOC_SIZ = b"\xff\x4f\xff\x51"
-_COD, _SOT = 0x52, 0x90
-_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 _LOSSLESS = frozenset(
     ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.92", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202")
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Jpeg2000Header:
-    """A codestream's own description of itself (ISO/IEC 15444-1 A.5.1 SIZ, A.6.1 COD).
-
-    Attributes:
-        rows: Rows of the image area.
-        columns: Columns of the image area.
-        components: Number of components.
-        precision: Bits of a sample, the largest of the components.
-        signed: Samples are signed.
-        multiple_component_transform: RCT or ICT was used; decoders undo it and give RGB.
-        plain: Image and tiles begin at the origin, and components are alike and as large as the image.
-        tiles: Number of tiles.
-        tile_sides: Height and width of a tile; the image's where there is only one.
-        reductions: How often the resolution can be halved; the number of decomposition levels.
-    """
-
-    rows: int
-    columns: int
-    components: int
-    precision: int
-    signed: bool
-    multiple_component_transform: bool
-    plain: bool
-    tiles: int
-    tile_sides: tuple[int, int]
-    reductions: int
-
-
 def decode_jpeg2000(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     """Decode a frame in the sign and precision of its codestream (PS3.5 8.2.4)."""
-    codestream = _without_file(bytes(data))
+    codestream = without_file(bytes(data))
     header = read_jpeg2000_header(codestream)
     check_dimensions(header, pixels)
     end, behind = ending(codestream, header.tiles)
@@ -114,18 +87,13 @@ def _decode_any(codestream: bytes, header: Jpeg2000Header) -> NDArray[Any]:
     return samples.astype(dtype.newbyteorder("="), copy=False)
 
 
-def jpeg2000_reductions(_pixels: PixelDescription) -> tuple[int, ...]:
-    """Each halving leaves out three quarters of what is left of the work."""
-    return 2, 4, 8
-
-
 def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
     """Decode the lower resolution levels of a frame only; fully, where that gives no means of stored values.
 
     A sample is the low-pass of the pixels around the one at its own row and column times the reduction, not
     around the middle of a block: the frame begins half a pixel before its first sample (ISO/IEC 15444-1 F.3).
     """
-    codestream = _without_file(bytes(data))
+    codestream = without_file(bytes(data))
     header = read_jpeg2000_header(codestream)
     check_dimensions(header, pixels)
     reduction = min(reduction, 1 << header.reductions)
@@ -150,7 +118,7 @@ def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, 
 
 
 def _is_reducible(header: Jpeg2000Header, pixels: PixelDescription, reduction: int) -> bool:
-    """Whether Pillow reads it, exactly, and its samples are stored values that can be averaged.
+    """Return True where Pillow reads it exactly, and its samples are stored values that have means.
 
     They are not where bits above HighBit may be overlays, or where the header has another word on the sign.
     """
@@ -207,84 +175,7 @@ def _decode_levels(
 
 
 def _photometric_interpretation(header: Jpeg2000Header, pixels: PixelDescription) -> str:
-    """What the samples are: RGB, where a component transform has been undone."""
+    """Tell what the samples are: RGB, where a component transform has been undone."""
     declared = pixels.photometric_interpretation
     transformed = header.multiple_component_transform or declared in ("YBR_RCT", "YBR_ICT")
     return "RGB" if header.components == 3 and transformed else declared
-
-
-def _without_file(data: bytes) -> bytes:
-    """The codestream alone, of a JP2 file, which DICOM forbids.
-
-    The DICOM header says what the samples mean. A decoder that sees the file's palette gives three samples
-    for one, and pylibjpeg-openjpeg writes them behind the end of its memory.
-    """
-    start = data.find(_SOC_SIZ) if data[:8] == _JP2_SIGNATURE else 0
-    return data[max(start, 0) :]
-
-
-def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
-    """Read the main header; a JP2 file around the codestream, which DICOM forbids, is skipped.
-
-    Raises:
-        DecodeError: The bytes are no JPEG 2000 codestream, or one that is cut into too many pieces.
-    """
-    start = 0
-    if codestream[:8] == _JP2_SIGNATURE:
-        start = codestream.find(_SOC_SIZ)
-    if start < 0 or codestream[start : start + 4] != _SOC_SIZ or len(codestream) < start + 45:
-        raise DecodeError("the frame is no JPEG 2000 codestream")
-    right, bottom, left, top = np.frombuffer(codestream, ">u4", 4, start + 8).tolist()
-    components = int.from_bytes(codestream[start + 40 : start + 42], "big")
-    sizes = codestream[start + 42 : start + 42 + 3 * components]
-    depths, steps = sizes[::3], sizes[1::3] + sizes[2::3]
-    tile_width, tile_height, tile_left, tile_top = np.frombuffer(codestream, ">u4", 4, start + 24).tolist()
-    if not depths or right <= left or bottom <= top or not tile_width or not tile_height:
-        raise DecodeError("the JPEG 2000 codestream has no usable size marker")
-    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
-    area = Area(right - left, bottom - top, components, tiles, tile_width, tile_height)
-    check_pieces(codestream, start, area)
-    components_alike = len(set(depths)) == 1 and set(steps) == {1}
-    has_transform, levels = _coding_style(codestream, start + 2)
-    # Ssiz: the highest bit is the sign, the others are the depth less one.
-    return Jpeg2000Header(
-        rows=bottom - top,
-        columns=right - left,
-        components=components,
-        precision=max(depth & 0x7F for depth in depths) + 1,
-        signed=bool(depths[0] & 0x80),
-        multiple_component_transform=has_transform,
-        # Pillow's plain codestreams have no file around them.
-        plain=components_alike and not (start or left or top or tile_left or tile_top),
-        tiles=tiles,
-        tile_sides=(tile_height, tile_width),
-        reductions=levels,
-    )
-
-
-def check_dimensions(header: Jpeg2000Header, pixels: PixelDescription) -> None:
-    """Refuse a codestream of another size than the header's: it is another picture, or a broken one.
-
-    Raises:
-        DecodeError: Rows, columns or samples disagree.
-    """
-    found = header.rows, header.columns, header.components
-    expected = pixels.rows, pixels.columns, pixels.samples_per_pixel
-    if found != expected:
-        raise DecodeError(
-            "the codestream is {} x {} with {} samples a pixel, the header says {} x {} with {}".format(
-                *found, *expected
-            )
-        )
-
-
-def _coding_style(codestream: bytes, offset: int) -> tuple[bool, int]:
-    """Walk the main header's markers to COD: whether components are transformed, and the number of levels."""
-    while offset + 4 <= len(codestream) and codestream[offset] == 0xFF:
-        marker = codestream[offset + 1]
-        if marker == _COD and offset + 10 <= len(codestream):
-            return codestream[offset + 8] == 1, min(codestream[offset + 9], 32)
-        if marker == _SOT:
-            break
-        offset += 2 + int.from_bytes(codestream[offset + 2 : offset + 4], "big")
-    return False, 0

@@ -30,7 +30,7 @@ _LARGEST_PRECINCT = 15
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """What the size marker says (A.5.1).
+    """The size marker (A.5.1).
 
     Attributes:
         columns: Of the image area.
@@ -51,7 +51,7 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """What a COD or COC marker says (A.6.1, A.6.2).
+    """A COD or COC marker (A.6.1, A.6.2).
 
     Attributes:
         layers: Number of layers; 1 in a COC, which does not say it.
@@ -118,7 +118,7 @@ def check_pieces(codestream: bytes, start: int, area: Area) -> None:
 
 
 class Ending(Enum):
-    """How a codestream ends.
+    """The ways in which a codestream ends.
 
     Attributes:
         MARKED: With its marker.
@@ -132,7 +132,7 @@ class Ending(Enum):
 
 
 def ending(codestream: bytes, tiles: int) -> tuple[Ending, int]:
-    """How and where a codestream ends: at its very end, or where its tile-parts' lengths lead (A.4.2).
+    """Find the end of a codestream: its very end, or where its tile-parts' lengths lead (A.4.2).
 
     Args:
         codestream: The codestream.

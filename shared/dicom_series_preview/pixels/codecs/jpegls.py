@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
-from dicom_series_preview.pixels.codecs.decoded import Words
-from dicom_series_preview.pixels.codecs.jpeg import check_dimensions, read_jpeg_header
+from dicom_series_preview.pixels.codecs.jpeg_header import check_dimensions, read_jpeg_header
+from dicom_series_preview.pixels.codecs.words import Words
 
 if TYPE_CHECKING:
     from dicom_series_preview.base.image import PixelDescription

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
-from dicom_series_preview.pixels.codecs.decoded import Words
+from dicom_series_preview.pixels.codecs.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ _HEADER_BYTES = 64
 
 
 def is_installed() -> bool:
-    """Whether this installation's imagecodecs has libjxl; it is not imported for that."""
+    """Return True where this installation's imagecodecs has libjxl; it is not imported for that."""
     return find_spec("imagecodecs") is not None and find_spec(MODULE) is not None
 
 
@@ -145,7 +145,7 @@ def _sides(bits: _Bits, side: Callable[[], int]) -> tuple[int, int]:
 
 
 def _extra_channels(bits: _Bits) -> int:
-    """How many channels there are beyond grey or colours, from the image metadata that follow the size."""
+    """Count the channels beyond grey or colours, by the image metadata that follow the size."""
     all_default = bits.take(1)
     if all_default:
         return 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.image import SHARED_CHROMA
-from dicom_series_preview.pixels.codecs.decoded import Words, shape_samples
+from dicom_series_preview.pixels.codecs.words import Words, shape_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

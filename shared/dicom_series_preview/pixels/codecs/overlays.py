@@ -1,4 +1,4 @@
-"""Overlay planes -> which pixels of the image they mark (PS3.3 C.9.2, PS3.5 8.1.2)."""
+"""Find the pixels of an image that its overlay planes mark (PS3.3 C.9.2, PS3.5 8.1.2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Words
+    from dicom_series_preview.pixels.codecs.words import Words
     from dicom_series_preview.sources.headers.overlays import OverlayPlane
 
     Mask = NDArray[np.bool_]
@@ -51,7 +51,7 @@ def own_overlay(plane: OverlayPlane, number: int, packed: bytes, pixels: PixelDe
 
 
 def _common(start: int, length: int, image_length: int) -> tuple[slice, slice]:
-    """Where a plane and an image meet on one axis: the part of the image, and that of the plane."""
+    """Return the parts of an image and of a plane that lie on each other, on one axis."""
     first, last = max(0, start), max(0, min(image_length, start + length))
     first = min(first, last)
     return slice(first, last), slice(first - start, last - start) if last > first else slice(0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
+from dicom_series_preview.base.lookup_tables import table_entries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,21 +39,6 @@ def apply_palette(samples: NDArray[Any], palette: Palette) -> NDArray[np.uint8]:
         # The high-order bits: exact for writers who scale 8-bit colours by 256 and by 257 alike.
         result[..., channel] = (values >> shift).astype(np.uint8)[index]
     return result
-
-
-def table_entries(table: LookupTable) -> NDArray[np.uint16]:
-    """A lookup table's entries, whether 8-bit ones are packed two a word or one a word.
-
-    Raises:
-        DecodeError: The data are shorter than the entries.
-    """
-    if len(table.data) >= 2 * table.entries:
-        return np.frombuffer(table.data, "<u2", table.entries).astype(np.uint16, copy=False)
-    if table.bits == 8 and len(table.data) >= table.entries:
-        return np.frombuffer(table.data, np.uint8, table.entries).astype(np.uint16)
-    raise DecodeError(
-        f"a lookup table is cut off: {table.entries} entries expected, {len(table.data)} bytes found"
-    )
 
 
 def expand(table: LookupTable) -> NDArray[np.uint16]:

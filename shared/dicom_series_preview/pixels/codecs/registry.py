@@ -1,4 +1,4 @@
-"""Which decoder reads which transfer syntax (PS3.6 Annex A). No decoder here is under the GPL."""
+"""The decoder of each transfer syntax (PS3.6 Annex A). No decoder here is under the GPL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dicom_series_preview.pixels.codecs import gdcm, jpeg, jpeg2000, jpegls, jpe
 
 if TYPE_CHECKING:
     from dicom_series_preview.base.image import PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Words
+    from dicom_series_preview.pixels.codecs.words import Words
 
 
 class DecodeFunction(Protocol):
@@ -31,13 +31,6 @@ class ReducedDecodeFunction(Protocol):
         """Decode, or raise DecodeError."""
 
 
-class ReductionsFunction(Protocol):
-    """The reductions of a frame that are less work than the whole."""
-
-    def __call__(self, pixels: PixelDescription, /) -> tuple[int, ...]:
-        """2, 4 and 8, or some of them."""
-
-
 class NativeDecodeFunction(Protocol):
     """Decodes one native frame."""
 
@@ -47,7 +40,7 @@ class NativeDecodeFunction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How one transfer syntax is decoded.
+    """The decoder of one transfer syntax.
 
     Attributes:
         uid: The transfer syntax.
@@ -56,7 +49,6 @@ class Codec:
         modules: The modules whose `__version__` is the decoder's; several that share the work.
         decode: The function for encapsulated syntaxes.
         decode_reduced: The function for the same at reduced resolution, where that is less work.
-        reductions: Tells for which reductions it is.
         decode_native: The function for native ones.
         parallel: Decoding whole frames is most of the work of showing them, and lets other threads run.
     """
@@ -67,7 +59,6 @@ class Codec:
     modules: tuple[str, ...]
     decode: DecodeFunction | None = field(default=None, repr=False)
     decode_reduced: ReducedDecodeFunction | None = field(default=None, repr=False)
-    reductions: ReductionsFunction = field(default=lambda _pixels: (), repr=False)
     decode_native: NativeDecodeFunction | None = field(default=None, repr=False)
     parallel: bool = False
 
@@ -92,7 +83,7 @@ class CodecInfo:
 _OWN = ("dicom-series-preview", ("dicom_series_preview._version",))
 _imagecodecs = partial(Codec, modules=("imagecodecs",), parallel=True)
 _jpeg_lossless = partial(_imagecodecs, decoder="libjpeg-turbo (imagecodecs)", decode=jpeg.decode_jpeg)
-_jpeg = partial(_jpeg_lossless, decode_reduced=jpeg.decode_jpeg_reduced, reductions=jpeg.jpeg_reductions)
+_jpeg = partial(_jpeg_lossless, decode_reduced=jpeg.decode_jpeg_reduced)
 _jpeg_ls = partial(_imagecodecs, decoder="CharLS (imagecodecs)", decode=jpegls.decode_jpegls)
 _jpeg_2000 = partial(
     Codec,
@@ -100,7 +91,6 @@ _jpeg_2000 = partial(
     modules=("imagecodecs", "openjpeg"),
     decode=jpeg2000.decode_jpeg2000,
     decode_reduced=jpeg2000.decode_jpeg2000_reduced,
-    reductions=jpeg2000.jpeg2000_reductions,
     parallel=True,
 )
 _ROOT = "1.2.840.10008.1.2"
@@ -183,20 +173,14 @@ def find_codec(uid: str) -> Codec:
     return codec
 
 
-def reductions_of(pixels: PixelDescription) -> tuple[int, ...]:
-    """The reductions of a frame that are less work than the whole; none where nothing decodes it."""
-    codec = _CODECS.get(pixels.transfer_syntax_uid)
-    return codec.reductions(pixels) if codec is not None else ()
-
-
 def is_parallel(pixels: PixelDescription) -> bool:
-    """Whether several whole frames are decoded in less time by several threads."""
+    """Return True where several threads decode several whole frames in less time."""
     codec = _CODECS.get(pixels.transfer_syntax_uid)
     return codec is not None and codec.parallel
 
 
 def codecs() -> list[CodecInfo]:
-    """What can be decoded here, in the order of the table; decoders that cannot be imported are left out."""
+    """List what can be decoded here, in the order of the table, without decoders that are not installed."""
     modules = dict.fromkeys(module for codec in _CODECS.values() for module in codec.modules)
     versions = {module: _version(module) for module in modules}
     return [

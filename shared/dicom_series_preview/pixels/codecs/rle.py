@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
-from dicom_series_preview.pixels.codecs.decoded import Words
+from dicom_series_preview.pixels.codecs.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -99,7 +99,7 @@ def default_window(contrast: Contrast, pooled: AutoWindow) -> tuple[str, Window]
 
 
 def is_hounsfield(contrast: Contrast) -> bool:
-    """Whether an instance says that modality values are Hounsfield units (PS3.3 C.8.2.1).
+    """Return True where an instance says that modality values are Hounsfield units (PS3.3 C.8.2.1).
 
     RescaleType is there "if not HU", and original images that are no localizers "shall be" HU. Much that is
     called CT holds something else, so that the rescale has to be there, and to leave room for air.
@@ -150,5 +150,5 @@ def _between(name: str, low: float, high: float) -> tuple[str, Window] | None:
 
 
 def _is_changed(contrast: Contrast) -> bool:
-    """Whether modality values are others than stored ones."""
+    """Return True where modality values differ from stored ones."""
     return (contrast.rescale_slope, contrast.rescale_intercept, contrast.modality_lut) != (1.0, 0.0, None)

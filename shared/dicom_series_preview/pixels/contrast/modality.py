@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicom_series_preview.pixels.codecs.palette import table_entries
+from dicom_series_preview.base.lookup_tables import table_entries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

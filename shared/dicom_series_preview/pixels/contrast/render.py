@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.base.image import Contrast, PixelDescription
-    from dicom_series_preview.pixels.codecs.decoded import Decoded
     from dicom_series_preview.pixels.contrast.resolve import Applied
+    from dicom_series_preview.pixels.decoded import Decoded
 
 # Samples looked up at once: their indices are 8 times as large.
 _BLOCK = 1 << 18
@@ -60,7 +60,7 @@ def render(
 
 
 def is_inverted(pixels: PixelDescription, contrast: Contrast) -> bool:
-    """Whether low values are shown bright.
+    """Return True where low values are shown bright.
 
     MONOCHROME1 says so, after the VOI transformation (PS3.3 C.7.6.3.1.2). PresentationLUTShape INVERSE in an
     image says the same once more: it "shall be used if Photometric Interpretation is MONOCHROME1", and

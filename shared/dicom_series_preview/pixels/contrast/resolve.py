@@ -1,4 +1,4 @@
-"""From the contrast that is asked for to the one that is applied to a slice."""
+"""Decide which contrast is applied to a slice, by what is asked for and what its file says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COLOUR = Applied("none", "NONE")
 
 
 def needs_statistics(spec: ContrastSpec, contrast: Contrast) -> bool:
-    """Whether a slice's contrast depends on the values of the slices shown."""
+    """Return True where a slice's contrast depends on the values of the slices shown."""
     if spec.kind in ("preset", "custom"):
         return False
     return spec.kind == "auto" or _embedded(spec, contrast) is None

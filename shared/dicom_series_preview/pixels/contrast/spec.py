@@ -1,4 +1,4 @@
-"""What contrast is asked for, parsed from text."""
+"""Parse the contrast that a text asks for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VALID = (
 
 @dataclass(frozen=True, slots=True)
 class ContrastSpec:
-    """A wish for contrast; its text is its canonical label.
+    """A contrast that is asked for; its text is its canonical label.
 
     Attributes:
         kind: `preset`, `custom`, `auto`, `embedded`, or `default`: embedded where there is one, else by what

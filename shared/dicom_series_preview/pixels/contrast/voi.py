@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicom_series_preview.pixels.codecs.palette import table_entries
+from dicom_series_preview.base.lookup_tables import table_entries
 from dicom_series_preview.pixels.contrast.modality import look_up
 
 if TYPE_CHECKING:

@@ -1,20 +1,15 @@
-"""Encode a picture, and write a file whole or not at all."""
+"""Encode pictures."""
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, PngImagePlugin, WebPImagePlugin  # noqa: F401 - else the first imports all forty
 
-from dicom_series_preview.base.errors import OutputError, RequestError
+from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.products.pictures.formats import ImageFormat
-from dicom_series_preview.sources.storage.local import temporary_beside
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,18 +33,6 @@ _JPEG_OPTIMISED_PIXELS = 1 << 24
 _PNG_LEVEL = 6
 # Several scans spare 3 % of a mosaic's bytes; in a small picture their headers cost more than that.
 _JPEG_PROGRESSIVE_PIXELS = 1 << 16
-
-_PLAIN_WORDS = {
-    errno.ENOENT: "there is no such folder",
-    errno.ENOTDIR: "a part of the path is not a folder",
-    errno.EACCES: "no permission to write there",
-    errno.EPERM: "no permission to write there",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOSPC: "no space is left on the device",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is larger than is allowed here",
-    errno.EISDIR: "is a folder, not a file",
-}
 
 
 def encode(image: npt.NDArray[np.uint8], image_format: ImageFormat, quality: int) -> bytes:
@@ -98,50 +81,3 @@ def _jpeg_options(quality: int, pixels: int) -> dict[str, int | bool]:
         "optimize": optimised,
         "progressive": optimised and pixels >= _JPEG_PROGRESSIVE_PIXELS,
     }
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it appears whole or not at all.
-
-    The bytes go to a new file of a random name in the same folder, which then takes the place of the old one.
-    A symbolic link stays, and what it points to is written. A new file's permissions follow the umask; a file
-    that is replaced keeps its own.
-
-    Raises:
-        OutputError: It cannot be written; nothing is left behind, and an older file is as it was.
-    """
-    try:
-        target = Path(os.path.realpath(path))
-        mode = _replaceable_mode(target)
-        temporary = temporary_beside(target)
-        # The kernel applies the umask; reading it to apply it ourselves would change it for other threads.
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
-        )
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(descriptor)
-            if mode is not None and mode != stat.S_IMODE(temporary.stat().st_mode):
-                temporary.chmod(mode)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)  # it is the target now, unless something failed
-    except OSError as error:
-        problem = _PLAIN_WORDS.get(error.errno or 0) or (error.strerror or "cannot be written").lower()
-        raise OutputError(str(path), problem) from error
-
-
-def _replaceable_mode(target: Path) -> int | None:
-    """The permissions of the file that will be replaced, None where there is none yet."""
-    try:
-        status = target.stat()
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(status.st_mode):
-        # To replace a device or a pipe by a file would harm more than this file.
-        raise OSError(errno.EINVAL, "is a device or a pipe, not a file")
-    return stat.S_IMODE(status.st_mode)

@@ -1,4 +1,4 @@
-"""Where each tile of a picture lies, written on it: position, contrast, and the patient's directions."""
+"""Write on each tile of a picture where it lies: position, contrast, and the patient's directions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from dicom_series_preview.base.geometry import opposite
+from dicom_series_preview.base.geometry import opposite, patient_orientation, possible_orientation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw as Drawing
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
+    from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.products.pictures.layout import Tile
 
@@ -27,7 +28,7 @@ _INK, _OUTLINE = 255, 0
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is written on a tile. Nothing of it is of the patient.
+    """The text on a tile. Nothing of it is of the patient.
 
     Attributes:
         lines: In its upper left corner, one below the other.
@@ -53,7 +54,7 @@ class Label:
 
 
 def place_of(item: Slice, *, is_only_object: bool, is_many: bool) -> str:
-    """Where a slice lies: in mm on its stack's axis, else its InstanceNumber, its frame, or both: `#5.2`.
+    """Say where a slice lies: in mm on its stack's axis, else its InstanceNumber, its frame, or both: `#5.2`.
 
     Args:
         item: The slice.
@@ -67,6 +68,19 @@ def place_of(item: Slice, *, is_only_object: bool, is_many: bool) -> str:
     if item.pixels.number_of_frames > 1 and not item.part_rows:
         numbers = [*([] if is_only_object else numbers), str(item.frame_number)]
     return f"#{'.'.join(numbers)}" if numbers else ""
+
+
+def directions_of(index: Index, item: Slice) -> str:
+    r"""Return where a slice's rows and columns lead, as in `L\P`; empty where that is not known.
+
+    By ImageOrientationPatient, else by PatientOrientation. Both mean something else of an animal on four legs
+    (PS3.3 C.7.6.1.1.1, C.7.6.2.1.1).
+    """
+    if index.is_of_a_quadruped(item):
+        return ""
+    cosines = item.image_orientation_patient
+    found = patient_orientation(cosines) if cosines is not None else ""
+    return found or possible_orientation(index.patient_orientation(item))
 
 
 def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[int, int]) -> Tile:
@@ -99,7 +113,7 @@ def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """What labels of one picture are written with.
+    """The pen that writes the labels of one picture.
 
     Attributes:
         draw: Draws into the picture.
@@ -114,7 +128,7 @@ class _Pen:
     margin: int
 
     def length(self, text: str) -> float:
-        """How wide a text is, in pixels."""
+        """Return the width of a text in pixels."""
         return self.draw.textlength(text, self.font)
 
     def write(self, label: Label, corner: tuple[int, int], tile: tuple[int, int], *, is_wide: bool) -> None:

@@ -41,7 +41,7 @@ _FAILED_CROSS_GREY = 144
 def tile_size(
     rows: int, columns: int, width: int, pixel_height: float, pixel_width: float
 ) -> tuple[int, int]:
-    """The size of a tile that shows rows x columns pixels in their true proportions.
+    """Return the size of a tile that shows rows x columns pixels in their true proportions.
 
     Args:
         rows: Rows (0028,0010).
@@ -58,7 +58,7 @@ def tile_size(
 
 
 def fitted_size(width: int, height: int, largest_width: int, largest_height: int) -> tuple[int, int]:
-    """The largest size of the same proportions that fits; one side is full. Fitting again changes nothing."""
+    """Return the largest size of the same proportions that fits; fitting again changes nothing."""
     scale = min(largest_width / width, largest_height / height)
     return (
         min(largest_width, max(1, _round_half_up(width * scale))),
@@ -67,7 +67,7 @@ def fitted_size(width: int, height: int, largest_width: int, largest_height: int
 
 
 def largest_width(columns: int, pixel_height: float, pixel_width: float) -> int:
-    """How wide a tile may be: an image is enlarged four times at most, in its true proportions.
+    """Return the largest width of a tile: an image is enlarged four times at most, in its true proportions.
 
     Of pixels that are not square, their shorter side counts: the other direction is enlarged as proportions
     have it.
@@ -126,7 +126,7 @@ def resize(
 
 
 def overlay_opacity(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """How much of each pixel of a tile an overlay hides: by the area it covers, thin lines more than that.
+    """Return how much of each pixel an overlay hides: by the area it covers, thin lines more than that.
 
     Up to 1:4 a pixel that is half covered is hidden, as one at the rim of padding is shown (see `resize`).
     Beyond, a line one pixel wide would fade away; it hides half of what it crosses at any size.
@@ -239,7 +239,7 @@ def _resample(image: Image.Image, size: tuple[int, int], area: Area | None = Non
 
 
 def _times(length: float, shorter: int) -> int:
-    """How often each pixel of an axis is repeated, for the filter to have samples enough."""
+    """Return how often each pixel of an axis is repeated, so that the filter has enough samples."""
     return math.ceil(_FINE_ENOUGH * shorter / length) if length > shorter else 1
 
 

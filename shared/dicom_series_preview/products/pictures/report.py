@@ -1,24 +1,19 @@
-"""What a rendering showed, left out and cost."""
+"""The report of a picture: what it shows, what it leaves out, and what it took."""
 
 from __future__ import annotations
 
 import json
-import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.index.stacks import told
 from dicom_series_preview.base.errors import counted
-from dicom_series_preview.sources.storage.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from dicom_series_preview.archive.index.records import Duplicate, Skipped
     from dicom_series_preview.archive.index.stacks import Stack
-    from dicom_series_preview.sources.storage.base import Storage
+    from dicom_series_preview.products.pictures.cost import Cost
 
 REPORT_SCHEMA = 2
 
@@ -86,26 +81,8 @@ class ReportedTile:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What it took.
-
-    Attributes:
-        list_requests: Listing requests.
-        get_requests: Requests for objects' bytes.
-        bytes: Bytes of objects received.
-        milliseconds: By phase: `index` (listing, headers, index), `pixels` (frames fetched and decoded),
-            `render` (contrast, resize, grid), `encode`, and `total`.
-    """
-
-    list_requests: int
-    get_requests: int
-    bytes: int
-    milliseconds: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
-    """What a rendering showed, left out and cost.
+    """The report of a picture.
 
     Attributes:
         series: The series' folder.
@@ -152,7 +129,7 @@ class Report:
     cost: Cost
 
     def to_json(self) -> str:
-        """The report as a JSON document."""
+        """Return the report as a JSON document."""
         document: dict[str, Any] = {
             "report_schema": REPORT_SCHEMA,
             "product_version": __version__,
@@ -164,11 +141,11 @@ class Report:
 
     @property
     def shown(self) -> int:
-        """How many slices are shown."""
+        """The number of slices that are shown."""
         return len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
 
     def in_short(self) -> dict[str, Any]:
-        """What `summary` and `choice` tell, and the warnings, as values."""
+        """Return what `summary` and `choice` tell, and the warnings, as values."""
         return {
             "series": self.series,
             "root": self.root,
@@ -190,7 +167,7 @@ class Report:
         }
 
     def summary(self) -> str:
-        """The report in one line."""
+        """Return the report in one line."""
         shown, cost = self.shown, self.cost
         skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
         skipped += f", {counted(len(self.duplicates), 'duplicate')}" if self.duplicates else ""
@@ -200,7 +177,7 @@ class Report:
         return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
 
     def choice(self) -> str:
-        """In one line what else the folder holds, and how to see it; empty where it is one stack."""
+        """Say in one line what else the folder holds, and how to see it; empty where it is one stack."""
         if len(self.stacks) < 2:
             return ""
         found = told(len(self.stacks), self.series_instance_uids, self.patient_ids)
@@ -208,53 +185,4 @@ class Report:
         return (
             f"{self.series} holds {found}: this is stack {self.stack}; --stack N ({numbers}) shows another, "
             "--report FILE lists them"
-        )
-
-
-class Stopwatch:
-    """Adds up milliseconds by phase, and what a storage does meanwhile; no phase begins after the deadline.
-
-    Args:
-        storage: The storage whose requests are counted from now on.
-        deadline: Until when the result is waited for.
-        clock: Seconds that only grow.
-    """
-
-    def __init__(
-        self,
-        storage: Storage,
-        deadline: Deadline | None = None,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._storage = storage
-        self._deadline = deadline or Deadline()
-        self._clock = clock
-        self._before = storage.usage
-        self._start = clock()
-        self._milliseconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Count what happens inside towards a phase; raises as `check`."""
-        self.check()
-        start = self._clock()
-        try:
-            yield
-        finally:
-            spent = (self._clock() - start) * 1000
-            self._milliseconds[name] = self._milliseconds.get(name, 0.0) + spent
-
-    def check(self) -> None:
-        """`Deadline.check`."""
-        self._deadline.check()
-
-    def cost(self) -> Cost:
-        """The cost so far."""
-        before, after = self._before, self._storage.usage
-        total = (self._clock() - self._start) * 1000
-        return Cost(
-            list_requests=after.lists - before.lists,
-            get_requests=after.gets - before.gets,
-            bytes=after.bytes - before.bytes,
-            milliseconds={name: round(ms, 1) for name, ms in {**self._milliseconds, "total": total}.items()},
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.base.selection import at_position, in_range, spread
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.options import (
@@ -27,6 +28,8 @@ from dicom_series_preview.products.pictures.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from dicom_series_preview.base.selection import SortedStack
 
 NO_FILE = "-"
 """An output that is no file, whose format the option `format` names."""
@@ -123,6 +126,25 @@ class ImageRequest:
         """Columns and rows: one image."""
         return 1, 1
 
+    @property
+    def contrasts(self) -> tuple[ContrastSpec, ...]:
+        """The contrasts of each slice: one."""
+        return (self.contrast,)
+
+    @property
+    def contrast_names(self) -> tuple[str, ...]:
+        """The name of each contrast on a label: none, as there is nothing to tell apart."""
+        return ("",)
+
+    @property
+    def whole_series_frames(self) -> int:
+        """The number of frames that the picture shows of any series: at least one."""
+        return 1
+
+    def choose(self, stack: SortedStack) -> list[int]:
+        """Return the one slice, as its place in the stack; RequestError where there is none."""
+        return [at_position(stack, self.position, self.slice_offset)]
+
 
 @dataclass(frozen=True, slots=True)
 class MosaicRequest:
@@ -192,6 +214,25 @@ class MosaicRequest:
         if self.columns is None and self.rows is not None:
             columns = -(-slices // rows)
         return columns, self.rows or -(-slices // columns)
+
+    @property
+    def contrasts(self) -> tuple[ContrastSpec, ...]:
+        """The contrasts of each slice: one."""
+        return (self.contrast,)
+
+    @property
+    def contrast_names(self) -> tuple[str, ...]:
+        """See `ImageRequest.contrast_names`."""
+        return ("",)
+
+    @property
+    def whole_series_frames(self) -> int:
+        """The most frames that the picture shows; 1 of a range, which may hold fewer than the grid."""
+        return math.prod(self.grid()) if (self.start, self.end) == (0.0, 1.0) else 1
+
+    def choose(self, stack: SortedStack) -> list[int]:
+        """Return the slices, as their places in the stack, in order; RequestError where there are none."""
+        return _spread(stack, self.start, self.end, math.prod(self.grid()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +308,22 @@ class ContrastRequest:
         most = self.rows or DEFAULT_CONTRAST_ROWS
         return len(self.contrasts), most if self.rows or slices is None else min(most, slices)
 
+    @property
+    def contrast_names(self) -> tuple[str, ...]:
+        """The name of each contrast on a label: its own, as the columns have to be told apart."""
+        return tuple(str(spec) for spec in self.contrasts)
+
+    @property
+    def whole_series_frames(self) -> int:
+        """See `MosaicRequest.whole_series_frames`."""
+        return self.grid()[1] if (self.start, self.end) == (0.0, 1.0) else 1
+
+    def choose(self, stack: SortedStack) -> list[int]:
+        """See `MosaicRequest.choose`."""
+        if self.position is not None:
+            return [at_position(stack, self.position, self.slice_offset)]
+        return _spread(stack, self.start, self.end, self.grid()[1])
+
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
@@ -298,6 +355,12 @@ PICTURES: dict[str, type[PictureRequest]] = {
     "contrast-mosaic": ContrastRequest,
 }
 """By its name in a URL, the request of a picture."""
+
+
+def _spread(stack: SortedStack, start: float, end: float, most: int) -> list[int]:
+    """Return no more slices than asked for, spread evenly over a range of a stack."""
+    chosen = in_range(stack, start, end)
+    return [int(chosen[i]) for i in spread(len(chosen), most)]
 
 
 def _series(reader: Reader, text: str) -> SeriesName:

@@ -10,8 +10,6 @@ import errno
 import os
 import re
 import stat
-import time
-import uuid
 from contextlib import suppress
 from copy import copy
 from itertools import islice
@@ -25,6 +23,7 @@ from dicom_series_preview.base.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from dicom_series_preview.base.files import TEMPORARY_NAME, written_beside
 from dicom_series_preview.sources.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.paths import file_below
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Self
 
-_TEMPORARY_NAME = re.compile(r"\.dicom-series-preview-[0-9a-f]{32}\.part")
-# No write takes that long: whoever began it has been killed.
-_LEFT_OVER_S = 24 * 3600
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 _PASSING = {
     errno.EAGAIN,
@@ -241,7 +237,7 @@ class LocalStorage:
                     real = os.path.realpath(entry.path)
                     if real not in above:
                         yield from self._walk(Path(entry.path), name, above | {real}, deadline)
-                elif stat.S_ISREG(status.st_mode) and not _TEMPORARY_NAME.fullmatch(entry.name):
+                elif stat.S_ISREG(status.st_mode) and not TEMPORARY_NAME.fullmatch(entry.name):
                     yield ObjectInfo(name, status.st_size, file_version(status))
 
     def _read(self, wanted: ByteRange, _deadline: Deadline) -> Fetched:
@@ -308,35 +304,12 @@ def _read_exactly(descriptor: int, start: int, end: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def temporary_beside(target: Path) -> Path:
-    """A name in a file's folder for what is to take its place; listings leave such names out.
-
-    What killed processes have left behind of such files is removed once it is a day old.
-    """
-    with suppress(OSError), os.scandir(target.parent) as entries:  # the write itself tells what is wrong
-        oldest = time.time() - _LEFT_OVER_S
-        for entry in entries:
-            if _TEMPORARY_NAME.fullmatch(entry.name) and entry.stat().st_mtime < oldest:
-                os.unlink(entry.path)  # noqa: PTH108 - scandir gives text
-    return target.with_name(f".dicom-series-preview-{uuid.uuid4().hex}.part")
-
-
 def _write(target: Path, data: bytes, if_version: str | None) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(target)
-    try:
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
-        )
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with written_beside(target, data) as temporary:
         _make_version_new(temporary, target)
         version = file_version(temporary.stat())
         _install(temporary, target, if_version)
-    finally:
-        temporary.unlink(missing_ok=True)
     return version
 
 
@@ -372,7 +345,7 @@ def _install(temporary: Path, target: Path, if_version: str | None) -> None:
 def _storage_error(path: Path, error: OSError) -> StorageError:
     place = str(error.filename) if isinstance(error.filename, str) else str(path)
     place = listed_name(place)
-    if _TEMPORARY_NAME.fullmatch(Path(place).name):
+    if TEMPORARY_NAME.fullmatch(Path(place).name):
         place = str(path)
     problem = error.strerror or type(error).__name__
     if isinstance(error, PermissionError):

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.names import SeriesName
     from dicom_series_preview.base.gate import Gate
-    from dicom_series_preview.products.pictures.service import Plan, PreviewService, Rendered
+    from dicom_series_preview.products.pictures.plan import Plan
+    from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class PreviewApi:
         kept = kept_picture(plan, renders)
         if kept is not None:
             return self._send(plan, kept, headers)
-        rendered = service.render(plan)
+        rendered = service.render_plan(plan)
         if rendered.plan is not plan:
             # The series has changed since it was planned: what is shown has a tag of its own.
             plan = rendered.plan

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from dicom_series_preview.archive.index.index import Index
-    from dicom_series_preview.products.pictures.report import Cost
-    from dicom_series_preview.products.pictures.service import Plan
+    from dicom_series_preview.products.pictures.cost import Cost
+    from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.sources.storage.base import Storage
 
 

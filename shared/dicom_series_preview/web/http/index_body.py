@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
-from dicom_series_preview.products.pictures.service import CACHEABLE_VERSION
+from dicom_series_preview.products.pictures.plan import CACHEABLE_VERSION
 
 if TYPE_CHECKING:
     from dicom_series_preview.archive.open import OpenedSeries

@@ -14,7 +14,8 @@ from dicom_series_preview.base.errors import ObjectNotFoundError
 
 if TYPE_CHECKING:
     from dicom_series_preview.archive.open import OpenedSeries
-    from dicom_series_preview.products.pictures.service import Plan, Rendered
+    from dicom_series_preview.products.pictures.plan import Plan
+    from dicom_series_preview.products.pictures.service import Rendered
     from dicom_series_preview.sources.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)

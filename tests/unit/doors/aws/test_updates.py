@@ -22,12 +22,12 @@ from dicom_series_preview.base.errors import AccessDeniedError, StorageError, St
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Limits
 from dicom_series_preview.doors.aws.batch import mosaics_folder, run_item
 from dicom_series_preview.doors.aws.environment import Deployment
+from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.doors.aws.updates import (
     LATER_S,
     RESERVE_S,
     SERIES_S,
     SWEEP_S,
-    Recheck,
     TouchedObject,
     series_of,
     touched_objects,

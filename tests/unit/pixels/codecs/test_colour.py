@@ -8,7 +8,7 @@ import pytest
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.image import LookupTable, Palette, PixelDescription
 from dicom_series_preview.pixels.codecs.colour import is_colour, to_rgb
-from dicom_series_preview.pixels.codecs.decoded import Decoded
+from dicom_series_preview.pixels.decoded import Decoded
 
 PALETTE = PixelDescription("", 1, 4, 1, "PALETTE COLOR", bits_allocated=8, bits_stored=8, high_bit=7)
 RGB = PixelDescription("", 1, 4, 3, "RGB", bits_allocated=8, bits_stored=8, high_bit=7)

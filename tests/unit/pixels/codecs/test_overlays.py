@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.image import PixelDescription
-from dicom_series_preview.pixels.codecs.decoded import Words
 from dicom_series_preview.pixels.codecs.overlays import embedded_overlay, own_overlay
+from dicom_series_preview.pixels.codecs.words import Words
 from dicom_series_preview.sources.headers.overlays import OverlayPlane
 
 ROWS, COLUMNS = 7, 9

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.image import LookupTable, Palette, PixelDescription
-from dicom_series_preview.pixels.codecs.frame import decode_frame, reductions
+from dicom_series_preview.pixels.codecs.frame import decode_frame
 
 ROOT = "1.2.840.10008.1.2"
 BASELINE, EXTENDED, LOSSLESS = f"{ROOT}.4.50", f"{ROOT}.4.51", f"{ROOT}.4.70"
@@ -238,22 +238,6 @@ def test_what_cannot_be_scaled_is_decoded_whole():
         decoded = decode_frame(bytes(data), pixels, reduction=4)
         assert decoded.reduction == 1
         assert np.array_equal(decoded.samples, decode_frame(bytes(data), pixels).samples)
-
-
-def test_reductions_are_those_that_spare_work():
-    """Half a grey JPEG is as much work as the whole; what has no means or smaller forms has none."""
-    grey, colour = _smooth(64, 48, 8), np.stack([_smooth(64, 48, 8)] * 3, axis=-1)
-    for uid, samples, expected in (
-        (BASELINE, grey, {4, 8}),
-        (BASELINE, colour, {2, 4, 8}),
-        (J2K, grey, {2, 4, 8}),
-        (HTJ2K, grey, {2, 4, 8}),
-        (LOSSLESS, grey, set()),
-        (f"{ROOT}.1", grey, set()),
-        ("1.2.3", grey, set()),
-    ):
-        assert set(reductions(_described(samples, uid, 8))) == expected
-    assert reductions(_described(grey, J2K, 8, photometric_interpretation="PALETTE COLOR")) == ()
 
 
 @pytest.mark.parametrize("uid", [J2K_LOSSLESS, BASELINE])

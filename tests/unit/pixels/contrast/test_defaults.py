@@ -205,5 +205,5 @@ def test_real_images(real_data, series, kind, name):
     objects = sorted(path.iterdir()) if path.is_dir() else [path]
     storage = MemoryStorage({f"S/{one.name}": one.read_bytes() for one in objects}, immutable=True)
     request = MosaicRequest.from_strings("S", "a.webp", {"tile_width": ["2"]})
-    tiles = PreviewService(storage, None, Limits()).mosaic(request).report.tiles
+    tiles = PreviewService(storage, None, Limits()).render(request).report.tiles
     assert {(tile.contrast.kind, tile.contrast.name) for tile in tiles} == {(kind, name)}

@@ -8,10 +8,10 @@ from hypothesis.extra import numpy as arrays
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.base.image import Contrast, LookupTable, PixelDescription
-from dicom_series_preview.pixels.codecs.decoded import Decoded
 from dicom_series_preview.pixels.contrast.modality import modality_values, padding_mask
 from dicom_series_preview.pixels.contrast.render import is_inverted, render
 from dicom_series_preview.pixels.contrast.resolve import Applied
+from dicom_series_preview.pixels.decoded import Decoded
 
 GREY = PixelDescription("", 1, 1)
 LUT = LookupTable(256, -100, 8, bytes(range(256)))

@@ -20,7 +20,7 @@ from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dicom_series_preview.products.pictures.service import Plan
+    from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.products.pictures.tiles import Painted
     from dicom_series_preview.sources.storage.base import Storage
 

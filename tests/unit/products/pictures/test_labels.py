@@ -47,7 +47,7 @@ def mosaic(series: dict[str, bytes], **options: Any) -> tuple[np.ndarray, Report
     """A mosaic's levels, and its report."""
     given = {"quality": ["100"]} | {name: [str(value)] for name, value in options.items()}
     request = MosaicRequest.from_strings("S", "a.jpg", given)
-    rendered = PreviewService(MemoryStorage(series), None, Limits()).mosaic(request)
+    rendered = PreviewService(MemoryStorage(series), None, Limits()).render(request)
     with Image.open(BytesIO(rendered.data)) as picture:
         return np.asarray(picture).astype(int), rendered.report
 
@@ -192,7 +192,7 @@ def test_a_contrast_mosaic_names_the_contrasts() -> None:
     """As they were asked for, and never by a header's text."""
     service = PreviewService(MemoryStorage(objects(slice_of())), None, Limits())
     options = {"contrast": ["lung", "1500/-500", "embedded"], "labels": ["true"], "quality": ["100"]}
-    rendered = service.contrast_mosaic(ContrastRequest.from_strings("S", "a.jpg", options))
+    rendered = service.render(ContrastRequest.from_strings("S", "a.jpg", options))
     with Image.open(BytesIO(rendered.data)) as picture:
         corners = [np.asarray(picture.crop((128 * i, 0, 128 * i + 60, 40))).astype(int) for i in range(3)]
     second_lines = [corner[18:34] - np.median(corner) for corner in corners]
@@ -214,7 +214,7 @@ def test_no_label_names_a_contrast_that_colour_does_not_have(photometric: str) -
     coloured = slice_of(**colours, PixelData=bytes([90]) * SIDE * SIDE * samples)
     service = PreviewService(MemoryStorage(objects(coloured)), None, Limits())
     options = {"contrast": ["lung", "80/40"], "labels": ["true"]}
-    rendered = service.contrast_mosaic(ContrastRequest.from_strings("S", "a.png", options))
+    rendered = service.render(ContrastRequest.from_strings("S", "a.png", options))
     with Image.open(BytesIO(rendered.data)) as picture:
         first, second = np.split(np.asarray(picture), 2, axis=1)
     assert np.array_equal(first, second)
@@ -307,7 +307,7 @@ def test_labels_on_real_series(real_data: Path, series: str, width: int) -> None
 
     def rendered(labels: str) -> tuple[np.ndarray, Report]:
         options = {"quality": ["100"], "image_width": [str(width)], "tile_width": ["2"], "labels": [labels]}
-        made = service.mosaic(MosaicRequest.from_strings(series, "a.jpg", options))
+        made = service.render(MosaicRequest.from_strings(series, "a.jpg", options))
         with Image.open(BytesIO(made.data)) as picture:
             return np.asarray(picture.convert("L")).astype(int), made.report
 

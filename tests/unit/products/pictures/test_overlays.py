@@ -51,7 +51,7 @@ class Bench:
         if kind is ImageRequest:
             given.setdefault("position", 0)
         strings = {k: [str(x) for x in v] if isinstance(v, list) else [str(v)] for k, v in given.items()}
-        return self.service.render(self.service.plan(kind.from_strings("S", "a.jpg", strings)))
+        return self.service.render(kind.from_strings("S", "a.jpg", strings))
 
     def pixels(self, kind=ImageRequest, **options):
         """A picture without a warning."""

@@ -23,7 +23,7 @@ from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dicom_series_preview.products.pictures.service import Plan
+    from dicom_series_preview.products.pictures.plan import Plan
 
 DEFLATED_FRAMES = b"1.2.840.10008.1.2.8.1\0"
 MIB = 2**20
@@ -153,7 +153,7 @@ def test_frames_are_decoded_by_as_many_threads_as_are_asked_for():
             paint(storage, plan, FetchOptions(), MIB, workers)
         finally:
             threading.setprofile(None)
-        return sum(name.startswith("paint") for name in names)
+        return sum(name.startswith("decode") for name in names)
 
     storage = MemoryStorage(series(ramps(24, 64)))
     plan = plan_of(storage, "lung", 6, 4)

@@ -1,8 +1,7 @@
-"""A slice's overlay planes -> what they hide of its tile."""
+"""Read the overlay planes of a slice out of its frame's bytes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,35 +9,19 @@ import numpy as np
 from dicom_series_preview.base.errors import ObjectError
 from dicom_series_preview.pixels.codecs.frame import decode_words
 from dicom_series_preview.pixels.codecs.overlays import embedded_overlay, own_overlay
-from dicom_series_preview.products.pictures.layout import overlay_opacity
+from dicom_series_preview.pixels.slices import Overlay
 from dicom_series_preview.sources.headers.overlay_data import overlay_data
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from dicom_series_preview.pixels.codecs.decoded import Words
-    from dicom_series_preview.pixels.frames import FrameBytes
+    from dicom_series_preview.pixels.codecs.words import Words
+    from dicom_series_preview.pixels.slices import FrameBytes
 
 
-@dataclass(frozen=True, slots=True)
-class Overlay:
-    """What the overlay planes of one slice hide of its tile.
-
-    Attributes:
-        opacity: float32 (height, width) of the tile, 0 to 1; None where they hide nothing.
-        warnings: Which planes are left out, and why.
-    """
-
-    opacity: NDArray[np.float32] | None = None
-    warnings: tuple[str, ...] = ()
-
-
-def overlay_of(frame: FrameBytes, size: tuple[int, int], limit_bytes: int) -> Overlay:
+def overlay_of(frame: FrameBytes, limit_bytes: int) -> Overlay:
     """Read a slice's overlay planes; one that cannot be read is left out, and the others are not.
 
     Args:
         frame: The slice's bytes, its object's header among them where planes lie in it.
-        size: Width and height that the slice is shown in.
         limit_bytes: The largest frame, in decoded bytes.
     """
     item = frame.slice
@@ -63,4 +46,4 @@ def overlay_of(frame: FrameBytes, size: tuple[int, int], limit_bytes: int) -> Ov
                 marked |= embedded_overlay(plane, words, item.pixels)
         except ObjectError as error:
             warnings.append(f"{item.file_name}: overlay {plane.group:04X} is left out: {error.reason}")
-    return Overlay(overlay_opacity(marked, size) if marked.any() else None, tuple(warnings))
+    return Overlay(np.packbits(marked) if marked.any() else None, tuple(warnings))

@@ -1,0 +1,124 @@
+"""Read a JPEG 2000 codestream's own description of itself (ISO/IEC 15444-1 A)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dicom_series_preview.base.errors import DecodeError
+from dicom_series_preview.pixels.codecs.jpeg2000_pieces import Area, check_pieces
+
+if TYPE_CHECKING:
+    from dicom_series_preview.base.image import PixelDescription
+
+_SOC_SIZ = b"\xff\x4f\xff\x51"
+_COD, _SOT = 0x52, 0x90
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
+
+
+@dataclass(frozen=True, slots=True)
+class Jpeg2000Header:
+    """A codestream's own description of itself (ISO/IEC 15444-1 A.5.1 SIZ, A.6.1 COD).
+
+    Attributes:
+        rows: Rows of the image area.
+        columns: Columns of the image area.
+        components: Number of components.
+        precision: Bits of a sample, the largest of the components.
+        signed: Samples are signed.
+        multiple_component_transform: RCT or ICT was used; decoders undo it and give RGB.
+        plain: Image and tiles begin at the origin, and components are alike and as large as the image.
+        tiles: Number of tiles.
+        tile_sides: Height and width of a tile; the image's where there is only one.
+        reductions: How often the resolution can be halved; the number of decomposition levels.
+    """
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    signed: bool
+    multiple_component_transform: bool
+    plain: bool
+    tiles: int
+    tile_sides: tuple[int, int]
+    reductions: int
+
+
+def without_file(data: bytes) -> bytes:
+    """Return the codestream alone, of a JP2 file, which DICOM forbids.
+
+    The DICOM header says what the samples mean. A decoder that sees the file's palette gives three samples
+    for one, and pylibjpeg-openjpeg writes them behind the end of its memory.
+    """
+    start = data.find(_SOC_SIZ) if data[:8] == _JP2_SIGNATURE else 0
+    return data[max(start, 0) :]
+
+
+def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
+    """Read the main header; a JP2 file around the codestream, which DICOM forbids, is skipped.
+
+    Raises:
+        DecodeError: The bytes are no JPEG 2000 codestream, or one that is cut into too many pieces.
+    """
+    start = 0
+    if codestream[:8] == _JP2_SIGNATURE:
+        start = codestream.find(_SOC_SIZ)
+    if start < 0 or codestream[start : start + 4] != _SOC_SIZ or len(codestream) < start + 45:
+        raise DecodeError("the frame is no JPEG 2000 codestream")
+    right, bottom, left, top = np.frombuffer(codestream, ">u4", 4, start + 8).tolist()
+    components = int.from_bytes(codestream[start + 40 : start + 42], "big")
+    sizes = codestream[start + 42 : start + 42 + 3 * components]
+    depths, steps = sizes[::3], sizes[1::3] + sizes[2::3]
+    tile_width, tile_height, tile_left, tile_top = np.frombuffer(codestream, ">u4", 4, start + 24).tolist()
+    if not depths or right <= left or bottom <= top or not tile_width or not tile_height:
+        raise DecodeError("the JPEG 2000 codestream has no usable size marker")
+    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    area = Area(right - left, bottom - top, components, tiles, tile_width, tile_height)
+    check_pieces(codestream, start, area)
+    components_alike = len(set(depths)) == 1 and set(steps) == {1}
+    has_transform, levels = _coding_style(codestream, start + 2)
+    # Ssiz: the highest bit is the sign, the others are the depth less one.
+    return Jpeg2000Header(
+        rows=bottom - top,
+        columns=right - left,
+        components=components,
+        precision=max(depth & 0x7F for depth in depths) + 1,
+        signed=bool(depths[0] & 0x80),
+        multiple_component_transform=has_transform,
+        # Pillow's plain codestreams have no file around them.
+        plain=components_alike and not (start or left or top or tile_left or tile_top),
+        tiles=tiles,
+        tile_sides=(tile_height, tile_width),
+        reductions=levels,
+    )
+
+
+def check_dimensions(header: Jpeg2000Header, pixels: PixelDescription) -> None:
+    """Refuse a codestream of another size than the header's: it is another picture, or a broken one.
+
+    Raises:
+        DecodeError: Rows, columns or samples disagree.
+    """
+    found = header.rows, header.columns, header.components
+    expected = pixels.rows, pixels.columns, pixels.samples_per_pixel
+    if found != expected:
+        raise DecodeError(
+            "the codestream is {} x {} with {} samples a pixel, the header says {} x {} with {}".format(
+                *found, *expected
+            )
+        )
+
+
+def _coding_style(codestream: bytes, offset: int) -> tuple[bool, int]:
+    """Walk the main header's markers to COD: whether components are transformed, and the number of levels."""
+    while offset + 4 <= len(codestream) and codestream[offset] == 0xFF:
+        marker = codestream[offset + 1]
+        if marker == _COD and offset + 10 <= len(codestream):
+            return codestream[offset + 8] == 1, min(codestream[offset + 9], 32)
+        if marker == _SOT:
+            break
+        offset += 2 + int.from_bytes(codestream[offset + 2 : offset + 4], "big")
+    return False, 0

@@ -1,0 +1,138 @@
+"""Count how often values occur, in bounded memory, and read percentiles off the counts."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_Number = TypeVar("_Number", np.int64, np.float64)
+
+BLOCK = 1 << 18
+"""Values that are counted at once, so that what is made of them stays small."""
+
+
+class Histogram:
+    """The counts of stored values of up to 16 bits.
+
+    Attributes:
+        stored: The values that occur, ascending.
+        counts: How often each occurs.
+    """
+
+    def __init__(self) -> None:
+        self.stored: NDArray[np.int64] = np.empty(0, np.int64)
+        self.counts: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def add(self, samples: NDArray[Any], padding: tuple[float, float] | None) -> None:
+        """Count samples, in one dimension, save those in the range of padding."""
+        lowest, size = int(samples.min()), int(samples.max()) - int(samples.min()) + 1
+        counts = np.zeros(size, np.int64)
+        for start in range(0, samples.size, BLOCK):
+            index = np.subtract(samples[start : start + BLOCK], lowest, dtype=np.intp)
+            counts += np.bincount(index, minlength=size)
+        occurring = np.flatnonzero(counts)
+        stored, counts = occurring + lowest, counts[occurring]
+        if padding is not None:
+            kept = (stored < padding[0]) | (stored > padding[1])
+            stored, counts = stored[kept], counts[kept]
+        stored, counts = np.concatenate((self.stored, stored)), np.concatenate((self.counts, counts))
+        order = np.argsort(stored, kind="stable")
+        self.stored, self.counts = _distinct(stored[order], counts[order])
+
+
+class Counts:
+    """The counts of any number of float64 values, in bounded memory.
+
+    While no more than n values are distinct, exactly. Of more, every value is cut to a multiple of 2^e,
+    towards zero, with the smallest e that leaves no more than n of them. A percentile then is less than 2^e
+    off, and 2^e is less than 2 / (n - 2) of the range of all values, as more than n multiples of 2^(e-1) lie
+    in it: of 2^19, a thousandth of a grey level if the range were the window.
+
+    What is cut to 2^e and then to 2^(e+1) is what is cut to 2^(e+1) at once, and more values never leave
+    fewer multiples: so e, and with it the result, depends on the values and not on the order they come in.
+
+    Args:
+        distinct: n.
+    """
+
+    def __init__(self, distinct: int) -> None:
+        self._distinct = distinct
+        self._parts: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
+        self._waiting = 0
+        self._exponent: int | None = None
+
+    def add(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
+        """Add finite values and how often each occurs."""
+        self._parts.append((values, counts))
+        self._waiting += values.size
+        if self._waiting > self._distinct:
+            self._merge()
+
+    def merged(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the distinct values in ascending order, and how often each occurs."""
+        self._merge()
+        return self._parts[0]
+
+    def _merge(self) -> None:
+        values = np.concatenate([part[0] for part in self._parts] or [np.empty(0)])
+        counts = np.concatenate([part[1] for part in self._parts] or [np.empty(0, np.int64)])
+        self._parts, self._waiting = [], 0
+        order = np.argsort(values, kind="stable")  # which merges runs that are sorted already
+        values, counts = _distinct(self._cut(values[order], self._exponent), counts[order])
+        if values.size > self._distinct:
+            lowest = -1074 if self._exponent is None else self._exponent + 1
+            candidates = range(lowest, 1024)
+            at = bisect_left(candidates, -self._distinct, key=lambda e: -_number(self._cut(values, e)))
+            self._exponent = candidates[at]
+            values, counts = _distinct(self._cut(values, self._exponent), counts)
+        self._parts = [(values, counts)]
+
+    @staticmethod
+    def _cut(values: NDArray[np.float64], exponent: int | None) -> NDArray[np.float64]:
+        """Cut values to multiples of a power of two, towards zero; those beyond 2^53 of it all are."""
+        if exponent is None:
+            return values
+        with np.errstate(over="ignore"):
+            multiples = np.ldexp(values, -exponent)
+        return np.where(np.abs(multiples) < 2**53, np.ldexp(np.trunc(multiples), exponent), values)
+
+
+def _number(ascending: NDArray[Any]) -> int:
+    """Count the distinct values."""
+    return int(np.count_nonzero(ascending[1:] != ascending[:-1])) + 1
+
+
+def _distinct(
+    ascending: NDArray[_Number], counts: NDArray[np.int64]
+) -> tuple[NDArray[_Number], NDArray[np.int64]]:
+    """Return each value once, and how often it occurs in all."""
+    if not ascending.size:
+        return ascending, counts
+    first = np.flatnonzero(np.concatenate(([True], ascending[1:] != ascending[:-1])))
+    return ascending[first], np.add.reduceat(counts, first)
+
+
+def percentile(values: NDArray[np.float64], ends: NDArray[np.int64], percent: float) -> float:
+    """Return a percentile of counted values, step by step as numpy's `linear` method, to the last bit.
+
+    Args:
+        values: Ascending values.
+        ends: How many values there are up to and with each.
+        percent: 0..100.
+    """
+    position = (int(ends[-1]) - 1) * (percent / 100)
+    below = math.floor(position)
+    first, second = (
+        float(values[np.searchsorted(ends, min(rank, int(ends[-1]) - 1), side="right")])
+        for rank in (below, below + 1)
+    )
+    fraction = position - below
+    if fraction >= 0.5:
+        return second - (second - first) * (1 - fraction)
+    return first + (second - first) * fraction
