@@ -22,7 +22,7 @@ from dicom_series_preview.base.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dicom_series_preview.sources.storage.retry import ThrottledError, TransientError
+from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 
 OBSTORE_ERRORS = (BaseError, FileNotFoundError, ValueError)
 

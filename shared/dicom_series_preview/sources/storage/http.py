@@ -37,8 +37,8 @@ from dicom_series_preview.sources.storage.pages import (
 )
 from dicom_series_preview.sources.storage.passwords import authorization_for
 from dicom_series_preview.sources.storage.pool import FetchPool
-from dicom_series_preview.sources.storage.retry import TransientError
 from dicom_series_preview.sources.storage.throttle import Throttle
+from dicom_series_preview.sources.storage.transient import TransientError
 from dicom_series_preview.sources.storage.walk import NO_LISTING, SAME_PAGE, FolderWalk, Listed
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from urllib3.util import Url, parse_url
 
 from dicom_series_preview.base.errors import AccessDeniedError, StorageError
 from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE
-from dicom_series_preview.sources.storage.retry import RetryPolicy, ThrottledError, TransientError
+from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
     from dicom_series_preview.sources.storage.deadline import Deadline
+    from dicom_series_preview.sources.storage.retry import RetryPolicy
     from dicom_series_preview.sources.storage.throttle import Throttle
 
 _T = TypeVar("_T")

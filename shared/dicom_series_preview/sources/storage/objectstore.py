@@ -17,8 +17,9 @@ from dicom_series_preview.sources.storage.base import ByteRange, Fetched, Meter,
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.failures import OBSTORE_ERRORS, Failure, storage_error
 from dicom_series_preview.sources.storage.pool import FetchPool
-from dicom_series_preview.sources.storage.retry import RetryPolicy, TransientError
+from dicom_series_preview.sources.storage.retry import RetryPolicy
 from dicom_series_preview.sources.storage.throttle import Throttle
+from dicom_series_preview.sources.storage.transient import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

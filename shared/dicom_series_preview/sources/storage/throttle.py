@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.sources.storage.retry import ThrottledError, TransientError
+from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
