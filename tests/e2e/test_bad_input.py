@@ -25,7 +25,7 @@ from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailab
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import ImageRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from dicom_series_preview.products.pictures.requests import (
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.local import LocalStorage
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY
 

@@ -27,7 +27,7 @@ from dicom_series_preview.doors.aws.updates import Recheck, update_indices
 from dicom_series_preview.doors.server.app import application
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.failures import storage_error
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:

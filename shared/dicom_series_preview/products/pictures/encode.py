@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, WebPImagePlugin  # noqa: F401 - else the first imports all forty
 
 from dicom_series_preview.base.errors import LimitError, OutputError, RequestError, quoted
-from dicom_series_preview.sources.storage.local import temporary_beside
+from dicom_series_preview.sources.storage.files import temporary_beside
 
 if TYPE_CHECKING:
     import numpy.typing as npt

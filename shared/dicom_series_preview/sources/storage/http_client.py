@@ -16,6 +16,7 @@ from urllib3.util import Url, parse_url
 
 from dicom_series_preview.base.errors import AccessDeniedError, StorageError
 from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE
+from dicom_series_preview.sources.storage.retry import TRANSFER_FACTOR
 from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+NOT_THERE = {404, 410}
+"""The statuses that say that there is no such thing."""
+PLAIN = {"Accept-Encoding": "identity"}
+"""Asks for bodies as they are stored: a compressed one has other offsets."""
+
 _RETRIED = {408, 429, 500, 502, 503, 504}
 _THROTTLED = {429, 503}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS = 5
 _PIECE_BYTES = 2**20
-# A body may be large and a line slow: what is silent is cut off sooner than what still moves.
-_TRANSFER_FACTOR = 10
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -111,7 +115,7 @@ class HttpClient:
         self._retry = retry
         self._throttle = throttle
         self._timeout_s = timeout_s
-        self._transfer_s = timeout_s * _TRANSFER_FACTOR
+        self._transfer_s = timeout_s * TRANSFER_FACTOR
         self._trust = trust
 
     def run(self, request: Request, deadline: Deadline, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:

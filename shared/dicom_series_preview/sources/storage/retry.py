@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+TRANSFER_FACTOR = 10
+"""A large answer on a slow line may take so many times as long as a server may be silent."""
+
 
 def full_jitter(longest_s: float) -> float:
     """A pause of up to `longest_s`, so that clients that failed together do not return together."""

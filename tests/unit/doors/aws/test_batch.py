@@ -24,7 +24,7 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.doors.aws import batch
 from dicom_series_preview.doors.aws.batch import BatchRequest
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 ID = "0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e01"
 EARLIER = "0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e02"

@@ -13,7 +13,7 @@ import doubles
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.doors.aws.batch_runs import STARTING_S, BatchRuns, batch_of_key
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailab
 from dicom_series_preview.doors.aws import batch
 from dicom_series_preview.doors.aws.batch_door import item_handler, prepare_handler, summary_handler
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from states import LambdaError, Machine
 
 if TYPE_CHECKING:

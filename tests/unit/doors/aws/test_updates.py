@@ -33,7 +33,7 @@ from dicom_series_preview.doors.aws.updates import (
     update_indices,
 )
 from dicom_series_preview.products.pictures.requests import IndexRequest
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
 
 SECRET = "Zwiebelfisch^Leonora"

@@ -25,7 +25,7 @@ from dicom_series_preview.doors.python import open_api
 from dicom_series_preview.doors.server.app import Access, Address, application, serve
 from dicom_series_preview.doors.server.targets import Targets
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.api import PreviewApi
 
 if TYPE_CHECKING:

@@ -35,8 +35,14 @@ from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.http_client import HttpClient, Trust
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
-from dicom_series_preview.sources.storage.s3 import S3Access, aws_address, bucket_region, resolve_access
-from dicom_series_preview.sources.storage.s3_pages import MAX_PAGE_BYTES, POOR_PAGES, Keys, Lister, signature
+from dicom_series_preview.sources.storage.s3_access import (
+    S3Access,
+    aws_address,
+    bucket_region,
+    resolve_access,
+)
+from dicom_series_preview.sources.storage.s3_pages import MAX_PAGE_BYTES, POOR_PAGES, Lister
+from dicom_series_preview.sources.storage.s3_signature import Keys, signature
 from dicom_series_preview.sources.storage.throttle import Throttle
 from servers import Answer, Asked, ScriptedServer
 

@@ -11,7 +11,7 @@ from bench import PICTURES, RESOURCES, ROOT, Bench, reports, slices, undecodable
 import doubles
 from dicom_series_preview.base import errors
 from dicom_series_preview.doors.aws.batch import _FIELDS
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.openapi import openapi_document
 from dicom_series_preview.web.http.problems import PROBLEM_TYPE, PROBLEMS
