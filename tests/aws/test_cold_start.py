@@ -79,7 +79,7 @@ NEEDLESS = {
     "dicom_series_preview.doors.python": 1,
     "dicom_series_preview.doors.cli.commands": 20,
     "dicom_sample": 10,
-    "dicom_series_preview.doors.server.app": 10,
+    "dicom_series_preview.doors.server": 10,
     "dicom_series_preview.sources.storage.http": 50,
     "dicom_series_preview.doors.aws.batch": 5,
     "dicom_series_preview.doors.aws.batch_door": 160,

@@ -24,7 +24,7 @@ from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.aws import handlers
 from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.doors.aws.updates import Recheck, update_indices
-from dicom_series_preview.doors.server.app import application
+from dicom_series_preview.doors.server.application import application
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.failures import storage_error
 from dicom_series_preview.sources.storage.memory import MemoryStorage
