@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.archive.names import index_folder
+from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS, index_folder
 from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE, Limits, Settings, number_of
@@ -19,7 +19,7 @@ from dicom_series_preview.doors.aws.rechecks import Recheck, SqsQueue, send_all
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.roots import parse_root
-from dicom_series_preview.web.http.api import DEFAULT_ROOT_ALIAS, PreviewApi, Renders
+from dicom_series_preview.web.http.api import PreviewApi, Renders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

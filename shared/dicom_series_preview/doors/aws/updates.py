@@ -21,8 +21,8 @@ from urllib.parse import unquote_plus
 from dicom_series_preview.archive.open import SeriesIndexer, Updated, UpdateOptions
 from dicom_series_preview.base.discreet import told
 from dicom_series_preview.base.errors import IndexBusyError, LimitError, PreviewError
-from dicom_series_preview.doors.aws.batch import mosaics_folder
 from dicom_series_preview.doors.aws.rechecks import Recheck, is_no_series, send_all
+from dicom_series_preview.products.batches.places import mosaics_folder
 from dicom_series_preview.sources.storage.roots import parse_root
 from dicom_series_preview.web.http.api import Renders
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler.http_resolver import HttpResolverLocal
 
+from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS
 from dicom_series_preview.base.discreet import texts_withheld
 from dicom_series_preview.base.errors import AbandonedError
 from dicom_series_preview.base.gate import Gate
 from dicom_series_preview.doors.server.asgi import send_whole
 from dicom_series_preview.doors.server.lanes import WAIT_S, Lane
 from dicom_series_preview.sources.storage.deadline import Deadline
-from dicom_series_preview.web.http.api import DEFAULT_ROOT_ALIAS
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.problems import problem_response
 from dicom_series_preview.web.http.routes import FRONT, RESOURCES, register

@@ -19,7 +19,7 @@ from dicom_series_preview.archive.names import NAME_BYTES, SeriesName, index_fol
 from dicom_series_preview.archive.open import LEASE_S, SeriesIndexer
 from dicom_series_preview.base.errors import AccessDeniedError, StorageError, StorageUnavailableError
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Limits
-from dicom_series_preview.doors.aws.batch import mosaics_folder, run_item
+from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.doors.aws.updates import (
     LATER_S,
@@ -32,6 +32,8 @@ from dicom_series_preview.doors.aws.updates import (
     touched_objects,
     update_indices,
 )
+from dicom_series_preview.products.batches.item import run_item
+from dicom_series_preview.products.batches.places import mosaics_folder
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
@@ -896,7 +898,7 @@ class Pictures:
         data = deployment.storage("s3://data")
         batch = "00000000-0000-0000-0000-000000000000"
         item = {"root": "default", "series": series, "mosaic": {}}
-        outcome = run_item(batch, item, deployment)
+        outcome = run_item(batch, item, batch_host(deployment))
         assert data.get(outcome["picture"]).data
 
     @staticmethod
@@ -939,7 +941,7 @@ def test_a_folder_at_another_depth_is_erased_as_well(depth: int, asked: str) -> 
     setting = Setting(depth=depth)
     setting.put("doe/s/1.dcm", "doe/s/2.dcm")
     item = {"root": "default", "series": asked, "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
     assert setting.kept("indices")
     assert setting.kept("batches/mosaics")
     setting.memory["default"].delete("doe/s/1.dcm")
@@ -967,7 +969,7 @@ def test_an_object_that_is_another_one_erases_folders_at_other_depths(
     setting.update(notification("doe/s/a/1.dcm"))
     series = "/".join(["doe", "s", "a"][:depth])
     item = {"root": "default", "series": asked, "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
     assert setting.kept("batches/mosaics")
     setting.put("doe/s/a/1.dcm")
     if reads:
@@ -997,7 +999,7 @@ def test_the_first_event_of_a_series_compares_what_was_made_around_it(
     setting = Setting(depth=depth)
     setting.put("doe/s/a/1.dcm", "doe/s/a/2.dcm")
     item = {"root": "default", "series": asked, "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
     made = [*setting.kept("indices"), *setting.kept("batches/mosaics")]
     assert len(made) == 2
     if overwritten:
@@ -1136,7 +1138,7 @@ def test_an_old_version_that_goes_takes_no_picture_along(asked: str, event: dict
     setting.put("doe/s/1.dcm", "doe/s/2.dcm", "doe/s/sub/3.dcm")
     setting.update(notification("doe/s/1.dcm"))
     item = {"root": "default", "series": asked, "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
     kept = setting.kept()
     summary = setting.update(event, event)
     assert (summary.unchanged, summary.erased) == (1, 0)
@@ -1182,7 +1184,7 @@ def test_an_object_above_where_series_lie_takes_what_shows_it_along() -> None:
     setting = Setting(depth=2)
     setting.put("doe/1.dcm", "doe/2.dcm")
     item = {"root": "default", "series": "doe", "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
     for gone in (False, True):
         if gone:
             setting.memory["default"].delete("doe/1.dcm")
@@ -1393,7 +1395,7 @@ def test_an_index_that_cannot_be_read_may_have_known_what_is_gone(
     asked = {"root": [alias], "position": ["0"]}
     assert setting.deployment.api().picture("image", HttpRequest("s", asked)).status == 200
     item = {"root": alias, "series": "s", "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
     pictures = Pictures.of(setting.kept())
     assert len(pictures) == 2
     path = index_path("s", index_folder(setting.deployment.roots[alias]))
@@ -1462,7 +1464,7 @@ def test_what_has_gone_below_another_root_goes_when_it_is_asked_for(left: list[s
     setting.put("s/1.dcm", "s/2.dcm", "t/1.dcm", alias="other")
     for series in ("s", "t"):
         item = {"root": "other", "series": series, "mosaic": {}}
-        run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, setting.deployment)
+        run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
         request = HttpRequest(series, {"root": ["other"], "position": ["0"]})
         assert setting.deployment.api().picture("image", request).status == 200
         if series == "s":
@@ -1580,7 +1582,7 @@ class Disorder:
         """A batch makes a mosaic of a folder, in the place of the one that it made before."""
         alias, folder = self.chance.choice(["default", "other"]), self.chance.choice(self.FOLDERS)
         item = {"root": alias, "series": folder, "mosaic": {}}
-        outcome = run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, self.setting.deployment)
+        outcome = run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(self.setting.deployment))
         if "picture" in outcome:
             self.shown[outcome["picture"]] = alias, self.objects(alias, folder)
 
