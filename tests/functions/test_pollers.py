@@ -16,10 +16,11 @@ import make_dicom
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.doors.aws.updates import Recheck, update_indices
+from dicom_series_preview.doors.aws.updates import update_indices
 
 if TYPE_CHECKING:
     import servers
+    from dicom_series_preview.doors.aws.rechecks import Recheck
 
 MESSAGES = 33
 BUCKET, DATA = "growing", "growing-data"

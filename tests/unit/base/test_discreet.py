@@ -21,9 +21,9 @@ from dicom_series_preview.base.errors import (
     StorageError,
 )
 from dicom_series_preview.base.settings import Settings
-from dicom_series_preview.doors.aws import handlers
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.doors.aws.updates import Recheck, update_indices
+from dicom_series_preview.doors.aws.guarded import guarded
+from dicom_series_preview.doors.aws.updates import update_indices
 from dicom_series_preview.doors.server.application import application
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.failures import storage_error
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from dicom_series_preview.doors.aws.rechecks import Recheck
     from dicom_series_preview.sources.storage.base import Storage
 
 SECRET = "Mustermann-Erika in planted-bucket: Zwiebelfisch^Leonora"
@@ -108,13 +109,13 @@ def test_every_handler_withholds_texts(caplog: pytest.LogCaptureFixture) -> None
         raise LookupError(SECRET)
 
     with pytest.raises(Exception, match=r"^LookupError$"):
-        handlers._guarded(lambda: handler)({}, None)
+        guarded(lambda: handler)({}, None)
 
     def broken() -> Any:
         raise StorageError(SECRET, SECRET)
 
     with pytest.raises(StorageError, match=r"^StorageError$"):
-        handlers._guarded(broken)
+        guarded(broken)
     assert "Erika" not in caplog.text
 
 

@@ -21,15 +21,13 @@ from dicom_series_preview.base.errors import AccessDeniedError, StorageError, St
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Limits
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.environment import Deployment
+from dicom_series_preview.doors.aws.queue_messages import TouchedObject, series_of, touched_objects
+from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.doors.aws.updates import (
     LATER_S,
     RESERVE_S,
     SERIES_S,
     SWEEP_S,
-    Recheck,
-    TouchedObject,
-    series_of,
-    touched_objects,
     update_indices,
 )
 from dicom_series_preview.products.batches.item import run_item
