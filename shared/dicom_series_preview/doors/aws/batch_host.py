@@ -1,4 +1,4 @@
-"""What a deployment gives to the batches that it runs."""
+"""The deployment as the host of its batches."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class BatchRuns:
         return execution is not None and execution["status"] == "RUNNING"
 
     def _progress(self, execution: str) -> dict[str, int] | None:
-        """How far the map has come; None before it begins."""
+        """The map's progress; None before it begins."""
         runs = self.states.list_map_runs(executionArn=execution)["mapRuns"]
         if not runs:
             return None
@@ -200,7 +200,7 @@ class BatchRuns:
         return False
 
     def _holds(self, place: Mapping[str, Any]) -> bool:
-        """Whether a place is taken: its batch runs, or is just being started."""
+        """True where a place is taken: its batch runs, or is just being started."""
         execution = self._describe(place["batch"])
         if execution is None:
             return bool(self.clock() - place["at"] < STARTING_S)
@@ -219,7 +219,7 @@ def batch_of_key(key: str) -> str:
 
 
 def digest_of(document: Any) -> str:  # noqa: ANN401 - a JSON document
-    """What two requests have in common that ask for the same."""
+    """A digest of a document, the same for two requests that ask for the same."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

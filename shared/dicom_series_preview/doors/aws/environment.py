@@ -1,4 +1,4 @@
-"""What a deployment sets: the functions' environment, read once per process."""
+"""The deployment: the functions' environment, read once per process."""
 
 from __future__ import annotations
 

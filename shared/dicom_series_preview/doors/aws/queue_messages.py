@@ -71,7 +71,7 @@ def folders_above(series: str) -> list[str]:
 
 
 def is_series(folder: str, deployment: Deployment) -> bool:
-    """Whether a folder lies where series do."""
+    """True where a folder lies where series do."""
     return folder.count("/") + 1 == deployment.series_depth
 
 

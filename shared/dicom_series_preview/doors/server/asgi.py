@@ -1,4 +1,4 @@
-"""What ASGI gives to an application and takes from it."""
+"""The types of ASGI, and an answer sent as ASGI wants it."""
 
 from __future__ import annotations
 

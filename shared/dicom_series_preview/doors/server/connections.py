@@ -19,7 +19,7 @@ _SHARE_OF_FILES = 2
 
 
 def most_connections() -> int:
-    """How many connections may be open: half of the files that this process may open, and 512 at most."""
+    """The most connections: half of the files that this process may open, and 512 at most."""
     if sys.platform == "win32":
         return MOST_CONNECTIONS
     import resource  # noqa: PLC0415 - not on Windows
@@ -53,7 +53,7 @@ class Connections:
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """Their number."""
         return len(self._open)
 
     def opened(self, connection: TimedProtocol) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask: no page by a name of its own that leads here, and nobody without the token."""
+"""Refuse requests by a name that is not the server's, and those without its token."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def host_name(host: str) -> str | None:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name or address, as `host_name` gives it, is this machine to itself."""
+    """True where a name or address, as `host_name` gives it, is this machine to itself."""
     try:
         address = ipaddress.ip_address(name)
     except ValueError:

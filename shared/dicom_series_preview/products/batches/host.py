@@ -1,4 +1,4 @@
-"""What batches need of whoever runs them."""
+"""The host of batches: whoever runs them, and gives them storages and mosaics."""
 
 from __future__ import annotations
 
@@ -102,5 +102,5 @@ class BatchHost:
 
     @property
     def data(self) -> Storage:
-        """Where batches and mosaics are kept."""
+        """The storage of batches and mosaics."""
         return self.open(self.data_url)

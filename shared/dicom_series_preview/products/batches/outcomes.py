@@ -1,4 +1,4 @@
-"""What came of each series of a batch: every item writes its own outcome.
+"""The outcome of each series of a batch, which every item writes itself.
 
 So the summary needs nothing of the map's own output, and a rerun is made from the outcomes of an earlier
 batch. The outcomes' status:
@@ -65,7 +65,7 @@ def _read_outcomes(data: Storage, listed: Iterable[ObjectInfo]) -> list[dict[str
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many series came to what.
+    """The numbers of series by their outcome.
 
     Attributes:
         ok: Series that were done.

@@ -1,4 +1,4 @@
-"""Where the objects of batches lie, below the place for data.
+"""The paths of what is kept of batches, below the place for data.
 
 batches/ID/request.json           what was asked for
 batches/ID/items.json             its series, which the map reads
@@ -51,7 +51,7 @@ def outcomes_folder(batch: str) -> str:
 
 
 def outcome_path(batch: str, series: str) -> str:
-    """Where it is written what came of one series; its name is no part of the path."""
+    """The path of the outcome of one series; the series' name is no part of it."""
     digest = hashlib.sha256(series.encode()).hexdigest()[:32]
     return f"{outcomes_folder(batch)}/{digest[:2]}/{digest}.json"
 

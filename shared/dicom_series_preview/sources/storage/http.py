@@ -114,7 +114,7 @@ class HttpStorage(PooledStorage):
         return folder, self._list(folder, deadline)
 
     def _made_up(self, parent: str) -> Listed | None:
-        """What the server says of a folder that nobody can have made; None where there is none."""
+        """List a folder that nobody can have made; None where the server says that there is none."""
         name = f"no-such-folder-{secrets.token_hex(8)}"
         folder = f"{parent}/{name}" if parent else name
         try:
@@ -123,7 +123,7 @@ class HttpStorage(PooledStorage):
             return None
 
     def _list(self, folder: str, deadline: Deadline) -> Listed | None:
-        """What one folder holds; None where there is no such folder."""
+        """List one folder; None where there is no such folder."""
         return self._lister.list(self._folder_url(folder), self._meter, deadline)
 
     def _read(self, wanted: ByteRange, deadline: Deadline) -> Fetched:

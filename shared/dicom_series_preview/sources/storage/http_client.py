@@ -67,13 +67,13 @@ class Request:
 
     @property
     def name(self) -> str:
-        """What errors call what is asked for."""
+        """The name that errors give to what is asked for."""
         return self.shown or self.url
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a root's server may be told, and may tell.
+    """The trust in a root's server: what it is told, and where it may send us.
 
     Attributes:
         url: The root's.
@@ -86,7 +86,7 @@ class Trust:
     allow_cross_host_redirects: bool
 
     def headers(self, url: str) -> dict[str, str]:
-        """What a request to a URL tells of who we are."""
+        """The headers that tell the server of a URL who we are."""
         if self.authorization is None or not _is_same(_server(self.url), _server(url)):
             return {}
         return {"Authorization": self.authorization}
@@ -242,7 +242,7 @@ def _server(url: str) -> Url:
 
 
 def _is_same(here: Url, there: Url) -> bool:
-    """Whether two servers are one; its https port stands for its http port."""
+    """True where two servers are one; its https port stands for its http port."""
     if not here.host or here.host != there.host:
         return False
     upgraded = (here.scheme, there.scheme, here.port, there.port) == ("http", "https", 80, 443)

@@ -1,4 +1,4 @@
-"""What a web server says that its folders hold: by WebDAV where it is offered, else by directory pages."""
+"""List the folders of a web server: by WebDAV where it is offered, else by directory pages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FolderLister:
         return listed
 
     def _propfind(self, url: str, meter: Meter, deadline: Deadline) -> Listed | None:
-        """What a folder holds by WebDAV; None where it is not spoken, or there is no such folder."""
+        """List a folder by WebDAV; None where the server does not speak it, or there is no such folder."""
         headers = {"Depth": "1", "Content-Type": "application/xml; charset=utf-8", **PLAIN}
 
         def consume(response: BaseHTTPResponse, final_url: str) -> Listed | None:
@@ -74,7 +74,7 @@ class FolderLister:
         return self._client.run(request, deadline, consume)
 
     def _page(self, url: str, meter: Meter, deadline: Deadline) -> Listed | None:
-        """What a folder holds by its directory page; None where there is no such folder."""
+        """List a folder by its directory page; None where there is no such folder."""
 
         def consume(response: BaseHTTPResponse, final_url: str) -> Listed | None:
             if response.status in NOT_THERE:

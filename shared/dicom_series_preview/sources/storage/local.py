@@ -220,7 +220,7 @@ class LocalStorage(PooledStorage):
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, or a link to one.
+    """True where an entry is a folder, or a link to one.
 
     One link must not hide all others: one that leads round in a circle, or nowhere, is none; one of which
     that may not be known is taken for one, and using it says so.

@@ -97,7 +97,7 @@ class ObjectStoreStorage(PooledStorage):
         return f"{self._url}/{path}"
 
     def _retried(self, url: str, attempt: Callable[[], _T]) -> _T:
-        """What a request gives, tried again where that may help, while it is waited for."""
+        """Send a request, try again where that may help, and return its result."""
         return self._pool.run(
             lambda part: self._retry.run(url, part, attempt, self._throttle), self._deadline
         )

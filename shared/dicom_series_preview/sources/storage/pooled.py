@@ -1,4 +1,4 @@
-"""What all storages have in common that are asked in threads."""
+"""The part that all storages share which are asked in threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a bucket is reached: its address, its region, and whose credentials sign."""
+"""The access to a bucket: its address, its region, and the credentials that sign."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NOT_IN_URLS = re.compile(r"[^\x21-\x7e]|[<>\"\\^`{|}?#]")
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """How a bucket is reached.
+    """The access to a bucket.
 
     Attributes:
         bucket: Its name.
@@ -116,7 +116,7 @@ def resolve_access(
 
 
 def aws_address(region: str, environment: Mapping[str, str]) -> str:
-    """Where AWS's S3 is, in a region.
+    """The address of AWS's S3 in a region.
 
     Args:
         region: Tells the partition, too: China's regions and secret ones have domains of their own.
@@ -143,7 +143,7 @@ def _check_region(region: str) -> None:
 
 
 def _is_on(environment: Mapping[str, str], variable: str) -> bool:
-    """Whether a variable says true; where it demands FIPS, no other word may pass for no.
+    """True where a variable says true; where it demands FIPS, no other word may pass for no.
 
     Raises:
         RequestError: It says neither that nor false.

@@ -40,7 +40,7 @@ def _check_header(variable: str, value: str) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """One short line about an error of boto3's: no address."""
+    """One short line about an error of boto3 or obstore, without an address."""
     line = re.sub(r":? ?\"?\bhttps?://[^\s\"]+\"?", "", str(error).partition("\n")[0])
     return line.partition("?")[0][:200]
 
@@ -71,7 +71,7 @@ def environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3Co
 
 
 def boto3_session(bucket: str, environment: Mapping[str, str], dmi_vendor: Path) -> SessionCredentials | None:
-    """What boto3 finds where a profile, a container's or an instance's role gives credentials, else None."""
+    """The credentials that boto3 finds for a profile, a container's or an instance's role, else None."""
     home = Path(environment.get("HOME") or Path.home())
     credentials_file = _aws_file(environment, "AWS_SHARED_CREDENTIALS_FILE", home / ".aws" / "credentials")
     config_file = _aws_file(environment, "AWS_CONFIG_FILE", home / ".aws" / "config")
@@ -113,7 +113,7 @@ def _aws_file(environment: Mapping[str, str], variable: str, usual: Path) -> Pat
 
 
 def _has_default_profile(*files: Path) -> bool:
-    """Whether a file gives the default profile more than a region and an output format."""
+    """True where a file gives the default profile more than a region and an output format."""
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read(files, encoding="utf-8")
@@ -123,7 +123,7 @@ def _has_default_profile(*files: Path) -> bool:
 
 
 def _on_ec2(environment: Mapping[str, str], dmi_vendor: Path) -> bool:
-    """Whether this is an EC2 instance: anywhere else, asking for its role costs seconds of waiting."""
+    """True on an EC2 instance: anywhere else, asking for its role costs seconds of waiting."""
     if environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return False
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What signs a request.
+    """The keys that sign a request.
 
     Attributes:
         access_key_id: The access key.
@@ -34,7 +34,7 @@ def signature(keys: Keys, region: str, address: str, query: str, now: datetime) 
     """The headers that sign a GET without a body (AWS Signature Version 4).
 
     Args:
-        keys: What signs.
+        keys: The keys that sign.
         region: The bucket's.
         address: Without the query.
         query: Sorted and encoded.

@@ -1,4 +1,4 @@
-"""How many requests may be under way: half as many when a storage throttles, more where it bears them."""
+"""Limits the requests under way: half as many when a storage throttles, more where it bears them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Throttle:
 
     @property
     def callers(self) -> int:
-        """How many may want a slot: where a storage throttles some pause, and leave theirs to others."""
+        """The most that may want a slot: where a storage throttles some pause, and leave theirs to others."""
         return max(self.first, self.limit)
 
     @contextmanager
