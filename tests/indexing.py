@@ -15,7 +15,7 @@ from dicom_series_preview.base.errors import ObjectError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.headers.convert import Converter
 from dicom_series_preview.sources.headers.header import Header, parse
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import CountingStorage
 
 if TYPE_CHECKING:

@@ -1,13 +1,17 @@
-"""The console script, and `python -m dicom_series_preview`: Ctrl-C is seen to before anything is loaded."""
+"""The console script, and `python -m dicom_series_preview`: Ctrl-C is seen to before anything is loaded.
+
+It puts the doors together, none of which knows another.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
 
@@ -18,7 +22,21 @@ def run() -> None:
         signal.signal(signal.SIGINT, _end)
     from dicom_series_preview.doors.cli.commands import run as run_command_line  # noqa: PLC0415 - the handler comes first
 
-    run_command_line()
+    run_command_line(_serve)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command line in this process; see `doors.cli.commands.main`."""
+    from dicom_series_preview.doors.cli.commands import main as run_command  # noqa: PLC0415 - as in `run`
+
+    return run_command(arguments, _serve)
+
+
+def _serve(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - of the server's `serve`
+    """Load the local server, and run it."""
+    from dicom_series_preview.doors.server.serving import serve  # noqa: PLC0415 - loads uvicorn and Powertools
+
+    serve(*arguments, **options)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

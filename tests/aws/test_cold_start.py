@@ -79,9 +79,9 @@ NEEDLESS = {
     "dicom_series_preview.doors.python": 1,
     "dicom_series_preview.doors.cli.commands": 20,
     "dicom_sample": 10,
-    "dicom_series_preview.doors.server.app": 10,
+    "dicom_series_preview.doors.server": 10,
     "dicom_series_preview.sources.storage.http": 50,
-    "dicom_series_preview.doors.aws.batch": 5,
+    "dicom_series_preview.products.batches": 5,
     "dicom_series_preview.doors.aws.batch_door": 160,
     "dicom_series_preview.doors.aws.sqs_door": 5,
 }

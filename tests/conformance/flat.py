@@ -16,7 +16,7 @@ import make_dicom
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -27,7 +27,7 @@ from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -22,7 +22,7 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.sources.storage.base import ByteRange, Storage
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
@@ -616,6 +616,6 @@ class TestPythonHttpServer(WebContract):
     def test_warns_once(self, backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
         """That Range is ignored is said once for a storage, not for every object."""
         backend.fill("s/1", "s/2")
-        with caplog.at_level(logging.WARNING, logger="dicom_series_preview.sources.storage.http"):
+        with caplog.at_level(logging.WARNING, logger="dicom_series_preview.sources.storage.http_ranges"):
             list(backend.storage.fetch([ByteRange("s/1", 0, 3), ByteRange("s/2", 0, 3)]))
         assert [record.message.count("ignores Range") for record in caplog.records] == [1]

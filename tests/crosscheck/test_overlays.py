@@ -17,7 +17,7 @@ from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import fetch_frames
 from dicom_series_preview.pixels.overlays import overlay_of
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import readme
 
 from dicom_sample import SAMPLE_SERIES, write_sample
-from dicom_series_preview.doors.cli import commands as cli
+from dicom_series_preview.__main__ import main
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def test_every_command_of_the_readme_succeeds(
     ]
     if "--help" not in arguments and "--root" not in arguments and arguments[0] != "cache":
         arguments += ["--root", str(root)]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     pictures = [Path(a) for a in arguments if a.endswith((".webp", ".jpg"))]
     assert all(picture.stat().st_size for picture in pictures)
 

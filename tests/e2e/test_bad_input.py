@@ -25,7 +25,7 @@ from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailab
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import ImageRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
@@ -469,7 +469,7 @@ def limited(file_bytes: int, *arguments: object) -> subprocess.CompletedProcess[
     code = (
         "import resource, sys; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_bytes}, {file_bytes})); "
-        "from dicom_series_preview.doors.cli.commands import main; sys.exit(main(sys.argv[1:]))"
+        "from dicom_series_preview.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     return subprocess.run(
         [sys.executable, "-B", "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import synthetic
 
+from dicom_series_preview.__main__ import main
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.base.settings import Settings
-from dicom_series_preview.doors.cli import commands as cli
 from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
 
@@ -87,7 +87,7 @@ def test_a_table_on_a_terminal(
     path.write_bytes(Index(table.replace_schema_metadata(metadata)).to_parquet())
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "200")
-    assert cli.main(["cache", "list"]) == 0
+    assert main(["cache", "list"]) == 0
     shown = capsys.readouterr().out
     assert "Schädel [red]" in shown
     assert "t\\x1b[2Jwo" in shown

@@ -113,7 +113,7 @@ def test_completion_of_contrasts(console_script: str) -> None:
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     """Help, version and usage errors load none of the libraries that take long."""
     code = (
-        "import sys; from dicom_series_preview.doors.cli.commands import main; "
+        "import sys; from dicom_series_preview.__main__ import main; "
         f"main({arguments!r}); print(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -144,7 +144,7 @@ def nowhere(code: str) -> subprocess.CompletedProcess[str]:
 def test_listing_is_asked_for_before_the_rest_is_loaded(arguments: list[str]) -> None:
     """The first request is on its way while the libraries that pictures take are loaded."""
     code = (
-        "import sys; from dicom_series_preview.doors.cli.commands import main; "
+        "import sys; from dicom_series_preview.__main__ import main; "
         "from dicom_series_preview.sources.storage.s3 import S3Storage as storage; "
         "storage.list_ahead = lambda _, folder, most: print(folder, *sys.modules); "
         f"main({[*arguments, '--root', 's3://bucket', '--cache-dir', 'cache']!r})"
@@ -171,7 +171,7 @@ def test_listing_is_not_asked_for_where_another_request_comes_first(name: str, l
     Path("cache/indices").mkdir(parents=True)
     Path("cache/indices/one_index.parquet").write_bytes(b"")
     code = (
-        "from dicom_series_preview.doors.cli.commands import main; "
+        "from dicom_series_preview.__main__ import main; "
         "from dicom_series_preview.sources.storage.s3 import S3Storage as storage; "
         "storage.list_ahead = lambda _, folder, most: print(folder); "
         f"main({['get-index', name, '--cache-dir', 'cache']!r})"
@@ -207,7 +207,7 @@ def test_a_kept_index_is_shown_without_what_builds_one(
     where = ["--root", str(local_root), "--cache-dir", "cache"]
     succeed("build-index", SERIES, *where)
     code = (
-        "import sys; from dicom_series_preview.doors.cli.commands import main; "
+        "import sys; from dicom_series_preview.__main__ import main; "
         f"code = main({[*arguments, *where]!r}); print(code, *sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ import lambdas
 import urllib3
 
 import planted
-from dicom_series_preview.doors.cli import commands as cli
+from dicom_series_preview.__main__ import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +67,7 @@ def command_line(roots: Mapping[str, str], folder: Path, capture: Callable[[], t
         picture.unlink(missing_ok=True)
         options = [text for name, value in OPTIONS.items() for text in (f"--{name.replace('_', '-')}", value)]
         capture()
-        status = cli.main(["mosaic", series, str(picture), "--root", roots[root], *options])
+        status = main(["mosaic", series, str(picture), "--root", roots[root], *options])
         said = capture()[1]
         # Whole or not at all, and nothing beside it.
         assert [path.name for path in folder.iterdir()] == ([picture.name] if status == 0 else [])

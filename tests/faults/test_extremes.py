@@ -14,7 +14,7 @@ from dicom_series_preview.base.errors import LimitError, PreviewError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 # The elements that tell where a slice lies, when it was taken and how large its pixels are: tag and values.
 PLACES = {

@@ -21,7 +21,7 @@ from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 OBJECTS = synthetic.series("tampered", 4, others=False).objects
 MOSAIC = MosaicRequest.from_strings("s", "a.webp", {"tile_width": ["2"], "image_width": ["64"]})

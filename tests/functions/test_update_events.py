@@ -9,7 +9,7 @@ import pytest
 from lambdas import event
 
 from dicom_series_preview.archive.names import index_folder, index_path
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.renders import Renders
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.base.settings import DEFAULT_ROOT, absolute
-from dicom_series_preview.sources.storage.local import listed_name
+from dicom_series_preview.sources.storage.disk import listed_name
 from dicom_series_preview.sources.storage.one_file import OneFile
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.roots import is_full_name, parse_root

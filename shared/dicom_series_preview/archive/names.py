@@ -21,6 +21,9 @@ _HEX_UUID = re.compile(r"([0-9a-fA-F]{8})([0-9a-fA-F]{4})([0-9a-fA-F]{4})([0-9a-
 _HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
 _HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
 _KEY_BYTES = 1024
+DEFAULT_ROOT_ALIAS = "default"
+"""What the root is called that is asked where none is named."""
+
 NAME_BYTES = 900
 """The longest name of a series, in bytes of UTF-8. A key of S3 has at most 1,024, and the keys of a series'
 objects and of its index are longer than its name."""
@@ -105,6 +108,18 @@ class SeriesName:
         elif self.is_prefix and _HYPHENATED_PREFIX.fullmatch(self.text):
             names.append(self.text.replace("-", ""))
         return list(dict.fromkeys(names))
+
+
+def refuse_root(name: SeriesName) -> None:
+    """Refuse a name that is not below a root of the deployment: a URL, a path, or one with half a character.
+
+    Raises:
+        SeriesNameError: It brought a root along, or half a character, which JSON's escapes allow.
+    """
+    if LONE_SURROGATE.search(name.text):
+        raise SeriesNameError("a name has half a surrogate pair, which stands for no character")
+    if name.root is not None:
+        raise SeriesNameError("a series is named by its folder below the root, not by a URL or a path")
 
 
 def index_folder(root: str) -> str:

@@ -281,3 +281,20 @@ class OutputError(PreviewError):
         self.path = path
         self.problem = problem
         super().__init__(f"{path}: {problem}")
+
+
+def wrong_parameters(error: RequestError) -> tuple[RequestError, ...]:
+    """The errors of each parameter that is wrong."""
+    return error.errors if isinstance(error, CombinedRequestError) else (error,)
+
+
+def detail_of(error: PreviewError) -> str:
+    """What is wrong, in one line, without the storage's address."""
+    if isinstance(error, RequestError):
+        # By the names that the query has, not the command line's.
+        return "; ".join(f"{one.parameter}: {one.problem}" for one in wrong_parameters(error))
+    if isinstance(error, SeriesError):
+        return f"{error.series}: {error.problem}"
+    if isinstance(error, StorageError):
+        return error.problem
+    return str(error)

@@ -27,7 +27,7 @@ def open_gate(_wanted: int) -> AbstractContextManager[None]:
 class OccupiedError(Exception):
     """There is no room behind the gate now.
 
-    It is no error of the product: whoever owns the gate waits, and has the work done again.
+    It is no error of the product: the owner of the gate waits, and has the work done again.
 
     Attributes:
         wanted: The bytes that there is no room for.
@@ -55,8 +55,9 @@ class Gate:
     """Room for work: so many bytes, and so many at once; work that takes more has the room for itself.
 
     Work never waits here, so that no thread is spent on waiting: where there is no room, `passage` raises.
-    Who gets that asks for room, waits for it in whatever way suits, and does the work again inside `held`.
-    Room is given in the order in which it was asked for.
+    The caller then asks for room, waits for it in a way of its own, and does the work again inside `held`.
+    Room is given in the order in which it was asked for. The gate bounds the work and not those that wait:
+    the caller bounds them.
 
     Args:
         capacity: In bytes.
@@ -112,7 +113,7 @@ class Gate:
         return permit
 
     def give_back(self, permit: Permit) -> None:
-        """Need room no more, whether it was there or only asked for."""
+        """Give room back, granted or only asked for."""
         with self._lock:
             for place in (self._taken, self._waiting):
                 if permit in place:

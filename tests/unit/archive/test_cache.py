@@ -16,7 +16,7 @@ from dicom_series_preview.base.errors import (
     StorageError,
 )
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import (
     CountingStorage,
     Wrapper,

@@ -16,7 +16,7 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import FetchOptions, fetch_frames
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 from doubles import (
     BareListingStorage,

@@ -11,7 +11,7 @@ from dicom_series_preview.base.errors import (
     SeriesNameError,
 )
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Limits
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import (
     UntouchableStorage,
 )

@@ -21,13 +21,13 @@ from dicom_series_preview.base.errors import (
     StorageError,
 )
 from dicom_series_preview.base.settings import Settings
-from dicom_series_preview.doors.aws import handlers
 from dicom_series_preview.doors.aws.environment import Deployment
+from dicom_series_preview.doors.aws.guarded import guarded
 from dicom_series_preview.doors.aws.updates import update_indices
-from dicom_series_preview.doors.server.app import application
+from dicom_series_preview.doors.server.application import application
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.failures import storage_error
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ def test_every_handler_withholds_texts(caplog: pytest.LogCaptureFixture) -> None
         raise LookupError(SECRET)
 
     with pytest.raises(Exception, match=r"^LookupError$"):
-        handlers._guarded(lambda: handler)({}, None)
+        guarded(lambda: handler)({}, None)
 
     def broken() -> Any:
         raise StorageError(SECRET, SECRET)
 
     with pytest.raises(StorageError, match=r"^StorageError$"):
-        handlers._guarded(broken)
+        guarded(broken)
     assert "Erika" not in caplog.text
 
 

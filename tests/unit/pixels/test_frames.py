@@ -30,7 +30,7 @@ from dicom_series_preview.pixels.frames import FetchOptions, _fetch, fetch_frame
 from dicom_series_preview.sources.headers.overlay_data import overlay_data
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.in_flight import InFlight
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 from doubles import CountingStorage, FailingStorage, WatchedStorage, Wrapper
 from indexing import readable_records

@@ -7,7 +7,7 @@ from stream_bench import reader_of, series
 import doubles
 from dicom_series_preview.pixels.pooled import pool
 from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice, FrameBytes
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 SIDE = 32
 FRAMES = [np.full((SIDE, SIDE), 100 * number) for number in range(6)]

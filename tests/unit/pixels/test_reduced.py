@@ -20,7 +20,7 @@ from dicom_series_preview.pixels.reduced import (
     level_reduction,
     reduced_length,
 )
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from dicom_series_preview.archive.index.slices import Part, Slice

@@ -12,7 +12,7 @@ import doubles
 from dicom_series_preview.base.errors import AccessDeniedError, DecodeError, LimitError
 from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice
 from dicom_series_preview.pixels.stream import read_slices
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

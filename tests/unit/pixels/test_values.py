@@ -8,7 +8,7 @@ import make_dicom
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.stream import read_slices
 from dicom_series_preview.pixels.values import read_values, values_of
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 STORED = np.arange(64).reshape(8, 8)
 

@@ -14,11 +14,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dicom_series_preview.base.discreet import digest_of
 from dicom_series_preview.base.errors import PreviewError, RequestError
-from dicom_series_preview.doors.aws import batch as batches
+from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.batch_runs import BatchRuns
 from dicom_series_preview.doors.aws.environment import BATCH_STATE_MACHINE_VARIABLE, deployment
 from dicom_series_preview.doors.aws.head import answered
 from dicom_series_preview.doors.aws.logs import function_logger
+from dicom_series_preview.products.batches.item import give_up, run_item
+from dicom_series_preview.products.batches.prepare import prepare
+from dicom_series_preview.products.batches.summary import summarise
 from dicom_series_preview.web.http.problems import BATCHES_UNAVAILABLE, plain_response, problem_response
 from dicom_series_preview.web.http.routes import answer_mistakes, as_response
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 
     from dicom_series_preview.doors.aws.environment import Deployment
-    from dicom_series_preview.doors.aws.handlers import Handler
+    from dicom_series_preview.doors.aws.guarded import Handler
     from dicom_series_preview.web.http.messages import HttpResponse
 
 _BODY_LIMIT_BYTES = 256 * 1024
@@ -45,9 +48,8 @@ def api_handler() -> Handler:
     answer_mistakes(app, {"/batches": "POST", "/batches/[^/]+": "GET, HEAD, DELETE"})
     logger = function_logger()
     deployed = deployment()
-    runs = BatchRuns(
-        deployed, deployed.environment[BATCH_STATE_MACHINE_VARIABLE], boto3.client("stepfunctions")
-    )
+    machine = deployed.environment[BATCH_STATE_MACHINE_VARIABLE]
+    runs = BatchRuns(batch_host(deployed), machine, boto3.client("stepfunctions"), deployed.batches_at_once)
 
     def answer(produce: Callable[[], HttpResponse]) -> Response[Any]:
         try:
@@ -111,11 +113,11 @@ def _failures_told(logger: Logger, batch: str) -> Iterator[None]:
 def prepare_handler(deployed: Deployment | None = None) -> Handler:
     """`{"batch": ID}` -> `{"key", "count"}`."""
     logger = function_logger()
-    deployed = deployed or deployment()
+    host = batch_host(deployed or deployment())
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         with _failures_told(logger, event["batch"]):
-            prepared = batches.prepare(event["batch"], deployed)
+            prepared = prepare(event["batch"], host)
         logger.info("batch prepared", batch=event["batch"], series=prepared["count"])
         return prepared
 
@@ -128,7 +130,7 @@ def item_handler(deployed: Deployment | None = None) -> Handler:
     Its name and all else of the outcome stay in the data bucket: what is returned stands in histories.
     """
     logger, metrics = function_logger(), Metrics()
-    deployed = deployed or deployment()
+    host = batch_host(deployed or deployment())
 
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
@@ -136,10 +138,10 @@ def item_handler(deployed: Deployment | None = None) -> Handler:
         try:
             with _failures_told(logger, batch):
                 if error is not None:
-                    outcome = batches.give_up(batch, item, error["Error"], deployed)
+                    outcome = give_up(batch, item, error["Error"], host)
                 else:
                     seconds = context.get_remaining_time_in_millis() / 1000 - _TO_SPARE_S
-                    outcome = batches.run_item(batch, item, deployed, seconds)
+                    outcome = run_item(batch, item, host, seconds)
         except PreviewError as raised:
             metrics.add_metric(name=f"Failed{type(raised).__name__}", unit=MetricUnit.Count, value=1)
             raise
@@ -154,15 +156,13 @@ def item_handler(deployed: Deployment | None = None) -> Handler:
 def summary_handler(deployed: Deployment | None = None) -> Handler:
     """The whole state -> the batch's counts, and `error`: the kind of what failed it, or null."""
     logger = function_logger()
-    deployed = deployed or deployment()
+    host = batch_host(deployed or deployment())
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         error = event.get("error")
         tolerated = event["limits"]["tolerated_failure_percentage"]
         with _failures_told(logger, event["batch"]):
-            summary = batches.summarise(
-                event["batch"], deployed, error["Error"] if error else None, tolerated
-            )
+            summary = summarise(event["batch"], host.data, error["Error"] if error else None, tolerated)
         counts = {name: getattr(summary, name) for name in ("items", "ok", "no_preview", "failed", "missing")}
         # Reasons stay in the data bucket: what is returned stands in the execution's history.
         kind = summary.error["error"] if summary.error else None

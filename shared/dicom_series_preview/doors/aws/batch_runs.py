@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from dicom_series_preview.base.errors import ObjectChangedError, ObjectNotFoundError, RequestError
-from dicom_series_preview.doors.aws import batch as batches
+from dicom_series_preview.products.batches.documents import keep_request, read_request, read_summary
+from dicom_series_preview.products.batches.outcomes import counts_so_far
+from dicom_series_preview.products.batches.places import BATCH_FOLDER, check_batch_id
+from dicom_series_preview.products.batches.prepare import check_source
+from dicom_series_preview.products.batches.request import BatchRequest
 from dicom_series_preview.web.http.messages import HttpResponse
 from dicom_series_preview.web.http.openapi import KEY_LIMIT
 from dicom_series_preview.web.http.problems import (
@@ -31,7 +35,7 @@ from dicom_series_preview.web.http.problems import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dicom_series_preview.doors.aws.environment import Deployment
+    from dicom_series_preview.products.batches.host import BatchHost
 
 # A place is taken before its execution starts, and Step Functions tells of a new one after a moment.
 STARTING_S = 60
@@ -45,15 +49,17 @@ class BatchRuns:
     """The batches of a deployment.
 
     Attributes:
-        deployment: Where they are kept.
+        host: Runs them, and keeps what is known of them.
         machine: The ARN of their state machine.
         states: A client of Step Functions.
+        at_once: The most that run at once.
         clock: Seconds since 1970.
     """
 
-    deployment: Deployment
+    host: BatchHost
     machine: str
     states: Any
+    at_once: int
     clock: Callable[[], float] = time.time
 
     def start(self, document: Any, key: str | None = None) -> HttpResponse:  # noqa: ANN401 - JSON
@@ -66,7 +72,7 @@ class BatchRuns:
         Raises:
             PreviewError: The request is wrong, or cannot be kept.
         """
-        request = batches.BatchRequest.from_document(document, self.deployment.roots)
+        request = BatchRequest.from_document(document, self.host)
         batch = str(uuid.uuid4()) if key is None else batch_of_key(key)
         execution = None if key is None else self._describe(batch)
         if execution is not None:
@@ -74,16 +80,16 @@ class BatchRuns:
             if json.loads(execution["input"])["request"] != digest_of(document):
                 return plain_response(KEY_REUSED)
             return _started(batch, execution["status"], 200)
-        kept = None if key is None else batches.read_request(batch, self.deployment)
+        kept = None if key is None else read_request(batch, self.host.data)
         if kept is None:
-            batches.check_source(request, self.deployment)
+            check_source(request, self.host)
             if request.rerun is not None and self._runs(request.rerun):
                 return plain_response(BATCH_RUNNING)
         elif digest_of(kept) != digest_of(document):
             return plain_response(KEY_REUSED)
         if not self._take_place(batch):
             return plain_response(TOO_MANY_BATCHES, Retry_After=str(_RETRY_AFTER_S))
-        if digest_of(batches.keep_request(batch, document, self.deployment)) != digest_of(document):
+        if digest_of(keep_request(batch, document, self.host.data)) != digest_of(document):
             # Another request with the same key came first, this very moment.
             return plain_response(KEY_REUSED)
         self._execute(batch, document)
@@ -95,11 +101,11 @@ class BatchRuns:
         Raises:
             PreviewError: It is no identifier, or what is kept of the batch cannot be read.
         """
-        execution = self._describe(batches.check_batch_id(batch))
+        execution = self._describe(check_batch_id(batch))
         if execution is None:
             return plain_response(NO_SUCH_BATCH)
-        summary = batches.read_summary(batch, self.deployment)
-        so_far = None if summary else batches.counts_so_far(batch, self.deployment)
+        summary = read_summary(batch, self.host.data)
+        so_far = None if summary else counts_so_far(batch, self.host.data)
         document = {
             "batch": batch,
             "status": execution["status"],
@@ -118,7 +124,7 @@ class BatchRuns:
         Raises:
             PreviewError: It is no identifier.
         """
-        execution = self._describe(batches.check_batch_id(batch))
+        execution = self._describe(check_batch_id(batch))
         if execution is None:
             return plain_response(NO_SUCH_BATCH)
         if execution["status"] != "RUNNING":
@@ -153,7 +159,7 @@ class BatchRuns:
         return execution is not None and execution["status"] == "RUNNING"
 
     def _progress(self, execution: str) -> dict[str, int] | None:
-        """How far the map has come; None before it begins."""
+        """The map's progress; None before it begins."""
         runs = self.states.list_map_runs(executionArn=execution)["mapRuns"]
         if not runs:
             return None
@@ -173,10 +179,10 @@ class BatchRuns:
         A place is an object that names its batch, written on condition: of two that want it one gets it. It
         is free again as soon as Step Functions says that its batch runs no more, whoever has died meanwhile.
         """
-        data = self.deployment.storage(self.deployment.data)
+        data = self.host.data
         place = json.dumps({"batch": batch, "at": self.clock()}).encode()
-        for number in range(self.deployment.batches_at_once):
-            path = f"{batches.BATCH_FOLDER}/running/{number}.json"
+        for number in range(self.at_once):
+            path = f"{BATCH_FOLDER}/running/{number}.json"
             try:
                 held = data.get(path)
             except ObjectNotFoundError:
@@ -194,7 +200,7 @@ class BatchRuns:
         return False
 
     def _holds(self, place: Mapping[str, Any]) -> bool:
-        """Whether a place is taken: its batch runs, or is just being started."""
+        """True where a place is taken: its batch runs, or is just being started."""
         execution = self._describe(place["batch"])
         if execution is None:
             return bool(self.clock() - place["at"] < STARTING_S)
@@ -213,7 +219,7 @@ def batch_of_key(key: str) -> str:
 
 
 def digest_of(document: Any) -> str:  # noqa: ANN401 - a JSON document
-    """What two requests have in common that ask for the same."""
+    """A digest of a document, the same for two requests that ask for the same."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

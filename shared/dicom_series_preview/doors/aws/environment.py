@@ -1,4 +1,4 @@
-"""What a deployment sets: the functions' environment, read once per process."""
+"""The deployment: the functions' environment, read once per process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.cache import IndexCache
-from dicom_series_preview.archive.names import index_folder
+from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS, index_folder
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE, Limits, Settings, number_of
 from dicom_series_preview.doors.aws.rechecks import Recheck, SqsQueue, send_all
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.roots import parse_root
-from dicom_series_preview.web.http.api import DEFAULT_ROOT_ALIAS, PreviewApi
+from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.renders import Renders
 
 if TYPE_CHECKING:

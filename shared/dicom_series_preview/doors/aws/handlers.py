@@ -7,31 +7,13 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dicom_series_preview.base.discreet import texts_withheld
 from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.doors.aws.guarded import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
-
-
-def _guarded(make: Callable[[], Handler]) -> Handler:
-    """A handler of whose failures Lambda, its callers and the logs of both learn the type alone.
-
-    Args:
-        make: Makes the handler. What is wrong with its environment is told: that names the variable alone.
-    """
-    with texts_withheld(but_of=RequestError):
-        handler = make()
-
-    def guarded(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
-        with texts_withheld():
-            return handler(event, context)
-
-    return guarded
+    from dicom_series_preview.doors.aws.guarded import Handler
 
 
 def http_handler(resource: str) -> Handler:
@@ -43,7 +25,7 @@ def http_handler(resource: str) -> Handler:
     _check_processor()
     from dicom_series_preview.doors.aws.http_door import handler_of  # noqa: PLC0415 - see the module
 
-    return _guarded(lambda: handler_of(resource.replace("_", "-")))
+    return guarded(lambda: handler_of(resource.replace("_", "-")))
 
 
 def sqs_handler() -> Handler:
@@ -51,7 +33,7 @@ def sqs_handler() -> Handler:
     _check_processor()
     from dicom_series_preview.doors.aws.sqs_door import handler_of  # noqa: PLC0415 - see the module
 
-    return _guarded(handler_of)
+    return guarded(handler_of)
 
 
 def batch_api_handler() -> Handler:
@@ -59,7 +41,7 @@ def batch_api_handler() -> Handler:
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import api_handler  # noqa: PLC0415 - see the module
 
-    return _guarded(api_handler)
+    return guarded(api_handler)
 
 
 def batch_prepare_handler() -> Handler:
@@ -67,7 +49,7 @@ def batch_prepare_handler() -> Handler:
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import prepare_handler  # noqa: PLC0415 - see the module
 
-    return _guarded(prepare_handler)
+    return guarded(prepare_handler)
 
 
 def batch_item_handler() -> Handler:
@@ -75,7 +57,7 @@ def batch_item_handler() -> Handler:
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import item_handler  # noqa: PLC0415 - see the module
 
-    return _guarded(item_handler)
+    return guarded(item_handler)
 
 
 def batch_summary_handler() -> Handler:
@@ -83,7 +65,7 @@ def batch_summary_handler() -> Handler:
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import summary_handler  # noqa: PLC0415 - see the module
 
-    return _guarded(summary_handler)
+    return guarded(summary_handler)
 
 
 def _check_processor() -> None:

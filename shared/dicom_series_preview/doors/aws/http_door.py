@@ -20,7 +20,7 @@ from dicom_series_preview.web.http.routes import register
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
-    from dicom_series_preview.doors.aws.handlers import Handler
+    from dicom_series_preview.doors.aws.guarded import Handler
 
 _TRACING_VARIABLE = "PREVIEW_TRACING"
 

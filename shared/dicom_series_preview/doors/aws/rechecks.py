@@ -67,7 +67,7 @@ class Recheck:
         return recheck
 
     def with_(self, other: Recheck) -> Recheck:
-        """What two messages about one series ask for together."""
+        """Join two messages about one series."""
         swept = [one.swept for one in (self, other) if one.removed or one.around]
         return replace(
             self,
@@ -80,7 +80,7 @@ class Recheck:
 
 
 class Queue(Protocol):
-    """Where rechecks are sent."""
+    """The queue that rechecks are sent to."""
 
     def send(self, rechecks: Sequence[tuple[Recheck, int]]) -> Collection[Recheck]:
         """Send rechecks, each to come after some seconds; those that could not be sent are returned."""
@@ -97,7 +97,7 @@ def send_all(queue: Queue, rechecks: Sequence[tuple[Recheck, int]]) -> None:
 
 
 def is_no_series(folders: Sequence[str]) -> bool:
-    """Whether folders, one below the other, can be no series' name: nobody can ask for such a one."""
+    """True where folders, one below the other, can be no series' name: nobody can ask for such a one."""
     try:
         SeriesName.parse("/".join(folders))
     except SeriesNameError:

@@ -13,7 +13,7 @@ from dicom_series_preview.doors.aws.rechecks import SqsQueue
 from dicom_series_preview.doors.aws.updates import update_indices
 
 if TYPE_CHECKING:
-    from dicom_series_preview.doors.aws.handlers import Handler
+    from dicom_series_preview.doors.aws.guarded import Handler
 
 
 def handler_of() -> Handler:

@@ -24,6 +24,8 @@ from dicom_series_preview.doors.cli.stopping import end_when_told, end_with, sta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dicom_series_preview.doors.cli.serve import RunServer
+
 
 class _InterruptedError(Exception):
     """An interrupt, which click would report in its own way."""
@@ -64,8 +66,12 @@ for _command in (
     cli.add_command(_command)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], run_server: RunServer) -> int:
     """Run one command line.
+
+    Args:
+        arguments: The arguments.
+        run_server: Runs the local server: a door of its own, which this one does not know.
 
     Returns:
         0, or 1 after an error, which has then been said in one line on stderr; after an interrupt 128 and the
@@ -73,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     verbose = any(argument == "--verbose" or argument.startswith("-v") for argument in arguments)
     try:
-        cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=run_server)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 1
@@ -120,15 +126,15 @@ class _WithoutPandas:
             raise ModuleNotFoundError(f"the command line does without {name}", name=name)
 
 
-def run() -> None:
-    """The console script."""
+def run(run_server: RunServer) -> None:
+    """The console script; see `main`."""
     end_when_told()
     sys.meta_path.insert(0, _WithoutPandas)
     # There is next to no garbage that refers to itself; to look for it takes a tenth of a long series' time.
     gc.disable()
     # No linear algebra is done here: numpy's would start a thread for each processor, to spin a while.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    status = main(sys.argv[1:])
+    status = main(sys.argv[1:], run_server)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         # That it is full or closed has been said, or there is nowhere to say it.
         with suppress(OSError):

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -18,7 +18,24 @@ from dicom_series_preview.doors.cli.declare import CACHE_DIR, ROOT, VERBOSE, Com
 from dicom_series_preview.doors.cli.stopping import status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dicom_series_preview.web.http.api import PreviewApi
+
+    class RunServer(Protocol):
+        """Serves an API until interrupted; see `doors.server.serving.serve`."""
+
+        def __call__(
+            self,
+            api: PreviewApi,
+            address: tuple[str, int],
+            *,
+            started: Callable[[int, bool], None],
+            hosts: Sequence[str] = (),
+            token: str | None = None,
+        ) -> None:
+            """Serve the API at an address."""
+
 
 # Who asks a server does not wait any longer.
 _SERVED_S = 300.0
@@ -58,13 +75,12 @@ _SERVED_S = 300.0
 )
 @CACHE_DIR
 @VERBOSE
-def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+@click.pass_obj
+def serve(run_server: RunServer, /, host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - as click passes it
     """Serve previews over HTTP, with the routes of the serverless application."""
-    from dicom_series_preview.doors.server.app import Access, Address  # noqa: PLC0415 - loads uvicorn and Powertools
-    from dicom_series_preview.doors.server.app import serve as run_server  # noqa: PLC0415
     from dicom_series_preview.web.http.local import open_api  # noqa: PLC0415 - loads numpy and pyarrow
 
-    access = Access(_hosts(options["allow_host"]), _token(options["token"], os.environ))
+    token = _token(options["token"], os.environ)
     roots = {"default": DEFAULT_ROOT if options["root"] is None else options["root"]}
     for alias in options["alias"]:
         name, _, root = alias.partition("=")
@@ -87,38 +103,24 @@ def serve(host: str, port: int, **options: Any) -> None:  # noqa: ANN401 - click
     api = open_api(roots, settings, os.environ, follow_links=options["follow_links"])
     shown = f"[{host}]" if ":" in host else host
 
-    def started(port: int) -> None:
+    def started(port: int, is_open: bool) -> None:  # noqa: FBT001 - the server calls it
         say(f"serving {', '.join(roots.values())} at http://{shown}:{port}/series/SERIES/mosaic")
-        for warning in open_to_others(host, access.token):
-            say(warning)
+        if is_open:
+            say(open_warning(host))
 
     try:
-        run_server(api, Address(host, port), access, started=started, verbose=options["verbose"])
+        run_server(api, (host, port), started=started, hosts=options["allow_host"], token=token)
     except KeyboardInterrupt as interrupt:
         # The way to end a server; there is nothing to say of it.
         raise SystemExit(status_of(interrupt)) from None
 
 
-def open_to_others(host: str, token: str | None) -> Iterator[str]:
-    """A warning where others than this machine's users are served without being asked who they are."""
-    from dicom_series_preview.doors.server.guard import is_loopback  # noqa: PLC0415 - loads uvicorn
-
-    if token is None and not is_loopback(host):
-        yield (
-            f"warning: whoever reaches {host} can see every series of these roots, for there is no "
-            f"authentication; --token or {TOKEN_VARIABLE} sets a token that callers must send"
-        )
-
-
-def _hosts(named: Sequence[str]) -> tuple[str, ...]:
-    """The other hosts that a server is called by."""
-    from dicom_series_preview.doors.server.guard import host_name  # noqa: PLC0415 - loads uvicorn
-
-    for text in named:
-        bare = text.strip("[]")
-        if host_name(f"[{bare}]" if ":" in bare else bare) is None:
-            raise RequestError("allow_host", f"{text!r} is no name or address; give it without port and path")
-    return tuple(text.strip("[]") for text in named)
+def open_warning(host: str) -> str:
+    """Say that others than this machine's users are served without being asked who they are."""
+    return (
+        f"warning: whoever reaches {host} can see every series of these roots, for there is no "
+        f"authentication; --token or {TOKEN_VARIABLE} sets a token that callers must send"
+    )
 
 
 def _token(given: str | None, environment: Mapping[str, str]) -> str | None:

@@ -1,1 +1,1 @@
-"""What keeps the local server answering: who may ask, how long connections idle, and whose turn it is."""
+"""The local server: HTTP requests come in through ASGI, answers of the API go out."""

@@ -70,7 +70,7 @@ def _method(scope: Message) -> str:
 
 
 def _asked(scope: Message) -> str:
-    """What was asked for, the series by its digest; of a path that is no resource's nothing is told."""
+    """The resource that was asked for, its series by a digest; nothing of a path that is no resource's."""
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     parts = path.partition("?")[0].strip("/").split("/")
     if len(parts) == 3 and parts[0] == "series" and parts[2] in RESOURCES:
@@ -79,6 +79,6 @@ def _asked(scope: Message) -> str:
 
 
 def _told(headers: Any) -> str:  # noqa: ANN401 - ASGI's
-    """What the answer's own headers tell of its cost."""
+    """The cost that the answer's own headers tell."""
     found = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
     return "".join(f", {name.removeprefix('preview-')} {found[name]}" for name in _TOLD if name in found)

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
 
 _REQUEST_S = 10.0
 _ANSWER_S = 60.0
-_MOST = 512
+MOST_CONNECTIONS = 512
+"""The most connections of one server."""
 # What storages, files and threads may have open beside.
 _SHARE_OF_FILES = 2
 
 
 def most_connections() -> int:
-    """How many connections may be open: half of the files that this process may, and 512 at most."""
+    """The most connections: half of the files that this process may open, and 512 at most."""
     if sys.platform == "win32":
-        return _MOST
+        return MOST_CONNECTIONS
     import resource  # noqa: PLC0415 - not on Windows
 
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return _MOST if files == resource.RLIM_INFINITY else max(8, min(_MOST, files // _SHARE_OF_FILES))
+    return (
+        MOST_CONNECTIONS
+        if files == resource.RLIM_INFINITY
+        else max(8, min(MOST_CONNECTIONS, files // _SHARE_OF_FILES))
+    )
 
 
 class Connections:
@@ -48,7 +53,7 @@ class Connections:
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """Their number."""
         return len(self._open)
 
     def opened(self, connection: TimedProtocol) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask: no page by a name of its own that leads here, and nobody without the token."""
+"""Refuse requests by a name that is not the server's, and those without its token."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
+from dicom_series_preview.doors.server.asgi import send_whole
 from dicom_series_preview.web.http.problems import NO_SUCH_HOST, UNAUTHORIZED, plain_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dicom_series_preview.doors.server.asgi import Application, Message, Receive, Send
-    from dicom_series_preview.web.http.messages import HttpResponse
     from dicom_series_preview.web.http.problems import Problem
 
 # RFC 9110 7.2: a name, an IPv4 address or an IPv6 address in brackets, and a port.
@@ -36,7 +36,7 @@ def host_name(host: str) -> str | None:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name or address, as `host_name` gives it, is this machine to itself."""
+    """True where a name or address, as `host_name` gives it, is this machine to itself."""
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
@@ -73,8 +73,8 @@ class Guard:
         if problem is None:
             await self._app(scope, receive, send)
             return
-        challenge = {"WWW-Authenticate": "Bearer"} if problem is UNAUTHORIZED else {}
-        await _send(send, plain_response(problem), challenge)
+        challenge = {"WWW_Authenticate": "Bearer"} if problem is UNAUTHORIZED else {}
+        await send_whole(plain_response(problem, **challenge), send)
 
     def _problem(self, scope: Message) -> Problem | None:
         if not self._is_ours(_values(scope, b"host"), scope.get("server")):
@@ -107,10 +107,3 @@ def _plain(name: str) -> str:
 
 def _values(scope: Message, name: bytes) -> list[bytes]:
     return [value for one, value in scope["headers"] if one == name]
-
-
-async def _send(send: Send, response: HttpResponse, more: dict[str, str]) -> None:
-    headers = {**response.headers, **more, "Content-Length": str(len(response.body))}
-    fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": response.status, "headers": fields})
-    await send({"type": "http.response.body", "body": response.body})

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Most threads wait for the storage; heavy work has the gate.
 _THREADS = 32
+# Each takes a connection of the server, which has 512 for all its roots.
 _MOST_UNDER_WAY = 400
 WAIT_S = 120.0
 

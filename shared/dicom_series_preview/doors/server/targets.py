@@ -1,4 +1,4 @@
-"""What a request is for, where a client says it as to a proxy: with the server's address before it."""
+"""Targets of requests in absolute form, as clients send them to a proxy: with the server's address."""
 
 from __future__ import annotations
 

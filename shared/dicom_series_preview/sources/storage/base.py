@@ -53,7 +53,7 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came for a range: bytes, or the error that stood in their way.
+    """The answer for a range: bytes, or the error that stood in their way.
 
     Attributes:
         range: What was asked for.
@@ -103,7 +103,7 @@ class Storage(Protocol):
 
     @property
     def identity(self) -> str:
-        """What tells this root from every other one: its URL, and its server where that does not tell.
+        """A text that no other root has: its URL, and its server where the URL does not tell.
 
         It stays the same from one version of the product to the next: indices lie below a digest of it.
         """
@@ -119,7 +119,7 @@ class Storage(Protocol):
     def within(self, deadline: Deadline) -> Storage:
         """The same storage for one request: until its deadline, with totals of its own.
 
-        Connections, places and what was learned of the server are shared.
+        Connections, slots and what was learned of the server are shared.
         """
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
@@ -130,27 +130,27 @@ class Storage(Protocol):
             most: Where there are more of them than this, some of them, yet more than this, will do.
 
         Raises:
-            StorageError: The listing cannot be had.
+            StorageError: The folder cannot be listed.
         """
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:
-        """Begin to list a folder, where that takes a while: `list_objects` then waits for what is left of it.
+        """Begin to list a folder, where that takes a while: `list_objects` then waits for the rest of it.
 
-        It counts, and fails, when it is asked for.
+        Its requests count, and its errors are raised, when it is asked for.
         """
 
     def list_folders(self, prefix: str) -> list[str]:
         """The folders whose paths start with `prefix`, no deeper than its last part, sorted.
 
         Raises:
-            StorageError: The listing cannot be had.
+            StorageError: The folder cannot be listed.
         """
 
     def get(self, path: str) -> Fetched:
         """One whole object.
 
         Raises:
-            StorageError: The object cannot be had.
+            StorageError: The object cannot be read.
         """
 
     def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
@@ -230,7 +230,7 @@ class Meter:
 
 
 def is_path(path: str) -> bool:
-    """Whether a path can be an object's: no part of it is empty, `.` or `..`, and it holds no NUL."""
+    """True where a path can be an object's: no part of it is empty, `.` or `..`, and it holds no NUL."""
     return "\0" not in path and not any(part in {"", ".", ".."} for part in path.split("/"))
 
 

@@ -57,13 +57,13 @@ def _through(address: str, concurrency: int, ca_bundle: str | None) -> urllib3.P
 
 
 def _goes_direct(parts: SplitResult, no_proxy: str) -> bool:
-    """Whether `NO_PROXY` names the host, a domain or a network (CIDR) that it is in, or everything."""
+    """True where `NO_PROXY` names the host, a domain or a network (CIDR) that it is in, or everything."""
     host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme)
     return any(_is_meant(entry.strip().lower(), host, port) for entry in no_proxy.split(","))
 
 
 def _is_meant(entry: str, host: str, port: int | None) -> bool:
-    """Whether an entry of `NO_PROXY` means a host."""
+    """True where an entry of `NO_PROXY` means a host."""
     if entry == "*":
         return True
     try:

@@ -19,7 +19,7 @@ _TRUSTED = timedelta(minutes=5)
 
 
 class SessionCredentials:
-    """What boto3 finds, asked for again every five minutes; obstore calls it.
+    """The credentials that boto3 finds, asked for again every five minutes; obstore calls it.
 
     What expires is renewed by botocore. Keys that a profile's file holds do not say when they expire, and
     tools that sign in for a while write new ones there: the file is read again.

@@ -82,7 +82,7 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time is up, or nobody waits any more."""
+        """True when the time is up, or nobody waits any more."""
         return self.abandoned.is_set() or self.left_s <= 0
 
     @property

@@ -22,7 +22,7 @@ from dicom_series_preview.base.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dicom_series_preview.sources.storage.retry import ThrottledError, TransientError
+from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 
 OBSTORE_ERRORS = (BaseError, FileNotFoundError, ValueError)
 
@@ -57,7 +57,7 @@ _ARCHIVED = "InvalidObjectState"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What an obstore error says of a request.
+    """A request's failure, read from an obstore error.
 
     Attributes:
         status: The answer's status; 0 where there was no answer.
@@ -95,7 +95,7 @@ class Failure:
 
 
 def error_code(answer: str) -> str:
-    """What S3 calls the error in an answer; empty where it does not."""
+    """S3's code of the error in an answer; empty where there is none."""
     found = _CODE.search(answer)
     return found[1] if found else ""
 

@@ -16,7 +16,8 @@ from urllib3.util import Url, parse_url
 
 from dicom_series_preview.base.errors import AccessDeniedError, StorageError
 from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE
-from dicom_series_preview.sources.storage.retry import RetryPolicy, ThrottledError, TransientError
+from dicom_series_preview.sources.storage.retry import TRANSFER_FACTOR
+from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,17 +25,21 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
     from dicom_series_preview.sources.storage.deadline import Deadline
+    from dicom_series_preview.sources.storage.retry import RetryPolicy
     from dicom_series_preview.sources.storage.throttle import Throttle
 
 _T = TypeVar("_T")
+
+NOT_THERE = {404, 410}
+"""The statuses that say that there is no such thing."""
+PLAIN = {"Accept-Encoding": "identity"}
+"""Asks for bodies as they are stored: a compressed one has other offsets."""
 
 _RETRIED = {408, 429, 500, 502, 503, 504}
 _THROTTLED = {429, 503}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS = 5
 _PIECE_BYTES = 2**20
-# A body may be large and a line slow: what is silent is cut off sooner than what still moves.
-_TRANSFER_FACTOR = 10
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -62,13 +67,13 @@ class Request:
 
     @property
     def name(self) -> str:
-        """What errors call what is asked for."""
+        """The name that errors give to what is asked for."""
         return self.shown or self.url
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a root's server may be told, and may tell.
+    """The trust in a root's server: what it is told, and where it may send us.
 
     Attributes:
         url: The root's.
@@ -81,7 +86,7 @@ class Trust:
     allow_cross_host_redirects: bool
 
     def headers(self, url: str) -> dict[str, str]:
-        """What a request to a URL tells of who we are."""
+        """The headers that tell the server of a URL who we are."""
         if self.authorization is None or not _is_same(_server(self.url), _server(url)):
             return {}
         return {"Authorization": self.authorization}
@@ -110,7 +115,7 @@ class HttpClient:
         self._retry = retry
         self._throttle = throttle
         self._timeout_s = timeout_s
-        self._transfer_s = timeout_s * _TRANSFER_FACTOR
+        self._transfer_s = timeout_s * TRANSFER_FACTOR
         self._trust = trust
 
     def run(self, request: Request, deadline: Deadline, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:
@@ -237,7 +242,7 @@ def _server(url: str) -> Url:
 
 
 def _is_same(here: Url, there: Url) -> bool:
-    """Whether two servers are one; its https port stands for its http port."""
+    """True where two servers are one; its https port stands for its http port."""
     if not here.host or here.host != there.host:
         return False
     upgraded = (here.scheme, there.scheme, here.port, there.port) == ("http", "https", 80, 443)

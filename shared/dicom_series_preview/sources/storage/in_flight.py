@@ -1,4 +1,4 @@
-"""How many bytes may be under way."""
+"""A bound for the bytes that may be under way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class InFlight:
         self._under_way = 0
 
     def take(self, length: int) -> bool:
-        """Whether there is room for so many bytes, which are then under way."""
+        """Take room for so many bytes; False where there is none."""
         if self._under_way and self._under_way + length > self._most:
             return False
         self._under_way += length

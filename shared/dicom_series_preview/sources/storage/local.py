@@ -6,12 +6,10 @@ control character or bytes that are no UTF-8, and hides names that end in `#` an
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
 from contextlib import suppress
-from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,33 +19,32 @@ from dicom_series_preview.base.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
     StorageError,
-    StorageUnavailableError,
 )
-from dicom_series_preview.base.files import TEMPORARY_NAME, written_beside
-from dicom_series_preview.sources.storage.base import ByteRange, Fetched, Meter, ObjectInfo, Usage, check_path
-from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.base.files import TEMPORARY_NAME
+from dicom_series_preview.sources.storage.base import ByteRange, Fetched, ObjectInfo, check_path
+from dicom_series_preview.sources.storage.disk import (
+    NOT_THERE,
+    cannot_be_there,
+    file_error,
+    file_version,
+    listed_name,
+    read_exactly,
+    write_file,
+)
 from dicom_series_preview.sources.storage.paths import file_below
-from dicom_series_preview.sources.storage.pool import FetchPool
+from dicom_series_preview.sources.storage.pooled import PooledStorage
 from dicom_series_preview.sources.storage.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from typing import Self
+    from collections.abc import Iterator, Mapping
 
-_NOT_THERE = (FileNotFoundError, NotADirectoryError)
-_PASSING = {
-    errno.EAGAIN,
-    errno.EBUSY,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENETDOWN,
-}
+    from dicom_series_preview.sources.storage.deadline import Deadline
+
+
 _ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
-class LocalStorage:
+class LocalStorage(PooledStorage):
     r"""A local folder as a storage root.
 
     Versions are made of modification time and size. Links are followed, though never into a folder that
@@ -63,37 +60,9 @@ class LocalStorage:
     _NO_WAY_OUT = "a link leads out of the root; serve --follow-links allows it"
 
     def __init__(self, root: Path, concurrency: int, *, follow_links: bool = True) -> None:
+        super().__init__(root.as_uri(), Throttle(concurrency))
         self._root = root
         self._bounds = None if follow_links else os.path.realpath(root)
-        self._meter = Meter()
-        self._pool = FetchPool(Throttle(concurrency), root.as_uri())
-        self._deadline = Deadline()
-
-    def within(self, deadline: Deadline) -> Self:
-        """`Storage.within`. What is written is written: it takes no time that could be waited for."""
-        same = copy(self)
-        same._deadline, same._meter = deadline, Meter(self._meter)  # noqa: SLF001 - its own kind
-        return same
-
-    @property
-    def url(self) -> str:
-        """The folder as a `file://` URL."""
-        return self._root.as_uri()
-
-    @property
-    def identity(self) -> str:
-        """The URL."""
-        return self.url
-
-    @property
-    def immutable(self) -> bool:
-        """Never: files change."""
-        return False
-
-    @property
-    def usage(self) -> Usage:
-        """Totals since this storage was opened; a copy."""
-        return self._meter.read()
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """`Storage.list_objects`. A dangling link is listed without a size, so that reading it reports it."""
@@ -107,17 +76,14 @@ class LocalStorage:
             walk = self._walk(path, folder, {os.path.realpath(path)}, deadline) if is_folder else iter(())
             found = list(islice(walk, None if most is None else most + 1))
         except OSError as error:
-            if _cannot_be_there(error):
+            if cannot_be_there(error):
                 self._check_root()
                 if not os.path.exists(path):  # noqa: PTH110 - of too long a name, Path.exists raises
                     return []
-            raise _storage_error(path, error) from error
+            raise file_error(path, error) from error
         if not is_folder:
             self._check_root()
         return sorted(found, key=lambda info: info.path)
-
-    def list_ahead(self, folder: str, most: int | None = None) -> None:
-        """Nothing: a folder is listed in no time."""
 
     def list_folders(self, prefix: str) -> list[str]:
         """`Storage.list_folders`."""
@@ -131,18 +97,10 @@ class LocalStorage:
             with os.scandir(path) as entries:
                 names = [below + listed_name(entry.name) for entry in entries if _is_folder(entry)]
         except OSError as error:
-            if _cannot_be_there(error):
+            if cannot_be_there(error):
                 return []
-            raise _storage_error(path, error) from error
+            raise file_error(path, error) from error
         return sorted(name for name in names if name.startswith(prefix))
-
-    def get(self, path: str) -> Fetched:
-        """`Storage.get`."""
-        return self._pool.run(lambda part: self._read(ByteRange(path), part), self._deadline)
-
-    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
-        """`Storage.fetch`."""
-        return self._pool.fetch(ranges, self._read, self._deadline)
 
     def put(
         self,
@@ -163,10 +121,10 @@ class LocalStorage:
         self._meter.count(puts=1)
         try:
             with suppress(FileNotFoundError):  # someone has removed the folder while it was empty
-                return _write(target, data, if_version)
-            return _write(target, data, if_version)
+                return write_file(target, data, if_version)
+            return write_file(target, data, if_version)
         except OSError as error:
-            raise _storage_error(target, error) from error
+            raise file_error(target, error) from error
 
     def delete(self, path: str) -> None:
         """`Storage.delete`."""
@@ -175,11 +133,7 @@ class LocalStorage:
         try:
             target.unlink(missing_ok=True)
         except OSError as error:
-            raise _storage_error(target, error) from error
-
-    def link(self, path: str, expires_s: int) -> str | None:  # noqa: ARG002
-        """None: a file has no URL that others could use."""
-        return None
+            raise file_error(target, error) from error
 
     def _path(self, path: str) -> Path:
         check_path(self.url, path)
@@ -204,10 +158,10 @@ class LocalStorage:
         try:
             # Path.is_dir takes every error for no from Python 3.14 on.
             found = stat.S_ISDIR(self._root.stat().st_mode)
-        except _NOT_THERE:
+        except NOT_THERE:
             found = False
         except OSError as error:
-            raise _storage_error(self._root, error) from error
+            raise file_error(self._root, error) from error
         if not found:
             raise ObjectNotFoundError(str(self._root), "there is no such folder")
 
@@ -228,7 +182,7 @@ class LocalStorage:
                 except OSError as error:
                     if entry.is_symlink():
                         yield ObjectInfo(name, None, "")  # reading it reports it
-                    elif not isinstance(error, _NOT_THERE):
+                    elif not isinstance(error, NOT_THERE):
                         raise
                     continue  # a file that went away while it was listed is not there
                 if entry.is_symlink() and self._leads_out(entry.path):
@@ -253,25 +207,20 @@ class LocalStorage:
                 if wanted.version not in {"", file_version(before)}:
                     raise ObjectChangedError(str(path))
                 end = before.st_size if wanted.end is None else min(wanted.end, before.st_size)
-                data = _read_exactly(file.fileno(), wanted.start, end)
+                data = read_exactly(file.fileno(), wanted.start, end)
                 after = os.fstat(file.fileno())
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
-            raise _storage_error(path, error) from error
+            raise file_error(path, error) from error
         self._meter.count(received=len(data))
         if len(data) != max(end - wanted.start, 0) or file_version(after) != file_version(before):
             raise ObjectChangedError(str(path), "changed while it was read")
         return Fetched(wanted, data, before.st_size, file_version(before))
 
 
-def file_version(status: os.stat_result) -> str:
-    """What tells a file from itself at other times."""
-    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, or a link to one.
+    """True where an entry is a folder, or a link to one.
 
     One link must not hide all others: one that leads round in a circle, or nowhere, is none; one of which
     that may not be known is taken for one, and using it says so.
@@ -282,78 +231,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return True
     except OSError:
         return False
-
-
-def _cannot_be_there(error: OSError) -> bool:
-    """Whether an error says that there is no such file, or that none can have such a name."""
-    return isinstance(error, _NOT_THERE) or error.errno == errno.ENAMETOOLONG
-
-
-def listed_name(name: str) -> str:
-    r"""A name as listings have it: bytes that are no UTF-8 as `\xNN`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _read_exactly(descriptor: int, start: int, end: int) -> bytes:
-    """The bytes from `start` to `end`, fewer only where the file ends. One read gives at most 2 GiB."""
-    parts = []
-    os.lseek(descriptor, start, os.SEEK_SET)
-    while start < end and (part := os.read(descriptor, min(end - start, 2**30))):
-        parts.append(part)
-        start += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _write(target: Path, data: bytes, if_version: str | None) -> str:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(target, data) as temporary:
-        _make_version_new(temporary, target)
-        version = file_version(temporary.stat())
-        _install(temporary, target, if_version)
-    return version
-
-
-def _make_version_new(temporary: Path, target: Path) -> None:
-    """File clocks tick in milliseconds: two writes of one size within a tick still become two versions."""
-    try:
-        old = target.stat()
-    except FileNotFoundError:
-        return
-    new = temporary.stat()
-    if file_version(old) == file_version(new):
-        os.utime(temporary, ns=(new.st_atime_ns, new.st_mtime_ns + 1_000_000))
-
-
-def _install(temporary: Path, target: Path, if_version: str | None) -> None:
-    if if_version == "":
-        try:
-            os.link(temporary, target)
-        except FileExistsError as error:
-            raise ObjectChangedError(str(target), "exists already") from error
-        except OSError as error:
-            # Each file system without hard links refuses them in its own words. There the check and the move
-            # are two steps; and where nothing can be written, the move says why.
-            if target.exists():
-                raise ObjectChangedError(str(target), "exists already") from error
-            temporary.replace(target)
-        return
-    if if_version is not None and (not target.exists() or file_version(target.stat()) != if_version):
-        raise ObjectChangedError(str(target), "changed since it was read")
-    temporary.replace(target)
-
-
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    place = str(error.filename) if isinstance(error.filename, str) else str(path)
-    place = listed_name(place)
-    if TEMPORARY_NAME.fullmatch(Path(place).name):
-        place = str(path)
-    problem = error.strerror or type(error).__name__
-    if isinstance(error, PermissionError):
-        return AccessDeniedError(place, f"{problem}; check the file's and its folders' permissions")
-    if isinstance(error, _NOT_THERE):
-        return ObjectNotFoundError(place)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StorageError(place, f"cannot be written: {problem}; free some space")
-    if error.errno in _PASSING:
-        return StorageUnavailableError(place, problem)
-    return StorageError(place, problem)

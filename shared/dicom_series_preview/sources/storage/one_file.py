@@ -7,7 +7,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.sources.storage.base import ObjectInfo
-from dicom_series_preview.sources.storage.local import LocalStorage, file_version, listed_name
+from dicom_series_preview.sources.storage.disk import file_version, listed_name
+from dicom_series_preview.sources.storage.local import LocalStorage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
 from dicom_series_preview.sources.storage.roots import parse_root
-from dicom_series_preview.sources.storage.s3 import S3Storage, bucket_region, resolve_access
+from dicom_series_preview.sources.storage.s3 import S3Storage
+from dicom_series_preview.sources.storage.s3_access import bucket_region, resolve_access
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY
 
 if TYPE_CHECKING:

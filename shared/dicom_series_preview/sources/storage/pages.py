@@ -1,4 +1,4 @@
-"""What web servers say about their folders: WebDAV's multistatus, and directory pages for people."""
+"""Read a web server's listings of its folders: WebDAV's multistatus, and directory pages for people."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def quoted_etag(etag: str) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a server's text can be sent back in a header: printable ASCII."""
+    """True where a server's text can be sent back in a header: printable ASCII."""
     return text.isascii() and text.isprintable()
 
 
@@ -164,7 +164,7 @@ def _dav_entry(path: str, response: Element) -> Entry:
 
 
 def _below(href: str, folder_url: str, *, same_host: bool) -> str:
-    """Where a link leads below the folder, percent-decoded; empty where it leads elsewhere.
+    """Return the path below the folder that a link leads to, percent-decoded; empty where it leads elsewhere.
 
     WebDAV servers behind a proxy name themselves by their inner host, so there only the path counts.
     """

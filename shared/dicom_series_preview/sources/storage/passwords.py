@@ -1,4 +1,4 @@
-"""Who we are to a web server that asks: a token from the environment, or a password from `.netrc`."""
+"""The credentials for a web server: a token of the environment, or a password of `.netrc`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where files lie: paths of objects as paths of POSIX or of Windows, told on either without asking a disk."""
+"""Paths of objects as paths of files, of POSIX or of Windows; no disk is asked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DRIVE = re.compile(r"/[A-Za-z]:")
 
 
 def is_windows(flavour: type[PurePath]) -> bool:
-    """Whether paths of a kind are those of Windows."""
+    """True for paths of Windows."""
     return issubclass(flavour, PureWindowsPath)
 
 
 def file_below(folder: P, path: str) -> P:
-    r"""Where an object lies below a folder; on Windows, what cannot be in a name is percent-escaped.
+    r"""Return the path of an object below a folder; on Windows, what cannot be in a name is percent-escaped.
 
     So `..\x`, `C:\x` and `a:b` stay below the folder, and the cache keeps series of any name.
 

@@ -39,7 +39,7 @@ class FetchPool:
         self._executor = ThreadPoolExecutor(throttle.most, thread_name_prefix="storage")
 
     def run(self, function: Callable[[Deadline], _B], deadline: Deadline, patience_s: float = math.inf) -> _B:
-        """What a function gives that is called in a thread.
+        """Call a function in a thread and return its result.
 
         Args:
             function: Gets a part of the deadline.
@@ -63,7 +63,7 @@ class FetchPool:
         return self._executor.submit(function, deadline)
 
     def result(self, future: Future[_B], deadline: Deadline, patience_s: float = math.inf) -> _B:
-        """What a function gives that was begun; as `run`."""
+        """Return the result of a function that was begun; raises as `run`."""
         finished: SimpleQueue[Future[_B] | None] = SimpleQueue()
         part = deadline.part(lambda: finished.put(None))
         future.add_done_callback(finished.put)

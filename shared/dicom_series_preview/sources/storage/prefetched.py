@@ -1,4 +1,4 @@
-"""What came with the headers, for the frames that lie in it."""
+"""The bytes that came with the headers, for the frames that lie in them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Prefetched:
             self._kept[path] = data, object_size, version
 
     def fetch(self, wanted: ByteRange) -> Fetched | None:
-        """What the storage would answer; None where it has to be asked."""
+        """Return the storage's answer; None where the storage has to be asked."""
         kept = self._kept.get(wanted.path)
         if kept is None:
             return None

@@ -11,6 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from dicom_series_preview.base.errors import StorageUnavailableError
+from dicom_series_preview.sources.storage.transient import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,23 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-
-class TransientError(Exception):
-    """One try failed in a way that another may not. It never leaves the storage package.
-
-    Attributes:
-        problem: What happened, in a few words.
-        retry_after_s: The pause the server asked for, or None.
-    """
-
-    def __init__(self, problem: str, retry_after_s: float | None = None) -> None:
-        self.problem = problem
-        self.retry_after_s = retry_after_s
-        super().__init__(problem)
-
-
-class ThrottledError(TransientError):
-    """A server said that it is asked for too much: 429, or 503 (S3's Slow Down)."""
+TRANSFER_FACTOR = 10
+"""A large answer on a slow line may take so many times as long as a server may be silent."""
 
 
 def full_jitter(longest_s: float) -> float:

@@ -1,4 +1,4 @@
-"""What a storage root's name means."""
+"""Take the name of a storage root apart: which storage, where, and below which folder."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def parse_root(root: str, environment: Mapping[str, str]) -> Root:
 
 
 def is_full_name(series: str, flavour: type[PurePath] = HERE) -> bool:
-    """Whether a series is named with its root: as a URL or an absolute path (of Windows, where that is)."""
+    """True where a series is named with its root: by a URL or an absolute path of this system."""
     if _SCHEME.match(series) is not None or series.startswith(("/", "~/")):
         return True
     return is_windows(flavour) and (flavour(series).root != "" or series.startswith("~\\"))

@@ -6,19 +6,19 @@ obstore's own listing reads an answer of any length, and asks for page after pag
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote_plus
 from xml.etree.ElementTree import ParseError, XMLParser
 
 from dicom_series_preview.base.errors import LimitError, StorageError
 from dicom_series_preview.sources.storage.base import told_size
 from dicom_series_preview.sources.storage.failures import Failure, error_code, s3_error
 from dicom_series_preview.sources.storage.http_client import HttpClient, Request
+from dicom_series_preview.sources.storage.s3_signature import Keys, signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.sources.storage.base import Meter
     from dicom_series_preview.sources.storage.deadline import Deadline
+
 
 # A page has a thousand keys of a thousand bytes, each byte of which may be written as three.
 MAX_PAGE_BYTES = 16 * 2**20
@@ -40,24 +41,6 @@ _NOT_TRUSTED = re.compile(rb"<!(?:DOCTYPE|ENTITY)|\0")
 # A thousand objects have some twenty thousand.
 _MOST_TAGS = 200_000
 _CUT_ERROR_BYTES = 64 * 2**10
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """What signs a request.
-
-    Attributes:
-        access_key_id: The access key.
-        secret_access_key: Its secret.
-        token: That of keys which hold for a while only, else empty.
-    """
-
-    access_key_id: str
-    secret_access_key: str
-    token: str = ""
-
-    def __repr__(self) -> str:
-        return "Keys(...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,31 +203,3 @@ def parse_listing(body: bytes, url: str) -> Page:
         if not following:
             raise StorageError(url, "the server does not tell the listing's next page")
     return Page(keys, folders, following)
-
-
-def signature(keys: Keys, region: str, address: str, query: str, now: datetime) -> dict[str, str]:
-    """The headers that sign a GET without a body (AWS Signature Version 4).
-
-    Args:
-        keys: What signs.
-        region: The bucket's.
-        address: Without the query.
-        query: Sorted and encoded.
-        now: With its time zone, UTC.
-    """
-    nothing = hashlib.sha256(b"").hexdigest()
-    stamp, target = now.strftime("%Y%m%dT%H%M%SZ"), urlsplit(address)
-    signed = {"host": target.netloc, "x-amz-content-sha256": nothing, "x-amz-date": stamp}
-    if keys.token:
-        signed["x-amz-security-token"] = keys.token
-    names = ";".join(signed)
-    lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
-    canonical = f"GET\n{target.path or '/'}\n{query}\n{lines}\n{names}\n{nothing}"
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
-    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    secret = f"AWS4{keys.secret_access_key}".encode()
-    for part in scope.split("/"):
-        secret = hmac.digest(secret, part.encode(), "sha256")
-    proof = hmac.digest(secret, text.encode(), "sha256").hex()
-    told = f"Credential={keys.access_key_id}/{scope}, SignedHeaders={names}, Signature={proof}"
-    return {**signed, "authorization": f"AWS4-HMAC-SHA256 {told}"}

@@ -1,4 +1,4 @@
-"""How many requests may be under way: half as many when a storage throttles, more where it bears them."""
+"""Limits the requests under way: half as many when a storage throttles, more where it bears them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.sources.storage.retry import ThrottledError, TransientError
+from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ class Throttle:
 
     @property
     def callers(self) -> int:
-        """How many may want a slot: where a storage throttles some pause, and leave theirs to others."""
+        """The most that may want a slot: where a storage throttles some pause, and leave theirs to others."""
         return max(self.first, self.limit)
 
     @contextmanager

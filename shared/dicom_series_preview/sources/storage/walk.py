@@ -25,7 +25,7 @@ _MANY_FOLDERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a server says of one folder.
+    """A server's listing of one folder.
 
     Attributes:
         entries: What is in it.
@@ -39,11 +39,11 @@ class Listed:
 
     @classmethod
     def of(cls, entries: list[Entry], body: bytes) -> Listed:
-        """What an answer says, and what tells it from others."""
+        """Build it from an answer's entries and bytes."""
         return cls(entries, len(body), hash(body))
 
     def is_like(self, other: Listed | None) -> bool:
-        """Whether two folders have one answer, or two that list the same."""
+        """True where two folders have one answer, or two that list the same."""
         return other is not None and (self.body_hash == other.body_hash or self.shape == other.shape)
 
     @property
@@ -53,7 +53,7 @@ class Listed:
 
     @property
     def shape(self) -> tuple[bool, frozenset[str]]:
-        """What makes it like another: its folders' names, or where there are none its files'."""
+        """The names that make it like another: its folders', or where there are none its files'."""
         folders = self.folders
         return bool(folders), folders or frozenset(entry.path for entry in self.entries)
 
@@ -127,7 +127,7 @@ class FolderWalk:
         self._doubt(folder, listed)
 
     def questionable(self) -> str | None:
-        """Where a folder is to be asked for that nobody can have made; None where there is no doubt."""
+        """The folder in which to ask for one that nobody can have made; None where there is no doubt."""
         return None if self._doubted is None else self._doubted[0].rpartition("/")[0]
 
     def judge(self, made_up: Listed | None) -> None:

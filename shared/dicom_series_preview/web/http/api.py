@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.archive.names import LONE_SURROGATE
+from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS, refuse_root
 from dicom_series_preview.base.errors import (
     LimitError,
     PreviewError,
     RequestError,
-    SeriesNameError,
 )
 from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.base.settings import text_bytes
@@ -43,14 +42,12 @@ from dicom_series_preview.web.http.renders import KeptPicture, Renders, keep, ke
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dicom_series_preview.archive.names import SeriesName
     from dicom_series_preview.base.gate import Gate
     from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 
 _LOGGER = logging.getLogger(__name__)
 
-DEFAULT_ROOT_ALIAS = "default"
 # API Gateway passes 6 MB, base64 and headers included.
 ANSWER_LIMIT_BYTES = 4_500_000
 LINK_EXPIRES_S = 900
@@ -229,15 +226,3 @@ def _answer(produce: Callable[[], HttpResponse]) -> HttpResponse:
         response = problem_response(error)
         _LOGGER.info("answered %d: %s", response.status, type(error).__name__)
         return response
-
-
-def refuse_root(name: SeriesName) -> None:
-    """A series is named below a root of the deployment: no URL, no path of the machine, no half characters.
-
-    Raises:
-        SeriesNameError: It brought a root along, or half a character, which JSON's escapes allow.
-    """
-    if LONE_SURROGATE.search(name.text):
-        raise SeriesNameError("a name has half a surrogate pair, which stands for no character")
-    if name.root is not None:
-        raise SeriesNameError("a series is named by its folder below the root, not by a URL or a path")

@@ -15,7 +15,7 @@ from dicom_series_preview.base.gate import Gate
 from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.deadline import Deadline
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.renders import Renders

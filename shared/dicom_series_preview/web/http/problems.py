@@ -86,10 +86,12 @@ def problem_response(error: PreviewError) -> HttpResponse:
         "type": PROBLEM_TYPE + problem.name,
         "title": problem.title,
         "status": problem.status,
-        "detail": detail_of(error),
+        "detail": errors.detail_of(error),
     }
     if isinstance(error, errors.RequestError):
-        document["errors"] = [{"parameter": one.parameter, "detail": one.problem} for one in _wrong(error)]
+        document["errors"] = [
+            {"parameter": one.parameter, "detail": one.problem} for one in errors.wrong_parameters(error)
+        ]
     headers = {}
     if problem.status == 503:
         seconds = error.retry_after_s if isinstance(error, errors.IndexBusyError) else RETRY_AFTER_S
@@ -120,19 +122,3 @@ def plain_response(problem: Problem, **headers: str) -> HttpResponse:
         Cache_Control="no-store",
         **headers,
     )
-
-
-def _wrong(error: errors.RequestError) -> tuple[errors.RequestError, ...]:
-    return error.errors if isinstance(error, errors.CombinedRequestError) else (error,)
-
-
-def detail_of(error: PreviewError) -> str:
-    """What is wrong, in one line, without the storage's address."""
-    if isinstance(error, errors.RequestError):
-        # By the names that the query has, not the command line's.
-        return "; ".join(f"{one.parameter}: {one.problem}" for one in _wrong(error))
-    if isinstance(error, errors.SeriesError):
-        return f"{error.series}: {error.problem}"
-    if isinstance(error, errors.StorageError):
-        return error.problem
-    return str(error)

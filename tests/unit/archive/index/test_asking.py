@@ -8,7 +8,7 @@ import make_dicom as make
 from dicom_series_preview.archive.index.asking import LearnedRange, Pace, is_read_whole
 from dicom_series_preview.archive.index.collect import HeaderReader
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 FOLDER = "series"
 LIMIT = 2**20

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,10 @@ from botocore.exceptions import ClientError
 
 import doubles
 from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.batch_runs import STARTING_S, BatchRuns, batch_of_key
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,9 +92,10 @@ class Setting:
         self.states = States()
         self.data = MemoryStorage(url="s3://data")
         opened = {"s3://data": self.data, "s3://lists": MemoryStorage(url="s3://lists")}
-        deployment = Deployment({"default": "s3://archive"}, "s3://data", 1, {}, opened)
-        deployment = replace(deployment, batches_at_once=batches_at_once)
-        self.runs = BatchRuns(deployment, MACHINE, self.states, lambda: self.now)
+        self.deployment = Deployment({"default": "s3://archive"}, "s3://data", 1, {}, opened)
+        self.runs = BatchRuns(
+            batch_host(self.deployment), MACHINE, self.states, batches_at_once, lambda: self.now
+        )
 
     def start(self, document: Any = SERIES, key: str | None = None) -> tuple[int, dict[str, Any]]:
         """POST a batch."""
@@ -198,7 +199,7 @@ def test_two_with_one_key_at_once(other: Any, code: int) -> None:
     """Of two sent with one key at one moment comes one batch; if they differ, the second is refused."""
     setting = Setting()
     raced = Raced(setting.data, "/request.json", lambda: setting.start(other, key="mine"))
-    setting.runs.deployment._opened["s3://data"] = raced
+    setting.deployment._opened["s3://data"] = raced
     assert setting.start(key="mine")[0] == code
     assert list(setting.states.executions) == [batch_of_key("mine")]
     assert setting.start(other, key="mine")[0] == 200
@@ -249,7 +250,7 @@ def test_of_two_that_want_the_last_place_one_gets_it() -> None:
     setting = Setting(batches_at_once=1)
 
     raced = Raced(setting.data, "running/0.json", setting.start)
-    setting.runs.deployment._opened["s3://data"] = raced
+    setting.deployment._opened["s3://data"] = raced
     assert refused(setting.start())
     assert len(setting.states.executions) == 1
 
@@ -263,7 +264,7 @@ def test_many_at_once_on_s3(moto: servers.Moto) -> None:
     deployment = Deployment(
         {"default": "s3://places/none"}, "s3://places", environment=moto.environment, batches_at_once=3
     )
-    runs = BatchRuns(deployment, MACHINE, states)
+    runs = BatchRuns(batch_host(deployment), MACHINE, states, 3)
     with ThreadPoolExecutor(20) as pool:
         codes = [one.status for one in pool.map(lambda _: runs.start(SERIES), range(20))]
     assert sorted(codes) == [202] * 3 + [429] * 17

@@ -14,10 +14,11 @@ import doubles
 import make_dicom
 from dicom_series_preview.base.discreet import digest_of
 from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailableError
-from dicom_series_preview.doors.aws import batch
 from dicom_series_preview.doors.aws.batch_door import item_handler, prepare_handler, summary_handler
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.products.batches.documents import keep_request, read_summary
+from dicom_series_preview.products.batches.outcomes import read_outcomes
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from states import LambdaError, Machine
 
 if TYPE_CHECKING:
@@ -122,12 +123,12 @@ class Setting:
 
     def run(self, document: dict[str, Any], identifier: str = FIRST) -> Execution:
         """Run a batch to its end."""
-        batch.keep_request(identifier, document, self.deployment)
+        keep_request(identifier, document, self.deployment.storage("s3://data"))
         return self.machine.run({"batch": identifier})
 
     def summary(self, identifier: str = FIRST) -> dict[str, Any]:
         """The counts of a batch's summary, and its error."""
-        summary = batch.read_summary(identifier, self.deployment)
+        summary = read_summary(identifier, self.deployment.storage("s3://data"))
         assert summary is not None
         names = ("items", "ok", "no_preview", "failed", "missing", "reasons", "error")
         return {name: summary[name] for name in names}
@@ -204,7 +205,7 @@ def test_storage_that_stays_away_fails_its_series_with_the_reason(setting: Setti
     ended = setting.run({"series": [*GOOD, "late"]})
     assert setting.summary()["reasons"] == {"StorageUnavailableError": 1}
     assert ended.children[-1].tries == {"Item": 7, "GiveUp": 1}
-    late = batch.read_outcomes(FIRST, setting.deployment)[-1]
+    late = read_outcomes(FIRST, setting.data)[-1]
     assert late["reason"] == "status 503 SlowDown"
     assert ended.status == "FAILED"
     assert ended.error == "TooManyFailed"

@@ -5,6 +5,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.base.gate import Gate
+from dicom_series_preview.doors.server.connections import MOST_CONNECTIONS
 from dicom_series_preview.doors.server.lanes import Lane
 from dicom_series_preview.web.http.messages import HttpResponse
 
@@ -95,6 +96,24 @@ def test_too_many_are_refused() -> None:
         assert (await lane.run(lambda: OK)).status == 200
 
     asyncio.run(scenario())
+
+
+def test_one_root_leaves_connections_to_the_others() -> None:
+    """However many requests for one root wait, a fifth of a server's connections stays free of them."""
+
+    async def scenario() -> list[int]:
+        gate = Gate(10, 1)
+        lane, heavy = Lane(gate), Heavy(gate)
+        asked = [asyncio.ensure_future(lane.run(heavy)) for _ in range(MOST_CONNECTIONS)]
+        await begun(heavy)
+        refused = [one for one in asked if one.done()]
+        assert len(refused) >= MOST_CONNECTIONS // 5
+        heavy.go.set()
+        return [answer.status for answer in await asyncio.gather(*asked)]
+
+    statuses = asyncio.run(scenario())
+    assert statuses.count(200) + statuses.count(503) == MOST_CONNECTIONS
+    assert statuses.count(200) >= MOST_CONNECTIONS // 2
 
 
 def test_who_waits_too_long_is_refused() -> None:

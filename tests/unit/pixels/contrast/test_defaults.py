@@ -12,7 +12,7 @@ from dicom_series_preview.pixels.contrast.resolve import Applied, resolve
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, parse_contrast
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 UNSIGNED_12, SIGNED_16, UNSIGNED_8 = (0, 4095), (-32768, 32767), (0, 255)
 CT = Contrast(

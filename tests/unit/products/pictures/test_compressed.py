@@ -15,7 +15,7 @@ from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.products.pictures.tiles import paint
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ContrastRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.local import LocalStorage
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from planted import OF_PATIENTS
 
 if TYPE_CHECKING:

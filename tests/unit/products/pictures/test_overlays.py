@@ -14,7 +14,7 @@ from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import CountingStorage
 
 ROWS, COLUMNS = 48, 64

@@ -32,7 +32,7 @@ from dicom_series_preview.pixels.slices import DecodedSlice
 from dicom_series_preview.products.pictures.layout import failed_tile, resize
 from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 from make_dicom import dataset, level, mosaic, tile_group
 

@@ -19,7 +19,8 @@ from dicom_series_preview.base.errors import (
     StorageError,
 )
 from dicom_series_preview.sources.storage.base import ByteRange
-from dicom_series_preview.sources.storage.local import LocalStorage, _storage_error
+from dicom_series_preview.sources.storage.disk import file_error
+from dicom_series_preview.sources.storage.local import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,7 +225,7 @@ def test_failed_writes_leave_nothing(storage: LocalStorage, tmp_path: Path) -> N
 
 def test_full_disk() -> None:
     """A full disk is said to be one."""
-    error = _storage_error(Path("/x"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    error = file_error(Path("/x"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert type(error) is StorageError
     assert "free some space" in str(error)
 

@@ -6,8 +6,9 @@ import pytest
 
 from dicom_series_preview.base.errors import StorageUnavailableError
 from dicom_series_preview.sources.storage.deadline import Deadline
-from dicom_series_preview.sources.storage.retry import RetryPolicy, TransientError, full_jitter
+from dicom_series_preview.sources.storage.retry import RetryPolicy, full_jitter
 from dicom_series_preview.sources.storage.throttle import Throttle
+from dicom_series_preview.sources.storage.transient import TransientError
 
 if TYPE_CHECKING:
     import threading

@@ -12,8 +12,9 @@ from dicom_series_preview.sources.storage import s3
 from dicom_series_preview.sources.storage.base import ByteRange, Storage
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.open import open_storage
-from dicom_series_preview.sources.storage.retry import RetryPolicy, ThrottledError, TransientError
+from dicom_series_preview.sources.storage.retry import RetryPolicy
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY, Throttle
+from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 from servers import Answer, Asked, BusyServer, ScriptedServer
 
 if TYPE_CHECKING:

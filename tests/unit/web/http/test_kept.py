@@ -125,7 +125,7 @@ def test_a_cache_that_cannot_be_written(
     def refuse(*_: object) -> str:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(local, "_write", refuse)
+    monkeypatch.setattr(local, "write_file", refuse)
     with caplog.at_level(logging.WARNING, "dicom_series_preview"):
         answers = [asked(tmp_path) for _ in range(2)]
     assert [(one.status, one.headers["Preview-Render"]) for one in answers] == [(200, "made")] * 2

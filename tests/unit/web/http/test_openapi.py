@@ -10,8 +10,8 @@ from bench import PICTURES, RESOURCES, ROOT, Bench, reports, slices, undecodable
 
 import doubles
 from dicom_series_preview.base import errors
-from dicom_series_preview.doors.aws.batch import _FIELDS
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.products.batches.request import FIELDS
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.openapi import openapi_document
 from dicom_series_preview.web.http.problems import PROBLEM_TYPE, PROBLEMS
@@ -248,7 +248,7 @@ def test_answers_are_as_declared(resource: str, made: dict[str, Any], asked: dic
 def test_fields_of_a_batch() -> None:
     """The body of a batch has exactly the fields that a batch takes."""
     body = DOCUMENT["paths"]["/batches"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(body["properties"]) == _FIELDS
+    assert set(body["properties"]) == FIELDS
     assert body["additionalProperties"] is False
 
 

@@ -24,7 +24,7 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.sources.storage.deadline import Deadline
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

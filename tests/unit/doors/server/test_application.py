@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,22 +15,22 @@ import pytest
 
 import make_dicom
 import planted
+from dicom_series_preview.__main__ import main
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder, index_path
-from dicom_series_preview.base.errors import OutputError
 from dicom_series_preview.base.settings import Limits, Settings
-from dicom_series_preview.doors.cli.commands import main
-from dicom_series_preview.doors.server.app import Access, Address, application, serve
+from dicom_series_preview.doors.server.application import application
+from dicom_series_preview.doors.server.guard import Guard
 from dicom_series_preview.doors.server.targets import Targets
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.objectstore import MemoryStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.local import open_api
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dicom_series_preview.doors.server.app import Asgi
+    from dicom_series_preview.doors.server.asgi import Application
 
 SECRET = "Zwiebelfisch^Leonora"
 OBJECTS = {
@@ -59,7 +58,7 @@ def api() -> PreviewApi:
 
 
 async def ask(
-    served: Asgi,
+    served: Application,
     path: bytes,
     *,
     query: bytes = b"",
@@ -134,7 +133,7 @@ TARGETS = {
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_may_be_absolute(target: bytes) -> None:
     """A target with the server's address is that path, and its host is the one that counts."""
-    served = Targets(application(api(), Access()))
+    served = Targets(Guard(application(api())))
     assert asyncio.run(ask(served, target, headers=[(b"host", b"localhost")])).status == TARGETS[target]
 
 
@@ -250,18 +249,6 @@ def test_a_mistake_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
     assert (got.status, json.loads(got.body)["type"]) == (500, "urn:dicom-series-preview:problem:unexpected")
     assert SECRET not in caplog.text + got.body.decode()
     assert "ZeroDivisionError" in caplog.text
-
-
-# --- listening
-
-
-def test_an_address_that_cannot_be_listened_on() -> None:
-    """A port that is taken or a host that is not there is an error that names it; nothing is announced."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        for host, port in (("127.0.0.1", taken.getsockname()[1]), ("no-such-host.invalid", 1)):
-            with pytest.raises(OutputError) as caught:
-                serve(api(), Address(host, port), Access(), started=lambda _port: pytest.fail("announced"))
-            assert caught.value.path == f"{host}:{port}"
 
 
 # --- the roots of `serve`

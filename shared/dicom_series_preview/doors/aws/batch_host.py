@@ -1,0 +1,70 @@
+"""The deployment as the host of its batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.archive.names import refuse_root
+from dicom_series_preview.products.batches.host import BatchHost, Mosaic
+from dicom_series_preview.products.pictures.requests import MosaicRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dicom_series_preview.doors.aws.environment import Deployment
+    from dicom_series_preview.products.batches.host import Item
+
+_MOSAIC_NAME = "mosaic.webp"
+_NO_ACCESS = (
+    "cannot be read: access denied, or it is not there. Put it below manifests/ in the data bucket or below "
+    "DicomPrefix beside the series, or name its bucket in the deployment's parameter ManifestBucketArns"
+)
+
+
+def batch_host(deployed: Deployment) -> BatchHost:
+    """The deployment as its batches see it."""
+    return BatchHost(
+        roots=deployed.roots,
+        data_url=deployed.data,
+        open=deployed.storage,
+        mosaics=_Mosaics(deployed),
+        series_depth=deployed.series_depth,
+        most_series=deployed.batch_series,
+        manifest_hint=_NO_ACCESS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mosaics:
+    """Makes mosaics by the deployment's services.
+
+    Attributes:
+        deployed: Has the services.
+    """
+
+    deployed: Deployment
+
+    def check(self, options: Mapping[str, Sequence[str]]) -> None:
+        """`Mosaics.check`."""
+        MosaicRequest.from_strings("series", _MOSAIC_NAME, options)
+
+    def make(self, item: Item, seconds: float) -> Mosaic:
+        """`Mosaics.make`."""
+        service = self.deployed.service(item.root)
+        limits = replace(service.limits, seconds=min(service.limits.seconds, seconds))
+        asked = MosaicRequest.from_strings(item.series, _MOSAIC_NAME, item.mosaic)
+        refuse_root(asked.series)
+        rendered = replace(service, limits=limits).render(asked)
+        report = rendered.report
+        return Mosaic(
+            root=service.storage.url,
+            series=report.series,
+            data=rendered.data,
+            media_type=rendered.image_format.media_type,
+            slices=report.slices,
+            skipped=len(report.skipped),
+            index_source=report.index_source,
+            requests=report.cost.list_requests + report.cost.get_requests,
+            bytes=report.cost.bytes,
+        )

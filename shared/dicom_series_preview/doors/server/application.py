@@ -1,0 +1,147 @@
+"""The ASGI application: the same routes as behind API Gateway, each request in its root's lane."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.event_handler.http_resolver import HttpResolverLocal
+
+from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS
+from dicom_series_preview.base.discreet import texts_withheld
+from dicom_series_preview.base.errors import AbandonedError
+from dicom_series_preview.base.gate import Gate
+from dicom_series_preview.doors.server.asgi import send_whole
+from dicom_series_preview.doors.server.lanes import WAIT_S, Lane
+from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.web.http.messages import HttpRequest
+from dicom_series_preview.web.http.problems import problem_response
+from dicom_series_preview.web.http.routes import FRONT, RESOURCES, register
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dicom_series_preview.doors.server.asgi import Application, Message, Receive, Send
+    from dicom_series_preview.web.http.api import PreviewApi
+    from dicom_series_preview.web.http.messages import HttpResponse
+
+_DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
+
+
+def application(api: PreviewApi, running: Deadline | None = None) -> Application:
+    """Build an ASGI application that serves the API to everyone.
+
+    Args:
+        api: What is served.
+        running: Abandoned when the server stops: all that is under way then ends.
+    """
+    app = HttpResolverLocal()
+    server = running or Deadline()
+    lanes = {
+        alias: Lane(api.gates.get(alias) or Gate.for_machine(), wait_s=min(WAIT_S, api.limit_s))
+        for alias in api.services
+    }
+    register(app, api, (*RESOURCES, FRONT), partial(_request, app), partial(_in_lane, lanes))
+
+    async def served(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+            return
+        answer = _Answer(send, has_body=scope["method"] != "HEAD")
+        deadline = server.begin()
+        _DEADLINE.set(deadline)
+        leaving = asyncio.create_task(_abandon_when_left(deadline, receive))
+        try:
+            with texts_withheld():
+                await app(_for_resolver(scope), _no_body, answer.take)
+        except asyncio.CancelledError:
+            if not answer.begun:
+                await send_whole(problem_response(AbandonedError()), send)
+        finally:
+            leaving.cancel()
+
+    return served
+
+
+def _request(app: HttpResolverLocal, series: str) -> HttpRequest:
+    """The request value of the resolver's current event."""
+    event = app.current_event
+    return HttpRequest(
+        series=series,
+        query=event.multi_value_query_string_parameters,
+        headers={name.lower(): value for name, value in event.headers.items()},
+        deadline=_DEADLINE.get(),
+    )
+
+
+async def _in_lane(
+    lanes: Mapping[str, Lane], request: HttpRequest, answer: Callable[[], HttpResponse]
+) -> HttpResponse:
+    """Produce an answer in the lane of the root that is asked for."""
+    alias = request.query.get("root", (DEFAULT_ROOT_ALIAS,))[0]
+    # Of a root that is not there the answer says so, at once.
+    return await lanes[alias].run(answer) if alias in lanes else answer()
+
+
+def _for_resolver(scope: Message) -> Message:
+    """A request's scope as the resolver can read it: GET for HEAD, and headers in UTF-8."""
+    request = {**scope, "headers": [(name, _as_utf8(value)) for name, value in scope["headers"]]}
+    if scope["method"] == "HEAD":
+        request["method"] = "GET"
+    if scope.get("raw_path"):
+        # A series' name may hold an encoded slash, which the decoded path would take for one of its own.
+        request["path"] = scope["raw_path"].decode("ascii")
+    return request
+
+
+class _Answer:
+    """An answer on its way to the client, with its length.
+
+    Args:
+        send: Takes it.
+        has_body: Whether its body is sent: one to HEAD tells no more than how long it is.
+
+    Attributes:
+        begun: Some of it has been sent.
+    """
+
+    def __init__(self, send: Send, *, has_body: bool) -> None:
+        self.has_body = has_body
+        self.begun = False
+        self._send = send
+        self._start: Message = {}
+
+    async def take(self, message: Message) -> None:
+        """Take its start, then its body, as the resolver sends them."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        body = message["body"]
+        if body:
+            self._start["headers"].append((b"content-length", str(len(body)).encode()))
+        self.begun = True
+        await self._send(self._start)
+        await self._send({**message, "body": body if self.has_body else b""})
+
+
+async def _abandon_when_left(deadline: Deadline, receive: Receive) -> None:
+    """Abandon a request whose client leaves before it is answered."""
+    message = await receive()
+    while message.get("more_body"):
+        message = await receive()
+    if message["type"] == "http.request":
+        message = await receive()
+    if message["type"] == "http.disconnect":
+        deadline.abandon()
+
+
+async def _no_body() -> dict[str, Any]:
+    """A request's body as the routes want it: none reads one."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _as_utf8(value: bytes) -> bytes:
+    """A header's value, which may be any bytes, as the resolver can read it."""
+    return value.decode("latin-1").encode()

@@ -1,0 +1,138 @@
+"""Serve the API on a port of this machine, until interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from dicom_series_preview.base.errors import OutputError, RequestError
+from dicom_series_preview.doors.server.access_log import AccessLog
+from dicom_series_preview.doors.server.application import application
+from dicom_series_preview.doors.server.connections import Connections, protocol
+from dicom_series_preview.doors.server.guard import Guard, host_name, is_loopback
+from dicom_series_preview.doors.server.targets import Targets
+from dicom_series_preview.sources.storage.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dicom_series_preview.web.http.api import PreviewApi
+
+_LOGGER = logging.getLogger(__name__)
+# What is in the middle of a picture may end it in this time, when the server stops.
+_STOP_S = 0.7
+# mallopt(3): blocks from this size on are mapped one by one, and never kept.
+_M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 2**20
+# Connections that wait to be accepted; each round of them may come on top of those that are open.
+_BACKLOG = 128
+
+
+def serve(
+    api: PreviewApi,
+    address: tuple[str, int],
+    *,
+    started: Callable[[int, bool], None],
+    hosts: Sequence[str] = (),
+    token: str | None = None,
+) -> None:
+    """Serve until interrupted; the server has shut down in order when it passes the interrupt on.
+
+    It logs as much as the package does.
+
+    Args:
+        api: What is served.
+        address: Where to listen: a name or address, which the server may be called by, and a port; 0 for any
+            that is free.
+        started: Called once it listens, with the port, and True where others than this machine's users are
+            served without being asked who they are.
+        hosts: Other names and addresses that the server is called by.
+        token: What every caller has to send, or None.
+
+    Raises:
+        RequestError: One of `hosts` is no name or address.
+        OutputError: The address cannot be listened on.
+        KeyboardInterrupt: It was interrupted.
+    """
+    host, port = address
+    called = (host, *map(_plain_host, hosts))
+    listener = _listener(host, port)
+    _give_memory_back()
+    running = Deadline()
+    config = uvicorn.Config(
+        Targets(AccessLog(Guard(application(api, running), called, token))),
+        http=protocol(Connections()),
+        ws="none",
+        backlog=_BACKLOG,
+        log_level=_LOGGER.getEffectiveLevel(),
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    with listener:
+        started(listener.getsockname()[1], is_open(host, token))
+        _Server(config, running).run(sockets=[listener])
+
+
+def is_open(host: str, token: str | None) -> bool:
+    """True where others than this machine's users are served without being asked who they are."""
+    return token is None and not is_loopback(host)
+
+
+def _plain_host(text: str) -> str:
+    """A name or address without brackets.
+
+    Raises:
+        RequestError: It is none.
+    """
+    bare = text.strip("[]")
+    if host_name(f"[{bare}]" if ":" in bare else bare) is None:
+        raise RequestError("allow_host", f"{text!r} is no name or address; give it without port and path")
+    return bare
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Listen on an address.
+
+    Raises:
+        OutputError: It cannot be listened on.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OutputError(
+            f"{host}:{port}", "the address cannot be listened on; is something else there?"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    """A server that, when it stops, abandons what is under way."""
+
+    def __init__(self, config: uvicorn.Config, running: Deadline) -> None:
+        super().__init__(config)
+        self._running = running
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop: requests are answered that they were given up, even where a thread is still busy."""
+        self._running.abandon()
+        asyncio.get_running_loop().call_later(_STOP_S, self._leave_threads)
+        await super().shutdown(sockets)
+
+    def _leave_threads(self) -> None:
+        for task in self.server_state.tasks:
+            task.cancel()
+
+
+def _give_memory_back() -> None:
+    """Have glibc return what a picture took as soon as it is freed.
+
+    Else each thread that has painted one keeps hundreds of megabytes for its next, and six take 2 GB in turn.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library has no such call
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)

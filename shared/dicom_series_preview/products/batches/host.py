@@ -1,0 +1,106 @@
+"""The host of batches: whoever runs them, and gives them storages and mosaics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dicom_series_preview.sources.storage.base import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """The mosaic of one series, and what it took.
+
+    Attributes:
+        root: The URL of the series' root.
+        series: The series' folder below it.
+        data: The encoded picture.
+        media_type: Its media type.
+        slices: Slices of the series.
+        skipped: Objects that are on no picture.
+        index_source: Where its index came from.
+        requests: Requests made.
+        bytes: Bytes of objects received.
+    """
+
+    root: str
+    series: str
+    data: bytes
+    media_type: str
+    slices: int
+    skipped: int
+    index_source: str
+    requests: int
+    bytes: int
+
+
+class Mosaics(Protocol):
+    """Makes the mosaics of a batch."""
+
+    def check(self, options: Mapping[str, Sequence[str]]) -> None:
+        """Check the options of mosaics.
+
+        Args:
+            options: By name, as in the HTTP API.
+
+        Raises:
+            RequestError: They are wrong.
+        """
+
+    def make(self, item: Item, seconds: float) -> Mosaic:
+        """Index a series where it has no index, and make its mosaic.
+
+        Args:
+            item: The series.
+            seconds: How long that may take.
+
+        Raises:
+            PreviewError: It cannot be made.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One series of a batch.
+
+    Attributes:
+        root: The alias of its root.
+        series: Its name below the root.
+        mosaic: Options of its mosaic, as in the HTTP API.
+    """
+
+    root: str
+    series: str
+    mosaic: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHost:
+    """Whoever runs batches.
+
+    Attributes:
+        roots: By alias, the URL of a storage root.
+        data_url: The URL below which batches and mosaics are kept.
+        open: Opens a storage by its URL, once.
+        mosaics: Makes the mosaics.
+        series_depth: How many folders below a root a series lies.
+        most_series: The most series of one batch.
+        manifest_hint: What is said where a manifest must not be read.
+    """
+
+    roots: Mapping[str, str]
+    data_url: str
+    open: Callable[[str], Storage]
+    mosaics: Mosaics
+    series_depth: int
+    most_series: int
+    manifest_hint: str
+
+    @property
+    def data(self) -> Storage:
+        """The storage of batches and mosaics."""
+        return self.open(self.data_url)

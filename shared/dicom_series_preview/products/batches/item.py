@@ -1,0 +1,104 @@
+"""One series of a batch -> its index, its mosaic and its outcome."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.base.errors import LimitError, PreviewError, StorageError
+from dicom_series_preview.products.batches.documents import read_document, whole_characters
+from dicom_series_preview.products.batches.host import Item
+from dicom_series_preview.products.batches.outcomes import RETRIED, failure_of, keep_outcome
+from dicom_series_preview.products.batches.places import check_batch_id, mosaics_folder, outcome_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicom_series_preview.products.batches.host import BatchHost
+
+
+def run_item(
+    batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float = math.inf
+) -> dict[str, Any]:
+    """Index one series and render its mosaic.
+
+    Args:
+        batch: The batch.
+        item: The series, its root and the mosaic's options.
+        host: Whoever runs the batch.
+        seconds: How long it may take.
+
+    Returns:
+        The outcome, which has been written too.
+
+    Raises:
+        PreviewError: What may pass, or is no fault of the series: the map tries it again. The outcome that
+            was written is `failed`, and says why.
+    """
+    check_batch_id(batch)
+    item = whole_characters(item)
+    outcome: dict[str, Any] = {"series": item["series"], "root": item["root"], "status": "ok"}
+    start = time.perf_counter()
+    try:
+        outcome |= _preview(batch, item, host, seconds)
+    except PreviewError as error:
+        passes = _may_pass(error, host)
+        slow = isinstance(error, LimitError) and time.perf_counter() - start >= seconds
+        outcome |= {"status": "failed" if passes or slow else "no-preview", **failure_of(error)}
+        keep_outcome(batch, outcome, host.data)
+        if passes:
+            raise
+        return outcome
+    outcome["milliseconds"] = round((time.perf_counter() - start) * 1000)
+    keep_outcome(batch, outcome, host.data)
+    return outcome
+
+
+def _preview(batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float) -> dict[str, Any]:
+    """Write a series' mosaic, and tell what it took."""
+    mosaic = host.mosaics.make(Item(item["root"], item["series"], item["mosaic"]), seconds)
+    picture = f"{mosaics_folder(mosaic.root, mosaic.series)}/{batch}.webp"
+    host.data.put(picture, mosaic.data, attributes={"Content-Type": mosaic.media_type})
+    return {
+        "picture": picture,
+        "slices": mosaic.slices,
+        "skipped": mosaic.skipped,
+        "index_source": mosaic.index_source,
+        "requests": mosaic.requests,
+        "bytes": mosaic.bytes,
+    }
+
+
+def _may_pass(error: PreviewError, host: BatchHost) -> bool:
+    """True for what may pass, and for errors of the place for data: they are no fault of the series."""
+    own = isinstance(error, StorageError) and f"{error.url}/".startswith(f"{host.data.url}/")
+    return own or isinstance(error, RETRIED)
+
+
+def give_up(batch: str, item: Mapping[str, Any], error: str, host: BatchHost) -> dict[str, Any]:
+    """Write the outcome of a series of which the last try has failed.
+
+    Args:
+        batch: The batch.
+        item: The series and its root.
+        error: What Step Functions calls the error: a type of ours, or that the function has died.
+        host: Whoever runs the batch.
+
+    Returns:
+        The outcome. One that an earlier try has settled, or the last try has written itself, stays.
+    """
+    item = whole_characters(item)
+    known = read_document(outcome_path(batch, item["series"]), host.data)
+    if known is not None and (known["status"] != "failed" or known["error"] == error):
+        written: dict[str, Any] = known
+        return written
+    outcome = {
+        "series": item["series"],
+        "root": item["root"],
+        "status": "failed",
+        "error": error,
+        "reason": f"its function ended with {error}, and so it did when it was tried again",
+    }
+    keep_outcome(batch, outcome, host.data)
+    return outcome

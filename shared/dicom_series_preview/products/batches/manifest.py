@@ -1,0 +1,116 @@
+"""A manifest: the list of a batch's series, as CSV or JSON."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.base.errors import AccessDeniedError, LimitError, RequestError, StorageError
+from dicom_series_preview.products.batches.documents import whole_characters
+from dicom_series_preview.products.batches.outcomes import RETRIED
+from dicom_series_preview.sources.storage.base import ByteRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dicom_series_preview.products.batches.host import BatchHost
+    from dicom_series_preview.sources.storage.base import Fetched
+
+MANIFEST_LIMIT_BYTES = 128 * 2**20
+_HEAD_BYTES = 64 * 1024
+
+
+def check_manifest(url: str, host: BatchHost) -> None:
+    """Look at the beginning of a manifest, or at all of one that is short.
+
+    Raises:
+        RequestError: It cannot be read, or is none.
+    """
+    head = _fetch(url, _HEAD_BYTES, host)
+    if head.object_size > MANIFEST_LIMIT_BYTES:
+        raise LimitError("manifest", f"has {head.object_size} bytes; the limit is {MANIFEST_LIMIT_BYTES}")
+    with _bad_manifest():
+        if len(head.data) == head.object_size:
+            if not _names(url, head.data):
+                raise RequestError("manifest", "names no series")
+            return
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head.data)
+        if _is_json(url):
+            if not text.lstrip().startswith("["):
+                raise TypeError("is no array")
+        elif "series" not in (csv.DictReader(io.StringIO(text, newline="")).fieldnames or ()):
+            raise KeyError("series")
+
+
+def read_manifest(url: str, host: BatchHost) -> list[str]:
+    """Return the series that a manifest in S3 names: a CSV with a column `series`, or a JSON array.
+
+    Raises:
+        RequestError: It cannot be read, or is none.
+        StorageError: The storage does not answer.
+    """
+    fetched = _fetch(url, MANIFEST_LIMIT_BYTES + 1, host)
+    if len(fetched.data) > MANIFEST_LIMIT_BYTES:
+        raise LimitError("manifest", f"has more than {MANIFEST_LIMIT_BYTES} bytes, the limit")
+    with _bad_manifest():
+        return _names(url, fetched.data)
+
+
+def _fetch(url: str, most: int, host: BatchHost) -> Fetched:
+    """The first bytes of a manifest.
+
+    Raises:
+        RequestError: It cannot be read.
+        StorageError: The storage does not answer.
+    """
+    bucket, _, name = url.removeprefix("s3://").partition("/")
+    try:
+        (fetched,) = host.open(f"s3://{bucket}").fetch([ByteRange(name, 0, most)])
+        if fetched.error is not None:
+            raise fetched.error
+    except RETRIED:
+        raise
+    except AccessDeniedError as error:
+        raise RequestError("manifest", host.manifest_hint) from error
+    except (StorageError, RequestError) as error:
+        raise RequestError("manifest", f"cannot be read: {error.problem}") from error
+    return fetched
+
+
+@contextmanager
+def _bad_manifest() -> Iterator[None]:
+    """Say of what cannot be read as a manifest that it is none."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, csv.Error, RecursionError) as error:
+        raise RequestError(
+            "manifest", "is no CSV with a column series and no JSON array of series"
+        ) from error
+
+
+def _names(url: str, data: bytes) -> list[str]:
+    text = data.decode("utf-8-sig")
+    names = _json_names(text) if _is_json(url) else _csv_names(text)
+    return [name for name in names if name]
+
+
+def _is_json(url: str) -> bool:
+    return url.lower().endswith(".json")
+
+
+def _json_names(text: str) -> list[str]:
+    entries = whole_characters(json.loads(text))
+    if not isinstance(entries, list):
+        raise TypeError("is no array")
+    names = [entry if isinstance(entry, str) else entry["series"] for entry in entries]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name is text")
+    return names
+
+
+def _csv_names(text: str) -> list[str]:
+    return [row["series"] for row in csv.DictReader(io.StringIO(text, newline=""))]

@@ -1,0 +1,99 @@
+"""The outcome of each series of a batch, which every item writes itself.
+
+So the summary needs nothing of the map's own output, and a rerun is made from the outcomes of an earlier
+batch. The outcomes' status:
+
+ok          index and mosaic are there
+no-preview  the series itself stands in the way (no image, not found, too large, access denied): trying again
+            would come to the same, so nothing is raised and a rerun leaves it out unless it is asked for
+failed      something else did (the storage stayed away, the function died): the map has tried it several
+            times, and a rerun tries it again
+missing     there is no outcome: the batch was cancelled or stopped before, or none could be written
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.base.errors import (
+    CredentialsError,
+    IndexBusyError,
+    ObjectChangedError,
+    PreviewError,
+    StorageUnavailableError,
+    detail_of,
+)
+from dicom_series_preview.products.batches.places import outcome_path, outcomes_folder
+from dicom_series_preview.products.batches.request import INLINE_LIMIT
+from dicom_series_preview.sources.storage.base import ByteRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
+
+# What may pass. functions/batch.asl.json names the same.
+RETRIED = (StorageUnavailableError, ObjectChangedError, IndexBusyError, CredentialsError)
+
+
+def failure_of(error: PreviewError) -> dict[str, str]:
+    """An error's kind and what it says, as outcomes and failures have them."""
+    return {"error": type(error).__name__, "reason": detail_of(error)}
+
+
+def keep_outcome(batch: str, outcome: Mapping[str, Any], data: Storage) -> None:
+    """Write what came of one series."""
+    data.put(outcome_path(batch, outcome["series"]), json.dumps(outcome).encode())
+
+
+def read_outcomes(batch: str, data: Storage) -> list[dict[str, Any]]:
+    """The outcomes that a batch's items have written so far, sorted by series."""
+    return _read_outcomes(data, data.list_objects(outcomes_folder(batch)))
+
+
+def _read_outcomes(data: Storage, listed: Iterable[ObjectInfo]) -> list[dict[str, Any]]:
+    outcomes = []
+    for fetched in data.fetch(ByteRange(info.path) for info in listed):
+        if fetched.error is not None:
+            raise fetched.error
+        outcomes.append(json.loads(fetched.data))
+    return sorted(outcomes, key=lambda outcome: str(outcome["series"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The numbers of series by their outcome.
+
+    Attributes:
+        ok: Series that were done.
+        no_preview: Series that cannot have a preview.
+        failed: Series that failed, and may not another time.
+        reasons: By error, how many series have no preview or failed for it.
+    """
+
+    ok: int
+    no_preview: int
+    failed: int
+    reasons: dict[str, int]
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Mapping[str, Any]]) -> Counts:
+        """Count outcomes."""
+        statuses: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        for outcome in outcomes:
+            statuses[outcome["status"]] += 1
+            if outcome["status"] != "ok":
+                reasons[outcome["error"]] += 1
+        return cls(statuses["ok"], statuses["no-preview"], statuses["failed"], dict(sorted(reasons.items())))
+
+
+def counts_so_far(batch: str, data: Storage) -> Counts | None:
+    """The counts of a batch's outcomes so far; None where there are too many to be read for an answer."""
+    listed = data.list_objects(outcomes_folder(batch), most=INLINE_LIMIT)
+    if len(listed) > INLINE_LIMIT:
+        return None
+    return Counts.of(_read_outcomes(data, listed))

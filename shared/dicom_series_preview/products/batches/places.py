@@ -1,0 +1,66 @@
+"""The paths of what is kept of batches, below the place for data.
+
+batches/ID/request.json           what was asked for
+batches/ID/items.json             its series, which the map reads
+batches/ID/outcomes/NN/DIGEST.json  what came of one series
+batches/ID/failure.json           why it could not begin
+batches/ID/summary.json           what came of it, and outcomes.parquet
+batches/mosaics/DIGEST/ID.webp    the mosaics of one series, of all batches
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from dicom_series_preview.archive.names import series_digest
+from dicom_series_preview.base.errors import RequestError
+
+BATCH_FOLDER = "batches"
+_BATCH_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def is_batch_id(text: str) -> bool:
+    """True where a text can be the identifier of a batch."""
+    return _BATCH_ID.fullmatch(text) is not None
+
+
+def check_batch_id(batch: str) -> str:
+    """Return the identifier of a batch.
+
+    Raises:
+        RequestError: It is none.
+    """
+    if not is_batch_id(batch):
+        raise RequestError("batch", "is the identifier of a batch")
+    return batch
+
+
+def folder_of(batch: str) -> str:
+    """The folder of a batch.
+
+    Raises:
+        RequestError: It is no identifier.
+    """
+    return f"{BATCH_FOLDER}/{check_batch_id(batch)}"
+
+
+def outcomes_folder(batch: str) -> str:
+    """The folder of what came of a batch's series."""
+    return f"{folder_of(batch)}/outcomes"
+
+
+def outcome_path(batch: str, series: str) -> str:
+    """The path of the outcome of one series; the series' name is no part of it."""
+    digest = hashlib.sha256(series.encode()).hexdigest()[:32]
+    return f"{outcomes_folder(batch)}/{digest[:2]}/{digest}.json"
+
+
+def mosaics_folder(root: str, series: str) -> str:
+    """The folder of a series' mosaics, of all batches, so that they can be removed with it.
+
+    Args:
+        root: The URL of the series' root.
+        series: Its folder below the root.
+    """
+    return f"{BATCH_FOLDER}/mosaics/{series_digest(root, series)}"

@@ -1,0 +1,164 @@
+"""A batch's request: which series, below which root, and how their mosaics look."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS, LONE_SURROGATE, SeriesName, refuse_root
+from dicom_series_preview.base.errors import CombinedRequestError, RequestError, SeriesNameError
+from dicom_series_preview.products.batches.places import is_batch_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dicom_series_preview.products.batches.host import BatchHost, Mosaics
+
+INLINE_LIMIT = 1000
+_MANIFEST = re.compile(r"s3://[^/]+/.+")
+_SOURCES = ("series", "manifest", "prefix", "rerun")
+FIELDS = {*_SOURCES, "no_preview", "root", "mosaic"}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """A request for a batch.
+
+    Attributes:
+        root: The alias of the root that the series lie below.
+        series: The series, named one by one.
+        manifest: The `s3://` URL of a CSV with a column `series`, or of a JSON array.
+        prefix: All series below the root whose names begin so; empty for all.
+        rerun: A batch of which what failed or is missing is done again, with its own root and options.
+        no_preview: The rerun also does again what had no preview.
+        mosaic: Options of the mosaics, as in the HTTP API.
+    """
+
+    root: str = DEFAULT_ROOT_ALIAS
+    series: tuple[str, ...] = ()
+    manifest: str | None = None
+    prefix: str | None = None
+    rerun: str | None = None
+    no_preview: bool = False
+    mosaic: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def from_document(cls, document: Any, host: BatchHost) -> BatchRequest:  # noqa: ANN401 - JSON
+        """Validate a JSON document.
+
+        Args:
+            document: The document.
+            host: Whoever runs the batch.
+
+        Raises:
+            RequestError: It is wrong; all that is, in one error.
+        """
+        if not isinstance(document, dict):
+            raise RequestError("body", f"is a JSON object with one of {', '.join(_SOURCES)}")
+        mosaic, wrong = _mosaic_options(document.get("mosaic"), host.mosaics)
+        problems = [*_wrong_fields(document), *_wrong_values(document, host), *_wrong_rerun(document), *wrong]
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            raise CombinedRequestError(tuple(problems))
+        return cls(
+            root=document.get("root", DEFAULT_ROOT_ALIAS),
+            series=tuple(document.get("series") or ()),
+            manifest=document.get("manifest"),
+            prefix=document.get("prefix"),
+            rerun=document.get("rerun"),
+            no_preview=document.get("no_preview", False),
+            mosaic=mosaic,
+        )
+
+
+def _wrong_fields(document: Mapping[str, Any]) -> list[RequestError]:
+    """The errors about fields that are not those of a batch, or not one of its sources."""
+    problems = [
+        RequestError(str(name), "is not a field of a batch") for name in document if name not in FIELDS
+    ]
+    given = [name for name in _SOURCES if document.get(name) is not None]
+    if len(given) != 1:
+        problems.append(RequestError("body", f"needs exactly one of {', '.join(_SOURCES)}"))
+    return problems
+
+
+def _wrong_values(document: Mapping[str, Any], host: BatchHost) -> list[RequestError]:
+    """The errors about names: of series, the root, a manifest or an earlier batch."""
+    problems = _wrong_series(document.get("series"))
+    texts = [name for name in ("root", "manifest", "prefix", "rerun") if name in document]
+    problems += [RequestError(name, "is text") for name in texts if not _is_text(document[name])]
+    root = document.get("root", DEFAULT_ROOT_ALIAS)
+    if isinstance(root, str) and root not in host.roots:
+        aliases = ", ".join(sorted(host.roots))
+        problems.append(RequestError("root", f"is one alias of this deployment: {aliases}"))
+    manifest = document.get("manifest")
+    if isinstance(manifest, str) and not _MANIFEST.fullmatch(manifest):
+        problems.append(RequestError("manifest", "is an s3:// URL of a CSV or a .json"))
+    rerun = document.get("rerun")
+    if isinstance(rerun, str) and not is_batch_id(rerun):
+        problems.append(RequestError("rerun", "is the identifier of a batch"))
+    return problems
+
+
+def _wrong_rerun(document: Mapping[str, Any]) -> list[RequestError]:
+    """The errors about what does not go with a rerun, or only with one."""
+    problems = []
+    rerun, no_preview = document.get("rerun"), document.get("no_preview", False)
+    if not isinstance(no_preview, bool) or (no_preview and rerun is None):
+        problems.append(RequestError("no_preview", "is true or false, and goes with rerun"))
+    if rerun is not None:
+        problems += [
+            RequestError(name, "is that of the batch that is done again; leave it out")
+            for name in ("root", "mosaic")
+            if name in document
+        ]
+    return problems
+
+
+def _is_text(value: Any) -> bool:  # noqa: ANN401 - JSON
+    """True for text of whole characters; JSON's escapes allow halves."""
+    return isinstance(value, str) and not LONE_SURROGATE.search(value)
+
+
+def _wrong_series(series: Any) -> list[RequestError]:  # noqa: ANN401 - JSON
+    """The errors about series that are named one by one."""
+    if series is None:
+        return []
+    if not isinstance(series, list) or not all(isinstance(name, str) for name in series):
+        return [RequestError("series", "is a list of names")]
+    if not series:
+        # Not everything there is: that is the empty prefix.
+        return [RequestError("series", "names no series")]
+    if len(series) > INLINE_LIMIT:
+        return [RequestError("series", f"names at most {INLINE_LIMIT} series; use a manifest for more")]
+    problems = []
+    for name in series:
+        try:
+            refuse_root(SeriesName.parse(name))
+        except SeriesNameError as error:
+            problems.append(error)
+    return list(problems)
+
+
+def _mosaic_options(
+    given: Any,  # noqa: ANN401 - JSON
+    mosaics: Mosaics,
+) -> tuple[dict[str, list[str]], list[RequestError]]:
+    """The mosaics' options as a request is built from, and what is wrong with them."""
+    if given is None:
+        return {}, []
+    if not isinstance(given, dict):
+        return {}, [RequestError("mosaic", "is an object of options")]
+    options = {
+        str(name): [str(value) for value in values] if isinstance(values, list) else [str(values)]
+        for name, values in given.items()
+    }
+    try:
+        mosaics.check(options)
+    except CombinedRequestError as error:
+        return {}, list(error.errors)
+    except RequestError as error:
+        return {}, [error]
+    return options, []
