@@ -170,6 +170,11 @@ class _RowCount:
             raise LimitError("series", f"{self.series} has more than {limit}, the limit of an index")
 
 
+def left_out(info: ObjectInfo, folder: str, reason: str) -> Skipped:
+    """An object that was not read."""
+    return Skipped(info.path.removeprefix(folder), reason, info.size, info.version)
+
+
 def _still_true(
     earlier: Sequence[Index], listing: Sequence[ObjectInfo], folder: str
 ) -> tuple[list[Record], list[Skipped]]:
@@ -199,8 +204,3 @@ def _records(index: Index) -> list[Record]:
     except DamagedIndexError as error:
         log_damage(index.provenance.series, str(error))
         return []
-
-
-def left_out(info: ObjectInfo, folder: str, reason: str) -> Skipped:
-    """An object that was not read."""
-    return Skipped(info.path.removeprefix(folder), reason, info.size, info.version)

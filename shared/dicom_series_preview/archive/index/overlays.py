@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.headers.elements import Item
 
 
-def _overlaid(item: Slice, planes: tuple[OverlayPlane, ...], header_length: int, *, shown: bool) -> Slice:
-    """A slice that knows its object's overlay planes, or only which bits of its pixels are theirs."""
-    positions = {plane.bit_position for plane in planes}
-    bits = sum(1 << at for at in positions if at is not None and 0 <= at < item.pixels.bits_allocated)
-    if bits:
-        item = replace(item, pixels=replace(item.pixels, overlay_bits=bits))
-    return replace(item, overlays=planes, header_length=header_length) if planes and shown else item
-
-
 def with_overlays(table: pa.Table, constants: Item, slices: list[Slice], *, shown: bool) -> list[Slice]:
     """Slices that know their objects' overlay planes, or only which bits of their pixels are theirs.
 
@@ -57,6 +48,15 @@ def with_overlays(table: pa.Table, constants: Item, slices: list[Slice], *, show
     return [
         _overlaid(item, planes[item.file_name], firsts[item.file_name][1], shown=shown) for item in slices
     ]
+
+
+def _overlaid(item: Slice, planes: tuple[OverlayPlane, ...], header_length: int, *, shown: bool) -> Slice:
+    """A slice that knows its object's overlay planes, or only which bits of its pixels are theirs."""
+    positions = {plane.bit_position for plane in planes}
+    bits = sum(1 << at for at in positions if at is not None and 0 <= at < item.pixels.bits_allocated)
+    if bits:
+        item = replace(item, pixels=replace(item.pixels, overlay_bits=bits))
+    return replace(item, overlays=planes, header_length=header_length) if planes and shown else item
 
 
 def may_hold_overlay_bits(table: pa.Table, constants: Item) -> bool:

@@ -22,13 +22,6 @@ _FRAME_COLUMNS = ("FrameNumber", "FrameOffset", "FrameLength")
 _GROUPS_COLUMN = "PerFrameFunctionalGroupsSequence"
 
 
-def _mosaic(part: pa.Table, row: int) -> Mosaic | None:
-    if MOSAIC_COLUMNS[0].name not in part.column_names:
-        return None
-    images, normal = (part[column.name][row].as_py() for column in MOSAIC_COLUMNS)
-    return None if images is None else Mosaic(images, tuple(normal) if normal is not None else None)
-
-
 def records_of(
     table: pa.Table, constants: Item, duplicates: Sequence[Duplicate], names: Sequence[str] | None
 ) -> list[Record]:
@@ -100,3 +93,10 @@ def _record(
         mosaic=_mosaic(part, row),
         pixel_surplus=part["PixelSurplus"][row].as_py(),
     )
+
+
+def _mosaic(part: pa.Table, row: int) -> Mosaic | None:
+    if MOSAIC_COLUMNS[0].name not in part.column_names:
+        return None
+    images, normal = (part[column.name][row].as_py() for column in MOSAIC_COLUMNS)
+    return None if images is None else Mosaic(images, tuple(normal) if normal is not None else None)

@@ -27,6 +27,60 @@ _POSITION_COLUMNS = ("PrimaryAxis", "PrimaryPosition", "InstanceNumber")
 _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 
 
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One stack of a series; what its first slice says holds for all of it.
+
+    Attributes:
+        stack: Its number.
+        series_instance_uid: SeriesInstanceUID (0020,000E), or empty.
+        modality: Modality (0008,0060), or empty.
+        image_type: The words of ImageType (0008,0008), then those of the frame's own.
+        plane: `axial`, `coronal`, `sagittal` or `oblique`; empty where the slices have no orientation.
+        axis: `X`, `Y`, `Z` or `I`.
+        first_position: Coordinate of the first slice on the axis in mm, InstanceNumber on `I`, or None.
+        last_position: That of the last.
+        rows: Rows of its images.
+        columns: Columns of its images.
+        slices: How many there are.
+        localizer: It is for finding one's way: a localizer, or a slide's label or overview.
+        description: SeriesDescription (0008,103E), free text in which names occur, or empty.
+    """
+
+    stack: int
+    series_instance_uid: str
+    modality: str
+    image_type: tuple[str, ...]
+    plane: str
+    axis: str
+    first_position: float | None
+    last_position: float | None
+    rows: int
+    columns: int
+    slices: int
+    localizer: bool
+    description: str
+
+
+def described_stacks(
+    table: pa.Table, stacks: Mapping[int, np.ndarray[Any, np.dtype[np.int64]]], constants: Item
+) -> list[Stack]:
+    """Describe stacks, in the order of their numbers.
+
+    Args:
+        table: The index's table.
+        stacks: By number the rows of a stack's slices, in display order.
+        constants: The elements that all objects have with the same value.
+    """
+    # Once: the table makes its list of names anew each time that it is asked.
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+
+    def cell(name: str, row: int) -> Any:  # noqa: ANN401 - one of Arrow's values
+        return columns[name][row].as_py() if name in columns else None
+
+    return [_stack(number, rows.tolist(), cell, constants) for number, rows in stacks.items()]
+
+
 def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], constants: Item) -> Stack:
     """Describe a stack.
 
@@ -64,6 +118,21 @@ def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], co
     )
 
 
+def sorted_stack(table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]) -> SortedStack:
+    """The positions and times of a stack's slices.
+
+    Args:
+        table: The index's table.
+        rows: The slices' rows, in display order.
+    """
+    return SortedStack(
+        positions=_positions(table, rows),
+        locations=np.nan_to_num(floats(table["Location"])[rows], nan=-1).astype(np.int64),
+        times=(floats(table["Time"])[rows],),
+        instance_numbers=floats(table["InstanceNumber"])[rows],
+    )
+
+
 def _positions(
     table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -83,75 +152,6 @@ def _positions(
     if np.isnan(positions).all():
         positions = floats(table["PrimaryPosition"])[rows]
     return positions
-
-
-def sorted_stack(table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]) -> SortedStack:
-    """The positions and times of a stack's slices.
-
-    Args:
-        table: The index's table.
-        rows: The slices' rows, in display order.
-    """
-    return SortedStack(
-        positions=_positions(table, rows),
-        locations=np.nan_to_num(floats(table["Location"])[rows], nan=-1).astype(np.int64),
-        times=(floats(table["Time"])[rows],),
-        instance_numbers=floats(table["InstanceNumber"])[rows],
-    )
-
-
-def described_stacks(
-    table: pa.Table, stacks: Mapping[int, np.ndarray[Any, np.dtype[np.int64]]], constants: Item
-) -> list[Stack]:
-    """Describe stacks, in the order of their numbers.
-
-    Args:
-        table: The index's table.
-        stacks: By number the rows of a stack's slices, in display order.
-        constants: The elements that all objects have with the same value.
-    """
-    # Once: the table makes its list of names anew each time that it is asked.
-    columns = dict(zip(table.column_names, table.columns, strict=True))
-
-    def cell(name: str, row: int) -> Any:  # noqa: ANN401 - one of Arrow's values
-        return columns[name][row].as_py() if name in columns else None
-
-    return [_stack(number, rows.tolist(), cell, constants) for number, rows in stacks.items()]
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """One stack of a series; what its first slice says holds for all of it.
-
-    Attributes:
-        stack: Its number.
-        series_instance_uid: SeriesInstanceUID (0020,000E), or empty.
-        modality: Modality (0008,0060), or empty.
-        image_type: The words of ImageType (0008,0008), then those of the frame's own.
-        plane: `axial`, `coronal`, `sagittal` or `oblique`; empty where the slices have no orientation.
-        axis: `X`, `Y`, `Z` or `I`.
-        first_position: Coordinate of the first slice on the axis in mm, InstanceNumber on `I`, or None.
-        last_position: That of the last.
-        rows: Rows of its images.
-        columns: Columns of its images.
-        slices: How many there are.
-        localizer: It is for finding one's way: a localizer, or a slide's label or overview.
-        description: SeriesDescription (0008,103E), free text in which names occur, or empty.
-    """
-
-    stack: int
-    series_instance_uid: str
-    modality: str
-    image_type: tuple[str, ...]
-    plane: str
-    axis: str
-    first_position: float | None
-    last_position: float | None
-    rows: int
-    columns: int
-    slices: int
-    localizer: bool
-    description: str
 
 
 def names_a_localizer(words: Iterable[object]) -> bool:
