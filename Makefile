@@ -53,6 +53,7 @@ conformance: $(VENV)/.installed-dev ## run what docs/conformance.md reports, and
 tables: $(VENV)/.installed-dev ## write the tables of docs/ anew, from the index's schema and the table of options
 	$(BIN)/python tests/docs/index_page.py
 	$(BIN)/python tests/docs/option_tables.py
+	$(BIN)/python tests/docs/architecture.py
 
 test: $(VENV)/.installed-dev ## lint, types, module order, and every test
 	$(MAKE) --no-print-directory lint

@@ -179,7 +179,7 @@ class PreviewService:
         Raises:
             PreviewError: The series cannot be listed or read.
         """
-        return self._begun()._opener().open(request.series, limit=request.limit)  # noqa: SLF001 - its own kind
+        return self._begun()._indexer().open(request.series, limit=request.limit)  # noqa: SLF001 - its own kind
 
     def watch(self) -> Stopwatch:
         """Start a stopwatch for one request."""
@@ -214,7 +214,7 @@ class PreviewService:
             located: dict[str, Sequence[FrameLocation]] = {}
             options = FetchOptions(plan.opened.prefetched, located.__setitem__, self.limits)
             painted = paint(self.storage, plan, options)
-            self._opener().keep_locations(plan.opened, located)
+            self._indexer().keep_locations(plan.opened, located)
         errors = (cell.error for shown in painted.values() for cell in shown.cells)
         if plan is first and any(isinstance(error, ObjectNotFoundError) for error in errors):
             _LOGGER.info("an object of the index is not there: the series is read anew")
@@ -234,7 +234,7 @@ class PreviewService:
         """Return the service for a request that comes now, unless this is one for a request already."""
         return self if self.deadline is not None else self.within(Deadline())
 
-    def _opener(self) -> SeriesIndexer:
+    def _indexer(self) -> SeriesIndexer:
         return SeriesIndexer(
             self.storage,
             self.cache,
@@ -262,7 +262,7 @@ class PreviewService:
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         with watch.phase("index"):
-            opener = replace(self._opener(), next_frames=request.whole_series_frames)
+            opener = replace(self._indexer(), next_frames=request.whole_series_frames)
             opened = opener.open(request.series, refresh=refresh)
         try:
             plan = plan_picture(request, opened, watch)
