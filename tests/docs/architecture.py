@@ -120,7 +120,7 @@ def picture(all_rooms: list[Room], imports: Counter[tuple[str, str]]) -> str:
         )
     for room in all_rooms:
         x, y, width = places[room.name]
-        name = room.name.partition("/")[2] or "modules right here"
+        name = room.name.partition("/")[2] or _modules_of(room)
         box = f'x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{BOX}"'
         parts.append(f'<rect {box} rx="6" fill="#ffffff" stroke="#33475b"/>')
         middle = f'x="{x + width / 2:.0f}" text-anchor="middle"'
@@ -129,6 +129,12 @@ def picture(all_rooms: list[Room], imports: Counter[tuple[str, str]]) -> str:
             f'<text {middle} y="{y + 42:.0f}" font-size="12" fill="#556677">{room.modules} modules</text>'
         )
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _modules_of(room: Room) -> str:
+    """The modules that lie right on a floor, as far as they fit into a box."""
+    names = sorted(path.stem for path in (PACKAGE / room.name).glob("*.py") if path.name != "__init__.py")
+    return ", ".join(names) if room.modules < 4 else f"{', '.join(names[:4])} ..."
 
 
 def table(all_rooms: list[Room]) -> str:

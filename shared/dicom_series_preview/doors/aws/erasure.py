@@ -21,7 +21,7 @@ class Erasure:
 
     Attributes:
         work: What was to be done.
-        opener: Opens the folders of its root.
+        indexer: Opens the folders of its root.
         erase: Removes every picture of the folder, and returns where they lay.
         queue: Where the folders around it are told to.
         is_series: The folder lies where series do.
@@ -30,7 +30,7 @@ class Erasure:
     """
 
     work: Recheck
-    opener: SeriesIndexer
+    indexer: SeriesIndexer
     erase: Callable[[], list[str]]
     queue: Queue
     is_series: bool
@@ -67,7 +67,7 @@ class Erasure:
 
         Where a series has no index yet, nothing else tells of an object that is another one than they know.
         """
-        cache = self.opener.cache
+        cache = self.indexer.cache
         if self._looked or self.later or not self.is_series or cache is None:
             return
         self._looked = True
@@ -86,4 +86,4 @@ class Erasure:
         send_all(self.queue, [(Recheck(self.work.root, folder, removed), 0) for folder in folders])
 
     def _below(self) -> list[str]:
-        return [] if self.opener.cache is None else self.opener.cache.kept_below(self.work.series)
+        return [] if self.indexer.cache is None else self.indexer.cache.kept_below(self.work.series)

@@ -205,10 +205,10 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float], 
 
 def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float], queue: Queue) -> _Outcome:
     service = deployment.service(work.root)
-    opener = SeriesIndexer(service.storage, service.cache, service.limits)
+    indexer = SeriesIndexer(service.storage, service.cache, service.limits)
     begun_s = left_s()
     erase = partial(_erase_pictures, service.storage.url, work.series, deployment)
-    erasure = Erasure(work, opener, erase, queue, is_series(work.series, deployment))
+    erasure = Erasure(work, indexer, erase, queue, is_series(work.series, deployment))
 
     def stop(objects: int) -> bool:
         return left_s() < objects * _KEEPING_S_AN_OBJECT
@@ -220,7 +220,7 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
         options = UpdateOptions(
             stop, erasure.vanished, erasure.look_around, gives_up, reads=erasure.is_series
         )
-        updated = update(opener, work.series, options)
+        updated = update(indexer, work.series, options)
         result = _RESULTS[updated] if erasure.is_series else ""
         error = "AccessDeniedError" if updated is Updated.DENIED else ""
     except LimitError as limit:

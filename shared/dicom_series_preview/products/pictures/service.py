@@ -262,8 +262,8 @@ class PreviewService:
 
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         with watch.phase("index"):
-            opener = replace(self._indexer(), next_frames=request.whole_series_frames)
-            opened = opener.open(request.series, refresh=refresh)
+            indexer = replace(self._indexer(), next_frames=request.whole_series_frames)
+            opened = indexer.open(request.series, refresh=refresh)
         try:
             plan = plan_picture(request, opened, watch)
         except DamagedIndexError as error:
