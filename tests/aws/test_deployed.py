@@ -6,35 +6,29 @@ import fnmatch
 import io
 import json
 import re
-import sys
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from built import BUILT, PROJECT
 
-# Series are made, pictures looked at and expectations computed with the very packages that are deployed.
-sys.path += [str(PROJECT / "tests" / "e2e")]
-sys.path += [str(BUILT / name / "python") for name in ("DependenciesLayer", "PackageLayer")]
+# isort: split
 
-import gateway
 import numpy as np
 import pyarrow.parquet as pq
-import runtime
-import stack as stacks
-import synthetic
 from PIL import Image
 
+import gateway
+import runtime
 import servers
+import stack as stacks
+import synthetic
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
@@ -43,6 +37,7 @@ from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from gateway import Answer
     from stack import Stack

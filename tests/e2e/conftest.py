@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import counting
 import synthetic
@@ -18,6 +14,7 @@ from commandline import BUCKET, Outcome, clean_environment, command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import servers
 
@@ -96,9 +93,3 @@ def counted(
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
     proxy.clear()
     return proxy
-
-
-@pytest.fixture(scope="session")
-def console_script() -> str:
-    """The installed program."""
-    return str(Path(sys.executable).with_name("dicom-series-preview"))

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import commandline
 import numpy as np
 import pytest
-import synthetic
 from PIL import Image
 
+import commandline
 import servers
+import synthetic
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailableError

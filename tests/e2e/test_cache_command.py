@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import synthetic
 
+import synthetic
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.cli import commands as cli

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import commandline
 import numpy as np
 import pytest
-import synthetic
 from PIL import Image
 
+import commandline
 import make_dicom
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview import Series
 from dicom_series_preview.archive.names import index_folder, index_path
 
@@ -732,11 +733,9 @@ def test_processing_from_a_cache(
         assert (report["index_source"], report["headers_read"]) == ("cache", 0)
 
 
-def test_script_passes_the_index_on(many: Path, console_script: str) -> None:
+def test_script_passes_the_index_on(many: Path) -> None:
     """`INDEX=$(... get-index ...)` works in a shell with the installed program."""
-    script = (
-        f'INDEX=$({shlex.quote(console_script)} get-index SERIES1 --root "$1" --cache-dir c) && ls "$INDEX"'
-    )
+    script = f'INDEX=$({shlex.quote(SCRIPT)} get-index SERIES1 --root "$1" --cache-dir c) && ls "$INDEX"'
     done = subprocess.run(["sh", "-c", script, "sh", str(many)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == str(index_file(Path.cwd() / "c", "SERIES1", many))

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import synthetic
 
 import planted
 import servers
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview import __version__
 
 if TYPE_CHECKING:
@@ -91,17 +92,17 @@ def test_version(succeed: Callable[..., commandline.Outcome]) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_script(shell: str, console_script: str) -> None:
+def test_completion_script(shell: str) -> None:
     """The program emits a completion script for each shell."""
-    done = console(console_script, _DICOM_SERIES_PREVIEW_COMPLETE=f"{shell}_source")
+    done = console(SCRIPT, _DICOM_SERIES_PREVIEW_COMPLETE=f"{shell}_source")
     assert done.returncode == 0
     assert "_DICOM_SERIES_PREVIEW_COMPLETE" in done.stdout
 
 
-def test_completion_of_contrasts(console_script: str) -> None:
+def test_completion_of_contrasts() -> None:
     """Presets are completed."""
     done = console(
-        console_script,
+        SCRIPT,
         _DICOM_SERIES_PREVIEW_COMPLETE="bash_complete",
         COMP_WORDS="dicom-series-preview mosaic S a.webp --contrast b",
         COMP_CWORD="5",
@@ -221,9 +222,9 @@ def test_a_kept_index_is_shown_without_what_builds_one(
 # --- the installed program
 
 
-def test_program_renders(console_script: str, local_root: Path) -> None:
+def test_program_renders(local_root: Path) -> None:
     """The installed program writes the picture, says a line for it and one for the rest, and ends with 0."""
-    done = console(console_script, "mosaic", "389*", "a.webp", "--root", local_root)
+    done = console(SCRIPT, "mosaic", "389*", "a.webp", "--root", local_root)
     assert (done.returncode, done.stdout) == (0, "")
     picture, others = done.stderr.splitlines()
     assert picture.startswith("a.webp: 768 x 768, 36 of 40 slices, 2 objects skipped, index built; ")
@@ -231,10 +232,10 @@ def test_program_renders(console_script: str, local_root: Path) -> None:
     assert Path("a.webp").read_bytes()[8:12] == b"WEBP"
 
 
-def test_program_fails(console_script: str, local_root: Path) -> None:
+def test_program_fails(local_root: Path) -> None:
     """The installed program ends with 1 and one line, for usage errors too."""
     for arguments in (("mosaic", "nothing", "a.webp", "--root", local_root), ("mosaic",), ("nonsense",)):
-        done = console(console_script, *arguments)
+        done = console(SCRIPT, *arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
     assert list(Path().iterdir()) == []
@@ -282,13 +283,13 @@ def test_only_paths_go_to_standard_output(
     assert Path(succeed("get-index", SERIES, *where).stdout.strip()).is_file()
 
 
-def test_sample_prints_its_folder(console_script: str) -> None:
+def test_sample_prints_its_folder() -> None:
     """`sample` prints the folder of the series it wrote, which the other commands take."""
-    done = console(console_script, "sample", "demo folder")
+    done = console(SCRIPT, "sample", "demo folder")
     assert (done.returncode, done.stderr) == (0, "")
     folder = Path(done.stdout.removesuffix("\n"))
     assert folder.parent == Path("demo folder")
-    shown = console(console_script, "mosaic", folder.absolute(), "a.webp")
+    shown = console(SCRIPT, "mosaic", folder.absolute(), "a.webp")
     assert (shown.returncode, shown.stdout) == (0, "")
 
 
@@ -324,13 +325,13 @@ def test_no_progress_bar_without_a_terminal(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_progress_bar_on_a_terminal(local_root: Path, console_script: str) -> None:
+def test_progress_bar_on_a_terminal(local_root: Path) -> None:
     """On a terminal, long work shows a bar on stderr, and standard output stays clean."""
     import pty  # noqa: PLC0415 - not on every platform
 
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [console_script, "get-index", SERIES, "--root", str(local_root)],
+        [SCRIPT, "get-index", SERIES, "--root", str(local_root)],
         stdout=subprocess.PIPE,
         stderr=theirs,
         env={**os.environ, "TERM": "xterm"},
@@ -436,24 +437,22 @@ def started(script: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_processes_at_once_do_not_harm_the_index(local_root: Path, console_script: str) -> None:
+def test_processes_at_once_do_not_harm_the_index(local_root: Path) -> None:
     """Several processes that build the same index at once all succeed, and leave one whole index."""
     arguments = ("get-index", SERIES, "--root", local_root, "--cache-dir", "c")
-    done = [
-        process.communicate(timeout=60) for process in [started(console_script, *arguments) for _ in range(4)]
-    ]
+    done = [process.communicate(timeout=60) for process in [started(SCRIPT, *arguments) for _ in range(4)]]
     assert {stderr for _, stderr in done} == {""}
     (path,) = {stdout.strip() for stdout, _ in done}
     assert [file for file in Path("c").rglob("*") if file.is_file()] == [Path(path).relative_to(Path.cwd())]
-    assert console(console_script, *arguments).stdout.strip() == path
+    assert console(SCRIPT, *arguments).stdout.strip() == path
 
 
-def test_process_ends_as_it_should_when_the_index_is_there(local_root: Path, console_script: str) -> None:
+def test_process_ends_as_it_should_when_the_index_is_there(local_root: Path) -> None:
     """Reading an index leaves no thread that aborts the process when it ends."""
     arguments = ("get-index", SERIES, "--root", local_root)
-    console(console_script, *arguments)
+    console(SCRIPT, *arguments)
     for _ in range(3):
-        processes = [started(console_script, *arguments) for _ in range(2)]
+        processes = [started(SCRIPT, *arguments) for _ in range(2)]
         for process in processes:
             _, stderr = process.communicate(timeout=60)
             assert (process.returncode, stderr) == (0, "")
@@ -493,10 +492,10 @@ def test_spellings_of_a_root_share_an_index(
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are UTF-8 there")
-def test_path_that_is_no_utf8(local_root: Path, console_script: str) -> None:
+def test_path_that_is_no_utf8(local_root: Path) -> None:
     """The path of an index is printed by the bytes that the file system knows it by."""
     done = subprocess.run(
-        [console_script, "get-index", SERIES, "--root", str(local_root), "--cache-dir", b"bad\xff"],
+        [SCRIPT, "get-index", SERIES, "--root", str(local_root), "--cache-dir", b"bad\xff"],
         capture_output=True,
         check=False,
     )
@@ -505,11 +504,11 @@ def test_path_that_is_no_utf8(local_root: Path, console_script: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_standard_output_that_is_full(local_root: Path, console_script: str) -> None:
+def test_standard_output_that_is_full(local_root: Path) -> None:
     """When the answer cannot be printed, that is an error in one line."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [console_script, "get-index", SERIES, "--root", str(local_root)],
+            [SCRIPT, "get-index", SERIES, "--root", str(local_root)],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -518,9 +517,9 @@ def test_standard_output_that_is_full(local_root: Path, console_script: str) -> 
     assert (done.returncode, done.stderr) == (1, "error: standard output: no space left on device\n")
 
 
-def test_standard_output_that_is_closed(console_script: str) -> None:
+def test_standard_output_that_is_closed() -> None:
     """Without a standard output the program ends as with one."""
     closed = subprocess.run(
-        ["sh", "-c", '"$0" --version >&-', console_script], capture_output=True, text=True, check=False
+        ["sh", "-c", '"$0" --version >&-', SCRIPT], capture_output=True, text=True, check=False
     )
     assert (closed.returncode, closed.stderr) == (0, "")

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 import synthetic
+from commandline import SCRIPT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="what is typed is for a POSIX shell")
 HANG_S = 120
@@ -303,13 +305,13 @@ def typed(line: str, script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("line", "now"), TABLE.values(), ids=TABLE)
-def test_papercut(line: str, now: Now, here: Path, console_script: str) -> None:
+def test_papercut(line: str, now: Now, here: Path) -> None:
     """A line that was hard to type, or badly answered, comes to what it says, without a trace."""
     if sys.platform == "darwin" and r"\xff" in line:
         pytest.skip("names are UTF-8 there")
     if "/dev/full" in line and not Path("/dev/full").exists():
         pytest.skip("there is no device that is always full")
-    done = typed(line, console_script)
+    done = typed(line, SCRIPT)
     assert (done.returncode, bool(here)) == (now.status, True), done.stderr
     assert re.fullmatch(now.stdout, done.stdout, re.DOTALL), done.stdout
     lines = sorted(done.stderr.splitlines()) if now.any_order else done.stderr.splitlines()
@@ -319,14 +321,14 @@ def test_papercut(line: str, now: Now, here: Path, console_script: str) -> None:
         assert re.fullmatch(pattern, said), said
 
 
-def test_what_is_printed_is_json(here: Path, console_script: str) -> None:
+def test_what_is_printed_is_json(here: Path) -> None:
     """Reports and summaries on standard output are JSON, and tell what the lines do."""
     assert here
-    summary = json.loads(typed("mosaic ct-1/ a.webp --json", console_script).stdout)
+    summary = json.loads(typed("mosaic ct-1/ a.webp --json", SCRIPT).stdout)
     assert (summary["series"], summary["slices"], summary["shown"], summary["skipped"]) == ("ct-1", 3, 3, 0)
-    report = json.loads(typed("mosaic ct-1/ a.webp --report -", console_script).stdout)
+    report = json.loads(typed("mosaic ct-1/ a.webp --report -", SCRIPT).stdout)
     assert [tile["row"] for tile in report["tiles"]] == [0, 0, 0]
-    indices = json.loads(typed("build-index 'ct-*' 'nothing*' --root . --json", console_script).stdout)
+    indices = json.loads(typed("build-index 'ct-*' 'nothing*' --root . --json", SCRIPT).stdout)
     assert [(one["series"], one["status"]) for one in indices] == [
         ("nothing*", "failed"),
         ("ct-1", "cache" if report["root"].endswith("here") else "built"),
@@ -339,14 +341,14 @@ def test_what_is_printed_is_json(here: Path, console_script: str) -> None:
 @pytest.mark.parametrize(
     "line", ["get-index ct-1/", "mosaic ct-1/ -", "mosaic ct-1/ a.webp --json", "--help"]
 )
-def test_a_reader_that_has_had_enough(line: str, here: Path, console_script: str) -> None:
+def test_a_reader_that_has_had_enough(line: str, here: Path) -> None:
     """A pipe whose reader has left, as `head` does, ends the command without a word."""
     assert here
     reading, writing = os.pipe()
     os.close(reading)
     try:
         done = subprocess.run(
-            [console_script, *line.split(), *(["--quiet"] if "ct-1" in line else [])],
+            [SCRIPT, *line.split(), *(["--quiet"] if "ct-1" in line else [])],
             stdout=writing,
             stderr=subprocess.PIPE,
             text=True,
@@ -358,14 +360,12 @@ def test_a_reader_that_has_had_enough(line: str, here: Path, console_script: str
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_pictures_are_whole_on_standard_output(here: Path, console_script: str) -> None:
+def test_pictures_are_whole_on_standard_output(here: Path) -> None:
     """What goes to standard output is the file that would be written, byte for byte."""
     for name in ("webp", "jpeg", "png"):
-        written = subprocess.run(
-            [console_script, "mosaic", "ct-1/", f"a.{name}"], capture_output=True, check=True
-        )
+        written = subprocess.run([SCRIPT, "mosaic", "ct-1/", f"a.{name}"], capture_output=True, check=True)
         printed = subprocess.run(
-            [console_script, "mosaic", "ct-1/", "-", "--format", name], capture_output=True, check=True
+            [SCRIPT, "mosaic", "ct-1/", "-", "--format", name], capture_output=True, check=True
         )
         assert written.stdout == b""
         assert printed.stdout == (here / f"a.{name}").read_bytes()

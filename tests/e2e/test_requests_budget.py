@@ -9,14 +9,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import commandline
 import numpy as np
 import pytest
-import synthetic
 from pydicom import dcmread
 
+import commandline
 import doubles
 import make_dicom
+import synthetic
 from dicom_series_preview.archive.open import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import MosaicRequest

@@ -3,25 +3,24 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-import counting
 import pyarrow.parquet as pq
 import pytest
-import synthetic
 import urllib3
-from commandline import BUCKET
 from PIL import Image
 
+import counting
 import planted
+import synthetic
+from commandline import BUCKET, SCRIPT
 from dicom_series_preview.base.discreet import digest_of
+from doors import WAIT_S, ended, get, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,37 +31,6 @@ if TYPE_CHECKING:
 SERIES = synthetic.SERIES
 ODD = "Schädel 1/ä b+c"
 OTHER = "38902e14"
-WAIT_S = 60
-
-
-@contextmanager
-def served(
-    script: str, *arguments: object, environment: dict[str, str] | None = None
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The server's address and process, while the context lasts."""
-    process = subprocess.Popen(
-        [script, "serve", "--port", "0", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    )
-    try:
-        line = process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + process.stderr.read()
-        yield found[0], process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        planted.check("the server's log", process.communicate(timeout=WAIT_S)[1] or "")
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Interrupt a server: its status, and what it wrote after its address."""
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=WAIT_S)
-    return process.returncode, stdout, stderr
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +43,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local(root: Path, console_script: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def local(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on a local folder, with a second root that is empty."""
     cache, empty = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("empty")
-    with served(console_script, "--root", root, "--cache-dir", cache, "--alias", f"empty={empty}") as (
+    with served("--root", root, "--cache-dir", cache, "--alias", f"empty={empty}") as (
         address,
         _,
     ):
@@ -89,7 +57,6 @@ def local(root: Path, console_script: str, tmp_path_factory: pytest.TempPathFact
 def s3(
     moto: servers.Moto,
     bucket: Callable[[str, dict[str, bytes]], None],
-    console_script: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, counting.CountingProxy]]:
     """A server on an S3 server, signed, and a proxy that counts its requests."""
@@ -106,7 +73,7 @@ def s3(
             "--alias",
             f"empty=s3://{BUCKET}/none",
         )
-        with served(console_script, *arguments, environment=environment) as (address, _):
+        with served(*arguments, environment=environment) as (address, _):
             yield address, proxy
 
 
@@ -115,11 +82,6 @@ def address(request: pytest.FixtureRequest) -> str:
     """The address of a server, on each kind of root."""
     value = request.getfixturevalue(request.param)
     return value if isinstance(value, str) else value[0]
-
-
-def get(url: str, **headers: str) -> urllib3.BaseHTTPResponse:
-    """Ask, once."""
-    return urllib3.request("GET", url, headers=headers, retries=False, timeout=WAIT_S)
 
 
 def size(response: urllib3.BaseHTTPResponse) -> tuple[str, tuple[int, int]]:
@@ -285,13 +247,13 @@ def test_a_kept_picture_costs_one_listing(s3: tuple[str, counting.CountingProxy]
     assert proxy.kinds() == {"LIST": 2}
 
 
-def test_a_change_is_seen(console_script: str, tmp_path: Path) -> None:
+def test_a_change_is_seen(tmp_path: Path) -> None:
     """A slice that comes into a series changes the next answer, for which clients are told to ask again."""
     series = synthetic.series("growing", 5, others=False)
     folder = series.write(tmp_path)
     last = folder / series.file_names[4]
     last.unlink()
-    with served(console_script, "--root", tmp_path, "--cache-dir", tmp_path / "c") as (address, _):
+    with served("--root", tmp_path, "--cache-dir", tmp_path / "c") as (address, _):
         url = f"{address}/series/growing/mosaic"
         first = get(url)
         assert (first.headers["Cache-Control"], first.headers["Preview-Slices"]) == (
@@ -307,27 +269,27 @@ def test_a_change_is_seen(console_script: str, tmp_path: Path) -> None:
 # --- starting and ending
 
 
-def test_interrupted(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_interrupted(root: Path, tmp_path: Path) -> None:
     """An interrupt ends the server in order: status 0, and nothing more is said."""
-    with served(console_script, "--root", root, "--cache-dir", tmp_path) as (address, process):
+    with served("--root", root, "--cache-dir", tmp_path) as (address, process):
         assert get(f"{address}/health").status == 200
         assert ended(process) == (-signal.SIGINT, "", "")
 
 
-def test_quiet(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_quiet(root: Path, tmp_path: Path) -> None:
     """Answers and problems leave no trace on the terminal."""
-    with served(console_script, "--root", root, "--cache-dir", tmp_path) as (address, process):
+    with served("--root", root, "--cache-dir", tmp_path) as (address, process):
         for path in ("health", "none", f"series/{SERIES}/image", f"series/{SERIES}/mosaic"):
             get(f"{address}/{path}")
         assert ended(process) == (-signal.SIGINT, "", "")
 
 
-def test_a_port_that_is_taken(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_a_port_that_is_taken(root: Path, tmp_path: Path) -> None:
     """A port that something listens on is one line of error, and status 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [console_script, "serve", "--root", root, "--cache-dir", tmp_path, "--port", str(port)],
+            [SCRIPT, "serve", "--root", root, "--cache-dir", tmp_path, "--port", str(port)],
             capture_output=True,
             text=True,
             timeout=WAIT_S,
@@ -360,11 +322,11 @@ def test_what_cannot_be_served(command: Callable[..., Any], options: list[str]) 
     assert outcome.lines[0].startswith("error: ")
 
 
-def test_an_access_log_with_v(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_an_access_log_with_v(root: Path, tmp_path: Path) -> None:
     """With -v each answer is a line that calls the series by a digest; without it there are none."""
     for options, lines in ((("-v",), 1), ((), 0)):
         arguments = ("--root", root, "--cache-dir", tmp_path / "cache", *options)
-        with served(console_script, *arguments) as (url, process):
+        with served(*arguments) as (url, process):
             assert urllib3.request("GET", f"{url}/series/{SERIES}/mosaic?tile_width=2").status == 200
             status, stdout, stderr = ended(process)
         assert (status, stdout) == (-signal.SIGINT, "")

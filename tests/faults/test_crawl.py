@@ -6,9 +6,9 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
 
+import doors
 import faulty
 from dicom_series_preview.base.errors import LimitError, StorageError
 from dicom_series_preview.base.settings import Limits, Settings

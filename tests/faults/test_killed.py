@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
-import synthetic
 
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview.archive.index.read import Index
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_killed(name: str, tmp_path: Path, command: Callable[..., Outcome]) -> N
     root = tmp_path / "root"
     synthetic.series().write(root)
     arguments = [*ARGUMENTS[name], "--root", str(root), "--cache-dir", "cache"]
-    process = [str(doors.SCRIPT), *arguments]
+    process = [SCRIPT, *arguments]
     started = time.monotonic()
     subprocess.run(process, check=True, capture_output=True)
     duration_s = time.monotonic() - started

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
-import synthetic
 
 import faulty
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.products.pictures.encode import write_atomically
 
@@ -151,7 +151,7 @@ def test_programs_at_once(tmp_path: Path) -> None:
     """Programs that write the same picture and index at once all succeed, and both are whole."""
     root = tmp_path / "root"
     synthetic.series().write(root)
-    arguments = [str(doors.SCRIPT), "mosaic", SERIES, "a.webp", "--root", str(root)]
+    arguments = [SCRIPT, "mosaic", SERIES, "a.webp", "--root", str(root)]
     alone = [*arguments[:3], "alone.webp", *arguments[4:], "--no-cache"]
     running = [subprocess.Popen(line, stderr=subprocess.PIPE) for line in (alone, *[arguments] * 4)]
     for process in running:

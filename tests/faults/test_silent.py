@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
-import synthetic
 import urllib3
 
+import doors
 import faulty
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import IndexCache
@@ -236,7 +237,7 @@ def test_requests_count_for_themselves(server: FaultyServer) -> None:
 def started(*arguments: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A command line in a process of its own."""
     process = subprocess.Popen(
-        [doors.SCRIPT, *arguments],
+        [SCRIPT, *arguments],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

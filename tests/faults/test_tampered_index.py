@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import synthetic
 
+import synthetic
 from dicom_series_preview.archive.index.build import CONSTANTS_KEY, PROVENANCE_KEY
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, OTHER_ELEMENTS, Column

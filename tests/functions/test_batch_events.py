@@ -6,22 +6,21 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import archive
-import lambdas
 import pyarrow.parquet as pq
 import pytest
-from lambdas import event
 from PIL import Image
 
+import archive
+import lambdas
 from dicom_series_preview.base.discreet import digest_of
+from lambdas import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lambdas import Function
-
     import servers
+    from lambdas import Function
 
 NEVER: dict[str, Any] = {"root": "default", "mosaic": {}}
 

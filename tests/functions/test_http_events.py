@@ -6,12 +6,13 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-import archive
 import pyarrow.parquet as pq
 import pytest
 import urllib3
-from lambdas import event
 from PIL import Image
+
+import archive
+from lambdas import event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import counting
-
 import make_dicom
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.names import index_folder, index_path

@@ -3,14 +3,14 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-import archive
 import pyarrow.parquet as pq
 import pytest
-from lambdas import event
 
+import archive
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 from dicom_series_preview.web.http.api import Renders
+from lambdas import event
 
 if TYPE_CHECKING:
     from lambdas import Function

@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import slices
 
 import make_dicom
+from bench import slices
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.python import open_api
 from dicom_series_preview.sources.storage import local

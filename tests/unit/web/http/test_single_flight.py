@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bench import RESOURCES, ROOT, Bench, one, problem, slices
 
 import doubles
+from bench import RESOURCES, ROOT, Bench, one, problem, slices
 from dicom_series_preview.archive.index.read import Index
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import LEASE_S, IndexCache, SeriesIndexer

@@ -1,9 +1,11 @@
-"""A command line in an environment of its own, what it comes to, and where tests keep their objects."""
+"""Command lines in an environment of their own, what they come to, and where tests keep their objects."""
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +14,9 @@ from dicom_series_preview.doors.cli import commands as cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 BUCKET = "previews"
+SCRIPT = str(Path(sys.executable).with_name("dicom-series-preview"))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import synthetic
 
 import make_dicom
 import servers
+import synthetic
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.archive.open import LEASE_S
 

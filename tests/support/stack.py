@@ -27,16 +27,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import boto3
-import cloudformation
-import counting
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
+
+import cloudformation
+import counting
+import servers
 from gateway import ACCOUNT, REGION, Answer, Gateway, HttpServer, Route, fetch, lambda_api
 from runtime import Artefacts, Function
-
-import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

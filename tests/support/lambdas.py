@@ -17,8 +17,8 @@ import planted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE = Path(__file__).parent
-PROJECT = HERE.parents[1]
+PROJECT = Path(__file__).parents[2]
+PROCESS = Path(__file__).with_name("function_process.py")
 EVENTS = PROJECT / "events"
 
 
@@ -111,7 +111,11 @@ def started(name: str, environment: dict[str, str], log: Path) -> Iterator[Funct
     reading, writing = os.pipe()
     # The runtime writes to descriptor 3, whatever the pipe's number is here.
     command = f'exec 3>&{writing}; exec "$0" -W error "$1" "$2"'
-    arguments = [sys.executable, str(HERE / "runtime.py"), str(PROJECT / "functions" / name / "app.py")]
+    arguments = [
+        sys.executable,
+        str(PROCESS),
+        str(PROJECT / "functions" / name / "app.py"),
+    ]
     with log.open("w", encoding="utf-8") as output, os.fdopen(reading, encoding="utf-8") as answers:
         process = subprocess.Popen(
             ["bash", "-c", command, *arguments],

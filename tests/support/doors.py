@@ -8,23 +8,23 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
-import lambdas
 import urllib3
 
+import lambdas
 import planted
+from commandline import SCRIPT
 from dicom_series_preview.doors.cli import commands as cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
-SCRIPT = Path(sys.executable).with_name("dicom-series-preview")
+WAIT_S = 60
 OPTIONS = {"tile_width": "2", "tile_height": "2", "image_width": "64"}
 
 
@@ -86,25 +86,52 @@ def command_line(roots: Mapping[str, str], folder: Path, capture: Callable[[], t
 
 
 @contextmanager
-def local_server(roots: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[Door]:
-    """`dicom-series-preview serve`, in a process of its own."""
-    command = [SCRIPT, "serve", "--port", "0", "--root", roots["s3"], "--alias", f"http={roots['http']}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+def served(
+    *arguments: object, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The server's address and process, while the context lasts."""
+    process = subprocess.Popen(
+        [SCRIPT, "serve", "--port", "0", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
     try:
         line = process.stderr.readline()
         found = re.search(r" at (http://127\.0\.0\.1:\d+)/", line)
         assert found, line + process.stderr.read()
-        with urllib3.PoolManager() as pool:
-
-            def ask(root: str, series: str) -> Answer:
-                query = urlencode({**OPTIONS, **({} if root == "s3" else {"root": root})})
-                got = pool.request("GET", f"{found[1]}/series/{series}/mosaic?{query}", retries=False)
-                return _answer(got.status, got.headers, got.data)
-
-            yield ask
+        yield found[1], process
     finally:
-        process.send_signal(signal.SIGINT)
-        planted.check("the server's log", process.communicate(timeout=60)[1])
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        planted.check("the server's log", process.communicate(timeout=WAIT_S)[1] or "")
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Interrupt a server: its status, and what it wrote after its address."""
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=WAIT_S)
+    return process.returncode, stdout, stderr
+
+
+def get(url: str, **headers: str) -> urllib3.BaseHTTPResponse:
+    """Ask, once."""
+    return urllib3.request("GET", url, headers=headers, retries=False, timeout=WAIT_S)
+
+
+@contextmanager
+def local_server(roots: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[Door]:
+    """`dicom-series-preview serve`, in a process of its own."""
+    arguments = ("--root", roots["s3"], "--alias", f"http={roots['http']}")
+    with served(*arguments, environment=environment) as (address, _):
+
+        def ask(root: str, series: str) -> Answer:
+            query = urlencode({**OPTIONS, **({} if root == "s3" else {"root": root})})
+            got = get(f"{address}/series/{series}/mosaic?{query}")
+            return _answer(got.status, got.headers, got.data)
+
+        yield ask
 
 
 @contextmanager
