@@ -72,7 +72,7 @@ def bucket(moto: servers.Moto) -> Callable[[str, dict[str, bytes]], None]:
 @pytest.fixture(scope="session")
 def proxy(moto: servers.Moto) -> Iterator[counting.CountingProxy]:
     """A counting proxy before the S3 server."""
-    with counting.counting_proxy(moto.endpoint) as running:
+    with counting.CountingProxy(moto.endpoint) as running:
         yield running
 
 

@@ -63,7 +63,7 @@ def s3(
     for series in (synthetic.series(), synthetic.series(ODD, 3)):
         bucket(f"served/{series.name}", series.objects)
     cache = tmp_path_factory.mktemp("cache")
-    with counting.counting_proxy(moto.endpoint) as proxy:
+    with counting.CountingProxy(moto.endpoint) as proxy:
         environment = {**moto.environment, "AWS_ENDPOINT_URL": proxy.url}
         arguments = (
             "--root",

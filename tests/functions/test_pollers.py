@@ -118,7 +118,7 @@ def growing(moto: servers.Moto, pollers: int) -> Taken:
     for bucket in (archive, data):
         s3.create_bucket(Bucket=bucket)
     queue = Queue(MESSAGES)
-    with counting.counting_proxy(moto.endpoint) as proxy:
+    with counting.CountingProxy(moto.endpoint) as proxy:
         environment = {**moto.environment, "AWS_ENDPOINT_URL": proxy.url}
 
         def poll() -> None:

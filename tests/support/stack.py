@@ -314,7 +314,7 @@ def deployed(build: Path, *, unhurried: bool = False, **parameters: str) -> Iter
         )
         proxies = {}
         for function in functions:
-            proxies[function] = stack.enter_context(counting.counting_proxy(s3.endpoint))
+            proxies[function] = stack.enter_context(counting.CountingProxy(s3.endpoint))
             endpoints = {
                 "AWS_ENDPOINT_URL": states,
                 "AWS_ENDPOINT_URL_S3": proxies[function].url,
