@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import gateway
+import make_dicom
 import runtime
 import servers
 import stack as stacks
@@ -324,7 +325,7 @@ def test_a_changed_slice_is_another_picture(stack: Stack) -> None:
     other = synthetic.slice_dataset(made.name, 0, synthetic.SLICES)
     values = np.frombuffer(other.PixelData, "<u2") + 600
     other.PixelData = values.astype("<u2").tobytes()
-    upload(stack, made.name, {made.file_names[0]: synthetic.encoded(other)})
+    upload(stack, made.name, {made.file_names[0]: make_dicom.encode(other)})
     second = stack.get(path(made.name, "image"), {"position": 0}, If_None_Match=first.headers["etag"])
     assert second.status == 200
     assert second.headers["etag"] != first.headers["etag"]
@@ -342,7 +343,7 @@ def test_what_is_too_large_for_an_answer_is_fetched_from_s3(
     dataset = synthetic.slice_dataset(name, 0, 1)
     dataset.Rows = dataset.Columns = 3000
     dataset.PixelData = np.random.default_rng(1).integers(0, 1024, 9_000_000).astype("<u2").tobytes()
-    objects = {"noise.dcm": synthetic.encoded(dataset)}
+    objects = {"noise.dcm": make_dicom.encode(dataset)}
     upload(stack, name, objects)
     options = {"position": 0, "image_width": 3000, "format": "jpg", "quality": 100}
     for render in ("made", "kept"):
@@ -488,10 +489,8 @@ def test_more_than_a_limit(stack: Stack, query: dict[str, Any] | str) -> None:
 def broken_pixels(name: str) -> dict[str, bytes]:
     """A series whose pixels are no JPEG, though its headers say so."""
     dataset = synthetic.slice_dataset(name, 0, 1)
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.50"
-    dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x08\0\0\0no jpeg!\xfe\xff\xdd\xe0\0\0\0\0"
-    dataset["PixelData"].is_undefined_length = True
-    return {"a.dcm": synthetic.encoded(dataset)}
+    dataset.PixelData = make_dicom.encapsulate([[b"no jpeg!"]])
+    return {"a.dcm": make_dicom.encode(dataset, make_dicom.JPEG)}
 
 
 def test_what_cannot_be_decoded(stack: Stack) -> None:
@@ -509,7 +508,7 @@ def test_a_failed_tile_is_marked_and_not_kept(stack: Stack) -> None:
     made = new_series(stack, count=5, others=False)
     broken = synthetic.slice_dataset(made.name, 2, 5)
     broken.PixelData = b"\0\0"
-    upload(stack, made.name, {made.file_names[2]: synthetic.encoded(broken)})
+    upload(stack, made.name, {made.file_names[2]: make_dicom.encode(broken)})
     for _ in range(2):
         answer = stack.get(path(made.name, "mosaic"))
         assert (answer.status, answer.headers["preview-failed-tiles"]) == (200, "1")
@@ -531,7 +530,7 @@ def without_pixels() -> bytes:
     dataset = synthetic.slice_dataset("report", 0, 1)
     for keyword in ("PixelData", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"):
         delattr(dataset, keyword)
-    return synthetic.encoded(dataset)
+    return make_dicom.encode(dataset)
 
 
 def test_an_index_that_someone_else_builds(stack: Stack) -> None:
@@ -696,7 +695,7 @@ def test_what_a_reader_sees_gone_first_is_erased(stack: Stack, reader: str) -> N
     assert stack.get(path(made.name, "image"), {"position": 0}).status == 200
     (shown,) = set(data_keys(stack, "renders/")) - before
     other = synthetic.slice_dataset(made.name, 3, synthetic.SLICES)
-    upload(stack, made.name, {made.file_names[0]: synthetic.encoded(other)})
+    upload(stack, made.name, {made.file_names[0]: make_dicom.encode(other)})
     if reader == "ImageFunction":
         assert stack.get(path(made.name, "image"), {"position": 1}).headers["preview-index"] == "updated"
     else:

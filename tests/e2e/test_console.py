@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import make_dicom
 import planted
 import servers
 import synthetic
@@ -366,7 +367,7 @@ def test_no_patient_data_anywhere(
     (folder / second).write_bytes(series.objects[second][:700])
     dataset = synthetic.slice_dataset(SERIES, 2, synthetic.SLICES)
     dataset.WindowWidth = 0
-    (folder / third).write_bytes(synthetic.encoded(dataset))
+    (folder / third).write_bytes(make_dicom.encode(dataset))
     broken = root / "broken"
     broken.mkdir()
     for name in series.file_names[:4]:

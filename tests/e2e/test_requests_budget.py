@@ -118,10 +118,10 @@ def test_300_real_slices_take_337_requests(
     x, y, z = slice_.ImagePositionPatient
     uid, objects = slice_.SOPInstanceUID.rpartition(".")[0], {}
     for number in range(COUNT):
-        slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = f"{uid}.{number + 100}"
+        slice_.SOPInstanceUID = f"{uid}.{number + 100}"
         slice_.ImagePositionPatient = [x, y, f"{float(z) + number:.1f}"]
         slice_.InstanceNumber = f"{number + 100}"
-        objects[f"{number:03}.dcm"] = synthetic.encoded(slice_)
+        objects[f"{number:03}.dcm"] = make_dicom.encode(slice_, slice_.file_meta.TransferSyntaxUID)
     headers = {objects[name].index(b"\xe0\x7f\x10\x00") for name in objects}
     assert 6_000 < min(headers) <= max(headers) < 12_000
     bucket("budget/real", objects)
@@ -189,7 +189,7 @@ def test_overlays_cost_no_request_more(
     for name in marked:
         slice_ = dcmread(BytesIO(objects[name]))
         make_dicom.overlay(slice_, np.eye(synthetic.SIDE, dtype=bool))
-        objects[name] = synthetic.encoded(slice_)
+        objects[name] = make_dicom.encode(slice_)
     bucket("budget/overlays", objects)
     kinds, _ = spend("mosaic", "overlays", "a.webp")
     assert kinds == {"LIST": 1, "GET": 12}
