@@ -22,7 +22,6 @@ from built import BUILT, PROJECT
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 
 import gateway
 import make_dicom
@@ -35,19 +34,20 @@ from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.open import open_storage
+from http_contract import PROBLEM, HttpContract, odd_series, opened, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gateway import Answer
+    from http_contract import Door
     from stack import Stack
 
 pytestmark = pytest.mark.aws
 
 SERIES = synthetic.SERIES
 REQUESTS = {"mosaic": MosaicRequest, "image": ImageRequest, "contrast-mosaic": ContrastRequest}
-PROBLEM = "urn:dicom-series-preview:problem:"
 FUNCTIONS = {
     "mosaic": "MosaicFunction",
     "image": "ImageFunction",
@@ -82,7 +82,8 @@ def stack(
         "moved": moved.url,
     }
     with stacks.deployed(BUILT, Roots=json.dumps(roots)) as running:
-        upload(running, SERIES, synthetic.series().objects)
+        for series in (synthetic.series(), odd_series()):
+            upload(running, series.name, series.objects)
         yield running
 
 
@@ -169,13 +170,6 @@ def path(name: str, resource: str) -> str:
     return f"/series/{quote(name, safe='')}/{resource}"
 
 
-def opened(answer: Answer) -> Image.Image:
-    """The picture of an answer."""
-    image = Image.open(io.BytesIO(answer.body))
-    image.load()
-    return image
-
-
 def fetched_pixels(stack: Stack, function: str, since: int) -> list[Any]:
     """The requests for objects of series that a function has made since."""
     return [
@@ -183,17 +177,6 @@ def fetched_pixels(stack: Stack, function: str, since: int) -> list[Any]:
         for seen in stack.requests(function)[since:]
         if seen.kind == "GET" and seen.target.startswith(f"/{stacks.DICOM_BUCKET}/")
     ]
-
-
-def problem(answer: Answer, status: int, name: str) -> dict[str, Any]:
-    """An answer that must be this problem (RFC 9457)."""
-    assert answer.status == status, answer.body
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["cache-control"] == "no-store"
-    document = answer.json()
-    assert (document["type"], document["status"]) == (PROBLEM + name, status)
-    assert not [secret for secret in synthetic.SECRETS if secret in answer.body.decode()]
-    return document
 
 
 def test_the_gateway_sends_what_api_gateway_sends() -> None:
@@ -215,6 +198,19 @@ def test_the_gateway_sends_what_api_gateway_sends() -> None:
         assert sent[0][name] == recorded[name]
 
 
+class TestHttp(HttpContract):
+    """The deployment keeps the rules of the HTTP API."""
+
+    @pytest.fixture
+    def door(self, stack: Stack) -> Door:
+        """The HTTP API, whose requests are signed."""
+
+        def ask(target: str, method: str = "GET", **headers: str) -> Answer:
+            return stack.call(method, target, headers=headers)
+
+        return ask
+
+
 # --- Pictures -----------------------------------------------------------------------------------------------
 
 
@@ -228,29 +224,6 @@ def test_an_upload_becomes_an_index(stack: Stack) -> None:
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.headers["preview-index"] == "cache"
     assert [entry["slices"] for entry in answer.json()["stacks"]] == [synthetic.SLICES, 1]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "media_type"),
-    [
-        ("parquet", "application/vnd.apache.parquet"),
-        ("json", "application/json"),
-        ("jsonl", "application/jsonl"),
-    ],
-)
-def test_the_index_in_every_format(stack: Stack, wanted: str, media_type: str) -> None:
-    """The index is answered as a whole; the Parquet file opens, and all say the same."""
-    answer = stack.get(path(SERIES, "index"), {"format": wanted})
-    assert (answer.status, answer.headers["content-type"]) == (200, media_type)
-    if wanted == "parquet":
-        rows = pq.read_table(io.BytesIO(answer.body)).to_pylist()
-    elif wanted == "json":
-        rows = answer.json()
-    else:
-        rows = [json.loads(line) for line in answer.body.splitlines()]
-    uids = [row["SOPInstanceUID"] for row in rows]
-    assert len(uids) == synthetic.SLICES + 1
-    assert tuple(uids[: synthetic.SLICES]) == synthetic.series().uids
 
 
 @pytest.mark.parametrize(
@@ -278,25 +251,6 @@ def test_pictures_are_those_of_the_local_product(
     assert answer.headers["content-type"] == ("image/jpeg" if jpeg else "image/webp")
     assert opened(answer).format == ("JPEG" if jpeg else "WEBP")
     assert answer.body == local(kind, SERIES, synthetic.series().objects, **options)
-
-
-def test_a_mosaic_shows_its_slices(stack: Stack) -> None:
-    """36 of 40 slices, head to feet, each with the grey that its header's window gives it."""
-    answer = stack.get(path(SERIES, "mosaic"), {"quality": 90})
-    image = np.asarray(opened(answer).convert("L"), float)
-    assert image.shape == (6 * 128, 6 * 128)
-    assert answer.headers["preview-slices"] == f"36/{synthetic.SLICES}"
-    for tile in range(36):
-        row, column = divmod(tile, 6)
-        shown = image[row * 128 + 64, column * 128 + 64]
-        assert shown == pytest.approx(synthetic.grey(round(tile * (synthetic.SLICES - 1) / 35)), abs=4)
-
-
-def test_accept_chooses_the_format(stack: Stack) -> None:
-    """Without `format`, Accept decides, and caches are told so."""
-    answer = stack.get(path(SERIES, "mosaic"), Accept="image/jpeg, image/webp;q=0.5")
-    assert answer.headers["content-type"] == "image/jpeg"
-    assert answer.headers["vary"] == "Accept"
 
 
 @pytest.mark.parametrize(
@@ -372,15 +326,6 @@ def test_names_that_a_path_must_encode(stack: Stack) -> None:
     assert (found.status, found.json()["series"]) == (200, name)
 
 
-@pytest.mark.parametrize("resource", ["index", "mosaic"])
-def test_head_is_answered_as_get(stack: Stack, resource: str) -> None:
-    """HEAD has GET's status, headers and length, and no body."""
-    got, head = stack.get(path(SERIES, resource)), stack.call("HEAD", path(SERIES, resource))
-    assert (head.status, head.body) == (200, b"")
-    assert head.headers["etag"] == got.headers["etag"]
-    assert head.headers["content-length"] == str(len(got.body))
-
-
 # --- Refusals -----------------------------------------------------------------------------------------------
 
 
@@ -405,22 +350,6 @@ def test_a_signature_holds_for_one_request(stack: Stack) -> None:
     headers = {**signed[0].headers, "host": urlsplit(stack.url).netloc}
     for target in ("/health", path(SERIES, "index")):
         assert gateway.fetch(stack.url + target, headers=headers).status == 403
-
-
-def test_all_wrong_parameters_are_named(stack: Stack) -> None:
-    """400 names each parameter that is wrong, in one answer."""
-    query = "tile_width=0&start=2&contrast=nonsense&colour=red&quality=x&contrast=lung"
-    document = problem(stack.get(path(SERIES, "mosaic"), query), 400, "bad-parameter")
-    assert {wrong["parameter"] for wrong in document["errors"]} == {
-        "tile_width",
-        "start",
-        "contrast",
-        "colour",
-        "quality",
-    }
-    problem(stack.get(path(SERIES, "image")), 400, "bad-parameter")
-    problem(stack.get(path(SERIES, "index"), {"format": "csv"}), 400, "bad-parameter")
-    problem(stack.get(path(SERIES, "mosaic"), {"format": "gif"}), 400, "bad-parameter")
 
 
 @pytest.mark.parametrize(
@@ -469,11 +398,6 @@ def test_what_is_not_there(stack: Stack) -> None:
         assert stack.get(target).status == 404
     assert stack.call("DELETE", path(SERIES, "index")).status == 404
     assert stack.call("POST", path(SERIES, "mosaic")).status == 404
-
-
-def test_no_format_that_is_acceptable(stack: Stack) -> None:
-    """406 when Accept allows none of the picture formats."""
-    problem(stack.get(path(SERIES, "mosaic"), Accept="image/gif, image/webp;q=0"), 406, "not-acceptable")
 
 
 @pytest.mark.parametrize(

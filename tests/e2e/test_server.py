@@ -10,27 +10,26 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-import pyarrow.parquet as pq
 import pytest
 import urllib3
 from PIL import Image
 
 import counting
-import planted
 import synthetic
 from commandline import BUCKET, SCRIPT
 from dicom_series_preview.base.discreet import digest_of
 from doors import WAIT_S, ended, get, served
+from http_contract import ODD, HttpContract, door_at, odd_series, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import gateway
     import servers
+    from http_contract import Door
 
 SERIES = synthetic.SERIES
-ODD = "Schädel 1/ä b+c"
-OTHER = "38902e14"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with the main series, and one with an odd name two folders deep."""
     folder = tmp_path_factory.mktemp("served")
     synthetic.series().write(folder)
-    synthetic.series(ODD, 3).write(folder)
+    odd_series().write(folder)
     return folder
 
 
@@ -60,7 +59,7 @@ def s3(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, counting.CountingProxy]]:
     """A server on an S3 server, signed, and a proxy that counts its requests."""
-    for series in (synthetic.series(), synthetic.series(ODD, 3)):
+    for series in (synthetic.series(), odd_series()):
         bucket(f"served/{series.name}", series.objects)
     cache = tmp_path_factory.mktemp("cache")
     with counting.CountingProxy(moto.endpoint) as proxy:
@@ -84,44 +83,20 @@ def address(request: pytest.FixtureRequest) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-def size(response: urllib3.BaseHTTPResponse) -> tuple[str, tuple[int, int]]:
-    """Format and size of the picture that an answer is."""
-    assert response.status == 200, response.data
-    with Image.open(io.BytesIO(response.data)) as image:
-        image.load()
-        assert response.headers["Content-Type"] == f"image/{image.format.lower()}"
-        return image.format, image.size
+class TestHttp(HttpContract):
+    """The server keeps the rules of the HTTP API, on each kind of root."""
 
+    @pytest.fixture
+    def door(self, address: str, root: Path) -> Door:
+        """The server; no answer tells where its root lies."""
 
-def test_pictures(address: str) -> None:
-    """Each kind of picture comes over HTTP as the command line writes it."""
-    base = f"{address}/series/{SERIES}"
-    assert size(get(f"{base}/mosaic?tile_width=3&contrast=lung")) == ("WEBP", (384, 384))
-    assert size(get(f"{base}/image?position=0.5&image_width=64&format=jpeg")) == ("JPEG", (64, 64))
-    assert size(get(f"{base}/image?position=0", Accept="image/jpeg")) == ("JPEG", (128, 128))
-    compared = get(f"{base}/contrast-mosaic?position=0&contrast=lung&contrast=1500,-500&contrast=auto")
-    assert size(compared) == ("WEBP", (384, 128))
-    assert compared.headers["Preview-Slices"] == "1/40"
-    assert size(get(f"{address}/series/{SERIES[:8]}*/image?position=1"))[1] == (128, 128)
+        def ask(target: str, method: str = "GET", **headers: str) -> gateway.Answer:
+            answer = door_at(address)(target, method, **headers)
+            told = answer.body + str(answer.headers).encode()
+            assert not [secret for secret in (str(root), f"{BUCKET}/served") if secret.encode() in told]
+            return answer
 
-
-def test_the_picture_shows_what_was_asked_for(address: str) -> None:
-    """The slice at a position, under the file's own window."""
-    response = get(f"{address}/series/{SERIES}/image?position=0.5&image_width=64&quality=100&format=jpeg")
-    with Image.open(io.BytesIO(response.data)) as image:
-        shown = image.getpixel((40, 40))
-    assert min(abs(shown - synthetic.grey(i)) for i in (19, 20)) <= 2
-
-
-def test_index(address: str) -> None:
-    """The index comes in short and whole, in every format."""
-    url = f"{address}/series/{SERIES}/index"
-    summary = json.loads(get(url).data)
-    assert (summary["series"], summary["slices"], summary["objects"]) == (SERIES, 41, 43)
-    rows = json.loads(get(f"{url}?format=json").data)
-    assert [json.loads(line) for line in get(f"{url}?format=jsonl").data.splitlines()] == rows
-    assert pq.read_table(io.BytesIO(get(f"{url}?format=parquet").data)).to_pylist() == rows
-    assert {row["SOPInstanceUID"] for row in rows} >= set(synthetic.series().uids)
+        return ask
 
 
 def test_health_and_description(address: str) -> None:
@@ -130,57 +105,18 @@ def test_health_and_description(address: str) -> None:
     assert json.loads(get(f"{address}/openapi.json").data)["openapi"].startswith("3.1")
 
 
-def test_unchanged(address: str) -> None:
-    """What a client has is not sent again."""
-    for path in ("mosaic", "image?position=0.25", "contrast-mosaic?position=0&contrast=auto", "index"):
-        url = f"{address}/series/{SERIES}/{path}"
-        first = get(url)
-        again = get(url, **{"If-None-Match": first.headers["ETag"]})
-        assert (first.status, again.status, again.data) == (200, 304, b"")
-        assert again.headers["ETag"] == first.headers["ETag"]
-
-
-def test_encoded_names(address: str) -> None:
-    """Blanks, letters beyond ASCII, a plus and an encoded slash are parts of a name."""
-    name = "Sch%C3%A4del%201%2F%C3%A4%20b+c"
-    response = get(f"{address}/series/{name}/image?position=0")
-    assert size(response)[1] == (128, 128)
-    # A path that a header holds keeps its slash.
-    assert response.headers["Preview-Series"] == "Sch%C3%A4del%201/%C3%A4%20b%2Bc"
-
-
 @pytest.mark.parametrize(
-    ("path", "status"),
+    ("target", "kind"),
     [
-        ("/series/none/mosaic", 404),
-        (f"/series/{SERIES}/mosaic?root=empty", 404),
-        (f"/series/{SERIES}/mosaic?root=file:///", 400),
-        (f"/series/{SERIES}/mosaic?tile_width=0&x=1", 400),
-        ("/series/%2Fetc/index", 400),
-        ("/series/..%2F..%2Fetc/index", 400),
-        ("/series/%2e%2e/index", 400),
-        ("/series/S%00/index", 400),
-        (f"/series/{SERIES}/mosaic?tile_width=200&image_width=2000", 413),
-        (f"/series/{SERIES}/index?format={'x' * 20_000}", 413),
-        (f"/series/{SERIES}", 404),
-        ("/nowhere", 404),
-        ("/batches", 404),
+        (f"/series/{SERIES}/mosaic?root=empty", "no-such-series"),
+        (f"/series/{SERIES}", "no-such-resource"),
+        ("/nowhere", "no-such-resource"),
+        ("/batches", "no-such-resource"),
     ],
 )
-def test_problems(address: str, path: str, status: int, root: Path) -> None:
-    """What cannot be is a problem in JSON that tells nothing of the root or of a patient."""
-    response = urllib3.request("GET", address + path, retries=False, preload_content=True)
-    document = json.loads(response.data)
-    assert (response.status, document["status"]) == (status, status)
-    assert response.headers["Content-Type"] == "application/problem+json"
-    text = response.data.decode() + str(response.headers)
-    assert not [secret for secret in (str(root), f"{BUCKET}/served") if secret in text]
-    planted.check_answer(response.headers, response.data)
-
-
-def test_not_acceptable(address: str) -> None:
-    """A client that takes no picture gets none."""
-    assert get(f"{address}/series/{SERIES}/mosaic", Accept="text/html").status == 406
+def test_what_is_not_there(address: str, target: str, kind: str) -> None:
+    """A series that another root has, and a path that leads nowhere, are problems."""
+    problem(door_at(address)(target), 404, kind)
 
 
 def test_a_request_that_is_too_long(address: str) -> None:

@@ -85,22 +85,6 @@ def test_a_picture_with_a_failed_tile_is_not_cacheable(functions: dict[str, Func
     assert "ETag" not in headers
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["mosaic-200", "index-200-summary", "index-200-parquet", "mosaic-404-no-such-series", "health-200"],
-)
-def test_head_is_answered_as_get(functions: dict[str, Function], name: str) -> None:
-    """HEAD has GET's status, headers and length, and no body."""
-    function, asked = functions[function_of(name)], copy.deepcopy(event(name))
-    got = function(asked).answer
-    asked["requestContext"]["http"]["method"] = "HEAD"
-    head = function(asked).answer
-    assert (head["statusCode"], body_of(head)) == (got["statusCode"], b"")
-    assert head["headers"]["Content-Length"] == str(len(body_of(got)))
-    for header in ("Content-Type", "ETag", "Cache-Control", "Preview-Slices"):
-        assert head["headers"].get(header) == got["headers"].get(header)
-
-
 @pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS"])
 def test_other_methods_are_refused(functions: dict[str, Function], method: str) -> None:
     """A function that is reached by a method that it does not answer says which ones it does."""
@@ -116,16 +100,6 @@ def test_unchanged(functions: dict[str, Function], name: str) -> None:
     answer = functions[function_of(name)](name).answer
     assert (answer["statusCode"], answer["body"]) == (304, "")
     assert answer["headers"]["ETag"]
-
-
-def test_a_tag_that_was_answered_matches(functions: dict[str, Function]) -> None:
-    """The tag of an answer, sent back, is answered 304; with a client's list of tags, too."""
-    first = functions["image"]("image-200").answer
-    asked = copy.deepcopy(event("image-200"))
-    asked["headers"]["if-none-match"] = f'W/"old", {first["headers"]["ETag"]}'
-    again = functions["image"](asked).answer
-    assert again["statusCode"] == 304
-    assert again["headers"]["ETag"] == first["headers"]["ETag"]
 
 
 def test_a_large_picture_is_fetched_from_s3(functions: dict[str, Function]) -> None:

@@ -9,18 +9,17 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
 import archive
 import gateway
+from lambdas import Invoked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,36 +45,6 @@ ROUTES = {
     "GET /batches/{id}": "batch_api",
     "DELETE /batches/{id}": "batch_api",
 }
-
-
-@dataclass(frozen=True)
-class Invoked:
-    """A function as the gateway calls it, one event at a time."""
-
-    function: Function
-    turn: threading.Lock = field(default_factory=threading.Lock)
-
-    def invoke(self, event: dict[str, Any]) -> Invoked.Result:
-        """What comes of an event."""
-        with self.turn:
-            return self.Result(self.function(event).answer)
-
-    @dataclass(frozen=True)
-    class Result:
-        """What the gateway asks of it."""
-
-        answer: dict[str, Any]
-        error: None = None
-        seconds: float = 0.0
-
-        @property
-        def payload(self) -> bytes:
-            """As Lambda hands it on."""
-            return json.dumps(self.answer).encode()
-
-        def document(self) -> dict[str, Any]:
-            """The same as a document."""
-            return self.answer
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,36 @@ class Outcome:
                 for metric in group["Metrics"]:
                     found[metric["Name"]] = found.get(metric["Name"], 0) + sum(line[metric["Name"]])
         return found
+
+
+@dataclass(frozen=True)
+class Invoked:
+    """A function as the gateway calls it, one event at a time."""
+
+    function: Function
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def invoke(self, event: dict[str, Any]) -> Invoked.Result:
+        """What comes of an event."""
+        with self.turn:
+            return self.Result(self.function(event).answer)
+
+    @dataclass(frozen=True)
+    class Result:
+        """What the gateway asks of it."""
+
+        answer: dict[str, Any]
+        error: None = None
+        seconds: float = 0.0
+
+        @property
+        def payload(self) -> bytes:
+            """As Lambda hands it on."""
+            return json.dumps(self.answer).encode()
+
+        def document(self) -> dict[str, Any]:
+            """The same as a document."""
+            return self.answer
 
 
 @contextmanager
