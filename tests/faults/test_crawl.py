@@ -15,6 +15,7 @@ from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.s3_pages import POOR_PAGES
+from doubles import Time
 from faulty import FaultyServer, always
 
 if TYPE_CHECKING:
@@ -176,17 +177,6 @@ def test_breadth_is_bounded(folders: int) -> None:
         with pytest.raises(LimitError, match="s has more than 100 folders below it, the limit"):
             archive(server, folders=100).list_objects("s")
         assert len(server.asked) <= MOST_REQUESTS
-
-
-class Time:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 def slow(time: Time, seconds: float, fault: faulty.Fault) -> faulty.Fault:

@@ -34,6 +34,7 @@ from dicom_series_preview.sources.storage.objectstore import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
+from doubles import Time
 from faulty import FaultyServer, always
 
 if TYPE_CHECKING:
@@ -142,17 +143,6 @@ def test_a_pause_is_no_longer_than_the_time() -> None:
 
 
 # --- whole requests
-
-
-class Time:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 def request(series: str, deadline: Deadline) -> HttpRequest:

@@ -1,4 +1,4 @@
-"""Storages that count, fail, change, or must not be touched."""
+"""Storages that count, fail, change, or must not be touched, and a clock."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.errors import StorageError
     from dicom_series_preview.sources.storage.base import ByteRange, Storage, Usage
     from dicom_series_preview.sources.storage.deadline import Deadline
+
+
+class Time:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
 
 
 class Wrapper:

@@ -14,7 +14,6 @@ import make_dicom
 from bench import slices
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.python import open_api
-from dicom_series_preview.sources.storage import local
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def test_a_cache_that_cannot_be_written(
     def refuse(*_: object) -> str:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(local, "_write", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with caplog.at_level(logging.WARNING, "dicom_series_preview"):
         answers = [asked(tmp_path) for _ in range(2)]
     assert [(one.status, one.headers["Preview-Render"]) for one in answers] == [(200, "made")] * 2
