@@ -76,11 +76,7 @@ def stack(
 ) -> Iterator[Stack]:
     """The deployment, with a series in its bucket, and with roots that fail in different ways."""
     assert layers
-    roots = {
-        "forbidden": f"s3://{stacks.SECRET_BUCKET}",
-        "throttled": throttled.url,
-        "moved": moved.url,
-    }
+    roots = {"forbidden": f"s3://{stacks.SECRET_BUCKET}", "throttled": throttled.url, "moved": moved.url}
     with stacks.deployed(BUILT, Roots=json.dumps(roots)) as running:
         for series in (synthetic.series(), odd_series()):
             upload(running, series.name, series.objects)

@@ -13,16 +13,17 @@ import synthetic
 from commandline import BUCKET, Outcome, clean_environment, command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import servers
+    from commandline import PutSeries, Reports, Run
 
 __all__ = ["clean_environment", "command"]
 
 
 @pytest.fixture
-def succeed(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
+def succeed(command: Run) -> Run:
     """Runs a command line that must succeed."""
 
     def run(*arguments: object) -> Outcome:
@@ -34,7 +35,7 @@ def succeed(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def report_of(succeed: Callable[..., Outcome], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def report_of(succeed: Run, tmp_path: Path) -> Reports:
     """Runs a command that writes a picture, and reads its report."""
 
     def run(*arguments: object) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def local_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bucket(moto: servers.Moto) -> Callable[[str, dict[str, bytes]], None]:
+def bucket(moto: servers.Moto) -> PutSeries:
     """Puts a folder of objects into the bucket `previews`."""
     client = moto.client("s3")
     client.create_bucket(Bucket=BUCKET)

@@ -23,7 +23,7 @@ from dicom_series_preview import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import commandline
+    from commandline import Run
 
 SERIES = synthetic.SERIES
 COMMANDS = ["mosaic", "get-image", "contrast-mosaic", "build-index", "get-index", "sample"]
@@ -57,7 +57,7 @@ def console(script: str, *arguments: object, **environment: str) -> subprocess.C
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_shows_examples(name: str, option: str, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_help_shows_examples(name: str, option: str, succeed: Run) -> None:
     """The help of every command goes to standard output and ends with examples of that command."""
     outcome = succeed(name, option)
     assert outcome.stderr == ""
@@ -67,7 +67,7 @@ def test_help_shows_examples(name: str, option: str, succeed: Callable[..., comm
     assert all(f"dicom-series-preview {name} " in line for line in lines)
 
 
-def test_help_names_every_option_of_the_manual_page(succeed: Callable[..., commandline.Outcome]) -> None:
+def test_help_names_every_option_of_the_manual_page(succeed: Run) -> None:
     """The manual page's options are all in the commands' help."""
     common = {"--root", "--cache-dir", "--verbose"}
     picture = common | {"--image-width", "--contrast", "--no-cache", "--quality", "--stack", "--report"}
@@ -81,13 +81,13 @@ def test_help_names_every_option_of_the_manual_page(succeed: Callable[..., comma
         assert options <= set(re.findall(r"--[a-z-]+", succeed(name, "--help").stdout)), name
 
 
-def test_help_of_the_program_lists_the_commands(succeed: Callable[..., commandline.Outcome]) -> None:
+def test_help_of_the_program_lists_the_commands(succeed: Run) -> None:
     """`--help` names every command."""
     text = succeed("--help").stdout
     assert all(f"\n  {name} " in text for name in COMMANDS)
 
 
-def test_version(succeed: Callable[..., commandline.Outcome]) -> None:
+def test_version(succeed: Run) -> None:
     """`--version` prints the program's name and version."""
     assert succeed("--version").stdout == f"dicom-series-preview {__version__}\n"
 
@@ -203,7 +203,7 @@ NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL", "obstore"}) | {
     "arguments", [["get-index", SERIES], ["get-image", SERIES, "a.webp", "--position", "0.5"]]
 )
 def test_a_kept_index_is_shown_without_what_builds_one(
-    arguments: list[str], local_root: Path, succeed: Callable[..., commandline.Outcome]
+    arguments: list[str], local_root: Path, succeed: Run
 ) -> None:
     """Once an index is kept, neither its path nor a picture loads what only building it needs."""
     where = ["--root", str(local_root), "--cache-dir", "cache"]
@@ -272,9 +272,7 @@ def test_program_loads_no_more_than_it_needs(local_root: Path) -> None:
 # --- streams
 
 
-def test_only_paths_go_to_standard_output(
-    local_root: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_only_paths_go_to_standard_output(local_root: Path, succeed: Run) -> None:
     """Standard output is the path of `get-index` and `sample`, and empty elsewhere, with -v too."""
     where = ("--root", local_root, "-v")
     assert succeed("mosaic", SERIES, "a.webp", *where).stdout == ""
@@ -295,9 +293,7 @@ def test_sample_prints_its_folder() -> None:
 
 
 @pytest.mark.parametrize("option", ["-v", "--verbose", "-vq30"])
-def test_verbose_adds_the_trace(
-    option: str, local_root: Path, command: Callable[..., commandline.Outcome]
-) -> None:
+def test_verbose_adds_the_trace(option: str, local_root: Path, command: Run) -> None:
     """With -v an error comes with its trace, and still ends with its line."""
     arguments = ("mosaic", "nothing", "a.webp", "--root", local_root)
     quiet, verbose = command(*arguments), command(*arguments, option)
@@ -307,9 +303,7 @@ def test_verbose_adds_the_trace(
     assert (quiet.status, verbose.status) == (1, 1)
 
 
-def test_verbose_tells_which_series_a_prefix_means(
-    local_root: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_verbose_tells_which_series_a_prefix_means(local_root: Path, succeed: Run) -> None:
     """With -v the resolved name of a prefix is said, before any pixel is fetched."""
     options = ("mosaic", "389*", "a.webp", "--root", local_root)
     verbose = succeed(*options, "-v").stderr
@@ -317,9 +311,7 @@ def test_verbose_tells_which_series_a_prefix_means(
     assert f"the first is {SERIES}" not in succeed(*options).stderr
 
 
-def test_no_progress_bar_without_a_terminal(
-    local_root: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_no_progress_bar_without_a_terminal(local_root: Path, succeed: Run) -> None:
     """Where stderr is no terminal, there are whole lines only."""
     outcome = succeed("mosaic", SERIES, "a.webp", "--root", local_root)
     assert not re.search(r"[\r\x1b]", outcome.stderr)
@@ -354,9 +346,7 @@ def test_progress_bar_on_a_terminal(local_root: Path) -> None:
 # --- patient data
 
 
-def test_no_patient_data_anywhere(
-    tmp_path: Path, command: Callable[..., commandline.Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_patient_data_anywhere(tmp_path: Path, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of a patient is in any output, report or file name, with -v, and where commands fail."""
     monkeypatch.setenv("PYTHONWARNINGS", "default")
     root = tmp_path / "root"
@@ -400,7 +390,7 @@ def test_no_patient_data_anywhere(
         assert secret not in names
 
 
-def test_pictures_hold_no_metadata(local_root: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_pictures_hold_no_metadata(local_root: Path, succeed: Run) -> None:
     """Pictures are pixels only."""
     for name in ("a.webp", "a.jpg"):
         succeed("mosaic", SERIES, name, "--root", local_root)
@@ -409,7 +399,7 @@ def test_pictures_hold_no_metadata(local_root: Path, succeed: Callable[..., comm
             assert chunk not in data
 
 
-def test_server_sees_no_patient_data(succeed: Callable[..., commandline.Outcome]) -> None:
+def test_server_sees_no_patient_data(succeed: Run) -> None:
     """Nothing of a patient is in what a web server is asked."""
     series = synthetic.series("remote", 3, others=False)
     links = "".join(f'<a href="{name}">{name}</a>\n' for name in series.file_names)

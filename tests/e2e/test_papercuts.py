@@ -149,10 +149,7 @@ TABLE: dict[str, tuple[str, Now]] = {
     ),
     # --- what is written, and where
     "picture-to-standard-output": ("mosaic ct-1/ - --quiet | head -c 4", Now(stdout="RIFF")),
-    "picture-of-a-format": (
-        "mosaic ct-1/ - --format png --quiet | head -c 4 | tail -c 3",
-        Now(stdout="PNG"),
-    ),
+    "picture-of-a-format": ("mosaic ct-1/ - --format png --quiet | head -c 4 | tail -c 3", Now(stdout="PNG")),
     "lossless-picture": ("mosaic ct-1/ a.png", picture("a.png")),
     "quality-of-a-lossless-picture": (
         "mosaic ct-1/ a.png -q 80",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import gateway
     import servers
+    from commandline import PutSeries
     from http_contract import Door
 
 SERIES = synthetic.SERIES
@@ -45,18 +46,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on a local folder, with a second root that is empty."""
     cache, empty = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("empty")
-    with served("--root", root, "--cache-dir", cache, "--alias", f"empty={empty}") as (
-        address,
-        _,
-    ):
+    with served("--root", root, "--cache-dir", cache, "--alias", f"empty={empty}") as (address, _):
         yield address
 
 
 @pytest.fixture(scope="module")
 def s3(
-    moto: servers.Moto,
-    bucket: Callable[[str, dict[str, bytes]], None],
-    tmp_path_factory: pytest.TempPathFactory,
+    moto: servers.Moto, bucket: PutSeries, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, counting.CountingProxy]]:
     """A server on an S3 server, signed, and a proxy that counts its requests."""
     for series in (synthetic.series(), odd_series()):
@@ -64,15 +60,8 @@ def s3(
     cache = tmp_path_factory.mktemp("cache")
     with counting.CountingProxy(moto.endpoint) as proxy:
         environment = {**moto.environment, "AWS_ENDPOINT_URL": proxy.url}
-        arguments = (
-            "--root",
-            f"s3://{BUCKET}/served",
-            "--cache-dir",
-            cache,
-            "--alias",
-            f"empty=s3://{BUCKET}/none",
-        )
-        with served(*arguments, environment=environment) as (address, _):
+        roots = ("--root", f"s3://{BUCKET}/served", "--alias", f"empty=s3://{BUCKET}/none")
+        with served(*roots, "--cache-dir", cache, environment=environment) as (address, _):
             yield address, proxy
 
 

@@ -164,10 +164,7 @@ def test_hosts(root: Path, tmp_path: Path) -> None:
 def test_token(root: Path, tmp_path: Path) -> None:
     """A token of the environment is asked for on every path, and told to nobody."""
     environment = {"DICOM_SERIES_PREVIEW_TOKEN": "Zwiebelfisch-1"}
-    with served("--root", root, "--cache-dir", tmp_path, environment=environment) as (
-        address,
-        process,
-    ):
+    with served("--root", root, "--cache-dir", tmp_path, environment=environment) as (address, process):
         for path in ("/health", f"/series/{SERIES}/index", "/none"):
             refused = get(address + path)
             assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")

@@ -179,16 +179,7 @@ def test_ctrl_c_while_the_program_is_loaded(module: str, here: Path) -> None:
 def test_ctrl_c_leaves_nothing_and_shows_the_cursor(here: Path) -> None:
     """Ctrl-C while several series are indexed leaves no file of one, and a terminal as it was."""
     with silent_server() as (url, asked):
-        command = (
-            SCRIPT,
-            "build-index",
-            "ct-1",
-            "ct-2",
-            "--root",
-            url,
-            "--cache-dir",
-            here / "cache",
-        )
+        command = (SCRIPT, "build-index", "ct-1", "ct-2", "--root", url, "--cache-dir", here / "cache")
         with terminal(*command) as shown:
             assert asked.wait(HANG_S)
             shown.type("\x03")

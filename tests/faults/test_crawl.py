@@ -41,10 +41,7 @@ def but_for(path: str, fault: faulty.Fault, there: faulty.Fault) -> faulty.Plan:
 
 SITES: dict[str, tuple[Callable[[], faulty.Plan], str]] = {
     "soft 404": (lambda: always(faulty.same_page(*LINKS), everything), SAME),
-    "hundreds of links": (
-        lambda: always(faulty.same_page(*(f"{n}/" for n in range(500))), everything),
-        SAME,
-    ),
+    "hundreds of links": (lambda: always(faulty.same_page(*(f"{n}/" for n in range(500))), everything), SAME),
     "single-page application": (lambda: always(faulty.same_page("/app.js", "/style.css"), everything), SAME),
     "empty page": (lambda: always(faulty.same_page(), everything), SAME),
     "redirect to the start": (lambda: but_for("", faulty.moved("/"), faulty.same_page(*LINKS)), ELSEWHERE),

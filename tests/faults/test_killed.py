@@ -19,9 +19,7 @@ from commandline import SCRIPT
 from dicom_series_preview.archive.index.read import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from commandline import Outcome
+    from commandline import Run
 
 KILLS = int(os.environ.get("DICOM_SERIES_PREVIEW_KILLS", "8"))
 SERIES = synthetic.SERIES
@@ -61,7 +59,7 @@ def remove_all() -> None:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_killed(name: str, tmp_path: Path, command: Callable[..., Outcome]) -> None:
+def test_killed(name: str, tmp_path: Path, command: Run) -> None:
     """After each kill, index and picture are absent or the true ones, and the next run succeeds."""
     root = tmp_path / "root"
     synthetic.series().write(root)
@@ -103,7 +101,7 @@ def test_killed(name: str, tmp_path: Path, command: Callable[..., Outcome]) -> N
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_what_is_left_over(name: str, tmp_path: Path, command: Callable[..., Outcome]) -> None:
+def test_what_is_left_over(name: str, tmp_path: Path, command: Run) -> None:
     """A run removes what was left over a day ago beside what it writes, and nothing else."""
     root = tmp_path / "root"
     synthetic.series().write(root)

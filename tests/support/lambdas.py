@@ -142,11 +142,7 @@ def started(name: str, environment: dict[str, str], log: Path) -> Iterator[Funct
     reading, writing = os.pipe()
     # The runtime writes to descriptor 3, whatever the pipe's number is here.
     command = f'exec 3>&{writing}; exec "$0" -W error "$1" "$2"'
-    arguments = [
-        sys.executable,
-        str(PROCESS),
-        str(PROJECT / "functions" / name / "app.py"),
-    ]
+    arguments = [sys.executable, str(PROCESS), str(PROJECT / "functions" / name / "app.py")]
     with log.open("w", encoding="utf-8") as output, os.fdopen(reading, encoding="utf-8") as answers:
         process = subprocess.Popen(
             ["bash", "-c", command, *arguments],

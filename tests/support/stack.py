@@ -86,11 +86,7 @@ def s3_server(scratch: Path, grants: Mapping[str, list[str]]) -> Iterator[S3Serv
         grants: By access key, what it may do: `Read:bucket` and the like. `admin` may do anything.
     """
     identities = [
-        {
-            "name": key,
-            "credentials": [{"accessKey": key, "secretKey": secret_of(key)}],
-            "actions": actions,
-        }
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret_of(key)}], "actions": actions}
         for key, actions in {"admin": ["Admin", "Read", "Write", "List", "Tagging"], **grants}.items()
     ]
     configuration = scratch / "s3.json"
@@ -315,10 +311,7 @@ def deployed(build: Path, *, unhurried: bool = False, **parameters: str) -> Iter
         proxies = {}
         for function in functions:
             proxies[function] = stack.enter_context(counting.CountingProxy(s3.endpoint))
-            endpoints = {
-                "AWS_ENDPOINT_URL": states,
-                "AWS_ENDPOINT_URL_S3": proxies[function].url,
-            }
+            endpoints = {"AWS_ENDPOINT_URL": states, "AWS_ENDPOINT_URL_S3": proxies[function].url}
             started[function] = function_of(
                 artefacts, evaluator, function, endpoints, logs, unhurried=unhurried
             )
@@ -409,11 +402,7 @@ def _definition(artefacts: Artefacts, evaluator: cloudformation.Evaluator) -> st
     text = (artefacts.folder / machine["DefinitionUri"]).read_text(encoding="utf-8")
     filled = {name: str(evaluator.value(node)) for name, node in machine["DefinitionSubstitutions"].items()}
     arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"
-    return re.sub(
-        r"\$\{(\w+)\}",
-        lambda match: re.sub(r"^(\w+)\.Arn$", rf"{arn}\1", filled[match[1]]),
-        text,
-    )
+    return re.sub(r"\$\{(\w+)\}", lambda match: re.sub(r"^(\w+)\.Arn$", rf"{arn}\1", filled[match[1]]), text)
 
 
 def role_statements(
