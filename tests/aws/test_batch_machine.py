@@ -113,7 +113,7 @@ def names_in(module: str, variable: str) -> set[str]:
 @pytest.mark.parametrize("name", TASKS)
 def test_passing_faults_are_retried_and_others_are_not(name: str) -> None:
     """Each step retries with backoff and full jitter what may pass, and nothing that is the data's fault."""
-    ours = {node.name for node in parsed("errors.py").body if isinstance(node, ast.ClassDef)}
+    ours = {node.name for node in parsed("base/errors.py").body if isinstance(node, ast.ClassDef)}
     retried = set()
     for retrier in TASKS[name]["Retry"]:
         assert retrier["BackoffRate"] > 1
@@ -122,7 +122,7 @@ def test_passing_faults_are_retried_and_others_are_not(name: str) -> None:
         assert retrier["MaxAttempts"] >= 1
         retried |= set(retrier["ErrorEquals"])
     assert "Lambda.TooManyRequestsException" in retried
-    assert retried & ours == names_in("aws/batch.py", "RETRIED")
+    assert retried & ours == names_in("doors/aws/batch.py", "RETRIED")
     assert not retried & {"States.ALL", "States.TaskFailed", "Lambda.Unknown.All"}
     assert {error for error in retried if "." not in error} <= ours
     assert TASKS[name]["TimeoutSeconds"] <= 900
