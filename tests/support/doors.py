@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -10,11 +9,12 @@ import signal
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
 import urllib3
 
+import gateway
 import lambdas
 import planted
 from commandline import SCRIPT
@@ -125,18 +125,12 @@ def local_server(roots: Mapping[str, str], environment: Mapping[str, str]) -> It
     """`dicom-series-preview serve`, in a process of its own."""
     arguments = ("--root", roots["s3"], "--alias", f"http={roots['http']}")
     with served(*arguments, environment=environment) as (address, _):
-
-        def ask(root: str, series: str) -> Answer:
-            query = urlencode({**OPTIONS, **({} if root == "s3" else {"root": root})})
-            got = get(f"{address}/series/{series}/mosaic?{query}")
-            return _answer(got.status, got.headers, got.data)
-
-        yield ask
+        yield lambda root, series: _answer(gateway.fetch(address + _target(root, series)))
 
 
 @contextmanager
 def function(roots: Mapping[str, str], environment: Mapping[str, str], log: Path) -> Iterator[Door]:
-    """The Lambda function of mosaics, in a process of its own."""
+    """The Lambda function of mosaics, in a process of its own behind API Gateway."""
     set_up = {
         **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         **environment,
@@ -147,33 +141,27 @@ def function(roots: Mapping[str, str], environment: Mapping[str, str], log: Path
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
     }
     with lambdas.started("mosaic", set_up, log) as run:
+        route = gateway.Route("GET /series/{series}/mosaic", lambdas.Invoked(run), "NONE")
+        api = gateway.Gateway([route], {})
 
         def ask(root: str, series: str) -> Answer:
-            path = f"/series/{series}/mosaic"
-            query = {**OPTIONS, **({} if root == "s3" else {"root": root})}
-            event: dict[str, Any] = {
-                "version": "2.0",
-                "rawPath": path,
-                "rawQueryString": urlencode(query),
-                "headers": {},
-                "pathParameters": {"series": series},
-                "requestContext": {"http": {"method": "GET", "path": path}, "stage": "$default"},
-            }
-            got = run(event).answer
-            body = base64.b64decode(got["body"]) if got["isBase64Encoded"] else got["body"].encode()
-            return _answer(got["statusCode"], got["headers"], body)
+            return _answer(api.answer(gateway.Asked("GET", _target(root, series), {}, b"")))
 
         yield ask
 
 
-def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    if status != 200:
-        assert headers["Content-Type"] == "application/problem+json"
-        problem = json.loads(body)
-        assert problem["status"] == status
-        assert (status == 503) == ("Retry-After" in headers)
-        return Answer(status, b"", problem["detail"], 0)
-    failed = int(headers.get("Preview-Failed-Tiles", "0"))
+def _target(root: str, series: str) -> str:
+    return f"/series/{series}/mosaic?{urlencode({**OPTIONS, **({} if root == 's3' else {'root': root})})}"
+
+
+def _answer(got: gateway.Answer) -> Answer:
+    if got.status != 200:
+        assert got.headers["content-type"] == "application/problem+json"
+        problem = got.json()
+        assert problem["status"] == got.status
+        assert (got.status == 503) == ("retry-after" in got.headers)
+        return Answer(got.status, b"", problem["detail"], 0)
+    failed = int(got.headers.get("preview-failed-tiles", "0"))
     # A picture that lacks a slice is nobody's to keep.
-    assert ("ETag" in headers) == (not failed)
-    return Answer(200, body, "", failed)
+    assert ("etag" in got.headers) == (not failed)
+    return Answer(200, got.body, "", failed)
