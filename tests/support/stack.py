@@ -136,9 +136,9 @@ def _running(command: list[str], url: str, log: Path, sockets: Iterable[int] = (
                 path.unlink(missing_ok=True)
 
 
-def _until(succeed: Callable[[], Any], seconds: float = 30) -> None:
+def _until(succeed: Callable[[], Any]) -> None:
     """Try until it succeeds: a server that listens may not be ready."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 30
     while True:
         try:
             succeed()

@@ -58,14 +58,14 @@ class Synthetic:
         return folder
 
 
-def hounsfield(index: int, count: int = SLICES) -> int:
+def hounsfield(index: int, count: int) -> int:
     """The value that fills slice `index`."""
     return -1000 + (index * 1000) // count
 
 
-def grey(index: int, count: int = SLICES, width: float = WIDTH, center: float = CENTER) -> float:
-    """What slice `index` is shown as under a LINEAR window (PS3.3 C.11.2.1.2.1)."""
-    shown = ((hounsfield(index, count) - (center - 0.5)) / (width - 1) + 0.5) * 255
+def grey(index: int) -> float:
+    """Return the grey of slice `index` of the main series under its LINEAR window (PS3.3 C.11.2.1.2.1)."""
+    shown = ((hounsfield(index, SLICES) - (CENTER - 0.5)) / (WIDTH - 1) + 0.5) * 255
     return min(max(shown, 0.0), 255.0)
 
 
