@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import archive
     from http_contract import Door
-    from lambdas import Function
+    from lambdas import Functions
 
 ROUTES = {
     "/health": "index",
@@ -25,7 +25,7 @@ ROUTES = {
 
 
 @pytest.fixture(scope="module")
-def address(functions: dict[str, Function], provided: archive.Archive) -> Iterator[str]:
+def address(functions: Functions, provided: archive.Archive) -> Iterator[str]:
     """The address of an API that anyone may call."""
     odd = odd_series()
     provided.put({f"{odd.name}/{name}": data for name, data in odd.objects.items()})

@@ -24,7 +24,7 @@ from lambdas import Invoked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lambdas import Function
+    from lambdas import Functions
 
 PROJECT = Path(__file__).parents[2]
 SCRIPT = PROJECT / "examples" / "signed.py"
@@ -48,7 +48,7 @@ ROUTES = {
 
 
 @pytest.fixture
-def api(functions: dict[str, Function]) -> Iterator[str]:
+def api(functions: Functions) -> Iterator[str]:
     """The URL of the HTTP API, which lets only signed requests in."""
     invoked = {name: Invoked(functions[name]) for name in set(ROUTES.values())}
     routes = [gateway.Route(key, invoked[name], "AWS_IAM") for key, name in ROUTES.items()]
@@ -108,7 +108,7 @@ def test_every_signed_line_of_the_docs_is_answered(
             assert Image.open(io.BytesIO(picture.read_bytes())).format == "WEBP"
 
 
-def test_the_readmes_invocation_prints_the_index(functions: dict[str, Function], tmp_path: Path) -> None:
+def test_the_readmes_invocation_prints_the_index(functions: Functions, tmp_path: Path) -> None:
     """The README's call of a function by boto3 runs as it stands, with the names filled in."""
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
     (code,) = (

@@ -13,11 +13,11 @@ from dicom_series_preview.web.http.api import Renders
 from lambdas import event
 
 if TYPE_CHECKING:
-    from lambdas import Function
+    from lambdas import Function, Functions
 
 
 @pytest.fixture
-def updates(functions: dict[str, Function]) -> Function:
+def updates(functions: Functions) -> Function:
     """The function of index updates."""
     return functions["index_updates"]
 

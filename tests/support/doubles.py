@@ -249,35 +249,5 @@ class UntouchableStorage:
         """Asking nothing yet."""
         return self
 
-    @property
-    def immutable(self) -> bool:
-        """Asking is wrong."""
-        self._touched()
-
-    @property
-    def usage(self) -> Usage:
-        """Asking is wrong."""
-        self._touched()
-
-    def list_objects(self, _folder: str, _most: int | None = None) -> list[ObjectInfo]:
-        """Asking is wrong."""
-        self._touched()
-
-    def list_folders(self, _prefix: str) -> list[str]:
-        """Asking is wrong."""
-        self._touched()
-
-    def get(self, _path: str) -> Fetched:
-        """Asking is wrong."""
-        self._touched()
-
-    def fetch(self, _ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
-        """Asking is wrong."""
-        self._touched()
-
-    def put(self, _path: str, _data: bytes, **_options: object) -> str:
-        """Asking is wrong."""
-        self._touched()
-
-    def _touched(self) -> NoReturn:
-        raise AssertionError("the storage was touched")
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError(f"the storage was touched: {name}")

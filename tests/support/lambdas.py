@@ -136,6 +136,10 @@ class Invoked:
             return self.answer
 
 
+# Every function, by its folder's name.
+Functions = dict[str, Function]
+
+
 @contextmanager
 def started(name: str, environment: dict[str, str], log: Path) -> Iterator[Function]:
     """A function's process while the context lasts."""
