@@ -17,7 +17,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 BUILT = PROJECT / ".aws-sam" / "build"
-sys.path[:0] = [str(PROJECT / "tests" / name) for name in ("", "aws", "e2e")]
+sys.path.insert(0, str(PROJECT / "tests" / "support"))
 
 import cloudformation
 import runtime

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 PROJECT = Path(__file__).parents[1]
-sys.path[:0] = [str(PROJECT / name) for name in ("shared", "tests/e2e")]
+sys.path[:0] = [str(PROJECT / name) for name in ("shared", "tests/support")]
 
 import pydicom
-import synthetic
 
+import synthetic
 from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Record

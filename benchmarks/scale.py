@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING
 
 PROJECT = Path(__file__).parents[1]
 BUILT = PROJECT / ".aws-sam" / "build"
-sys.path[:0] = [str(PROJECT / "tests" / name) for name in ("", "aws", "e2e", "faults")]
+sys.path.insert(0, str(PROJECT / "tests" / "support"))
 sys.path += [str(BUILT / name / "python") for name in ("DependenciesLayer", "PackageLayer")]
 
 import bombs
+import make_dicom
 import stack as stacks
 import synthetic
-
-import make_dicom
 from dicom_series_preview.archive.names import index_folder, index_path
 
 if TYPE_CHECKING:

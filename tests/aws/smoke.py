@@ -27,10 +27,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
 
-sys.path.append(str(Path(__file__).parents[1] / "e2e"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 import synthetic
-
 from dicom_series_preview.archive.names import index_folder, index_path, series_digest
 
 if TYPE_CHECKING:

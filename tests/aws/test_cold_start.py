@@ -6,16 +6,13 @@ import json
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from built import BUILT, PROJECT
 
-sys.path += [str(PROJECT / "tests" / "e2e"), str(BUILT / "DependenciesLayer" / "python")]
+# isort: split
 
 import runtime
 import stack as stacks
@@ -23,6 +20,7 @@ import synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from stack import Stack
 

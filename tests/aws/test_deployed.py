@@ -6,52 +6,48 @@ import fnmatch
 import io
 import json
 import re
-import sys
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from built import BUILT, PROJECT
 
-# Series are made, pictures looked at and expectations computed with the very packages that are deployed.
-sys.path += [str(PROJECT / "tests" / "e2e")]
-sys.path += [str(BUILT / name / "python") for name in ("DependenciesLayer", "PackageLayer")]
+# isort: split
 
-import gateway
 import numpy as np
 import pyarrow.parquet as pq
+
+import gateway
+import make_dicom
 import runtime
+import servers
 import stack as stacks
 import synthetic
-from PIL import Image
-
-import servers
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.open import open_storage
+from http_contract import PROBLEM, HttpContract, odd_series, opened, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from gateway import Answer
+    from http_contract import Door
     from stack import Stack
 
 pytestmark = pytest.mark.aws
 
 SERIES = synthetic.SERIES
 REQUESTS = {"mosaic": MosaicRequest, "image": ImageRequest, "contrast-mosaic": ContrastRequest}
-PROBLEM = "urn:dicom-series-preview:problem:"
 FUNCTIONS = {
     "mosaic": "MosaicFunction",
     "image": "ImageFunction",
@@ -80,13 +76,10 @@ def stack(
 ) -> Iterator[Stack]:
     """The deployment, with a series in its bucket, and with roots that fail in different ways."""
     assert layers
-    roots = {
-        "forbidden": f"s3://{stacks.SECRET_BUCKET}",
-        "throttled": throttled.url,
-        "moved": moved.url,
-    }
+    roots = {"forbidden": f"s3://{stacks.SECRET_BUCKET}", "throttled": throttled.url, "moved": moved.url}
     with stacks.deployed(BUILT, Roots=json.dumps(roots)) as running:
-        upload(running, SERIES, synthetic.series().objects)
+        for series in (synthetic.series(), odd_series()):
+            upload(running, series.name, series.objects)
         yield running
 
 
@@ -173,13 +166,6 @@ def path(name: str, resource: str) -> str:
     return f"/series/{quote(name, safe='')}/{resource}"
 
 
-def opened(answer: Answer) -> Image.Image:
-    """The picture of an answer."""
-    image = Image.open(io.BytesIO(answer.body))
-    image.load()
-    return image
-
-
 def fetched_pixels(stack: Stack, function: str, since: int) -> list[Any]:
     """The requests for objects of series that a function has made since."""
     return [
@@ -187,17 +173,6 @@ def fetched_pixels(stack: Stack, function: str, since: int) -> list[Any]:
         for seen in stack.requests(function)[since:]
         if seen.kind == "GET" and seen.target.startswith(f"/{stacks.DICOM_BUCKET}/")
     ]
-
-
-def problem(answer: Answer, status: int, name: str) -> dict[str, Any]:
-    """An answer that must be this problem (RFC 9457)."""
-    assert answer.status == status, answer.body
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["cache-control"] == "no-store"
-    document = answer.json()
-    assert (document["type"], document["status"]) == (PROBLEM + name, status)
-    assert not [secret for secret in synthetic.SECRETS if secret in answer.body.decode()]
-    return document
 
 
 def test_the_gateway_sends_what_api_gateway_sends() -> None:
@@ -219,6 +194,19 @@ def test_the_gateway_sends_what_api_gateway_sends() -> None:
         assert sent[0][name] == recorded[name]
 
 
+class TestHttp(HttpContract):
+    """The deployment keeps the rules of the HTTP API."""
+
+    @pytest.fixture
+    def door(self, stack: Stack) -> Door:
+        """The HTTP API, whose requests are signed."""
+
+        def ask(target: str, method: str = "GET", **headers: str) -> Answer:
+            return stack.call(method, target, headers=headers)
+
+        return ask
+
+
 # --- Pictures -----------------------------------------------------------------------------------------------
 
 
@@ -232,29 +220,6 @@ def test_an_upload_becomes_an_index(stack: Stack) -> None:
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.headers["preview-index"] == "cache"
     assert [entry["slices"] for entry in answer.json()["stacks"]] == [synthetic.SLICES, 1]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "media_type"),
-    [
-        ("parquet", "application/vnd.apache.parquet"),
-        ("json", "application/json"),
-        ("jsonl", "application/jsonl"),
-    ],
-)
-def test_the_index_in_every_format(stack: Stack, wanted: str, media_type: str) -> None:
-    """The index is answered as a whole; the Parquet file opens, and all say the same."""
-    answer = stack.get(path(SERIES, "index"), {"format": wanted})
-    assert (answer.status, answer.headers["content-type"]) == (200, media_type)
-    if wanted == "parquet":
-        rows = pq.read_table(io.BytesIO(answer.body)).to_pylist()
-    elif wanted == "json":
-        rows = answer.json()
-    else:
-        rows = [json.loads(line) for line in answer.body.splitlines()]
-    uids = [row["SOPInstanceUID"] for row in rows]
-    assert len(uids) == synthetic.SLICES + 1
-    assert tuple(uids[: synthetic.SLICES]) == synthetic.series().uids
 
 
 @pytest.mark.parametrize(
@@ -284,25 +249,6 @@ def test_pictures_are_those_of_the_local_product(
     assert answer.body == local(kind, SERIES, synthetic.series().objects, **options)
 
 
-def test_a_mosaic_shows_its_slices(stack: Stack) -> None:
-    """36 of 40 slices, head to feet, each with the grey that its header's window gives it."""
-    answer = stack.get(path(SERIES, "mosaic"), {"quality": 90})
-    image = np.asarray(opened(answer).convert("L"), float)
-    assert image.shape == (6 * 128, 6 * 128)
-    assert answer.headers["preview-slices"] == f"36/{synthetic.SLICES}"
-    for tile in range(36):
-        row, column = divmod(tile, 6)
-        shown = image[row * 128 + 64, column * 128 + 64]
-        assert shown == pytest.approx(synthetic.grey(round(tile * (synthetic.SLICES - 1) / 35)), abs=4)
-
-
-def test_accept_chooses_the_format(stack: Stack) -> None:
-    """Without `format`, Accept decides, and caches are told so."""
-    answer = stack.get(path(SERIES, "mosaic"), Accept="image/jpeg, image/webp;q=0.5")
-    assert answer.headers["content-type"] == "image/jpeg"
-    assert answer.headers["vary"] == "Accept"
-
-
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("mosaic", {"quality": 41}), ("image", {"position": 0.4}), ("contrast-mosaic", {"contrast": "soft"})],
@@ -329,7 +275,7 @@ def test_a_changed_slice_is_another_picture(stack: Stack) -> None:
     other = synthetic.slice_dataset(made.name, 0, synthetic.SLICES)
     values = np.frombuffer(other.PixelData, "<u2") + 600
     other.PixelData = values.astype("<u2").tobytes()
-    upload(stack, made.name, {made.file_names[0]: synthetic.encoded(other)})
+    upload(stack, made.name, {made.file_names[0]: make_dicom.encode(other)})
     second = stack.get(path(made.name, "image"), {"position": 0}, If_None_Match=first.headers["etag"])
     assert second.status == 200
     assert second.headers["etag"] != first.headers["etag"]
@@ -347,7 +293,7 @@ def test_what_is_too_large_for_an_answer_is_fetched_from_s3(
     dataset = synthetic.slice_dataset(name, 0, 1)
     dataset.Rows = dataset.Columns = 3000
     dataset.PixelData = np.random.default_rng(1).integers(0, 1024, 9_000_000).astype("<u2").tobytes()
-    objects = {"noise.dcm": synthetic.encoded(dataset)}
+    objects = {"noise.dcm": make_dicom.encode(dataset)}
     upload(stack, name, objects)
     options = {"position": 0, "image_width": 3000, "format": "jpg", "quality": 100}
     for render in ("made", "kept"):
@@ -376,15 +322,6 @@ def test_names_that_a_path_must_encode(stack: Stack) -> None:
     assert (found.status, found.json()["series"]) == (200, name)
 
 
-@pytest.mark.parametrize("resource", ["index", "mosaic"])
-def test_head_is_answered_as_get(stack: Stack, resource: str) -> None:
-    """HEAD has GET's status, headers and length, and no body."""
-    got, head = stack.get(path(SERIES, resource)), stack.call("HEAD", path(SERIES, resource))
-    assert (head.status, head.body) == (200, b"")
-    assert head.headers["etag"] == got.headers["etag"]
-    assert head.headers["content-length"] == str(len(got.body))
-
-
 # --- Refusals -----------------------------------------------------------------------------------------------
 
 
@@ -409,22 +346,6 @@ def test_a_signature_holds_for_one_request(stack: Stack) -> None:
     headers = {**signed[0].headers, "host": urlsplit(stack.url).netloc}
     for target in ("/health", path(SERIES, "index")):
         assert gateway.fetch(stack.url + target, headers=headers).status == 403
-
-
-def test_all_wrong_parameters_are_named(stack: Stack) -> None:
-    """400 names each parameter that is wrong, in one answer."""
-    query = "tile_width=0&start=2&contrast=nonsense&colour=red&quality=x&contrast=lung"
-    document = problem(stack.get(path(SERIES, "mosaic"), query), 400, "bad-parameter")
-    assert {wrong["parameter"] for wrong in document["errors"]} == {
-        "tile_width",
-        "start",
-        "contrast",
-        "colour",
-        "quality",
-    }
-    problem(stack.get(path(SERIES, "image")), 400, "bad-parameter")
-    problem(stack.get(path(SERIES, "index"), {"format": "csv"}), 400, "bad-parameter")
-    problem(stack.get(path(SERIES, "mosaic"), {"format": "gif"}), 400, "bad-parameter")
 
 
 @pytest.mark.parametrize(
@@ -475,11 +396,6 @@ def test_what_is_not_there(stack: Stack) -> None:
     assert stack.call("POST", path(SERIES, "mosaic")).status == 404
 
 
-def test_no_format_that_is_acceptable(stack: Stack) -> None:
-    """406 when Accept allows none of the picture formats."""
-    problem(stack.get(path(SERIES, "mosaic"), Accept="image/gif, image/webp;q=0"), 406, "not-acceptable")
-
-
 @pytest.mark.parametrize(
     "query", [{"image_width": 16000}, {"tile_width": 4000, "tile_height": 4000}, f"contrast={'1' * 8200}"]
 )
@@ -493,10 +409,8 @@ def test_more_than_a_limit(stack: Stack, query: dict[str, Any] | str) -> None:
 def broken_pixels(name: str) -> dict[str, bytes]:
     """A series whose pixels are no JPEG, though its headers say so."""
     dataset = synthetic.slice_dataset(name, 0, 1)
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.50"
-    dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x08\0\0\0no jpeg!\xfe\xff\xdd\xe0\0\0\0\0"
-    dataset["PixelData"].is_undefined_length = True
-    return {"a.dcm": synthetic.encoded(dataset)}
+    dataset.PixelData = make_dicom.encapsulate([[b"no jpeg!"]])
+    return {"a.dcm": make_dicom.encode(dataset, make_dicom.JPEG)}
 
 
 def test_what_cannot_be_decoded(stack: Stack) -> None:
@@ -514,7 +428,7 @@ def test_a_failed_tile_is_marked_and_not_kept(stack: Stack) -> None:
     made = new_series(stack, count=5, others=False)
     broken = synthetic.slice_dataset(made.name, 2, 5)
     broken.PixelData = b"\0\0"
-    upload(stack, made.name, {made.file_names[2]: synthetic.encoded(broken)})
+    upload(stack, made.name, {made.file_names[2]: make_dicom.encode(broken)})
     for _ in range(2):
         answer = stack.get(path(made.name, "mosaic"))
         assert (answer.status, answer.headers["preview-failed-tiles"]) == (200, "1")
@@ -536,7 +450,7 @@ def without_pixels() -> bytes:
     dataset = synthetic.slice_dataset("report", 0, 1)
     for keyword in ("PixelData", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"):
         delattr(dataset, keyword)
-    return synthetic.encoded(dataset)
+    return make_dicom.encode(dataset)
 
 
 def test_an_index_that_someone_else_builds(stack: Stack) -> None:
@@ -701,7 +615,7 @@ def test_what_a_reader_sees_gone_first_is_erased(stack: Stack, reader: str) -> N
     assert stack.get(path(made.name, "image"), {"position": 0}).status == 200
     (shown,) = set(data_keys(stack, "renders/")) - before
     other = synthetic.slice_dataset(made.name, 3, synthetic.SLICES)
-    upload(stack, made.name, {made.file_names[0]: synthetic.encoded(other)})
+    upload(stack, made.name, {made.file_names[0]: make_dicom.encode(other)})
     if reader == "ImageFunction":
         assert stack.get(path(made.name, "image"), {"position": 1}).headers["preview-index"] == "updated"
     else:

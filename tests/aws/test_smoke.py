@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from built import BUILT
 
-sys.path += [str(BUILT / name / "python") for name in ("DependenciesLayer", "PackageLayer")]
+# isort: split
 
 import boto3
-import smoke
+
 import stack as stacks
+from aws import smoke
 from gateway import ACCOUNT, REGION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.aws
 

@@ -12,14 +12,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import cloudformation
 
@@ -199,12 +196,7 @@ def test_sam_finds_nothing_wrong(sam: str) -> None:
     """`sam validate --lint` passes, without a region and without credentials."""
     environment = {**os.environ, "SAM_CLI_TELEMETRY": "0"}
     result = subprocess.run(
-        [sam, "validate", "--lint"],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sam, "validate", "--lint"], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
 

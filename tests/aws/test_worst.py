@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+from built import BUILT
 
-from built import BUILT, PROJECT
-
-sys.path += [str(PROJECT / "tests" / "e2e"), str(BUILT / "DependenciesLayer" / "python")]
+# isort: split
 
 import imagecodecs
 import numpy as np
-import stack as stacks
 from pydicom.encaps import encapsulate
 
 import make_dicom
+import stack as stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
+
     from stack import Stack
 
 pytestmark = pytest.mark.aws

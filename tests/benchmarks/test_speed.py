@@ -7,19 +7,11 @@ import json
 import sys
 import time
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import obstore
 import pytest
-from obstore.exceptions import GenericError, PreconditionError
-from obstore.store import S3Store
-from PIL import Image
-from pydicom import dcmread
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 import speed
 from jobs import (
     COLD,
@@ -35,12 +27,17 @@ from jobs import (
     scenarios,
 )
 from kinds import JPEG2000, NATIVE, Kind, Line
+from obstore.exceptions import GenericError, PreconditionError
+from obstore.store import S3Store
+from PIL import Image
+from pydicom import dcmread
 from s3_server import S3, s3_server
 
 from dicom_series_preview.archive.index.asking import FIRST_RANGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COUNT = 40
 SMALL = Kind(COUNT, side=64)

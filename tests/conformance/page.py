@@ -22,7 +22,7 @@ import pytest
 from pydicom.uid import UID
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "support"), str(ROOT)]
 
 from conformance import peers, truth  # noqa: E402 - the path is set above
 from conformance.rules import Rule  # noqa: E402

@@ -548,11 +548,7 @@ class TestS3Anonymous(S3Contract):
         prefix = uuid.uuid4().hex
         environment = {"AWS_ENDPOINT_URL": moto.endpoint, "HOME": str(tmp_path)}
         storage = open_storage(f"s3://{name}/{prefix}", settings(), environment)
-        return Backend(
-            storage,
-            lambda path, data: write(f"{prefix}/{path}", data),
-            lists_per_folder=False,
-        )
+        return Backend(storage, lambda path, data: write(f"{prefix}/{path}", data), lists_per_folder=False)
 
     def test_private_object(self, backend: Backend, moto: servers.Moto) -> None:
         """An object that is not public is denied, with the way out."""

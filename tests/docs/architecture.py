@@ -114,10 +114,10 @@ def picture(all_rooms: list[Room], imports: Counter[tuple[str, str]]) -> str:
         middle = (top + bottom) / 2
         x1, x2 = x1 + w1 / 2, x2 + w2 / 2
         line = f"M{x1:.0f} {top:.0f} C{x1:.0f} {middle:.0f} {x2:.0f} {middle:.0f} {x2:.0f} {bottom:.0f}"
-        thick = min(6, 0.6 + count / 6)
-        parts.append(
-            f'<path d="{line}" fill="none" stroke="#6b8cae" stroke-opacity="0.45" stroke-width="{thick:.1f}"/>'
+        look = (
+            f'fill="none" stroke="#6b8cae" stroke-opacity="0.45" stroke-width="{min(6, 0.6 + count / 6):.1f}"'
         )
+        parts.append(f'<path d="{line}" {look}/>')
     for room in all_rooms:
         x, y, width = places[room.name]
         name = room.name.partition("/")[2] or _modules_of(room)

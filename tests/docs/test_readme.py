@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import readme
-
 from dicom_sample import SAMPLE_SERIES, write_sample
 from dicom_series_preview.__main__ import main
+from docs import readme
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

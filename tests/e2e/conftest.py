@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import counting
 import synthetic
 from commandline import BUCKET, Outcome, clean_environment, command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
     import servers
+    from commandline import PutSeries, Reports, Run
 
 __all__ = ["clean_environment", "command"]
 
 
 @pytest.fixture
-def succeed(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
+def succeed(command: Run) -> Run:
     """Runs a command line that must succeed."""
 
     def run(*arguments: object) -> Outcome:
@@ -37,7 +35,7 @@ def succeed(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def report_of(succeed: Callable[..., Outcome], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def report_of(succeed: Run, tmp_path: Path) -> Reports:
     """Runs a command that writes a picture, and reads its report."""
 
     def run(*arguments: object) -> dict[str, Any]:
@@ -57,7 +55,7 @@ def local_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bucket(moto: servers.Moto) -> Callable[[str, dict[str, bytes]], None]:
+def bucket(moto: servers.Moto) -> PutSeries:
     """Puts a folder of objects into the bucket `previews`."""
     client = moto.client("s3")
     client.create_bucket(Bucket=BUCKET)
@@ -75,7 +73,7 @@ def bucket(moto: servers.Moto) -> Callable[[str, dict[str, bytes]], None]:
 @pytest.fixture(scope="session")
 def proxy(moto: servers.Moto) -> Iterator[counting.CountingProxy]:
     """A counting proxy before the S3 server."""
-    with counting.counting_proxy(moto.endpoint) as running:
+    with counting.CountingProxy(moto.endpoint) as running:
         yield running
 
 
@@ -96,9 +94,3 @@ def counted(
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
     proxy.clear()
     return proxy
-
-
-@pytest.fixture(scope="session")
-def console_script() -> str:
-    """The installed program."""
-    return str(Path(sys.executable).with_name("dicom-series-preview"))

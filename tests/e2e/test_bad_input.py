@@ -10,15 +10,15 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import commandline
 import numpy as np
 import pytest
-import synthetic
 from PIL import Image
 
+import commandline
 import servers
+import synthetic
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailableError
@@ -30,6 +30,8 @@ from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from commandline import PutSeries, Reports, Run
 
 SERIES = synthetic.SERIES
 GET = ("get-image", SERIES, "a.webp")
@@ -48,7 +50,7 @@ def tree(*roots: Path) -> dict[Path, bytes | None]:
 
 
 @pytest.fixture
-def refused(command: Callable[..., commandline.Outcome], tmp_path: Path) -> Refused:
+def refused(command: Run, tmp_path: Path) -> Refused:
     """Runs a command line that must be refused; the line it gives, without `error: `."""
 
     def run(*arguments: object) -> str:
@@ -209,7 +211,7 @@ def test_all_that_is_wrong_is_said_at_once(refused: Refused) -> None:
         assert name in line
 
 
-def test_no_command_shows_the_help(command: Callable[..., commandline.Outcome]) -> None:
+def test_no_command_shows_the_help(command: Run) -> None:
     """Without a command, the help goes to stderr with status 1."""
     outcome = command()
     assert (outcome.status, outcome.stdout) == (1, "")
@@ -253,10 +255,7 @@ def odd_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((*GET, "--position", "0.5", "--slice-offset", "21"), "it can be -19 to 20"),
         ((*GET, "--position", "0.5", "--slice-offset", "-20"), "it can be -19 to 20"),
         ((*GET, "--position", "1", "--slice-offset", "1"), "it can be -39 to 0"),
-        (
-            (*MOSAIC, "--start", "0.01", "--end", "0.02"),
-            "no slice lies from 0.01 to 0.02; the nearest is",
-        ),
+        ((*MOSAIC, "--start", "0.01", "--end", "0.02"), "no slice lies from 0.01 to 0.02; the nearest is"),
         ((*MOSAIC, "--stack", "7"), "--stack: 7 is none of this series' stacks: 0 (40 slices), 1 (1 slice)"),
         (("mosaic", SERIES, "b.webp/"), ""),
         (("mosaic", SERIES, f"{LONG}.webp"), "ile name too long"),
@@ -289,7 +288,7 @@ def test_folder_in_place_of_the_picture(odd_root: Path, refused: Refused) -> Non
     assert Path("a.webp").is_dir()
 
 
-def test_failed_index_of_one_series(odd_root: Path, command: Callable[..., commandline.Outcome]) -> None:
+def test_failed_index_of_one_series(odd_root: Path, command: Run) -> None:
     """`build-index` of a series that is not there ends with its line, status 1 and no index."""
     outcome = command("build-index", "nothing", "--root", odd_root, "--cache-dir", "c")
     assert (outcome.status, outcome.stdout, len(outcome.lines)) == (1, "", 1)
@@ -324,10 +323,7 @@ OPTIONS = ("--tile-width", 8, "--image-width", 64, "-q", 100)
     ids=["cut off", "empty", "web page", "zeros", "overwritten"],
 )
 def test_corrupt_header_is_passed_over(
-    harm: Callable[[bytes], bytes],
-    sixty: synthetic.Synthetic,
-    tmp_path: Path,
-    report_of: Callable[..., dict[str, Any]],
+    harm: Callable[[bytes], bytes], sixty: synthetic.Synthetic, tmp_path: Path, report_of: Reports
 ) -> None:
     """One unreadable object of sixty is skipped and named with its reason; the others are shown."""
     name = sixty.file_names[30]
@@ -342,7 +338,7 @@ def test_corrupt_header_is_passed_over(
 
 
 def test_skipped_objects_are_counted_on_stderr(
-    sixty: synthetic.Synthetic, tmp_path: Path, succeed: Callable[..., commandline.Outcome]
+    sixty: synthetic.Synthetic, tmp_path: Path, succeed: Run
 ) -> None:
     """The line after a picture says how many objects were skipped."""
     (tmp_path / "sixty" / "sixty" / sixty.file_names[30]).write_bytes(b"no DICOM")
@@ -350,9 +346,7 @@ def test_skipped_objects_are_counted_on_stderr(
 
 
 def test_corrupt_pixels_become_a_marked_tile(
-    sixty: synthetic.Synthetic,
-    tmp_path: Path,
-    command: Callable[..., commandline.Outcome],
+    sixty: synthetic.Synthetic, tmp_path: Path, command: Run
 ) -> None:
     """One slice of sixty whose pixels are cut off is a marked tile, a warning, and status 0."""
     name = sixty.file_names[30]
@@ -390,7 +384,7 @@ def test_no_tile_left_is_an_error(sixty: synthetic.Synthetic, tmp_path: Path, re
 
 
 def test_object_that_goes_away_is_noticed(
-    sixty: synthetic.Synthetic, tmp_path: Path, report_of: Callable[..., dict[str, Any]]
+    sixty: synthetic.Synthetic, tmp_path: Path, report_of: Reports
 ) -> None:
     """An index is compared with the listing: what was removed is no longer shown."""
     report_of("mosaic", "sixty", "a.webp", "--root", tmp_path / "sixty")
@@ -436,11 +430,7 @@ def test_folder_in_place_of_an_index(odd_root: Path, tmp_path: Path, refused: Re
     ids=["empty", "other", "cut off", "overwritten", "zeros"],
 )
 def test_damaged_index_is_built_anew(
-    harm: Callable[[bytes], bytes],
-    odd_root: Path,
-    tmp_path: Path,
-    report_of: Callable[..., dict[str, Any]],
-    succeed: Callable[..., commandline.Outcome],
+    harm: Callable[[bytes], bytes], odd_root: Path, tmp_path: Path, report_of: Reports, succeed: Run
 ) -> None:
     """A damaged index is replaced, and the picture is that of a sound one."""
     succeed("mosaic", SERIES, "before.webp", "--root", odd_root)
@@ -452,9 +442,7 @@ def test_damaged_index_is_built_anew(
     assert report_of("mosaic", SERIES, "after.webp", "--root", odd_root)["index_source"] == "cache"
 
 
-def test_index_of_another_root_is_not_used(
-    odd_root: Path, local_root: Path, report_of: Callable[..., dict[str, Any]]
-) -> None:
+def test_index_of_another_root_is_not_used(odd_root: Path, local_root: Path, report_of: Reports) -> None:
     """An index of a series of the same name in another root is another one, which that leaves as it is."""
     for root, source in ((odd_root, "built"), (local_root, "built"), (odd_root, "cache")):
         report = report_of(*MOSAIC, "--root", root, "--tile-width", 1)
@@ -511,7 +499,7 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_full_disk(odd_root: Path, command: Callable[..., commandline.Outcome], tmp_path: Path) -> None:
+def test_full_disk(odd_root: Path, command: Run, tmp_path: Path) -> None:
     """On a full disk neither picture nor index leave a part behind, and the line says what is missing."""
     disk = tmp_path / "disk"
     with mounted(disk, "size=8k"):
@@ -542,9 +530,7 @@ def test_read_only_places(odd_root: Path, tmp_path: Path, refused: Refused) -> N
 
 
 @pytest.mark.parametrize("options", ["ro", "size=8k"])
-def test_a_cache_that_cannot_be_written(
-    options: str, odd_root: Path, command: Callable[..., commandline.Outcome], tmp_path: Path
-) -> None:
+def test_a_cache_that_cannot_be_written(options: str, odd_root: Path, command: Run, tmp_path: Path) -> None:
     """A picture is made without the cache where that is read-only or full, with one warning."""
     disk = tmp_path / "disk"
     with mounted(disk, options):
@@ -625,9 +611,7 @@ def test_s3_bucket_that_is_not_there(signed: servers.Moto, refused: Refused) -> 
         )
 
 
-def test_s3_series_that_is_not_there(
-    signed: servers.Moto, bucket: Callable[[str, dict[str, bytes]], None], refused: Refused
-) -> None:
+def test_s3_series_that_is_not_there(signed: servers.Moto, bucket: PutSeries, refused: Refused) -> None:
     """A series that does not exist in a bucket is not confused with the bucket."""
     assert signed
     bucket("something", {"else": b"1"})

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import synthetic
 
+import synthetic
 from dicom_series_preview.__main__ import main
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.base.settings import Settings
@@ -19,16 +19,14 @@ from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from commandline import Outcome
+    from commandline import Run
 
 DAY_S = 86400
 NAMES = ("Schädel [red]", "two")
 
 
 @pytest.fixture
-def kept(tmp_path: Path, succeed: Callable[..., Outcome]) -> Path:
+def kept(tmp_path: Path, succeed: Run) -> Path:
     """A cache with the indices of two series and a picture, the second series used last."""
     for name in NAMES:
         synthetic.series(name, 3, others=False).write(tmp_path / "data")
@@ -41,13 +39,13 @@ def kept(tmp_path: Path, succeed: Callable[..., Outcome]) -> Path:
     return tmp_path / "cache"
 
 
-def listed(succeed: Callable[..., Outcome]) -> list[dict[str, Any]]:
+def listed(succeed: Run) -> list[dict[str, Any]]:
     """What `cache list --json` says."""
     found: list[dict[str, Any]] = json.loads(succeed("cache", "list", "--json").stdout)
     return found
 
 
-def test_list_tells_what_is_kept(kept: Path, tmp_path: Path, succeed: Callable[..., Outcome]) -> None:
+def test_list_tells_what_is_kept(kept: Path, tmp_path: Path, succeed: Run) -> None:
     """Each file is listed with its kind, its size and its use, and an index with its root and its series."""
     picture, *indices = listed(succeed)
     assert (picture["kind"], picture["root"], picture["series"]) == ("picture", None, None)
@@ -63,7 +61,7 @@ def test_list_tells_what_is_kept(kept: Path, tmp_path: Path, succeed: Callable[.
     assert [entry["used"] for entry in listed(succeed)[1:]] == [entry["used"] for entry in indices]
 
 
-def test_list_is_a_table(kept: Path, succeed: Callable[..., Outcome]) -> None:
+def test_list_is_a_table(kept: Path, succeed: Run) -> None:
     """Without --json it is a line a file, names as they are, and a sum on stderr."""
     outcome = succeed("cache", "list")
     heading, *lines = outcome.stdout.splitlines()
@@ -94,7 +92,7 @@ def test_a_table_on_a_terminal(
     assert "\x1b[2J" not in shown
 
 
-def test_list_of_no_cache(tmp_path: Path, succeed: Callable[..., Outcome]) -> None:
+def test_list_of_no_cache(tmp_path: Path, succeed: Run) -> None:
     """Where nothing is kept, the list is empty, and no folder is made."""
     outcome = succeed("cache", "list")
     assert (outcome.stdout, len(outcome.lines)) == ("", 1)
@@ -113,7 +111,7 @@ def test_list_of_no_cache(tmp_path: Path, succeed: Callable[..., Outcome]) -> No
         (("--max-size", "0"), 0),
     ],
 )
-def test_prune(options: tuple[str, ...], left: int, kept: Path, succeed: Callable[..., Outcome]) -> None:
+def test_prune(options: tuple[str, ...], left: int, kept: Path, succeed: Run) -> None:
     """What was used longest ago goes, down to a size or to an age; without either, to the cache's room."""
     outcome = succeed("cache", "prune", *options)
     assert outcome.stdout == ""
@@ -123,9 +121,7 @@ def test_prune(options: tuple[str, ...], left: int, kept: Path, succeed: Callabl
     assert "picture" in {entry["kind"] for entry in listed(succeed)} or not left
 
 
-def test_prune_to_the_cache_s_room(
-    kept: Path, succeed: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prune_to_the_cache_s_room(kept: Path, succeed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable is the room that `cache prune` makes."""
     most = sum(-(-entry["bytes"] // 4096) * 4096 for entry in listed(succeed)) - 1
     monkeypatch.setenv("DICOM_SERIES_PREVIEW_CACHE_BYTES", str(most))
@@ -141,9 +137,7 @@ def test_prune_to_the_cache_s_room(
         *(("--max-age", "3"), ("--max-age", "1y"), ("--max-age", f"1{27 * '0'}d")),
     ],
 )
-def test_what_prune_cannot_take(
-    options: tuple[str, str], kept: Path, command: Callable[..., Outcome]
-) -> None:
+def test_what_prune_cannot_take(options: tuple[str, str], kept: Path, command: Run) -> None:
     """A size or an age that is none is refused in a line, and nothing is removed."""
     outcome = command("cache", "prune", f"{options[0]}={options[1]}")
     assert (outcome.status, len(outcome.lines)) == (1, 1)
@@ -151,7 +145,7 @@ def test_what_prune_cannot_take(
     assert len(list(kept.rglob("*.parquet"))) == 2
 
 
-def test_clear(kept: Path, succeed: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_clear(kept: Path, succeed: Run, tmp_path: Path) -> None:
     """Everything goes, the folders of roots and series too, and what else lies there stays."""
     (kept / "indices" / "notes.txt").write_bytes(b"mine")
     outcome = succeed("cache", "clear", "--yes")
@@ -161,7 +155,7 @@ def test_clear(kept: Path, succeed: Callable[..., Outcome], tmp_path: Path) -> N
     assert succeed("get-index", "two", "--root", tmp_path / "data").status == 0
 
 
-def test_clear_asks(kept: Path, command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clear_asks(kept: Path, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is removed unless the question is answered with yes, or nobody needs to be asked."""
     outcome = command("cache", "clear")
     assert (outcome.status, outcome.lines) == (1, ["error: --yes: is needed where nobody can be asked"])
@@ -172,7 +166,7 @@ def test_clear_asks(kept: Path, command: Callable[..., Outcome], monkeypatch: py
         assert len(list(kept.rglob("*.parquet"))) == left
 
 
-def test_a_cache_that_is_no_folder(command: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_cache_that_is_no_folder(command: Run, tmp_path: Path) -> None:
     """A cache folder that cannot be one is one line."""
     (tmp_path / "cache").write_bytes(b"mine")
     for arguments in (("list",), ("prune",), ("clear", "--yes")):

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import commandline
 import numpy as np
 import pytest
-import synthetic
 from PIL import Image
 
+import commandline
 import make_dicom
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview import Series
 from dicom_series_preview.archive.names import index_folder, index_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from commandline import PutSeries, Reports, Run
 
 
 SERIES = synthetic.SERIES
@@ -176,7 +179,7 @@ def web_root(web_folder: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def s3_root(bucket: Callable[[str, dict[str, bytes]], None]) -> str:
+def s3_root(bucket: PutSeries) -> str:
     """An S3 root with the main series."""
     bucket(f"archive/ct/{SERIES}", synthetic.series().objects)
     return f"s3://{commandline.BUCKET}/archive/ct"
@@ -219,8 +222,8 @@ def test_example_shows_the_same_on_every_storage(
     local_root: Path,
     kept_indices: Callable[[str], Path],
     references: dict[str, bytes],
-    succeed: Callable[..., commandline.Outcome],
-    report_of: Callable[..., dict[str, Any]],
+    succeed: Run,
+    report_of: Reports,
 ) -> None:
     """An example shows the slices and windows it says, and the same bytes whatever the storage."""
     report = report_of(*example.arguments, "--root", root, "--cache-dir", kept_indices(root))
@@ -244,7 +247,7 @@ def test_example_shows_the_same_on_every_storage(
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_names_the_series(
-    spelling: str, root: str, kept_indices: Callable[[str], Path], report_of: Callable[..., dict[str, Any]]
+    spelling: str, root: str, kept_indices: Callable[[str], Path], report_of: Reports
 ) -> None:
     """A series is found by UUID in any spelling, by prefix, and by its full URL or path."""
     name = spelling.format(root=root)
@@ -256,7 +259,7 @@ def test_every_spelling_names_the_series(
     assert (report["series"], report["matches"]) == (SERIES, 1)
 
 
-def test_local_root_may_be_a_file_url(local_root: Path, report_of: Callable[..., dict[str, Any]]) -> None:
+def test_local_root_may_be_a_file_url(local_root: Path, report_of: Reports) -> None:
     """`file://` names a local folder, in the root and in the name of a series."""
     url = local_root.as_uri()
     for arguments in ((SERIES, "--root", url), (f"{url}/{SERIES}",)):
@@ -264,9 +267,7 @@ def test_local_root_may_be_a_file_url(local_root: Path, report_of: Callable[...,
         assert (report["series"], report["root"]) == (SERIES, url)
 
 
-def test_first_of_several_matches_is_said(
-    tmp_path: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_first_of_several_matches_is_said(tmp_path: Path, succeed: Run) -> None:
     """Of the series that a prefix matches, the first in lexical order is shown, and how many there are."""
     for name in ("389b", "389a", "390"):
         synthetic.series(name, 2, others=False).write(tmp_path / "root")
@@ -275,9 +276,7 @@ def test_first_of_several_matches_is_said(
     assert "first of 2" in outcome.stderr
 
 
-def test_python_server_warns_of_missing_ranges(
-    python_url: str, web_folder: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_python_server_warns_of_missing_ranges(python_url: str, web_folder: Path, succeed: Run) -> None:
     """A server that ignores Range works, and one warning says what it costs."""
     synthetic.series("long", 4, others=False, side=128).write(web_folder / "without-ranges")
     outcome = succeed(
@@ -311,10 +310,7 @@ def decoded(image: Image.Image, column: int, row: int, side: int) -> int:
     ],
 )
 def test_slices_can_be_read_back_from_the_picture(
-    options: tuple[object, ...],
-    expected: list[int],
-    local_root: Path,
-    succeed: Callable[..., commandline.Outcome],
+    options: tuple[object, ...], expected: list[int], local_root: Path, succeed: Run
 ) -> None:
     """The picture itself shows the slices from superior to inferior, row by row, and black after the last."""
     succeed("mosaic", SERIES, "a.jpg", "-q", 100, "--image-width", 64, "--root", local_root, *options)
@@ -328,7 +324,7 @@ def test_slices_can_be_read_back_from_the_picture(
             assert np.asarray(image.crop(box)).max() <= 2
 
 
-def test_picture_is_the_right_way_up(local_root: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_picture_is_the_right_way_up(local_root: Path, succeed: Run) -> None:
     """The first pixel of the first row is the upper left of the picture."""
     succeed(
         "get-image", SERIES, "a.jpg", "--position", 0, "-q", 100, "--image-width", 64, "--root", local_root
@@ -344,9 +340,7 @@ def test_picture_is_the_right_way_up(local_root: Path, succeed: Callable[..., co
     ("contrast", "low", "high"),
     [("350/50", 0, 0), ("100,-1000", 127, 128), ("2000/-1000", 127, 128), ("1/-1001", 255, 255)],
 )
-def test_windows_are_exact(
-    contrast: str, low: int, high: int, local_root: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_windows_are_exact(contrast: str, low: int, high: int, local_root: Path, succeed: Run) -> None:
     """A window clips at center - width/2 and center + width/2, and is linear in between."""
     succeed(
         *("get-image", SERIES, "a.jpg", "--position", 0, "--contrast", contrast, "-q", 100),
@@ -366,10 +360,7 @@ def test_windows_are_exact(
     ],
 )
 def test_earlier_options_still_work(
-    legacy: tuple[str, ...],
-    modern: tuple[str, ...],
-    local_root: Path,
-    succeed: Callable[..., commandline.Outcome],
+    legacy: tuple[str, ...], modern: tuple[str, ...], local_root: Path, succeed: Run
 ) -> None:
     """`--contrast-preset`, `--window-width` and `--window-center` mean what `--contrast` says today."""
     for name, options in (("a.webp", legacy), ("b.webp", modern)):
@@ -377,7 +368,7 @@ def test_earlier_options_still_work(
     assert Path("a.webp").read_bytes() == Path("b.webp").read_bytes()
 
 
-def test_stack_shows_another_stack(local_root: Path, report_of: Callable[..., dict[str, Any]]) -> None:
+def test_stack_shows_another_stack(local_root: Path, report_of: Reports) -> None:
     """`--stack 1` shows the localizer, which the main stack leaves out."""
     report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--stack", 1, "--tile-width", 1)
     assert [tile["file_name"] for tile in report["tiles"]] == ["7c0ffee.dcm"]
@@ -411,7 +402,7 @@ def ward(tmp_path: Path) -> Path:
     return folder
 
 
-def test_other_stacks_are_told_in_one_line(ward: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_other_stacks_are_told_in_one_line(ward: Path, succeed: Run) -> None:
     """Where a folder holds more than is shown, a line says what, which stack it is, and how to see more."""
     expected = (
         "WARD holds 3 stacks, 3 series and 3 patients: this is stack {}; --stack N (0 to 2) shows another, "
@@ -426,7 +417,7 @@ def test_other_stacks_are_told_in_one_line(ward: Path, succeed: Callable[..., co
         assert succeed(name, ward, "a.webp", *options, "--stack", 1).lines[-1] == expected.format(1)
 
 
-def test_one_stack_is_no_matter(tmp_path: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_one_stack_is_no_matter(tmp_path: Path, succeed: Run) -> None:
     """A folder with one stack is told of in the one line that it always was."""
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.image(1)))
@@ -434,7 +425,7 @@ def test_one_stack_is_no_matter(tmp_path: Path, succeed: Callable[..., commandli
     assert "1 of 1 slice, index built" in line
 
 
-def test_the_report_lists_stacks_and_duplicates(ward: Path, report_of: Callable[..., dict[str, Any]]) -> None:
+def test_the_report_lists_stacks_and_duplicates(ward: Path, report_of: Reports) -> None:
     """The report lists each stack's series, plane, size, slices and description, and names duplicates."""
     report = report_of("mosaic", ward, "a.webp")
     assert (report["series_instance_uids"], report["patient_ids"]) == (3, 3)
@@ -460,9 +451,7 @@ def test_the_report_lists_stacks_and_duplicates(ward: Path, report_of: Callable[
     }
 
 
-def test_two_patients_in_one_series_are_a_warning(
-    tmp_path: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_two_patients_in_one_series_are_a_warning(tmp_path: Path, succeed: Run) -> None:
     """A SeriesInstanceUID with two PatientIDs is warned of, from a kept index too, and without them."""
     (tmp_path / "two").mkdir()
     for i, patient in enumerate(("Maier-1", "Huber-2")):
@@ -476,17 +465,14 @@ def test_two_patients_in_one_series_are_a_warning(
         assert "Maier" not in outcome.stderr
 
 
-def test_build_index_tells_of_other_stacks(ward: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_build_index_tells_of_other_stacks(ward: Path, succeed: Run) -> None:
     """The line of a built index counts stacks, series, patients and duplicates."""
     (line,) = succeed("build-index", ward).lines
     assert "WARD: 7 slices in 3 stacks, 3 series and 3 patients, 1 duplicate -> " in line
 
 
 def test_untile_shows_the_slices_in_mosaics(
-    tmp_path: Path,
-    local_root: Path,
-    succeed: Callable[..., commandline.Outcome],
-    report_of: Callable[..., Any],
+    tmp_path: Path, local_root: Path, succeed: Run, report_of: Callable[..., Any]
 ) -> None:
     """`--untile` shows the slices in Siemens mosaics; of a series without any it says that it is in vain."""
     folder = tmp_path / "root" / "M"
@@ -505,9 +491,7 @@ def test_untile_shows_the_slices_in_mosaics(
 # --- the report
 
 
-def test_report_says_what_is_shown_skipped_and_spent(
-    local_root: Path, report_of: Callable[..., dict[str, Any]]
-) -> None:
+def test_report_says_what_is_shown_skipped_and_spent(local_root: Path, report_of: Reports) -> None:
     """Each tile's UID, frame, position and window; skipped objects and why; requests, bytes, milliseconds."""
     report = report_of(
         "mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 2, "--contrast", "lung"
@@ -541,9 +525,7 @@ def test_report_says_what_is_shown_skipped_and_spent(
     assert (report["index_source"], report["headers_read"]) == ("built", 42)
 
 
-def test_warm_report_costs_one_listing_and_the_tiles(
-    local_root: Path, report_of: Callable[..., dict[str, Any]]
-) -> None:
+def test_warm_report_costs_one_listing_and_the_tiles(local_root: Path, report_of: Reports) -> None:
     """With an index, a preview costs a listing and one request a tile; without, one a small object."""
     for source, gets in (("built", 42), ("cache", 4)):
         report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 2)
@@ -552,9 +534,7 @@ def test_warm_report_costs_one_listing_and_the_tiles(
         assert report["cost"]["list_requests"] == 1
 
 
-def test_no_cache_leaves_no_index(
-    local_root: Path, tmp_path: Path, report_of: Callable[..., dict[str, Any]]
-) -> None:
+def test_no_cache_leaves_no_index(local_root: Path, tmp_path: Path, report_of: Reports) -> None:
     """`--no-cache` reads the headers each time and keeps nothing."""
     for _ in range(2):
         report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 1, "--no-cache")
@@ -582,7 +562,7 @@ def index_file(folder: Path, series: str, root: Path | str) -> Path:
 
 
 def test_build_index_in_the_default_cache(
-    many: Path, tmp_path: Path, succeed: Callable[..., commandline.Outcome], monkeypatch: pytest.MonkeyPatch
+    many: Path, tmp_path: Path, succeed: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without `--cache-dir`, indices go to the variable's folder, else to the user's cache."""
     succeed("build-index", SERIES, "--root", many)
@@ -593,9 +573,7 @@ def test_build_index_in_the_default_cache(
     assert index_file(tmp_path / "xdg" / "dicom-series-preview", SERIES, many).is_file()
 
 
-def test_build_index_of_several(
-    many: Path, tmp_path: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_build_index_of_several(many: Path, tmp_path: Path, succeed: Run) -> None:
     """Several series make several indices below `~`, and a line each on stderr when it is done."""
     outcome = succeed("build-index", SERIES, SECOND, "--cache-dir", "~/.cache/dicom-indices", "--root", many)
     assert outcome.stdout == ""
@@ -607,24 +585,20 @@ def test_build_index_of_several(
         assert any(line.endswith(str(path)) for line in outcome.lines)
 
 
-def test_build_index_verbosely(many: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_build_index_verbosely(many: Path, succeed: Run) -> None:
     """`-v` is accepted, and standard output stays empty."""
     assert succeed("build-index", SERIES, "--cache-dir", "indices here", "-v", "--root", many).stdout == ""
     assert index_file(Path("indices here"), SERIES, many).is_file()
 
 
-def test_build_index_from_a_web_server(
-    python_url: str, web_folder: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_build_index_from_a_web_server(python_url: str, web_folder: Path, succeed: Run) -> None:
     """A series of any folder name on a web server is indexed."""
     synthetic.series(THIRD, 5, others=False).write(web_folder / "hospital" / "dicom")
     succeed("build-index", THIRD, "--root", f"{python_url}/hospital/dicom", "--cache-dir", "c")
     assert index_file(Path("c"), THIRD, f"{python_url}/hospital/dicom").is_file()
 
 
-def test_limited_index_never_passes_for_a_whole_one(
-    many: Path, succeed: Callable[..., commandline.Outcome], report_of: Callable[..., dict[str, Any]]
-) -> None:
+def test_limited_index_never_passes_for_a_whole_one(many: Path, succeed: Run, report_of: Reports) -> None:
     """`--limit` reads no more objects than it says; a preview afterwards has all of them."""
     outcome = succeed("build-index", SERIES, "--limit", 10, "--cache-dir", "c", "--root", many)
     assert "limited to 10" in outcome.stderr
@@ -633,16 +607,14 @@ def test_limited_index_never_passes_for_a_whole_one(
     assert report["headers_read"] == 42 - 10
 
 
-def test_build_index_writes_one_where_it_is_told(
-    many: Path, tmp_path: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_build_index_writes_one_where_it_is_told(many: Path, tmp_path: Path, succeed: Run) -> None:
     """`-o DIR` puts the index right into DIR, which is made, and nothing into the cache."""
     succeed("build-index", SERIES, "-o", "../out/put", "--root", many)
     assert [path.name for path in (tmp_path / "out" / "put").iterdir()] == [f"{SERIES}_index.parquet"]
     assert not (tmp_path / "cache").exists()
 
 
-def test_build_index_goes_on_past_a_failure(many: Path, command: Callable[..., commandline.Outcome]) -> None:
+def test_build_index_goes_on_past_a_failure(many: Path, command: Run) -> None:
     """Of many, those that fail are named with their reason, the others are built, and the status is 1."""
     outcome = command("build-index", SERIES, "nothing", SECOND, "--cache-dir", "c", "--root", many)
     assert outcome.status == 1
@@ -655,9 +627,7 @@ def test_build_index_goes_on_past_a_failure(many: Path, command: Callable[..., c
 @pytest.mark.parametrize(
     "options", [(), ("--cache-dir", "my indices"), ("--cache-dir", "../Schädel%20#1"), ("-v",)]
 )
-def test_get_index_prints_the_absolute_path_alone(
-    options: tuple[str, ...], many: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_get_index_prints_the_absolute_path_alone(options: tuple[str, ...], many: Path, succeed: Run) -> None:
     """Standard output is the absolute path of the index, as the file system knows it, built or not."""
     first, second = (succeed("get-index", SERIES, *options, "--root", many) for _ in range(2))
     assert first.stdout == second.stdout
@@ -667,7 +637,7 @@ def test_get_index_prints_the_absolute_path_alone(
     assert Path(path).name == f"{SERIES}_index.parquet"
 
 
-def test_indices_of_two_roots_lie_apart(tmp_path: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_indices_of_two_roots_lie_apart(tmp_path: Path, succeed: Run) -> None:
     """Series of one folder name below several roots, of any depth, have an index each, of its own."""
     for person, count in (("a", 3), ("b", 4)):
         synthetic.series("CT", count, others=False).write(tmp_path / "data" / person)
@@ -689,9 +659,7 @@ def test_indices_of_two_roots_lie_apart(tmp_path: Path, succeed: Callable[..., c
     assert changed == [addressed[1], addressed[3]]
 
 
-def test_a_root_has_one_place_however_it_is_written(
-    many: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_a_root_has_one_place_however_it_is_written(many: Path, succeed: Run) -> None:
     """A folder with a slash, as a URL, relative or in the series' name is one root, with one index."""
     roots = [many, f"{many}/", many.as_uri(), f"{many.as_uri()}/", f"../{many.name}"]
     said = {succeed("get-index", "SERIES1", "--root", root).stdout for root in roots}
@@ -699,9 +667,7 @@ def test_a_root_has_one_place_however_it_is_written(
     assert len(said) == 1
 
 
-def test_python_and_the_command_line_share_an_index(
-    many: Path, tmp_path: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_python_and_the_command_line_share_an_index(many: Path, tmp_path: Path, succeed: Run) -> None:
     """What the command line has indexed, Python finds, and the other way round."""
     path = Path(succeed("get-index", "SERIES1", "--root", many).stdout.strip())
     before = path.stat().st_mtime_ns
@@ -712,7 +678,7 @@ def test_python_and_the_command_line_share_an_index(
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning:pandas")
-def test_get_index_opens_in_pandas(many: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_get_index_opens_in_pandas(many: Path, succeed: Run) -> None:
     """The printed path is a table with a row a slice, in display order."""
     pandas = pytest.importorskip("pandas")
     table = pandas.read_parquet(succeed("get-index", SERIES, "--root", many).stdout.strip())
@@ -722,9 +688,7 @@ def test_get_index_opens_in_pandas(many: Path, succeed: Callable[..., commandlin
     assert set(main["PrimaryAxis"]) == {"Z"}
 
 
-def test_processing_from_a_cache(
-    many: Path, succeed: Callable[..., commandline.Outcome], report_of: Callable[..., dict[str, Any]]
-) -> None:
+def test_processing_from_a_cache(many: Path, succeed: Run, report_of: Reports) -> None:
     """The manual page's automated processing: indices first, then pictures from them."""
     succeed("build-index", "SERIES1", "SERIES2", "--cache-dir", "c", "--root", many)
     for name in ("SERIES1", "SERIES2"):
@@ -732,11 +696,9 @@ def test_processing_from_a_cache(
         assert (report["index_source"], report["headers_read"]) == ("cache", 0)
 
 
-def test_script_passes_the_index_on(many: Path, console_script: str) -> None:
+def test_script_passes_the_index_on(many: Path) -> None:
     """`INDEX=$(... get-index ...)` works in a shell with the installed program."""
-    script = (
-        f'INDEX=$({shlex.quote(console_script)} get-index SERIES1 --root "$1" --cache-dir c) && ls "$INDEX"'
-    )
+    script = f'INDEX=$({shlex.quote(SCRIPT)} get-index SERIES1 --root "$1" --cache-dir c) && ls "$INDEX"'
     done = subprocess.run(["sh", "-c", script, "sh", str(many)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == str(index_file(Path.cwd() / "c", "SERIES1", many))
@@ -756,9 +718,7 @@ REAL = [
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("series", REAL)
-def test_real_series_follow_the_known_order(
-    series: str, real_data: Path, report_of: Callable[..., dict[str, Any]]
-) -> None:
+def test_real_series_follow_the_known_order(series: str, real_data: Path, report_of: Reports) -> None:
     """The tiles of a real series are spread over the order that is known of it."""
     order = (real_data / "order" / f"{series}.txt").read_text(encoding="utf-8").split()
     report = report_of("mosaic", series, "a.webp", "--root", real_data / "series", "--image-width", 64)
@@ -774,8 +734,8 @@ def test_real_series_look_the_same_on_every_storage(
     storage: str,
     request: pytest.FixtureRequest,
     real_data: Path,
-    report_of: Callable[..., dict[str, Any]],
-    bucket: Callable[[str, dict[str, bytes]], None],
+    report_of: Reports,
+    bucket: PutSeries,
     web_folder: Path,
 ) -> None:
     """Real series give the bytes of the local folder from S3 and from web servers."""

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import synthetic
 
+import make_dicom
 import planted
 import servers
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import commandline
+    from commandline import Run
 
 SERIES = synthetic.SERIES
 COMMANDS = ["mosaic", "get-image", "contrast-mosaic", "build-index", "get-index", "sample"]
@@ -55,7 +57,7 @@ def console(script: str, *arguments: object, **environment: str) -> subprocess.C
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_shows_examples(name: str, option: str, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_help_shows_examples(name: str, option: str, succeed: Run) -> None:
     """The help of every command goes to standard output and ends with examples of that command."""
     outcome = succeed(name, option)
     assert outcome.stderr == ""
@@ -65,7 +67,7 @@ def test_help_shows_examples(name: str, option: str, succeed: Callable[..., comm
     assert all(f"dicom-series-preview {name} " in line for line in lines)
 
 
-def test_help_names_every_option_of_the_manual_page(succeed: Callable[..., commandline.Outcome]) -> None:
+def test_help_names_every_option_of_the_manual_page(succeed: Run) -> None:
     """The manual page's options are all in the commands' help."""
     common = {"--root", "--cache-dir", "--verbose"}
     picture = common | {"--image-width", "--contrast", "--no-cache", "--quality", "--stack", "--report"}
@@ -79,29 +81,29 @@ def test_help_names_every_option_of_the_manual_page(succeed: Callable[..., comma
         assert options <= set(re.findall(r"--[a-z-]+", succeed(name, "--help").stdout)), name
 
 
-def test_help_of_the_program_lists_the_commands(succeed: Callable[..., commandline.Outcome]) -> None:
+def test_help_of_the_program_lists_the_commands(succeed: Run) -> None:
     """`--help` names every command."""
     text = succeed("--help").stdout
     assert all(f"\n  {name} " in text for name in COMMANDS)
 
 
-def test_version(succeed: Callable[..., commandline.Outcome]) -> None:
+def test_version(succeed: Run) -> None:
     """`--version` prints the program's name and version."""
     assert succeed("--version").stdout == f"dicom-series-preview {__version__}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_script(shell: str, console_script: str) -> None:
+def test_completion_script(shell: str) -> None:
     """The program emits a completion script for each shell."""
-    done = console(console_script, _DICOM_SERIES_PREVIEW_COMPLETE=f"{shell}_source")
+    done = console(SCRIPT, _DICOM_SERIES_PREVIEW_COMPLETE=f"{shell}_source")
     assert done.returncode == 0
     assert "_DICOM_SERIES_PREVIEW_COMPLETE" in done.stdout
 
 
-def test_completion_of_contrasts(console_script: str) -> None:
+def test_completion_of_contrasts() -> None:
     """Presets are completed."""
     done = console(
-        console_script,
+        SCRIPT,
         _DICOM_SERIES_PREVIEW_COMPLETE="bash_complete",
         COMP_WORDS="dicom-series-preview mosaic S a.webp --contrast b",
         COMP_CWORD="5",
@@ -201,7 +203,7 @@ NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL", "obstore"}) | {
     "arguments", [["get-index", SERIES], ["get-image", SERIES, "a.webp", "--position", "0.5"]]
 )
 def test_a_kept_index_is_shown_without_what_builds_one(
-    arguments: list[str], local_root: Path, succeed: Callable[..., commandline.Outcome]
+    arguments: list[str], local_root: Path, succeed: Run
 ) -> None:
     """Once an index is kept, neither its path nor a picture loads what only building it needs."""
     where = ["--root", str(local_root), "--cache-dir", "cache"]
@@ -221,9 +223,9 @@ def test_a_kept_index_is_shown_without_what_builds_one(
 # --- the installed program
 
 
-def test_program_renders(console_script: str, local_root: Path) -> None:
+def test_program_renders(local_root: Path) -> None:
     """The installed program writes the picture, says a line for it and one for the rest, and ends with 0."""
-    done = console(console_script, "mosaic", "389*", "a.webp", "--root", local_root)
+    done = console(SCRIPT, "mosaic", "389*", "a.webp", "--root", local_root)
     assert (done.returncode, done.stdout) == (0, "")
     picture, others = done.stderr.splitlines()
     assert picture.startswith("a.webp: 768 x 768, 36 of 40 slices, 2 objects skipped, index built; ")
@@ -231,10 +233,10 @@ def test_program_renders(console_script: str, local_root: Path) -> None:
     assert Path("a.webp").read_bytes()[8:12] == b"WEBP"
 
 
-def test_program_fails(console_script: str, local_root: Path) -> None:
+def test_program_fails(local_root: Path) -> None:
     """The installed program ends with 1 and one line, for usage errors too."""
     for arguments in (("mosaic", "nothing", "a.webp", "--root", local_root), ("mosaic",), ("nonsense",)):
-        done = console(console_script, *arguments)
+        done = console(SCRIPT, *arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
     assert list(Path().iterdir()) == []
@@ -270,9 +272,7 @@ def test_program_loads_no_more_than_it_needs(local_root: Path) -> None:
 # --- streams
 
 
-def test_only_paths_go_to_standard_output(
-    local_root: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_only_paths_go_to_standard_output(local_root: Path, succeed: Run) -> None:
     """Standard output is the path of `get-index` and `sample`, and empty elsewhere, with -v too."""
     where = ("--root", local_root, "-v")
     assert succeed("mosaic", SERIES, "a.webp", *where).stdout == ""
@@ -282,20 +282,18 @@ def test_only_paths_go_to_standard_output(
     assert Path(succeed("get-index", SERIES, *where).stdout.strip()).is_file()
 
 
-def test_sample_prints_its_folder(console_script: str) -> None:
+def test_sample_prints_its_folder() -> None:
     """`sample` prints the folder of the series it wrote, which the other commands take."""
-    done = console(console_script, "sample", "demo folder")
+    done = console(SCRIPT, "sample", "demo folder")
     assert (done.returncode, done.stderr) == (0, "")
     folder = Path(done.stdout.removesuffix("\n"))
     assert folder.parent == Path("demo folder")
-    shown = console(console_script, "mosaic", folder.absolute(), "a.webp")
+    shown = console(SCRIPT, "mosaic", folder.absolute(), "a.webp")
     assert (shown.returncode, shown.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("option", ["-v", "--verbose", "-vq30"])
-def test_verbose_adds_the_trace(
-    option: str, local_root: Path, command: Callable[..., commandline.Outcome]
-) -> None:
+def test_verbose_adds_the_trace(option: str, local_root: Path, command: Run) -> None:
     """With -v an error comes with its trace, and still ends with its line."""
     arguments = ("mosaic", "nothing", "a.webp", "--root", local_root)
     quiet, verbose = command(*arguments), command(*arguments, option)
@@ -305,9 +303,7 @@ def test_verbose_adds_the_trace(
     assert (quiet.status, verbose.status) == (1, 1)
 
 
-def test_verbose_tells_which_series_a_prefix_means(
-    local_root: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_verbose_tells_which_series_a_prefix_means(local_root: Path, succeed: Run) -> None:
     """With -v the resolved name of a prefix is said, before any pixel is fetched."""
     options = ("mosaic", "389*", "a.webp", "--root", local_root)
     verbose = succeed(*options, "-v").stderr
@@ -315,22 +311,20 @@ def test_verbose_tells_which_series_a_prefix_means(
     assert f"the first is {SERIES}" not in succeed(*options).stderr
 
 
-def test_no_progress_bar_without_a_terminal(
-    local_root: Path, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_no_progress_bar_without_a_terminal(local_root: Path, succeed: Run) -> None:
     """Where stderr is no terminal, there are whole lines only."""
     outcome = succeed("mosaic", SERIES, "a.webp", "--root", local_root)
     assert not re.search(r"[\r\x1b]", outcome.stderr)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_progress_bar_on_a_terminal(local_root: Path, console_script: str) -> None:
+def test_progress_bar_on_a_terminal(local_root: Path) -> None:
     """On a terminal, long work shows a bar on stderr, and standard output stays clean."""
     import pty  # noqa: PLC0415 - not on every platform
 
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [console_script, "get-index", SERIES, "--root", str(local_root)],
+        [SCRIPT, "get-index", SERIES, "--root", str(local_root)],
         stdout=subprocess.PIPE,
         stderr=theirs,
         env={**os.environ, "TERM": "xterm"},
@@ -352,9 +346,7 @@ def test_progress_bar_on_a_terminal(local_root: Path, console_script: str) -> No
 # --- patient data
 
 
-def test_no_patient_data_anywhere(
-    tmp_path: Path, command: Callable[..., commandline.Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_patient_data_anywhere(tmp_path: Path, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of a patient is in any output, report or file name, with -v, and where commands fail."""
     monkeypatch.setenv("PYTHONWARNINGS", "default")
     root = tmp_path / "root"
@@ -365,7 +357,7 @@ def test_no_patient_data_anywhere(
     (folder / second).write_bytes(series.objects[second][:700])
     dataset = synthetic.slice_dataset(SERIES, 2, synthetic.SLICES)
     dataset.WindowWidth = 0
-    (folder / third).write_bytes(synthetic.encoded(dataset))
+    (folder / third).write_bytes(make_dicom.encode(dataset))
     broken = root / "broken"
     broken.mkdir()
     for name in series.file_names[:4]:
@@ -398,7 +390,7 @@ def test_no_patient_data_anywhere(
         assert secret not in names
 
 
-def test_pictures_hold_no_metadata(local_root: Path, succeed: Callable[..., commandline.Outcome]) -> None:
+def test_pictures_hold_no_metadata(local_root: Path, succeed: Run) -> None:
     """Pictures are pixels only."""
     for name in ("a.webp", "a.jpg"):
         succeed("mosaic", SERIES, name, "--root", local_root)
@@ -407,7 +399,7 @@ def test_pictures_hold_no_metadata(local_root: Path, succeed: Callable[..., comm
             assert chunk not in data
 
 
-def test_server_sees_no_patient_data(succeed: Callable[..., commandline.Outcome]) -> None:
+def test_server_sees_no_patient_data(succeed: Run) -> None:
     """Nothing of a patient is in what a web server is asked."""
     series = synthetic.series("remote", 3, others=False)
     links = "".join(f'<a href="{name}">{name}</a>\n' for name in series.file_names)
@@ -436,24 +428,22 @@ def started(script: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_processes_at_once_do_not_harm_the_index(local_root: Path, console_script: str) -> None:
+def test_processes_at_once_do_not_harm_the_index(local_root: Path) -> None:
     """Several processes that build the same index at once all succeed, and leave one whole index."""
     arguments = ("get-index", SERIES, "--root", local_root, "--cache-dir", "c")
-    done = [
-        process.communicate(timeout=60) for process in [started(console_script, *arguments) for _ in range(4)]
-    ]
+    done = [process.communicate(timeout=60) for process in [started(SCRIPT, *arguments) for _ in range(4)]]
     assert {stderr for _, stderr in done} == {""}
     (path,) = {stdout.strip() for stdout, _ in done}
     assert [file for file in Path("c").rglob("*") if file.is_file()] == [Path(path).relative_to(Path.cwd())]
-    assert console(console_script, *arguments).stdout.strip() == path
+    assert console(SCRIPT, *arguments).stdout.strip() == path
 
 
-def test_process_ends_as_it_should_when_the_index_is_there(local_root: Path, console_script: str) -> None:
+def test_process_ends_as_it_should_when_the_index_is_there(local_root: Path) -> None:
     """Reading an index leaves no thread that aborts the process when it ends."""
     arguments = ("get-index", SERIES, "--root", local_root)
-    console(console_script, *arguments)
+    console(SCRIPT, *arguments)
     for _ in range(3):
-        processes = [started(console_script, *arguments) for _ in range(2)]
+        processes = [started(SCRIPT, *arguments) for _ in range(2)]
         for process in processes:
             _, stderr = process.communicate(timeout=60)
             assert (process.returncode, stderr) == (0, "")
@@ -493,10 +483,10 @@ def test_spellings_of_a_root_share_an_index(
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are UTF-8 there")
-def test_path_that_is_no_utf8(local_root: Path, console_script: str) -> None:
+def test_path_that_is_no_utf8(local_root: Path) -> None:
     """The path of an index is printed by the bytes that the file system knows it by."""
     done = subprocess.run(
-        [console_script, "get-index", SERIES, "--root", str(local_root), "--cache-dir", b"bad\xff"],
+        [SCRIPT, "get-index", SERIES, "--root", str(local_root), "--cache-dir", b"bad\xff"],
         capture_output=True,
         check=False,
     )
@@ -505,11 +495,11 @@ def test_path_that_is_no_utf8(local_root: Path, console_script: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_standard_output_that_is_full(local_root: Path, console_script: str) -> None:
+def test_standard_output_that_is_full(local_root: Path) -> None:
     """When the answer cannot be printed, that is an error in one line."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [console_script, "get-index", SERIES, "--root", str(local_root)],
+            [SCRIPT, "get-index", SERIES, "--root", str(local_root)],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -518,9 +508,9 @@ def test_standard_output_that_is_full(local_root: Path, console_script: str) -> 
     assert (done.returncode, done.stderr) == (1, "error: standard output: no space left on device\n")
 
 
-def test_standard_output_that_is_closed(console_script: str) -> None:
+def test_standard_output_that_is_closed() -> None:
     """Without a standard output the program ends as with one."""
     closed = subprocess.run(
-        ["sh", "-c", '"$0" --version >&-', console_script], capture_output=True, text=True, check=False
+        ["sh", "-c", '"$0" --version >&-', SCRIPT], capture_output=True, text=True, check=False
     )
     assert (closed.returncode, closed.stderr) == (0, "")

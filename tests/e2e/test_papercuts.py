@@ -1,4 +1,4 @@
-"""What is typed, what came before, and what comes now: small things that made a command hard to use."""
+"""Lines that were hard to type, or badly answered, and what comes of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 import synthetic
+from commandline import SCRIPT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="what is typed is for a POSIX shell")
 HANG_S = 120
@@ -49,97 +51,72 @@ def refused(line: str) -> Now:
 
 GONE = "the working folder is gone; change to another one"
 FULL = refused("standard output: no space left on device")
-# By its name, what is typed and what comes now; the comment says what came before.
+# By its name, what is typed and what comes of it.
 TABLE: dict[str, tuple[str, Now]] = {
     # --- paths
-    # It said "series: ct-1/ has a part that is empty, '.' or '..'"
     "folder-as-TAB-leaves-it": ("mosaic ct-1/ a.webp", picture("a.webp")),
-    # It said "series: ./ct-1 has a part that is empty, '.' or '..'"
     "relative-folder": ("mosaic ./ct-1 a.webp", picture("a.webp")),
-    # It came to the same, for a working folder that is the series
     "this-folder": ("cd ct-1; @mosaic . ../a.webp", picture("../a.webp")),
-    # It said "ct-1/FILE in s3://idc-open-data: no such series", after it was asked for there
     "one-file": (f"mosaic ct-1/{FILE} a.webp", Now(("a.webp: .*, 1 of 1 slice, .*",))),
-    # It said "FILE in file:///.../ct-1: no such series, or nothing in it"
     "one-file-by-its-whole-path": (
         f'mosaic "$PWD/ct-1/{FILE}" a.webp',
         Now(("a.webp: .*, 1 of 1 slice, .*",)),
     ),
-    # It said "series: ./ct-* has a part that is empty, '.' or '..'"
     "relative-prefix": ("mosaic './ct-*' a.webp", Now((r"a\.webp: ct-1 \(the first of 3\), .*",))),
-    # It came to the same error without a hint
     "folder-that-is-here": (
         f"{NOWHERE} @mosaic ct-1 a.webp",
         refused("s3://idc-open-data/ct-1: no connection; .*; a folder ct-1 lies here: ./ct-1 names it"),
     ),
     # --- names that are no text, links, and folders that are gone
-    # It ended with a trace, UnicodeEncodeError
     "folder-that-is-no-utf8": (r"mosaic $'b\xff' a.webp --root . --report r.json", picture("a.webp")),
-    # It ended with a trace, UnicodeEncodeError
     "picture-that-is-no-utf8": (r"mosaic ct-1/ $'o\xff.webp'", picture(r"o\xff.webp")),
-    # It came to what it does now
     "looped-link": ("ln -s loop loop; @mosaic 'ct-*' a.webp --root .", Now((r"a\.webp: ct-1 .*",))),
-    # It said "file:///...: File name too long"
     "link-to-no-name": (
         "ln -s $(printf 'a%.0s' {1..300}) long; @mosaic 'ct-*' a.webp --root .",
         Now((r"a\.webp: ct-1 .*",)),
     ),
-    # It said "...: File name too long", and no picture of the 3 slices beside it
     "link-to-no-name-in-a-series": (
         "ln -s $(printf 'a%.0s' {1..300}) ct-1/long; @mosaic ct-1 a.webp --root .",
         Now((r"a\.webp: .*, 3 of 3 slices, 1 object skipped, .*",)),
     ),
-    # It ended with a trace, FileNotFoundError
     "working-folder-gone": ("mkdir g; cd g; rmdir ../g; @mosaic s a.webp --root x", refused(f"x: {GONE}")),
-    # It ended with a trace, FileNotFoundError
     "working-folder-gone-cache": (
         "R=$PWD; mkdir g; cd g; rmdir ../g; @mosaic ct-1 a.webp --root $R --cache-dir c",
         refused(f"c: {GONE}"),
     ),
-    # It ended with a trace, FileNotFoundError
     "working-folder-gone-output": (
         "R=$PWD; mkdir g; cd g; rmdir ../g; @build-index ct-1 -o . --root $R",
         refused(rf"\.: {GONE}"),
     ),
     # --- mistakes of use
-    # It said "No such option '--position'. Did you mean '--json'?"
     "option-of-another-command": (
         "mosaic ct-1/ a.webp --position 0.5",
         refused(r"No such option:? '?--position'?\.? \(see dicom-series-preview mosaic --help\)"),
     ),
-    # It suggested options that are alike in their dashes, too
     "option-with-a-slip": (
         "mosaic ct-1/ a.webp --qualty 5",
         refused(r"No such option:? '?--qualty'?\.? Did you mean '?--quality'?\? \(see .* mosaic --help\)"),
     ),
-    # It did not point to the help
     "option-without-its-value": (
         "mosaic ct-1/ a.webp -q",
         refused(r"Option '-q' requires an argument\. \(see dicom-series-preview mosaic --help\)"),
     ),
     # --- full and unwritable places
-    # It ended with a trace, OSError
     "full-help": ("--help >/dev/full", FULL),
-    # It ended with a trace, OSError
     "full-version": ("--version >/dev/full", FULL),
-    # It said "No such file or directory" for a folder of the name -
     "full-picture": ("mosaic ct-1/ - >/dev/full", FULL),
-    # It came to a trace of the product's, with one of pydicom's in its text
     "full-sample": (
         "(ulimit -f 100; @sample full)",
         refused(r"full/.*: cannot write the sample: File too large"),
     ),
-    # It came to what it does now: the picture is made, and the warning comes once
     "cache-that-cannot-be-made": (
         "touch file; @mosaic ct-1/ a.webp --cache-dir file/c",
         Now(("warning: the cache cannot be used, and nothing is kept: .*", SUMMARY.format(name="a.webp"))),
     ),
-    # It came to what it does now
     "cache-that-is-full": (
         "(ulimit -f 1; @get-image ct-1/ a.webp --position 0 --image-width 8 -q 0)",
         Now(("warning: the cache cannot be used, and nothing is kept: .*", "a.webp: .*")),
     ),
-    # It came to two warnings, that call the series by a digest
     "damaged-index": (
         "I=$(@get-index ./ct-1); echo damaged > $I; @mosaic ./ct-1 a.webp",
         Now(
@@ -150,71 +127,53 @@ TABLE: dict[str, tuple[str, Now]] = {
         ),
     ),
     # --- variables
-    # It ended with a panic of Rust, of 40 lines
     "endpoint-without-scheme": (
         "AWS_ENDPOINT_URL=localhost:9000 @mosaic s a.webp --root s3://bucket",
         refused("AWS_ENDPOINT_URL: 'localhost:9000' is no URL; give one such as http://localhost:9000"),
     ),
-    # It ended with a panic of Rust
     "region-with-a-blank": (
         "AWS_REGION='us east' AWS_EC2_METADATA_DISABLED=true @mosaic s a.webp --root s3://idc-open-data-two",
         refused("AWS_REGION: 'us east' is no region; give one such as us-east-1"),
     ),
-    # It ended with a panic of Rust
     "key-with-a-line-break": (
         rf"{NOWHERE} AWS_ACCESS_KEY_ID=$'a\nb' AWS_SECRET_ACCESS_KEY=c @mosaic s a.webp --root s3://bucket",
         refused("AWS_ACCESS_KEY_ID: has a line break or another character that no key has"),
     ),
-    # It ended with a trace, ValueError
     "certificates-that-are-none": (
         f"touch ca.pem; {NOWHERE} AWS_CA_BUNDLE=ca.pem @mosaic s a.webp --root s3://bucket",
         refused("AWS_CA_BUNDLE: ca.pem holds no certificate in PEM form"),
     ),
-    # It ended with a trace, LocationParseError
     "proxy-that-is-none": (
         "HTTPS_PROXY=::: AWS_EC2_METADATA_DISABLED=true @mosaic s a.webp --root https://planted-host",
         refused("HTTPS_PROXY: holds no proxy's address; give one such as http://proxy.example.org:3128"),
     ),
     # --- what is written, and where
-    # It said "output: '-' ... it has no extension"
     "picture-to-standard-output": ("mosaic ct-1/ - --quiet | head -c 4", Now(stdout="RIFF")),
-    # It came to the same
-    "picture-of-a-format": (
-        "mosaic ct-1/ - --format png --quiet | head -c 4 | tail -c 3",
-        Now(stdout="PNG"),
-    ),
-    # It said "output: '.png' is not an extension it can have"
+    "picture-of-a-format": ("mosaic ct-1/ - --format png --quiet | head -c 4 | tail -c 3", Now(stdout="PNG")),
     "lossless-picture": ("mosaic ct-1/ a.png", picture("a.png")),
-    # It came to the same
     "quality-of-a-lossless-picture": (
         "mosaic ct-1/ a.png -q 80",
         refused("--quality: PNG loses nothing and has none; leave it out"),
     ),
-    # It said "No such option '--format'"
     "format-that-contradicts": (
         "mosaic ct-1/ a.png --format webp",
         refused("--format: webp is another one than that of output, a.png"),
     ),
-    # It wrote a file named -
     "report-to-standard-output": (
         "mosaic ct-1/ a.webp --report - --quiet",
         Now(stdout=r'\{\n  "report_schema": .*\n\}\n'),
     ),
-    # It wrote two files named -, one over the other
     "both-to-standard-output": (
         "mosaic ct-1/ - --report -",
         refused(
             r"output: one alone goes to standard output: the picture, the --report or the summary \(--json\)"
         ),
     ),
-    # It said "No such option '--json'"
     "summary-as-json": (
         "mosaic ct-1/ a.webp --json",
         Now(stdout=r'\{\n  "output": "a.webp",\n  "series": "ct-1",.*\n\}\n'),
     ),
-    # It said "No such option '--quiet'"
     "quiet": ("mosaic ct-1/ a.webp --quiet", Now()),
-    # It came to a line that names the series, and the trace of errors
     "verbose": (
         "mosaic ct-1/ a.webp -v",
         Now(
@@ -230,7 +189,6 @@ TABLE: dict[str, tuple[str, Now]] = {
         ),
     ),
     # --- parameters as they are typed
-    # It said "image-width: ...", "lower image-width, tile-width or tile-height"
     "parameter-as-it-is-typed": (
         "mosaic ct-1/ a.webp --image-width 9000",
         refused(
@@ -238,12 +196,10 @@ TABLE: dict[str, tuple[str, Now]] = {
         ),
     ),
     # --- many indices
-    # It came to the first of them, as for every other command
     "all-that-a-prefix-matches": (
         "build-index 'ct-*' --root .",
         Now(tuple(INDEX.format(source="built", name=f"ct-{n}") for n in (1, 2, 3)), any_order=True),
     ),
-    # It came to these lines, all of them in the end
     "one-that-fails": (
         "build-index ct-1 nothing ct-2 --root .",
         Now(
@@ -256,15 +212,12 @@ TABLE: dict[str, tuple[str, Now]] = {
             any_order=True,
         ),
     ),
-    # It said "No such option '--json'"
     "indices-as-json": ("build-index ./ct-1 --json", Now(stdout=r'\[\n  \{\n    "series": "ct-1",.*\]\n')),
-    # It came to one line of the first series, in a folder that was asked for one
     "prefix-into-one-folder": (
         "build-index 'ct-*' --root . -o out",
         refused("output: is for one series, and 3 are meant; use --cache-dir"),
     ),
     # --- the server
-    # It was served all the same, and each request was answered 502
     "root-that-is-not-there": (
         "serve --root nowhere --port 0",
         refused("/.*/nowhere: there is no such folder"),
@@ -282,9 +235,9 @@ def here(clean_environment: Path) -> Path:
     return clean_environment
 
 
-def typed(line: str, script: str) -> subprocess.CompletedProcess[str]:
+def typed(line: str) -> subprocess.CompletedProcess[str]:
     """What comes of a line; `@` stands for the program, which a line begins with that has none."""
-    program = f"{script} "
+    program = f"{SCRIPT} "
     text = line.replace("@", program) if "@" in line else program + line
     environment = {
         **os.environ,
@@ -303,13 +256,13 @@ def typed(line: str, script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("line", "now"), TABLE.values(), ids=TABLE)
-def test_papercut(line: str, now: Now, here: Path, console_script: str) -> None:
+def test_papercut(line: str, now: Now, here: Path) -> None:
     """A line that was hard to type, or badly answered, comes to what it says, without a trace."""
     if sys.platform == "darwin" and r"\xff" in line:
         pytest.skip("names are UTF-8 there")
     if "/dev/full" in line and not Path("/dev/full").exists():
         pytest.skip("there is no device that is always full")
-    done = typed(line, console_script)
+    done = typed(line)
     assert (done.returncode, bool(here)) == (now.status, True), done.stderr
     assert re.fullmatch(now.stdout, done.stdout, re.DOTALL), done.stdout
     lines = sorted(done.stderr.splitlines()) if now.any_order else done.stderr.splitlines()
@@ -319,14 +272,14 @@ def test_papercut(line: str, now: Now, here: Path, console_script: str) -> None:
         assert re.fullmatch(pattern, said), said
 
 
-def test_what_is_printed_is_json(here: Path, console_script: str) -> None:
+def test_what_is_printed_is_json(here: Path) -> None:
     """Reports and summaries on standard output are JSON, and tell what the lines do."""
     assert here
-    summary = json.loads(typed("mosaic ct-1/ a.webp --json", console_script).stdout)
+    summary = json.loads(typed("mosaic ct-1/ a.webp --json").stdout)
     assert (summary["series"], summary["slices"], summary["shown"], summary["skipped"]) == ("ct-1", 3, 3, 0)
-    report = json.loads(typed("mosaic ct-1/ a.webp --report -", console_script).stdout)
+    report = json.loads(typed("mosaic ct-1/ a.webp --report -").stdout)
     assert [tile["row"] for tile in report["tiles"]] == [0, 0, 0]
-    indices = json.loads(typed("build-index 'ct-*' 'nothing*' --root . --json", console_script).stdout)
+    indices = json.loads(typed("build-index 'ct-*' 'nothing*' --root . --json").stdout)
     assert [(one["series"], one["status"]) for one in indices] == [
         ("nothing*", "failed"),
         ("ct-1", "cache" if report["root"].endswith("here") else "built"),
@@ -339,14 +292,14 @@ def test_what_is_printed_is_json(here: Path, console_script: str) -> None:
 @pytest.mark.parametrize(
     "line", ["get-index ct-1/", "mosaic ct-1/ -", "mosaic ct-1/ a.webp --json", "--help"]
 )
-def test_a_reader_that_has_had_enough(line: str, here: Path, console_script: str) -> None:
+def test_a_reader_that_has_had_enough(line: str, here: Path) -> None:
     """A pipe whose reader has left, as `head` does, ends the command without a word."""
     assert here
     reading, writing = os.pipe()
     os.close(reading)
     try:
         done = subprocess.run(
-            [console_script, *line.split(), *(["--quiet"] if "ct-1" in line else [])],
+            [SCRIPT, *line.split(), *(["--quiet"] if "ct-1" in line else [])],
             stdout=writing,
             stderr=subprocess.PIPE,
             text=True,
@@ -358,14 +311,12 @@ def test_a_reader_that_has_had_enough(line: str, here: Path, console_script: str
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_pictures_are_whole_on_standard_output(here: Path, console_script: str) -> None:
+def test_pictures_are_whole_on_standard_output(here: Path) -> None:
     """What goes to standard output is the file that would be written, byte for byte."""
     for name in ("webp", "jpeg", "png"):
-        written = subprocess.run(
-            [console_script, "mosaic", "ct-1/", f"a.{name}"], capture_output=True, check=True
-        )
+        written = subprocess.run([SCRIPT, "mosaic", "ct-1/", f"a.{name}"], capture_output=True, check=True)
         printed = subprocess.run(
-            [console_script, "mosaic", "ct-1/", "-", "--format", name], capture_output=True, check=True
+            [SCRIPT, "mosaic", "ct-1/", "-", "--format", name], capture_output=True, check=True
         )
         assert written.stdout == b""
         assert printed.stdout == (here / f"a.{name}").read_bytes()

@@ -9,14 +9,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import commandline
 import numpy as np
 import pytest
-import synthetic
 from pydicom import dcmread
 
+import commandline
 import doubles
 import make_dicom
+import synthetic
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import MosaicRequest
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import counting
+    from commandline import PutSeries, Reports, Run
 
 LARGE = "large-series"
 COUNT = 300
@@ -42,14 +43,14 @@ ROOT = f"s3://{commandline.BUCKET}/budget"
 
 
 @pytest.fixture(scope="session")
-def large(bucket: Callable[[str, dict[str, bytes]], None]) -> str:
+def large(bucket: PutSeries) -> str:
     """A series of 300 slices with short headers, in the bucket."""
     bucket(f"budget/{LARGE}", synthetic.series(LARGE, COUNT, others=False, side=LARGE_SIDE).objects)
     return LARGE
 
 
 @pytest.fixture(scope="session")
-def small(bucket: Callable[[str, dict[str, bytes]], None]) -> str:
+def small(bucket: PutSeries) -> str:
     """A series of 40 slices in the bucket."""
     bucket("budget/small-series", synthetic.series("small-series", others=False).objects)
     return "small-series"
@@ -57,7 +58,7 @@ def small(bucket: Callable[[str, dict[str, bytes]], None]) -> str:
 
 @pytest.fixture
 def spend(
-    report_of: Callable[..., dict[str, Any]], counted: counting.CountingProxy
+    report_of: Reports, counted: counting.CountingProxy
 ) -> Callable[..., tuple[Counter[str], dict[str, Any]]]:
     """Runs a command on the bucket: requests by kind as the server got them, and the report."""
 
@@ -99,7 +100,7 @@ def test_mosaic_cold_then_warm(large: str, spend: Spend, counted: counting.Count
 
 @pytest.mark.parametrize("private_bytes", [5_000, 11_000])
 def test_headers_of_6_to_12_kb_are_asked_for_once(
-    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, private_bytes: int
+    bucket: PutSeries, spend: Spend, private_bytes: int
 ) -> None:
     """A first mosaic of 300 slices whose headers have 6 to 12 kB is a listing, 300 headers and 36 tiles."""
     name = f"middling-{private_bytes}"
@@ -110,18 +111,16 @@ def test_headers_of_6_to_12_kb_are_asked_for_once(
 
 
 @pytest.mark.real_data
-def test_300_real_slices_take_337_requests(
-    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, real_data: Path
-) -> None:
+def test_300_real_slices_take_337_requests(bucket: PutSeries, spend: Spend, real_data: Path) -> None:
     """A first mosaic of 300 slices with a CT scanner's own headers of 7.7 kB is 1 LIST and 336 GET."""
     slice_ = dcmread(real_data / "single" / "jpegls-near" / "CTImage_2.4.81.dcm")
     x, y, z = slice_.ImagePositionPatient
     uid, objects = slice_.SOPInstanceUID.rpartition(".")[0], {}
     for number in range(COUNT):
-        slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = f"{uid}.{number + 100}"
+        slice_.SOPInstanceUID = f"{uid}.{number + 100}"
         slice_.ImagePositionPatient = [x, y, f"{float(z) + number:.1f}"]
         slice_.InstanceNumber = f"{number + 100}"
-        objects[f"{number:03}.dcm"] = synthetic.encoded(slice_)
+        objects[f"{number:03}.dcm"] = make_dicom.encode(slice_, slice_.file_meta.TransferSyntaxUID)
     headers = {objects[name].index(b"\xe0\x7f\x10\x00") for name in objects}
     assert 6_000 < min(headers) <= max(headers) < 12_000
     bucket("budget/real", objects)
@@ -131,7 +130,7 @@ def test_300_real_slices_take_337_requests(
 
 
 def test_small_slices_come_with_their_headers(
-    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, counted: counting.CountingProxy
+    bucket: PutSeries, spend: Spend, counted: counting.CountingProxy
 ) -> None:
     """A first mosaic of a small series is a listing and each object once, whole, and no byte twice."""
     objects = synthetic.series("handful", others=False).objects
@@ -147,9 +146,7 @@ def test_small_slices_come_with_their_headers(
     assert Path("a.webp").read_bytes() == first
 
 
-def test_an_index_alone_needs_no_pixels(
-    small: str, succeed: Callable[..., commandline.Outcome], counted: counting.CountingProxy
-) -> None:
+def test_an_index_alone_needs_no_pixels(small: str, succeed: Run, counted: counting.CountingProxy) -> None:
     """Whoever wants the index only reads headers only, however small the objects are."""
     succeed("build-index", small, "--root", ROOT)
     assert counted.kinds() == {"LIST": 1, "GET": synthetic.SLICES}
@@ -181,7 +178,7 @@ def test_image_and_contrasts_warm(small: str, spend: Spend) -> None:
 
 
 def test_overlays_cost_no_request_more(
-    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, counted: counting.CountingProxy
+    bucket: PutSeries, spend: Spend, counted: counting.CountingProxy
 ) -> None:
     """With overlays each slice is still one request; of those that have one it begins at the header."""
     objects = dict(synthetic.series("overlays", 12, others=False).objects)
@@ -189,7 +186,7 @@ def test_overlays_cost_no_request_more(
     for name in marked:
         slice_ = dcmread(BytesIO(objects[name]))
         make_dicom.overlay(slice_, np.eye(synthetic.SIDE, dtype=bool))
-        objects[name] = synthetic.encoded(slice_)
+        objects[name] = make_dicom.encode(slice_)
     bucket("budget/overlays", objects)
     kinds, _ = spend("mosaic", "overlays", "a.webp")
     assert kinds == {"LIST": 1, "GET": 12}
@@ -202,9 +199,7 @@ def test_overlays_cost_no_request_more(
     assert report["cost"]["bytes"] == sum(len(objects[name]) for name in marked) + 9 * PIXELS
 
 
-def test_new_object_is_the_only_one_read(
-    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend
-) -> None:
+def test_new_object_is_the_only_one_read(bucket: PutSeries, spend: Spend) -> None:
     """When an object is added, its header alone is read again."""
     objects = dict(synthetic.series("growing", 12, others=False).objects)
     name, data = objects.popitem()
@@ -225,7 +220,7 @@ def test_prefix_costs_one_listing_more(small: str, spend: Spend) -> None:
 
 
 def test_get_index_warm_is_one_listing(
-    small: str, spend: Spend, counted: counting.CountingProxy, succeed: Callable[..., commandline.Outcome]
+    small: str, spend: Spend, counted: counting.CountingProxy, succeed: Run
 ) -> None:
     """The path of a fresh index costs one listing."""
     spend("mosaic", small, "a.webp", "--tile-width", 1)
@@ -252,9 +247,7 @@ def test_immutable_root_needs_no_listing(small: str, counted: counting.CountingP
     assert first.data == second.data
 
 
-def test_listing_takes_a_request_a_thousand_objects(
-    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend
-) -> None:
+def test_listing_takes_a_request_a_thousand_objects(bucket: PutSeries, spend: Spend) -> None:
     """1010 objects are two pages of listing, and what is passed over by name is not read."""
     objects = dict(synthetic.series("crowded", 10, others=False).objects)
     objects |= {f"{number}.json": b"{}" for number in range(1000)}
@@ -264,9 +257,7 @@ def test_listing_takes_a_request_a_thousand_objects(
     assert len(report["skipped"]) == 1000
 
 
-def test_long_headers_are_learned(
-    bucket: Callable[[str, dict[str, bytes]], None], spend: Spend, counted: counting.CountingProxy
-) -> None:
+def test_long_headers_are_learned(bucket: PutSeries, spend: Spend, counted: counting.CountingProxy) -> None:
     """Where headers are long, all but the first few cost one request and at most 1.15 of their length."""
     count, private = 100, 130_000
     series = synthetic.series("long", count, others=False, private_bytes=private)
@@ -288,9 +279,7 @@ def test_long_headers_are_learned(
     assert kinds.keys() == {"LIST", "GET"}
 
 
-def test_budget_is_said_on_stderr(
-    small: str, counted: counting.CountingProxy, succeed: Callable[..., commandline.Outcome]
-) -> None:
+def test_budget_is_said_on_stderr(small: str, counted: counting.CountingProxy, succeed: Run) -> None:
     """The line after a picture says the requests that were made."""
     succeed("build-index", small, "--root", ROOT)
     counted.clear()

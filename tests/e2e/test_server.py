@@ -3,66 +3,34 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-import counting
-import pyarrow.parquet as pq
 import pytest
-import synthetic
 import urllib3
-from commandline import BUCKET
 from PIL import Image
 
-import planted
+import counting
+import synthetic
+from commandline import BUCKET, SCRIPT
 from dicom_series_preview.base.discreet import digest_of
+from doors import WAIT_S, ended, get, served
+from http_contract import ODD, HttpContract, door_at, odd_series, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import gateway
     import servers
+    from commandline import PutSeries
+    from http_contract import Door
 
 SERIES = synthetic.SERIES
-ODD = "Schädel 1/ä b+c"
-OTHER = "38902e14"
-WAIT_S = 60
-
-
-@contextmanager
-def served(
-    script: str, *arguments: object, environment: dict[str, str] | None = None
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The server's address and process, while the context lasts."""
-    process = subprocess.Popen(
-        [script, "serve", "--port", "0", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    )
-    try:
-        line = process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + process.stderr.read()
-        yield found[0], process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        planted.check("the server's log", process.communicate(timeout=WAIT_S)[1] or "")
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Interrupt a server: its status, and what it wrote after its address."""
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=WAIT_S)
-    return process.returncode, stdout, stderr
 
 
 @pytest.fixture(scope="module")
@@ -70,43 +38,30 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with the main series, and one with an odd name two folders deep."""
     folder = tmp_path_factory.mktemp("served")
     synthetic.series().write(folder)
-    synthetic.series(ODD, 3).write(folder)
+    odd_series().write(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def local(root: Path, console_script: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def local(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on a local folder, with a second root that is empty."""
     cache, empty = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("empty")
-    with served(console_script, "--root", root, "--cache-dir", cache, "--alias", f"empty={empty}") as (
-        address,
-        _,
-    ):
+    with served("--root", root, "--cache-dir", cache, "--alias", f"empty={empty}") as (address, _):
         yield address
 
 
 @pytest.fixture(scope="module")
 def s3(
-    moto: servers.Moto,
-    bucket: Callable[[str, dict[str, bytes]], None],
-    console_script: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    moto: servers.Moto, bucket: PutSeries, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, counting.CountingProxy]]:
     """A server on an S3 server, signed, and a proxy that counts its requests."""
-    for series in (synthetic.series(), synthetic.series(ODD, 3)):
+    for series in (synthetic.series(), odd_series()):
         bucket(f"served/{series.name}", series.objects)
     cache = tmp_path_factory.mktemp("cache")
-    with counting.counting_proxy(moto.endpoint) as proxy:
+    with counting.CountingProxy(moto.endpoint) as proxy:
         environment = {**moto.environment, "AWS_ENDPOINT_URL": proxy.url}
-        arguments = (
-            "--root",
-            f"s3://{BUCKET}/served",
-            "--cache-dir",
-            cache,
-            "--alias",
-            f"empty=s3://{BUCKET}/none",
-        )
-        with served(console_script, *arguments, environment=environment) as (address, _):
+        roots = ("--root", f"s3://{BUCKET}/served", "--alias", f"empty=s3://{BUCKET}/none")
+        with served(*roots, "--cache-dir", cache, environment=environment) as (address, _):
             yield address, proxy
 
 
@@ -117,49 +72,20 @@ def address(request: pytest.FixtureRequest) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-def get(url: str, **headers: str) -> urllib3.BaseHTTPResponse:
-    """Ask, once."""
-    return urllib3.request("GET", url, headers=headers, retries=False, timeout=WAIT_S)
+class TestHttp(HttpContract):
+    """The server keeps the rules of the HTTP API, on each kind of root."""
 
+    @pytest.fixture
+    def door(self, address: str, root: Path) -> Door:
+        """The server; no answer tells where its root lies."""
 
-def size(response: urllib3.BaseHTTPResponse) -> tuple[str, tuple[int, int]]:
-    """Format and size of the picture that an answer is."""
-    assert response.status == 200, response.data
-    with Image.open(io.BytesIO(response.data)) as image:
-        image.load()
-        assert response.headers["Content-Type"] == f"image/{image.format.lower()}"
-        return image.format, image.size
+        def ask(target: str, method: str = "GET", **headers: str) -> gateway.Answer:
+            answer = door_at(address)(target, method, **headers)
+            told = answer.body + str(answer.headers).encode()
+            assert not [secret for secret in (str(root), f"{BUCKET}/served") if secret.encode() in told]
+            return answer
 
-
-def test_pictures(address: str) -> None:
-    """Each kind of picture comes over HTTP as the command line writes it."""
-    base = f"{address}/series/{SERIES}"
-    assert size(get(f"{base}/mosaic?tile_width=3&contrast=lung")) == ("WEBP", (384, 384))
-    assert size(get(f"{base}/image?position=0.5&image_width=64&format=jpeg")) == ("JPEG", (64, 64))
-    assert size(get(f"{base}/image?position=0", Accept="image/jpeg")) == ("JPEG", (128, 128))
-    compared = get(f"{base}/contrast-mosaic?position=0&contrast=lung&contrast=1500,-500&contrast=auto")
-    assert size(compared) == ("WEBP", (384, 128))
-    assert compared.headers["Preview-Slices"] == "1/40"
-    assert size(get(f"{address}/series/{SERIES[:8]}*/image?position=1"))[1] == (128, 128)
-
-
-def test_the_picture_shows_what_was_asked_for(address: str) -> None:
-    """The slice at a position, under the file's own window."""
-    response = get(f"{address}/series/{SERIES}/image?position=0.5&image_width=64&quality=100&format=jpeg")
-    with Image.open(io.BytesIO(response.data)) as image:
-        shown = image.getpixel((40, 40))
-    assert min(abs(shown - synthetic.grey(i)) for i in (19, 20)) <= 2
-
-
-def test_index(address: str) -> None:
-    """The index comes in short and whole, in every format."""
-    url = f"{address}/series/{SERIES}/index"
-    summary = json.loads(get(url).data)
-    assert (summary["series"], summary["slices"], summary["objects"]) == (SERIES, 41, 43)
-    rows = json.loads(get(f"{url}?format=json").data)
-    assert [json.loads(line) for line in get(f"{url}?format=jsonl").data.splitlines()] == rows
-    assert pq.read_table(io.BytesIO(get(f"{url}?format=parquet").data)).to_pylist() == rows
-    assert {row["SOPInstanceUID"] for row in rows} >= set(synthetic.series().uids)
+        return ask
 
 
 def test_health_and_description(address: str) -> None:
@@ -168,57 +94,18 @@ def test_health_and_description(address: str) -> None:
     assert json.loads(get(f"{address}/openapi.json").data)["openapi"].startswith("3.1")
 
 
-def test_unchanged(address: str) -> None:
-    """What a client has is not sent again."""
-    for path in ("mosaic", "image?position=0.25", "contrast-mosaic?position=0&contrast=auto", "index"):
-        url = f"{address}/series/{SERIES}/{path}"
-        first = get(url)
-        again = get(url, **{"If-None-Match": first.headers["ETag"]})
-        assert (first.status, again.status, again.data) == (200, 304, b"")
-        assert again.headers["ETag"] == first.headers["ETag"]
-
-
-def test_encoded_names(address: str) -> None:
-    """Blanks, letters beyond ASCII, a plus and an encoded slash are parts of a name."""
-    name = "Sch%C3%A4del%201%2F%C3%A4%20b+c"
-    response = get(f"{address}/series/{name}/image?position=0")
-    assert size(response)[1] == (128, 128)
-    # A path that a header holds keeps its slash.
-    assert response.headers["Preview-Series"] == "Sch%C3%A4del%201/%C3%A4%20b%2Bc"
-
-
 @pytest.mark.parametrize(
-    ("path", "status"),
+    ("target", "kind"),
     [
-        ("/series/none/mosaic", 404),
-        (f"/series/{SERIES}/mosaic?root=empty", 404),
-        (f"/series/{SERIES}/mosaic?root=file:///", 400),
-        (f"/series/{SERIES}/mosaic?tile_width=0&x=1", 400),
-        ("/series/%2Fetc/index", 400),
-        ("/series/..%2F..%2Fetc/index", 400),
-        ("/series/%2e%2e/index", 400),
-        ("/series/S%00/index", 400),
-        (f"/series/{SERIES}/mosaic?tile_width=200&image_width=2000", 413),
-        (f"/series/{SERIES}/index?format={'x' * 20_000}", 413),
-        (f"/series/{SERIES}", 404),
-        ("/nowhere", 404),
-        ("/batches", 404),
+        (f"/series/{SERIES}/mosaic?root=empty", "no-such-series"),
+        (f"/series/{SERIES}", "no-such-resource"),
+        ("/nowhere", "no-such-resource"),
+        ("/batches", "no-such-resource"),
     ],
 )
-def test_problems(address: str, path: str, status: int, root: Path) -> None:
-    """What cannot be is a problem in JSON that tells nothing of the root or of a patient."""
-    response = urllib3.request("GET", address + path, retries=False, preload_content=True)
-    document = json.loads(response.data)
-    assert (response.status, document["status"]) == (status, status)
-    assert response.headers["Content-Type"] == "application/problem+json"
-    text = response.data.decode() + str(response.headers)
-    assert not [secret for secret in (str(root), f"{BUCKET}/served") if secret in text]
-    planted.check_answer(response.headers, response.data)
-
-
-def test_not_acceptable(address: str) -> None:
-    """A client that takes no picture gets none."""
-    assert get(f"{address}/series/{SERIES}/mosaic", Accept="text/html").status == 406
+def test_what_is_not_there(address: str, target: str, kind: str) -> None:
+    """A series that another root has, and a path that leads nowhere, are problems."""
+    problem(door_at(address)(target), 404, kind)
 
 
 def test_a_request_that_is_too_long(address: str) -> None:
@@ -285,13 +172,13 @@ def test_a_kept_picture_costs_one_listing(s3: tuple[str, counting.CountingProxy]
     assert proxy.kinds() == {"LIST": 2}
 
 
-def test_a_change_is_seen(console_script: str, tmp_path: Path) -> None:
+def test_a_change_is_seen(tmp_path: Path) -> None:
     """A slice that comes into a series changes the next answer, for which clients are told to ask again."""
     series = synthetic.series("growing", 5, others=False)
     folder = series.write(tmp_path)
     last = folder / series.file_names[4]
     last.unlink()
-    with served(console_script, "--root", tmp_path, "--cache-dir", tmp_path / "c") as (address, _):
+    with served("--root", tmp_path, "--cache-dir", tmp_path / "c") as (address, _):
         url = f"{address}/series/growing/mosaic"
         first = get(url)
         assert (first.headers["Cache-Control"], first.headers["Preview-Slices"]) == (
@@ -307,27 +194,27 @@ def test_a_change_is_seen(console_script: str, tmp_path: Path) -> None:
 # --- starting and ending
 
 
-def test_interrupted(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_interrupted(root: Path, tmp_path: Path) -> None:
     """An interrupt ends the server in order: status 0, and nothing more is said."""
-    with served(console_script, "--root", root, "--cache-dir", tmp_path) as (address, process):
+    with served("--root", root, "--cache-dir", tmp_path) as (address, process):
         assert get(f"{address}/health").status == 200
         assert ended(process) == (-signal.SIGINT, "", "")
 
 
-def test_quiet(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_quiet(root: Path, tmp_path: Path) -> None:
     """Answers and problems leave no trace on the terminal."""
-    with served(console_script, "--root", root, "--cache-dir", tmp_path) as (address, process):
+    with served("--root", root, "--cache-dir", tmp_path) as (address, process):
         for path in ("health", "none", f"series/{SERIES}/image", f"series/{SERIES}/mosaic"):
             get(f"{address}/{path}")
         assert ended(process) == (-signal.SIGINT, "", "")
 
 
-def test_a_port_that_is_taken(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_a_port_that_is_taken(root: Path, tmp_path: Path) -> None:
     """A port that something listens on is one line of error, and status 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [console_script, "serve", "--root", root, "--cache-dir", tmp_path, "--port", str(port)],
+            [SCRIPT, "serve", "--root", root, "--cache-dir", tmp_path, "--port", str(port)],
             capture_output=True,
             text=True,
             timeout=WAIT_S,
@@ -360,11 +247,11 @@ def test_what_cannot_be_served(command: Callable[..., Any], options: list[str]) 
     assert outcome.lines[0].startswith("error: ")
 
 
-def test_an_access_log_with_v(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_an_access_log_with_v(root: Path, tmp_path: Path) -> None:
     """With -v each answer is a line that calls the series by a digest; without it there are none."""
     for options, lines in ((("-v",), 1), ((), 0)):
         arguments = ("--root", root, "--cache-dir", tmp_path / "cache", *options)
-        with served(console_script, *arguments) as (url, process):
+        with served(*arguments) as (url, process):
             assert urllib3.request("GET", f"{url}/series/{SERIES}/mosaic?tile_width=2").status == 200
             status, stdout, stderr = ended(process)
         assert (status, stdout) == (-signal.SIGINT, "")

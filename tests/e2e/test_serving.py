@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
 import pytest
-import synthetic
 import uvicorn
-from test_server import WAIT_S, ended, get, served
 
+import synthetic
 from dicom_series_preview.doors.server.connections import Connections, protocol
+from doors import WAIT_S, ended, get, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def connect(address: str) -> socket.socket:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit of open files")
-def test_half_requests_do_not_stop_it(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_half_requests_do_not_stop_it(root: Path, tmp_path: Path) -> None:
     """1,100 clients that send half a request, more than a process may have files open, stop nobody else."""
     import resource  # noqa: PLC0415
 
@@ -55,9 +55,7 @@ def test_half_requests_do_not_stop_it(root: Path, console_script: str, tmp_path:
     with ExitStack() as stack:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
         try:
-            address, process = stack.enter_context(
-                served(console_script, "--root", root, "--cache-dir", tmp_path)
-            )
+            address, process = stack.enter_context(served("--root", root, "--cache-dir", tmp_path))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         if hard < 2 * HALF_OPEN:
@@ -148,10 +146,10 @@ def test_a_new_connection_ends_the_oldest_that_waits() -> None:
 # --- hosts and tokens
 
 
-def test_hosts(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_hosts(root: Path, tmp_path: Path) -> None:
     """A name that is not this server's is refused before anything is done, unless it was allowed."""
     arguments = ("--root", root, "--cache-dir", tmp_path, "--allow-host", "preview.example.org")
-    with served(console_script, *arguments) as (address, _):
+    with served(*arguments) as (address, _):
         for path in ("/health", "/openapi.json", f"/series/{SERIES}/mosaic", "/none"):
             refused = get(address + path, Host="attacker.example:8080")
             assert (refused.status, json.loads(refused.data)["status"]) == (421, 421)
@@ -163,13 +161,10 @@ def test_hosts(root: Path, console_script: str, tmp_path: Path) -> None:
             assert connection.recv(1000).startswith(b"HTTP/1.1 421 ")
 
 
-def test_token(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_token(root: Path, tmp_path: Path) -> None:
     """A token of the environment is asked for on every path, and told to nobody."""
     environment = {"DICOM_SERIES_PREVIEW_TOKEN": "Zwiebelfisch-1"}
-    with served(console_script, "--root", root, "--cache-dir", tmp_path, environment=environment) as (
-        address,
-        process,
-    ):
+    with served("--root", root, "--cache-dir", tmp_path, environment=environment) as (address, process):
         for path in ("/health", f"/series/{SERIES}/index", "/none"):
             refused = get(address + path)
             assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -218,7 +213,7 @@ class Silent:
         self._listener.close()
 
 
-def test_a_silent_root_holds_up_no_other(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_a_silent_root_holds_up_no_other(root: Path, tmp_path: Path) -> None:
     """While sixty requests wait for a root that is silent, another root and /health are answered."""
     environment = {
         "DICOM_SERIES_PREVIEW_REQUEST_SECONDS": str(10 * WAIT_S),
@@ -226,7 +221,7 @@ def test_a_silent_root_holds_up_no_other(root: Path, console_script: str, tmp_pa
     }
     with Silent() as silent, ExitStack() as stack:
         arguments = ("--root", root, "--cache-dir", tmp_path, "--alias", f"silent={silent.url}/dicom")
-        address, process = stack.enter_context(served(console_script, *arguments, environment=environment))
+        address, process = stack.enter_context(served(*arguments, environment=environment))
         stack.callback(process.kill)
         picture = f"{address}/series/{SERIES}/mosaic"
         assert get(picture).headers["Preview-Render"] == "made"
@@ -249,7 +244,7 @@ def test_a_silent_root_holds_up_no_other(root: Path, console_script: str, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-def test_links_that_lead_out_of_the_root(root: Path, console_script: str, tmp_path: Path) -> None:
+def test_links_that_lead_out_of_the_root(root: Path, tmp_path: Path) -> None:
     """The server refuses what a link leads to outside a root, also as a part of a series, unless allowed."""
     linked = tmp_path / "root"
     (linked / "inside").mkdir(parents=True)
@@ -261,7 +256,7 @@ def test_links_that_lead_out_of_the_root(root: Path, console_script: str, tmp_pa
     (linked / "inside" / "folder").symlink_to(root / SERIES)
     (linked / "again").symlink_to(linked / "inside")
     cache = tmp_path / "c"
-    with served(console_script, "--root", linked, "--cache-dir", cache) as (address, _):
+    with served("--root", linked, "--cache-dir", cache) as (address, _):
         refused = get(f"{address}/series/out/index")
         assert (refused.status, json.loads(refused.data)["detail"]) == (
             403,
@@ -273,5 +268,5 @@ def test_links_that_lead_out_of_the_root(root: Path, console_script: str, tmp_pa
             skipped = {item["name"]: item["reason"] for item in summary["skipped"]}
             assert {"away.dcm", "folder"} <= set(skipped)
             assert "a link leads out of the root" in skipped["away.dcm"]
-    with served(console_script, "--root", linked, "--cache-dir", cache, "--follow-links") as (address, _):
+    with served("--root", linked, "--cache-dir", cache, "--follow-links") as (address, _):
         assert get(f"{address}/series/out/index").status == 200

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import synthetic
 
 import servers
+import synthetic
+from commandline import SCRIPT
 
 if sys.platform == "win32":
     pytest.skip("there are no pseudo-terminals", allow_module_level=True)
@@ -128,10 +129,10 @@ def here(clean_environment: Path) -> Path:
     return clean_environment
 
 
-def test_ctrl_c_ends_a_loop_of_the_shell(console_script: str) -> None:
+def test_ctrl_c_ends_a_loop_of_the_shell() -> None:
     """Ctrl-C ends the command by SIGINT, after one line, so that the shell's loop around it ends too."""
     with silent_server() as (url, asked):
-        command = f"{console_script} mosaic s a.webp --root {url}"
+        command = f"{SCRIPT} mosaic s a.webp --root {url}"
         loop = f"for i in 1 2 3; do echo round $i; {command}; done; echo after"
         with terminal("bash", "-c", loop) as shell:
             assert asked.wait(HANG_S)
@@ -175,19 +176,10 @@ def test_ctrl_c_while_the_program_is_loaded(module: str, here: Path) -> None:
     assert not (here / "a.webp").exists()
 
 
-def test_ctrl_c_leaves_nothing_and_shows_the_cursor(here: Path, console_script: str) -> None:
+def test_ctrl_c_leaves_nothing_and_shows_the_cursor(here: Path) -> None:
     """Ctrl-C while several series are indexed leaves no file of one, and a terminal as it was."""
     with silent_server() as (url, asked):
-        command = (
-            console_script,
-            "build-index",
-            "ct-1",
-            "ct-2",
-            "--root",
-            url,
-            "--cache-dir",
-            here / "cache",
-        )
+        command = (SCRIPT, "build-index", "ct-1", "ct-2", "--root", url, "--cache-dir", here / "cache")
         with terminal(*command) as shown:
             assert asked.wait(HANG_S)
             shown.type("\x03")
@@ -198,9 +190,9 @@ def test_ctrl_c_leaves_nothing_and_shows_the_cursor(here: Path, console_script: 
 
 
 @pytest.mark.parametrize("columns", [60, 100])
-def test_bars_name_the_series_and_fit_the_window(columns: int, here: Path, console_script: str) -> None:
+def test_bars_name_the_series_and_fit_the_window(columns: int, here: Path) -> None:
     """Each series that is indexed has a bar with its name and number; none is wider than the window."""
-    command = (console_script, "build-index", "ct-*", "--root", here)
+    command = (SCRIPT, "build-index", "ct-*", "--root", here)
     with terminal(*command, columns=columns) as shown:
         assert shown.end() == 0
     bars = [line for line in shown.lines if "━" in line or "╸" in line]
@@ -211,11 +203,11 @@ def test_bars_name_the_series_and_fit_the_window(columns: int, here: Path, conso
         assert sum(line.startswith(f"built    ct-{number}: 3 slices -> ") for line in shown.lines) == 1
 
 
-def test_long_names_give_way(console_script: str, clean_environment: Path) -> None:
+def test_long_names_give_way(clean_environment: Path) -> None:
     """In a narrow window a long path keeps its end, the series, and how far the work is stays to be seen."""
     name = "a-series-of-a-name-that-is-longer-than-most-windows-are-wide-1234567890"
     synthetic.series(name, 3, others=False).write(clean_environment)
-    with terminal(console_script, "build-index", f"./{name}", columns=60) as shown:
+    with terminal(SCRIPT, "build-index", f"./{name}", columns=60) as shown:
         assert shown.end() == 0
     bars = [line for line in shown.lines if "━" in line]
     assert bars
@@ -224,9 +216,9 @@ def test_long_names_give_way(console_script: str, clean_environment: Path) -> No
     assert any(re.match("….*1234567890 ", line) for line in bars)
 
 
-def test_quiet_shows_no_bar(here: Path, console_script: str) -> None:
+def test_quiet_shows_no_bar(here: Path) -> None:
     """With --quiet a terminal shows neither bar nor lines."""
-    with terminal(console_script, "build-index", "ct-1", "--root", here, "--quiet") as shown:
+    with terminal(SCRIPT, "build-index", "ct-1", "--root", here, "--quiet") as shown:
         assert shown.end() == 0
     assert shown.shown == ""
 
@@ -236,17 +228,17 @@ def test_quiet_shows_no_bar(here: Path, console_script: str) -> None:
     [({}, "\x1b[31merror\x1b[0m: "), ({"NO_COLOR": "1"}, "error: ")],
     ids=["colour", "NO_COLOR"],
 )
-def test_errors_have_a_colour(environment: dict[str, str], expected: str, console_script: str) -> None:
+def test_errors_have_a_colour(environment: dict[str, str], expected: str) -> None:
     """A terminal shows what went wrong in red, unless NO_COLOR is set."""
-    with terminal(console_script, "mosaic", "", "a.webp", **environment) as shown:
+    with terminal(SCRIPT, "mosaic", "", "a.webp", **environment) as shown:
         assert shown.end() == 1
     assert shown.shown.startswith(expected)
 
 
-def test_without_a_terminal_lines_are_plain(here: Path, console_script: str) -> None:
+def test_without_a_terminal_lines_are_plain(here: Path) -> None:
     """Elsewhere there are whole lines, without colours and bars."""
     done = subprocess.run(
-        [console_script, "build-index", "ct-1", "nothing", "--root", str(here)],
+        [SCRIPT, "build-index", "ct-1", "nothing", "--root", str(here)],
         capture_output=True,
         text=True,
         check=False,
@@ -256,22 +248,22 @@ def test_without_a_terminal_lines_are_plain(here: Path, console_script: str) -> 
     assert not re.search(r"[\r\x1b]", done.stderr)
 
 
-def test_a_terminal_gets_no_picture(here: Path, console_script: str) -> None:
+def test_a_terminal_gets_no_picture(here: Path) -> None:
     """OUTPUT - is refused where standard output is a terminal, before anything is read."""
-    with terminal(console_script, "mosaic", "ct-1", "-", "--root", here) as shown:
+    with terminal(SCRIPT, "mosaic", "ct-1", "-", "--root", here) as shown:
         assert shown.end() == 1
     assert shown.lines[0] == (
         "error: output: a terminal shows no picture; redirect standard output, or name a file"
     )
 
 
-def test_tab_completes_paths(here: Path, console_script: str) -> None:
+def test_tab_completes_paths(here: Path) -> None:
     """After the README's line for bash, TAB completes a series' folder, and what it leaves is taken."""
     synthetic.series("only-one", 3, others=False).write(here)
     (line,) = re.findall(
         r'^(eval "\$\(_DICOM_SERIES_PREVIEW_COMPLETE=bash_source [^#\n]*?\)")', README, re.MULTILINE
     )
-    path = f"{Path(console_script).parent}:{os.environ['PATH']}"
+    path = f"{Path(SCRIPT).parent}:{os.environ['PATH']}"
     with terminal("bash", "--norc", "--noprofile", "-i", columns=200, PATH=path, PS1="ready> ") as shell:
         shell.wait_for("ready> ")
         shell.type(f"{line}; echo set''up\n")

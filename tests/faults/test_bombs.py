@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bombs
-import doors
 import pytest
 
+import bombs
 import make_dicom as make
+from commandline import SCRIPT
 from dicom_series_preview.pixels.codecs.registry import codecs
 
 # The interpreter with its libraries has some 700 MB of addresses; a thread has eight.
@@ -78,7 +78,7 @@ def limited(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The program in an address space of 1.5 GiB."""
     size = bombs.ADDRESS_SPACE
     return subprocess.run(
-        [str(doors.SCRIPT), *map(str, arguments)],
+        [SCRIPT, *map(str, arguments)],
         env={**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

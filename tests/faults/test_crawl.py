@@ -6,15 +6,16 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
 
+import doors
 import faulty
 from dicom_series_preview.base.errors import LimitError, StorageError
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.s3_pages import POOR_PAGES
+from doubles import Time
 from faulty import FaultyServer, always
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ def but_for(path: str, fault: faulty.Fault, there: faulty.Fault) -> faulty.Plan:
 
 SITES: dict[str, tuple[Callable[[], faulty.Plan], str]] = {
     "soft 404": (lambda: always(faulty.same_page(*LINKS), everything), SAME),
-    "hundreds of links": (
-        lambda: always(faulty.same_page(*(f"{n}/" for n in range(500))), everything),
-        SAME,
-    ),
+    "hundreds of links": (lambda: always(faulty.same_page(*(f"{n}/" for n in range(500))), everything), SAME),
     "single-page application": (lambda: always(faulty.same_page("/app.js", "/style.css"), everything), SAME),
     "empty page": (lambda: always(faulty.same_page(), everything), SAME),
     "redirect to the start": (lambda: but_for("", faulty.moved("/"), faulty.same_page(*LINKS)), ELSEWHERE),
@@ -176,17 +174,6 @@ def test_breadth_is_bounded(folders: int) -> None:
         with pytest.raises(LimitError, match="s has more than 100 folders below it, the limit"):
             archive(server, folders=100).list_objects("s")
         assert len(server.asked) <= MOST_REQUESTS
-
-
-class Time:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 def slow(time: Time, seconds: float, fault: faulty.Fault) -> faulty.Fault:

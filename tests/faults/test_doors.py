@@ -7,11 +7,11 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
-import synthetic
 
+import doors
 import faulty
+import synthetic
 from faulty import always, first_times, refused
 
 if TYPE_CHECKING:

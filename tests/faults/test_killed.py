@@ -12,16 +12,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
-import synthetic
 
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview.archive.index.index import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from commandline import Outcome
+    from commandline import Run
 
 KILLS = int(os.environ.get("DICOM_SERIES_PREVIEW_KILLS", "8"))
 SERIES = synthetic.SERIES
@@ -61,12 +59,12 @@ def remove_all() -> None:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_killed(name: str, tmp_path: Path, command: Callable[..., Outcome]) -> None:
+def test_killed(name: str, tmp_path: Path, command: Run) -> None:
     """After each kill, index and picture are absent or the true ones, and the next run succeeds."""
     root = tmp_path / "root"
     synthetic.series().write(root)
     arguments = [*ARGUMENTS[name], "--root", str(root), "--cache-dir", "cache"]
-    process = [str(doors.SCRIPT), *arguments]
+    process = [SCRIPT, *arguments]
     started = time.monotonic()
     subprocess.run(process, check=True, capture_output=True)
     duration_s = time.monotonic() - started
@@ -103,7 +101,7 @@ def test_killed(name: str, tmp_path: Path, command: Callable[..., Outcome]) -> N
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_what_is_left_over(name: str, tmp_path: Path, command: Callable[..., Outcome]) -> None:
+def test_what_is_left_over(name: str, tmp_path: Path, command: Run) -> None:
     """A run removes what was left over a day ago beside what it writes, and nothing else."""
     root = tmp_path / "root"
     synthetic.series().write(root)

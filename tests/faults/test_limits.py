@@ -15,9 +15,7 @@ from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from commandline import Outcome
+    from commandline import Run
 
 SERIES = "1.2.3"
 LIMITS = {
@@ -55,7 +53,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("root", "limit"), [(limit, limit) for limit in LIMITS], indirect=["root"])
-def test_command_line(root: Path, limit: str, command: Callable[..., Outcome]) -> None:
+def test_command_line(root: Path, limit: str, command: Run) -> None:
     """Each limit is set by its variable, and what it refuses is one line and no picture."""
     outcome = command("mosaic", SERIES, "a.webp", "--root", root)
     (line,) = outcome.stderr.splitlines()
@@ -83,9 +81,7 @@ def test_index_takes_too_long(root: Path) -> None:
     assert [path.name for path in settings.cache_dir.rglob("*") if path.is_file()] == []
 
 
-def test_largest_that_is_allowed(
-    tmp_path: Path, command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_largest_that_is_allowed(tmp_path: Path, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A series that just reaches every limit is shown."""
     for limit, value in {"INSTANCES": 3, "FRAMES": 1, "FRAME_BYTES": 48}.items():
         monkeypatch.setenv(f"DICOM_SERIES_PREVIEW_MAX_{limit}", str(value))
@@ -110,7 +106,7 @@ def test_largest_that_is_allowed(
     ],
 )
 def test_variable_that_is_no_number(
-    variable: str, value: str, said: str, command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    variable: str, value: str, said: str, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A variable that cannot be meant is named in one line, before anything is read."""
     monkeypatch.setenv(f"DICOM_SERIES_PREVIEW_{variable}", value)

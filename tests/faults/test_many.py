@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import synthetic
 
 import faulty
+import synthetic
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import MosaicRequest

@@ -12,18 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
-import synthetic
 
 import faulty
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.base.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from commandline import Outcome
+    from commandline import Run
 
 SERIES = synthetic.SERIES
 ROOT = "s3://bucket"
@@ -58,9 +58,7 @@ def files() -> list[str]:
 
 
 @pytest.mark.parametrize("moment", ["headers", "pixels"])
-def test_output_folder_goes_away(
-    moment: str, server: faulty.FaultyServer, command: Callable[..., Outcome]
-) -> None:
+def test_output_folder_goes_away(moment: str, server: faulty.FaultyServer, command: Run) -> None:
     """A picture whose folder is removed meanwhile is one error, and the folder is not made again."""
     Path("out").mkdir()
     server.begin(at_first(moment, lambda: shutil.rmtree("out")))
@@ -70,7 +68,7 @@ def test_output_folder_goes_away(
     assert not Path("out").exists()
 
 
-def test_report_folder_goes_away(server: faulty.FaultyServer, command: Callable[..., Outcome]) -> None:
+def test_report_folder_goes_away(server: faulty.FaultyServer, command: Run) -> None:
     """A report that cannot be written is one error; the picture is there, and whole."""
     Path("out").mkdir()
     server.begin(at_first("pixels", lambda: shutil.rmtree("out")))
@@ -81,9 +79,7 @@ def test_report_folder_goes_away(server: faulty.FaultyServer, command: Callable[
 
 
 @pytest.mark.parametrize("moment", ["headers", "pixels"])
-def test_cache_goes_away(
-    moment: str, server: faulty.FaultyServer, command: Callable[..., Outcome], tmp_path: Path
-) -> None:
+def test_cache_goes_away(moment: str, server: faulty.FaultyServer, command: Run, tmp_path: Path) -> None:
     """A cache that is removed meanwhile is made again when it is needed, and costs no picture."""
     (tmp_path / "cache" / "indices").mkdir(parents=True)
     server.begin(at_first(moment, lambda: shutil.rmtree(tmp_path / "cache")))
@@ -151,7 +147,7 @@ def test_programs_at_once(tmp_path: Path) -> None:
     """Programs that write the same picture and index at once all succeed, and both are whole."""
     root = tmp_path / "root"
     synthetic.series().write(root)
-    arguments = [str(doors.SCRIPT), "mosaic", SERIES, "a.webp", "--root", str(root)]
+    arguments = [SCRIPT, "mosaic", SERIES, "a.webp", "--root", str(root)]
     alone = [*arguments[:3], "alone.webp", *arguments[4:], "--no-cache"]
     running = [subprocess.Popen(line, stderr=subprocess.PIPE) for line in (alone, *[arguments] * 4)]
     for process in running:

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import doors
 import pytest
-import synthetic
 import urllib3
 
+import doors
 import faulty
+import synthetic
+from commandline import SCRIPT
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import SeriesName
@@ -33,6 +34,7 @@ from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
+from doubles import Time
 from faulty import FaultyServer, always
 
 if TYPE_CHECKING:
@@ -143,17 +145,6 @@ def test_a_pause_is_no_longer_than_the_time() -> None:
 # --- whole requests
 
 
-class Time:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-
 def request(series: str, deadline: Deadline) -> HttpRequest:
     """A request for a small mosaic."""
     query = {name: [value] for name, value in doors.OPTIONS.items()}
@@ -236,7 +227,7 @@ def test_requests_count_for_themselves(server: FaultyServer) -> None:
 def started(*arguments: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A command line in a process of its own."""
     process = subprocess.Popen(
-        [doors.SCRIPT, *arguments],
+        [SCRIPT, *arguments],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import synthetic
 
+import synthetic
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.metadata import CONSTANTS_KEY, PROVENANCE_KEY

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-sys.path.insert(0, str(Path(__file__).parent))
 
 import archive
 import lambdas

@@ -6,22 +6,21 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import archive
-import lambdas
 import pyarrow.parquet as pq
 import pytest
-from lambdas import event
 from PIL import Image
 
+import archive
+import lambdas
 from dicom_series_preview.base.discreet import digest_of
+from lambdas import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lambdas import Function
-
     import servers
+    from lambdas import Functions
 
 NEVER: dict[str, Any] = {"root": "default", "mosaic": {}}
 
@@ -67,7 +66,7 @@ def problem(answer: dict[str, Any]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("name", ["batch-post-202", "batch-post-202-encoded-body"])
-def test_start(functions: dict[str, Function], provided: archive.Archive, states: Any, name: str) -> None:
+def test_start(functions: Functions, provided: archive.Archive, states: Any, name: str) -> None:
     """A batch is answered with where to ask for it; its request is kept, and an execution knows its ID."""
     answer = functions["batch_api"](name).answer
     document = json.loads(answer["body"])
@@ -83,7 +82,7 @@ def test_start(functions: dict[str, Function], provided: archive.Archive, states
     states.stop_execution(executionArn=execution(batch))
 
 
-def test_start_once(functions: dict[str, Function], states: Any) -> None:
+def test_start_once(functions: Functions, states: Any) -> None:
     """With an idempotency key a request starts one batch, however often it comes; another request none."""
     first = functions["batch_api"]("batch-post-202-key").answer
     again = functions["batch_api"]("batch-post-202-key").answer
@@ -94,9 +93,7 @@ def test_start_once(functions: dict[str, Function], states: Any) -> None:
     states.stop_execution(executionArn=execution(json.loads(first["body"])["batch"]))
 
 
-def test_start_with_a_manifest_that_is_not_there(
-    functions: dict[str, Function], provided: archive.Archive
-) -> None:
+def test_start_with_a_manifest_that_is_not_there(functions: Functions, provided: archive.Archive) -> None:
     """A manifest that cannot be read is told at once, and nothing is kept of the request."""
     before = provided.s3.list_objects_v2(Bucket=archive.DATA, Prefix="batches/")["KeyCount"]
     answer = functions["batch_api"]("batch-post-400-manifest").answer
@@ -105,9 +102,7 @@ def test_start_with_a_manifest_that_is_not_there(
     assert provided.s3.list_objects_v2(Bucket=archive.DATA, Prefix="batches/")["KeyCount"] == before
 
 
-def test_start_what_still_runs(
-    functions: dict[str, Function], provided: archive.Archive, states: Any
-) -> None:
+def test_start_what_still_runs(functions: Functions, provided: archive.Archive, states: Any) -> None:
     """A batch is done again when it has ended."""
     earlier = json.loads(event("batch-post-409-running")["body"])["rerun"]
     provided.keep(f"batches/{earlier}/request.json", {"series": ["a"]})
@@ -153,7 +148,7 @@ def wrong(answer: dict[str, Any]) -> list[str]:
     return sorted(one["parameter"] for one in json.loads(answer["body"])["errors"])
 
 
-def test_start_what_is_wrong(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_start_what_is_wrong(functions: Functions, provided: archive.Archive) -> None:
     """Everything that is wrong with a request is named, and nothing is kept of it."""
     before = provided.s3.list_objects_v2(Bucket=archive.DATA, Prefix="batches/")["KeyCount"]
     assert wrong(functions["batch_api"]("batch-post-400-all-wrong").answer) == [
@@ -166,7 +161,7 @@ def test_start_what_is_wrong(functions: dict[str, Function], provided: archive.A
 # --- how a batch stands
 
 
-def test_status(functions: dict[str, Function], provided: archive.Archive, states: Any) -> None:
+def test_status(functions: Functions, provided: archive.Archive, states: Any) -> None:
     """A batch tells its execution's status, and its summary once there is one."""
     batch = started(states, event("batch-get-200")["pathParameters"]["id"])
     states.stop_execution(executionArn=execution(batch))
@@ -179,7 +174,7 @@ def test_status(functions: dict[str, Function], provided: archive.Archive, state
     assert document["ended"] >= document["started"]
 
 
-def test_cancel(functions: dict[str, Function], states: Any) -> None:
+def test_cancel(functions: Functions, states: Any) -> None:
     """A batch is stopped once, and one that has ended stays as it is."""
     batch = started(states, event("batch-delete-202")["pathParameters"]["id"])
     answer = functions["batch_api"]("batch-delete-202").answer
@@ -189,7 +184,7 @@ def test_cancel(functions: dict[str, Function], states: Any) -> None:
     assert problem(functions["batch_api"]("batch-delete-404").answer) == (404, "no-such-batch")
 
 
-def test_no_such_batch(functions: dict[str, Function]) -> None:
+def test_no_such_batch(functions: Functions) -> None:
     """A batch that never was is a 404, and what is no identifier a 400."""
     assert problem(functions["batch_api"]("batch-get-404").answer) == (404, "no-such-batch")
     assert wrong(functions["batch_api"]("batch-get-400").answer) == ["batch"]
@@ -199,7 +194,7 @@ def test_no_such_batch(functions: dict[str, Function]) -> None:
 
 
 def prepare(
-    functions: dict[str, Function], provided: archive.Archive, name: str, request: dict[str, Any]
+    functions: Functions, provided: archive.Archive, name: str, request: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Prepare a batch of a request; its items."""
     path = f"{folder_of(name)}/items.json"
@@ -210,7 +205,7 @@ def prepare(
     return items
 
 
-def test_prepare_inline(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_prepare_inline(functions: Functions, provided: archive.Archive) -> None:
     """Series that are named one by one are items once each, with the batch's root and options."""
     items = prepare(
         functions,
@@ -222,7 +217,7 @@ def test_prepare_inline(functions: dict[str, Function], provided: archive.Archiv
     assert items == [{"root": "other", "series": name, "mosaic": mosaic} for name in ("b", "a")]
 
 
-def test_prepare_manifest_csv(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_prepare_manifest_csv(functions: Functions, provided: archive.Archive) -> None:
     """A CSV may come with a byte order mark, other columns and empty lines, and its names with commas."""
     text = '\ufeffpatient,series\r\n1,a\r\n\r\n2,"b, c"\r\n3,\r\n4,a\r\n'
     provided.put({"manifests/wanted.csv": text.encode()})
@@ -235,7 +230,7 @@ def test_prepare_manifest_csv(functions: dict[str, Function], provided: archive.
     assert [item["series"] for item in items] == ["a", "b, c"]
 
 
-def test_prepare_manifest_json(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_prepare_manifest_json(functions: Functions, provided: archive.Archive) -> None:
     """A JSON array names series as text or as objects with `series`."""
     provided.put({"manifests/wanted.JSON": b'\xef\xbb\xbf["a", {"series": "b", "size": 3}, "a"]'})
     items = prepare(
@@ -247,14 +242,14 @@ def test_prepare_manifest_json(functions: dict[str, Function], provided: archive
     assert [item["series"] for item in items] == ["a", "b"]
 
 
-def test_prepare_prefix(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_prepare_prefix(functions: Functions, provided: archive.Archive) -> None:
     """A prefix names all series that begin so."""
     provided.put(archive.slices("group-1", 1) | archive.slices("group-2", 1))
     items = prepare(functions, provided, "batch-prepare-prefix", {"prefix": "group-"})
     assert [item["series"] for item in items] == ["group-1", "group-2"]
 
 
-def test_prepare_rerun(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_prepare_rerun(functions: Functions, provided: archive.Archive) -> None:
     """Again is done only what may come to something else, failed or missing, as it was asked for."""
     earlier = f"{archive.BATCH}40"
     items = [{"root": "other", "series": name, "mosaic": {"stack": ["1"]}} for name in "abcd"]
@@ -267,7 +262,7 @@ def test_prepare_rerun(functions: dict[str, Function], provided: archive.Archive
     assert prepare(functions, provided, "batch-prepare-rerun", {"rerun": earlier}) == items[2:]
 
 
-def test_prepare_failed(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_prepare_failed(functions: Functions, provided: archive.Archive) -> None:
     """A manifest that is not there fails the step with its type; the reason is kept for the summary."""
     folder = folder_of("batch-prepare-failed")
     manifest = f"s3://{archive.BUCKET}/manifests/of-somebody.csv"
@@ -293,7 +288,7 @@ def told(document: dict[str, Any]) -> dict[str, str]:
     return {"series": digest_of(document["series"]), "status": document["status"]}
 
 
-def test_item_ok(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_item_ok(functions: Functions, provided: archive.Archive) -> None:
     """An item's mosaic is written, and its outcome says where and what it took."""
     outcome = functions["batch_item"]("batch-item-ok")
     document = outcomes(provided, "batch-item-ok")[archive.SERIES]
@@ -307,7 +302,7 @@ def test_item_ok(functions: dict[str, Function], provided: archive.Archive) -> N
     assert metrics["StorageBytes"] == document["bytes"] > 0
 
 
-def test_item_without_a_preview(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_item_without_a_preview(functions: Functions, provided: archive.Archive) -> None:
     """A series that cannot have a preview is an outcome like another: its step succeeds, and counts it."""
     outcome = functions["batch_item"]("batch-item-no-preview")
     series = event("batch-item-no-preview")["item"]["series"]
@@ -320,7 +315,7 @@ def test_item_without_a_preview(functions: dict[str, Function], provided: archiv
     assert series not in outcome.said
 
 
-def test_item_transient(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_item_transient(functions: Functions, provided: archive.Archive) -> None:
     """What may pass is written too, and raised by the type that the map's retries go by, without a name."""
     provided.claim("being-indexed")
     outcome = functions["batch_item"]("batch-item-transient")
@@ -331,7 +326,7 @@ def test_item_transient(functions: dict[str, Function], provided: archive.Archiv
     assert "being-indexed" not in outcome.said
 
 
-def test_item_given_up(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_item_given_up(functions: Functions, provided: archive.Archive) -> None:
     """After the last try of a series whose function has died its outcome says how it died."""
     outcome = functions["batch_item"]("batch-item-gave-up")
     series = event("batch-item-gave-up")["item"]["series"]
@@ -342,7 +337,7 @@ def test_item_given_up(functions: dict[str, Function], provided: archive.Archive
     assert series not in outcome.said
 
 
-def test_an_item_that_is_tried_again(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_an_item_that_is_tried_again(functions: Functions, provided: archive.Archive) -> None:
     """The outcome of the last try is the one that stays."""
     again = copy.deepcopy(event("batch-item-ok"))
     again["item"]["series"] = "tried-again"
@@ -371,7 +366,7 @@ def finished(provided: archive.Archive, name: str, statuses: str) -> str:
     return folder
 
 
-def test_summary(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_summary(functions: Functions, provided: archive.Archive) -> None:
     """The summary counts what was done, what cannot be, what failed and why, and what has no outcome."""
     folder = finished(provided, "batch-summary-done", "kkkkkkkknnf" + "k" * 10 + "-")
     answer = functions["batch_summary"]("batch-summary-done").answer
@@ -396,7 +391,7 @@ def test_summary(functions: dict[str, Function], provided: archive.Archive) -> N
     assert told["s21"] == ("missing", None, "no outcome was written", None)
 
 
-def test_summary_of_too_many_failures(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_summary_of_too_many_failures(functions: Functions, provided: archive.Archive) -> None:
     """More failures than are tolerated fail the batch; the machine hears the kind, the summary tells more."""
     folder = finished(provided, "batch-summary-too-many-failed", "knf")
     answer = functions["batch_summary"]("batch-summary-too-many-failed").answer
@@ -404,7 +399,7 @@ def test_summary_of_too_many_failures(functions: dict[str, Function], provided: 
     assert "1 of 3 series" in kept(provided, f"{folder}/summary.json")["error"]["reason"]
 
 
-def test_summary_of_a_batch_that_failed(functions: dict[str, Function], provided: archive.Archive) -> None:
+def test_summary_of_a_batch_that_failed(functions: Functions, provided: archive.Archive) -> None:
     """A batch that failed before it had items says so, and why, in its summary."""
     folder = folder_of("batch-summary-error")
     told = {"error": "RequestError", "reason": "manifest: names no series"}

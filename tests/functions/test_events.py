@@ -3,17 +3,14 @@ from __future__ import annotations
 import ast
 import json
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 import archive
-import pytest
-import synthetic
-from lambdas import EVENTS, HERE, PROJECT, event, started
-
 import planted
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import synthetic
+from lambdas import EVENTS, PROJECT, event, started
 
 NAMES = sorted(path.stem for path in EVENTS.glob("*.json"))
 DOCUMENT = (PROJECT / "docs" / "http-api.md").read_text(encoding="utf-8")
@@ -24,7 +21,7 @@ def test_every_event_is_used() -> None:
     """Each event stands in a test of its outcome."""
     texts = {
         node.value
-        for path in HERE.glob("test_*_events.py")
+        for path in Path(__file__).parent.glob("test_*_events.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }

@@ -6,17 +6,18 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-import archive
 import pyarrow.parquet as pq
 import pytest
 import urllib3
-from lambdas import event
 from PIL import Image
+
+import archive
+from lambdas import event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lambdas import Function
+    from lambdas import Functions
 
 FUNCTION_OF = {
     "mosaic": "mosaic",
@@ -60,7 +61,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_pictures(functions: dict[str, Function], name: str) -> None:
+def test_pictures(functions: Functions, name: str) -> None:
     """A picture is answered in the format that is asked for, of as many slices as the stack has for it."""
     answer = functions[function_of(name)](name).answer
     image = picture(answer)
@@ -70,13 +71,13 @@ def test_pictures(functions: dict[str, Function], name: str) -> None:
     assert answer["headers"]["Vary"] == "Accept"
 
 
-def test_a_prefix_says_which_series_it_is(functions: dict[str, Function]) -> None:
+def test_a_prefix_says_which_series_it_is(functions: Functions) -> None:
     """The series that a prefix has found is named."""
     answer = functions["image"]("image-200-prefix").answer
     assert answer["headers"]["Preview-Series"] == archive.SERIES
 
 
-def test_a_picture_with_a_failed_tile_is_not_cacheable(functions: dict[str, Function]) -> None:
+def test_a_picture_with_a_failed_tile_is_not_cacheable(functions: Functions) -> None:
     """Neither a tag nor a permission to keep it comes with a picture that lacks a slice."""
     headers = functions["mosaic"]("mosaic-200-failed-tile").answer["headers"]
     assert headers["Preview-Failed-Tiles"] == "1"
@@ -84,24 +85,8 @@ def test_a_picture_with_a_failed_tile_is_not_cacheable(functions: dict[str, Func
     assert "ETag" not in headers
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["mosaic-200", "index-200-summary", "index-200-parquet", "mosaic-404-no-such-series", "health-200"],
-)
-def test_head_is_answered_as_get(functions: dict[str, Function], name: str) -> None:
-    """HEAD has GET's status, headers and length, and no body."""
-    function, asked = functions[function_of(name)], copy.deepcopy(event(name))
-    got = function(asked).answer
-    asked["requestContext"]["http"]["method"] = "HEAD"
-    head = function(asked).answer
-    assert (head["statusCode"], body_of(head)) == (got["statusCode"], b"")
-    assert head["headers"]["Content-Length"] == str(len(body_of(got)))
-    for header in ("Content-Type", "ETag", "Cache-Control", "Preview-Slices"):
-        assert head["headers"].get(header) == got["headers"].get(header)
-
-
 @pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS"])
-def test_other_methods_are_refused(functions: dict[str, Function], method: str) -> None:
+def test_other_methods_are_refused(functions: Functions, method: str) -> None:
     """A function that is reached by a method that it does not answer says which ones it does."""
     asked = copy.deepcopy(event("mosaic-200"))
     asked["requestContext"]["http"]["method"] = method
@@ -110,24 +95,14 @@ def test_other_methods_are_refused(functions: dict[str, Function], method: str) 
 
 
 @pytest.mark.parametrize("name", ["mosaic-304", "image-304", "index-304"])
-def test_unchanged(functions: dict[str, Function], name: str) -> None:
+def test_unchanged(functions: Functions, name: str) -> None:
     """What the client has already is not sent again."""
     answer = functions[function_of(name)](name).answer
     assert (answer["statusCode"], answer["body"]) == (304, "")
     assert answer["headers"]["ETag"]
 
 
-def test_a_tag_that_was_answered_matches(functions: dict[str, Function]) -> None:
-    """The tag of an answer, sent back, is answered 304; with a client's list of tags, too."""
-    first = functions["image"]("image-200").answer
-    asked = copy.deepcopy(event("image-200"))
-    asked["headers"]["if-none-match"] = f'W/"old", {first["headers"]["ETag"]}'
-    again = functions["image"](asked).answer
-    assert again["statusCode"] == 304
-    assert again["headers"]["ETag"] == first["headers"]["ETag"]
-
-
-def test_a_large_picture_is_fetched_from_s3(functions: dict[str, Function]) -> None:
+def test_a_large_picture_is_fetched_from_s3(functions: Functions) -> None:
     """A picture that no answer can hold is a link, by which anyone gets it for a while."""
     answer = functions["mosaic"]("mosaic-303-large").answer
     assert (answer["statusCode"], answer["body"]) == (303, "")
@@ -164,7 +139,7 @@ PROBLEMS: dict[str, tuple[int, str, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_problems(functions: dict[str, Function], provided: archive.Archive, name: str) -> None:
+def test_problems(functions: Functions, provided: archive.Archive, name: str) -> None:
     """A problem says its kind, and names every parameter that is wrong."""
     provided.claim("being-indexed")
     outcome = functions[function_of(name)](name)
@@ -181,7 +156,7 @@ def test_problems(functions: dict[str, Function], provided: archive.Archive, nam
     assert outcome.metrics["Failed" + "".join(part.capitalize() for part in kind.split("-"))] == 1
 
 
-def test_index_summary(functions: dict[str, Function]) -> None:
+def test_index_summary(functions: Functions) -> None:
     """Without a format, the index is told in short."""
     answer = functions["index"]("index-200-summary").answer
     document = json.loads(answer["body"])
@@ -198,7 +173,7 @@ def test_index_summary(functions: dict[str, Function]) -> None:
         ("index-200-jsonl", "application/jsonl"),
     ],
 )
-def test_whole_index(functions: dict[str, Function], name: str, media_type: str) -> None:
+def test_whole_index(functions: Functions, name: str, media_type: str) -> None:
     """The whole index has the same rows in each of its formats."""
     answer = functions["index"](name).answer
     assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (200, media_type)
@@ -213,7 +188,7 @@ def test_whole_index(functions: dict[str, Function], name: str, media_type: str)
     assert {row["SeriesUID"] for row in rows} == {archive.SERIES}
 
 
-def test_health_and_openapi(functions: dict[str, Function]) -> None:
+def test_health_and_openapi(functions: Functions) -> None:
     """The API says that it is there, over which roots, and what it answers, batches too."""
     health = json.loads(functions["index"]("health-200").answer["body"])
     assert (health["status"], health["roots"]) == ("ok", ["closed", "default", "other"])
@@ -221,11 +196,8 @@ def test_health_and_openapi(functions: dict[str, Function]) -> None:
     assert {"/series/{series}/mosaic", "/batches", "/batches/{id}"} <= set(document["paths"])
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["a/b", "a b+c", "ä", "a%2Fb", "a?b#c", "a&b=c", 'q"u`o<t>e', "[x]{y}|^~"],
-)
-def test_names_arrive_as_they_are(functions: dict[str, Function], name: str) -> None:
+@pytest.mark.parametrize("name", ["a/b", "a b+c", "ä", "a%2Fb", "a?b#c", "a&b=c", 'q"u`o<t>e', "[x]{y}|^~"])
+def test_names_arrive_as_they_are(functions: Functions, name: str) -> None:
     """A series' name reaches the storage as API Gateway decoded it, whatever it holds."""
     asked = copy.deepcopy(event("image-404-other-root"))
     asked["pathParameters"]["series"] = name

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import counting
-
 import make_dicom
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import index_folder, index_path
@@ -120,7 +119,7 @@ def growing(moto: servers.Moto, pollers: int) -> Taken:
     for bucket in (archive, data):
         s3.create_bucket(Bucket=bucket)
     queue = Queue(MESSAGES)
-    with counting.counting_proxy(moto.endpoint) as proxy:
+    with counting.CountingProxy(moto.endpoint) as proxy:
         environment = {**moto.environment, "AWS_ENDPOINT_URL": proxy.url}
 
         def poll() -> None:

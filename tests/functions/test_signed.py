@@ -9,25 +9,22 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import archive
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "aws"))
-
+import archive
 import gateway
+from lambdas import Invoked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lambdas import Function
+    from lambdas import Functions
 
 PROJECT = Path(__file__).parents[2]
 SCRIPT = PROJECT / "examples" / "signed.py"
@@ -50,38 +47,8 @@ ROUTES = {
 }
 
 
-@dataclass(frozen=True)
-class Invoked:
-    """A function as the gateway calls it, one event at a time."""
-
-    function: Function
-    turn: threading.Lock = field(default_factory=threading.Lock)
-
-    def invoke(self, event: dict[str, Any]) -> Invoked.Result:
-        """What comes of an event."""
-        with self.turn:
-            return self.Result(self.function(event).answer)
-
-    @dataclass(frozen=True)
-    class Result:
-        """What the gateway asks of it."""
-
-        answer: dict[str, Any]
-        error: None = None
-        seconds: float = 0.0
-
-        @property
-        def payload(self) -> bytes:
-            """As Lambda hands it on."""
-            return json.dumps(self.answer).encode()
-
-        def document(self) -> dict[str, Any]:
-            """The same as a document."""
-            return self.answer
-
-
 @pytest.fixture
-def api(functions: dict[str, Function]) -> Iterator[str]:
+def api(functions: Functions) -> Iterator[str]:
     """The URL of the HTTP API, which lets only signed requests in."""
     invoked = {name: Invoked(functions[name]) for name in set(ROUTES.values())}
     routes = [gateway.Route(key, invoked[name], "AWS_IAM") for key, name in ROUTES.items()]
@@ -141,7 +108,7 @@ def test_every_signed_line_of_the_docs_is_answered(
             assert Image.open(io.BytesIO(picture.read_bytes())).format == "WEBP"
 
 
-def test_the_readmes_invocation_prints_the_index(functions: dict[str, Function], tmp_path: Path) -> None:
+def test_the_readmes_invocation_prints_the_index(functions: Functions, tmp_path: Path) -> None:
     """The README's call of a function by boto3 runs as it stands, with the names filled in."""
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
     (code,) = (

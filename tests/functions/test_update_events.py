@@ -3,21 +3,21 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-import archive
 import pyarrow.parquet as pq
 import pytest
-from lambdas import event
 
+import archive
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.renders import Renders
+from lambdas import event
 
 if TYPE_CHECKING:
-    from lambdas import Function
+    from lambdas import Function, Functions
 
 
 @pytest.fixture
-def updates(functions: dict[str, Function]) -> Function:
+def updates(functions: Functions) -> Function:
     """The function of index updates."""
     return functions["index_updates"]
 

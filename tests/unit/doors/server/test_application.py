@@ -144,50 +144,12 @@ def test_the_description_is_of_what_is_served() -> None:
     assert answer("/batches", method="POST").status == 404
 
 
-@pytest.mark.parametrize("name", ["a%2Fb", "a%2fb"])
-def test_an_encoded_slash_is_part_of_a_name(name: str) -> None:
-    """A series two folders deep is named with an encoded slash; a bare one leads nowhere."""
-    assert json.loads(answer(f"/series/{name}/index").body)["series"] == "a/b"
-    assert answer("/series/a/b/index").status == 404
-
-
-@pytest.mark.parametrize(
-    "name", ["..", "%2e%2e", "..%2fetc", "%2Fetc%2Fpasswd", "S%00", "S%0A", "s3:%2F%2Fb%2FS", "S%2F..%2FS"]
-)
-def test_names_that_cannot_be(name: str) -> None:
-    """Dots, control characters, paths and URLs are refused however they are written."""
-    assert answer(f"/series/{name}/index").status == 400
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
 def test_other_methods(method: str) -> None:
     """There is nothing but GET and HEAD, and whoever tries is told so."""
     got = answer("/series/S/index", method=method)
     assert (got.status, got.headers["allow"]) == (405, "GET, HEAD")
     assert answer("/nowhere", method=method).status == 404
-
-
-@pytest.mark.parametrize(
-    ("path", "query", "status"),
-    [
-        ("/health", b"", 200),
-        ("/openapi.json", b"", 200),
-        ("/series/S/index", b"", 200),
-        ("/series/S/mosaic", b"", 200),
-        ("/series/S/mosaic", b"quality=101", 400),
-        ("/series/T/mosaic", b"", 404),
-        ("/nowhere", b"", 404),
-    ],
-)
-def test_head_is_answered_as_get(path: str, query: bytes, status: int) -> None:
-    """HEAD has GET's status, headers and length, and no body."""
-    served = application(api())
-    got = asyncio.run(ask(served, path.encode(), query=query))
-    head = asyncio.run(ask(served, path.encode(), query=query, method="HEAD"))
-    assert (got.status, head.status, head.body) == (status, status, b"")
-    assert got.headers["content-length"] == head.headers["content-length"] == str(len(got.body))
-    for name in ("content-type", "etag", "cache-control"):
-        assert head.headers.get(name) == got.headers.get(name)
 
 
 def test_head_of_what_has_not_changed() -> None:

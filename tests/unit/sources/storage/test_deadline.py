@@ -6,17 +6,7 @@ import pytest
 
 from dicom_series_preview.base.errors import AbandonedError, LimitError, StorageUnavailableError
 from dicom_series_preview.sources.storage.deadline import Deadline
-
-
-class Time:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
+from doubles import Time
 
 
 @pytest.fixture

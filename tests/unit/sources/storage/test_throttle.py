@@ -15,7 +15,8 @@ from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY, Throttle
 from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
-from servers import Answer, Asked, BusyServer, ScriptedServer
+from faulty import Busy, FaultyServer
+from servers import Answer, Asked, ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,30 +216,33 @@ def test_a_throttling_server_is_asked_for_less(
     opened: Callable[[str, RetryPolicy], Storage], slots: int
 ) -> None:
     """Every object comes, none is asked for too often, and few requests are refused after the first burst."""
-    objects = {f"/bucket/s/{number}": b"%8d" % number for number in range(COUNT)}
+    objects = {f"bucket/s/{number}": b"%8d" % number for number in range(COUNT)}
     retry = RetryPolicy(max_retries=SETTINGS.max_retries, timeout_s=SETTINGS.retry_timeout_s)
-    with BusyServer(objects, slots=slots, hold_s=0.005) as server:
+    busy = Busy(slots, hold_s=0.005)
+    with FaultyServer() as server:
+        server.objects, server.plan = objects, busy
         storage = opened(server.url, retry)
         got = {f.range.path: f for f in storage.fetch(ByteRange(f"s/{n}", 0, 8) for n in range(COUNT))}
     assert [fetched.error for fetched in got.values()] == [None] * COUNT
-    assert {f"/bucket/{path}": fetched.data for path, fetched in got.items()} == objects
-    tries = server.served + server.refused
+    assert {f"bucket/{path}": fetched.data for path, fetched in got.items()} == objects
+    tries = server.tries()
     assert max(tries.values()) <= SETTINGS.max_retries + 1
     assert tries.total() == storage.usage.gets
     # The first burst, then what it takes to find the number, and one now and then that asks for more.
-    assert server.refused.total() <= 2 * CONCURRENCY + COUNT // 8
+    assert busy.refused <= 2 * CONCURRENCY + COUNT // 8
 
 
 def test_connections_are_kept() -> None:
     """Requests share connections: no more are opened than some that wait while one is given back."""
-    objects = {f"/bucket/s/{number}": bytes(8) for number in range(COUNT)}
+    objects = {f"bucket/s/{number}": bytes(8) for number in range(COUNT)}
     for opened in (over_http, over_s3):
-        with BusyServer(objects, slots=COUNT) as server:
+        with FaultyServer() as server:
+            server.objects, server.plan = objects, Busy(COUNT)
             storage = opened(server.url, RetryPolicy(0, 60.0))
             for _ in range(3):
                 got = storage.fetch(ByteRange(f"s/{n}", 0, 8) for n in range(COUNT))
                 assert all(fetched.error is None for fetched in got)
-        assert server.served.total() == 3 * COUNT
+        assert server.tries().total() == 3 * COUNT
         assert server.connections <= 2 * s3.CONCURRENCY
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import urllib3
-from bench import MPEG2, PICTURES, RESOURCES, ROOT, Bench, assert_discreet, one, problem, slices, with_patient
 from PIL import Image
 
 import doubles
 import make_dicom
+from bench import MPEG2, PICTURES, RESOURCES, ROOT, Bench, assert_discreet, one, problem, slices, with_patient
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.service import PreviewService

@@ -9,11 +9,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import slices
 
 import make_dicom
+from bench import slices
 from dicom_series_preview.base.settings import Settings
-from dicom_series_preview.sources.storage import local
 from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 
@@ -125,7 +124,7 @@ def test_a_cache_that_cannot_be_written(
     def refuse(*_: object) -> str:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(local, "write_file", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with caplog.at_level(logging.WARNING, "dicom_series_preview"):
         answers = [asked(tmp_path) for _ in range(2)]
     assert [(one.status, one.headers["Preview-Render"]) for one in answers] == [(200, "made")] * 2

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from bench import PICTURES, RESOURCES, ROOT, Bench, reports, slices, undecodable
 
 import doubles
+from bench import PICTURES, RESOURCES, ROOT, Bench, reports, slices, undecodable
 from dicom_series_preview.base import errors
 from dicom_series_preview.products.batches.request import FIELDS
 from dicom_series_preview.sources.storage.memory import MemoryStorage

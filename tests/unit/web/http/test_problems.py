@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import PICTURES, RESOURCES, ROOT, Bench, problem, reports, slices, undecodable
 
 import doubles
+from bench import PICTURES, RESOURCES, ROOT, Bench, problem, reports, slices, undecodable
 from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Limits

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 
 import pytest
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
-from bench import RESOURCES, Bench
 
+from bench import RESOURCES, Bench
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.routes import RESOURCES as ROUTED

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bench import RESOURCES, ROOT, Bench, one, problem, slices
 
 import doubles
+from bench import RESOURCES, ROOT, Bench, one, problem, slices
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.archive.index.index import Index

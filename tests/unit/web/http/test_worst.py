@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from bench import Bench, one, problem, slices
 
 import make_dicom
+from bench import Bench, one, problem, slices
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.web.http.index_body import index_body
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cloudformation
-
 import servers
 
 if TYPE_CHECKING:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
-import lambdas
 import urllib3
 
+import gateway
+import lambdas
 import planted
+from commandline import SCRIPT
 from dicom_series_preview.__main__ import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
-SCRIPT = Path(sys.executable).with_name("dicom-series-preview")
+WAIT_S = 60
 OPTIONS = {"tile_width": "2", "tile_height": "2", "image_width": "64"}
 
 
@@ -86,30 +86,51 @@ def command_line(roots: Mapping[str, str], folder: Path, capture: Callable[[], t
 
 
 @contextmanager
-def local_server(roots: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[Door]:
-    """`dicom-series-preview serve`, in a process of its own."""
-    command = [SCRIPT, "serve", "--port", "0", "--root", roots["s3"], "--alias", f"http={roots['http']}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+def served(
+    *arguments: object, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The server's address and process, while the context lasts."""
+    process = subprocess.Popen(
+        [SCRIPT, "serve", "--port", "0", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
     try:
         line = process.stderr.readline()
         found = re.search(r" at (http://127\.0\.0\.1:\d+)/", line)
         assert found, line + process.stderr.read()
-        with urllib3.PoolManager() as pool:
-
-            def ask(root: str, series: str) -> Answer:
-                query = urlencode({**OPTIONS, **({} if root == "s3" else {"root": root})})
-                got = pool.request("GET", f"{found[1]}/series/{series}/mosaic?{query}", retries=False)
-                return _answer(got.status, got.headers, got.data)
-
-            yield ask
+        yield found[1], process
     finally:
-        process.send_signal(signal.SIGINT)
-        planted.check("the server's log", process.communicate(timeout=60)[1])
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        planted.check("the server's log", process.communicate(timeout=WAIT_S)[1] or "")
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Interrupt a server: its status, and what it wrote after its address."""
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=WAIT_S)
+    return process.returncode, stdout, stderr
+
+
+def get(url: str, **headers: str) -> urllib3.BaseHTTPResponse:
+    """Ask, once."""
+    return urllib3.request("GET", url, headers=headers, retries=False, timeout=WAIT_S)
+
+
+@contextmanager
+def local_server(roots: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[Door]:
+    """`dicom-series-preview serve`, in a process of its own."""
+    arguments = ("--root", roots["s3"], "--alias", f"http={roots['http']}")
+    with served(*arguments, environment=environment) as (address, _):
+        yield lambda root, series: _answer(gateway.fetch(address + _target(root, series)))
 
 
 @contextmanager
 def function(roots: Mapping[str, str], environment: Mapping[str, str], log: Path) -> Iterator[Door]:
-    """The Lambda function of mosaics, in a process of its own."""
+    """The Lambda function of mosaics, in a process of its own behind API Gateway."""
     set_up = {
         **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         **environment,
@@ -120,33 +141,27 @@ def function(roots: Mapping[str, str], environment: Mapping[str, str], log: Path
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
     }
     with lambdas.started("mosaic", set_up, log) as run:
+        route = gateway.Route("GET /series/{series}/mosaic", lambdas.Invoked(run), "NONE")
+        api = gateway.Gateway([route], {})
 
         def ask(root: str, series: str) -> Answer:
-            path = f"/series/{series}/mosaic"
-            query = {**OPTIONS, **({} if root == "s3" else {"root": root})}
-            event: dict[str, Any] = {
-                "version": "2.0",
-                "rawPath": path,
-                "rawQueryString": urlencode(query),
-                "headers": {},
-                "pathParameters": {"series": series},
-                "requestContext": {"http": {"method": "GET", "path": path}, "stage": "$default"},
-            }
-            got = run(event).answer
-            body = base64.b64decode(got["body"]) if got["isBase64Encoded"] else got["body"].encode()
-            return _answer(got["statusCode"], got["headers"], body)
+            return _answer(api.answer(gateway.Asked("GET", _target(root, series), {}, b"")))
 
         yield ask
 
 
-def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    if status != 200:
-        assert headers["Content-Type"] == "application/problem+json"
-        problem = json.loads(body)
-        assert problem["status"] == status
-        assert (status == 503) == ("Retry-After" in headers)
-        return Answer(status, b"", problem["detail"], 0)
-    failed = int(headers.get("Preview-Failed-Tiles", "0"))
+def _target(root: str, series: str) -> str:
+    return f"/series/{series}/mosaic?{urlencode({**OPTIONS, **({} if root == 's3' else {'root': root})})}"
+
+
+def _answer(got: gateway.Answer) -> Answer:
+    if got.status != 200:
+        assert got.headers["content-type"] == "application/problem+json"
+        problem = got.json()
+        assert problem["status"] == got.status
+        assert (got.status == 503) == ("retry-after" in got.headers)
+        return Answer(got.status, b"", problem["detail"], 0)
+    failed = int(got.headers.get("preview-failed-tiles", "0"))
     # A picture that lacks a slice is nobody's to keep.
-    assert ("ETag" in headers) == (not failed)
-    return Answer(200, body, "", failed)
+    assert ("etag" in got.headers) == (not failed)
+    return Answer(200, got.body, "", failed)

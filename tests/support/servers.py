@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from cheroot import wsgi
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 START_TIMEOUT_S = 60.0
 NGINX_MODULES = (
@@ -267,17 +266,20 @@ class _ManyServer(http.server.ThreadingHTTPServer):
 
 
 class ServerInThreads:
-    """A web server in threads of this process, for as long as its context lasts.
+    """A web server in threads of this process, for as long as its context lasts; `answer` gives its answers.
 
-    Args:
-        handler: What answers requests.
+    Attributes:
+        port: Where it listens.
+        url: Its address.
+        connections: How many connections were opened.
     """
 
-    def __init__(self, handler: type[http.server.BaseHTTPRequestHandler]) -> None:
-        self._server = _ManyServer(("127.0.0.1", 0), handler)
+    def __init__(self) -> None:
+        self._server = _ManyServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
+        self.connections = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -288,6 +290,45 @@ class ServerInThreads:
         self._server.server_close()
         self._thread.join()
 
+    def answer(self, handler: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
+        """Answer a request, whose body was read, by the handler's methods."""
+        raise NotImplementedError
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        server, lock = self, threading.Lock()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer is one packet: head and body apart wait for each other
+
+            def setup(self) -> None:
+                with lock:
+                    server.connections += 1
+                super().setup()
+
+            def answer(self) -> None:
+                server.answer(self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+            do_GET = do_HEAD = do_PUT = do_POST = answer  # noqa: N815
+            do_DELETE = do_PROPFIND = do_CONNECT = answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+def send(
+    handler: http.server.BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], body: bytes
+) -> None:
+    """Send an answer; HEAD gets no body."""
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(body)
+
 
 class ScriptedServer(ServerInThreads):
     """A server that answers as a test says.
@@ -297,10 +338,10 @@ class ScriptedServer(ServerInThreads):
     """
 
     def __init__(self, answers: list[Answer] | Callable[[Asked], Answer]) -> None:
+        super().__init__()
         self.asked: list[Asked] = []
         self._answers = answers
         self._lock = threading.Lock()
-        super().__init__(self._handler())
 
     def _answer(self, asked: Asked) -> Answer:
         with self._lock:
@@ -309,108 +350,12 @@ class ScriptedServer(ServerInThreads):
                 return self._answers(asked)
             return self._answers[min(len(self.asked), len(self._answers)) - 1]
 
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        answer_to = self._answer
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def answer(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                answer = answer_to(Asked(self.command, self.path, dict(self.headers)))
-                self.close_connection = True
-                if not answer.status:
-                    return
-                self.send_response(answer.status)
-                headers = {"Connection": "close", **answer.headers}
-                if "Transfer-Encoding" not in headers:
-                    headers.setdefault("Content-Length", str(len(answer.body)))
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(answer.body)
-
-            do_GET = do_HEAD = do_PUT = do_PROPFIND = do_CONNECT = answer  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
-
-
-class BusyServer(ServerInThreads):
-    """A server of objects that refuses what comes while it is busy; over HTTP/1.1, S3's or any web server's.
-
-    Args:
-        objects: Path to bytes.
-        slots: Requests served at once; more are answered with 503.
-        hold_s: How long each takes, so that requests meet.
-    """
-
-    def __init__(self, objects: dict[str, bytes], *, slots: int, hold_s: float = 0.002) -> None:
-        self.served: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.connections = 0
-        self._objects = objects
-        self._slots = slots
-        self._hold_s = hold_s
-        self._lock = threading.Lock()
-        self._under_way = 0
-        super().__init__(self._handler())
-
-    @contextmanager
-    def _place(self, path: str) -> Iterator[bool]:
-        """Whether the request is served."""
-        with self._lock:
-            self._under_way += 1
-            served = self._under_way <= self._slots
-            (self.served if served else self.refused)[path] += 1
-        try:
-            yield served
-        finally:
-            with self._lock:
-                self._under_way -= 1
-
-    def _answer(self, path: str, wanted: str) -> Answer:
-        with self._place(path) as served:
-            time.sleep(self._hold_s)
-            if not served:
-                return Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
-            data = self._objects[path]
-            first, last = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
-            part = data[first : last + 1]
-            return Answer(
-                206,
-                {
-                    "Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(data)}",
-                    "ETag": '"v1"',
-                    "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT",
-                },
-                part,
-            )
-
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        busy = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1  # an answer is one packet: head and body apart wait for each other
-
-            def setup(self) -> None:
-                with busy._lock:
-                    busy.connections += 1
-                super().setup()
-
-            def do_GET(self) -> None:
-                answer = busy._answer(self.path, self.headers.get("Range", ""))
-                self.send_response(answer.status)
-                for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(answer.body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+    def answer(self, handler: http.server.BaseHTTPRequestHandler, _body: bytes) -> None:
+        """The next answer, after which the connection ends."""
+        answer = self._answer(Asked(handler.command, handler.path, dict(handler.headers)))
+        handler.close_connection = True
+        if answer.status:
+            headers = {"Connection": "close", **answer.headers}
+            if "Transfer-Encoding" not in headers:
+                headers.setdefault("Content-Length", str(len(answer.body)))
+            send(handler, answer.status, headers, answer.body)

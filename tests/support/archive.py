@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import synthetic
 
-import make_dicom
 import servers
+import synthetic
+from bench import one, reports, undecodable
 from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.archive.names import index_folder, index_path
 
@@ -25,7 +25,6 @@ SERIES = synthetic.SERIES
 BATCH = "0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e"
 ACCOUNT = "123456789012"
 MACHINE = f"arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:previews"
-MPEG2 = "1.2.840.10008.1.2.4.100"
 
 
 @dataclass
@@ -84,45 +83,23 @@ class Archive:
             self.s3.delete_object(Bucket=BUCKET, Key=key)
 
 
-def slices(folder: str, count: int = 2, start: int = 0) -> dict[str, bytes]:
+def slices(folder: str, count: int = 2) -> dict[str, bytes]:
     """A small series, `0.dcm` and so on, with the patient planted in every header."""
-    return {
-        f"{folder}/{i}.dcm": make_dicom.encode(make_dicom.image(i + 1, **synthetic.PATIENT))
-        for i in range(start, start + count)
-    }
+    return {f"{folder}/{i}.dcm": one(i + 1) for i in range(count)}
 
 
 def _noise(folder: str) -> dict[str, bytes]:
     """A series whose pictures cannot be made small."""
     side, random = 512, np.random.default_rng(0)
-    return {
-        f"{folder}/{i}.dcm": make_dicom.encode(
-            make_dicom.image(
-                i + 1,
-                Rows=side,
-                Columns=side,
-                PixelSpacing=[1.0, 1.0],
-                PixelData=random.integers(0, 4096, (side, side), np.uint16).tobytes(),
-                **synthetic.PATIENT,
-            )
-        )
-        for i in range(25)
-    }
+    square = {"Rows": side, "Columns": side, "PixelSpacing": [1.0, 1.0]}
+    frames = (random.integers(0, 4096, (side, side), np.uint16).tobytes() for _ in range(25))
+    return {f"{folder}/{i}.dcm": one(i + 1, **square, PixelData=frame) for i, frame in enumerate(frames)}
 
 
 def _cut_off(folder: str) -> dict[str, bytes]:
     objects = slices(folder, 3)
     last = f"{folder}/2.dcm"
     return {**objects, last: objects[last][:-20]}
-
-
-def _undecodable(folder: str) -> dict[str, bytes]:
-    pixels = make_dicom.encapsulate([[b"no film!"]])
-    return {
-        f"{folder}/1.dcm": make_dicom.encode(
-            make_dicom.image(1, PixelData=pixels, **synthetic.PATIENT), MPEG2
-        )
-    }
 
 
 @contextmanager
@@ -144,8 +121,8 @@ def provided(moto: servers.Moto) -> Iterator[Archive]:
             s3.create_bucket(Bucket=bucket)
         main = synthetic.series()
         made.put({f"{SERIES}/{name}": data for name, data in main.objects.items()})
-        made.put(_cut_off("one-slice-cut-off") | _noise("noise") | _undecodable("undecodable"))
-        made.put({"reports-only/1.dcm": make_dicom.encode(make_dicom.report(1, **synthetic.PATIENT))})
+        made.put(_cut_off("one-slice-cut-off") | _noise("noise") | undecodable("undecodable"))
+        made.put(reports("reports-only"))
         made.put({"file-in-the-root.dcm": b"in no series"} | slices("being-indexed"))
         made.put({"manifests/wanted.csv": f"series\n{SERIES}\n".encode()})
         made.put(slices("archive/1.2.840.99.1"), OTHER)

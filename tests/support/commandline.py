@@ -1,20 +1,26 @@
-"""A command line in an environment of its own, what it comes to, and where tests keep their objects."""
+"""Command lines in an environment of their own, what they come to, and where tests keep their objects."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dicom_series_preview.__main__ import main
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 BUCKET = "previews"
+SCRIPT = str(Path(sys.executable).with_name("dicom-series-preview"))
+
+
+# The fixtures that run a command line, that read the report of a picture, and that write a series' objects.
+Run = Callable[..., "Outcome"]
+Reports = Callable[..., dict[str, Any]]
+PutSeries = Callable[[str, dict[str, bytes]], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def command(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command line in this process."""
 
     def run(*arguments: object) -> Outcome:

@@ -27,16 +27,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import boto3
-import cloudformation
-import counting
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
+
+import cloudformation
+import counting
+import servers
 from gateway import ACCOUNT, REGION, Answer, Gateway, HttpServer, Route, fetch, lambda_api
 from runtime import Artefacts, Function
-
-import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -86,11 +86,7 @@ def s3_server(scratch: Path, grants: Mapping[str, list[str]]) -> Iterator[S3Serv
         grants: By access key, what it may do: `Read:bucket` and the like. `admin` may do anything.
     """
     identities = [
-        {
-            "name": key,
-            "credentials": [{"accessKey": key, "secretKey": secret_of(key)}],
-            "actions": actions,
-        }
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret_of(key)}], "actions": actions}
         for key, actions in {"admin": ["Admin", "Read", "Write", "List", "Tagging"], **grants}.items()
     ]
     configuration = scratch / "s3.json"
@@ -140,9 +136,9 @@ def _running(command: list[str], url: str, log: Path, sockets: Iterable[int] = (
                 path.unlink(missing_ok=True)
 
 
-def _until(succeed: Callable[[], Any], seconds: float = 30) -> None:
+def _until(succeed: Callable[[], Any]) -> None:
     """Try until it succeeds: a server that listens may not be ready."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 30
     while True:
         try:
             succeed()
@@ -314,11 +310,8 @@ def deployed(build: Path, *, unhurried: bool = False, **parameters: str) -> Iter
         )
         proxies = {}
         for function in functions:
-            proxies[function] = stack.enter_context(counting.counting_proxy(s3.endpoint))
-            endpoints = {
-                "AWS_ENDPOINT_URL": states,
-                "AWS_ENDPOINT_URL_S3": proxies[function].url,
-            }
+            proxies[function] = stack.enter_context(counting.CountingProxy(s3.endpoint))
+            endpoints = {"AWS_ENDPOINT_URL": states, "AWS_ENDPOINT_URL_S3": proxies[function].url}
             started[function] = function_of(
                 artefacts, evaluator, function, endpoints, logs, unhurried=unhurried
             )
@@ -409,11 +402,7 @@ def _definition(artefacts: Artefacts, evaluator: cloudformation.Evaluator) -> st
     text = (artefacts.folder / machine["DefinitionUri"]).read_text(encoding="utf-8")
     filled = {name: str(evaluator.value(node)) for name, node in machine["DefinitionSubstitutions"].items()}
     arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"
-    return re.sub(
-        r"\$\{(\w+)\}",
-        lambda match: re.sub(r"^(\w+)\.Arn$", rf"{arn}\1", filled[match[1]]),
-        text,
-    )
+    return re.sub(r"\$\{(\w+)\}", lambda match: re.sub(r"^(\w+)\.Arn$", rf"{arn}\1", filled[match[1]]), text)
 
 
 def role_statements(

@@ -71,34 +71,21 @@ class HttpServer(servers.ServerInThreads):
     """An HTTP server of threads, for as long as its context lasts.
 
     Args:
-        answer: What answers.
+        respond: Gives the answer to a request.
     """
 
-    def __init__(self, answer: Callable[[Asked], Answer]) -> None:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def __init__(self, respond: Callable[[Asked], Answer]) -> None:
+        super().__init__()
+        self._respond = respond
 
-            def handle_one(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                names = {name.lower() for name in self.headers}
-                headers = {name: ",".join(self.headers.get_all(name)) for name in names}
-                found = answer(Asked(self.command, self.path, headers, body))
-                self.send_response(found.status)
-                is_head = self.command == "HEAD"
-                length = {"content-length": str(len(found.body))}
-                for name, value in (
-                    {**length, **found.headers} if is_head else found.headers | length
-                ).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(b"" if is_head else found.body)
-
-            do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = handle_one  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        super().__init__(Handler)
+    def answer(self, handler: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
+        """The answer; HEAD's may name a length of its own."""
+        names = {name.lower() for name in handler.headers}
+        headers = {name: ",".join(handler.headers.get_all(name)) for name in names}
+        found = self._respond(Asked(handler.command, handler.path, headers, body))
+        length = {"content-length": str(len(found.body))}
+        own = {**length, **found.headers} if handler.command == "HEAD" else found.headers | length
+        servers.send(handler, found.status, own, found.body)
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cache
-from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom import Dataset, FileMetaDataset, dcmwrite
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+import make_dicom
+from make_dicom import encode
 from planted import OF_PATIENTS, PATIENT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydicom import Dataset
 
 SERIES = "38902e14-b11f-4548-910e-771ee757dc82"
 SLICES = 40
@@ -57,14 +58,14 @@ class Synthetic:
         return folder
 
 
-def hounsfield(index: int, count: int = SLICES) -> int:
+def hounsfield(index: int, count: int) -> int:
     """The value that fills slice `index`."""
     return -1000 + (index * 1000) // count
 
 
-def grey(index: int, count: int = SLICES, width: float = WIDTH, center: float = CENTER) -> float:
-    """What slice `index` is shown as under a LINEAR window (PS3.3 C.11.2.1.2.1)."""
-    shown = ((hounsfield(index, count) - (center - 0.5)) / (width - 1) + 0.5) * 255
+def grey(index: int) -> float:
+    """Return the grey of slice `index` of the main series under its LINEAR window (PS3.3 C.11.2.1.2.1)."""
+    shown = ((hounsfield(index, SLICES) - (CENTER - 0.5)) / (WIDTH - 1) + 0.5) * 255
     return min(max(shown, 0.0), 255.0)
 
 
@@ -84,13 +85,11 @@ def series(
     names = tuple(f"{hashlib.sha256(f'{name}{i}'.encode()).hexdigest()[:16]}.dcm" for i in range(count))
     uids = tuple(f"{_series_uid(name)}.{i + 1}" for i in range(count))
     objects = {
-        file_name: encoded(
-            slice_dataset(name, i, count, side=side, private_bytes=private_bytes),
-        )
+        file_name: encode(slice_dataset(name, i, count, side=side, private_bytes=private_bytes))
         for i, file_name in enumerate(names)
     }
     if others:
-        objects["7c0ffee.dcm"] = encoded(localizer(name))
+        objects["7c0ffee.dcm"] = encode(localizer(name))
         objects["README.txt"] = b"forty slices and a localizer\n"
         objects["notes"] = b"written by hand, and no DICOM at all\n"
     return Synthetic(name, objects, names, uids)
@@ -98,67 +97,57 @@ def series(
 
 def slice_dataset(name: str, index: int, count: int, *, side: int = SIDE, private_bytes: int = 0) -> Dataset:
     """One axial CT slice."""
-    dataset = _base(name, f"{_series_uid(name)}.{index + 1}")
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    dataset.InstanceNumber = count - index + 1
-    dataset.ImagePositionPatient = [-80, -80, 100 - SPACING_MM * index]
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.SliceLocation = 100 - SPACING_MM * index
-    dataset.PixelSpacing = [2.5, 2.5]
-    dataset.SliceThickness = SPACING_MM
     values = np.full((side, side), hounsfield(index, count), np.int32)
     values[:MARKER, :MARKER] = 1000
+    made = _image(
+        name,
+        index + 1,
+        values,
+        ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+        InstanceNumber=count - index + 1,
+        ImagePositionPatient=[-80, -80, 100 - SPACING_MM * index],
+        ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+        SliceLocation=100 - SPACING_MM * index,
+        SliceThickness=SPACING_MM,
+    )
     if private_bytes:
-        block = dataset.private_block(0x0029, "SYNTHETIC", create=True)
-        block.add_new(0x10, "OB", bytes(private_bytes))
-    return _with_pixels(dataset, values)
+        made.private_block(0x0029, "SYNTHETIC", create=True).add_new(0x10, "OB", bytes(private_bytes))
+    return made
 
 
 def localizer(name: str) -> Dataset:
     """The coronal overview that lies in the same folder."""
-    dataset = _base(name, f"{_series_uid(name)}.9999")
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
-    dataset.InstanceNumber = 1
-    dataset.ImagePositionPatient = [-80, 0, 100]
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
-    dataset.PixelSpacing = [2.5, 2.5]
-    return _with_pixels(dataset, np.full((SIDE, SIDE), 900, np.int32))
-
-
-def encoded(dataset: Dataset) -> bytes:
-    """The dataset as a file."""
-    stream = BytesIO()
-    dcmwrite(stream, dataset, enforce_file_format=True)
-    return stream.getvalue()
+    return _image(
+        name,
+        9999,
+        np.full((SIDE, SIDE), 900, np.int32),
+        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        InstanceNumber=1,
+        ImagePositionPatient=[-80, 0, 100],
+        ImageOrientationPatient=[1, 0, 0, 0, 0, -1],
+    )
 
 
 def _series_uid(name: str) -> str:
     return f"{UID_ROOT}.{int(hashlib.sha256(name.encode()).hexdigest()[:10], 16)}"
 
 
-def _base(name: str, uid: str) -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = CTImageStorage
-    dataset.SOPInstanceUID = uid
-    dataset.StudyInstanceUID = f"{UID_ROOT}.1"
-    dataset.SeriesInstanceUID = _series_uid(name)
-    dataset.FrameOfReferenceUID = f"{UID_ROOT}.2"
-    dataset.Modality = "CT"
-    dataset.StudyDate = "20240102"
-    for keyword, value in PATIENT.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
-def _with_pixels(dataset: Dataset, hounsfield_units: np.ndarray) -> Dataset:
-    dataset.Rows, dataset.Columns = hounsfield_units.shape
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
-    dataset.PixelRepresentation = 0
-    dataset.RescaleIntercept, dataset.RescaleSlope = -1024, 1
-    dataset.WindowCenter, dataset.WindowWidth = CENTER, WIDTH
-    dataset.PixelData = (hounsfield_units + 1024).astype("<u2").tobytes()
-    return dataset
+def _image(name: str, number: int, hounsfield_units: np.ndarray, **elements: Any) -> Dataset:
+    """A CT image of a patient, under the window that `grey` expects."""
+    return make_dicom.image(
+        **PATIENT,
+        **elements,
+        SOPInstanceUID=f"{_series_uid(name)}.{number}",
+        StudyInstanceUID=f"{UID_ROOT}.1",
+        SeriesInstanceUID=_series_uid(name),
+        FrameOfReferenceUID=f"{UID_ROOT}.2",
+        StudyDate="20240102",
+        PixelSpacing=[2.5, 2.5],
+        Rows=hounsfield_units.shape[0],
+        Columns=hounsfield_units.shape[1],
+        RescaleIntercept=-1024,
+        RescaleSlope=1,
+        WindowCenter=CENTER,
+        WindowWidth=WIDTH,
+        PixelData=(hounsfield_units + 1024).astype("<u2").tobytes(),
+    )

@@ -218,8 +218,9 @@ def mosaic(slices: np.ndarray, number: int = 1, csa: bytes | None = None, **elem
     return made
 
 
-def csa_header(tags: Mapping[str, Sequence[str]], *, version: int = 2, items: int = 6) -> bytes:
-    """A CSA header, whose tags have at least so many items, as real ones have."""
+def csa_header(tags: Mapping[str, Sequence[str]], *, version: int = 2) -> bytes:
+    """A CSA header, whose tags have at least six items, as real ones have."""
+    items = 6
     parts = [b"SV10\4\3\2\1" if version == 2 else b"", struct.pack("<II", len(tags), 77)]
     # Each length of version 1 is too large by the number of items of the first tag.
     excess = max(items, len(next(iter(tags.values())))) if version == 1 else 0

@@ -1,4 +1,4 @@
-"""Storages that count, fail, change, or must not be touched."""
+"""Storages that count, fail, change, or must not be touched, and a clock."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.errors import StorageError
     from dicom_series_preview.sources.storage.base import ByteRange, Storage, Usage
     from dicom_series_preview.sources.storage.deadline import Deadline
+
+
+class Time:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
 
 
 class Wrapper:
@@ -238,35 +249,5 @@ class UntouchableStorage:
         """Asking nothing yet."""
         return self
 
-    @property
-    def immutable(self) -> bool:
-        """Asking is wrong."""
-        self._touched()
-
-    @property
-    def usage(self) -> Usage:
-        """Asking is wrong."""
-        self._touched()
-
-    def list_objects(self, _folder: str, _most: int | None = None) -> list[ObjectInfo]:
-        """Asking is wrong."""
-        self._touched()
-
-    def list_folders(self, _prefix: str) -> list[str]:
-        """Asking is wrong."""
-        self._touched()
-
-    def get(self, _path: str) -> Fetched:
-        """Asking is wrong."""
-        self._touched()
-
-    def fetch(self, _ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
-        """Asking is wrong."""
-        self._touched()
-
-    def put(self, _path: str, _data: bytes, **_options: object) -> str:
-        """Asking is wrong."""
-        self._touched()
-
-    def _touched(self) -> NoReturn:
-        raise AssertionError("the storage was touched")
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError(f"the storage was touched: {name}")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,8 @@ import planted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE = Path(__file__).parent
-PROJECT = HERE.parents[1]
+PROJECT = Path(__file__).parents[2]
+PROCESS = Path(__file__).with_name("function_process.py")
 EVENTS = PROJECT / "events"
 
 
@@ -105,13 +106,47 @@ class Outcome:
         return found
 
 
+@dataclass(frozen=True)
+class Invoked:
+    """A function as the gateway calls it, one event at a time."""
+
+    function: Function
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def invoke(self, event: dict[str, Any]) -> Invoked.Result:
+        """What comes of an event."""
+        with self.turn:
+            return self.Result(self.function(event).answer)
+
+    @dataclass(frozen=True)
+    class Result:
+        """What the gateway asks of it."""
+
+        answer: dict[str, Any]
+        error: None = None
+        seconds: float = 0.0
+
+        @property
+        def payload(self) -> bytes:
+            """As Lambda hands it on."""
+            return json.dumps(self.answer).encode()
+
+        def document(self) -> dict[str, Any]:
+            """The same as a document."""
+            return self.answer
+
+
+# Every function, by its folder's name.
+Functions = dict[str, Function]
+
+
 @contextmanager
 def started(name: str, environment: dict[str, str], log: Path) -> Iterator[Function]:
     """A function's process while the context lasts."""
     reading, writing = os.pipe()
     # The runtime writes to descriptor 3, whatever the pipe's number is here.
     command = f'exec 3>&{writing}; exec "$0" -W error "$1" "$2"'
-    arguments = [sys.executable, str(HERE / "runtime.py"), str(PROJECT / "functions" / name / "app.py")]
+    arguments = [sys.executable, str(PROCESS), str(PROJECT / "functions" / name / "app.py")]
     with log.open("w", encoding="utf-8") as output, os.fdopen(reading, encoding="utf-8") as answers:
         process = subprocess.Popen(
             ["bash", "-c", command, *arguments],

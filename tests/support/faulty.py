@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.server
 import itertools
 import os
 import re
@@ -27,6 +26,7 @@ from xml.sax.saxutils import escape, unescape
 from servers import ServerInThreads
 
 if TYPE_CHECKING:
+    import http.server
     import random
     from collections.abc import Callable
 
@@ -304,6 +304,40 @@ def at_random(rng: random.Random, faults: list[tuple[float, Fault]]) -> Plan:
     return plan
 
 
+class Busy:
+    """A plan: what comes while the server is busy is refused.
+
+    Args:
+        slots: How many requests are served at once.
+        hold_s: How long each takes, so that requests meet.
+
+    Attributes:
+        refused: How many requests were answered with 503.
+    """
+
+    def __init__(self, slots: int, hold_s: float = 0.002) -> None:
+        self.refused = 0
+        self._slots = slots
+        self._hold_s = hold_s
+        self._lock = threading.Lock()
+        self._under_way = 0
+
+    def __call__(self, _asked: Asked) -> Fault:
+        """Refuse the request or hold it, as many as are under way."""
+        return self._answer
+
+    def _answer(self, connection: Connection, answer: Answer) -> None:
+        with self._lock:
+            self._under_way += 1
+            is_served = self._under_way <= self._slots
+            self.refused += not is_served
+        time.sleep(self._hold_s)
+        reply = answer() if is_served else Reply(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+        with self._lock:
+            self._under_way -= 1
+        connection.send(reply)
+
+
 # --- the server
 
 
@@ -321,6 +355,7 @@ class FaultyServer(ServerInThreads):
     """
 
     def __init__(self, page_objects: int = 1000, *, webdav: bool = True) -> None:
+        super().__init__()
         self.objects: dict[str, bytes] = {}
         self.plan: Plan = lambda _asked: None
         self.asked: list[Asked] = []
@@ -329,7 +364,6 @@ class FaultyServer(ServerInThreads):
         self._seen: Counter[Asked] = Counter()
         self._lock = threading.Lock()
         self._released = threading.Event()
-        super().__init__(self._handler())
 
     def __exit__(self, *reason: object) -> None:
         self._released.set()
@@ -472,28 +506,13 @@ class FaultyServer(ServerInThreads):
         self.objects.pop(f"{bucket}/{key}", None)
         return _xml(f"<DeleteResult><Deleted><Key>{escape(key)}</Key></Deleted></DeleteResult>")
 
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1
-
-            def answer(self) -> None:
-                parts = urlsplit(self.path)
-                path, query = unquote(parts.path).lstrip("/"), parse_qs(parts.query)
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                body = self.rfile.read(int(headers.get("content-length", 0)))
-                connection = Connection(self, server._released)
-                asked, produce = server._route(self.command, path, query, headers, body)
-                server._answer(connection, asked, produce)
-
-            do_GET = do_PUT = do_POST = do_PROPFIND = answer  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+    def answer(self, handler: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
+        """The object, the listing or what a write comes to, unless the plan spoils it."""
+        parts = urlsplit(handler.path)
+        path, query = unquote(parts.path).lstrip("/"), parse_qs(parts.query)
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        asked, produce = self._route(handler.command, path, query, headers, body)
+        self._answer(Connection(handler, self._released), asked, produce)
 
     def _route(
         self, method: str, path: str, query: dict[str, list[str]], headers: dict[str, str], body: bytes
@@ -510,6 +529,8 @@ class FaultyServer(ServerInThreads):
             return Asked("LIST", folder), lambda: self._list_dav(folder)
         if method == "GET" and path.endswith("/") and not query:
             return Asked("LIST", path.rstrip("/")), lambda: self._list_page(path.rstrip("/"))
+        if method != "GET":
+            return Asked(method, path), lambda: Reply(501)
         if "list-type" in query:
             folder = f"{path.rstrip('/')}/{query.get('prefix', [''])[0]}".rstrip("/")
             token = _token(query)

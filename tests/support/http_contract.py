@@ -1,0 +1,220 @@
+"""The rules that every door to the HTTP API keeps: a suite inherits them, and its fixture `door` asks."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import gateway
+import planted
+import synthetic
+
+if TYPE_CHECKING:
+    from gateway import Answer
+
+SERIES = f"/series/{synthetic.SERIES}"
+ODD = "Schädel 1/ä b+c"
+PROBLEM = "urn:dicom-series-preview:problem:"
+
+
+class Door(Protocol):
+    """Asks for a target: path and query, encoded; keywords are header names with underscores."""
+
+    def __call__(self, target: str, method: str = "GET", **headers: str) -> Answer:
+        """The answer."""
+
+
+def door_at(address: str) -> Door:
+    """The API that listens at an address."""
+
+    def ask(target: str, method: str = "GET", **headers: str) -> Answer:
+        return gateway.fetch(
+            address + target, method, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+
+    return ask
+
+
+def odd_series() -> synthetic.Synthetic:
+    """The series that each door has beside the main one."""
+    return synthetic.series(ODD, 3)
+
+
+def opened(answer: Answer) -> Image.Image:
+    """The picture that an answer is."""
+    assert answer.status == 200, answer.body
+    image = Image.open(io.BytesIO(answer.body))
+    image.load()
+    assert answer.headers["content-type"] == f"image/{image.format.lower()}"
+    return image
+
+
+def problem(answer: Answer, status: int, kind: str) -> dict[str, Any]:
+    """The document of an answer that must be this problem (RFC 9457)."""
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    document = answer.json()
+    assert (document["type"], document["status"]) == (PROBLEM + kind, status)
+    planted.check_answer(answer.headers, answer.body)
+    return document
+
+
+class HttpContract:
+    """What a client may rely on, whatever answers; the door has the main series and `odd_series`."""
+
+    @pytest.mark.parametrize(
+        ("target", "shown"),
+        [
+            ("mosaic?tile_width=3&contrast=lung", ("WEBP", (384, 384), "9/40")),
+            ("image?position=0.5&image_width=64&format=jpeg", ("JPEG", (64, 64), "1/40")),
+            ("image?position=0", ("WEBP", (128, 128), "1/40")),
+            (
+                "contrast-mosaic?position=0&contrast=lung&contrast=1500%2C-500&contrast=auto",
+                ("WEBP", (384, 128), "1/40"),
+            ),
+        ],
+    )
+    def test_pictures(self, door: Door, target: str, shown: tuple[str, tuple[int, int], str]) -> None:
+        """Each kind of picture comes over HTTP as the command line writes it."""
+        answer = door(f"{SERIES}/{target}")
+        image = opened(answer)
+        assert (image.format, image.size, answer.headers["preview-slices"]) == shown
+
+    def test_the_picture_shows_what_was_asked_for(self, door: Door) -> None:
+        """The slice at a position, under the file's own window."""
+        image = opened(door(f"{SERIES}/image?position=0.5&image_width=64&quality=100&format=jpeg"))
+        assert min(abs(image.getpixel((40, 40)) - synthetic.grey(i)) for i in (19, 20)) <= 2
+
+    def test_a_mosaic_shows_its_slices(self, door: Door) -> None:
+        """36 of 40 slices, head to feet, each with the grey that its header's window gives it."""
+        answer = door(f"{SERIES}/mosaic?quality=90")
+        image = np.asarray(opened(answer).convert("L"), float)
+        assert image.shape == (6 * 128, 6 * 128)
+        assert answer.headers["preview-slices"] == f"36/{synthetic.SLICES}"
+        for tile in range(36):
+            row, column = divmod(tile, 6)
+            shown = image[row * 128 + 64, column * 128 + 64]
+            assert shown == pytest.approx(synthetic.grey(round(tile * (synthetic.SLICES - 1) / 35)), abs=4)
+
+    def test_accept_chooses_the_format(self, door: Door) -> None:
+        """Without `format`, Accept decides, and caches are told so."""
+        answer = door(f"{SERIES}/mosaic", Accept="image/jpeg, image/webp;q=0.5")
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert answer.headers["vary"] == "Accept"
+
+    @pytest.mark.parametrize("accept", ["text/html", "image/gif, image/webp;q=0"])
+    def test_no_format_that_is_acceptable(self, door: Door, accept: str) -> None:
+        """406 when Accept allows none of the picture formats: a client that takes no picture gets none."""
+        problem(door(f"{SERIES}/mosaic", Accept=accept), 406, "not-acceptable")
+
+    def test_the_index_in_every_format(self, door: Door) -> None:
+        """The index comes in short and whole; the Parquet file opens, and all formats say the same."""
+        summary = door(f"{SERIES}/index").json()
+        assert (summary["series"], summary["slices"], summary["objects"]) == (synthetic.SERIES, 41, 43)
+        answers = {name: door(f"{SERIES}/index?format={name}") for name in ("json", "jsonl", "parquet")}
+        assert {
+            name: (answer.status, answer.headers["content-type"]) for name, answer in answers.items()
+        } == {
+            "json": (200, "application/json"),
+            "jsonl": (200, "application/jsonl"),
+            "parquet": (200, "application/vnd.apache.parquet"),
+        }
+        rows = answers["json"].json()
+        assert [json.loads(line) for line in answers["jsonl"].body.splitlines()] == rows
+        assert pq.read_table(io.BytesIO(answers["parquet"].body)).to_pylist() == rows
+        assert tuple(row["SOPInstanceUID"] for row in rows)[: synthetic.SLICES] == synthetic.series().uids
+        assert len(rows) == synthetic.SLICES + 1
+
+    @pytest.mark.parametrize(
+        "target", ["mosaic", "image?position=0.25", "contrast-mosaic?position=0&contrast=auto", "index"]
+    )
+    def test_unchanged(self, door: Door, target: str) -> None:
+        """What a client has is not sent again: its tag, sent back alone or in a list, is answered 304."""
+        first = door(f"{SERIES}/{target}")
+        tag = first.headers["etag"]
+        assert first.status == 200
+        for tags in (tag, f'W/"old", {tag}'):
+            again = door(f"{SERIES}/{target}", If_None_Match=tags)
+            assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+
+    @pytest.mark.parametrize(
+        ("target", "status"),
+        [
+            ("/health", 200),
+            (f"{SERIES}/mosaic", 200),
+            (f"{SERIES}/index", 200),
+            (f"{SERIES}/index?format=parquet", 200),
+            (f"{SERIES}/mosaic?quality=101", 400),
+            ("/series/none/mosaic", 404),
+        ],
+    )
+    def test_head_is_answered_as_get(self, door: Door, target: str, status: int) -> None:
+        """HEAD has GET's status, headers and length, and no body."""
+        got, head = door(target), door(target, "HEAD")
+        assert (got.status, head.status, head.body) == (status, status, b"")
+        assert head.headers["content-length"] == str(len(got.body))
+        for name in ("content-type", "etag", "cache-control", "preview-slices"):
+            assert head.headers.get(name) == got.headers.get(name)
+
+    def test_encoded_names(self, door: Door) -> None:
+        """Blanks, letters beyond ASCII, a plus and an encoded slash are parts of a name."""
+        answer = door("/series/Sch%C3%A4del%201%2F%C3%A4%20b+c/image?position=0")
+        assert opened(answer).size == (128, 128)
+        # A path that a header holds keeps its slash.
+        assert answer.headers["preview-series"] == "Sch%C3%A4del%201/%C3%A4%20b%2Bc"
+
+    @pytest.mark.parametrize("slash", ["%2F", "%2f"])
+    def test_an_encoded_slash_is_part_of_a_name(self, door: Door, slash: str) -> None:
+        """A series two folders deep is named with an encoded slash; a bare one leads nowhere."""
+        name = quote(ODD, safe="/")
+        assert door(f"/series/{name.replace('/', slash)}/index").json()["series"] == ODD
+        assert door(f"/series/{name}/index").status == 404
+
+    def test_a_prefix_says_which_series_it_is(self, door: Door) -> None:
+        """The series that a prefix has found is named."""
+        answer = door("/series/38902e14%2A/image?position=1")
+        assert opened(answer).size == (128, 128)
+        assert answer.headers["preview-series"] == synthetic.SERIES
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("..", "%2e%2e", "..%2fetc", "%2Fetc", "%2Fetc%2Fpasswd", "..%2F..%2Fetc", "S%00", "S%0A"),
+            *("s3:%2F%2Fb%2FS", "S%2F..%2FS"),
+        ],
+    )
+    def test_names_that_cannot_be(self, door: Door, name: str) -> None:
+        """Dots, control characters, paths and URLs are refused however they are written."""
+        problem(door(f"/series/{name}/index"), 400, "bad-parameter")
+
+    @pytest.mark.parametrize(
+        ("target", "status", "kind"),
+        [
+            ("/series/none/mosaic", 404, "no-such-series"),
+            (f"{SERIES}/mosaic?root=file%3A%2F%2F%2F", 400, "bad-parameter"),
+            (f"{SERIES}/mosaic?tile_width=0&x=1", 400, "bad-parameter"),
+            (f"{SERIES}/image", 400, "bad-parameter"),
+            (f"{SERIES}/index?format=csv", 400, "bad-parameter"),
+            (f"{SERIES}/mosaic?format=gif", 400, "bad-parameter"),
+            (f"{SERIES}/mosaic?tile_width=200&image_width=2000", 413, "limit"),
+            pytest.param(f"{SERIES}/index?format={'x' * 20_000}", 413, "limit", id="a long query"),
+        ],
+    )
+    def test_problems(self, door: Door, target: str, status: int, kind: str) -> None:
+        """What cannot be is a problem in JSON that tells nothing of the root or of a patient."""
+        problem(door(target), status, kind)
+
+    def test_all_wrong_parameters_are_named(self, door: Door) -> None:
+        """400 names each parameter that is wrong, in one answer."""
+        query = "tile_width=0&start=2&contrast=nonsense&colour=red&quality=x&contrast=lung"
+        document = problem(door(f"{SERIES}/mosaic?{query}"), 400, "bad-parameter")
+        wrong = {error["parameter"] for error in document["errors"]}
+        assert wrong == {"tile_width", "start", "contrast", "colour", "quality"}
