@@ -262,10 +262,10 @@ def real_files(folder: Path) -> str:
     compared = truth.compare(folder)
     lines = [
         REAL,
-        f"Frame 0 of {len(compared)} files, read by the product from listing to codec and compared with independent",
-        "decoders. *Exact*: every bit, the shape and the type. Lossy codecs may differ by rounding: the",
-        "largest difference is that of a sample from pydicom's decoders if they read the file, else that of",
-        "the least and the greatest sample.\n",
+        f"Frame 0 of {len(compared)} files, read by the product from listing to codec and compared",
+        "with independent decoders. *Exact*: every bit, the shape and the type. Lossy codecs may differ by",
+        "rounding: the largest difference is that of a sample from pydicom's decoders if they read the file,",
+        "else that of the least and the greatest sample.\n",
         "| Transfer syntax | Files | Exact | Lossy, not exact | Largest difference | Refused |",
         "|---|---|---|---|---|---|",
     ]
@@ -294,9 +294,9 @@ def _peers(folder: Path) -> list[str]:
     from crosscheck import test_peers  # noqa: PLC0415 - it reads the collection at import
 
     lines = [
-        "Display values under the files' own windows and lookup tables, compared with those of other software,",
-        "in files (four of each series). `tests/crosscheck/test_peers.py` lists each file that *differs*, with the",
-        "reason and the part of the standard that decides.",
+        "Display values under the files' own windows and lookup tables, compared with those of other",
+        "software, in files (four of each series). `tests/crosscheck/test_peers.py` lists each file that",
+        "*differs*, with the reason and the part of the standard that decides.",
         "",
         "| | Equal | Within one level | Differs | Has no picture or no such window |",
         "|---|---|---|---|---|",
