@@ -1,12 +1,11 @@
-"""Ask a deployment's HTTP API as its `AuthMode` IAM wants: signed with your AWS credentials.
+"""Call a deployment's HTTP API with `AuthMode` IAM: requests signed with your AWS credentials.
 
     python signed.py -o mosaic.webp "$API_URL/series/389*/mosaic?contrast=1500/-500"
     python signed.py -X POST -d '{"series": ["a", "b"]}' "$API_URL/batches"
 
 It takes curl's options -X, -H, -d and -o, finds credentials and region as the AWS command line does, and
-needs boto3 only. What curl's own --aws-sigv4 gets wrong is right here: the query is encoded before it is
-signed, and where a large picture is answered with a link to it, the link is followed without signature,
-header or token.
+needs only boto3. It does right what curl's own --aws-sigv4 does wrong: it encodes the query before it signs
+it, and if the answer is a link to a large picture, it follows the link without signature, header or token.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from botocore.httpsession import URLLib3Session
 
 
 def encoded(url: str) -> str:
-    """The URL as Signature Version 4 has it: all but letters, digits and `-._~` escaped."""
+    """Return the URL as Signature Version 4 wants it: all but letters, digits and `-._~` escaped."""
     parts = urlsplit(url)
     path = "/".join(quote(unquote(part), safe="-._~") for part in parts.path.split("/"))
     query = urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)), quote_via=quote, safe="-._~")
@@ -32,7 +31,7 @@ def encoded(url: str) -> str:
 
 
 def ask(method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
-    """The status and body of the answer to a signed request; a link is followed unsigned."""
+    """Send a signed request and return the answer's status and body; follow a link unsigned."""
     session = boto3.Session()
     credentials = session.get_credentials()
     region = session.region_name or os.environ.get("AWS_REGION")
@@ -48,7 +47,7 @@ def ask(method: str, url: str, headers: dict[str, str], body: bytes | None) -> t
 
 
 def main() -> int:
-    """Ask, and write the answer to the file or to standard output; 1 where the status is 400 or more."""
+    """Send the request and write the answer to a file or standard output; return 1 for status 400 or more."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("url")
     parser.add_argument("-X", "--request", metavar="METHOD")

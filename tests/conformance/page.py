@@ -173,17 +173,17 @@ ELSEWHERE = {
 HEAD = """\
 # Conformance
 
-What this product shows, beside what the DICOM standard says. This page is made by running the tests that
-it reports (`make conformance`), and a test asserts that it is what a fresh run gives.
+This page compares what the product shows with what the DICOM standard says. `make conformance` runs the
+tests and writes the page, and a test asserts that a fresh run gives the same page.
 
-Each rule below is proved by test vectors whose expected values are worked out from the standard's
-formulas, in exact fractions, apart from the code that is tested. *n of n* counts vectors. Most of them
-are whole DICOM objects that go through listing, index, byte ranges, decoding, contrast, resize and JPEG;
-those of one step are in `tests/vectors/test_contrast_vectors.py` and `test_colour_vectors.py`. *pass*
-stands for tests in `tests/unit`.
+Test vectors prove each rule below. Their expected values come from the standard's formulas, in exact
+fractions, apart from the code under test. *n of n* counts vectors. Most of them are whole DICOM objects
+that go through listing, index, byte ranges, decoding, contrast, resize and JPEG; those of one step are in
+`tests/vectors/test_contrast_vectors.py` and `tests/vectors/test_colour_vectors.py`. *pass* stands for
+tests in `tests/unit`.
 
-To repeat it: `make conformance`, and look at `git diff docs/conformance.md`. `make gallery` renders a
-collection of files on one page, to be looked at. `DICOM_TEST_DATA` names the collection; without it, the
+To repeat it, run `make conformance` and look at `git diff docs/conformance.md`. `make gallery` renders a
+collection of files on one page for you to look at. `DICOM_TEST_DATA` names the collection; without it, the
 part about real files stays as it is.
 """
 
@@ -262,10 +262,10 @@ def real_files(folder: Path) -> str:
     compared = truth.compare(folder)
     lines = [
         REAL,
-        f"Frame 0 of {len(compared)} files beside what independent decoders give, read by the product",
-        "from listing to codec. *Exact*: every bit, the shape and the type. Lossy codecs may differ by",
-        "rounding: the largest difference is that of a sample from pydicom's decoders where they read the",
-        "file, else that of the least and the greatest sample.\n",
+        f"Frame 0 of {len(compared)} files, read by the product from listing to codec and compared",
+        "with independent decoders. *Exact*: every bit, the shape and the type. Lossy codecs may differ by",
+        "rounding: the largest difference is that of a sample from pydicom's decoders if they read the file,",
+        "else that of the least and the greatest sample.\n",
         "| Transfer syntax | Files | Exact | Lossy, not exact | Largest difference | Refused |",
         "|---|---|---|---|---|---|",
     ]
@@ -294,9 +294,9 @@ def _peers(folder: Path) -> list[str]:
     from crosscheck import test_peers  # noqa: PLC0415 - it reads the collection at import
 
     lines = [
-        "Display values under the files' own windows and lookup tables beside those of others, in files (of",
-        "series, four each). *Differs* is listed in `tests/crosscheck/test_peers.py` with the reason and the",
-        "part of the standard that decides.",
+        "Display values under the files' own windows and lookup tables, compared with those of other",
+        "software, in files (four of each series). `tests/crosscheck/test_peers.py` lists each file that",
+        "*differs*, with the reason and the part of the standard that decides.",
         "",
         "| | Equal | Within one level | Differs | Has no picture or no such window |",
         "|---|---|---|---|---|",

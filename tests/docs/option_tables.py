@@ -43,7 +43,7 @@ def command_line(tables: Mapping[str, Sequence[Option]] = OF_COMMANDS) -> str:
         if not option.deprecated:
             short = f"`{option.short}`, " if option.short else ""
             rows.append((f"{short}`{option.flag}`", where, option.page))
-    return _table(("Option", "Of", "What it does; what holds without it"), rows)
+    return _table(("Option", "Of", "What it does; the default"), rows)
 
 
 def http(tables: Mapping[str, Sequence[Option]] = OF_HTTP) -> str:
@@ -52,7 +52,7 @@ def http(tables: Mapping[str, Sequence[Option]] = OF_HTTP) -> str:
     for option, where in _with_places(tables):
         told = option.page or option.summary
         rows.append((f"`{option.name}`", where, f"`true` {told}; `false`" if option.type is bool else told))
-    return _table(("Parameter", "Of", "Values; what holds without it"), rows)
+    return _table(("Parameter", "Of", "Values; the default"), rows)
 
 
 def _with_places(tables: Mapping[str, Sequence[Option]]) -> list[tuple[Option, str]]:

@@ -150,7 +150,7 @@ _END = Option(
 )
 _SLICE_OFFSET = Option(
     help="Slices to move on from the position.",
-    page="slices to move on from the position; 0",
+    page="how many slices to move on from the position; 0",
     metavar="N",
     default=0,
     default_text="0",
@@ -161,8 +161,8 @@ _CONTRAST = Option(
     description="The contrast; else the file's own, else by what it shows.",
     page=", ".join(f"`{name}`" for name in _NAMES)
     + " (also with `ct-`), `1500/-500`, `1500,-500`, `auto`, `embedded`, `embedded:2` or `embedded:NAME` "
-    f"(the file's second view, or the one it explains so); up to {MOST_CONTRASTS} times in "
-    "`contrast-mosaic`; of no effect on colour; without it the file's, else "
+    f"(the file's second view, or the one with that explanation); up to {MOST_CONTRASTS} times in "
+    "`contrast-mosaic`; no effect on colour; the file's own, else "
     "[what suits the image](decisions/0009-default-contrast.md)",
     metavar="CONTRAST",
     suggestions=(*_NAMES, "auto", "embedded"),
@@ -181,8 +181,8 @@ class PictureOptions(TypedDict, total=False):
         Option(
             help="Width of each image.",
             description="Width of each image in pixels: up to four times its own, or 512.",
-            page="width of each image in pixels, up to four times its own (in true proportions) or 512; "
-            f"{DEFAULT_IMAGE_WIDTH}",
+            page="width of each image in pixels, at most four times its own (in true proportions) or 512, "
+            f"whichever is more; {DEFAULT_IMAGE_WIDTH}",
             metavar="PIXELS",
             default=DEFAULT_IMAGE_WIDTH,
             default_text=str(DEFAULT_IMAGE_WIDTH),
@@ -197,8 +197,8 @@ class PictureOptions(TypedDict, total=False):
             "55 at 50 (0.95), 70 at 75 (0.97); JPEG takes 70 at 50 (0.91). PNG loses nothing and has none.",
             description=f"0 (smallest) to 100 (best); by default {_WEBP} of WEBP and {_JPEG} of JPEG. "
             "PNG has none.",
-            page=f"0 to 100; {_WEBP} of WebP, {_JPEG} of JPEG; PNG has none. "
-            "[What they cost and give](decisions/0022-encoders.md)",
+            page=f"0 to 100; {_WEBP} for WebP, {_JPEG} for JPEG; PNG has none. "
+            "[What each costs and shows](decisions/0022-encoders.md)",
             metavar="LEVEL",
             default_text=f"{_WEBP}; of JPEG {_JPEG}",
             low=0,
@@ -213,8 +213,8 @@ class PictureOptions(TypedDict, total=False):
             help="Format of OUTPUT -: webp, jpeg, png.",
             description="Format of the picture; else Accept decides, WebP in doubt.",
             in_python="`webp`, `jpeg`, or `png`, which loses nothing.",
-            page="`webp`, `jpeg`, `jpg`, `png` (which loses nothing). On the command line that of OUTPUT "
-            "`-`; over HTTP else Accept decides; `webp`",
+            page="`webp`, `jpeg`, `jpg` or `png` (lossless). The command line uses it for OUTPUT `-`; over "
+            "HTTP, Accept decides without it; `webp`",
             metavar="FORMAT",
             default="webp",
             default_text="webp",
@@ -226,7 +226,7 @@ class PictureOptions(TypedDict, total=False):
         Option(
             help="Which stack of the series.",
             description="Which stack of the series; the index lists them.",
-            page="which stack of the series; 0, the main one. The index lists them",
+            page="which stack of the series (the index lists them); 0, the main one",
             metavar="N",
             default=0,
             default_text="0, the main one",
@@ -245,7 +245,7 @@ class PictureOptions(TypedDict, total=False):
         bool,
         Option(
             help="Draw overlay planes into the images.",
-            page="draws overlay planes (60xx) in white, which may hold text that names the patient",
+            page="draws overlay planes (60xx) in white; their text may name the patient",
             default=False,
         ),
     ]
@@ -253,10 +253,10 @@ class PictureOptions(TypedDict, total=False):
         bool,
         Option(
             help="Write each image's position, contrast and directions (L R A P H F) on it.",
-            page="writes on each image where it lies: its position (mm, or `#` and the number of its "
-            "instance, of its frame, or of both: `#5.2`), the contrast in a contrast mosaic, and at the "
-            "edges which way the patient lies (L R A P H F), by ImageOrientationPatient, else "
-            "PatientOrientation (of an animal on four legs not at all); images of 64 x 64 pixels at least",
+            page="writes on each image its position (mm, or `#` and the number of its instance, its frame, "
+            "or both: `#5.2`), its contrast in a contrast mosaic, and at its edges the patient's directions "
+            "(L R A P H F), from ImageOrientationPatient, else PatientOrientation (not for animals on four "
+            "legs); images need at least 64 x 64 pixels",
             default=False,
         ),
     ]
@@ -271,7 +271,7 @@ class MosaicOptions(PictureOptions, total=False):
             help="Images in a row.",
             description=f"Images in a row; {DEFAULT_TILES} where it is not given, or as few as hold all "
             "images.",
-            page=f"images in a row; {DEFAULT_TILES}, or as few as hold all images",
+            page=f"images per row; {DEFAULT_TILES}, or fewer if those hold all images",
             metavar="N",
             default_text=f"{DEFAULT_TILES}, or as few as hold all",
             low=1,
@@ -284,7 +284,7 @@ class MosaicOptions(PictureOptions, total=False):
             help="Images in a column.",
             description="Images in a column; as tile_width where it is not given, or as few as hold all "
             "images.",
-            page="images in a column; as many as in a row, or as few as hold all images",
+            page="images per column; as many as per row, or fewer if those hold all images",
             metavar="N",
             default_text="as --tile-width, or as few as hold all",
             low=1,
@@ -328,7 +328,7 @@ class ContrastMosaicOptions(PictureOptions, total=False):
         Option(
             help=f"{_POSITION} One image; or --start and --end.",
             description="One image; or start and end.",
-            page="one image, 0 first to 1 last; or `start` and `end`",
+            page="a single image, 0 first to 1 last; or give `start` and `end`",
             metavar="POSITION",
             low=0,
             high=1,
@@ -343,7 +343,7 @@ class ContrastMosaicOptions(PictureOptions, total=False):
             help="Images of the range, one a row.",
             description=f"Images of the range; {DEFAULT_CONTRAST_ROWS} where not given, or as many as there "
             "are.",
-            page=f"images of the range, one a row; {DEFAULT_CONTRAST_ROWS}, or 1 where the range has no more",
+            page=f"images from the range, one per row; {DEFAULT_CONTRAST_ROWS}, or 1 if the range has one",
             metavar="N",
             default_text=f"{DEFAULT_CONTRAST_ROWS}, or all if fewer",
             low=1,
@@ -373,15 +373,25 @@ class EarlierContrast(TypedDict, total=False):
         str,
         Option(
             description="A preset, instead of contrast.",
-            page="earlier ways to say `contrast`",
+            page="an earlier way to give a preset as `contrast`",
             deprecated=True,
         ),
     ]
     window_width: Annotated[
-        float, Option(description="With window_center, instead of contrast.", deprecated=True)
+        float,
+        Option(
+            description="With window_center, instead of contrast.",
+            page="with `window_center`, an earlier way to give a window as `contrast`",
+            deprecated=True,
+        ),
     ]
     window_center: Annotated[
-        float, Option(description="With window_width, instead of contrast.", deprecated=True)
+        float,
+        Option(
+            description="With window_width, instead of contrast.",
+            page="with `window_width`, an earlier way to give a window as `contrast`",
+            deprecated=True,
+        ),
     ]
 
 
@@ -393,7 +403,7 @@ class IndexOptions(TypedDict, total=False):
         Option(
             help="Read no more than N objects of a series.",
             description="Read no more than this many objects.",
-            page="read no more than so many objects",
+            page="read at most this many objects of the series",
             metavar="N",
             low=1,
         ),
