@@ -42,7 +42,7 @@ def mismatch(found: str) -> str:
 
 
 def _family(codestream: bytes) -> str:
-    """Return the family of a codestream by its first bytes (ITU-T T.81 B.1.1, T.87, T.800 A.4, ISO 18181-2)."""
+    """Return a codestream's family by its first bytes (ITU-T T.81 B.1.1, T.87, T.800 A.4, ISO 18181-2)."""
     if codestream.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n")):
         return _JPEG_2000
     if codestream.startswith(b"\x00\x00\x00\x0cJXL \r\n\x87\n"):
