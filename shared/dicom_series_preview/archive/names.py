@@ -130,7 +130,7 @@ def index_folder(root: str) -> str:
 
     Returns:
         `indices` for the default root; for any other a folder in it, named by the first 32 hexadecimal digits
-            of the SHA-256 of `root`.
+        of the SHA-256 of `root`.
     """
     if root == DEFAULT_ROOT:
         return "indices"

@@ -74,7 +74,9 @@ def update(indexer: SeriesIndexer, series: str, options: UpdateOptions) -> Updat
     Args:
         indexer: Opens series of its root.
         series: Its folder below the root.
-        options: The limits of the update. Raises:
+        options: The limits of the update.
+
+    Raises:
         IndexBusyError: Someone else is building the index, or has written it meanwhile.
         LimitError: The series has too many objects.
         StorageError: The storage or the cache fails; another try can succeed.

@@ -374,8 +374,8 @@ def patient_orientation(cosines: Sequence[float]) -> str:
 
     Returns:
         For instance `L\P`, the usual axial slice: rows lead to the patient's left, columns to the back.
-            Oblique directions have several letters, the closest axis first. Empty where the cosines span no
-            plane, or are not at right angles.
+        Oblique directions have several letters, the closest axis first. Empty where the cosines span no
+        plane, or are not at right angles.
     """
     directions = _directions(cosines)
     return "\\".join(map(_letters, directions)) if directions else ""

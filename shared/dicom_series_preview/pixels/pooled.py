@@ -36,7 +36,7 @@ def pool(reader: SliceReader, slices: Sequence[Slice], room: int) -> tuple[AutoW
 
     Returns:
         The statistics of all slices; and the slices that wait or failed. If not all can wait decoded, each
-            waits in its smaller form.
+        waits in its smaller form.
     """
     statistics = AutoWindow()
     waiting: list[Arrived] = []

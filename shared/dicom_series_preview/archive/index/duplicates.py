@@ -27,7 +27,7 @@ def told_apart(records: Sequence[Record], provenance: Provenance) -> tuple[list[
 
     Returns:
         The records that get rows, and the provenance with the duplicates, the numbers of SeriesInstanceUIDs
-            and PatientIDs, and warnings about them.
+        and PatientIDs, and warnings about them.
     """
     once, duplicates, differing = _duplicates(records)
     patients_of: dict[str, set[str]] = {}

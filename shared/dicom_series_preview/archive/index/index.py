@@ -92,7 +92,7 @@ class Index:
 
     @cached_property
     def stacks(self) -> dict[int, np.ndarray[Any, np.dtype[np.int64]]]:
-        """The rows of each stack's slices in display order, by stack number; a slice of many frames has one."""
+        """The rows of each stack's slices in display order, by stack number; one row per slice."""
         numbers = floats(self.table["Stack"])
         if self._has_parts:
             slices = floats(self.table["Slice"])

@@ -30,9 +30,11 @@ def placed_frames(elements: Item, count: int) -> list[dict[int, Element]]:
 
     Args:
         elements: The object's header.
-        count: The number of its frames. Returns:
+        count: The number of its frames.
+
+    Returns:
         ImagePositionPatient and ImageOrientationPatient of each frame; none where the header does not place
-            them.
+        them.
     """
     if count < 2:
         return []

@@ -57,7 +57,7 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
 
     Returns:
         The values in the description's dtype, or in another where only that holds them; and a remark where
-            the codestream's sign or bits contradict the header's, or an empty text.
+        the codestream's sign or bits contradict the header's, or an empty text.
     """
     if words.dtype.kind == "f":
         return words.samples, ""

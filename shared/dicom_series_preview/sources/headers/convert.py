@@ -63,7 +63,7 @@ class Converter:
 
         Returns:
             The walk's result, as it would be, and the elements; None where no earlier object has this layout,
-                or the header is incomplete.
+            or the header is incomplete.
 
         Raises:
             HeaderError: A sequence is broken.

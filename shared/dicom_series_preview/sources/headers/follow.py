@@ -344,7 +344,7 @@ class Layouts:
 
         Returns:
             The walk's result, as it would be, and the root data set; None where no earlier object has this
-                layout, or the header is incomplete.
+            layout, or the header is incomplete.
         """
         if not data.startswith(PREFIX, PREFIX_START) or (size is not None and len(data) > size):
             return None

@@ -87,7 +87,7 @@ def split_root(series: str, flavour: type[PurePath] = HERE) -> tuple[str, str]:
 
     Returns:
         The root, for `open_storage`, and the series' name, percent-decoded if it came from an HTTP or file
-            URL.
+        URL.
 
     Raises:
         SeriesNameError: No part is left for the series' name.
