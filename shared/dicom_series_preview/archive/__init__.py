@@ -1,1 +1,1 @@
-"""Series and their indices: a name comes in, an opened series with its index goes out."""
+"""Series and their indices: a series name comes in; the series with an up-to-date index goes out."""

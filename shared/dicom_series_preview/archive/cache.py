@@ -1,4 +1,4 @@
-"""The cache of indices: where they lie, which of them belong to a root, and who builds one."""
+"""The cache of indices: it finds, checks and writes a root's indices, and knows who builds one."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# What `index_path`, `_partial_path` and `_claim_path` make of a series.
+# The paths that `index_path`, `_partial_path` and `_claim_path` make.
 _KEPT = re.compile(r"(.+)_index\.parquet(?:\.partial|\.lock)?")
-# The caches that a warning has told of.
+# The caches that a warning has named.
 _WARNED: set[str] = set()
 
 
 @contextmanager
 def excused(cache: Storage, *, optional: bool) -> Iterator[None]:
-    """Excuse an optional cache that cannot be read or written: warn once, and go on behind the block.
+    """Excuse an optional cache that cannot be read or written: warn once, and continue after the block.
 
     Raises:
-        ObjectChangedError: Someone else has written the object: the cache works.
+        ObjectChangedError: Someone else has written the object, so the cache works.
         StorageError: The cache cannot be read or written, and is not optional.
     """
     try:
@@ -53,7 +53,7 @@ def excused(cache: Storage, *, optional: bool) -> Iterator[None]:
 
 
 def log_damage(series: str, reason: str) -> None:
-    """Log that the kept index of a series is damaged, and another one is built."""
+    """Log that the cached index of a series is damaged and will be rebuilt."""
     _LOGGER.warning("the index of series %s is built anew: %s", digest_of(series), reason)
 
 
@@ -62,10 +62,10 @@ class CachedIndex:
     """The contents of a cache for one series.
 
     Attributes:
-        index: The index, or None where there is none that belongs to the root and can be read.
-        version: The file's version, empty where there is none.
-        unreadable: What is there can be neither read nor replaced.
-        damage: Why what is there is no index, or empty.
+        index: The root's own readable index, or None.
+        version: The file's version, empty without a file.
+        unreadable: The file can be neither read nor replaced.
+        damage: Why the file is no index, or empty.
     """
 
     index: Index | None
@@ -74,28 +74,28 @@ class CachedIndex:
     damage: str = ""
 
     def forgets(self, instances: AbstractSet[tuple[str, str]]) -> bool:
-        """Return True where a new index in its place forgets an instance that this one knows.
+        """Return True where a new index in its place would forget an instance that this one knows.
 
-        An index that cannot be read may know any instance.
+        An unreadable index could know any instance.
 
         Args:
-            instances: The instances that an index in its place knows: names and versions.
+            instances: The new index's instances: names and versions.
         """
         return bool(self.version) if self.index is None else not _objects(self.index) <= instances
 
 
 @dataclass(frozen=True, slots=True)
 class IndexCache:
-    """The place that keeps the indices of one root.
+    """The store of one root's indices.
 
     Attributes:
         storage: The cache's root.
-        folder: The folder below it that holds the files, or empty; no other root's lie in it.
-        former_folder: Where an earlier version may have left them, or empty. They are not read any more.
-        root: The root's URL, by which those are told.
-        optional: Where it cannot be read or written, indices are made without it.
-        claims: Where it is written who builds which index: the storage that all builders have in common, and
-            that dies with them; or None for the cache's.
+        folder: The folder below it with this root's files and no others, or empty.
+        former_folder: The folder of an earlier version's files, or empty. They are no longer read.
+        root: The root's URL, which identifies those.
+        optional: Where the cache cannot be read or written, indices are made without it.
+        claims: Stores who builds which index: a storage that all builders share and that dies with them; or
+            None for the cache's.
     """
 
     storage: Storage
@@ -106,16 +106,16 @@ class IndexCache:
     claims: Storage | None = None
 
     def within(self, deadline: Deadline) -> IndexCache:
-        """The cache for one request; see `Storage.within`."""
+        """Return the cache for one request; see `Storage.within`."""
         claims = None if self.claims is None else self.claims.within(deadline)
         return replace(self, storage=self.storage.within(deadline), claims=claims)
 
     def path(self, series: str) -> str:
-        """The path of a series' index below the cache's root."""
+        """Return the path of a series' index below the cache's root."""
         return index_path(series, self.folder)
 
     def load(self, series: str, root: str, most_rows: int | None = None) -> CachedIndex:
-        """Load the index of a series; none where it has more rows than `most_rows`.
+        """Load the index of a series; none if it has more rows than `most_rows`.
 
         Raises:
             StorageError: The cache cannot be read.
@@ -138,21 +138,21 @@ class IndexCache:
         return CachedIndex(index, fetched.version)
 
     def save(self, series: str, index: Index, if_version: str) -> str:
-        """Write an index, and return its version; it appears whole or not at all.
+        """Write an index whole or not at all, and return its version.
 
         Args:
             series: The series.
             index: Its index.
-            if_version: The version that was there when it was made, empty where there was none.
+            if_version: The file's version when the index was made, empty without a file.
 
         Raises:
-            ObjectChangedError: Someone else has written another one since.
+            ObjectChangedError: Someone else has written another index since.
             StorageError: The cache cannot be written.
         """
         return self.storage.put(self.path(series), index.to_parquet(), if_version=if_version)
 
     def forget(self, series: str) -> None:
-        """Remove everything about a series, and what an earlier version of the product left of it.
+        """Remove everything about a series, including what an earlier version of the product left.
 
         Raises:
             StorageError: The cache cannot be written.
@@ -160,7 +160,7 @@ class IndexCache:
         if self.former_folder:
             former = index_path(series, self.former_folder)
             with suppress(ObjectNotFoundError):
-                # What lies there may be another root's by now; a damaged one is of use to none.
+                # The file may be another root's by now; a damaged one is useless.
                 if origin(self.storage.get(former).data) in {(self.root, series), None}:
                     self.storage.delete(former)
         self.forget_index(series)
@@ -175,7 +175,7 @@ class IndexCache:
         self.storage.delete(self.path(series))
 
     def kept_below(self, series: str) -> list[str]:
-        """List the folders below a series that have something in the cache, or a claim.
+        """List the folders below a series that have anything in the cache, or a claim.
 
         Raises:
             StorageError: The cache cannot be listed.
@@ -185,7 +185,7 @@ class IndexCache:
         return sorted({found[1] for path in listed if (found := _KEPT.fullmatch(path)) is not None})
 
     def is_kept(self, series: str) -> bool:
-        """Return True where the cache has anything of a series, or someone builds its index.
+        """Return True where the cache has anything about a series, or someone builds its index.
 
         Raises:
             StorageError: The cache cannot be read.
@@ -198,7 +198,7 @@ class IndexCache:
         return False
 
     def load_partial(self, series: str, root: str, most_rows: int | None = None) -> CachedIndex:
-        """Load what was read of a series that has no whole index; none with more rows than `most_rows`.
+        """Load the partial index of a series; none if it has more rows than `most_rows`.
 
         Raises:
             StorageError: The cache cannot be read.
@@ -209,7 +209,7 @@ class IndexCache:
         return kept
 
     def save_partial(self, series: str, index: Index) -> None:
-        """Write what was read of a series. It lies beside the index, and is never served as one.
+        """Write a partial index; it lies beside the whole one, and is never served.
 
         Raises:
             StorageError: The cache cannot be written.
@@ -217,7 +217,7 @@ class IndexCache:
         self.storage.put(self._partial_path(series), index.to_parquet())
 
     def forget_partial(self, series: str) -> None:
-        """Remove what was read of a series beside its whole index.
+        """Remove a series' partial index.
 
         Raises:
             StorageError: The cache cannot be written.
@@ -228,7 +228,7 @@ class IndexCache:
         return f"{self.path(series)}.partial"
 
     def claim(self, series: str, root: str, now: float) -> AbstractContextManager[Claim]:
-        """Be the only one to build a series' index, for as long as the lease lasts.
+        """Claim the sole right to build a series' index, for as long as the lease lasts.
 
         Args:
             series: The series.
@@ -258,6 +258,6 @@ class IndexCache:
 
 
 def _objects(index: Index) -> set[tuple[str, str]]:
-    """The names and versions of the instances that an index knows."""
+    """Return the names and versions of an index's instances."""
     columns = index.table.select(["FileName", "ObjectVersion"]).to_pydict()
     return set(zip(columns["FileName"], columns["ObjectVersion"], strict=True))

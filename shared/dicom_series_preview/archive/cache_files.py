@@ -1,6 +1,6 @@
-"""The local cache's files: which of them are ours, and when they were used last.
+"""The local cache's files: which of them are ours, and their last use.
 
-A user may keep other things in the folder. So we count and remove only files whose name and content show that
+A user can keep other things in the folder. So we count and remove only files whose name and content show that
 they are ours, and follow no link.
 """
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["index", "picture", "claim", "leftover"]
 FOLDERS = ("indices", "renders")
-# By kind, the paths below the cache folder, as `Renders.path` and `IndexCache.path` make them. What a file
-# holds has to be ours as well: a user may have names like these.
+# By kind, the paths below the cache folder, as `Renders.path` and `IndexCache.path` make them. A user can
+# have such names too, so the content has to be ours as well.
 PATHS: dict[Kind, re.Pattern[str]] = {
     "index": re.compile(r"indices/.*_index\.parquet", re.DOTALL),
     "picture": re.compile(r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.(?:webp|jpg|png)"),
@@ -39,7 +39,7 @@ _START_BYTES = 16
 _HOLDER = re.compile(r"[0-9a-f]{32}")
 _FOOTER_BYTES = 64 * 2**20
 _CLAIM_BYTES = 4096
-# Who has held a claim or written a file for so long has died.
+# A process that has held a claim or written a file for so long has died.
 DEAD_AFTER_S: dict[Kind, int] = {"claim": 3600, "leftover": 24 * 3600}
 BLOCK_BYTES = 4096
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -51,9 +51,9 @@ class CacheFile:
 
     Attributes:
         path: Its path below the cache folder, `/` between parts.
-        kind: What it is: an index, a picture, a claim to build an index, or what a killed writer has left.
+        kind: An index, a picture, a claim to build an index, or a killed writer's leftover.
         size: Bytes.
-        used_ns: When it was written or used last, in nanoseconds since 1970.
+        used_ns: The time of its last write or use, in nanoseconds since 1970.
     """
 
     path: str
@@ -73,7 +73,7 @@ class CacheFile:
 
 
 def cache_files(folder: Path) -> Iterator[CacheFile]:
-    """All files of a cache, in no order; what is not ours is left out.
+    """Yield all of our files in a cache, in no order.
 
     Args:
         folder: The cache folder.
@@ -81,7 +81,7 @@ def cache_files(folder: Path) -> Iterator[CacheFile]:
     pending = [name for name in FOLDERS if not (folder / name).is_symlink()]
     while pending:
         below = pending.pop()
-        with suppress(OSError), os.scandir(folder / below) as entries:  # what has gone, or is closed to us
+        with suppress(OSError), os.scandir(folder / below) as entries:  # it is gone, or closed to us
             for entry in entries:
                 path = f"{below}/{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
@@ -99,7 +99,7 @@ def cache_files(folder: Path) -> Iterator[CacheFile]:
 
 @contextmanager
 def unnoted(path: Path) -> Iterator[FileIO]:
-    """A file of the cache to read, without that counting as a use.
+    """Open a cache file to read, without counting a use.
 
     Raises:
         OSError: The file cannot be read.
@@ -114,7 +114,7 @@ def unnoted(path: Path) -> Iterator[FileIO]:
 
 
 def _is_ours(folder: Path, file: CacheFile) -> bool:
-    """Return True where a file with one of our names is ours; in doubt it is not."""
+    """Return True where a file with one of our names is ours; when in doubt it is not."""
     path = folder / file.path
     if file.kind == "claim":
         return file.size <= _CLAIM_BYTES and _is_claim(path)
@@ -124,7 +124,7 @@ def _is_ours(folder: Path, file: CacheFile) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
-    """Return True where a file begins as a picture of its name's format does."""
+    """Return True where a file begins as its name's format does."""
     try:
         with unnoted(path) as file:
             return _STARTS[path.suffix].fullmatch(file.read(_START_BYTES)) is not None
@@ -133,7 +133,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _is_claim(path: Path) -> bool:
-    """Return True where a file is one that `Claim.lease` writes."""
+    """Return True for a file that `Claim.lease` writes."""
     try:
         with unnoted(path) as file:
             document = json.loads(file.read(_CLAIM_BYTES))
@@ -149,7 +149,7 @@ def _is_claim(path: Path) -> bool:
 
 
 def _is_index(path: Path) -> bool:
-    """Return True where a file is Parquet that names its series, in this schema or another of ours."""
+    """Return True for Parquet that names its series, in this schema or another of ours."""
     from dicom_series_preview.archive.index.file import origin  # noqa: PLC0415 - loads numpy and pyarrow
 
     try:
@@ -168,7 +168,7 @@ def _is_index(path: Path) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[FileIO]:
-    """Open a file of the cache to read; no link is followed.
+    """Open a cache file to read; follow no link.
 
     Raises:
         OSError: The file cannot be read.
@@ -179,16 +179,16 @@ def opened(path: Path) -> Iterator[FileIO]:
 
 
 def set_used(file: FileIO, path: Path, used_ns: int) -> None:
-    """Set the access time of a file that is open, and nothing else: another file may have its name by now."""
+    """Set only the access time of an open file: by now, another file can have its name."""
     changed = os.fstat(file.fileno()).st_mtime_ns
     os.utime(file.fileno() if os.utime in os.supports_fd else path, ns=(used_ns, changed))
 
 
 def used_ns(status: os.stat_result) -> int:
-    """The time at which a file was written or used last, in nanoseconds since 1970."""
+    """Return the time of a file's last write or use, in nanoseconds since 1970."""
     return max(status.st_atime_ns, status.st_mtime_ns)
 
 
 def blocks_of(size: int) -> int:
-    """The number of blocks that so many bytes take on a disk."""
+    """Return how many blocks a number of bytes takes on a disk."""
     return max(1, -(-size // BLOCK_BYTES))

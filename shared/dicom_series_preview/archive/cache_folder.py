@@ -1,4 +1,4 @@
-"""The local cache as a storage that does not outgrow its room."""
+"""The local cache as a storage with a limited size."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _SEAL = b"\0preview"
-# Every pixel as it is, with room for what is not one.
+# Uncompressed pixels, with room for metadata.
 _BYTES_A_PIXEL = 4
-# So many files are counted at each write, without a ledger, in less time than the write itself takes.
+# Up to here, counting all files at each write takes less time than the write itself, and needs no ledger.
 _FEW = 100
-# A share of the room is made free at once, so that all files are looked at once for many that are written.
+# Free a share of the room at once, so that many writes share one look at all files.
 _SHARE_LEFT = 0.9
 
 
 class CacheFolder(LocalStorage):
-    """A cache folder that does not outgrow its room: the files that were used longest ago go first.
+    """A cache folder of limited size: the least recently used files go first.
 
-    When a file was used is its access time, set by us: a file's modification time is its version, which other
-    processes compare before they write. Where there are more than a few, files are not looked through when
-    one is written: a ledger beside them holds a byte for each block that was, and only when that says that
-    there is no more room they are counted anew. No link is followed out of the folder.
+    We set a file's access time when it is used: its modification time is its version, which other processes
+    compare before they write. With more than a few files, a write does not look at all of them: a ledger
+    beside them holds a byte for each block written, and only when it says that the room is full, we count
+    again. No link is followed out of the folder.
 
     Args:
         root: The folder's absolute path.
-        concurrency: Files read at once.
-        most_bytes: The room.
+        concurrency: The most files to read at once.
+        most_bytes: The room in bytes.
         clock: Nanoseconds since 1970.
-        picture_pixels: The largest picture; a file that is larger than one can be is not read as one.
+        picture_pixels: The largest picture; larger files are not read as pictures.
     """
 
     _NO_WAY_OUT = "a link leads out of the cache folder"
@@ -64,11 +64,11 @@ class CacheFolder(LocalStorage):
         self._picture_bytes = _BYTES_A_PIXEL * picture_pixels + BLOCK_BYTES
 
     def get(self, path: str) -> Fetched:
-        """`Storage.get`, noted as a use of the file. One that is too large for a picture is none."""
+        """Read as `Storage.get`, and note the use; a file too large for a picture counts as missing."""
         if PATHS["picture"].fullmatch(path) and _size(self._path(path)) > self._picture_bytes:
             raise ObjectNotFoundError(path, "too large for a picture")
         fetched = super().get(path)
-        # A cache that we may not write, or a file that has gone meanwhile, has no use noted.
+        # A read-only cache, or a file that is gone by now, notes no use.
         with suppress(OSError), opened(self._path(path)) as file:
             set_used(file, self._path(path), self._clock())
         return _opened_up(fetched)
@@ -81,7 +81,7 @@ class CacheFolder(LocalStorage):
         if_version: str | None = None,
         attributes: Mapping[str, str] | None = None,
     ) -> str:
-        """`Storage.put`; where there is no more room, some is made."""
+        """Write as `Storage.put`; make room if there is none."""
         self._check_inside(self._path(path).parent)
         data += _sealed(attributes or {})
         version = super().put(path, data, if_version=if_version)
@@ -103,14 +103,14 @@ class CacheFolder(LocalStorage):
             if pruned.removed:
                 _LOGGER.info("%d files of the cache that were used longest ago are gone", pruned.removed)
         except BlockingIOError:
-            pass  # someone makes room already
+            pass  # someone is making room already
         except OSError as error:
-            # The file is there, and that is what was asked for.
+            # The file is written, as requested.
             _LOGGER.info("the cache's room cannot be looked after: %s", error.strerror)
 
 
 def _sealed(attributes: Mapping[str, str]) -> bytes:
-    """The bytes that follow an object in its file; none where its type is its only attribute."""
+    """Return the bytes that follow an object in its file; none if its type is its only attribute."""
     kept = {name: value for name, value in attributes.items() if name != "Content-Type"}
     if not kept:
         return b""
@@ -119,7 +119,7 @@ def _sealed(attributes: Mapping[str, str]) -> bytes:
 
 
 def _opened_up(fetched: Fetched) -> Fetched:
-    """An object without what follows its bytes in its file."""
+    """Return an object without the bytes that follow it in its file."""
     end = len(fetched.data) - len(_SEAL) - 4
     if end < 0 or not fetched.data.endswith(_SEAL):
         return fetched
@@ -128,14 +128,14 @@ def _opened_up(fetched: Fetched) -> Fetched:
         attributes = json.loads(fetched.data[max(0, start) : end])
     except (ValueError, RecursionError):
         return fetched
-    # Anyone may have written the file; `_sealed` writes text by name, and nothing else.
+    # Anyone can have written the file; `_sealed` writes nothing but text by name.
     if not isinstance(attributes, dict) or not all(isinstance(text, str) for text in attributes.values()):
         return fetched
     return replace(fetched, data=fetched.data[:start], attributes=attributes)
 
 
 def _size(path: Path) -> int:
-    """A file's bytes; 0 of what cannot be looked at, which says so when it is read."""
+    """Return a file's bytes; 0 where it cannot be inspected: reading it reports why."""
     try:
         return path.stat().st_size
     except OSError:

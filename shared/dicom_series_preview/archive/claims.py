@@ -1,4 +1,4 @@
-"""Claims: the right to be the only one who builds an index, for as long as a lease lasts."""
+"""Claims: each gives one builder the sole right to build an index, while its lease lasts."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# Longer than it takes to build an index that one HTTP request waits for; a longer build renews its claim. The
-# claim of a builder that has died lasts no longer than this.
+# Longer than a build that one HTTP request waits for; a longer build renews its claim. A dead builder's claim
+# lasts no longer than this.
 LEASE_S = 60
 RETRY_AFTER_S = 5
-# The time that a request has after its deadline to give back its claim.
+# A request's time, after its deadline, to give back its claim.
 _GIVE_BACK_S = 1.0
 
 
 @dataclass(slots=True)
 class Claim:
-    """The right to be the only one who builds a series' index.
+    """The sole right to build a series' index.
 
     Attributes:
         storage: The cache's root.
-        path: Where it is written.
-        holder: Tells it from all others.
-        until: When its lease ends, in seconds since 1970.
-        version: The version of what is written; empty where someone else has taken it over.
+        path: The claim's path.
+        holder: Identifies its holder.
+        until: The lease's end, in seconds since 1970.
+        version: The written claim's version; empty if someone else has taken it over.
     """
 
     storage: Storage
@@ -54,14 +54,14 @@ class Claim:
 
     @property
     def lease(self) -> bytes:
-        """The bytes that are written."""
+        """The bytes of the written claim."""
         return json.dumps({"until": self.until, "holder": self.holder}).encode()
 
     def renew(self, now: float) -> None:
-        """Hold it for another lease, once half of this one is over.
+        """Extend the claim by another lease, once half of this one is over.
 
         Raises:
-            ObjectChangedError: The lease had run out, and someone else has taken the claim over.
+            ObjectChangedError: The lease ran out, and someone else has taken over the claim.
             StorageError: The claim cannot be written.
         """
         if self.until - now > LEASE_S / 2:
@@ -70,26 +70,26 @@ class Claim:
         self.version = self.storage.put(self.path, self.lease, if_version=version)
 
     def give_back(self) -> None:
-        """Let others have it."""
+        """Release the claim."""
         if not self.version:
             return
         try:
-            # Also after the time is up, or who asked has left: others would wait for the lease.
+            # Also after the deadline, or when the caller has left: others would wait for the lease.
             self.storage.within(Deadline(_GIVE_BACK_S)).delete(self.path)
         except (StorageError, LimitError) as error:
-            # What was done under it is done; others wait until it runs out.
+            # The work under it is done; others wait until it expires.
             _LOGGER.warning("a claim stays until it runs out: %s", type(error).__name__)
 
 
 @contextmanager
 def claimed(storage: Storage, path: str, series: str, root: str, now: float) -> Iterator[Claim]:
-    """Be the only one to build a series' index, for as long as the lease lasts.
+    """Claim the sole right to build a series' index, for as long as the lease lasts.
 
-    A claim only saves work: two builders are kept apart by the conditional write.
+    A claim only saves work: the conditional write keeps two builders apart.
 
     Args:
-        storage: Where claims are written.
-        path: Where this one is written there.
+        storage: Stores the claims.
+        path: This claim's path.
         series: The series, for the error.
         root: Its root, for the error.
         now: Seconds since 1970.
@@ -125,18 +125,18 @@ def is_claimed(storage: Storage, path: str, now: float) -> bool:
 
 
 def _take_over(claim: Claim, now: float) -> int:
-    """Take a claim whose lease has run out: its holder has died.
+    """Take a claim whose lease has expired: its holder has died.
 
     Returns:
-        0, or, where someone else holds it, the seconds after which to ask again.
+        0, or, where someone else holds it, the seconds to wait before asking again.
     """
     try:
         held = claim.storage.get(claim.path)
     except ObjectNotFoundError:
-        return 1  # Given back this very moment.
+        return 1  # It was released this very moment.
     if held.data == claim.lease:
         claim.version = held.version
-        return 0  # It was written, and the answer that said so was lost.
+        return 0  # Our write succeeded; its answer was lost.
     if _holds(held.data, now):
         left_s = math.ceil(_lease_end(held.data) - now)
         return max(1, min(RETRY_AFTER_S, left_s))
@@ -154,13 +154,13 @@ def _holds(claim: bytes, now: float) -> bool:
     """Return True where a claim still keeps others out.
 
     A claim that seems to last much longer than a lease comes from a wrong clock, and must not keep everyone
-    out for good. Clocks that differ a little, or a holder who came a moment after us, are normal.
+    out for good. Small clock differences, or a holder a moment after us, are normal.
     """
     return 0 < _lease_end(claim) - now <= 2 * LEASE_S
 
 
 def _lease_end(claim: bytes) -> float:
-    """The end of a claim's lease in seconds since 1970; 0 where the claim does not say."""
+    """Return the end of a claim's lease in seconds since 1970; 0 if the claim does not say."""
     try:
         return float(json.loads(claim)["until"])
     except (ValueError, KeyError, TypeError):

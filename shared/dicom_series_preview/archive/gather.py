@@ -1,4 +1,4 @@
-"""The objects of a series -> records -> its index; only headers that no earlier index knows are read."""
+"""Read a series' objects and build its index; reads only headers that no earlier index knows."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Read:
 
     Attributes:
         records: The instances, by name.
-        skipped: The objects that are none, or could not be read.
-        unread: The objects that were not read, because time was up.
-        headers: How many were read now.
-        reader: What read them.
+        skipped: The objects that are no instances, or could not be read.
+        unread: The objects that were not read, for lack of time.
+        headers: The number of headers read now.
+        reader: Has read them.
     """
 
     records: list[Record]
@@ -47,7 +47,7 @@ class Read:
 
     @property
     def prefetched(self) -> Prefetched:
-        """The bytes of frames that came with the headers."""
+        """The bytes of frames that arrived with the headers."""
         return self.reader.prefetched
 
     @property
@@ -63,8 +63,8 @@ class Gatherer:
     Attributes:
         storage: The root that the series lie in.
         limits: What is refused.
-        progress: Called with headers read and headers to read.
-        next_frames: How many frames are read next, at most; small objects are then read whole.
+        progress: Called with the headers read and in all.
+        next_frames: The most frames that are read next; small objects are then read whole.
     """
 
     storage: Storage
@@ -73,12 +73,12 @@ class Gatherer:
     next_frames: int = 0
 
     def read(self, query: IndexQuery, earlier: Sequence[Index], stop: Callable[[int], bool]) -> Read:
-        """Read a series' objects, except those that an earlier index knows as they are now.
+        """Read a series' objects, except those unchanged since an earlier index.
 
         Args:
-            query: What is asked for.
-            earlier: What is known of its objects already.
-            stop: Asked after each object, with how many are known: whether no more are to be read now.
+            query: The query.
+            earlier: The earlier indices.
+            stop: Called after each object with the number known; True to read no more now.
 
         Raises:
             LimitError: The series has too many objects or frames.
@@ -97,10 +97,10 @@ class Gatherer:
         skipped += [left_out(info, folder, reason) for info in listing if is_passed_over(info.path)]
         total = len(unread)
         _LOGGER.info("of %d objects that are listed the headers of %d are read", len(listing), total)
-        # The objects that an update reads are rarely the ones that are shown.
+        # An update rarely reads the objects that are shown.
         reader = self._reader(series, total, 0 if earlier else self.next_frames)
         if all(record.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN for record in records):
-            # A deflated object is read whole, and so are its neighbours.
+            # A deflated object is read whole, so read its neighbours whole.
             reader.learned.lengths.extend(record.size for record in records)
         rows = _RowCount(series, self.limits.rows)
         for record in records:
@@ -114,12 +114,12 @@ class Gatherer:
             del unread[result.name]
             if unread and stop(len(records) + len(skipped)):
                 break
-        # Answers come in any order; the index must not depend on it.
+        # Answers arrive in any order; the index must not depend on it.
         records.sort(key=lambda record: record.name)
         return Read(records, skipped, list(unread.values()), total - len(unread), reader)
 
     def _reader(self, series: str, total: int, next_frames: int) -> HeaderReader:
-        """Make the reader of headers, which tells the progress."""
+        """Build the reader of headers, which reports the progress."""
         self.progress(0, total)
         done = 0
 
@@ -131,7 +131,7 @@ class Gatherer:
         return HeaderReader(self.storage, series, self.limits, count, next_frames)
 
     def index(self, query: IndexQuery, read: Read, *, whole: bool = True) -> Index:
-        """The index of what was read; one that is not whole is of no listing."""
+        """Build the index of what was read; a partial one belongs to no listing."""
         limited = query.limit is not None and len(read.records) + len(read.skipped) < len(query.listing)
         provenance = Provenance(
             series=query.series,
@@ -146,12 +146,12 @@ class Gatherer:
 
 @dataclass(slots=True)
 class _RowCount:
-    """A count of the rows that an index is to have.
+    """A running count of an index's rows.
 
     Attributes:
         series: The series.
-        most: How many it may have.
-        rows: How many it has so far.
+        most: The most rows allowed.
+        rows: The rows so far.
     """
 
     series: str
@@ -162,7 +162,7 @@ class _RowCount:
         """Count the rows of an object.
 
         Raises:
-            LimitError: There are too many.
+            LimitError: There are too many rows.
         """
         self.rows += max(1, record.number_of_frames)
         if self.rows > self.most:
@@ -171,19 +171,19 @@ class _RowCount:
 
 
 def left_out(info: ObjectInfo, folder: str, reason: str) -> Skipped:
-    """An object that was not read."""
+    """Describe an object that was not read."""
     return Skipped(info.path.removeprefix(folder), reason, info.size, info.version)
 
 
 def _still_true(
     earlier: Sequence[Index], listing: Sequence[ObjectInfo], folder: str
 ) -> tuple[list[Record], list[Skipped]]:
-    """Take from earlier indices what they say of objects that have not changed."""
+    """Return what earlier indices say about unchanged objects."""
     now = {info.path.removeprefix(folder): info for info in listing}
 
     def unchanged(known: Record | Skipped) -> bool:
         info = now.get(known.name)
-        # A listing that gives no versions cannot vouch for an object.
+        # A listing without versions cannot show that an object is unchanged.
         return (
             info is not None
             and bool(info.version)
@@ -198,7 +198,7 @@ def _still_true(
 
 
 def _records(index: Index) -> list[Record]:
-    """The records of an earlier index; none where it is damaged."""
+    """Return the records of an earlier index; none if it is damaged."""
     try:
         return index.records()
     except DamagedIndexError as error:

@@ -1,6 +1,6 @@
-"""What a user of this machine calls a series: also a relative path, or one DICOM file.
+"""Series names on this machine, where a relative path or a DICOM file is a name, too.
 
-Callers of the HTTP API cannot: their series lie below the deployment's roots.
+Callers of the HTTP API cannot use these: their series lie below the deployment's roots.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A series as it was typed, looked up among the files of this machine.
+    """A series name as typed, resolved among the files of this machine.
 
     Attributes:
-        text: The name, as `SeriesName.parse` takes it: of a path the absolute one.
-        root: The root that it lies below.
-        file: The one file that it is, or None.
-        hint: What may have been meant instead, or empty.
+        text: The name for `SeriesName.parse`; a path is absolute.
+        root: The series' root.
+        file: The one file that it names, or None.
+        hint: A suggestion in case of a mistake, or empty.
     """
 
     text: str
@@ -46,14 +46,14 @@ class Named:
 
     @property
     def name(self) -> SeriesName:
-        """The name, taken apart."""
+        """The name, parsed."""
         return SeriesName.parse(self.text)
 
     def open(self, settings: Settings, environment: Mapping[str, str]) -> Storage:
         """Open its root.
 
         Raises:
-            PreviewError: The root cannot be one.
+            PreviewError: The root is invalid.
         """
         if self.file is not None:
             return OneFile(self.file, settings.concurrency or CONCURRENCY)
@@ -61,7 +61,7 @@ class Named:
 
     @contextmanager
     def hinting(self) -> Iterator[None]:
-        """Have an error that is raised inside tell what may have been meant instead."""
+        """Add the hint to an error from inside."""
         try:
             yield
         except PreviewError as error:
@@ -71,28 +71,28 @@ class Named:
 
 
 def find(text: str, root: str | None, environment: Mapping[str, str]) -> Named:
-    """What a series' name means here.
+    """Resolve a series name on this machine.
 
-    `./x`, `x/`, `.` and absolute paths are paths. Without a root so are a name with a part `..`, that of a
-    file that is there, and one whose first part is a folder here, so that a local name with a mistake in it
-    stays on this machine. Every other name is one below the root, and `..` is a part of none.
+    `./x`, `x/`, `.` and absolute paths are paths. Without a root, so is a name with a part `..`, of an
+    existing file, or whose first part is a folder here: a mistyped local name then stays on this machine.
+    Every other name lies below the root, and `..` is a part of none.
 
     Args:
-        text: As it was typed.
-        root: The root that was named, or None.
-        environment: Tells the home folder.
+        text: The name as typed.
+        root: The root as typed, or None.
+        environment: Gives the home folder.
 
     Raises:
-        SeriesNameError: It cannot name a series.
+        SeriesNameError: The text cannot name a series.
         OutputError: The working folder is gone.
     """
     text = _as_path(text, root) or text
     if text.startswith(("/", "~/")):
         text = text.rstrip("/") or "/"
         if "*" in text and os.path.exists(text):  # noqa: PTH110 - Path.exists raises where the name is too long
-            text = Path(text).as_uri()  # where an escaped * is no prefix's
+            text = Path(text).as_uri()  # there, an escaped * is no prefix
     head, slash, tail = text.rpartition("/") if is_full_name(text) else ("", "", text)
-    # Storages list what is no UTF-8 so, and read it by that.
+    # Storages list, and read, names that are not UTF-8 like this.
     text = f"{head}{slash}{listed_name(tail)}"
     name = SeriesName.parse(text)
     below = name.root or (DEFAULT_ROOT if root is None else root)
@@ -103,24 +103,24 @@ def find(text: str, root: str | None, environment: Mapping[str, str]) -> Named:
 
 
 def _as_path(text: str, root: str | None) -> str | None:
-    """The absolute path that a name is; None where it is none."""
+    """Return the absolute path of a name that is a path, else None."""
     parts = text.replace("\\", "/").split("/") if os.name == "nt" else text.split("/")
     goes_up = ".." in parts
     if not text or (is_full_name(text) and not (goes_up and root is None and text.startswith("/"))):
         return None
     marked = root is None if goes_up else parts[0] == "." or parts[-1] == ""
     if not marked and root is None:
-        # The functions of os.path do not raise where the name is too long.
+        # os.path's functions do not raise where the name is too long.
         marked = os.path.isfile(text) or (len(parts) > 1 and _lies_here(parts[0]))  # noqa: PTH113
     return str(absolute(text)) if marked else None
 
 
 def _lies_here(name: str) -> bool:
-    """Whether a folder of a name is in the working folder, in whichever way its letters are composed."""
+    """Return True where the working folder holds a folder of this name, in either Unicode form."""
     if _is_there(name):
         return True
     composed = unicodedata.normalize("NFC", name)
-    with suppress(OSError):  # of a working folder that is gone, or closed
+    with suppress(OSError):  # the working folder is gone, or closed
         return not name.isascii() and composed in {
             unicodedata.normalize("NFC", path.name) for path in Path().iterdir()
         }
@@ -128,13 +128,13 @@ def _lies_here(name: str) -> bool:
 
 
 def _file(name: SeriesName, tail: str, environment: Mapping[str, str]) -> Path | None:
-    """The file that a path or file:// URL names, or None."""
+    """Return the file that a path or file:// URL names, or None."""
     if name.root is None or name.is_prefix:
         return None
     root = parse_root(name.root, environment)
     if root.kind != "local":
         return None
-    # Of a URL the name has been unescaped; of a path it is as the file system has it.
+    # A URL's name has been unescaped; a path's is as the file system has it.
     file = Path(root.place) / (name.text if "://" in name.root else tail)
     return file if os.path.isfile(file) else None  # noqa: PTH113 - raises where the name is too long
 

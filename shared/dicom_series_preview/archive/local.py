@@ -1,4 +1,4 @@
-"""Open the local places that keep indices: the user's cache folder, or one folder."""
+"""Open the local stores of indices: the user's cache folder, or one folder."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 
 def open_cache(settings: Settings, root: Storage, *, optional: bool = True) -> IndexCache:
-    """Open the local cache as the place for a root's indices; it is made where it is missing.
+    """Open the local cache for a root's indices; create it if missing.
 
     Args:
         settings: The cache folder, its size, and concurrency.
         root: The root.
-        optional: Where it cannot be made, read or written, indices are made without it.
+        optional: Where the cache cannot be created, read or written, indices are made without it.
 
     Raises:
-        OutputError: It cannot be made.
+        OutputError: The folder cannot be created.
     """
     kept = cache_storage(settings, optional=optional)
     return IndexCache(kept, index_folder(root.identity), optional=optional)
 
 
 def open_output(folder: Path, settings: Settings) -> IndexCache:
-    """Open a local folder as the place for an index right in it; it is made where it is missing.
+    """Open a local folder for an index right in it; create it if missing.
 
     Raises:
-        OutputError: It cannot be made.
+        OutputError: The folder cannot be created.
     """
     return IndexCache(LocalStorage(_made(folder), settings.concurrency or CONCURRENCY), "")
 
 
 def cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:
-    """The cache folder, made where it is missing; an optional one that cannot be made tells when written."""
+    """Open the cache folder; create it if missing; an optional one reports its failure on writing."""
     concurrency = settings.concurrency or CONCURRENCY
     with suppress(OutputError) if optional else nullcontext():
         _made(settings.cache_dir)
@@ -53,7 +53,7 @@ def cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:
 
 
 def _made(folder: Path) -> Path:
-    """A folder, that is there now."""
+    """Create a folder if missing, and return it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a series is called: by its users, and its index by us. No storage is asked whether it is there."""
+"""Names of series: parse what users type, and name our index files; no storage is asked."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _HEX_PREFIX = re.compile(r"[0-9a-fA-F]{9,31}")
 _HYPHENATED_PREFIX = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}")
 _KEY_BYTES = 1024
 DEFAULT_ROOT_ALIAS = "default"
-"""What the root is called that is asked where none is named."""
+"""The alias of the root to use where none is named."""
 
 NAME_BYTES = 900
-"""The longest name of a series, in bytes of UTF-8. A key of S3 has at most 1,024, and the keys of a series'
-objects and of its index are longer than its name."""
+"""The longest name of a series, in bytes of UTF-8. An S3 key has at most 1,024, and the keys of a series'
+objects and index are longer than its name."""
 
-# Half a character. The names of a disk may have them, where Python stands them for bytes that are no text.
+# Half a character. Names on a disk can have them: Python puts them in place of bytes that are no text.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# As the disks of macOS and Windows usually do.
+# The disks of macOS and Windows usually ignore case.
 _FOLDS = sys.platform in {"darwin", "win32"}
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesName:
-    """What a user calls a series.
+    """A user's name for a series.
 
     Attributes:
         text: The name below the root, or the part of it before a final `*`.
-        root: The storage root that the name brought along, or None.
-        is_prefix: The name ended with `*`: the first series that begins so is meant.
+        root: The storage root in the name, or None.
+        is_prefix: The name ended with `*`: it means the first series with this prefix.
     """
 
     text: str
@@ -51,15 +51,15 @@ class SeriesName:
 
     @classmethod
     def parse(cls, text: str, flavour: type[PurePath] = HERE) -> SeriesName:
-        """Take a name apart, and refuse what cannot be one before any storage is touched.
+        """Parse a name, and refuse an impossible one before any storage is asked.
 
         Args:
             text: A UUID with or without hyphens, a UID, a folder name, a prefix ending with `*`, or a URL or
-                absolute path whose last part is one of those.
-            flavour: Whose paths: on Windows, drives and backslashes are parts of them.
+                absolute path that ends with one of those.
+            flavour: The system's paths: on Windows with drives and backslashes.
 
         Raises:
-            SeriesNameError: It cannot name a series.
+            SeriesNameError: The text cannot name a series.
         """
         root = None
         name = text
@@ -70,10 +70,10 @@ class SeriesName:
             root, name = split_root(text, flavour)
         elif is_windows(flavour) and "\\" in name:
             raise SeriesNameError(f"{text} has a backslash; write / between folders")
-        # Looked for in what a URL's escapes stand for.
+        # Search the unescaped name.
         if _CONTROL.search(name):
             raise SeriesNameError("a name has no control characters")
-        # In a URL an escaped * is a part of the name.
+        # In a URL, an escaped * is a part of the name.
         typed = text.rstrip("/").rpartition("/")[2] if root is not None and "://" in root else name
         is_prefix = typed.endswith("*")
         name = name.removesuffix("*") if is_prefix else name
@@ -93,7 +93,7 @@ class SeriesName:
         return cls(name, root, is_prefix)
 
     def candidates(self) -> list[str]:
-        """The folders the name may mean, the likeliest first: as given, and a UUID in its other spelling."""
+        """Return the folders that the name can mean, the likeliest first: as given, and a UUID respelled."""
         names = [self.text]
         uuid = _HEX_UUID.fullmatch(self.text.replace("-", ""))
         if uuid is not None:
@@ -111,10 +111,10 @@ class SeriesName:
 
 
 def refuse_root(name: SeriesName) -> None:
-    """Refuse a name that is not below a root of the deployment: a URL, a path, or one with half a character.
+    """Refuse a name outside the deployment's roots: a URL, a path, or one with half a character.
 
     Raises:
-        SeriesNameError: It brought a root along, or half a character, which JSON's escapes allow.
+        SeriesNameError: The name has a root, or half a character, which JSON's escapes allow.
     """
     if LONE_SURROGATE.search(name.text):
         raise SeriesNameError("a name has half a surrogate pair, which stands for no character")
@@ -123,14 +123,14 @@ def refuse_root(name: SeriesName) -> None:
 
 
 def index_folder(root: str) -> str:
-    """The folder, below a place for caches, that holds the indices of one root and of no other.
+    """Return the folder, below a place for caches, for the indices of one root and no other.
 
     Args:
         root: `Storage.identity` of the root.
 
     Returns:
-        `indices` for the default root; for any other one a folder in it, named by the first 32 hexadecimal
-        digits of the SHA-256 of `root`.
+        `indices` for the default root; for any other a folder in it, named by the first 32 hexadecimal digits
+        of the SHA-256 of `root`.
     """
     if root == DEFAULT_ROOT:
         return "indices"
@@ -139,13 +139,12 @@ def index_folder(root: str) -> str:
 
 
 def index_path(series: str, folder: str, *, folds: bool = _FOLDS) -> str:
-    """Where a series' index lies below a place for caches.
+    """Return the path of a series' index below a place for caches.
 
     Args:
         series: The series' folder below its root.
-        folder: The folder there that holds its root's indices, or empty.
-        folds: The place takes names for one that differ in capitals or in how letters are composed: such
-            names are told apart by a digest.
+        folder: Its root's folder of indices there, or empty.
+        folds: The place ignores case and Unicode form in names: a digest then separates them.
     """
     if folds and folder and series != unicodedata.normalize("NFC", series).casefold():
         series += f"~{hashlib.sha256(series.encode(errors='surrogatepass')).hexdigest()[:16]}"
@@ -154,7 +153,7 @@ def index_path(series: str, folder: str, *, folds: bool = _FOLDS) -> str:
 
 
 def series_digest(root: str, series: str) -> str:
-    """What stands for a series in names that are not to tell which one it is.
+    """Return a digest that stands for a series in names that must not reveal it.
 
     Args:
         root: The URL of its root.

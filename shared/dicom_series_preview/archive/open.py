@@ -1,4 +1,4 @@
-"""A series' name -> its index, as fresh as its listing: found in the cache, or built."""
+"""Open a series by name: find its index in the cache, or build one as fresh as the listing."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# The pauses, in seconds, of a request that waits for an index which another one builds: 3 s in all. After
-# that it is to be asked for again.
+# The pauses, in seconds, of a request that waits for another's build of the index: 3 s in all. After that the
+# caller has to ask again.
 BUSY_PAUSES_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5)
 _CONFLICTS = 4
 
@@ -49,13 +49,13 @@ class OpenedSeries:
 
     Attributes:
         name: Its folder below the root.
-        storage: Where it lies.
+        storage: Its storage.
         index: Its index.
         source: `cache`, `updated` (some headers were read) or `built` (all were).
-        matches: How many series the prefix matched; 1 where it was no prefix.
-        headers_read: Objects whose header was read now.
-        prefetched: What came with those headers and holds frames.
-        kept_version: The version of the index where it is kept, empty where it is not.
+        matches: The number of series that the prefix matched; 1 without a prefix.
+        headers_read: The number of headers read now.
+        prefetched: The bytes of frames that arrived with those headers.
+        kept_version: The cached index's version, empty if it is not cached.
     """
 
     name: str
@@ -70,22 +70,22 @@ class OpenedSeries:
 
 @dataclass(frozen=True, slots=True)
 class SeriesIndexer:
-    """Resolves names, and gets or builds indices.
+    """Resolves names, and loads or builds indices.
 
     Attributes:
         storage: The root that the series lie in.
-        cache: Where indices are kept, or None.
+        cache: The cache of indices, or None.
         limits: What is refused.
-        progress: Called with headers read and headers to read.
-        single_flight: Let only one of several that ask at once build an index; the others wait for it
-            a while, and are then told to come back.
+        progress: Called with the headers read and in all.
+        single_flight: Of several concurrent callers, only one builds an index; the others wait a while, and
+            then have to come back.
         clock: Seconds since 1970.
-        next_frames: How many frames the caller reads next, at most; small objects are then read whole.
-        gate: What making an index passes through, with the bytes that it may take.
-        pause: Waits for some seconds while another one builds; False where there is no time for that.
-        vanished: Called with a series before its index forgets an object, or gives way where it cannot be
-            read, or where the series is gone and something is kept of it; None where nobody has to know.
-        damaged: Called with a series and the reason when its kept index is damaged and another one is built.
+        next_frames: The most frames that the caller reads next; small objects are then read whole.
+        gate: Admits the making of an index, given the bytes that it may take.
+        pause: Waits for some seconds while another builds; False if there is no time.
+        vanished: Called with a series before its index forgets an object or, unreadable, is replaced, and
+            where the series is gone but the cache has something of it; or None.
+        damaged: Called with a series and the reason when its cached index is damaged and rebuilt.
     """
 
     storage: Storage
@@ -101,18 +101,18 @@ class SeriesIndexer:
     damaged: Callable[[str, str], None] = log_damage
 
     def open(self, name: SeriesName, *, limit: int | None = None, refresh: bool = False) -> OpenedSeries:
-        """A series and its index.
+        """Open a series with its index.
 
         Args:
             name: The series.
-            limit: Read no more than this many of its objects.
-            refresh: List the series even where its root is immutable, and read every header anew.
+            limit: The most objects to read, or None.
+            refresh: List the series even if its root is immutable, and read every header again.
 
         Raises:
-            SeriesNotFoundError: There is no such series.
+            SeriesNotFoundError: The series does not exist.
             NoImageError: None of its objects is DICOM.
             IndexBusyError: Someone else is building its index.
-            ObjectChangedError: Others have written its index again and again.
+            ObjectChangedError: Others keep rewriting its index.
             StorageError: The storage or the cache fails.
         """
         matches = 1
@@ -132,17 +132,17 @@ class SeriesIndexer:
             try:
                 return replace(self._looked_up(candidates, name, limit, refresh=refresh), matches=matches)
             except ObjectChangedError:
-                # Someone else has written the index since it was looked at: look again.
+                # Someone else has written the index since we loaded it: try again.
                 attempts += 1
                 if attempts > _CONFLICTS:
                     raise
             except IndexBusyError as busy:
-                # Nothing is held meanwhile that who builds it may need.
+                # While waiting we hold nothing that the builder needs.
                 if not self._is_done(busy.series, pauses):
                     raise
 
     def _is_done(self, series: str, pauses: Iterator[float]) -> bool:
-        """Wait until someone else has built an index; return False where the pauses end before that."""
+        """Wait until someone else has built an index; return False if the pauses end first."""
         for seconds in pauses:
             if not self.pause(seconds):
                 return False
@@ -153,9 +153,9 @@ class SeriesIndexer:
     def _looked_up(
         self, candidates: Sequence[str], name: SeriesName, limit: int | None, *, refresh: bool
     ) -> OpenedSeries:
-        """The series as it is listed now, with an index that fits."""
+        """Return the series as listed now, with a matching index."""
         for candidate in candidates:
-            # Before the listing: what is saved in the end is of a later one than what it takes the place of.
+            # Before the listing: then the saved index is newer than the one that it replaces.
             kept = self.kept(candidate)
             query = self.query(candidate, limit, refresh=refresh)
             if query is not None:
@@ -164,14 +164,14 @@ class SeriesIndexer:
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
     def _tell_gone(self, series: str, kept: CachedIndex) -> None:
-        """Tell `vanished` of a series that is empty now, where the cache still has something of it."""
+        """Call `vanished` for a series that is now empty, if the cache still has something of it."""
         if self.vanished is None or self.cache is None:
             return
         if kept.version or self.cache.load_partial(series, self.storage.url).version:
             self.vanished(series)
 
     def kept(self, series: str) -> CachedIndex:
-        """Load what the cache has of a series; an optional cache that cannot be read has nothing.
+        """Load a series' cached index; an unreadable optional cache has none.
 
         Raises:
             StorageError: The cache cannot be read, and is not optional.
@@ -183,7 +183,7 @@ class SeriesIndexer:
         return CachedIndex(None, "", unreadable=True)
 
     def fresh(self, query: IndexQuery, kept: CachedIndex) -> OpenedSeries | None:
-        """The cached index, where it is up to date and has all that is asked for; None elsewhere."""
+        """Return the cached index if it is up to date and complete for the query, else None."""
         index = kept.index
         if index is None or query.refresh or not _is_enough(index, query.limit):
             return None
@@ -196,8 +196,8 @@ class SeriesIndexer:
         """Build or update the index, and cache it.
 
         Args:
-            query: What is asked for.
-            known: What the cache had before the series was listed.
+            query: The query.
+            known: The cache's content before the listing.
 
         Raises:
             ObjectChangedError: Someone else has cached another index meanwhile.
@@ -218,11 +218,11 @@ class SeriesIndexer:
             if opened is not None:
                 return opened
             if kept.version != known.version:
-                # It may be of a later listing than ours.
+                # It may be from a later listing than ours.
                 url = f"{self.storage.url}/{query.series}"
                 raise ObjectChangedError(url, "indexed by someone else since it was listed")
             if self.vanished is not None and kept.forgets(query.instances):
-                # Before the index forgets them: who comes after a crash must find them here.
+                # Before the index forgets them: after a crash, they must still be here.
                 self.vanished(query.series)
             opened = self._build(query, None if query.refresh else kept.index)
             version = self._saved(opened, kept, self.cache)
@@ -230,7 +230,7 @@ class SeriesIndexer:
 
     @contextmanager
     def _claim(self, series: str, cache: IndexCache) -> Iterator[bool]:
-        """Be the only one to build an index, where `single_flight` asks for it; False without a claim."""
+        """Claim the build of an index if `single_flight` demands it; False without a claim."""
         with ExitStack() as stack:
             claimed = not self.single_flight
             if not claimed:
@@ -248,14 +248,13 @@ class SeriesIndexer:
         return ""
 
     def keep_locations(self, opened: OpenedSeries, found: Mapping[str, Sequence[FrameLocation]]) -> None:
-        """Keep where frames lie that only their whole object told, so that each is fetched alone from now on.
+        """Save the places of frames that only their whole object showed: later each frame is fetched alone.
 
-        It spares bytes and nothing else: where the index has changed meanwhile, or cannot be written, that is
-        noted and left.
+        This only saves bytes: if the index has changed meanwhile, or cannot be written, a log line says so.
 
         Args:
             opened: The series as it was opened.
-            found: By the object's path below the series' folder, where its frames lie.
+            found: The places of an object's frames, by its path below the series' folder.
         """
         if self.cache is None or not opened.kept_version or not found:
             return
@@ -266,7 +265,7 @@ class SeriesIndexer:
             _LOGGER.info("the places of series %s's frames are not kept: %s", digest_of(opened.name), kind)
 
     def _first_match(self, name: SeriesName) -> tuple[str, int]:
-        """The first series in lexical order that begins with the prefix, and how many do."""
+        """Return the first series in lexical order with the prefix, and the number of matches."""
         for prefix in name.candidates():
             folders = self.storage.list_folders(prefix)
             if folders:
@@ -280,13 +279,13 @@ class SeriesIndexer:
         return IndexQuery(series, listing, fingerprint(listing), limit, refresh) if listing else None
 
     def _build(self, query: IndexQuery, cached: Index | None) -> OpenedSeries:
-        """Build the index; objects that an earlier index knows as they are now are not read again."""
+        """Build the index; read no object again that an earlier index knows unchanged."""
         from dicom_series_preview.archive.gather import Gatherer  # noqa: PLC0415 - a fresh index needs none: 40 ms
 
         gatherer = Gatherer(self.storage, self.limits, self.progress, self.next_frames)
         read = gatherer.read(query, [] if cached is None else [cached], lambda _objects: False)
         if not read.records and read.withheld is not None and all(item.transient for item in read.skipped):
-            # Nothing is known of the series: it may well hold images.
+            # Nothing is known about the series: it may well hold images.
             raise read.withheld
         if not read.records:
             raise NoImageError(query.series, self.storage.url, _nothing_reason(read.skipped))
@@ -298,13 +297,13 @@ class SeriesIndexer:
 
 
 def _is_enough(index: Index, limit: int | None) -> bool:
-    """Return True where an index has what was asked for: a limited one only answers the same limit."""
+    """Return True where an index suffices: a limited one only answers the same limit."""
     built_with = index.provenance.limit
     return built_with is None or built_with == limit
 
 
 def _nothing_reason(skipped: Sequence[Skipped]) -> str:
-    """Say why a series has nothing, with its first object as the example."""
+    """Return why a series has nothing to show, with its first object as the example."""
     first = skipped[0]
     if len(skipped) == 1:
         return f"its one object is no readable DICOM instance: {first.reason}"

@@ -1,4 +1,4 @@
-"""Make room in the local cache: the files that were used longest ago go first."""
+"""Prune the local cache: the least recently used files go first."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ LEDGER = ".dicom-series-preview-cache"
 
 @dataclass(frozen=True, slots=True)
 class Stays:
-    """The files of a cache that stay when it is pruned.
+    """The rule for files that survive pruning.
 
     Attributes:
-        most_bytes: The room that they may take.
-        left_bytes: Where they take more, the room that they take afterwards.
-        since_ns: Only those used since then, in nanoseconds since 1970.
-        spared: The path of one that stays whatever room it takes.
+        most_bytes: The room that they may take, in bytes.
+        left_bytes: If they take more, the room that they may take afterwards.
+        since_ns: Only files used since then survive, in nanoseconds since 1970.
+        spared: The path of a file that survives in any case.
     """
 
     most_bytes: int
@@ -54,9 +54,9 @@ class Pruned:
     """The result of pruning a cache.
 
     Attributes:
-        removed: Files that are gone.
+        removed: The number of removed files.
         freed: Their bytes on the disk.
-        left: Files that stay.
+        left: The number of remaining files.
         room: Their bytes on the disk.
     """
 
@@ -67,19 +67,19 @@ class Pruned:
 
 
 def prune(folder: Path, rule: Stays, now_ns: int) -> Pruned:
-    """Make room in a cache; several processes may do so at once.
+    """Prune a cache; several processes may do so at once.
 
-    Files that dead processes have left always go. Claims and files that are being written stay, and so do
-    files that are used meanwhile.
+    Leftovers of dead processes always go. Claims and files being written stay, and so do files used
+    meanwhile.
 
     Args:
         folder: The cache folder.
-        rule: What stays.
+        rule: The files that survive.
         now_ns: Nanoseconds since 1970.
 
     Raises:
-        BlockingIOError: Another process or thread prunes it.
-        OSError: The cache folder cannot be written to.
+        BlockingIOError: Another process or thread is pruning it.
+        OSError: The cache folder cannot be written.
     """
     with _held_ledger(folder) as ledger:
         before = ledger.seek(0, os.SEEK_END) if ledger else 0
@@ -102,7 +102,7 @@ def prune(folder: Path, rule: Stays, now_ns: int) -> Pruned:
 
 
 def _remove(folder: Path, file: CacheFile) -> bool:
-    """Remove a file that has not been used since it was looked at, and the folders that are empty then."""
+    """Remove a file not used since its inspection, and the folders that are empty then."""
     path = folder / file.path
     try:
         if used_ns(path.lstat()) != file.used_ns:
@@ -121,10 +121,10 @@ def _remove(folder: Path, file: CacheFile) -> bool:
 
 
 def note_blocks(folder: Path, blocks: int) -> int | None:
-    """Note in the ledger that blocks were written, and return how many it holds; None where there is none.
+    """Add written blocks to the ledger, and return its total; None without a ledger.
 
     Raises:
-        OSError: The ledger cannot be written to.
+        OSError: The ledger cannot be written.
     """
     try:
         descriptor = os.open(folder / LEDGER, os.O_WRONLY | os.O_APPEND | NO_LINK)
@@ -137,7 +137,7 @@ def note_blocks(folder: Path, blocks: int) -> int | None:
 
 @contextmanager
 def _held_ledger(folder: Path) -> Iterator[FileIO | None]:
-    """Open the ledger, where there is one, and lock it against others who would prune the cache.
+    """Open the ledger, if there is one, and lock it against others who would prune the cache.
 
     Raises:
         BlockingIOError: Someone else has locked it.
@@ -154,6 +154,6 @@ def _held_ledger(folder: Path) -> Iterator[FileIO | None]:
                 fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise
-        except OSError as error:  # a file system without locks: two that are at it only do the same twice
+        except OSError as error:  # a file system without locks: two prunings only repeat the work
             _LOGGER.debug("the cache cannot be locked: %s", error.strerror)
         yield ledger

@@ -1,4 +1,4 @@
-"""The query for an index: a series as it is listed now, and which of its objects may be instances."""
+"""The query for an index: a series as listed now, and its possible instances."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PASSED_OVER_ENDINGS = (
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
-    """An index that is asked for.
+    """A request for an index.
 
     Attributes:
         series: The series' folder below its root.
-        listing: Its objects, as they are listed now.
+        listing: Its objects, as listed now.
         fingerprint: The digest of the listing.
-        limit: Read no more than this many of its objects, or None.
-        refresh: Read every header anew.
+        limit: The most objects to read, or None.
+        refresh: Read every header again.
     """
 
     series: str
@@ -35,7 +35,7 @@ class IndexQuery:
 
     @property
     def chosen(self) -> list[ObjectInfo]:
-        """The objects that the index is to describe: their names do not rule out that they are instances."""
+        """The objects that the index should describe: their names allow them to be instances."""
         return [info for info in self.listing if not is_passed_over(info.path)][: self.limit]
 
     @property
@@ -46,6 +46,6 @@ class IndexQuery:
 
 
 def is_passed_over(path: str) -> bool:
-    """Return True where a name alone says that the object is no instance; in doubt the content decides."""
+    """Return True where the name alone rules out an instance; when in doubt the content decides."""
     name = path.rpartition("/")[2].lower()
     return name in _PASSED_OVER_NAMES or name.endswith(_PASSED_OVER_ENDINGS)

@@ -1,7 +1,7 @@
-"""A series' index -> the one of the slices in its Siemens mosaics.
+"""Take the Siemens mosaics in a series' index apart into their slices.
 
 A mosaic is one frame with a grid of slices, row by row from the upper left. Its ImagePositionPatient is that
-of an image as large as the whole grid that has the first slice at its centre.
+of an image as large as the whole grid, with the first slice at its centre.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _SPACING_BETWEEN_SLICES, _SLICE_THICKNESS, _PIXEL_SPACING = 0x00180088, 0x001800
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """The way a slice of the series is taken apart.
+    """The way to take a slice of the series apart.
 
     Attributes:
-        images: How many slices it becomes: 1 of what is no mosaic.
-        side: Of the grid, in slices.
+        images: The number of slices inside: 1 if it is no mosaic.
+        side: The grid's side, in slices.
         size: Rows and columns of each.
-        first: From the slice's ImagePositionPatient to that of the first, in mm; NaN where it cannot be told.
-        step: From each to the next, in mm; NaN where it cannot be told.
+        first: From the mosaic's ImagePositionPatient to the first slice's, in mm; NaN if unknown.
+        step: From each slice to the next, in mm; NaN if unknown.
     """
 
     images: int
@@ -60,9 +60,9 @@ def untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
     """Take a series' mosaics apart.
 
     Returns:
-        An index with a row for each slice of a mosaic, arranged anew. Its column `Index` has the rows of the
-        index that it was made from; elements other than ImagePositionPatient are those of the whole mosaics.
-        And what a viewer should know: which mosaics stay whole, and why.
+        An index with a row for each slice of a mosaic, sorted again. Its column `Index` has the rows of the
+        original index; elements other than ImagePositionPatient are the whole mosaics'. And warnings for
+        viewers: which mosaics stay whole, and why.
     """
     if MOSAIC_COLUMNS[0].name not in index.table.column_names:
         return index, ("untile has no effect: the series has no mosaic",)
@@ -70,7 +70,7 @@ def untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
     slices = slices_of(records)
     whole = arrangeable(records, slices)
     grids, warnings = _grids(records, slices, whole)
-    # Of each slice to be, the one that it is in, and its number there.
+    # For each new slice, the slice around it, and its number there.
     source = np.repeat(np.arange(len(slices)), [grid.images for grid in grids])
     number = np.concatenate([np.arange(grid.images) for grid in grids])
     taken_apart = _taken_apart(whole, grids, source, number)
@@ -81,7 +81,7 @@ def untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
 def _grids(
     records: Sequence[Record], slices: Sequence[Sequence[Row]], whole: Slices
 ) -> tuple[list[_Grid], tuple[str, ...]]:
-    """The grid of each slice, and a warning for the mosaics that stay whole or have no positions."""
+    """Return the grid of each slice, and a warning about mosaics that stay whole or have no positions."""
     grids: list[_Grid] = []
     reasons: dict[str, list[str]] = {}
     for i, members in enumerate(slices):
@@ -107,10 +107,10 @@ def _grids(
 
 
 def _grid(mosaic: Mosaic, size: tuple[int, int]) -> _Grid:
-    """The grid of a mosaic's slices.
+    """Return the grid of a mosaic's slices.
 
     Raises:
-        _UnclearError: It cannot be told.
+        _UnclearError: The grid is unclear.
     """
     if not mosaic.images:
         raise _UnclearError("it does not say how many slices it has")
@@ -124,7 +124,7 @@ def _grid(mosaic: Mosaic, size: tuple[int, int]) -> _Grid:
 def _steps(
     mosaic: Mosaic, elements: Mapping[int, Element], orientation: NDArray[np.float64], grid: _Grid
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The positions of a mosaic's slices: `first` and `step` of its grid."""
+    """Return the positions of a mosaic's slices: `first` and `step` of its grid."""
     row, column = orientation[:3], orientation[3:]
     normal = normal_of(orientation)
     if normal is None:
@@ -132,7 +132,7 @@ def _steps(
     if mosaic.normal is not None and normal @ mosaic.normal < 0:
         normal = -normal
     between = _lengths(elements, _SPACING_BETWEEN_SLICES, 1) or _lengths(elements, _SLICE_THICKNESS, 1)
-    # Row spacing, which is down the columns, comes first (PS3.3 10.7.1.3).
+    # Row spacing, down the columns, comes first (PS3.3 10.7.1.3).
     vertical, horizontal = _lengths(elements, _PIXEL_SPACING, 2) or (math.nan, math.nan)
     rows, columns = ((grid.side - 1) * length / 2 for length in grid.size)
     first = row * (columns * horizontal) + column * (rows * vertical)
@@ -140,7 +140,7 @@ def _steps(
 
 
 def _lengths(elements: Mapping[int, Element], tag: int, count: int) -> tuple[float, ...]:
-    """An element's lengths in mm; none where they are not so many, or not above 0, or beyond all reason."""
+    """Return an element's lengths in mm; none if their number is wrong, or one is not plausible."""
     values = all_values(elements.get(tag))
     lengths = tuple(
         float(value) for value in values if isinstance(value, (int, float)) and 0 < value <= FARTHEST_MM
@@ -151,7 +151,7 @@ def _lengths(elements: Mapping[int, Element], tag: int, count: int) -> tuple[flo
 def _taken_apart(
     whole: Slices, grids: Sequence[_Grid], source: NDArray[np.int64], number: NDArray[np.int64]
 ) -> Slices:
-    """Give sorting the slices of all mosaics, each with its own position and size."""
+    """Return the sorting facts for the slices of all mosaics, each with its own position and size."""
     repeated: dict[str, Any] = {}
     for field in fields(whole):
         values = getattr(whole, field.name)
@@ -163,7 +163,7 @@ def _taken_apart(
     step = np.array([grid.step for grid in grids])[source]
     repeated["position"] = places(repeated["position"] + first + number[:, np.newaxis] * step)
     repeated["size"][:, :2] = np.array([grid.size for grid in grids])[source]
-    # The mosaic's own location is none of its slices'; without positions they stay in their order.
+    # The mosaic's own location fits none of its slices; without positions they keep their order.
     repeated["slice_location"][apart] = np.nan
     repeated["frame_number"] = np.where(apart, number + 1, repeated["frame_number"])
     return Slices(**repeated)
@@ -171,13 +171,13 @@ def _taken_apart(
 
 @dataclass(frozen=True, slots=True)
 class _Apart:
-    """Slices to be.
+    """The new slices.
 
     Attributes:
-        grids: Of each slice of the series.
-        source: The slice of the series that each is in.
+        grids: The grid of each slice of the series.
+        source: The slice of the series around each.
         number: Its number there, from 0.
-        slices: What sorting needs of them.
+        slices: Their facts for sorting.
         arrangement: Their order.
     """
 
@@ -191,7 +191,7 @@ class _Apart:
 def _rows_of(
     index: Index, records: Sequence[Record], slices: Sequence[Sequence[Row]]
 ) -> list[NDArray[np.int64]]:
-    """The rows of the index that each slice has."""
+    """Return the index rows of each slice."""
     names, frames = index.table["FileName"].to_pylist(), index.table["FrameNumber"].to_pylist()
     row_of = {(name, frame or 0): i for i, (name, frame) in enumerate(zip(names, frames, strict=True))}
     return [
@@ -201,10 +201,10 @@ def _rows_of(
 
 
 def _table(index: Index, rows_of: Sequence[NDArray[np.int64]], apart: _Apart) -> pa.Table:
-    """The index's rows for the slices to be, with their own places."""
+    """Return the index's rows for the new slices, with their own places."""
     arrangement, order = apart.arrangement, apart.arrangement.order
     rows = [rows_of[i] for i in apart.source[order].tolist()]
-    # Of each row to be, its slice: where it is in display order.
+    # The slice of each new row: its place in display order.
     place = np.repeat(np.arange(len(order)), [len(part) for part in rows])
     table = index.table.take(pa.array(np.concatenate(rows)))
     positions = apart.slices.position[order][place]
@@ -238,7 +238,7 @@ def _column(values: NDArray[Any], known: NDArray[np.bool_]) -> list[Any]:
 
 
 def _parts(table: pa.Table, apart: _Apart, place: NDArray[np.int64]) -> dict[str, list[Any]]:
-    """The columns that tell which slice a row's frame lies on, and where."""
+    """Return the columns that say which slice a row's frame lies on, and where."""
     kept = {
         column.name: table[column.name].to_pylist()
         if column.name in table.column_names

@@ -1,4 +1,4 @@
-"""Where the frames of whole slide images lie in their levels (PS3.3 C.8.12, C.7.6.17.3)."""
+"""The places of the frames of whole slide images in their levels (PS3.3 C.8.12, C.7.6.17.3)."""
 
 from __future__ import annotations
 
@@ -21,30 +21,29 @@ _ROWS, _COLUMNS = 0x00280010, 0x00280011
 _MATRIX_COLUMNS, _MATRIX_ROWS, _FOCAL_PLANES = 0x00480006, 0x00480007, 0x00480303
 _ORGANIZATION, _CONCATENATION_UID, _FRAME_OFFSET = 0x00209311, 0x00209161, 0x00209228
 _COLUMN_POSITION, _ROW_POSITION, _Z_OFFSET = 0x0048021E, 0x0048021F, 0x0040074A
-# Of a segmentation, which may be tiled as well, its segments are what optical paths are of a slide.
+# A segmentation, which can be tiled too, has segments where a slide has optical paths.
 _OPTICAL_PATH, _SEGMENT_NUMBER = 0x00480106, 0x0062000B
 _LARGEST = 2**31 - 1
 _SAMPLES_PER_PIXEL, _BITS_STORED, _PIXEL_PADDING_VALUE = 0x00280002, 0x00280101, 0x00280120
 _OPTICAL_PATHS, _ILLUMINATION, _CODE_VALUE = 0x00480105, 0x00220016, 0x00080100
-# Transmission and brightfield (PS3.16 CID 8123): where there is nothing, there is light.
+# Transmission and brightfield (PS3.16 CID 8123): empty areas are bright.
 _THROUGH_THE_SLIDE = frozenset(("111741", "111744"))
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a frame lies in a level of a slide.
+    """The place of a frame in a level of a slide.
 
     Attributes:
-        level: What tells one slice of the series from the others: the instance or concatenation, the focal
-            plane and the optical path.
+        level: Identifies the slice in the series: instance or concatenation, focal plane and optical path.
         rows: Rows of the level's total pixel matrix.
         columns: Its columns.
-        top: The matrix's row, from 0, at which the frame's first row lies; it may lie beyond the matrix.
-        left: The same of its columns.
-        focal_plane: Number of the focal plane from 0; of TILED_SPARSE its distance from the glass in
+        top: The matrix's row, from 0, of the frame's first row; it can lie beyond the matrix.
+        left: The same for columns.
+        focal_plane: Number of the focal plane from 0; for TILED_SPARSE its distance from the glass in
             micrometres.
         number: The frame's number in its concatenation, from 0.
-        background: The level, 0..255, of where no frame lies, in colour; None of grey, where it is black.
+        background: The level, 0..255, of areas without a frame, in colour; None for grey, where it is black.
     """
 
     level: tuple[object, ...]
@@ -58,11 +57,11 @@ class Place:
 
 
 def places_of(record: Record, frames: Sequence[Mapping[int, Element]]) -> list[Place]:
-    """Where the frames of an object lie; none at all where they are no tiles, or do not say it.
+    """Return the places of an object's frames; none where they are no tiles, or have no place.
 
     Args:
         record: The object.
-        frames: The elements that hold for each of its frames.
+        frames: The elements that apply to each of its frames.
     """
     root = record.elements
     if not (len(frames) > 1 or (frames and is_slide(root))):
@@ -75,7 +74,7 @@ def places_of(record: Record, frames: Sequence[Mapping[int, Element]]) -> list[P
     offset, matrix = _whole(root, _FRAME_OFFSET), (rows, columns)
     organization = _first(root, _ORGANIZATION)
     placed = [_has(frame, _ROW_POSITION) and _has(frame, _COLUMN_POSITION) for frame in frames]
-    # Objects of earlier days do not say their organization; their frames have positions or are all there.
+    # Older objects do not declare their organization; their frames have positions or are all there.
     if organization == "TILED_FULL" or not (any(placed) or organization == "TILED_SPARSE"):
         places = [_implied(root, offset + i, matrix, instance) for i in range(len(frames))]
     elif all(placed):
@@ -87,7 +86,7 @@ def places_of(record: Record, frames: Sequence[Mapping[int, Element]]) -> list[P
 
 
 def _background(root: Mapping[int, Element]) -> int | None:
-    """The level of where a colour image has no frame: its padding, white in brightfield, else black."""
+    """Return the level where a colour image has no frame: its padding, white in brightfield, else black."""
     if _whole(root, _SAMPLES_PER_PIXEL) != 3:
         return None
     padding, stored = _first(root, _PIXEL_PADDING_VALUE), _whole(root, _BITS_STORED) or 8
@@ -107,7 +106,7 @@ def _items(elements: Mapping[int, Element], tag: int) -> tuple[Mapping[int, Elem
 
 
 def _said(frame: Mapping[int, Element], number: int, matrix: tuple[int, int], instance: object) -> Place:
-    """A frame with a Plane Position (Slide): where its first pixel lies, from 1 (PS3.3 C.8.12.6.1)."""
+    """Place a frame by its Plane Position (Slide): where its first pixel lies, from 1 (PS3.3 C.8.12.6.1)."""
     top, left = (
         min(max(_whole(frame, tag) - 1, -_LARGEST), _LARGEST) for tag in (_ROW_POSITION, _COLUMN_POSITION)
     )
@@ -118,7 +117,7 @@ def _said(frame: Mapping[int, Element], number: int, matrix: tuple[int, int], in
 
 
 def _implied(root: Mapping[int, Element], number: int, matrix: tuple[int, int], instance: object) -> Place:
-    """A frame of TILED_FULL: row by row, then by focal plane, then by optical path."""
+    """Place a frame of TILED_FULL: row by row, then by focal plane, then by optical path."""
     rows, columns = max(_whole(root, _ROWS), 1), max(_whole(root, _COLUMNS), 1)
     across, down = -(-matrix[1] // columns), -(-matrix[0] // rows)
     plane_number, tile = divmod(number, across * down)
@@ -128,17 +127,17 @@ def _implied(root: Mapping[int, Element], number: int, matrix: tuple[int, int], 
 
 
 def is_slide(elements: Mapping[int, Element]) -> bool:
-    """Whether an object is a VL Whole Slide Microscopy Image."""
+    """Return True for a VL Whole Slide Microscopy Image."""
     return str(_first(elements, _SOP_CLASS_UID)) == WHOLE_SLIDE_IMAGE
 
 
 def is_aside(elements: Mapping[int, Element]) -> bool:
-    """Whether an object shows a slide's label, or the slide as it lies there (PS3.3 C.8.12.4.1.1)."""
+    """Return True where an object shows a slide's label or overview (PS3.3 C.8.12.4.1.1)."""
     return names_an_aside(str(_first(elements, _SOP_CLASS_UID)), all_values(elements.get(_IMAGE_TYPE)))
 
 
 def names_an_aside(sop_class_uid: str, image_type: Sequence[object]) -> bool:
-    """Whether SOPClassUID and ImageType tell of a slide's label or overview."""
+    """Return True where SOPClassUID and ImageType name a slide's label or overview."""
     return sop_class_uid == WHOLE_SLIDE_IMAGE and ("LABEL" in image_type or "OVERVIEW" in image_type)
 
 

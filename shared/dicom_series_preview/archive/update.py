@@ -1,4 +1,4 @@
-"""Bring a series' index to what is there now, as far as the time goes: what events ask for."""
+"""Update a series' index to what is there now, as far as the time allows, for events."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class Updated(Enum):
     """The result of an update."""
 
     UPDATED = auto()
-    """The index was built, or brought up to date."""
+    """The index was built or updated."""
     UNCHANGED = auto()
-    """It was up to date, or nothing was to be read."""
+    """The index was up to date, or reading was off."""
     UNFINISHED = auto()
-    """There is more to read; what has been read is kept."""
+    """There is more to read; the headers read so far are kept."""
     REMOVED = auto()
-    """The series is gone, and its index with it; or the index alone, where nothing was to be read."""
+    """The series is gone, and its index with it; or only the index, if reading was off."""
     WITHOUT_IMAGE = auto()
-    """None of its objects is a readable DICOM instance; why is kept, and no index."""
+    """No object is a readable DICOM instance; the reasons are kept, and no index."""
     DENIED = auto()
-    """None of its objects may be read."""
+    """The storage denies every object."""
 
 
 class Vanished(Protocol):
     """See `UpdateOptions.vanished`."""
 
     def __call__(self, *, known: bool) -> None:
-        """Do what there is to do before an index forgets."""
+        """Act before an index forgets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,14 @@ class UpdateOptions:
     """Options that say how far an update goes.
 
     Attributes:
-        stop: Asked after each object, with how many are known: whether no more are to be read now.
-        vanished: Called before the index forgets an object that is gone, or is another one than it was, and
-            before one that cannot be read gives way, for it may have known such an object; with
-            `known=False` where the series is gone, and nothing is kept of it.
-        first: Called before anything is read of a series of which nothing is kept.
-        gives_up: The reason to note of each object that was not read in time, so that it is not tried again
-            before it changes; empty to leave it to another update.
-        reads: False where nothing is to be read: an index that knows what is gone is forgotten, any other
-            stays as it is.
+        stop: Called after each object with the number known; True to read no more now.
+        vanished: Called before the index forgets an object that is gone or replaced, and before an unreadable
+            index is replaced, as it could have known such an object; with `known=False` where the series is
+            gone, and the cache has nothing of it.
+        first: Called before the first read of a series that the cache does not know.
+        gives_up: The reason to note for each object not read in time, so that it is not tried again before it
+            changes; empty to leave it to another update.
+        reads: False to read nothing: an index that knows a missing object is removed, any other stays.
     """
 
     stop: Callable[[int], bool]
@@ -68,19 +67,19 @@ class UpdateOptions:
 
 
 def update(indexer: SeriesIndexer, series: str, options: UpdateOptions) -> Updated:
-    """Bring the index of a series to what is there now, as the only one who does so.
+    """Update the index of a series to what is there now, under a claim.
 
-    Every header that was read is kept, even where the update fails later, so that none is read twice.
+    It keeps every header read, even if the update fails later, so that none is read twice.
 
     Args:
         indexer: Opens series of its root.
         series: Its folder below the root.
-        options: How far to go.
+        options: The limits of the update.
 
     Raises:
         IndexBusyError: Someone else is building the index, or has written it meanwhile.
         LimitError: The series has too many objects.
-        StorageError: The storage or the cache fails; another try may mend that.
+        StorageError: The storage or the cache fails; another try can succeed.
     """
     cache, root = indexer.cache, indexer.storage.url
     if cache is None:
@@ -98,8 +97,8 @@ class _Update:
 
     Attributes:
         indexer: Opens series of the root.
-        cache: Where indices are kept.
-        options: How far to go.
+        cache: The cache of indices.
+        options: The limits of the update.
         claim: The claim.
     """
 
@@ -109,7 +108,7 @@ class _Update:
     claim: Claim
 
     def run(self, series: str) -> Updated:
-        """Bring the index of a series up to date."""
+        """Update the index of a series."""
         indexer, cache, options = self.indexer, self.cache, self.options
         kept = indexer.kept(series)
         if kept.damage:
@@ -129,13 +128,13 @@ class _Update:
                 cache.forget_partial(series)
             return Updated.UNCHANGED
         if forgets:
-            # Before the index forgets them: who tries again after a crash must find them here.
+            # Before the index forgets them: a retry after a crash must find them here.
             options.vanished(known=True)
         try:
             outcome = self._made_in_time(query, kept, partial)
         except LimitError:
             if forgets:
-                # No index will take the place of the one that knows them.
+                # No index will replace the one that knows them.
                 cache.forget(series)
             raise
         if outcome is Updated.DENIED and forgets:
@@ -148,7 +147,7 @@ class _Update:
         return Gatherer(indexer.storage, indexer.limits, indexer.progress, indexer.next_frames)
 
     def _made_in_time(self, query: IndexQuery, kept: CachedIndex, partial: CachedIndex) -> Updated:
-        """Read the new objects as far as the time goes, and keep what they say."""
+        """Read the new objects as far as the time allows, and save the result."""
         if not (kept.version or partial.version):
             self.options.first()
         known = [one.index for one in (kept, partial) if one.index is not None]
@@ -159,7 +158,7 @@ class _Update:
         return outcome
 
     def _read_in_time(self, query: IndexQuery, earlier: Sequence[Index]) -> Read:
-        """Read a series' objects as far as the time goes."""
+        """Read a series' objects as far as the time allows."""
 
         def stop(objects: int) -> bool:
             self.claim.renew(self.indexer.clock())
@@ -174,10 +173,10 @@ class _Update:
         return read
 
     def _kept_anew(self, query: IndexQuery, read: Read, version: str, partial: Index | None) -> Updated:
-        """Keep what has been read.
+        """Save what has been read.
 
         Raises:
-            ObjectChangedError: Someone else has written the index; what has been read is kept beside it.
+            ObjectChangedError: Someone else has written the index; what was read is saved beside it.
         """
         if read.unread:
             self.cache.save_partial(query.series, self._gatherer.index(query, read, whole=False))
@@ -193,7 +192,7 @@ class _Update:
         return Updated.UPDATED
 
     def _without_image(self, query: IndexQuery, read: Read, partial: Index | None) -> Updated:
-        """Keep the reasons why nothing in a series can be shown, and forget its index."""
+        """Save the reasons why nothing in a series can be shown, and remove its index."""
         if all(item.transient for item in read.skipped) and read.withheld is not None:
             if isinstance(read.withheld, AccessDeniedError):
                 return Updated.DENIED

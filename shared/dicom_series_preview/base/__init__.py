@@ -1,1 +1,1 @@
-"""What every other floor stands on: errors, settings, geometry, descriptions of images. It reads no file."""
+"""The values and rules that every other floor uses: errors, settings, geometry, descriptions of images."""

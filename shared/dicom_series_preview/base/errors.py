@@ -35,60 +35,60 @@ from __future__ import annotations
 
 import re
 
-# In a message, the name of a parameter: each door writes it in its own way.
+# A parameter's name in a message: each door writes it in its own way.
 _PARAMETER = re.compile("`([a-z_]+)`")
 _SHOWN = 60
-# What the command line takes without its name.
+# The command line takes these without their names.
 _ARGUMENTS = {"series", "output"}
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and what it counts: 1 slice, 2 slices."""
+    """Return a number with its noun: 1 slice, 2 slices."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def cut(text: str) -> str:
-    """What somebody gave, as a message has it: no longer than it takes to know it again."""
+    """Shorten a caller's text for a message, to the length that still identifies it."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def quoted(text: str) -> str:
-    """The same in quotes, on one line."""
+    """Shorten likewise, and quote on one line."""
     return repr(cut(text))
 
 
 def _plain(text: str) -> str:
-    """A message with parameters as Python and HTTP have them: image_width."""
+    """Write a message's parameters as Python and HTTP do: image_width."""
     return _PARAMETER.sub(r"\1", text)
 
 
 def _option(parameter: str) -> str:
-    """A parameter as it is typed at the command line: --image-width; a variable's name as it is."""
+    """Write a parameter as the command line does: --image-width; an environment variable stays as it is."""
     if parameter.isupper() or parameter in _ARGUMENTS:
         return parameter
     return f"--{parameter.replace('_', '-')}"
 
 
 def _typed(text: str) -> str:
-    """A message with parameters as the command line has them: --image-width."""
+    """Write a message's parameters as the command line does: --image-width."""
     return _PARAMETER.sub(lambda found: _option(found[1]), text)
 
 
 class PreviewError(Exception):
-    """Anything this product refuses or fails to do, said in one line."""
+    """Anything this product refuses or fails to do, in one line."""
 
     @property
     def at_command_line(self) -> str:
-        """The line with parameters as they are typed there."""
+        """The line, with parameters as the command line writes them."""
         return str(self)
 
 
 class RequestError(PreviewError):
-    """A parameter has a value it cannot have.
+    """A parameter has a value that is not allowed.
 
     Attributes:
         parameter: The parameter's name, in snake_case, or an environment variable's.
-        problem: What is wrong, with the valid range or an example. Other parameters are given in backticks.
+        problem: What is wrong, with the valid range or an example. Other parameters stand in backticks.
     """
 
     def __init__(self, parameter: str, problem: str) -> None:
@@ -107,7 +107,7 @@ class CombinedRequestError(RequestError):
     """Several parameters are wrong.
 
     Attributes:
-        errors: One for each.
+        errors: One per parameter.
     """
 
     def __init__(self, errors: tuple[RequestError, ...]) -> None:
@@ -125,7 +125,7 @@ class SeriesNameError(RequestError):
 
 
 class NotAcceptableError(RequestError):
-    """None of the formats that can be answered is acceptable."""
+    """The caller accepts none of the formats that the answer can have."""
 
 
 class LimitError(RequestError):
@@ -147,7 +147,7 @@ class StorageError(PreviewError):
 
 
 class ObjectNotFoundError(StorageError, FileNotFoundError):
-    """There is no such object."""
+    """The object does not exist."""
 
     def __init__(self, url: str, problem: str = "not found") -> None:
         super().__init__(url, problem)
@@ -163,11 +163,11 @@ class AccessDeniedError(StorageError, PermissionError):
 
 
 class CredentialsError(AccessDeniedError):
-    """The credentials have expired or are unknown, or the clock is wrong: nothing can be had with them."""
+    """The credentials have expired or are unknown, or the clock is wrong: they open nothing."""
 
 
 class ObjectChangedError(StorageError):
-    """The object is another version than the one that was asked for."""
+    """The object has another version than the caller asked for."""
 
     def __init__(self, url: str, problem: str = "changed since it was indexed") -> None:
         super().__init__(url, problem)
@@ -182,8 +182,8 @@ class SeriesError(PreviewError):
 
     Attributes:
         series: The series' name.
-        root: The storage root it was looked for in.
-        problem: What is wrong; parameters are given in backticks.
+        root: The storage root that was searched.
+        problem: What is wrong; parameters stand in backticks.
     """
 
     def __init__(self, series: str, root: str, problem: str) -> None:
@@ -207,18 +207,18 @@ class SeriesNotFoundError(SeriesError):
 
 
 class NoImageError(SeriesError):
-    """The series holds nothing that can be shown."""
+    """The series has nothing to show."""
 
 
 class UndecodableError(SeriesError):
-    """The series has images, and none of those that were chosen can be decoded."""
+    """The series has images, but none of the chosen ones can be decoded."""
 
 
 class IndexBusyError(SeriesError):
-    """The series' index is being built or written by someone else.
+    """Someone else is building or writing the series' index.
 
     Attributes:
-        retry_after_s: When to ask again, in whole seconds.
+        retry_after_s: Seconds to wait before asking again, whole.
     """
 
     def __init__(self, series: str, root: str, retry_after_s: int) -> None:
@@ -263,7 +263,7 @@ class UnsupportedTransferSyntaxError(DecodeError):
 
 
 class AbandonedError(PreviewError):
-    """Nobody waits for the answer any more: whoever asked has left, or the program stops."""
+    """Nobody waits for the answer any more: the caller has left, or the program stops."""
 
     def __init__(self) -> None:
         super().__init__("given up: whoever asked has left, or the program stops")
@@ -273,7 +273,7 @@ class OutputError(PreviewError):
     """A result cannot be written.
 
     Attributes:
-        path: Where it was to go.
+        path: Its destination.
         problem: What happened.
     """
 
@@ -284,14 +284,14 @@ class OutputError(PreviewError):
 
 
 def wrong_parameters(error: RequestError) -> tuple[RequestError, ...]:
-    """The errors of each parameter that is wrong."""
+    """Return one error for each wrong parameter."""
     return error.errors if isinstance(error, CombinedRequestError) else (error,)
 
 
 def detail_of(error: PreviewError) -> str:
-    """What is wrong, in one line, without the storage's address."""
+    """Say what is wrong in one line, without the storage's address."""
     if isinstance(error, RequestError):
-        # By the names that the query has, not the command line's.
+        # With the query's names, not the command line's.
         return "; ".join(f"{one.parameter}: {one.problem}" for one in wrong_parameters(error))
     if isinstance(error, SeriesError):
         return f"{error.series}: {error.problem}"

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Atomic writes: a file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TEMPORARY_NAME = re.compile(r"\.dicom-series-preview-[0-9a-f]{32}\.part")
 """The name of a file that is to take another's place; listings leave such files out."""
-# No write takes that long: what is older was left behind by a process that was killed.
+# No write takes that long: an older file was left by a killed process.
 _LEFT_OVER_S = 24 * 3600
 
 _PLAIN_WORDS = {
@@ -36,13 +36,13 @@ _PLAIN_WORDS = {
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it appears whole or not at all.
+    """Write a file that appears whole or not at all.
 
-    A symbolic link stays, and what it points to is written. A new file's permissions follow the umask; a file
-    that is replaced keeps its own.
+    A symbolic link stays, and its target is written. A new file's permissions follow the umask; a replaced
+    file keeps its own.
 
     Raises:
-        OutputError: It cannot be written; nothing is left behind, and an older file is as it was.
+        OutputError: The file cannot be written; nothing is left behind, and an older file is unchanged.
     """
     try:
         target = Path(os.path.realpath(path))
@@ -58,15 +58,15 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def written_beside(target: Path, data: bytes) -> Iterator[Path]:
-    """Write a new file of a random name in a file's folder, to be moved to the file's place.
+    """Write a new file with a random name in a file's folder, for the caller to move to the file's place.
 
-    What killed processes have left behind of such files is removed once it is a day old.
+    Such files that killed processes left are removed once they are a day old.
 
     Yields:
-        The new file, whole and on disk. It is removed at the end, unless it has been moved.
+        The new file, whole and on disk. It is removed at the end unless the caller has moved it.
 
     Raises:
-        OSError: It cannot be written; nothing is left behind.
+        OSError: The file cannot be written; nothing is left behind.
     """
     _remove_left_overs(target.parent)
     temporary = target.with_name(f".dicom-series-preview-{uuid.uuid4().hex}.part")
@@ -83,7 +83,7 @@ def written_beside(target: Path, data: bytes) -> Iterator[Path]:
 
 
 def _remove_left_overs(folder: Path) -> None:
-    with suppress(OSError), os.scandir(folder) as entries:  # the write itself tells what is wrong
+    with suppress(OSError), os.scandir(folder) as entries:  # the write itself reports what is wrong
         oldest = time.time() - _LEFT_OVER_S
         for entry in entries:
             if TEMPORARY_NAME.fullmatch(entry.name) and entry.stat().st_mtime < oldest:
@@ -91,7 +91,7 @@ def _remove_left_overs(folder: Path) -> None:
 
 
 def _replaceable_mode(target: Path) -> int | None:
-    """Return the permissions of the file that will be replaced, None where there is none yet."""
+    """Return the permissions of the file to replace, None where there is none yet."""
     try:
         status = target.stat()
     except FileNotFoundError:
@@ -99,6 +99,6 @@ def _replaceable_mode(target: Path) -> int | None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
-        # To replace a device or a pipe by a file would harm more than this file.
+        # Replacing a device or a pipe by a file would harm more than this file.
         raise OSError(errno.EINVAL, "is a device or a pipe, not a file")
     return stat.S_IMODE(status.st_mode)

@@ -1,4 +1,4 @@
-"""Work that takes time and memory passes a gate, which lets through as much at once as fits."""
+"""A gate for work that takes time and memory: it lets through as much at once as fits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Passage: TypeAlias = Callable[[int], AbstractContextManager[None]]
-"""Takes the bytes that work may need; the work is done inside the context."""
+"""Takes the bytes that the work may need; the work runs inside the context."""
 
 
 def open_gate(_wanted: int) -> AbstractContextManager[None]:
@@ -25,12 +25,12 @@ def open_gate(_wanted: int) -> AbstractContextManager[None]:
 
 
 class OccupiedError(Exception):
-    """There is no room behind the gate now.
+    """The gate has no room now.
 
-    It is no error of the product: the owner of the gate waits, and has the work done again.
+    It is no error of the product: the gate's owner waits, and runs the work again.
 
     Attributes:
-        wanted: The bytes that there is no room for.
+        wanted: The bytes that do not fit.
     """
 
     def __init__(self, wanted: int) -> None:
@@ -44,7 +44,7 @@ class Permit:
 
     Attributes:
         wanted: In bytes.
-        granted: Done once the room is there.
+        granted: Done once there is room.
     """
 
     wanted: int
@@ -52,16 +52,15 @@ class Permit:
 
 
 class Gate:
-    """Room for work: so many bytes, and so many at once; work that takes more has the room for itself.
+    """Room for work: so many bytes and so many jobs at once; a job larger than the room runs alone.
 
-    Work never waits here, so that no thread is spent on waiting: where there is no room, `passage` raises.
-    The caller then asks for room, waits for it in a way of its own, and does the work again inside `held`.
-    Room is given in the order in which it was asked for. The gate bounds the work and not those that wait:
-    the caller bounds them.
+    Work never waits here, so that no thread is spent on waiting: without room, `passage` raises. The caller
+    then asks for room, waits in its own way, and runs the work again inside `held`. The gate gives room in
+    the order of asking. It limits the work, not the waiting callers: the caller limits those.
 
     Args:
         capacity: In bytes.
-        most: How much work at once.
+        most: The most jobs at once.
     """
 
     def __init__(self, capacity: int, most: int) -> None:
@@ -74,15 +73,15 @@ class Gate:
 
     @classmethod
     def for_machine(cls, capacity: int = 2**30) -> Gate:
-        """A gate for one root: twice as much at once as there are processors, for some of it waits."""
+        """Build the gate of one root: two jobs at once for each processor, for some of them wait."""
         return cls(capacity, 2 * (os.cpu_count() or 1))
 
     @contextmanager
     def passage(self, wanted: int) -> Iterator[None]:
-        """Do work that takes so many bytes, inside room that is held already where it is.
+        """Do work that takes so many bytes, inside room that is already held, if any.
 
         Raises:
-            OccupiedError: There is no room.
+            OccupiedError: The gate has no room.
         """
         mine = self._mine.get()
         if mine is None:
@@ -105,7 +104,7 @@ class Gate:
         yield
 
     def ask(self, wanted: int) -> Permit:
-        """Ask for room; it is there when `granted` is done, and is to be given back in any case."""
+        """Ask for room: it is there when `granted` is done; give it back in any case."""
         permit = Permit(wanted, Future())
         with self._lock:
             self._waiting.append(permit)
@@ -113,7 +112,7 @@ class Gate:
         return permit
 
     def give_back(self, permit: Permit) -> None:
-        """Give room back, granted or only asked for."""
+        """Give room back, whether it was granted or only asked for."""
         with self._lock:
             for place in (self._taken, self._waiting):
                 if permit in place:
@@ -122,7 +121,7 @@ class Gate:
 
     @contextmanager
     def held(self, permit: Permit) -> Iterator[None]:
-        """Work inside room that was granted: what passes the gate in this context takes it."""
+        """Work inside granted room: whatever passes the gate in this context uses it."""
         token = self._mine.set(permit)
         try:
             yield

@@ -1,4 +1,4 @@
-"""Which slices pile up, and in what order: arrays in, arrays out."""
+"""Geometry of slices: sorts them into stacks, and each stack into display order; arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 SAME_LOCATION_MM = 0.01
 SAME_ORIENTATION = 1e-3
 FARTHEST_MM = 1e9
-"""No patient lies farther from an origin; and sums of such numbers keep a hundredth of a millimetre."""
+"""No patient lies farther from an origin, and sums of such numbers stay exact to 0.01 mm."""
 MOST_UNEQUAL = 1000
-"""No image has pixels whose one side is so many times the other; scans of a line come to a hundred."""
-# How far cosines may be from those of two perpendicular unit vectors: digits that were lost are less.
+"""No image has pixels whose sides differ by this factor; line scans reach a hundred."""
+# How far cosines may be from those of two perpendicular unit vectors: lost digits cost less.
 _UNIT = 0.1
 
 # DICOM's axes run to the patient's left, back and head (PS3.3 C.7.6.2.1.1). Display runs from right to left,
 # from posterior to anterior and from superior to inferior: along x, against y and z.
 _AXES = "XYZ"
 _DISPLAY_DIRECTION = (1.0, -1.0, -1.0)
-# Acquisition, content and creation time order slices of one InstanceNumber; then the frames of one instance,
-# which share those, by trigger time and temporal position.
+# Acquisition, content and creation time order slices of one InstanceNumber. Frames of one instance share
+# those: trigger time and temporal position order them.
 _ACQUISITION_TIME = 2
 _ORDER_OF_TIMES = (_ACQUISITION_TIME, 3, 4, 0, 1)
 
 
-# The end of each axis that a positive and that a negative direction cosine point to (C.7.6.1.1.1), bipeds'.
+# The ends of each axis that positive and negative direction cosines point to (C.7.6.1.1.1), for bipeds.
 _ENDS = (("L", "R"), ("P", "A"), ("H", "F"))
 _NAMES = {"L": "left", "R": "right", "P": "back", "A": "front", "H": "head", "F": "feet"}
 _END = {letter: (axis, end) for axis, ends in enumerate(_ENDS) for end, letter in enumerate(ends)}
@@ -44,25 +44,25 @@ _OPPOSITE = dict(zip("LRPAHF", "RLAPFH", strict=True))
 # Directions closer than 5 degrees to a plane of the axes have no letter for the third axis.
 _LEAST_COSINE = 0.087
 # By the axis of their normal: the plane's name, and where rows and columns usually lead. Sagittal slices are
-# looked at from either side.
+# viewed from either side.
 _USUAL = {"X": ("sagittal", "", "F"), "Y": ("coronal", "L", "F"), "Z": ("axial", "L", "P")}
-# How far cosines may be from right angles, and their lengths from 1: files round them to few digits.
+# How far cosines may be from right angles, and their lengths from 1: files keep few digits.
 _LEAST_EXACT = 0.01
-# Beyond 37 degrees from the axes nothing is usual.
+# Beyond 37 degrees from the axes no direction is usual.
 _STRAIGHT = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """What is known of n slices before they are sorted. NaN stands for what is missing.
+    """The known facts about n slices before sorting; NaN where one is missing.
 
     Attributes:
         series_instance_uid: (n,) SeriesInstanceUID of each.
         size: (n, 3) int: rows, columns, samples per pixel; 0 rows in an object without an image.
-        localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM; or it is `aside`.
+        localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM, or the slice is `aside`.
         aside: (n,) bool: the label or the overview of a slide.
         orientation: (n, 6) ImageOrientationPatient: row cosines, then column cosines.
-        position: (n, 3) ImagePositionPatient, mm; without those that are no `places`.
+        position: (n, 3) ImagePositionPatient, mm, as `places` returns it.
         slice_location: (n,) SliceLocation, mm; likewise.
         acquisition_number: (n,) AcquisitionNumber.
         instance_number: (n,) InstanceNumber.
@@ -70,8 +70,8 @@ class Slices:
             InstanceCreationTime, each in any unit.
         file_name: (n,) the objects' names.
         frame_number: (n,) 1-based frame numbers, 0 in an object without an image.
-        focal_plane: (n,) of a level of a slide what its focal planes are ordered by, from the glass up; NaN
-            of any other slice.
+        focal_plane: (n,) the sort key of a slide level's focal planes, from the glass up; NaN for any other
+            slice.
     """
 
     series_instance_uid: Sequence[str]
@@ -94,14 +94,13 @@ class Arrangement:
     """Slices sorted into stacks. All arrays are (n,) in display order, stack after stack.
 
     Attributes:
-        order: Index of each among the slices as they were given.
-        stack: Number of its stack, -1 of an object without an image.
+        order: Index of each among the input slices.
+        stack: Number of its stack, -1 for an object without an image.
         location: Index of its location in its stack, from first to last; -1 where it has none.
         axis: `X`, `Y`, `Z`, or `I` where there is no position.
         primary_position: Coordinate on that axis in mm, or InstanceNumber on `I`; NaN where missing.
-        time: What tells slices of one stack apart in time: the first of the times that varies in it; NaN
-            where none does.
-        notes: What a reader of the report should know of the order.
+        time: The first of the times that varies within the stack; NaN where none does.
+        notes: Remarks on the order, for the report.
     """
 
     order: IntArray
@@ -114,14 +113,14 @@ class Arrangement:
 
 
 def places(millimetres: FloatArray) -> FloatArray:
-    """Coordinates, (n, ...), NaN instead of all of one that is not finite or farther than `FARTHEST_MM`."""
+    """Return coordinates, (n, ...), all NaN where one is not finite or farther than `FARTHEST_MM`."""
     near = np.abs(millimetres) <= FARTHEST_MM
     is_one = near.all(axis=tuple(range(1, near.ndim)), keepdims=True)
     return np.where(is_one, millimetres, np.nan)
 
 
 def span_planes(cosines: FloatArray) -> NDArray[np.bool_]:
-    """Which are the cosines of an image plane (PS3.3 C.7.6.2.1.1): two perpendicular unit vectors, or nearly.
+    """Return True for cosines of an image plane (PS3.3 C.7.6.2.1.1): two unit vectors, about perpendicular.
 
     Args:
         cosines: (n, 6) ImageOrientationPatient: row cosines, then column cosines.
@@ -149,7 +148,7 @@ def arrange(slices: Slices) -> Arrangement:
     primary = slices.instance_number.copy()
     time = np.full(count, np.nan)
     notes: list[str] = []
-    # A slide's label shows whose it is: where there is nothing else, there is no main stack.
+    # A slide's label shows the patient's name: if there is nothing else, there is no main stack.
     first = 1 if stacks and slices.aside[stacks[0][0]] else 0
     for number, members in enumerate(stacks, first):
         piled = _sort_stack(slices, names, members)
@@ -179,18 +178,18 @@ def arrange(slices: Slices) -> Arrangement:
 
 
 def _ranks(names: Sequence[str]) -> IntArray:
-    """The place of each name in lexical order; equal names share one."""
+    """Return the rank of each name in lexical order; equal names share one."""
     return np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def _stacks(slices: Slices, names: IntArray) -> list[IntArray]:
-    """The slices of each stack, the main one first.
+    """Return the slices of each stack, the main one first.
 
-    Stack 0 is the largest that is no localizer; of equal ones the one that was acquired first. Levels of a
-    slide come the smallest first, whatever the number of their slices.
+    Stack 0 is the largest that is no localizer; among equal ones the first acquired. Levels of a slide run
+    from the smallest up, however many slices they have.
     """
     keys: dict[tuple[object, ...], list[int]] = {}
-    # By name, so that what a stack is measured against does not depend on the order of the input.
+    # By name, so that a stack's reference slice does not depend on the order of the input.
     for i in np.lexsort((slices.frame_number, names)).tolist():
         if slices.size[i, 0]:
             is_level = not np.isnan(slices.focal_plane[i])
@@ -216,16 +215,16 @@ def _stacks(slices: Slices, names: IntArray) -> list[IntArray]:
 
 
 def _least(values: FloatArray) -> float:
-    """The smallest that is no NaN, or infinity."""
+    """Return the smallest value that is not NaN, or infinity."""
     known = values[~np.isnan(values)]
     return float(known.min()) if known.size else float("inf")
 
 
 def _by_orientation(slices: Slices, members: IntArray) -> list[IntArray]:
-    """Split slices into groups of one orientation; those without a usable one are a group of their own.
+    """Split slices into groups of one orientation; those without a usable one form their own group.
 
-    Each group is what is like the first slice that is in none yet. Only slices whose cosines' sums are alike
-    are compared: where every slice has an orientation of its own, as of a radial acquisition, those are few.
+    Each group holds the slices like the first one that has no group yet. Only slices with similar sums of
+    cosines are compared: these are few where each slice has its own orientation (radial acquisitions).
     """
     cosines = slices.orientation[members]
     is_known = span_planes(cosines)
@@ -251,7 +250,7 @@ def _by_orientation(slices: Slices, members: IntArray) -> list[IntArray]:
 
 @dataclass(frozen=True, slots=True)
 class _Pile:
-    """One sorted stack; `order` and `location` in display order, `primary` as its members are given."""
+    """One sorted stack: `order` and `location` in display order, `primary` in the order of its members."""
 
     order: IntArray
     location: IntArray
@@ -265,11 +264,11 @@ def _sort_stack(slices: Slices, names: IntArray, members: IntArray) -> _Pile:
     placed = ~np.isnan(along)
     location = np.full(len(members), -1, dtype=np.int64)
     location[placed] = _locations(along[placed])
-    # Slices without a position come last; among themselves and at one location the keys below decide.
+    # Slices without a position come last; the keys below order them, and slices at one location.
     leading = np.where(placed, location, np.iinfo(np.int64).max)
     numbers = _missing_last(slices.instance_number[members])
     times = [_missing_last(slices.times[members, column]) for column in _ORDER_OF_TIMES]
-    # lexsort takes its most telling key last.
+    # lexsort takes its main key last.
     order = np.lexsort((slices.frame_number[members], names[members], *reversed(times), numbers, leading))
     return _Pile(
         order=members[order],
@@ -281,7 +280,7 @@ def _sort_stack(slices: Slices, names: IntArray, members: IntArray) -> _Pile:
 
 
 def _varying_time(times: FloatArray) -> FloatArray:
-    """The first column that varies, NaN everywhere where none does."""
+    """Return the first column that varies, all NaN where none does."""
     for column in times.T:
         known = column[~np.isnan(column)]
         if known.size and known.min() < known.max():
@@ -295,12 +294,12 @@ def _missing_last(values: FloatArray) -> FloatArray:
 
 
 def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, FloatArray]:
-    """For each member how far along display order it lies, the axis, and its coordinate on it.
+    """Return each member's distance along display order, the axis, and the coordinate on it.
 
-    The first is NaN where a slice has no place; smaller comes first.
+    The distance is NaN where a slice has no place; smaller ones come first.
     """
     if not np.isnan(slices.focal_plane[members[0]]):
-        # A slide has no place in a patient; its focal planes are nearer to each other than locations can be.
+        # A slide has no place in a patient; its focal planes are closer together than locations can be.
         planes = np.unique(slices.focal_plane[members], return_inverse=True)[1]
         return planes.astype(np.float64), "I", slices.instance_number[members]
     positions = slices.position[members]
@@ -309,7 +308,7 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
         normal = normal_of(slices.orientation[members[0]])
         if normal is None:
             spread = np.ptp(positions[placed], axis=0)
-            # Nothing spreads: axial is the usual case, and the axis names nothing then.
+            # No spread: take axial, the usual case.
             index = int(np.argmax(spread)) if spread.max() > SAME_LOCATION_MM else 2
             along = _DISPLAY_DIRECTION[index] * positions[:, index]
         else:
@@ -319,7 +318,7 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
         return along, _AXES[index], positions[:, index]
     slice_locations = slices.slice_location[members]
     if not np.isnan(slice_locations).all():
-        # Of transverse slices, the usual case, where no orientation tells.
+        # Without an orientation, assume transverse slices.
         normal = normal_of(slices.orientation[members[0]])
         index = int(np.argmax(np.abs(normal))) if normal is not None else 2
         return _DISPLAY_DIRECTION[index] * slice_locations, _AXES[index], slice_locations
@@ -327,7 +326,7 @@ def _coordinates(slices: Slices, members: IntArray) -> tuple[FloatArray, str, Fl
 
 
 def normal_of(orientation: FloatArray) -> FloatArray | None:
-    """The normal of an image plane, (3,), of length 1 (PS3.3 C.7.6.2.1.1); None where cosines span none.
+    """Return an image plane's unit normal, (3,) (PS3.3 C.7.6.2.1.1); None where the cosines span no plane.
 
     Args:
         orientation: (6,) ImageOrientationPatient: row cosines, then column cosines.
@@ -339,7 +338,7 @@ def normal_of(orientation: FloatArray) -> FloatArray | None:
 
 
 def _locations(along: FloatArray) -> IntArray:
-    """Index of each coordinate's location in ascending order; those within 0.01 mm share one."""
+    """Return the index of each coordinate's location, ascending; those within 0.01 mm share one."""
     order = np.argsort(along, kind="stable")
     ascending = along[order]
     location = np.empty(len(along), dtype=np.int64)
@@ -352,13 +351,13 @@ def _locations(along: FloatArray) -> IntArray:
 
 
 def plane_of(cosines: Sequence[float]) -> str:
-    """The plane of an image: `axial`, `coronal` or `sagittal` up to 37 degrees off, else `oblique`.
+    """Name the plane of an image: `axial`, `coronal` or `sagittal` up to 37 degrees off, else `oblique`.
 
     Args:
         cosines: ImageOrientationPatient: row cosines, then column cosines.
 
     Returns:
-        Empty where cosines span no plane.
+        Empty where the cosines span no plane.
     """
     normal = normal_of(np.asarray(cosines, np.float64))
     if normal is None:
@@ -368,22 +367,22 @@ def plane_of(cosines: Sequence[float]) -> str:
 
 
 def patient_orientation(cosines: Sequence[float]) -> str:
-    r"""Where rows and columns lead, as the values of PatientOrientation (0020,0020; PS3.3 C.7.6.1.1.1).
+    r"""Say where rows and columns lead, as PatientOrientation does (0020,0020; PS3.3 C.7.6.1.1.1).
 
     Args:
         cosines: ImageOrientationPatient: row cosines, then column cosines.
 
     Returns:
         For instance `L\P`, the usual axial slice: rows lead to the patient's left, columns to the back.
-        Oblique directions have several letters, the closest axis first. Empty where cosines span no plane,
-        or are not at right angles.
+        Oblique directions have several letters, the closest axis first. Empty where the cosines span no
+        plane, or are not at right angles.
     """
     directions = _directions(cosines)
     return "\\".join(map(_letters, directions)) if directions else ""
 
 
 def orientation_fault(cosines: Sequence[float]) -> str:
-    """What is wrong with ImageOrientationPatient, and what becomes of it; empty where nothing is.
+    """Say what is wrong with ImageOrientationPatient, and the consequence; empty where nothing is.
 
     Args:
         cosines: Row cosines, then column cosines, which are orthogonal and of unit length (PS3.3
@@ -400,10 +399,10 @@ def orientation_fault(cosines: Sequence[float]) -> str:
 
 
 def possible_orientation(written: str) -> str:
-    r"""PatientOrientation as it is written, or empty where no rows and columns can lead so.
+    r"""Return PatientOrientation as written, or empty where no rows and columns can lead so.
 
-    They are at right angles: no direction leads to both ends of an axis, and two that follow the same axis
-    most have other letters that tell them apart, as `LA\RA`.
+    They are at right angles: no direction leads to both ends of an axis, and two that mainly follow the same
+    axis differ in their other letters, like `LA\RA`.
 
     Args:
         written: For instance `L\P`.
@@ -420,12 +419,12 @@ def possible_orientation(written: str) -> str:
 
 
 def opposite(letters: str) -> str:
-    """The letters of the opposite direction, as `RP` of `LA`."""
+    """Return the letters of the opposite direction: `RP` for `LA`."""
     return "".join(_OPPOSITE[letter] for letter in letters)
 
 
 def unusual_orientation(cosines: Sequence[float]) -> str:
-    """How a slice lies that is upside down, mirrored or turned, or empty where it lies as usual.
+    """Say how a slice lies that is upside down, mirrored or turned; empty where it lies as usual.
 
     Args:
         cosines: ImageOrientationPatient: row cosines, then column cosines.
@@ -444,7 +443,7 @@ def unusual_orientation(cosines: Sequence[float]) -> str:
 
 
 def _directions(cosines: Sequence[float]) -> tuple[FloatArray, FloatArray] | None:
-    """Where rows and columns lead, of unit length; None where they span no plane or no right angle."""
+    """Return the unit directions of rows and columns; None where they span no plane or no right angle."""
     orientation = np.asarray(cosines, np.float64)
     if normal_of(orientation) is None:
         return None
@@ -453,19 +452,19 @@ def _directions(cosines: Sequence[float]) -> tuple[FloatArray, FloatArray] | Non
 
 
 def _lengths(orientation: FloatArray) -> FloatArray:
-    """The lengths of row and column cosines."""
+    """Return the lengths of row and column cosines."""
     lengths: FloatArray = np.linalg.norm(orientation.reshape(2, 3), axis=1)
     return lengths
 
 
 def _letters(direction: FloatArray) -> str:
-    """The letters of the axes that a direction follows, the closest first."""
+    """Return the letters of the axes that a direction follows, the closest first."""
     ranked = sorted(range(3), key=lambda axis: -abs(direction[axis]))
     leading = [axis for axis in ranked if abs(direction[axis]) >= _LEAST_COSINE]
     return "".join(_ENDS[axis][int(direction[axis] < 0)] for axis in leading)
 
 
 def _edges(row: str, column: str) -> str:
-    """What lies at the left and upper edge of a picture whose rows and columns lead so."""
+    """Name the left and upper edges of a picture whose rows and columns lead so."""
     left = f"{_NAMES[_OPPOSITE[row]]} on the left and " if row else ""
     return f"{left}{_NAMES[_OPPOSITE[column]]} on top"

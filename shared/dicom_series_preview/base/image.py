@@ -1,4 +1,4 @@
-"""What a frame's pixels are and mean: the values that decoding and contrast need, and nothing else."""
+"""Descriptions of a frame's pixels and their meaning: just what decoding and contrast need."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass, field
 
 GE_PRIVATE_BIG_ENDIAN = "1.2.840.113619.5.2"
 BIG_ENDIAN_TRANSFER_SYNTAXES = frozenset(("1.2.840.10008.1.2.2", GE_PRIVATE_BIG_ENDIAN))
-"""Their words have the most significant byte first; GE's in its pixels only."""
+"""Transfer syntaxes with the most significant byte first; GE's only in its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class NativeLayout:
-    """How frames follow each other in a native (uncompressed) pixel data element (PS3.5 8.1.1).
+    """The layout of frames in a native (uncompressed) pixel data element (PS3.5 8.1.1).
 
-    There is no padding between them, so that a 1-bit frame may begin inside a byte, and any frame inside a
-    word whose bytes are swapped.
+    No padding lies between frames: a 1-bit frame can begin inside a byte, and any frame inside a byte-swapped
+    word.
 
     Attributes:
         frame_bits: Bits of one frame; 4:2:2 images hold two chroma samples for every two pixels.
-        unit_bits: Bits that can only be read together: 16 where bytes lie swapped in big endian words.
+        unit_bits: Bits that must be read together: 16 where bytes lie swapped in big endian words.
     """
 
     frame_bits: int
     unit_bits: int = 8
 
     def span(self, number: int) -> tuple[int, int, int]:
-        """A frame's first byte, the one behind its last, and the bits before its first sample there.
+        """Return a frame's first byte, the end of its last, and the bits before its first sample.
 
         Args:
             number: The frame, from 0.
@@ -62,10 +62,10 @@ class Palette:
     """The palette colour tables of an image (PS3.3 C.7.6.3.1.5, C.7.9).
 
     Attributes:
-        red: Table of the red channel; green and blue alike.
-        green: See red.
-        blue: See red.
-        segmented: The data are segmented (PS3.3 C.7.9.2) and must be expanded.
+        red: Table of the red channel.
+        green: Table of the green channel.
+        blue: Table of the blue channel.
+        segmented: The data are segmented (PS3.3 C.7.9.2), and decoding expands them.
     """
 
     red: LookupTable
@@ -91,10 +91,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class PixelDescription:
-    """How a frame's stored values are laid out (PS3.3 C.7.6.3), the same for all frames of an instance.
+    """The layout of a frame's stored values (PS3.3 C.7.6.3), the same for all frames of an instance.
 
     Attributes:
-        transfer_syntax_uid: TransferSyntaxUID (0002,0010), corrected where the object is not as it declares.
+        transfer_syntax_uid: TransferSyntaxUID (0002,0010), corrected where the object contradicts it.
         rows: Rows (0028,0010).
         columns: Columns (0028,0011).
         samples_per_pixel: 1 for grey and palette, 3 for colour.
@@ -106,12 +106,12 @@ class PixelDescription:
         planar_configuration: 0 by pixel, 1 by plane.
         number_of_frames: Frames in the instance, at least 1.
         pixel_keyword: `PixelData`, `FloatPixelData` or `DoubleFloatPixelData`.
-        palette: The palette tables, of an image that has them.
-        pixel_vr: VR of the pixel data element, `OB` or `OW`, or empty where it is not known. It matters for
-            8-bit samples in big endian only, which an OW element holds swapped in pairs (PS3.5 8.1.1).
-        overlay_bits: Bits of a word, a mask, in which overlay planes lie (PS3.5 8.1.2, retired).
-        padding_words: The lowest and the highest padding value, where one of them needs more bits than are
-            stored, which C.7.5.1.1.2 forbids; else None.
+        palette: The palette tables, if any.
+        pixel_vr: VR of the pixel data element, `OB` or `OW`, or empty where unknown. It matters only for
+            8-bit samples in big endian, which an OW element holds swapped in pairs (PS3.5 8.1.1).
+        overlay_bits: Mask of the bits of a word that hold overlay planes (PS3.5 8.1.2, retired).
+        padding_words: The lowest and highest padding value, where one needs more bits than are stored, which
+            C.7.5.1.1.2 forbids; else None.
     """
 
     transfer_syntax_uid: str
@@ -133,26 +133,26 @@ class PixelDescription:
 
     @property
     def is_monochrome(self) -> bool:
-        """Whether a sample is a shade of grey."""
+        """True where a sample is a shade of grey."""
         return self.photometric_interpretation in ("MONOCHROME1", "MONOCHROME2")
 
     @property
     def has_swapped_bytes(self) -> bool:
-        """Whether samples share big endian words, whose bytes are to be swapped before they are read.
+        """True where samples share big endian words, whose bytes must be swapped before reading.
 
-        8-bit samples of an OB element do not, and 1-bit ones of one do not either (PS3.5 8.1.1, A.3).
+        8-bit and 1-bit samples of an OB element do not (PS3.5 8.1.1, A.3).
         """
         if self.transfer_syntax_uid not in BIG_ENDIAN_TRANSFER_SYNTAXES or self.bits_allocated % 16 == 0:
             return False
         return self.pixel_vr == "OW" or (self.bits_allocated != 8 and self.pixel_vr != "OB")
 
     def native_layout(self, length: int | None = None) -> NativeLayout:
-        """How its frames follow each other.
+        """Return the layout of its frames in a native element.
 
-        Some writers name 4:2:2 chroma after the camera, and store three samples a pixel: the length tells.
+        Some writers name 4:2:2 chroma after the camera, but store three samples a pixel: the length shows it.
 
         Args:
-            length: Bytes of the pixel data element, where they are known.
+            length: Bytes of the pixel data element, if known.
         """
         pixel_bits = self.rows * self.columns * self.bits_allocated
         samples = self.samples_per_pixel
@@ -164,17 +164,17 @@ class PixelDescription:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an image shows, as far as that decides how it is shown where its file names no window.
+    """The facts about an image that decide its display where its file names no window.
 
     Attributes:
         modality: Modality (0008,0060), or empty.
         image_type: The words of ImageType (0008,0008) and of the frame's FrameType (0008,9007).
         body_part: BodyPartExamined (0018,0015), else the meaning of the anatomic region's code, or empty.
         rescale_type: RescaleType (0028,1054), the unit of modality values, or empty.
-        is_rescaled: The file has RescaleIntercept (0028,1052), were it 0.
-        stored_range: The lowest and highest value that a stored value's bits can hold; None of float pixels.
-        full_fraction: MaximumFractionalValue (0062,000E) of a fractional segmentation, else None.
-        is_labelmap: Stored values are labels, of a segmentation of type LABELMAP, whatever colours they have.
+        is_rescaled: The file has RescaleIntercept (0028,1052), even 0.
+        stored_range: The lowest and highest value that a stored value's bits can hold; None for float pixels.
+        full_fraction: MaximumFractionalValue (0062,000E) of a fractional segmentation, or None.
+        is_labelmap: Stored values are labels of a LABELMAP segmentation, with or without colours.
     """
 
     modality: str = ""
@@ -189,12 +189,12 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """What an instance says of turning one frame's stored values into display values.
+    """An instance's own rules for turning a frame's stored values into display values.
 
     Attributes:
         rescale_slope: RescaleSlope (0028,1053), 1 where absent.
         rescale_intercept: RescaleIntercept (0028,1052), 0 where absent.
-        modality_lut: ModalityLUTSequence's table; wins over slope and intercept.
+        modality_lut: ModalityLUTSequence's table; it takes precedence over slope and intercept.
         windows: The windows in the file's order.
         voi_luts: VOILUTSequence's tables in the file's order.
         voi_lut_function: `LINEAR`, `LINEAR_EXACT` or `SIGMOID` (PS3.3 C.11.2.1.2-3).
@@ -203,7 +203,7 @@ class Contrast:
         pixel_padding_range_limit: PixelPaddingRangeLimit (0028,0121), or its float or double twin
             (0028,0124/0125): a stored value.
         presentation_lut_shape: PresentationLUTShape (2050,0020), or empty.
-        content: What the image shows: it counts where there is neither window nor VOI LUT.
+        content: What the image shows: decides where there is neither window nor VOI LUT.
     """
 
     rescale_slope: float = 1.0

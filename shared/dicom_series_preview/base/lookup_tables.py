@@ -1,4 +1,4 @@
-"""Read the entries of a lookup table: modality and VOI LUTs, and palettes."""
+"""Entries of lookup tables: modality and VOI LUTs, and palettes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def table_entries(table: LookupTable) -> NDArray[np.uint16]:
     """Return a lookup table's entries, whether 8-bit ones are packed two a word or one a word.
 
     Raises:
-        DecodeError: The data are shorter than the entries.
+        DecodeError: The data hold fewer entries.
     """
     if len(table.data) >= 2 * table.entries:
         return np.frombuffer(table.data, "<u2", table.entries).astype(np.uint16, copy=False)

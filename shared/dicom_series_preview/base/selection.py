@@ -1,14 +1,13 @@
-"""Which slices of a stack are shown: positions and counts become indices here, and nowhere else.
+"""The choice of slices: turns positions and counts into a stack's indices, here and nowhere else.
 
 A normalised position runs from 0, the first slice, to 1, the last, on one scale per stack:
 
-1. space, where slices lie at more than one location;
+1. space, where slices lie at several locations;
 2. time, else instance number, where several slices share the only location;
 3. the index otherwise.
 
-Slices that the scale cannot place (no position beside others that have one, no time beside others that have
-one) have no normalised position: only a slice offset, the whole range or a count over all slices reaches
-them.
+Slices that the scale cannot place (without a position or a time that others have) have no normalised
+position: only a slice offset, the whole range or a count over all slices reaches them.
 """
 
 from __future__ import annotations
@@ -27,27 +26,27 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
     IntArray = npt.NDArray[np.int64]
 
-# Normalised positions closer than this are equal. It takes up the rounding of decimal strings (1e-4 mm over
-# 300 mm is 3e-7), lets a position printed with six decimals name the slice that it was printed for, and stays
-# below half a step of 200,000 slices and below 0.01 mm in anything shorter than 10 m.
+# Normalised positions closer than this are equal. It absorbs the rounding of decimal strings (1e-4 mm over
+# 300 mm is 3e-7), lets a position printed with six decimals name its slice, and stays below half a step of
+# 200,000 slices and below 0.01 mm in anything shorter than 10 m.
 TOLERANCE = 1e-6
 
 # Two locations (0.01 mm apart on the normal) are at least 0.01 / sqrt(3) mm apart on the axis closest to the
-# normal, unless slices are also shifted in their plane. An extent below that is no scale.
+# normal, unless slices are also shifted in their plane. A smaller extent is no scale.
 _SMALLEST_EXTENT_MM = 0.005
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SortedStack:
-    """What choosing needs to know of a stack's n slices, at least one, in display order.
+    """The facts about a stack's n slices, at least one, that choosing needs, in display order.
 
     Attributes:
-        positions: float64 (n,), mm: the coordinate on the primary axis. NaN where a slice has none; those
+        positions: float64 (n,), mm: the coordinate on the primary axis. NaN where a slice has none; these
             come last.
-        locations: int64 (n,): which distinct location along the slice normal a slice lies at; positions
-            within 0.01 mm share one. -1 where a slice has none.
+        locations: int64 (n,): number of the slice's location along the slice normal; positions within 0.01 mm
+            share one. -1 where a slice has none.
         times: float64 (n,) each, in order of precedence: TriggerTime, TemporalPositionIdentifier,
-            AcquisitionTime, ContentTime, InstanceCreationTime, each in a unit of its own that grows evenly
+            AcquisitionTime, ContentTime, InstanceCreationTime, each in its own unit that grows evenly
             (ms, a count, or seconds since midnight; never HHMMSS read as a number). NaN where missing.
         instance_numbers: float64 (n,): InstanceNumber (0020,0013). NaN where missing.
 
@@ -72,17 +71,17 @@ class SortedStack:
 
 
 def normalised_positions(stack: SortedStack) -> FloatArray:
-    """Each slice's position on the stack's scale, 0 the first and 1 the last.
+    """Return each slice's position on the stack's scale, 0 for the first and 1 for the last.
 
-    Slices at one location share the coordinate of the first of them. Where slices are shifted in their plane
-    as well, a coordinate may lie beyond the first and last slice's, and so outside 0..1.
+    Slices at one location share the coordinate of their first. Where slices are also shifted in their plane,
+    a coordinate can lie beyond the first and last slice's, and so outside 0..1.
 
     Returns:
-        float64 (n,), NaN for slices that the scale does not place.
+        float64 (n,), NaN where the scale does not place a slice.
     """
     located = (stack.locations >= 0) & np.isfinite(stack.positions)
     if np.count_nonzero(located) < 2:
-        # One position among slices without any gives no scale to the others: all of them run over the index.
+        # A single position among slices without any is no scale: use the index.
         return _evenly(len(stack))
     members = np.flatnonzero(located)
     normalised = np.full(len(stack), np.nan)
@@ -91,14 +90,14 @@ def normalised_positions(stack: SortedStack) -> FloatArray:
 
 
 def at_position(stack: SortedStack, position: float, slice_offset: int = 0) -> int:
-    """The index of the slice nearest to a normalised position, moved by an offset.
+    """Return the index of the slice nearest to a normalised position, moved by an offset.
 
     Ties (within `TOLERANCE`) and shared locations go to the lower index.
 
     Args:
         stack: The stack.
         position: 0 (first slice) to 1 (last slice).
-        slice_offset: Slices to move on from there in display order; negative moves back.
+        slice_offset: Slices to move on in display order; negative moves back.
 
     Raises:
         RequestError: The position is outside 0..1, or the offset leads past an end.
@@ -116,9 +115,9 @@ def at_position(stack: SortedStack, position: float, slice_offset: int = 0) -> i
 
 
 def in_range(stack: SortedStack, start: float = 0.0, end: float = 1.0) -> IntArray:
-    """The indices of the slices whose normalised position lies in [start, end], widened by `TOLERANCE`.
+    """Return the indices of slices whose normalised position lies in [start, end], widened by `TOLERANCE`.
 
-    The whole range, 0 to 1, is every slice, with or without a position.
+    The whole range, 0 to 1, has every slice, with or without a position.
 
     Args:
         stack: The stack.
@@ -151,17 +150,17 @@ def in_range(stack: SortedStack, start: float = 0.0, end: float = 1.0) -> IntArr
 
 
 def spread(count: int, tiles: int) -> list[int]:
-    """Which of `count` slices fill `tiles` tiles evenly, first and last included.
+    """Choose the slices out of `count` that fill `tiles` tiles evenly, first and last included.
 
-    Tile i shows round(i * (count - 1) / (tiles - 1)); a half rounds up, in whole numbers throughout, so that
-    neither a float nor banker's rounding decides. Steps are at least 1, so no slice comes twice. One tile
-    shows the middle, of two middles the lower, as position 0.5 does.
+    Tile i shows round(i * (count - 1) / (tiles - 1)); a half rounds up, in integers throughout, so that
+    neither floats nor banker's rounding decide. Steps are at least 1, so no slice appears twice. One tile
+    shows the middle, the lower of two, as position 0.5 does.
 
     Returns:
         Ascending indices, min(count, tiles) of them.
 
     Raises:
-        ValueError: A negative count, or no tile.
+        ValueError: The count is negative, or there is no tile.
     """
     if count < 0 or tiles < 1:
         raise ValueError(f"cannot spread {count} slices over {tiles} tiles")
@@ -174,7 +173,7 @@ def spread(count: int, tiles: int) -> list[int]:
 
 
 def _scale(stack: SortedStack, members: npt.NDArray[np.intp]) -> FloatArray:
-    """The normalised positions of the members, which all have a position, on the first scale that applies."""
+    """Return the normalised positions of members that all have one, on the first scale that applies."""
     _, first, location = np.unique(stack.locations[members], return_index=True, return_inverse=True)
     if first.size > 1:
         coordinates = stack.positions[members][first][location]
@@ -190,7 +189,7 @@ def _scale(stack: SortedStack, members: npt.NDArray[np.intp]) -> FloatArray:
 
 
 def _between(values: FloatArray, first: np.float64, last: np.float64) -> FloatArray:
-    """Where values lie between first (0) and last (1); NaN for those that are not finite."""
+    """Scale values from first (0) to last (1); NaN for those that are not finite."""
     return np.where(np.isfinite(values), (values - first) / (last - first), np.nan)
 
 
@@ -199,7 +198,7 @@ def _evenly(count: int) -> FloatArray:
 
 
 def _nearest(distance: FloatArray) -> int:
-    """The lowest index whose distance is the smallest, within the tolerance."""
+    """Return the lowest index with the smallest distance, within the tolerance."""
     return int(np.flatnonzero(distance <= np.nanmin(distance) + TOLERANCE)[0])
 
 

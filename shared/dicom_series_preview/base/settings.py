@@ -1,4 +1,4 @@
-"""What can be set from outside: frozen, built from a mapping, read only at the doors."""
+"""Settings and limits: frozen values, read from a mapping, and only at the doors."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DEFAULT_ROOT = "s3://idc-open-data"
-# What a server of several requests at once is meant to keep to.
+# The memory that a server of several requests at once should stay within.
 SERVED_BYTES = 2 * 2**30
-# The longest body of an answer there: an index; pictures end before that, by their limit of pixels.
+# The longest answer's body there: an index; the limit of pixels keeps pictures smaller.
 SERVED_ANSWER_BYTES = 2**28
 TOKEN_VARIABLE = "DICOM_SERIES_PREVIEW_TOKEN"  # noqa: S105 - the variable's name
 HTTP_TOKENS_VARIABLE = "DICOM_SERIES_PREVIEW_HTTP_TOKENS"
 CACHE_DIR_VARIABLE = "DICOM_SERIES_PREVIEW_CACHE_DIR"
 
-# What a request takes of the memory at most, in bytes; measured, see docs/performance.md. The program and its
-# libraries, then for each byte of a decoded frame, pixel of a slide's level, pixel of the picture, row of the
+# The most memory that a request takes, in bytes, as measured in docs/performance.md: for the program and its
+# libraries, then per byte of a decoded frame, pixel of a slide's level, pixel of the picture, row of the
 # index.
 _PROGRAM_BYTES = 160 * 2**20
 _BYTES_A_FRAME_BYTE = 14
 _BYTES_A_MATRIX_PIXEL = 20
 _BYTES_AN_OUTPUT_PIXEL = 40
 _BYTES_A_ROW = 6 * 1024
-# Until its header is read, an object of this size may have frames without end; an index of such has the
-# memory for itself.
+# Until its header is read, an object of this size can have any number of frames; its index gets all the
+# memory.
 _FEW_FRAMES_BYTES = 4 * 2**20
 _UNKNOWN_BYTES = 2**30
 # An encoder has one thread, and takes up to 0.2 s a million pixels, whatever the memory.
@@ -41,20 +41,20 @@ _TIMED_PIXELS = 40_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is refused, or passed over with its reason, rather than tried.
+    """The bounds beyond which work is refused, or an object passed over with its reason.
 
     Attributes:
         instances: The most objects of one series.
-        folders: The most folders below a series on a web server: each takes a request.
-        header_bytes: The longest header that is read; of a deflated object when inflated.
+        folders: The most folders below a series on a web server: each costs a request.
+        header_bytes: The longest header; of a deflated object once inflated.
         inflated_bytes: The most that a deflated object may inflate to.
         frames: The most frames of one object.
-        rows: The most rows of a series' index: one a frame.
-        frame_bytes: The largest frame that is decoded: rows x columns x samples, in decoded bytes.
-        matrix_pixels: The largest level of a slide that is put together, in pixels.
+        rows: The most rows of a series' index: one per frame.
+        frame_bytes: The largest frame: rows x columns x samples, in decoded bytes.
+        matrix_pixels: The largest level of a slide, in pixels.
         tiles: The most tiles of a picture.
         output_pixels: The largest picture, in pixels.
-        seconds: The longest that one request may take, counted from when it came.
+        seconds: The longest that one request may take, counted from its arrival.
     """
 
     instances: int = 200_000
@@ -72,9 +72,9 @@ class Limits:
 
     @classmethod
     def for_memory(cls, available: int) -> Limits:
-        """Limits under which the worst request takes half of a memory, of so many bytes.
+        """Build limits under which the worst request takes half of this memory, in bytes.
 
-        The other half is for what the storage has under way, and for what else the process does.
+        The other half is for the storage's requests in flight, and for the rest of the process.
         """
         most, spare = cls(), max(available // 8, available // 2 - _PROGRAM_BYTES)
         return replace(
@@ -87,20 +87,20 @@ class Limits:
 
 
 def picture_bytes(pixels: int, frame_bytes: int) -> int:
-    """About how much memory a picture takes while it is made.
+    """Estimate the memory that making a picture takes, in bytes.
 
     Args:
-        pixels: Of the picture.
-        frame_bytes: Of the largest frame in it, decoded.
+        pixels: The picture's.
+        frame_bytes: Its largest frame's, decoded.
     """
     return max(pixels * _BYTES_AN_OUTPUT_PIXEL, frame_bytes * _BYTES_A_FRAME_BYTE)
 
 
 def index_bytes(sizes: Sequence[int | None]) -> int:
-    """About how much memory an index takes while it is made.
+    """Estimate the memory that making an index takes, in bytes.
 
     Args:
-        sizes: The objects' sizes in bytes, None where the listing does not tell.
+        sizes: The objects' sizes in bytes, None where the listing has none.
     """
     return sum(
         _BYTES_A_ROW if size is not None and size < _FEW_FRAMES_BYTES else _UNKNOWN_BYTES for size in sizes
@@ -108,7 +108,7 @@ def index_bytes(sizes: Sequence[int | None]) -> int:
 
 
 def text_bytes(rows: int) -> int:
-    """About how much memory an index of so many rows takes while it is written as text."""
+    """Estimate the memory, in bytes, that writing an index of so many rows as text takes."""
     return rows * _BYTES_A_ROW
 
 
@@ -118,16 +118,16 @@ class Settings:
 
     Attributes:
         cache_dir: The folder that holds `indices/` and `renders/`; an absolute path.
-        cache_bytes: How large what is kept there may become; what is used longest ago goes first.
-        concurrency: Requests in flight at once, never more; or None: 64 to begin with, and of S3 up to 256
-            while it answers them all.
-        max_retries: How often one request is tried again after 429, 5xx, a timeout or a broken connection.
+        cache_bytes: The cache's largest size; the least recently used files go first.
+        concurrency: The most requests in flight at once; or None: 64 at first, and for S3 up to 256 while it
+            answers all.
+        max_retries: How often one request is retried after 429, 5xx, a timeout or a broken connection.
         retry_timeout_s: No retry starts later than this after a request's first try.
-        request_timeout_s: How long the storage may be silent; ten times as long may an answer take.
-        limits: What is refused.
-        follow_links: Whether links may lead out of a root that is a local folder.
+        request_timeout_s: How long the storage may be silent; a whole answer may take ten times as long.
+        limits: The bounds of work.
+        follow_links: Links may lead out of a root that is a local folder.
         region: Where S3 buckets lie, or None to ask AWS.
-        signed: Whether requests to S3 are signed where there are credentials.
+        signed: Requests to S3 are signed if there are credentials.
     """
 
     cache_dir: Path
@@ -145,17 +145,17 @@ class Settings:
     def from_environment(
         cls, environment: Mapping[str, str], cache_dir: Path | None = None, defaults: Settings | None = None
     ) -> Settings:
-        """Read the settings from environment variables: those of `VARIABLES`, and the cache folder's.
+        """Read the settings from environment variables: those in `VARIABLES`, and the cache folder's.
 
         Args:
             environment: Usually `os.environ`.
             cache_dir: Overrides the environment's cache folder; relative to the working folder, or below `~`.
-            defaults: What holds where there is no variable, the cache folder aside.
+            defaults: Used where there is no variable, except for the cache folder.
 
         Raises:
-            RequestError: A variable holds no number, or one that cannot be.
+            RequestError: A variable holds no number, or one out of range.
         """
-        # Path.expanduser raises where there is no such user; a shell takes `~name` for a name then, as this.
+        # Path.expanduser raises for an unknown user; this keeps `~name` as a name, like a shell.
         folder = os.path.expanduser(cache_dir or default_cache_dir(environment))  # noqa: PTH111
         base = replace(defaults or cls(Path()), cache_dir=absolute(folder))
         numbers: dict[str, Any] = {
@@ -171,8 +171,8 @@ class Settings:
 _MOST_BYTES = 10**15
 _MOST_COUNT = 10**9
 _DAY_S = 86_400.0
-# By variable, what it sets, and the least and the most that make sense: far beyond, threads, retries and
-# seconds end in errors of Python's own.
+# By variable, the setting, and the least and most that make sense: far beyond, threads, retries and seconds
+# end in Python's own errors.
 VARIABLES: Mapping[str, tuple[str, int | float, int | float]] = {
     "DICOM_SERIES_PREVIEW_CACHE_BYTES": ("cache_bytes", 1, _MOST_BYTES),
     "DICOM_SERIES_PREVIEW_CONCURRENCY": ("concurrency", 1, 1024),
@@ -191,10 +191,10 @@ VARIABLES: Mapping[str, tuple[str, int | float, int | float]] = {
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """A path from the working folder on; one that is a symbolic link keeps the name it was given.
+    """Make a path absolute from the working folder; a symbolic link keeps its given name.
 
     Raises:
-        OutputError: It is relative, and the working folder is gone.
+        OutputError: The path is relative, and the working folder is gone.
     """
     try:
         return Path(os.path.abspath(path))  # noqa: PTH100 - resolve follows links
@@ -203,10 +203,10 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def plain_digits(text: str) -> str:
-    """A number as others than Python write it.
+    """Return a number's text, refusing spellings that only Python accepts.
 
     Raises:
-        ValueError: It has underscores, or other digits than ASCII's.
+        ValueError: The text has underscores, or digits beyond ASCII.
     """
     if not text.isascii() or "_" in text:
         raise ValueError("no plain digits")
@@ -214,10 +214,10 @@ def plain_digits(text: str) -> str:
 
 
 def number_of(variable: str, text: str, least: float, most: float) -> int | float:
-    """A variable's value: whole where the least one is.
+    """Parse a variable's value: an integer where the least one is.
 
     Raises:
-        RequestError: It is no number, or not from `least` to `most`.
+        RequestError: The text is no number, or not from `least` to `most`.
     """
     try:
         number = type(least)(plain_digits(text))
@@ -230,7 +230,7 @@ def number_of(variable: str, text: str, least: float, most: float) -> int | floa
 
 
 def default_cache_dir(environment: Mapping[str, str]) -> Path:
-    """The cache folder: the variable's, else the platform's usual place."""
+    """Return the cache folder: the variable's, else the platform's usual place."""
     named = environment.get(CACHE_DIR_VARIABLE)
     if named:
         return Path(named)

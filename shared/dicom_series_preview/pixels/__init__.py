@@ -1,1 +1,1 @@
-"""Slices come in, decoded pixels on their way to a display go out."""
+"""Pixels: slices come in; decoded and display-ready pixel values go out."""

@@ -1,4 +1,4 @@
-"""Put slices together that are no frames: each frame that lies on them is fetched and decoded once."""
+"""Assemble slices from frames; each frame is fetched and decoded once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 def assemble(
     fetch: Callable[[Sequence[Slice]], Iterator[FrameBytes]], wanted: Iterable[Wanted], limit_bytes: int
 ) -> Iterator[DecodedSlice | FailedSlice]:
-    """Put slices together; yields each when its last frame has come.
+    """Assemble slices from frames; yield each when its last frame has arrived.
 
-    No more is held of a frame than what slices show of it.
+    It keeps only the visible part of a frame.
 
     Args:
-        fetch: Fetches frames, as `fetch_frames` does of one series.
-        wanted: The slices; several may show parts of one frame.
+        fetch: Fetches frames of one series, like `fetch_frames`.
+        wanted: The slices; several can show parts of one frame.
         limit_bytes: The largest frame, in decoded bytes.
 
     Raises:
-        ObjectChangedError: An object is not the version that the index describes any more.
+        ObjectChangedError: An object has changed since it was indexed.
         StorageUnavailableError: The storage fails beyond every retry.
     """
     frames: dict[int, Slice] = {}
@@ -54,7 +54,7 @@ def assemble(
 def _decoded(
     fetched: FrameBytes, canvases: Sequence[tuple[Canvas, int]], limit_bytes: int
 ) -> tuple[Decoded | None, ObjectError | StorageError | None]:
-    """Decode a frame, or return why there is none."""
+    """Decode a frame, or return the error."""
     if fetched.error is not None:
         return None, fetched.error
     decode = partial(
@@ -72,7 +72,7 @@ def _decoded(
         if cropped[0] == pixels or cropped.count(cropped[0]) < len(cropped):
             return None, error
         try:
-            # Some writers cut the codestreams of tiles that reach beyond the level.
+            # Some writers crop the codestreams of tiles that reach beyond the level.
             return decode(cropped[0]), None
         except ObjectError:
             return None, error

@@ -1,4 +1,4 @@
-"""One slice that is put together of frames: where each lies, what is seen of it, and what is missing."""
+"""A slice assembled from frames: it knows each frame's place and visible part, and what is missing."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A slice to be put together.
+    """A slice to assemble.
 
     Attributes:
         slice: The slice.
-        parts: The frames that lie on it.
-        reduction: The reduction that its frames may have, see `reduced.level_reduction`.
+        parts: Its frames.
+        reduction: The reduction allowed for its frames, see `reduced.level_reduction`.
     """
 
     slice: Slice
@@ -39,7 +39,7 @@ class Wanted:
 
 
 class Canvas:
-    """A slice that frames are put on, one after the other.
+    """A slice that takes frames one after the other.
 
     Args:
         wanted: The slice.
@@ -53,7 +53,7 @@ class Canvas:
             reduced_length(wanted.slice.pixels.rows, self._reduction),
             reduced_length(wanted.slice.pixels.columns, self._reduction),
         )
-        # Of each sample, the number of the frame that it is from, from 1: of several that overlap the last.
+        # For each sample, the number of its frame, from 1; of overlapping ones the last.
         self._owner = np.zeros(shape, np.min_scalar_type(len(wanted.parts)))
         self._samples: NDArray[Any] | None = None
         self._photometric, self._offset = "RGB", 0.0
@@ -63,16 +63,16 @@ class Canvas:
 
     @property
     def is_complete(self) -> bool:
-        """True once all frames have been put on it."""
+        """True once all frames are on it."""
         return not self._waiting
 
     def frame_reduction(self, number: int) -> int:
-        """Return the reduction that a frame may be decoded at."""
+        """Return the reduction to decode a frame at."""
         _, bottom, _, right = self._seen(number)
         return frame_reduction(self._parts[number].frame.pixels, (bottom, right), self._reduction)
 
     def cropped(self, number: int) -> PixelDescription:
-        """Describe a frame as large as what is seen of it, where it reaches beyond right or lower edges."""
+        """Describe a frame, cropped to its visible part where it reaches beyond right or lower edges."""
         pixels = self._parts[number].frame.pixels
         top, bottom, left, right = self._seen(number)
         return pixels if top or left else replace(pixels, rows=bottom, columns=right)
@@ -84,7 +84,7 @@ class Canvas:
         error: ObjectError | StorageError | None,
         remarks: tuple[str, ...],
     ) -> None:
-        """Put a frame on it, or note why there is none."""
+        """Put a frame on it, or note why the frame is missing."""
         self._waiting -= 1
         if decoded is None:
             if error is not None:
@@ -98,7 +98,7 @@ class Canvas:
             self._errors[number] = reason
 
     def assembled(self) -> DecodedSlice | FailedSlice:
-        """Return the slice, when it is complete."""
+        """Return the slice, once it is complete."""
         if self._samples is None:
             first = min(self._errors, default=None)
             error = DecodeError("no frame lies on it") if first is None else self._errors[first]
@@ -110,7 +110,7 @@ class Canvas:
         return DecodedSlice(item, decoded, gaps=self._gaps(), remarks=tuple(sorted(self._remarks)))
 
     def _seen(self, number: int) -> tuple[int, int, int, int]:
-        """Return which pixels of a frame are seen: first row, row behind the last, and so of its columns."""
+        """Return the visible part of a frame: first row, end of rows, first column, end of columns."""
         part, whole = self._parts[number], self._slice.pixels
         pixels = part.frame.pixels
         return (
@@ -141,7 +141,7 @@ class Canvas:
         owner[mine] = number + 1
 
     def _box(self, number: int) -> tuple[slice, slice]:
-        """Return where a frame lies among the samples."""
+        """Return a frame's place among the samples."""
         part = self._parts[number]
         top, bottom, left, right = self._seen(number)
         n = self._reduction
@@ -152,7 +152,7 @@ class Canvas:
         )
 
     def _gaps(self) -> Gaps | None:
-        """Count what is missing, in tiles of the first frame's size."""
+        """Count the missing parts, in tiles of the first frame's size."""
         absent = self._owner == 0
         if not absent.any():
             return None
@@ -173,7 +173,7 @@ class Canvas:
 
 
 def _rgb(pixels: PixelDescription) -> PixelDescription:
-    """Describe the layout of colour that was put together."""
+    """Describe the layout of an assembled colour slice."""
     return replace(
         pixels,
         samples_per_pixel=3,

@@ -1,4 +1,4 @@
-"""Take the frames of slices out of the bytes that came for them: parts of an object, or all of it."""
+"""Extract frames from fetched bytes: a part of an object, or all of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def frame_from_range(fetched: Fetched, item: Slice) -> FrameBytes:
-    """Take a frame out of a range that ends with it, and may begin before it."""
+    """Extract a frame from a range that ends with it, and can begin before it."""
     before = item.location.offset - fetched.range.start if item.location is not None else 0
     data = fetched.data[before:] if before else fetched.data
     if item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
@@ -34,7 +34,7 @@ def frame_from_range(fetched: Fetched, item: Slice) -> FrameBytes:
 def _encapsulated(
     item: Slice, data: bytes, *, one_of_many: bool, remarks: tuple[str, ...] = ()
 ) -> FrameBytes:
-    """Take a frame out of its fragments, under the transfer syntax that it has."""
+    """Extract a frame from its fragments, under its actual transfer syntax."""
     codestream = codestream_of(data, one_of_many=one_of_many)
     if codestream.remark:
         remarks = (*remarks, codestream.remark)
@@ -53,14 +53,14 @@ def is_one_of_many(item: Slice) -> bool:
 
 @dataclass(slots=True)
 class WholeObject:
-    """A whole object that frames are taken out of: deflated, or encapsulated without a true offset table.
+    """A whole object to extract frames from: deflated, or encapsulated without a true offset table.
 
     Attributes:
         data: The object.
-        limits: How long a frame may be, and how far a deflated object is inflated.
-        scanned: Its header, once it has been read.
-        locations: Where its frames lie, once one of encapsulated ones has been asked for.
-        declared: How many of them its header declares.
+        limits: The longest frame, and the most bytes of an inflated object.
+        scanned: Its header, once read.
+        locations: The places of its encapsulated frames, once one was requested.
+        declared: The number of frames in its header.
     """
 
     data: bytes
@@ -73,7 +73,7 @@ class WholeObject:
         """Return one of its frames.
 
         Raises:
-            ObjectError: It is not there.
+            ObjectError: The frame is missing.
         """
         pixels, scanned = self._pixels()
         if pixels.length is not None:

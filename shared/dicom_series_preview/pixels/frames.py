@@ -1,4 +1,4 @@
-"""Fetch the bytes of slices: plan the ranges, fetch one batch, hand out each frame as it comes."""
+"""Fetch the bytes of slices: plan the ranges, fetch one batch, yield each frame on arrival."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class FetchOptions:
     """Options for fetching frames.
 
     Attributes:
-        prefetched: What came with the headers.
-        located: Called with an object's name and where its frames lie, when only the whole object told; each
-            can then be fetched alone.
-        limits: How long a frame may be, and how far a deflated object is inflated.
+        prefetched: The bytes that arrived with the headers.
+        located: Called with an object's name and its frames' places, if only the whole object showed them;
+            each can then be fetched alone.
+        limits: The longest frame, and the most bytes of an inflated object.
     """
 
     prefetched: Prefetched = field(default_factory=Prefetched)
@@ -49,21 +49,21 @@ class FetchOptions:
 def fetch_frames(
     storage: Storage, series: str, slices: Sequence[Slice], options: FetchOptions | None = None
 ) -> Iterator[FrameBytes]:
-    """Fetch the frames of some slices, each with one request; yield them as they come.
+    """Fetch the frames of slices, each with one request; yield them on arrival.
 
-    Frames whose place only their whole object tells share one request for that object. Where a slice has
-    overlays in its header, the request for its frame begins at the object's first byte; the frames of an
-    object with several share one more request, for what comes before the first of them. What came with the
-    headers is not asked for. No more is under way than one range, or what fits the memory for it.
+    Frames whose place only the whole object shows share one request for that object. If a slice has overlays
+    in its header, the request for its frame begins at the object's first byte; the frames of an object with
+    several share one more request, for the bytes before the first of them. Prefetched bytes are not
+    requested. In flight is one range, or as many as fit the memory for them.
 
     Args:
-        storage: The root the series lies in.
+        storage: The series' root.
         series: The series' folder below it.
-        slices: What to fetch, none twice.
-        options: What is at hand already, what is told, and what is refused.
+        slices: The slices, each once.
+        options: The options.
 
     Raises:
-        ObjectChangedError: An object is not the version that the index describes any more.
+        ObjectChangedError: An object has changed since it was indexed.
         StorageUnavailableError: The storage fails beyond every retry.
         CredentialsError: The credentials are refused, or no longer accepted.
     """
@@ -97,7 +97,7 @@ def fetch_frames(
 def _fetch(
     storage: Storage, lengths: dict[ByteRange, int], prefetched: Prefetched, in_flight: InFlight | None = None
 ) -> Iterator[Fetched]:
-    """Yield what was prefetched, then what the storage has, with no more bytes in flight than may be."""
+    """Yield prefetched answers, then the storage's, with limited bytes in flight."""
     missing = {}
     for wanted, length in lengths.items():
         fetched = prefetched.fetch(wanted)
@@ -112,7 +112,7 @@ def _fetch(
 
 
 class _Ranges:
-    """Gives ranges while there is room for their bytes, and goes on when some have been taken."""
+    """Yields ranges while there is room for their bytes, and goes on when some were taken."""
 
     def __init__(self, lengths: dict[ByteRange, int], in_flight: InFlight) -> None:
         self._in_flight = in_flight
@@ -128,7 +128,7 @@ class _Ranges:
         return self._left.popleft()
 
     def taken(self, done: ByteRange) -> None:
-        """Make room: what came for a range is no longer held here."""
+        """Make room: the bytes of a range are no longer held here."""
         self._in_flight.give_back(self._lengths[done])
 
 
@@ -137,7 +137,7 @@ def _length(wanted: ByteRange, item: Slice) -> int:
 
 
 def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[tuple[ByteRange, Slice]]:
-    """Yield the ranges before the pixels of objects that have overlays there, and several frames."""
+    """Yield the ranges before the pixels of objects with overlays there, and several frames."""
     for item in {item.file_name: item for item in slices}.values():
         if item.location is not None and _needs_header(item) and is_one_of_many(item):
             path = f"{series}/{item.file_name}"
@@ -160,13 +160,13 @@ def _range(series: str, item: Slice) -> ByteRange:
 def _frames(
     fetched: Fetched, slices: Sequence[Slice], head: Fetched, options: FetchOptions
 ) -> Iterator[FrameBytes | Slice]:
-    """Yield the frames in what came; or a slice whose offset table is wrong: it needs the whole object.
+    """Yield the frames in an answer; or a slice with a wrong offset table, which needs the whole object.
 
     Args:
-        fetched: What came.
-        slices: What it was fetched for.
-        head: What holds the object's header, if anything does.
-        options: As `fetch_frames` takes them.
+        fetched: The answer.
+        slices: The slices that it is for.
+        head: The answer with the object's header, if any.
+        options: See `fetch_frames`.
     """
     error = fetched.error or head.error
     if isinstance(error, (ObjectChangedError, StorageUnavailableError, CredentialsError)):

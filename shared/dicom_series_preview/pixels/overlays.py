@@ -1,4 +1,4 @@
-"""Read the overlay planes of a slice out of its frame's bytes."""
+"""Read the overlay planes of a slice from its frame's bytes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def overlay_of(frame: FrameBytes, limit_bytes: int) -> Overlay:
-    """Read a slice's overlay planes; one that cannot be read is left out, and the others are not.
+    """Read a slice's overlay planes, without those that cannot be read.
 
     Args:
-        frame: The slice's bytes, its object's header among them where planes lie in it.
+        frame: The slice's bytes, with its object's header if planes lie there.
         limit_bytes: The largest frame, in decoded bytes.
     """
     item = frame.slice

@@ -1,7 +1,7 @@
-"""Pool the values of slices for an automatic window, before any of them can be shown.
+"""Pool the values of slices for an automatic window, before any of them is shown.
 
-Every slice is looked at twice. Between the two it waits in memory within a budget of bytes; what does not fit
-is dropped and fetched again.
+Every slice is used twice. In between it waits in memory, within a budget of bytes; slices that do not fit are
+dropped and fetched again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.pixels.stream import Arrived, SliceReader
 
 WAITING_BYTES = 128 * 2**20
-"""The memory for slices that wait for the statistics of all."""
+"""The bytes for slices that wait for the statistics of all."""
 
 
 def pool(reader: SliceReader, slices: Sequence[Slice], room: int) -> tuple[AutoWindow, list[Arrived]]:
@@ -31,12 +31,12 @@ def pool(reader: SliceReader, slices: Sequence[Slice], room: int) -> tuple[AutoW
 
     Args:
         reader: Reads them.
-        slices: The slices, all of them grey.
-        room: What those that wait may take, in bytes.
+        slices: The slices, all grey.
+        room: The bytes for waiting slices.
 
     Returns:
-        The statistics of all slices; and those slices that wait, with those that failed. Where not all can
-        wait decoded, each does in its smaller form.
+        The statistics of all slices; and the slices that wait or failed. If not all can wait decoded, each
+        waits in its smaller form.
     """
     statistics = AutoWindow()
     waiting: list[Arrived] = []
@@ -58,6 +58,6 @@ def pool(reader: SliceReader, slices: Sequence[Slice], room: int) -> tuple[AutoW
 
 def _add(statistics: AutoWindow, found: DecodedSlice) -> None:
     samples = found.decoded.samples
-    # A broken lookup table has no values to pool; rendering the slice says so.
+    # A broken lookup table has no values to pool; rendering the slice reports it.
     with suppress(DecodeError):
         statistics.add(found.gaps.known(samples) if found.gaps else samples, found.slice.contrast)

@@ -1,11 +1,11 @@
-"""The one rule for decoding at reduced resolution: when, how far, and what its samples stand for.
+"""The rule for decoding at reduced resolution: when, how far, and what its samples mean.
 
-A frame is decoded reduced only where a slice is put together of it (a slide's level of thousands of tiles),
-in colour, and shown so small that every pixel of the tile has 4 x 4 reduced pixels or more: by 2 from 1/8 of
-its size on, by 4 from 1/16, by 8 from 1/64. Every other frame is decoded whole. docs/decisions/0007 says why.
+A frame is decoded reduced only if it is a part of an assembled slice (a slide's level with thousands of
+tiles), in colour, and shown so small that every pixel of the tile has at least 4 x 4 reduced pixels: by 2
+from 1/8 of its size on, by 4 from 1/16, by 8 from 1/64. Every other frame is decoded whole.
+docs/decisions/0007 says why.
 
-The codecs give what they can of it: one without smaller forms, or a frame that has none, comes whole, and is
-halved here.
+The codecs do what they can: a frame without smaller forms is decoded whole, and halved here.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 Area: TypeAlias = tuple[float, float, float, float]
 """Left, upper, right and lower edge of a part of a picture, in its pixels."""
 
-# Pixels of a reduced frame for each of the tile, in both directions.
+# Reduced pixels per pixel of the tile, in both directions.
 _LEAST_PIXELS = 4
 
 
 def level_reduction(item: Slice, size: tuple[int, int]) -> int:
-    """Return the reduction for the frames of a slice that is put together: 1, 2, 4 or 8.
+    """Return the reduction for the frames of an assembled slice: 1, 2, 4 or 8.
 
     Args:
         item: The slice.
-        size: Width and height it is shown in.
+        size: Width and height of the shown slice.
     """
     contrast = item.contrast
-    # Grey goes through a window, which clips after the mean and not before it. Padding would be averaged into
-    # the picture, and a modality LUT gives neighbouring values any meaning.
+    # Grey goes through a window, which would clip after the mean instead of before. Padding would be averaged
+    # into the picture, and a modality LUT gives neighbouring values unrelated meanings.
     is_mean = is_colour(item.pixels) and has_means(item.pixels)
     if not is_mean or contrast.pixel_padding_value is not None or contrast.modality_lut is not None:
         return 1
@@ -51,7 +51,7 @@ def level_reduction(item: Slice, size: tuple[int, int]) -> int:
 
 
 def aligned_reduction(parts: Sequence[Part], reduction: int) -> int:
-    """Return the largest reduction up to the one given whose samples no frame begins inside of."""
+    """Return the largest reduction, up to this one, at which no frame begins inside a sample."""
     starts = {abs(start) for part in parts for start in (part.top, part.left)}
     while reduction > 1 and any(start % reduction for start in starts):
         reduction //= 2
@@ -59,28 +59,28 @@ def aligned_reduction(parts: Sequence[Part], reduction: int) -> int:
 
 
 def frame_reduction(pixels: PixelDescription, ends: tuple[int, int], reduction: int) -> int:
-    """Return the reduction that one frame may be decoded at: 1 where it is cut off inside of a sample.
+    """Return the reduction for one frame: 1 if it is cut off inside a sample.
 
     Args:
-        pixels: How the frame is laid out.
-        ends: The row and the column behind the last that is seen of it.
-        reduction: That of the slice.
+        pixels: The frame's layout.
+        ends: The ends of its visible rows and columns.
+        reduction: The slice's reduction.
     """
     pairs = zip(ends, (pixels.rows, pixels.columns), strict=True)
     return reduction if all(end == length or not end % reduction for end, length in pairs) else 1
 
 
 def reduced_length(length: int, reduction: int) -> int:
-    """Return how many samples a number of pixels becomes."""
+    """Return the number of samples that a number of pixels becomes."""
     return -(-length // reduction)
 
 
 def halved(samples: NDArray[Any], times: int) -> NDArray[Any]:
-    """Make the rest of a reduction: means of 2 x 2 samples of up to 16 bits, until there are so many fewer.
+    """Finish a reduction by repeatedly taking means of 2 x 2 samples of up to 16 bits.
 
     Args:
         samples: (rows, columns), or (rows, columns, 3); a last row or column stands alone.
-        times: 1, 2, 4 or 8: what rows and columns are divided by.
+        times: 1, 2, 4 or 8: the divisor of rows and columns.
     """
     while times > 1:
         samples, times = _halve(samples), times // 2

@@ -1,4 +1,4 @@
-"""Values that a slice's pixels travel in: its frame's bytes; decoded, with what is known of it; or failed."""
+"""The forms of a slice's pixels on their way: a frame's bytes, decoded values, or a failure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class FrameBytes:
     """One frame's bytes, ready to be decoded; or why there are none.
 
     Attributes:
-        slice: The slice it is; its transfer syntax is what its codestream tells.
+        slice: The slice; its transfer syntax is its codestream's.
         data: Native: the frame's bytes. Encapsulated: its codestream, fragments joined.
         bit_offset: Native pixels: bits of `data` before the frame's first sample, see `NativeLayout`.
-        header: The object's first bytes, at least up to its pixels, where overlays lie in them; else empty.
+        header: The object's first bytes, at least up to its pixels, if overlays lie there; else empty.
         error: Why there are no bytes, or None.
-        remarks: What a viewer should know of them.
+        remarks: Remarks on them, for viewers.
     """
 
     slice: Slice
@@ -41,15 +41,15 @@ class FrameBytes:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """The parts of a slice that are missing, where it was put together of frames.
+    """The missing parts of an assembled slice.
 
     Attributes:
-        absent: (rows, columns) bool, True where no frame lies or the one that does cannot be shown.
+        absent: (rows, columns) bool, True where there is no frame, or one that cannot be shown.
         failed: The rows and columns of each frame that cannot be shown.
-        reason: Why the first of them cannot, or empty.
-        tiles: How many tiles' places have no frame, in whole or in part.
-        of_tiles: How many places for tiles there are.
-        background: The level, 0..255, of what no frame shows.
+        reason: Why the first of them cannot be shown, or empty.
+        tiles: The number of tile places without a frame, in whole or in part.
+        of_tiles: The number of tile places.
+        background: The level, 0..255, of areas without a frame.
     """
 
     absent: NDArray[np.bool_] = field(repr=False)
@@ -60,11 +60,11 @@ class Gaps:
     background: int = 0
 
     def known(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Return the samples that frames have given, one after the other."""
+        """Return the samples that come from frames, flattened."""
         return samples[~self.absent]
 
     def warnings(self, name: str) -> Iterator[str]:
-        """Yield what a viewer of the slice should know."""
+        """Yield the warnings for viewers of the slice."""
         if self.tiles:
             yield f"{name}: {self.tiles} of {self.of_tiles} tiles are missing and shown as background"
         if self.failed:
@@ -77,8 +77,8 @@ class Overlay:
     """The pixels of one slice that its overlay planes mark.
 
     Attributes:
-        packed: uint8, eight pixels a byte, row by row; None where no pixel is marked.
-        warnings: Which planes are left out, and why.
+        packed: uint8, eight pixels a byte, row by row; None if no pixel is marked.
+        warnings: The planes left out, and why.
     """
 
     packed: NDArray[np.uint8] | None = field(default=None, repr=False)
@@ -96,12 +96,11 @@ class DecodedSlice:
     """A slice's stored values.
 
     Attributes:
-        slice: The slice, as its codestream describes it; of colour that was put together of frames the
-            pixels are RGB of 8 bits now.
+        slice: The slice, as its codestream describes it; an assembled colour slice is now 8-bit RGB.
         decoded: Its stored values.
         overlay: The pixels that its overlay planes mark.
-        gaps: What is missing in it, or None.
-        remarks: What a viewer should know of its codestreams, each once.
+        gaps: Its missing parts, or None.
+        remarks: Remarks on its codestreams for viewers, each once.
     """
 
     slice: Slice
@@ -125,12 +124,12 @@ class FailedSlice:
 
 
 def reason_of(error: ObjectError | StorageError) -> str:
-    """Return why one object fails, without its name."""
+    """Return why an object failed, without its name."""
     return error.reason if isinstance(error, ObjectError) else error.problem
 
 
 def unended(item: Slice, decoded: Decoded) -> tuple[str, ...]:
-    """Return what a viewer should know of a frame whose codestream has no end marker."""
+    """Return the remark on a frame whose codestream has no end marker."""
     if decoded.is_ended:
         return ()
     return (f"{item.name}: its codestream has no end marker: part of the picture may be missing",)

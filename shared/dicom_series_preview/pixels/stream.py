@@ -1,7 +1,7 @@
-"""Slices of a series -> their stored values, in the order in which they arrive: fetched and decoded.
+"""Stream a series' slices, fetched and decoded to stored values, in the order of arrival.
 
-Memory holds a few frames at a time, however many slices there are. Frames whose codec lets other threads run
-are decoded several at once (docs/decisions/0011).
+Memory holds a few frames at a time, however many slices there are. If a codec lets other threads run, several
+frames are decoded at once (docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import Storage
 
 WORKERS = min(4, os.cpu_count() or 1)
-"""Frames that are decoded at once."""
-# The largest frame that is decoded beside others, in decoded bytes: several larger ones may be too much.
+"""Frames to decode at once."""
+# The largest frame to decode beside others, in decoded bytes: several larger ones could be too much.
 _PARALLEL_BYTES = 16 * 2**20
 
 Arrived: TypeAlias = FrameBytes | DecodedSlice | FailedSlice
-"""A slice that has come: to be decoded, or put together of frames that have been."""
+"""A slice that has arrived: to be decoded, or assembled from decoded frames."""
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class SliceReader:
-    """Everything that it takes to read slices of one series.
+    """The values needed to read slices of one series.
 
     Attributes:
-        storage: The root that the series lies in.
+        storage: The series' root.
         series: The series' folder below it.
-        index: Its index, which knows the parts of slices that are no frames.
-        options: See `fetch_frames`; the limits also hold for decoding.
-        check: Called for each frame that has come; raises what ends the stream, such as LimitError.
-        reduction: Gives the reduction that the frames of a slice may have; only of slices that are no frames.
-        workers: Threads that decode; with one, the caller's thread does.
+        index: Its index, which knows the parts of assembled slices.
+        options: See `fetch_frames`; the limits also apply to decoding.
+        check: Called for each frame on arrival; raises to end the stream, such as LimitError.
+        reduction: Returns the reduction allowed for the frames of an assembled slice.
+        workers: Threads that decode; with one, the caller's thread decodes.
     """
 
     storage: Storage
@@ -66,19 +66,19 @@ class SliceReader:
 def read_slices(
     reader: SliceReader, slices: Sequence[Slice], work: Callable[[DecodedSlice | FailedSlice], _Result]
 ) -> Iterator[tuple[Arrived, _Result]]:
-    """Fetch slices, decode each, and do some work on it; yield the results in no certain order.
+    """Fetch slices, decode each, and do some work on it; yield the results in any order.
 
     Args:
-        reader: Where the slices are, and how they are read.
-        slices: What to read, none twice.
-        work: Called with each slice, in the thread that has decoded it: what it takes is done at once with
-            decoding others, and its result is all that is kept of the slice.
+        reader: Reads the slices.
+        slices: The slices, each once.
+        work: Called with each slice, in the thread that has decoded it, while others are decoded; only its
+            result is kept.
 
     Yields:
-        Each slice as it came, and what the work has returned for it.
+        Each slice as it arrived, and the work's result for it.
 
     Raises:
-        ObjectChangedError: An object is not the version that the index describes any more.
+        ObjectChangedError: An object has changed since it was indexed.
         StorageUnavailableError: The storage fails beyond every retry.
         CredentialsError: The credentials are refused, or no longer accepted.
     """
@@ -86,7 +86,7 @@ def read_slices(
 
 
 def arriving(reader: SliceReader, slices: Sequence[Slice]) -> Iterator[Arrived]:
-    """Fetch slices and yield them as they come; of those that are no frames all parts are decoded."""
+    """Fetch slices and yield them on arrival; assembled ones are already decoded."""
 
     def fetch(items: Sequence[Slice]) -> Iterator[FrameBytes]:
         for fetched in fetch_frames(reader.storage, reader.series, items, reader.options):
@@ -103,10 +103,10 @@ def arriving(reader: SliceReader, slices: Sequence[Slice]) -> Iterator[Arrived]:
 def decode_each(
     reader: SliceReader, arrived: Iterable[Arrived], work: Callable[[DecodedSlice | FailedSlice], _Result]
 ) -> Iterator[tuple[Arrived, _Result]]:
-    """Decode slices that have come, and do some work on each; see `read_slices`.
+    """Decode slices that have arrived, and do some work on each; see `read_slices`.
 
-    One slice more than there are threads waits for whichever is ready first; no others do. Slices that are
-    not for threads overtake those that are.
+    At most one slice more than there are threads waits. Slices that are not for threads overtake those that
+    are.
     """
     limit_bytes = reader.options.limits.frame_bytes
     with ThreadPoolExecutor(reader.workers, thread_name_prefix="decode") as pool:
@@ -125,7 +125,7 @@ def decode_each(
 
 
 def _is_for_threads(one: Arrived) -> bool:
-    """Return True where a slice is decoded by a codec that lets others run, and small enough for several."""
+    """Return True where a slice's codec lets other threads run, and the slice is small enough for several."""
     return (
         isinstance(one, FrameBytes)
         and one.error is None
@@ -139,7 +139,7 @@ def _worked(one: Arrived, limit_bytes: int, work: Callable[[DecodedSlice | Faile
 
 
 def _decoded(one: Arrived, limit_bytes: int) -> DecodedSlice | FailedSlice:
-    """Decode a slice with its overlay, where that is still to be done."""
+    """Decode a slice with its overlay, unless that is done."""
     if not isinstance(one, FrameBytes):
         return one
     item = one.slice
@@ -151,7 +151,8 @@ def _decoded(one: Arrived, limit_bytes: int) -> DecodedSlice | FailedSlice:
     except (ObjectError, StorageError) as error:
         return FailedSlice(item, error)
     if not decoded.lossless and item.contrast.pixel_padding_value is not None:
-        # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
+        # Lossy compression turns some padding into other values, and some of the image into this one
+        # (C.7.5.1.1.2).
         item = replace(item, contrast=replace(item.contrast, pixel_padding_value=None))
     remarks = (*one.remarks, *decoded.remarks, *unended(item, decoded))
     return DecodedSlice(item, decoded, overlay, remarks=remarks)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def read_values(reader: SliceReader, item: Slice) -> NDArray[Any]:
-    """Fetch one slice, whole: its modality values, (rows, columns); of colour RGB of 8 bits.
+    """Fetch one whole slice: its modality values, (rows, columns), or 8-bit RGB for colour.
 
     Raises:
-        PreviewError: As `read_slices`; or the slice cannot be fetched or decoded.
+        PreviewError: See `read_slices`; or the slice cannot be fetched or decoded.
     """
     if item.contrast.content.is_labelmap:
-        # Whatever colours labels have, they are for pictures.
+        # The colours of labels are for pictures.
         grey = replace(item.pixels, photometric_interpretation="MONOCHROME2", palette=None)
         item = replace(item, pixels=grey, contrast=Contrast())
     ((_, values),) = read_slices(reader, [item], values_of)
@@ -34,7 +34,7 @@ def read_values(reader: SliceReader, item: Slice) -> NDArray[Any]:
 
 
 def values_of(found: DecodedSlice | FailedSlice) -> NDArray[Any]:
-    """Return the modality values of a slice, (rows, columns); of colour RGB of 8 bits.
+    """Return the modality values of a slice, (rows, columns), or 8-bit RGB for colour.
 
     Raises:
         ObjectError: The slice failed, or a lookup table is cut off.

@@ -1,1 +1,1 @@
-"""What users ask for: a request comes in, a result goes out. Every door calls these."""
+"""Products for users: a request comes in; a result goes out. Every door calls these."""

@@ -1,1 +1,1 @@
-"""Storages, and the headers of the DICOM objects in them: an address comes in, bytes and headers go out."""
+"""Storages and DICOM headers: an address comes in; bytes and parsed headers go out."""

@@ -1,1 +1,1 @@
-"""HTTP without a server: a request value comes in, an answer value goes out."""
+"""HTTP without a server: a parsed HTTP request comes in; an HTTP response goes out."""

@@ -1,1 +1,1 @@
-"""The index of a series: one row a slice, and every header in it."""
+"""The index of a series: object headers come in; a table with a row per slice and every header goes out."""

@@ -1,4 +1,4 @@
-"""Columns of numbers as arrays, without Arrow's own functions, whose first use takes long."""
+"""Convert columns of numbers to arrays without Arrow's own functions, whose first use is slow."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pyarrow as pa
 
 from dicom_series_preview.base.geometry import places
 
-# Of the columns that numbers are read from; Arrow's own `to_pandas_dtype` needs pandas before Arrow 26.
+# The columns with numbers have these; Arrow's own `to_pandas_dtype` needs pandas before Arrow 26.
 _DTYPES = {pa.int32(): np.int32, pa.float32(): np.float32, pa.float64(): np.float64}
 
 
 def coordinates(column: pa.ChunkedArray, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """One coordinate of a column of positions, NaN where it has none."""
+    """Return one coordinate of a column of positions, NaN where there is none."""
     parts = []
     for chunk in column.chunks:
         starts, values = _buffer(chunk.offsets), floats(chunk.values)
-        # Where there is none, its list is empty; no position is of another length.
+        # A missing position is an empty list; no position has another length.
         has_one = np.diff(starts) == 3
         coordinates = np.full(len(chunk), np.nan)
         coordinates[has_one] = places(values[starts[:-1][has_one, np.newaxis] + np.arange(3)])[:, number]
@@ -27,10 +27,10 @@ def coordinates(column: pa.ChunkedArray, number: int) -> np.ndarray[Any, np.dtyp
 
 
 def floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A column of numbers, NaN where it has none.
+    """Return a column of numbers, NaN where there is none.
 
-    Arrow's own functions on columns (take, cast, fill_null) would do, but their first use takes 30 ms; its
-    `to_numpy` imports pandas where that is installed, which takes 400.
+    Arrow's own functions (take, cast, fill_null) would do, but their first use takes 30 ms; its `to_numpy`
+    imports pandas if installed, which takes 400.
     """
     parts = []
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
@@ -44,7 +44,7 @@ def floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, np.dtype[np.fl
 
 
 def _buffer(array: pa.Array) -> np.ndarray[Any, np.dtype[Any]]:
-    """The numbers of an array as they lie in memory; anything where it has none."""
+    """Return the numbers of an array as they lie in memory; arbitrary ones where values are missing."""
     kind = _DTYPES[array.type]
     if not len(array):
         return np.empty(0, kind)

@@ -1,8 +1,8 @@
-"""Records -> the table.
+"""Build an index's table from records.
 
-What is the same in every object stands once, in the metadata. What varies becomes a typed column. What no
-column can give back exactly goes into `OtherElements`, found by reading every column back: that the index
-alone gives back every header holds by construction.
+Elements with the same value in every object stand once, in the metadata. Those that vary become typed
+columns. Values that no column can restore exactly go into `OtherElements`; reading every column back finds
+them, so that by construction the index alone restores every header.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
     """Build the index.
 
     Args:
-        records: One an object, in any order.
-        provenance: What the index says of itself; what building it finds is put into it.
+        records: One per object, in any order.
+        provenance: The index's facts about itself; building adds its findings.
     """
     records, provenance = told_apart(records, provenance)
     slices = slices_of(records)
@@ -53,7 +53,7 @@ def build(records: Sequence[Record], provenance: Provenance) -> pa.Table:
 
 
 def _constants(headers: Sequence[Item]) -> Item:
-    """The elements that every object has with one value; of a private block, if it has one creator too."""
+    """Return the elements with one value in every object; private ones only if one creator has the block."""
     if not headers:
         return {}
     constants = dict(headers[0])
@@ -73,9 +73,9 @@ def _constants(headers: Sequence[Item]) -> Item:
 
 
 def _named_apart(fields: Sequence[pa.Field]) -> list[pa.Field]:
-    """The fields; of those with one name all but the first get their tag behind it, again where need be.
+    """Return the fields with unique names: all but the first of a name get their tag appended, repeatedly.
 
-    A private creator may reserve several blocks of a group.
+    A private creator can reserve several blocks of a group.
     """
     named: dict[str, pa.Field] = {}
     for field in fields:

@@ -1,4 +1,4 @@
-"""The cells of an index -> the elements that they stand for."""
+"""Convert the cells of an index back to elements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dicom_series_preview.sources.headers.elements import (
 
 
 def elements_of(part: pa.Table, constants: Item) -> list[Item]:
-    """The elements of the objects whose first rows these are."""
+    """Return the elements of the objects whose first rows these are."""
     elements = [dict(constants) for _ in range(part.num_rows)]
     for number, schema_field in enumerate(part.schema):
         tag = tag_of_field(schema_field)
@@ -51,17 +51,17 @@ def elements_of(part: pa.Table, constants: Item) -> list[Item]:
 
 
 def items_of(name: str, text: str | None) -> list[Item]:
-    """The items of a sequence that a cell holds as DICOM JSON.
+    """Parse the sequence items that a cell holds as DICOM JSON.
 
     Raises:
-        DamagedIndexError: They cannot be read.
+        DamagedIndexError: The items cannot be read.
     """
     with damage_told(name):
         return [from_json(item) for item in json.loads(text or "[]")]
 
 
 def _of_text(text: str | None, vr: str) -> str | float | None:
-    """The value that a text stands for; where it is no number of its VR, the text."""
+    """Parse a text as its VR's number; return the text itself where it is none."""
     if text is None:
         return None
     try:
@@ -73,23 +73,23 @@ def _of_text(text: str | None, vr: str) -> str | float | None:
 
 
 def tag_of_field(field: pa.Field) -> int:
-    """The tag of the element that a column holds, or 0."""
+    """Return the tag of the element that a column holds, or 0."""
     return int((field.metadata or {}).get(b"tag", b"").replace(b",", b"") or b"0", 16)
 
 
 def vr_of_field(field: pa.Field) -> str:
-    """The VR of the elements that a column gives back."""
+    """Return the VR of the elements that a column restores."""
     vr: bytes = field.metadata[b"vr"]
     return vr.decode()
 
 
 def is_hash(field: pa.Field) -> bool:
-    """Return True where a column holds the hashes that belong to the sizes of a binary element."""
+    """Return True for a column with the hashes beside a binary element's sizes."""
     return (field.metadata or {}).get(b"vr", b"").decode() in BULK_VRS and pa.types.is_string(field.type)
 
 
 def cells_of(field: pa.Field, values: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """A column's cells as the values of its VR: numbers also where it has texts, whole ones as such."""
+    """Return a column's cells as values of its VR: numbers even if stored as text, whole ones as int."""
     cells: list[Any] = values.to_pylist()
     vr = vr_of_field(field)
     if pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
@@ -108,7 +108,7 @@ def cells_of(field: pa.Field, values: pa.Array | pa.ChunkedArray) -> list[Any]:
 
 
 def element_of_cell(tag: int, vr: str, cell: Any) -> Element | None:  # noqa: ANN401 - one of Arrow's values
-    """The element that a cell stands for; None for an empty one."""
+    """Return the element of a cell; None for an empty one."""
     if cell is None:
         return None
     if isinstance(cell, Bulk):

@@ -1,4 +1,4 @@
-"""A listing -> records: every object's header, in waves of range requests."""
+"""Read every object's header in a listing, in waves of range requests."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _RESTARTS = 2
 
 @dataclass(slots=True)
 class _Pending:
-    """An object whose header is not complete yet.
+    """An object whose header is incomplete.
 
     Attributes:
         info: The object.
         data: Its first bytes.
-        version: The version they are of; before there are any, the one that the listing showed.
-        at_least: What the parser asked for.
-        restarts: How often it was begun anew because it changed.
+        version: Their version; before there are any, the listing's.
+        at_least: The parser's last demand, in bytes.
+        restarts: How often it was restarted because the object changed.
     """
 
     info: ObjectInfo
@@ -56,16 +56,16 @@ class HeaderReader:
     """Reads the headers of a series' objects.
 
     Attributes:
-        storage: Where they lie.
+        storage: Their storage.
         folder: The series' folder; names in records are relative to it.
-        limits: How long headers may be, and how many frames an object may have.
-        progress: Called with each object that is done.
-        next_frames: How many frames are read next, 0 where none are: their bytes are kept in `prefetched`.
-        prefetched: What came with the headers and holds frames.
-        learned: How much to ask for first.
+        limits: The longest header, and the most frames of an object.
+        progress: Called after each object.
+        next_frames: The number of frames that are read next, or 0: `prefetched` keeps their bytes.
+        prefetched: The bytes of frames that arrived with the headers.
+        learned: The size of first requests.
         withheld: The first error by which the storage withheld an object.
-        in_flight: Headers that are under way.
-        pace: How many may be under way.
+        in_flight: Headers in flight.
+        pace: Limits how many.
     """
 
     storage: Storage
@@ -82,11 +82,11 @@ class HeaderReader:
     _whole: bool = False
 
     def read(self, objects: Sequence[ObjectInfo]) -> Iterator[Record | Skipped]:
-        """Read every object's header; yields as they come, in no order.
+        """Read every object's header; yield each on arrival, in no order.
 
         Raises:
-            StorageUnavailableError: The storage fails beyond every retry; an index without what it failed to
-                tell would pass for a whole one.
+            StorageUnavailableError: The storage fails beyond every retry; an index without the lost objects
+                would pass for a whole one.
             CredentialsError: The credentials are refused, or no longer accepted.
         """
         self._whole = is_read_whole([info.size for info in objects], self.next_frames)
@@ -94,7 +94,7 @@ class HeaderReader:
         held: list[_Pending] = []
         while fresh or held:
             if not self.learned.lengths:
-                # Nobody knows yet how long these headers are: let few find out, and spare the others a guess.
+                # The length of these headers is unknown: let a few find out, and spare the others a guess.
                 held.sort(key=lambda item: len(item.data), reverse=True)
                 wave, held = deque(held[:_SCOUTS]), held[_SCOUTS:]
             else:
@@ -122,9 +122,9 @@ class HeaderReader:
         fresh: deque[_Pending],
         asked: dict[str, _Pending],
     ) -> Iterator[ByteRange]:
-        """The ranges to ask for: of objects that are begun, then of new ones while the first guess is good.
+        """Yield the ranges to request: of unfinished objects, then of new ones while the first guess is good.
 
-        It ends early where there is no more room, and is asked again when some has come.
+        It ends early without room, and is asked again when some arrive.
         """
         scouts = bool(wave)
         while wave or (fresh and (self.learned.lengths or not (scouts or held))):
@@ -144,7 +144,7 @@ class HeaderReader:
         return ByteRange(item.info.path, len(item.data), end, item.version)
 
     def _take(self, item: _Pending, fetched: Fetched) -> Record | Skipped | None:
-        """Add an answer to its object: its record, why there is none, or None where more bytes are needed."""
+        """Add an answer to its object: return its record, why there is none, or None to read on."""
         if isinstance(fetched.error, ObjectChangedError) and item.restarts < _RESTARTS:
             item.data, item.version, item.at_least = b"", "", 0
             item.restarts += 1
@@ -190,7 +190,7 @@ def _length(wanted: ByteRange) -> int:
 
 
 def _storage_reason(error: StorageError) -> str:
-    """Say why the storage does not give one object; raise what concerns the storage as a whole."""
+    """Return why the storage withholds one object; raise an error that concerns the storage as a whole."""
     if isinstance(error, (StorageUnavailableError, CredentialsError)):
         raise error
     return error.problem

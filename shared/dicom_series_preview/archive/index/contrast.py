@@ -1,4 +1,4 @@
-"""A row of an index -> the meaning of its slice's stored values."""
+"""Build the contrast of a slice, the meaning of its stored values, from its row."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _CODE_MEANING = 0x00080104
 
 
 def contrast_of(cells: Mapping[str, Any], pixels: PixelDescription) -> Contrast:
-    """Describe the meaning of the stored values of a row's slice.
+    """Build the contrast of a row's slice.
 
     Args:
         cells: The row's fixed columns, by name.
-        pixels: How its stored values are laid out.
+        pixels: The layout of its stored values.
     """
-    # A slope of 0 would make all pixels the same: a remark tells of it, and 1 is used, as elsewhere.
+    # A slope of 0 would make all pixels equal: use 1, as others do; a remark says so.
     slope = cells["RescaleSlope"] or 1.0
     intercept = 0.0 if cells["RescaleIntercept"] is None else cells["RescaleIntercept"]
     stored = stored_range(pixels)
@@ -45,7 +45,8 @@ def contrast_of(cells: Mapping[str, Any], pixels: PixelDescription) -> Contrast:
         ),
         voi_luts=tables_of(cells, "VOILUTSequence", voi_inputs),
         voi_lut_function=(cells["VOILUTFunction"] or "").strip().upper() or "LINEAR",
-        # Some of the padding has become another value, and some of the image this one (C.7.5.1.1.2).
+        # Lossy compression turns some padding into other values, and some of the image into this one
+        # (C.7.5.1.1.2).
         pixel_padding_value=None
         if cells["LossyImageCompression"] == "01"
         else padding(cells, "Value", pixels),
@@ -56,7 +57,7 @@ def contrast_of(cells: Mapping[str, Any], pixels: PixelDescription) -> Contrast:
 
 
 def _content(cells: Mapping[str, Any], pixels: PixelDescription) -> Content:
-    """Describe what the slice shows."""
+    """Describe the content of the slice."""
     regions = items_of("AnatomicRegionSequence", cells["AnatomicRegionSequence"])
     region = regions[0].get(_CODE_MEANING) if regions else None
     return Content(
@@ -72,7 +73,7 @@ def _content(cells: Mapping[str, Any], pixels: PixelDescription) -> Content:
 
 
 def padding_words(contrast: Contrast, pixels: PixelDescription) -> tuple[int, int] | None:
-    """The range of padding, where stored values have too few bits for it."""
+    """Return the range of padding, where stored values have too few bits for it."""
     value, limit = contrast.pixel_padding_value, contrast.pixel_padding_range_limit
     if value is None or pixels.pixel_keyword != "PixelData":
         return None

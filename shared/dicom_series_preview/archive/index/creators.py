@@ -1,4 +1,4 @@
-"""Private elements by the creators of their blocks (PS3.5 7.8.1)."""
+"""Private elements, grouped by the creators of their blocks (PS3.5 7.8.1)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 def by_creator(
     by_tag: Mapping[int, Sequence[Element | None]], headers: Sequence[Item]
 ) -> Iterator[tuple[int, str, Sequence[Element | None]]]:
-    """Elements as they are columns: private ones by their creator, whatever block an object has for it.
+    """Yield the elements of each column: private ones by creator, whatever block an object uses for it.
 
-    A creator may have several blocks in one object: their elements are told apart by the blocks' order.
+    If a creator has several blocks in one object, the blocks' order separates their elements.
 
     Args:
-        by_tag: By tag the element in each object.
+        by_tag: Each object's element, by tag.
         headers: The objects.
 
     Yields:
-        The tag that most objects have, the creator, and the element in each object.
+        The tag that most objects use, the creator, and each object's element.
     """
     owners = _owners({creator_tag(tag) for tag in by_tag if is_in_block(tag)}, headers)
     groups: dict[tuple[int, str, int], dict[int, Sequence[Element | None]]] = {}
@@ -50,15 +50,15 @@ def by_creator(
         of_tags = zip(*parts.values(), strict=True)
         merged = [next(filter(None, found), None) for found in of_tags] if len(parts) > 1 else parts[tag]
         columns.append((number if creator else 0, tag, creator, merged))
-    # The first block of a creator before the next ones, whose columns have longer names.
+    # A creator's first block comes before the next ones, whose columns have longer names.
     for _, tag, creator, merged in sorted(columns, key=lambda column: column[:3]):
         yield tag, creator, merged
 
 
 def _owners(blocks: Iterable[int], headers: Sequence[Item]) -> dict[int, list[tuple[str, int]]]:
-    """By block its creator in each object, and how many of the blocks before are that creator's too.
+    """Return each object's creator of each block, and how many earlier blocks are that creator's too.
 
-    Without a creator the number is the block's own.
+    Without a creator, the number is the block's own.
 
     Args:
         blocks: The tags of the elements that name the creators.

@@ -1,4 +1,4 @@
-"""Damage in an index file: anything may have been written into it since it was made."""
+"""Checks for damaged index files: anything can have been written into one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.index.records import Provenance
 
-# The least value of each number that a slice cannot be shown without.
+# The least value of each number that showing a slice requires.
 _LEAST = {"ObjectSize": 0, "FrameNumber": 1, "Stack": 0, "Rows": 1, "Columns": 1}
-# The least value of each number that may be missing.
+# The least value of each optional number.
 _LEAST_IF_ANY = {"FrameOffset": 0, "FrameLength": 0}
 _AMONG = {
     "PrimaryAxis": ("X", "Y", "Z", "I"),
@@ -27,15 +27,15 @@ _LENGTHS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3}
 
 
 class DamagedIndexError(PreviewError):
-    """A file is no index of this schema."""
+    """The file is no index of this schema."""
 
 
 @contextmanager
 def damage_told(what: str) -> Iterator[None]:
-    """Turn the errors of reading a damaged value into one that names it.
+    """Convert errors of reading a damaged value into one that names it.
 
     Args:
-        what: The name of what is being read.
+        what: The value's name.
 
     Raises:
         DamagedIndexError: The value cannot be read.
@@ -47,10 +47,10 @@ def damage_told(what: str) -> Iterator[None]:
 
 
 def check_provenance(found: Provenance) -> None:
-    """Check that an index says texts and numbers about itself where it must.
+    """Check that an index's facts about itself are texts and numbers where they must be.
 
     Raises:
-        DamagedIndexError: No undamaged index says this.
+        DamagedIndexError: The facts have other types.
     """
     texts = [found.series, found.root, found.fingerprint, *found.notes, *found.warnings]
     numbers = [found.listed, found.series_instance_uids, found.patient_ids]
@@ -72,7 +72,7 @@ def check_provenance(found: Provenance) -> None:
 
 
 def check_cells(cells: Mapping[str, Any]) -> None:
-    """Check that a row is one of a slice that can be shown, by its fixed columns.
+    """Check a row's fixed columns: its slice can be shown.
 
     Raises:
         DamagedIndexError: No undamaged index has such a row.
@@ -83,7 +83,7 @@ def check_cells(cells: Mapping[str, Any]) -> None:
 
 
 def _wrong(cells: Mapping[str, Any]) -> Iterator[str]:
-    """The columns whose cell no slice has."""
+    """Yield the columns with a cell that no slice has."""
     if not is_path(cells["FileName"] or ""):
         yield "FileName"
     if not cells["TransferSyntaxUID"]:

@@ -1,4 +1,4 @@
-"""The names and types of the columns of elements, as the dictionary declares them (PS3.6)."""
+"""The names and types of elements' columns, as the dictionary declares them (PS3.6)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dicom_series_preview.sources.headers.dictionary import (
 )
 from dicom_series_preview.sources.headers.elements import tag_key
 
-# The Arrow type of numbers by VR; everything else is text.
+# The Arrow type of each numeric VR; everything else is text.
 NUMBER_TYPES = {
     **dict.fromkeys(("IS", "SS", "US", "SL"), pa.int32()),
     **dict.fromkeys(("UL", "SV"), pa.int64()),
@@ -30,10 +30,10 @@ NUMBER_TYPES = {
 
 
 def column_name(tag: int, creator: str) -> str:
-    """The name of an element's own column: keyword, or `gggg,ee:CREATOR` of a private element.
+    """Return the name of an element's own column: keyword, or `gggg,ee:CREATOR` of a private element.
 
-    A keyword that the product uses for something else, or that several elements have, as those of overlay
-    planes, is followed by the tag.
+    The tag follows a keyword that the product uses for something else, or that several elements share, like
+    those of overlay planes.
     """
     if creator:
         return f"{tag >> 16:04x},{tag & 0xFF:02x}:{creator}"
@@ -44,7 +44,7 @@ def column_name(tag: int, creator: str) -> str:
 
 @lru_cache(maxsize=4096)
 def declared(tag: int, creator: str) -> tuple[tuple[str, ...], bool]:
-    """The dictionary's VRs of an element, none where it has none, and whether it may have several values.
+    """Return the dictionary's VRs of an element, if any, and whether it can have several values.
 
     Args:
         tag: The element.
@@ -56,32 +56,32 @@ def declared(tag: int, creator: str) -> tuple[tuple[str, ...], bool]:
         return ("LO",), False
     try:
         if tag >> 16 & 1:
-            # Whatever its block, of which a column's name says nothing; the dictionary tells a few apart.
+            # Ignore the block, which column names omit; the dictionary distinguishes a few.
             tag = tag & 0xFFFF00FF | 0x1000
             vrs, multiplicity = private_vr(tag, creator), private_vm(tag, creator)
         else:
             vrs, multiplicity = dictionary_vr(tag), dictionary_vm(tag)
     except KeyError:
         vrs, multiplicity = "UN", ""
-    # An element of unknown VR is one of which nothing is known.
+    # With an unknown VR, the dictionary says nothing.
     known = vrs not in {"UN", "NONE"}
     return tuple(vrs.replace("_", " or ").split(" or ")) if known else (), not known or multiplicity != "1"
 
 
 def element_type(tag: int, creator: str, vr: str) -> pa.DataType:
-    """The Arrow type of an element's column.
+    """Return the Arrow type of an element's column.
 
     Args:
         tag: The element.
         creator: The creator of its private block, or empty.
-        vr: The VR of its column: the dictionary's, of an element that it does not have one of text.
+        vr: The VR of its column: the dictionary's, or a text VR for an element that it lacks.
     """
     kind = NUMBER_TYPES.get(vr, pa.utf8())
     return pa.list_(kind) if declared(tag, creator)[1] and vr != "SQ" else kind
 
 
 def element_description(tag: int, creator: str) -> str:
-    """The dictionary's name of an element, or empty."""
+    """Return the dictionary's name of an element, or empty."""
     try:
         if tag >> 16 & 1:
             return private_name(tag, creator).strip("[]") if creator else ""

@@ -1,4 +1,4 @@
-"""Records -> each instance once, and what else the folder holds: duplicates, other series and patients."""
+"""Drop duplicate instances from records, and count the folder's series and patients."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SOP_INSTANCE_UID, _SERIES_INSTANCE_UID, _PATIENT_ID = 0x00080018, 0x0020000E, 0
 
 
 def told_apart(records: Sequence[Record], provenance: Provenance) -> tuple[list[Record], Provenance]:
-    """Leave out all but the first, by name, of identical objects, and say what the folder holds.
+    """Drop all but the first, by name, of identical objects, and note what the folder holds.
 
-    Objects are identical that have one SOPInstanceUID, one header, one size and one transfer syntax; nothing
-    of their pixels is read. Objects that share the UID alone are images of their own.
+    Objects are identical if they share SOPInstanceUID, header, size and transfer syntax; their pixels are not
+    read. Objects that share only the UID are separate images.
 
     Returns:
-        The records that get rows, and the provenance with the duplicates, how many SeriesInstanceUIDs and
-        PatientIDs there are, and what is wrong with them.
+        The records that get rows, and the provenance with the duplicates, the numbers of SeriesInstanceUIDs
+        and PatientIDs, and warnings about them.
     """
     once, duplicates, differing = _duplicates(records)
     patients_of: dict[str, set[str]] = {}
@@ -56,7 +56,7 @@ def told_apart(records: Sequence[Record], provenance: Provenance) -> tuple[list[
 
 
 def _duplicates(records: Sequence[Record]) -> tuple[list[Record], list[Duplicate], int]:
-    """Each instance once, the duplicates of them, and how many objects differ that share a SOPInstanceUID."""
+    """Return each instance once, the duplicates, and how many different objects share a SOPInstanceUID."""
     same_uid: dict[str, list[Record]] = {}
     for record in records:
         same_uid.setdefault(record.text(_SOP_INSTANCE_UID), []).append(record)
@@ -79,8 +79,8 @@ def _duplicates(records: Sequence[Record]) -> tuple[list[Record], list[Duplicate
 
 
 def _content(record: Record) -> tuple[object, ...]:
-    """What two objects have in common that are one."""
-    # As text: a number that is none equals itself there.
+    """Return the properties that identical objects share."""
+    # As text, because NaN equals itself there.
     header = json.dumps(to_json(record.elements), sort_keys=True).encode()
     digest = hashlib.sha256(header).digest()
     return record.size, record.transfer_syntax_uid, record.pixel_keyword, record.number_of_frames, digest

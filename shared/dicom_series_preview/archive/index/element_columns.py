@@ -1,8 +1,8 @@
-"""Elements -> their columns.
+"""Convert elements to their columns.
 
-A column's name and type follow from its tag and private creator by the dictionary, never from values, so that
-the indices of all series read as one table. What a column cannot hold, or give back as it was, is kept apart.
-Of an element that the dictionary does not have, the column is a list of texts, whatever VR a file writes.
+The dictionary decides a column's name and type from tag and private creator, never from values, so that the
+indices of all series read as one table. Values that a column cannot hold, or restore exactly, are stored
+apart. An element that the dictionary lacks gets a list of texts, whatever VR a file writes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from dicom_series_preview.sources.headers.elements import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# Of the column of an element that the dictionary does not have, unless its values are binary.
+# For the column of an element that the dictionary lacks, unless its values are binary.
 _TEXTS_VR = "UC"
-# Of its column, so much lies in memory and stands for all rows, again and again; the file has the value once.
+# A constant's column repeats a block of this size in memory; the file has the value once.
 _BLOCK_BYTES, _BLOCK_ROWS = 65536, 1024
 _HELD = {
     "bulk": {"bulk"},
@@ -57,9 +57,9 @@ class _Kind:
     Attributes:
         tag: The tag.
         creator: The creator of its private block, or empty.
-        vr: The VR that most objects have of those that fit into the column.
-        column_vr: The dictionary's VR, which decides the column's type; where it has none, a binary one or
-            the one of texts.
+        vr: The most frequent VR among those that fit into the column.
+        column_vr: The dictionary's VR, which decides the column's type; if it has none, a binary VR or
+            `_TEXTS_VR`.
     """
 
     tag: int
@@ -67,9 +67,9 @@ class _Kind:
     vr: str
     column_vr: str
 
-    @lru_cache(maxsize=4096)  # noqa: B019 - a value, of which there are not many more
+    @lru_cache(maxsize=4096)  # noqa: B019 - there are few of these values
     def fields(self) -> tuple[pa.Field, ...]:
-        """The columns' fields: one, or size and hash of a binary element."""
+        """Return the columns' fields: one, or size and hash of a binary element."""
         name = column_name(self.tag, self.creator)
         metadata = field_metadata(self.tag, self.vr, element_description(self.tag, self.creator))
         if self.column_vr in BULK_VRS:
@@ -79,7 +79,7 @@ class _Kind:
         return tuple(pa.field(name, kind, metadata=metadata) for name, kind in kinds.items())
 
     def cells(self, elements: Sequence[Element | None]) -> list[list[Any]]:
-        """The cells of the columns; None of elements that do not fit."""
+        """Return the columns' cells; None for elements that do not fit."""
         if self.column_vr in BULK_VRS:
             bulks = [element.value if element else None for element in elements]
             return [
@@ -103,12 +103,12 @@ class _Kind:
 def columns_of(
     tag: int, elements: Sequence[Element | None], creator: str = ""
 ) -> list[tuple[pa.Field, pa.Array]]:
-    """The column of an element, two of a binary one; none of one that has a fixed column.
+    """Return an element's column, two for a binary one; none for one with a fixed column.
 
     Args:
         tag: Its tag.
-        elements: It in each object.
-        creator: Of a private one, the creator of its block.
+        elements: Each object's element.
+        creator: The creator of its block, if it is private.
     """
     if tag in FIXED_TAGS:
         return []
@@ -120,13 +120,13 @@ def columns_of(
 
 
 def constant_columns(constants: Item, rows: int) -> list[tuple[pa.Field, pa.ChunkedArray]]:
-    """The columns of what all objects have with the same value: it stands in every row, and once in a file.
+    """Return the columns of elements with the same value in all objects: in every row, but once in a file.
 
-    Private elements, sequences and long values have none.
+    Private elements, sequences and long values have no column.
 
     Args:
         constants: The elements.
-        rows: How many rows.
+        rows: The number of rows.
     """
     columns: list[tuple[pa.Field, pa.ChunkedArray]] = []
     for tag, element in sorted(constants.items()):
@@ -145,7 +145,7 @@ def constant_columns(constants: Item, rows: int) -> list[tuple[pa.Field, pa.Chun
 def _fitting(
     tag: int, elements: Sequence[Element | None], creator: str
 ) -> tuple[_Kind, Sequence[Element | None]]:
-    """The kind of element that most objects have, and the elements that fit into its column."""
+    """Return the kind of element that most objects have, and the elements that fit its column."""
     counts = Counter(element.vr for element in elements if element is not None)
     column_vrs = {vr: _stands_for(vr, declared(tag, creator)[0]) for vr in counts}
     vr = max(counts, key=lambda vr: (bool(column_vrs[vr]), counts[vr], vr))
@@ -159,13 +159,13 @@ def _fitting(
 
 
 def _empty(tag: int, creator: str) -> _Kind:
-    """The kind of an element that no object has as the dictionary says."""
+    """Return the kind of an element that no object has as the dictionary declares it."""
     vr = declared(tag, creator)[0][0]
     return _Kind(tag, creator, vr, vr)
 
 
 def _stands_for(vr: str, declared_vrs: tuple[str, ...]) -> str:
-    """The VR whose column holds values of a VR, one of the dictionary's; empty where none does."""
+    """Return the dictionary's VR whose column can hold values of a VR; empty if none can."""
     if not declared_vrs:
         return vr if vr in BULK_VRS else _TEXTS_VR
     if vr in declared_vrs:
@@ -182,14 +182,14 @@ def _sort(vr: str) -> str:
 
 
 def sequence_text(element: Element | None) -> str | None:
-    """The items of a sequence as DICOM JSON; None where there is no item."""
+    """Write the items of a sequence as DICOM JSON; None without items."""
     if element is None or not element.value:
         return None
     return json.dumps(element_to_json(element)["Value"], ensure_ascii=False)
 
 
 def _texts_cell(element: Element | None) -> list[str | None] | None:
-    """The values of an element that the dictionary does not have as texts, items as DICOM JSON."""
+    """Return the values of an element that the dictionary lacks as texts, items as DICOM JSON."""
     if element is None or not element.value:
         return None
     if element.vr == "SQ":
@@ -198,7 +198,7 @@ def _texts_cell(element: Element | None) -> list[str | None] | None:
 
 
 def _as_text(value: Any, vr: str) -> str:  # noqa: ANN401 - one of an element's values
-    """A value as text: of a number the fewest digits that tell it from all others of its VR."""
+    """Write a value as text; a number with the fewest digits that identify it within its VR."""
     if isinstance(value, float):
         return str(np.float32(value) if vr == "FL" else value).removesuffix(".0")
     return str(value)
@@ -213,12 +213,12 @@ def _numbers_cell(values: Sequence[Any]) -> list[float | None] | None:
 
 
 def _text_cell(values: Sequence[Any]) -> str:
-    r"""The text as it is stored: a backslash in a description makes values of it, of which there is one."""
+    r"""Return a text as stored: a backslash in a description has split it into values."""
     return values[0] if len(values) == 1 else "\\".join(value or "" for value in values)
 
 
 def _array(cells: list[Any], kind: pa.DataType) -> pa.Array:
-    """Cells as an array; those that the type cannot hold are empty."""
+    """Build an array from cells; those that the type cannot hold are empty."""
     try:
         return pa.array(cells, kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

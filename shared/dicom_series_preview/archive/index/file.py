@@ -1,4 +1,4 @@
-"""An index's table <-> the bytes of its Parquet file."""
+"""Read an index's table from a Parquet file, and write it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from dicom_series_preview.archive.index.schema import (
 if TYPE_CHECKING:
     from dicom_series_preview.sources.headers.elements import Item
 
-# How many of a file's columns are not of constants.
+# The number of a file's columns without the constants.
 _OWN_COLUMNS_KEY = b"dicom_series_preview.own_columns"
 
 
 def origin(file: bytes | BinaryIO) -> tuple[str, str] | None:
-    """The root's URL and the series that an index file says it is of, whatever its schema's version.
+    """Return an index file's root URL and series, whatever its schema version.
 
     Args:
         file: The file, or its bytes.
 
     Returns:
-        None where it is no index, or a damaged one.
+        None for a file that is no index, or a damaged one.
     """
     source = pa.BufferReader(file) if isinstance(file, bytes) else file
     try:
@@ -47,13 +47,13 @@ def origin(file: bytes | BinaryIO) -> tuple[str, str] | None:
 
 
 def _encoding(table: pa.Table, own: int, constants: Item) -> dict[str, Any]:
-    """Choose the encoding of each column: zstd where values vary, else a dictionary of one value.
+    """Choose the encoding of each column: zstd where values vary, else a one-value dictionary.
 
-    On one short value zstd would cost more than it saves; in a list it saves what separates the lists.
+    On one short value zstd would cost more than it saves; in lists it saves the separators.
 
     Args:
         table: The table.
-        own: How many of its columns are not of constants.
+        own: The number of its columns without the constants.
         constants: The elements that all objects have with the same value.
     """
     compressed: list[str] = []
@@ -77,20 +77,20 @@ def _encoding(table: pa.Table, own: int, constants: Item) -> dict[str, Any]:
 
 
 def read_table(data: bytes, most_rows: int | None = None) -> pa.Table:
-    """Read the table of an index file; what its metadata hold is not looked at, but for the schema's version.
+    """Read the table of an index file; check only the schema version of its metadata.
 
     Raises:
-        DamagedIndexError: The file is no index, is one of another schema version, or has more rows than
+        DamagedIndexError: The file is no index, has another schema version, or has more rows than
             `most_rows`; such a file is not read into memory.
     """
     try:
-        # Without Arrow's threads: one that still holds `data` when Python ends aborts the process, which
-        # every other `get-index` did. A table of this size gains nothing from them.
+        # Without Arrow's threads: one that still holds `data` when Python ends aborts the process, as every
+        # other `get-index` did. A table of this size gains nothing from them.
         file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
         if most_rows is not None and file.metadata.num_rows > most_rows:
             raise DamagedIndexError(f"{file.metadata.num_rows} rows, more than the limit of {most_rows}")
         metadata = file.metadata.metadata or {}
-        # What all objects have with the same value is in the metadata; its columns are for others.
+        # The metadata hold the constants; their columns are for other readers.
         own = int(metadata[_OWN_COLUMNS_KEY]) if _OWN_COLUMNS_KEY in metadata else None
         table = file.read(file.schema_arrow.names[:own], use_threads=False)
         document = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
@@ -116,7 +116,7 @@ def write_table(own: int, whole: pa.Table, constants: Item) -> bytes:
     """Write an index file.
 
     Args:
-        own: How many of the table's columns, the first ones, are not of constants.
+        own: The number of the table's first columns, without the constants.
         whole: The table.
         constants: The elements that all objects have with the same value.
     """

@@ -1,4 +1,4 @@
-"""Elements -> the cells of a fixed column."""
+"""Convert elements to the cells of fixed columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIST_LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "Pixel
 
 
 def cells_of_rows(rows: Rows, column: Column) -> list[Any]:
-    """The cells of a fixed column that holds an element.
+    """Return the cells of a fixed column that holds an element.
 
     Args:
         rows: The rows.
@@ -32,7 +32,7 @@ def cells_of_rows(rows: Rows, column: Column) -> list[Any]:
 
 
 def _cell(convert: Callable[[Sequence[Any]], Any], element: Element | None) -> Any:  # noqa: ANN401
-    """An element's value as a cell of a fixed column; None where it does not fit."""
+    """Convert an element's value to a fixed column's cell; None where it does not fit."""
     if element is None or isinstance(element.value, Bulk) or not element.value:
         return None
     if element.vr != "SQ":
@@ -42,7 +42,7 @@ def _cell(convert: Callable[[Sequence[Any]], Any], element: Element | None) -> A
 
 
 def _converter(column: Column) -> Callable[[Sequence[Any]], Any]:
-    """The function that makes a fixed column's cell of one or more values; None where they do not fit."""
+    """Return the function that converts values to a fixed column's cell, or None where they do not fit."""
     kind = column.type
     if pa.types.is_list(kind):
         length = _LIST_LENGTHS.get(column.name)
@@ -69,15 +69,15 @@ def _first_whole(kind: pa.DataType, values: Sequence[Any]) -> int | None:
 
 
 def _whole(value: float, kind: pa.DataType) -> int | None:
-    """A whole number of an Arrow type; None where it is none, or too large."""
+    """Return an integer of an Arrow type; None where the value is no integer, or too large."""
     bits = kind.bit_width - 1
     return int(value) if -(2**bits) <= value < 2**bits and value == int(value) else None
 
 
 def _all_numbers(kind: pa.DataType, length: int | None, values: Sequence[Any]) -> list[float | None] | None:
-    """Numbers of an Arrow type, as many as `length` says; it may be any number of them, and some be empty."""
+    """Return `length` numbers of an Arrow type; without a length any number of them, some perhaps empty."""
     types = set(map(type, values))
-    # One window of several may be empty; half a position is none.
+    # One window of several can be empty; half a position is useless.
     if not types <= ({int, float} if length else {int, float, NoneType}) or len(values) != (
         length or len(values)
     ):

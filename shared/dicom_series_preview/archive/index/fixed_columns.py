@@ -1,4 +1,4 @@
-"""The columns that every index has, and those of frames that are parts of slices."""
+"""Build the columns that every index has, and those of frames that are parts of slices."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.index.rows import Row, Rows
     from dicom_series_preview.base.geometry import Arrangement
 
-# The palette's descriptors and data, then its segmented data, each of red, green and blue.
+# The palette's descriptors, data and segmented data, each for red, green and blue.
 _PALETTE_TAGS = tuple(first + colour for first in (0x00281101, 0x00281201, 0x00281221) for colour in range(3))
 COLUMN_TAGS = FIXED_TAGS.union(_PALETTE_TAGS, NUMBERS)
-"""The elements that the fixed columns ask for."""
+"""The elements that the fixed columns need."""
 
 
 def fixed_columns(
@@ -43,7 +43,7 @@ def fixed_columns(
     slice_of_row: NDArray[np.int64],
     provenance: Provenance,
 ) -> list[tuple[pa.Field, pa.Array]]:
-    """The columns that every index has, and those of frames that are no slices where there are such."""
+    """Build the columns that every index has, and those of frames that are no slices, if any."""
     count = len(rows.rows)
     of_row = [records[row.record] for row in rows.rows]
     locations = [
@@ -81,7 +81,7 @@ def fixed_columns(
 
 
 def _parts(rows: Sequence[Row], slice_of_row: NDArray[np.int64]) -> Iterator[tuple[Column, list[Any]]]:
-    """The columns that tell which slice a frame is a part of, where there is such a frame."""
+    """Yield the columns that assign frames to slices, if any frame is a part."""
     if any(row.place for row in rows):
         numbers = slice_of_row.tolist()
         cells = [
@@ -101,7 +101,7 @@ def _parts(rows: Sequence[Row], slice_of_row: NDArray[np.int64]) -> Iterator[tup
 
 
 def _mosaics(records: Sequence[Record], rows: Sequence[Row]) -> Iterator[tuple[Column, list[Any]]]:
-    """The columns that tell of the slices in mosaics, where there is one."""
+    """Yield the columns about the slices in mosaics, if there are mosaics."""
     mosaics = [records[row.record].mosaic for row in rows]
     if any(mosaics):
         cells = [(mosaic.images, mosaic.normal) if mosaic else (None, None) for mosaic in mosaics]
@@ -117,7 +117,7 @@ def _counted(numbers: NDArray[np.int64]) -> list[int | None]:
 
 
 def _remarks(records: Sequence[Record], rows: Rows) -> list[tuple[str, ...] | None]:
-    """The remarks on each slice."""
+    """Return the remarks on each slice."""
     of_objects = list(map(object_remarks, records))
     of_slices = zip(*(rows.values(tag, partial(number_remark, tag)) for tag in NUMBERS), strict=True)
     found = (
@@ -128,7 +128,7 @@ def _remarks(records: Sequence[Record], rows: Rows) -> list[tuple[str, ...] | No
 
 
 def _palettes(rows: Rows) -> list[str | None]:
-    """The palette of each slice; one that slices share is converted once."""
+    """Return each slice's palette; one that slices share is converted once."""
     texts: dict[tuple[int, ...], str | None] = {}
     palettes = []
     for elements in zip(*(rows.values(tag, lambda element: element) for tag in _PALETTE_TAGS), strict=True):

@@ -1,4 +1,4 @@
-"""Each frame's own functional groups as a column (PS3.3 C.7.6.16)."""
+"""Build the column of each frame's own functional groups (PS3.3 C.7.6.16)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def per_frame_field() -> pa.Field:
-    """The field of the column that holds each frame's own functional groups."""
+    """Return the field of the column with each frame's own functional groups."""
     tag = PER_FRAME_FUNCTIONAL_GROUPS
     return pa.field(
         column_name(tag, ""), pa.utf8(), metadata=field_metadata(tag, "SQ", element_description(tag, ""))
@@ -28,7 +28,7 @@ def per_frame_field() -> pa.Field:
 
 
 def per_frame_groups(records: Sequence[Record], rows: Sequence[Row]) -> pa.Array:
-    """Each frame's own item, so that the table grows with the frames and not with their square."""
+    """Return each frame's own item, so that the table grows linearly with the frames."""
     texts, macros = [], dict[int, tuple[Element, str]]()
     for row in rows:
         items = sequence_items(records[row.record].elements.get(PER_FRAME_FUNCTIONAL_GROUPS))
@@ -39,11 +39,11 @@ def per_frame_groups(records: Sequence[Record], rows: Sequence[Row]) -> pa.Array
 
 
 def _item_text(item: Item, known: dict[int, tuple[Element, str]]) -> str:
-    """An item as DICOM JSON text; an element that the one before had too is not written anew.
+    """Write an item as DICOM JSON text; reuse the text of an element that the item before shares.
 
     Args:
         item: The item.
-        known: By tag, the latest element and its text.
+        known: The latest element and its text, by tag.
     """
     parts = []
     for tag, element in sorted(item.items()):
@@ -55,7 +55,7 @@ def _item_text(item: Item, known: dict[int, tuple[Element, str]]) -> str:
 
 
 def add_ill_matched_groups(records: Sequence[Record], remainders: Sequence[dict[str, Any]]) -> None:
-    """Per-frame groups of another number than there are frames: no row gives them back as they are."""
+    """Keep per-frame groups whose number is not that of the frames: no row restores them."""
     for record, remainder in zip(records, remainders, strict=True):
         element = record.elements.get(PER_FRAME_FUNCTIONAL_GROUPS)
         items = len(sequence_items(element))

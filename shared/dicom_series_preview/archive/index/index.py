@@ -1,4 +1,4 @@
-"""The index of a series: a table, and the questions that its readers ask."""
+"""The index of a series: a table, with methods for its readers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Index:
     """The index of a series.
 
     Attributes:
-        table: One row a frame, in display order, stack after stack; the frames of one slice are neighbours.
+        table: One row per frame, in display order, stack after stack; the frames of one slice are neighbours.
     """
 
     table: pa.Table
@@ -48,26 +48,26 @@ class Index:
         """Read an index file.
 
         Raises:
-            DamagedIndexError: The file is no index, is one of another schema version, or has more rows than
+            DamagedIndexError: The file is no index, has another schema version, or has more rows than
                 `most_rows`; such a file is not read into memory.
         """
         table = read_table(data, most_rows)
         index = cls(table)
-        # Pages have checksums; the metadata of the file and of its columns have none, and are read now.
+        # Pages have checksums; the metadata of the file and its columns have none, so read them now.
         with damage_told("its metadata"):
             _ = index.provenance, elements_of(table.slice(0, 1), index.constants)
         return index
 
     def to_parquet(self) -> bytes:
-        """The index as a Parquet file; docs/decisions/0023 says what is compressed in it, and why."""
+        """Write the index as a Parquet file; docs/decisions/0023 explains its compression."""
         return write_table(self.table.num_columns, self.whole, self.constants)
 
     @cached_property
     def whole(self) -> pa.Table:
-        """The table with a column more for each public element that all objects have with the same value.
+        """The table with an additional column for each public element with the same value in all objects.
 
-        Files have these, so that the column is there in every index and never empty because its value does
-        not vary.
+        Files have these, so that every index has the column, and it is never empty only because its value is
+        constant.
         """
         from dicom_series_preview.archive.index import element_columns  # noqa: PLC0415 - pictures need none
 
@@ -78,7 +78,7 @@ class Index:
 
     @cached_property
     def provenance(self) -> Provenance:
-        """What the index says about itself.
+        """The index's facts about itself.
 
         Raises:
             DamagedIndexError: The metadata hold other types than an index writes.
@@ -87,17 +87,17 @@ class Index:
 
     @cached_property
     def constants(self) -> Item:
-        """The elements that every object has with the same value."""
+        """The elements with the same value in every object."""
         return constants_of(self.table)
 
     @cached_property
     def stacks(self) -> dict[int, np.ndarray[Any, np.dtype[np.int64]]]:
-        """By stack number, the rows of its slices in display order; of a slice of many frames the first."""
+        """The rows of each stack's slices in display order, by stack number; one row per slice."""
         numbers = floats(self.table["Stack"])
         if self._has_parts:
             slices = floats(self.table["Slice"])
             numbers[1:][slices[1:] == slices[:-1]] = np.nan
-        # Rows in no stack come last. Not np.unique, which imports numpy.ma: 9 ms of every preview.
+        # Rows without a stack come last. Not np.unique, which imports numpy.ma: 9 ms of every preview.
         order = np.argsort(np.where(numbers >= 0, numbers, np.inf), kind="stable")
         order = order[: np.count_nonzero(numbers >= 0)]
         parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
@@ -105,11 +105,11 @@ class Index:
 
     @property
     def slice_count(self) -> int:
-        """Slices in all stacks."""
+        """The number of slices in all stacks."""
         return sum(len(rows) for rows in self.stacks.values())
 
     def object_count(self, number: int) -> int:
-        """Count the objects that the slices of a stack come from.
+        """Count the objects that hold the slices of a stack.
 
         Raises:
             KeyError: There is no such stack.
@@ -121,7 +121,7 @@ class Index:
         return described_stacks(self.table, self.stacks, self.constants)
 
     def sorted_stack(self, number: int) -> SortedStack:
-        """The positions and times of one stack's slices, in display order.
+        """Return the positions and times of one stack's slices, in display order.
 
         Raises:
             KeyError: There is no such stack.
@@ -129,11 +129,11 @@ class Index:
         return sorted_stack(self.table, self.stacks[number])
 
     def slices(self, rows: Sequence[int], *, overlays: bool = False) -> list[Slice]:
-        """The slices of rows.
+        """Return the slices of rows.
 
         Args:
-            rows: Rows of slices with an image, as `stacks` has them.
-            overlays: Say which overlay planes their objects have.
+            rows: Rows of slices with an image, as in `stacks`.
+            overlays: Include their objects' overlay planes.
         """
         frames = self.frames(rows)
         if overlays or self._may_hold_overlay_bits:
@@ -141,10 +141,10 @@ class Index:
         return [self._put_together(item) for item in frames] if self._has_parts else frames
 
     def frames(self, rows: Sequence[int]) -> list[Slice]:
-        """The frames of rows, whatever slices they lie on.
+        """Return the frames of rows, whatever slices they lie on.
 
         Raises:
-            DamagedIndexError: A row holds what no slice has.
+            DamagedIndexError: A row has values that no slice has.
         """
         names, columns = self._fixed.column_names, self._fixed.columns
         return [
@@ -153,7 +153,7 @@ class Index:
         ]
 
     def parts(self, item: Slice) -> list[Part]:
-        """The frames that lie on a slice, those that it does not show left out; none where it is a frame."""
+        """Return the visible frames that lie on a slice; none where it is a frame itself."""
         rows = item.part_rows
         names = ("FileName", "Index", "FrameNumber", "FrameOffset", "FrameLength", "FrameTop", "FrameLeft")
         columns = self.table.slice(rows.start, len(rows)).select(names).to_pydict() if rows else {}
@@ -161,7 +161,7 @@ class Index:
         parts = []
         for i, row in enumerate(rows):
             name, index_row, number, offset, length, top, left = (columns[column][i] for column in names)
-            # An object's frames differ in their place alone.
+            # An object's frames differ only in their place.
             first = first_of.get(name) or first_of.setdefault(name, self.frames([row])[0])
             location = None if offset is None else FrameLocation(offset, length)
             frame = replace(first, row=index_row, frame_number=number, location=location)
@@ -181,7 +181,7 @@ class Index:
         return self.table.select([column.name for column in FIXED_COLUMNS])
 
     def _put_together(self, item: Slice) -> Slice:
-        """A row's slice: the one that its frame lies on, where it lies on one."""
+        """Return a row's slice: the one that its frame is a part of, if any."""
         number, rows, columns, _, _, background = (
             self.table[column.name][item.row].as_py() for column in PART_COLUMNS
         )
@@ -194,11 +194,11 @@ class Index:
 
     @cached_property
     def _may_hold_overlay_bits(self) -> bool:
-        """True where an object may have an overlay plane among its pixels' unused bits."""
+        """True where an object can have an overlay plane among its pixels' unused bits."""
         return may_hold_overlay_bits(self.table, self.constants)
 
     def patient_orientation(self, item: Slice) -> str:
-        r"""PatientOrientation (0020,0020) of a slice's object as it is written, as in `L\P`, or empty."""
+        r"""Return PatientOrientation (0020,0020) of a slice's object as written, like `L\P`, or empty."""
         return "\\".join(self._texts(_PATIENT_ORIENTATION, "PatientOrientation", item))
 
     def is_of_a_quadruped(self, item: Slice) -> bool:
@@ -206,14 +206,14 @@ class Index:
         return self._texts(_ANATOMICAL_ORIENTATION_TYPE, "AnatomicalOrientationType", item) == ["QUADRUPED"]
 
     def is_whole_mosaic(self, item: Slice) -> bool:
-        """Return True where a slice is a Siemens mosaic of several slices that is not taken apart."""
+        """Return True for a Siemens mosaic of several slices that is not taken apart."""
         name = MOSAIC_COLUMNS[0].name
         if item.part_rows or name not in self.table.column_names:
             return False
         return self.table[name][item.row].as_py() not in (None, 1)
 
     def _texts(self, tag: int, keyword: str, item: Slice) -> list[str]:
-        """The texts of an element of a slice's object."""
+        """Return the texts of an element of a slice's object."""
         constant = self.constants.get(tag)
         if constant is not None:
             values: Sequence[Any] = all_values(constant)
@@ -228,7 +228,7 @@ class Index:
         """Return the same index with the places of frames that it did not know.
 
         Args:
-            found: By the object's path below the series' folder, where its frames lie, in their order.
+            found: The places of an object's frames in their order, by its path below the series' folder.
         """
         cells = self.table.select(["FileName", "FrameNumber", "FrameOffset", "FrameLength"]).to_pydict()
         for row, (name, number) in enumerate(zip(cells["FileName"], cells["FrameNumber"], strict=True)):
@@ -254,12 +254,12 @@ class Index:
 
     @property
     def contents(self) -> str:
-        """What the folder holds, in words: its stacks, and its series and patients where it has several."""
+        """The folder's contents in words: stacks, and series and patients if it has several."""
         provenance = self.provenance
         return told(len(self.stacks), provenance.series_instance_uids, provenance.patient_ids)
 
     def header(self, row: int) -> Dataset:
-        """The header of the object that a row belongs to, binary values aside, as the object holds it.
+        """Return the header of a row's object as stored, without binary values.
 
         Args:
             row: A row of the index.
@@ -271,9 +271,9 @@ class Index:
         return to_dataset(record.elements)
 
     def records(self, names: Sequence[str] | None = None) -> list[Record]:
-        """Give back the records that the index was built from, to build it anew without reading a header.
+        """Return the records that the index was built from, to rebuild it without reading a header.
 
         Args:
-            names: Only these objects; None for all, duplicates among them.
+            names: Only these objects; None for all, with duplicates.
         """
         return records_of(self.table, self.constants, self.provenance.duplicates, names)

@@ -1,4 +1,4 @@
-"""Colours for the labels of a segmentation that brings none (PS3.3 C.8.20.2, LABELMAP)."""
+"""Colours for the labels of a segmentation without colours (PS3.3 C.8.20.2, LABELMAP)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dicom_series_preview.base.image import LookupTable, Palette, PixelDescripti
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Colours after which they begin anew.
+# The number of colours before they repeat.
 _CYCLE = 1024
-# The levels of red, green and blue that colours are chosen among.
+# The choice of levels for red, green and blue.
 _LEVELS = np.arange(0, 256, 17)
-# Darker ones would look like the background (CIE L*, 0..100).
+# Darker colours would look like the background (CIE L*, 0..100).
 _DARKEST = 40
 _PARTS = 16
 
 
 def coloured_labels(pixels: PixelDescription, background: float | None = None) -> PixelDescription:
-    """The layout of an image whose values are labels, with a palette.
+    """Return the layout of an image whose values are labels, with a palette.
 
     Args:
         pixels: The layout.
-        background: PixelPaddingValue, which is the background (PS3.3 C.8.20.2.3); 0 is where none is given.
-            It is black, and label 0 then has the colour that the background's number would have had.
+        background: PixelPaddingValue (PS3.3 C.8.20.2.3), or None for 0. It is black, and label 0 takes the
+            colour of the background's number.
     """
     labels = 1 << min(pixels.bits_stored, 16)
     black = int(background) if background is not None and 0 <= background < labels else 0
@@ -47,7 +47,7 @@ def _palette(labels: int, black: int) -> Palette:
 
 @lru_cache(maxsize=1)
 def _distinct_colours() -> NDArray[np.int64]:
-    """Colours of 8 bits, each as far as can be from black and from all before it: low labels differ most."""
+    """Return 8-bit colours, each as far as possible from black and all before: low labels differ most."""
     colours = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(-1, 3)
     places = _lab(colours)
     is_bright = places[:, 0] > _DARKEST * _PARTS
@@ -61,9 +61,9 @@ def _distinct_colours() -> NDArray[np.int64]:
 
 
 def _lab(colours: NDArray[np.int64]) -> NDArray[np.int32]:
-    """CIE L*, a*, b* of sRGB colours of 8 bits (IEC 61966-2-1), where distances are those that are seen.
+    """Convert 8-bit sRGB colours (IEC 61966-2-1) to CIE L*, a*, b*, whose distances match perception.
 
-    They are in sixteenths, whole, so that every machine chooses the same colours.
+    The unit is 1/16, in integers, so that every machine chooses the same colours.
     """
     share = colours / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)

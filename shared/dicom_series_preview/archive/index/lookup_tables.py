@@ -1,4 +1,4 @@
-"""Lookup tables and palettes from the elements that a cell holds (PS3.3 C.11.1, C.7.6.3.1.5)."""
+"""Build lookup tables and palettes from the elements in a cell (PS3.3 C.11.1, C.7.6.3.1.5)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 LARGEST_WORD = 0xFFFF
 _LUT_DESCRIPTOR, _LUT_EXPLANATION, _LUT_DATA = 0x00283002, 0x00283003, 0x00283006
-# Green's and blue's follow.
+# The tags of green and blue follow.
 _RED_DESCRIPTOR, _RED_DATA, _RED_SEGMENTED = 0x00281101, 0x00281201, 0x00281221
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The values that a lookup table is asked for, which tell the sign of its first one.
+    """The input values of a lookup table, which decide the sign of its first one.
 
     Attributes:
-        lowest: The lowest value that there can be.
-        highest: The highest.
-        explicit: VRs are the writer's own.
+        lowest: The lowest possible value.
+        highest: The highest possible value.
+        explicit: The writer chose the VRs.
     """
 
     lowest: float
@@ -33,10 +33,10 @@ class Inputs:
     explicit: bool
 
     def first_value(self, word: int, vr: str) -> int:
-        """The first value that a table maps, from the 16 bits of its descriptor (PS3.3 C.11.2.1.1).
+        """Return the first value that a table maps, from its descriptor's 16 bits (PS3.3 C.11.2.1.1).
 
-        Of its two readings the one that is among the inputs; of both or none, what the VR says where the
-        writer has chosen it, else the signed one where there are negative inputs.
+        Of its two readings, take the one among the inputs. If both or neither are, take the VR's if the
+        writer chose it, else the signed one if there are negative inputs.
         """
         unsigned, signed = word, word - 65536 if word >= 32768 else word
         is_signed = self.lowest < 0
@@ -49,7 +49,7 @@ class Inputs:
 
 
 def tables_of(cells: Mapping[str, Any], name: str, inputs: Inputs) -> tuple[LookupTable, ...]:
-    """The lookup tables of a modality or VOI LUT sequence, those left out that hold none."""
+    """Return the lookup tables of a modality or VOI LUT sequence, without the broken ones."""
     tables = []
     for elements in items_of(name, cells[name]):
         table = _table(elements.get(_LUT_DESCRIPTOR), elements.get(_LUT_DATA), inputs)
@@ -61,7 +61,7 @@ def tables_of(cells: Mapping[str, Any], name: str, inputs: Inputs) -> tuple[Look
 
 
 def _table(descriptor: Element | None, data: Element | None, inputs: Inputs) -> LookupTable | None:
-    """A lookup table (PS3.3 C.11.1.1.1) from its descriptor (entries, first value, bits) and its data."""
+    """Build a lookup table (PS3.3 C.11.1.1.1) from descriptor (entries, first value, bits) and data."""
     described = all_values(descriptor)
     if descriptor is None or data is None or len(described) != 3:
         return None
@@ -76,7 +76,7 @@ def _table(descriptor: Element | None, data: Element | None, inputs: Inputs) -> 
 
 
 def palette_of(text: str, inputs: Inputs) -> Palette | None:
-    """The palette colour tables (PS3.3 C.7.6.3.1.5); None unless all three are there."""
+    """Build the palette colour tables (PS3.3 C.7.6.3.1.5); None unless all three are there."""
     (elements,) = items_of("Palette", f"[{text}]")
     segmented = _RED_SEGMENTED in elements
     tables = []

@@ -22,7 +22,7 @@ CONSTANTS_KEY = b"dicom_series_preview.constant_elements"
 
 
 def provenance_of(table: pa.Table) -> Provenance:
-    """Read what an index says about itself.
+    """Read an index's facts about itself.
 
     Raises:
         DamagedIndexError: The metadata hold other types than an index writes.
@@ -46,12 +46,12 @@ def provenance_of(table: pa.Table) -> Provenance:
 
 
 def constants_of(table: pa.Table) -> Item:
-    """The elements that every object of an index has with the same value."""
+    """Read the elements with the same value in every object of an index."""
     return from_json(json.loads(table.schema.metadata[CONSTANTS_KEY]))
 
 
 def metadata_of(provenance: Provenance, constants: Item) -> dict[bytes, str]:
-    """The metadata of an index's table."""
+    """Build the metadata of an index's table."""
     document = {"schema_version": SCHEMA_VERSION, "product_version": __version__, **asdict(provenance)}
     return {
         PROVENANCE_KEY: json.dumps(document, ensure_ascii=False),
@@ -60,7 +60,7 @@ def metadata_of(provenance: Provenance, constants: Item) -> dict[bytes, str]:
 
 
 def saying(table: pa.Table, **changes: object) -> pa.Table:
-    """Return the same table with other metadata about the index."""
+    """Return the same table with other facts about the index."""
     metadata = dict(table.schema.metadata)
     document = {**json.loads(metadata[PROVENANCE_KEY]), **changes}
     text = json.dumps(document, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""Where the frames of RT dose and of reconstructed nuclear medicine lie: vectors of offsets say it.
+"""Places of the frames of RT dose and of reconstructed nuclear medicine, from vectors of offsets.
 
-Such objects have one position for all of their frames and no functional groups.
+Such objects have one position for all frames and no functional groups.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 _POSITION, _ORIENTATION = 0x00200032, 0x00200037
 _GRID_FRAME_OFFSETS = 0x3004000C
 _IMAGE_TYPE, _SPACING_BETWEEN_SLICES, _SLICE_THICKNESS = 0x00080008, 0x00180088, 0x00180050
-# Numbers of one position that were written with other digits.
+# Positions closer than this differ only in rounding.
 _SAME_MM = 0.01
 _SLICE_VECTOR, _DETECTOR_INFORMATION = 0x00540080, 0x00540022
 
 
 def placed_frames(elements: Item, count: int) -> list[dict[int, Element]]:
-    """For each frame of such an object its position and orientation.
+    """Return the position and orientation of each frame of such an object.
 
     Args:
         elements: The object's header.
-        count: Its frames.
+        count: The number of its frames.
 
     Returns:
-        ImagePositionPatient and ImageOrientationPatient of each frame; none where the header does not say
-        where frames lie.
+        ImagePositionPatient and ImageOrientationPatient of each frame; none where the header does not place
+        them.
     """
     if count < 2:
         return []
@@ -50,7 +50,7 @@ def placed_frames(elements: Item, count: int) -> list[dict[int, Element]]:
 
 
 def unplaced(elements: Item, count: int) -> str:
-    """What is to be known of offsets that contradict the header, or nothing."""
+    """Return a remark on offsets that contradict the header, or an empty text."""
     offsets, position = _numbers(elements, _GRID_FRAME_OFFSETS), _numbers(elements, _POSITION)
     if count < 2 or _GRID_FRAME_OFFSETS not in elements:
         return ""
@@ -62,23 +62,23 @@ def unplaced(elements: Item, count: int) -> str:
 
 
 def _grid_frame_offsets(elements: Item) -> NDArray[np.float64]:
-    """Of RT dose (PS3.3 C.8.8.3.2): distances from the first plane; or z, where the first is that plane's."""
+    """Return RT dose's offsets from its first plane (PS3.3 C.8.8.3.2), which can be written as z instead."""
     offsets, position = _numbers(elements, _GRID_FRAME_OFFSETS), _numbers(elements, _POSITION)
     if not offsets.size or offsets[0] == 0 or position.size != 3:
         return offsets
     if abs(offsets[0] - position[2]) > _SAME_MM:
-        # It begins with neither: what it says of the distances between planes holds.
+        # It begins with neither: use only the distances between planes.
         return np.asarray(offsets - offsets[0])
     normal = _normal(_numbers(elements, _ORIENTATION))
-    # It is defined for transverse planes alone.
+    # The standard defines it only for transverse planes.
     return (offsets - offsets[0]) * normal[2] if normal.size and abs(normal[2]) > 0.999 else np.empty(0)
 
 
 def _reconstructed_offsets(elements: Item, count: int) -> NDArray[np.float64]:
-    """Of RECON TOMO (PS3.3 C.8.4.9, C.8.4.15): slices from the first one on, at the distance between them."""
+    """Return RECON TOMO's offsets (PS3.3 C.8.4.9, C.8.4.15): evenly spaced slices from the first one on."""
     spacing = _numbers(elements, _SPACING_BETWEEN_SLICES)
     if spacing.size != 1 or not spacing[0]:
-        # Slices that were reconstructed from one another's neighbours touch each other.
+        # Reconstructed slices touch each other.
         spacing = _numbers(elements, _SLICE_THICKNESS)
     numbers = _numbers(elements, _SLICE_VECTOR)
     if spacing.size != 1 or not spacing[0]:
@@ -88,7 +88,7 @@ def _reconstructed_offsets(elements: Item, count: int) -> NDArray[np.float64]:
 
 
 def _along(source: Item, offsets: NDArray[np.float64], count: int) -> list[dict[int, Element]]:
-    """Frames at offsets from a position along the normal of an orientation."""
+    """Place frames at offsets from a position along the normal of an orientation."""
     position, cosines = _numbers(source, _POSITION), _numbers(source, _ORIENTATION)
     normal = _normal(cosines)
     if len(offsets) != count or position.size != 3 or not normal.size:
@@ -101,13 +101,13 @@ def _along(source: Item, offsets: NDArray[np.float64], count: int) -> list[dict[
 
 
 def _normal(cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The normal of an image plane, or nothing where the cosines span none."""
+    """Return the normal of an image plane; empty where the cosines span none."""
     normal = normal_of(cosines) if cosines.size == 6 else None
     return np.empty(0) if normal is None else normal
 
 
 def _numbers(elements: Item, tag: int) -> NDArray[np.float64]:
-    """An element's numbers, all or none of them: none where one is no length that a patient's images have."""
+    """Return all of an element's numbers; none where one is no plausible length."""
     values = all_values(elements.get(tag))
     if not all(isinstance(value, (int, float)) for value in values):
         return np.empty(0)

@@ -1,4 +1,4 @@
-"""Slices -> slices that know the overlay planes of their objects."""
+"""Add to slices the overlay planes of their objects."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 def with_overlays(table: pa.Table, constants: Item, slices: list[Slice], *, shown: bool) -> list[Slice]:
-    """Slices that know their objects' overlay planes, or only which bits of their pixels are theirs.
+    """Add to slices their objects' overlay planes, or only the pixel bits that these use.
 
     Args:
         table: The index's table.
         constants: The elements that all objects have with the same value.
         slices: The slices.
-        shown: The planes are to be shown.
+        shown: The planes will be shown.
     """
     columns = [column.name for column in table.schema if is_overlay_tag(tag_of_field(column))]
     of_overlays = {tag: element for tag, element in constants.items() if is_overlay_tag(tag)}
     if not columns and not of_overlays:
         return slices
     columns += [name for name in ("FileName", OTHER_ELEMENTS.name) if name in table.column_names]
-    # By object, its first row, which has what no column gives back, and where its first frame begins.
+    # By object: its first row, which holds the values without a column, and its first frame's offset.
     firsts: dict[str, tuple[int, int]] = {}
     wanted = {item.file_name for item in slices}
     cells = zip(table["FileName"].to_pylist(), table["FrameOffset"].to_pylist(), strict=True)
@@ -51,7 +51,7 @@ def with_overlays(table: pa.Table, constants: Item, slices: list[Slice], *, show
 
 
 def _overlaid(item: Slice, planes: tuple[OverlayPlane, ...], header_length: int, *, shown: bool) -> Slice:
-    """A slice that knows its object's overlay planes, or only which bits of its pixels are theirs."""
+    """Return a slice with its object's overlay planes, or only the pixel bits that these use."""
     positions = {plane.bit_position for plane in planes}
     bits = sum(1 << at for at in positions if at is not None and 0 <= at < item.pixels.bits_allocated)
     if bits:
@@ -60,7 +60,7 @@ def _overlaid(item: Slice, planes: tuple[OverlayPlane, ...], header_length: int,
 
 
 def may_hold_overlay_bits(table: pa.Table, constants: Item) -> bool:
-    """Return True where an object may have an overlay plane among its pixels' unused bits."""
+    """Return True where an object can have an overlay plane among its pixels' unused bits."""
     return any(is_overlay_bit_position(tag_of_field(column)) for column in table.schema) or any(
         is_overlay_bit_position(tag) and element.first for tag, element in constants.items()
     )

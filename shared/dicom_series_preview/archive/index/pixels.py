@@ -1,4 +1,4 @@
-"""A row of an index -> the layout of its slice's pixels, and their palette."""
+"""Build the pixel layout and palette of a slice from its row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
 def pixels_of(cells: Mapping[str, Any]) -> PixelDescription:
-    """Describe the layout of the pixels of a row's slice, and their palette.
+    """Build the pixel layout and palette of a row's slice.
 
     Args:
         cells: The row's fixed columns, by name.
@@ -60,21 +60,21 @@ def is_labelmap(cells: Mapping[str, Any]) -> bool:
 
 
 def stored_range(pixels: PixelDescription) -> tuple[int, int]:
-    """The lowest and highest value of so many bits, no more than any decoder gives."""
+    """Return the lowest and highest value of the stored bits, within what any decoder returns."""
     values = 1 << min(max(pixels.bits_stored, 0), 64)
     lowest = -(values >> 1) if pixels.pixel_representation == 1 else 0
     return lowest, lowest + values - 1
 
 
 def padding(cells: Mapping[str, Any], end: str, pixels: PixelDescription) -> float | None:
-    """One end of the padding's range: of float pixels it is an element of its own (PS3.3 C.7.6.24)."""
+    """Return one end of the padding's range; float pixels have their own element (PS3.3 C.7.6.24)."""
     kind = pixels.pixel_keyword.removesuffix("PixelData")
     value = cells[f"{kind}PixelPadding{end}"]
     return _stored(value, pixels) if not kind else value
 
 
 def _stored(value: int | None, pixels: PixelDescription) -> int | None:
-    """A stored value in the sign of the pixels: files write a negative padding value as unsigned too."""
+    """Read a stored value with the pixels' sign: files also write a negative padding value as unsigned."""
     if value is None:
         return None
     bits = 1 << pixels.bits_allocated

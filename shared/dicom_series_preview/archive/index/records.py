@@ -1,4 +1,4 @@
-"""Records, which an index is built from: one per object, read from a header or from an earlier index."""
+"""Records, the input of an index: one per object, from its header or from an earlier index."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SHARED_FUNCTIONAL_GROUPS, PER_FRAME_FUNCTIONAL_GROUPS = 0x52009229, 0x52009230
 # The VOI step (windows, their function, VOI LUTs; PS3.3 C.7.6.16.2.10) and the modality step (slope,
-# intercept, type, modality LUT; C.7.6.16.2.9): what makes a level whole, and what then comes from nowhere
-# else. A frame's own window does not take its function from the root.
+# intercept, type, modality LUT; C.7.6.16.2.9): the elements that make a level complete, and those that it
+# then takes from nowhere else. A frame's own window does not take its function from the root.
 _STEPS = (
     (({0x00281050, 0x00281051}, {0x00283010}), (0x00281050, 0x00281051, 0x00281055, 0x00281056, 0x00283010)),
     (({0x00281052, 0x00281053}, {0x00283000}), (0x00281052, 0x00281053, 0x00281054, 0x00283000)),
@@ -35,16 +35,16 @@ class Record:
     Attributes:
         name: Its path below the series' folder.
         size: Bytes.
-        version: ETag or modification time, as the storage tells it.
+        version: The storage's ETag or modification time.
         transfer_syntax_uid: As declared, or as found.
-        pixel_keyword: Which pixel data element it has, or empty.
-        pixel_vr: That element's VR, or empty where it is not written.
+        pixel_keyword: Its pixel data element, or empty.
+        pixel_vr: That element's VR, or empty where not written.
         elements: Its header by tag.
         number_of_frames: Frames that can be shown, 0 in an object without an image.
-        locations: Where the frames' data lie, or empty where only the whole object tells.
-        mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
+        locations: The places of the frames' data, or empty where only the whole object shows them.
+        mosaic: A Siemens mosaic's facts about its slices; None for any other object.
         pixel_surplus: Bytes of native pixels beyond those that the elements describe, negative where some are
-            missing; None of encapsulated pixels, and without an image.
+            missing; None for encapsulated pixels, and without an image.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Record:
 
     @classmethod
     def of(cls, name: str, version: str, header: Header) -> Record:
-        """The record of an object whose header was read."""
+        """Build the record of an object from its header."""
         return cls(
             name=name,
             size=header.object_size,
@@ -77,16 +77,16 @@ class Record:
         )
 
     def text(self, tag: int) -> str:
-        """The first value of one of its elements as text, without the spaces around it; empty without one."""
+        """Return the first value of one of its elements as stripped text; empty without one."""
         element = self.elements.get(tag)
         value = element.first if element is not None else None
         return str(value).strip() if value is not None else ""
 
     def frames(self) -> list[Mapping[int, Element]]:
-        """For each frame the elements that hold for it; those of the object where it has no image.
+        """Return the elements that apply to each frame; the object's own where it has no image.
 
-        A frame's own functional groups hold, then the shared ones, then the root (PS3.3 C.7.6.16). Frames of
-        objects without such groups may be placed by offsets.
+        A frame's own functional groups come first, then the shared ones, then the root (PS3.3 C.7.6.16).
+        Offsets can place the frames of objects without such groups.
         """
         shared = sequence_items(self.elements.get(SHARED_FUNCTIONAL_GROUPS))
         own = sequence_items(self.elements.get(PER_FRAME_FUNCTIONAL_GROUPS)) if self.number_of_frames else ()
@@ -102,11 +102,11 @@ class Record:
 
 
 class FrameElements(Mapping[int, "Element"]):
-    """The elements that hold for one frame.
+    """The elements that apply to one frame.
 
     Attributes:
-        shared: What holds for all frames of the object.
-        own: What holds for this one instead; None where then nothing does.
+        shared: The elements for all frames of the object.
+        own: This frame's elements instead; None where the frame has none.
     """
 
     __slots__ = ("own", "shared")
@@ -115,7 +115,7 @@ class FrameElements(Mapping[int, "Element"]):
         self.shared, self.own = shared, own
 
     def get(self, tag: int, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
-        """One element, or the default where there is none."""
+        """Return one element, or the default where there is none."""
         element = self.own.get(tag, self)
         if element is self:
             return self.shared.get(tag, default)
@@ -140,14 +140,14 @@ class FrameElements(Mapping[int, "Element"]):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An object that is not in the index, and why.
+    """An object that is not in the index, with the reason.
 
     Attributes:
         name: Its path below the series' folder.
         reason: Why, in one line.
-        size: Bytes, or None where the storage did not tell.
+        size: Bytes, or None where unknown.
         version: Its version, so that it is not read again before it changes.
-        transient: The storage did not give it now, and may give it another time.
+        transient: The storage failed this time, and may not another time.
     """
 
     name: str
@@ -159,11 +159,11 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """An object that has no row of its own: it is the same as one that has.
+    """An object without its own row: it is identical to one that has.
 
     Attributes:
         name: Its path below the series' folder.
-        of: The path of the object whose copy it is, the first of them by name.
+        of: The path of the first such object by name.
         version: Its version, so that it is not read again before it changes.
     """
 
@@ -174,7 +174,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What an index says about itself; building it finds `notes` and what follows.
+    """An index's facts about itself; building it adds `notes` and those that follow.
 
     Attributes:
         series: The series as addressed.
@@ -183,11 +183,11 @@ class Provenance:
         listed: Objects in that listing.
         limit: The build's limit, or None for a whole index.
         skipped: The objects that are not in it.
-        notes: What a reader should know of the order.
-        duplicates: The objects that are the same as others, which are shown instead.
-        series_instance_uids: How many different SeriesInstanceUIDs its objects have.
-        patient_ids: How many different PatientIDs they have.
-        warnings: What a viewer of any of its pictures should know.
+        notes: Remarks on the order.
+        duplicates: The objects identical to others, which are shown instead.
+        series_instance_uids: The number of different SeriesInstanceUIDs.
+        patient_ids: The number of different PatientIDs.
+        warnings: Warnings for viewers of any of its pictures.
     """
 
     series: str
@@ -204,7 +204,7 @@ class Provenance:
 
 
 def fingerprint(listing: list[ObjectInfo]) -> str:
-    """A digest of a listing's names, sizes and versions."""
+    """Return a digest of a listing's names, sizes and versions."""
     digest = hashlib.sha256()
     for info in listing:
         digest.update(f"{info.path}\0{info.size}\0{info.version}\n".encode())
@@ -212,14 +212,14 @@ def fingerprint(listing: list[ObjectInfo]) -> str:
 
 
 def sequence_items(element: Element | None) -> tuple[Item, ...]:
-    """The items of a sequence, none where it is missing."""
+    """Return the items of a sequence, none where it is missing."""
     return element.value if element is not None and element.vr == "SQ" else ()  # type: ignore[return-value]
 
 
 def _closer(farther: Item, groups: Item) -> dict[int, Element | None]:
-    """What holds of a level and of one that is closer to the frame.
+    """Return the elements of a level and of one closer to the frame.
 
-    A step that the closer one has whole takes nothing from farther ones: None stands where they may have it.
+    A step that the closer level has completely takes nothing from farther ones: None hides theirs.
     """
     closer = _macros(groups)
     hidden = [tag for whole, step in _STEPS if any(tags <= closer.keys() for tags in whole) for tag in step]
@@ -227,7 +227,7 @@ def _closer(farther: Item, groups: Item) -> dict[int, Element | None]:
 
 
 def _macros(groups: Item) -> Item:
-    """The elements of a functional groups item's macros, each the first item of its sequence."""
+    """Return the elements of a functional groups item's macros, each the first item of its sequence."""
     merged: Item = {}
     for tag, macro in groups.items():
         inner = sequence_items(macro)

@@ -1,4 +1,4 @@
-"""Values that no column of an index gives back: reading every column back finds them."""
+"""Find the values that no column of an index restores, by reading every column back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_bytes(elements: Sequence[Element | None], remainders: Sequence[dict[str, Any]]) -> None:
-    """Bytes that are short, or of lookup tables, stay: columns have their sizes and hashes alone."""
+    """Keep the bytes of short values and lookup tables: columns hold only sizes and hashes."""
     for element, remainder in zip(elements, remainders, strict=True):
         if element is not None and isinstance(element.value, Bulk) and element.value.data is not None:
             remainder[tag_key(element.tag)] = element_to_json(element)
@@ -34,7 +34,7 @@ def keep_apart(
     elements: Sequence[Element | None],
     remainders: Sequence[dict[str, Any]],
 ) -> None:
-    """Read a column back, a cell an object, and keep apart what it does not give back as it was."""
+    """Read a column back, one cell per object, and keep apart what it does not restore exactly."""
     tag, vr = tag_of_field(field), vr_of_field(field)
     if is_hash(field) or _gives_all_back(elements, vr, values):
         return
@@ -49,13 +49,13 @@ def keep_moved(
     headers: Sequence[Item],
     remainders: Sequence[dict[str, Any]],
 ) -> None:
-    """Keep apart what an object has in another block than most: its column gives it back at their tag.
+    """Keep apart elements that an object has in another block than most: the column restores their tag.
 
     Args:
         tag: The column's tag.
-        elements: The element in each object.
+        elements: Each object's element.
         headers: The objects.
-        remainders: By object what is kept apart; of a tag that it does not have, None.
+        remainders: By object, the elements kept apart; None for a tag that it lacks.
     """
     for element, header, remainder in zip(elements, headers, remainders, strict=True):
         if element is not None and element.tag != tag:
@@ -65,7 +65,7 @@ def keep_moved(
 
 
 def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Array) -> bool:
-    """Return True where a column of numbers or text gives every element back; False in doubt."""
+    """Return True where a column of numbers or text restores every element; False when in doubt."""
     if vr == "SQ" or vr in BULK_VRS:
         return False
     if column.null_count == len(column):
@@ -79,12 +79,12 @@ def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Arra
             return False
         else:
             values.append(element.value if is_list else element.value[0])  # type: ignore[index]
-    # All that a type may lose are the digits of a real number.
+    # A type can lose nothing but digits of a real number.
     kind = column.type.value_type if is_list else column.type
     exact = pa.float64() if pa.types.is_floating(kind) else kind
     exact = pa.list_(exact) if is_list else exact
     try:
-        # Not `cast`, whose first use loads for 30 ms.
+        # Not `cast`, whose first use takes 30 ms.
         given = column if column.type == exact else pa.array(column.to_pylist(), exact)
         return bool(given.equals(pa.array(values, exact)))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -92,7 +92,7 @@ def _gives_all_back(elements: Sequence[Element | None], vr: str, column: pa.Arra
 
 
 def _gives_back(element: Element | None, tag: int, vr: str, cell: Any) -> bool:  # noqa: ANN401 - Arrow's values
-    """Return True where a cell stands for exactly this element, or for its absence."""
+    """Return True where a cell restores exactly this element, or its absence."""
     if element is None:
         return cell is None
     if element.vr != vr:

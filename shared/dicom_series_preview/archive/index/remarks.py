@@ -1,7 +1,7 @@
-"""What a viewer should know of a slice whose header contradicts its pixels or itself, or holds no numbers.
+"""Remarks on slices whose header contradicts its pixels or itself, or lacks numbers.
 
-A remark names elements and counts, and no value of a header. What an index's columns cannot tell is said when
-it is built (`object_remarks`, `number_remark`), the rest when it is read (`contradictions`).
+A remark names elements and counts, but no value of a header. Building the index makes the remarks that its
+columns cannot show (`object_remarks`, `number_remark`), reading it makes the rest (`contradictions`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ROWS, _COLUMNS, _NUMBER_OF_FRAMES = 0x00280010, 0x00280011, 0x00280008
 _TRANSFER_SYNTAX_UID, _PHOTOMETRIC = 0x00020010, 0x00280004
 _WINDOW_CENTER, _WINDOW_WIDTH = 0x00281050, 0x00281051
 _PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
-# Of a window (PS3.3 C.11.2.1.3).
+# A window's functions (PS3.3 C.11.2.1.3).
 _FUNCTIONS = frozenset(("LINEAR", "LINEAR_EXACT", "SIGMOID"))
 _SHAPES = frozenset(("", "IDENTITY", "INVERSE"))
 _MOST_LUT_BITS = 16
@@ -45,8 +45,8 @@ NUMBERS = {
     _SPACING: "PixelSpacing is no number: it is not used",
     _NUMBER_OF_FRAMES: "NumberOfFrames is no number: it is not used",
 }
-"""By the tags of elements that pictures depend on, what is to be known where they hold no number."""
-# How many numbers of those there must be, and what is to be known where there are others.
+"""The remark for each element that pictures depend on, where it holds no number."""
+# The required count of such numbers, and the remark where there are others.
 _COUNTS = {
     _POSITION: (3, "ImagePositionPatient is not three numbers: the slice is not placed by it"),
     _ORIENTATION: (6, "ImageOrientationPatient is not six numbers: it is not used"),
@@ -55,7 +55,7 @@ _COUNTS = {
 
 
 def object_remarks(record: Record) -> tuple[str, ...]:
-    """What is to be known of an object as a whole."""
+    """Return the remarks on an object as a whole."""
     if not record.pixel_keyword:
         return ()
     if not record.number_of_frames:
@@ -67,7 +67,7 @@ def object_remarks(record: Record) -> tuple[str, ...]:
     surplus = record.pixel_surplus or 0
     if surplus < 0:
         remarks.append(f"its pixel data are {counted(-surplus, 'byte')} shorter than its header says")
-    elif surplus > 1:  # one makes an odd length even
+    elif surplus > 1:  # one byte makes an odd length even
         longer = f"its pixel data are {counted(surplus, 'byte')} longer than its header says"
         remarks.append(f"{longer}: what is shown may be wrong")
     elif record.pixel_surplus is not None and _says_compressed(record.elements):
@@ -82,7 +82,7 @@ def object_remarks(record: Record) -> tuple[str, ...]:
 
 
 def number_remark(tag: int, element: Element | None) -> str:
-    """What is to be known of one of `NUMBERS`, or nothing: what is no number stays text."""
+    """Return the remark on one of `NUMBERS` whose text is no number, or an empty text."""
     values = all_values(element)
     if any(isinstance(value, str) for value in values):
         return NUMBERS[tag]
@@ -92,12 +92,12 @@ def number_remark(tag: int, element: Element | None) -> str:
 
 
 def contradictions(cells: Mapping[str, Any], pixels: PixelDescription, contrast: Contrast) -> Iterator[str]:
-    """What is to be known of a slice whose elements contradict each other, or miss each other.
+    """Yield the remarks on a slice whose elements contradict each other, or are missing.
 
     Args:
         cells: Its row of the index, by column.
-        pixels: What was made of them.
-        contrast: What was made of them.
+        pixels: The pixel layout from them.
+        contrast: The contrast from them.
     """
     if pixels.pixel_keyword == "PixelData":
         yield from _of_bits(cells, pixels)
@@ -118,7 +118,7 @@ def contradictions(cells: Mapping[str, Any], pixels: PixelDescription, contrast:
 
 
 def _of_tables(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
-    """What is to be known of lookup tables that are none, or not as they are described."""
+    """Yield the remarks on lookup tables that are broken, or contradict their descriptors."""
     modality = () if contrast.modality_lut is None else (contrast.modality_lut,)
     for name, tables in (("ModalityLUTSequence", modality), ("VOILUTSequence", contrast.voi_luts)):
         items = len(json.loads(cells[name] or "[]"))
@@ -129,7 +129,7 @@ def _of_tables(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
 
 
 def _of_windows(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
-    """What is to be known of windows that cannot be used as they are."""
+    """Yield the remarks on windows that cannot be used as they are."""
     if contrast.voi_lut_function not in _FUNCTIONS:
         yield "VOILUTFunction is none that DICOM defines: LINEAR is used"
     centers, widths = (len(cells[name] or ()) for name in ("WindowCenter", "WindowWidth"))
@@ -139,7 +139,7 @@ def _of_windows(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
 
 
 def _of_place(cells: Mapping[str, Any]) -> Iterator[str]:
-    """What is to be known of an image whose header says where it lies, and no image lies there."""
+    """Yield the remarks on an image with an impossible place in its header."""
     cosines = cells["ImageOrientationPatient"]
     fault = orientation_fault(cosines) if cosines else ""
     if fault:
@@ -150,7 +150,7 @@ def _of_place(cells: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_proportions(cells: Mapping[str, Any]) -> Iterator[str]:
-    """What is to be known of pixels whose sides are none."""
+    """Yield the remarks on pixels with impossible sides."""
     for name in _PROPORTIONS:
         values = cells[name] or ()
         if all(value is None for value in values):
@@ -162,7 +162,7 @@ def _of_proportions(cells: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_bits(cells: Mapping[str, Any], pixels: PixelDescription) -> Iterator[str]:
-    """What is to be known of an image whose word on its bits is none (PS3.5 8.1.1, PS3.3 C.7.6.3)."""
+    """Yield the remarks on an image with impossible bits (PS3.5 8.1.1, PS3.3 C.7.6.3)."""
     needed = ["BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"]
     if pixels.samples_per_pixel > 1 and pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
         needed.append("PlanarConfiguration")
@@ -185,9 +185,9 @@ def _is_pair(values: Sequence[float | None]) -> bool:
 
 
 def _has_wrong_bits(table: LookupTable) -> bool:
-    """Whether no entries have so many bits, or some have more (PS3.3 C.11.2.1.1)."""
+    """Return True where no entries have so many bits, or some have more (PS3.3 C.11.2.1.1)."""
     words = np.frombuffer(table.data, "<u2", min(table.entries, len(table.data) // 2))
-    # Entries of 8 bits may be packed two a word.
+    # 8-bit entries can be packed two a word.
     is_packed = len(table.data) < 2 * table.entries
     largest = 0 if is_packed else int(words.max(initial=0))
     return not 1 <= table.bits <= _MOST_LUT_BITS or largest.bit_length() > table.bits

@@ -1,4 +1,4 @@
-"""The table of an index -> the records that it was built from."""
+"""Restore the records that an index was built from."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _GROUPS_COLUMN = "PerFrameFunctionalGroupsSequence"
 def records_of(
     table: pa.Table, constants: Item, duplicates: Sequence[Duplicate], names: Sequence[str] | None
 ) -> list[Record]:
-    """Give back the records that an index was built from.
+    """Restore the records that an index was built from.
 
     Args:
         table: The index's table.
         constants: The elements that all objects have with the same value.
-        duplicates: The objects that have no row.
-        names: Only these objects; None for all, duplicates among them.
+        duplicates: The objects without a row.
+        names: Only these objects; None for all, with duplicates.
     """
     rows_of: dict[str, list[int]] = {}
     wanted = None if names is None else set(names)
@@ -46,7 +46,7 @@ def records_of(
 
 
 def _of_rows(table: pa.Table, constants: Item, rows_of: Mapping[str, Sequence[int]]) -> list[Record]:
-    """The records of objects, by their rows."""
+    """Restore the records of objects from their rows."""
     firsts = [rows[0] for rows in rows_of.values()]
     part = table.take(pa.array(firsts, pa.int64()))
     elements = elements_of(part, constants)
@@ -68,7 +68,7 @@ def _of_rows(table: pa.Table, constants: Item, rows_of: Mapping[str, Sequence[in
 def _record(
     name: str, part: pa.Table, row: int, elements: Item, by_frame: Sequence[Mapping[str, Any]]
 ) -> Record:
-    """The record of one object.
+    """Restore the record of one object.
 
     Args:
         name: Its path below the series' folder.

@@ -1,4 +1,4 @@
-"""Records -> the rows of each slice, and what varies between rows."""
+"""Build the rows of each slice from records, and find what varies between rows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row to be.
+    """A future row of the index.
 
     Attributes:
-        record: Number of its record.
-        frame_number: Its frame, 0 without an image.
-        elements: What holds for it.
-        place: Where the frame lies in a level of a slide; None of any other frame.
+        record: The number of its record.
+        frame_number: Its frame's number, 0 without an image.
+        elements: The elements that apply to it.
+        place: The frame's place in a level of a slide; None for any other frame.
     """
 
     record: int
@@ -34,7 +34,7 @@ class Row:
 
 
 def slices_of(records: Sequence[Record]) -> list[list[Row]]:
-    """The rows of each slice, the slices in no order: one, or all tiles of a slide's level in their order."""
+    """Return the rows of each slice, in no order of slices: one, or all tiles of a slide's level in order."""
     levels: dict[tuple[object, ...], list[Row]] = {}
     slices: list[list[Row]] = []
     for number, record in enumerate(records):
@@ -51,18 +51,18 @@ def slices_of(records: Sequence[Record]) -> list[list[Row]]:
                 slices.append(members)
             members.append(Row(number, i + 1, elements, place))
     for members in levels.values():
-        # The parts of a concatenation come in the order of their names.
+        # Records are in the order of names; a concatenation has its own.
         members.sort(key=lambda row: row.place.number if row.place is not None else 0)
     return slices
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Slices to be.
+    """Future slices.
 
     Attributes:
         rows: The slices.
-        varying: By tag the elements that may differ between them, or the None that stands for them.
+        varying: By tag, the elements that can differ between them, None for a missing one.
     """
 
     rows: Sequence[Row]
@@ -70,17 +70,16 @@ class Rows:
 
     @classmethod
     def of(cls, rows: Sequence[Row], varying: AbstractSet[int]) -> Rows:
-        """Slices, and their elements.
+        """Collect slices and their elements.
 
         Args:
             rows: The slices.
-            varying: The tags of the elements that are asked for and of which one and the same may not hold
-                for all slices.
+            varying: The tags of the needed elements that are not one object for all slices.
         """
         return cls(rows, by_tag_of([row.elements for row in rows], varying))
 
     def values(self, tag: int, convert: Callable[[Element | None], Any]) -> list[Any]:
-        """Convert one element of every slice; an element that slices share is converted once."""
+        """Convert one element of every slice; convert an element that slices share once."""
         elements = self.varying.get(tag)
         if elements is None:
             return [convert(self.rows[0].elements.get(tag))] * len(self.rows) if self.rows else []
@@ -95,16 +94,16 @@ class Rows:
 def by_tag_of(
     headers: Sequence[Mapping[int, Element]], tags: AbstractSet[int]
 ) -> dict[int, Sequence[Element | None]]:
-    """By tag the element of each header; a header at a time, as each lies elsewhere in memory."""
+    """Return each header's element, by tag; it reads header by header, as each lies elsewhere in memory."""
     ordered = sorted(tags)
     cells = [list(map(elements.get, ordered)) for elements in headers]
     return dict(zip(ordered, zip(*cells, strict=True), strict=True)) if cells else {}
 
 
 def varying_tags(rows: Sequence[Row]) -> set[int]:
-    """The tags of the elements of which one and the same `Element` does not hold for all slices.
+    """Return the tags of elements that are not one and the same `Element` for all slices.
 
-    Equal elements need not be equal cells: 0.0 is -0.0.
+    Equal elements can make different cells: 0.0 equals -0.0.
     """
     own: set[int] = set()
     shared: list[Mapping[int, Element]] = []

@@ -1,4 +1,4 @@
-"""The index's columns: names, types, and what each means."""
+"""The index's columns: names, types and meanings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Column:
     Attributes:
         name: The column's name.
         type: Its Arrow type.
-        description: What it holds.
-        tag: The DICOM element whose value it holds, or 0.
-        unit: Of numbers, what they count; empty of a bare number.
-        section: The section of the DICOM standard that says more, of PS3.3 where it names no other part;
-            empty where the column is the product's own.
+        description: Its content.
+        tag: The DICOM element with its value, or 0.
+        unit: The unit of its numbers; empty for a bare number.
+        section: The section of the DICOM standard with details, in PS3.3 unless it names another part; empty
+            where the column is the product's own.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Column:
 
     @cache  # noqa: B019 - columns are constants
     def field(self) -> pa.Field:
-        """The Arrow field with its metadata."""
+        """Return the Arrow field with its metadata."""
         from dicom_series_preview.sources.headers.dictionary import dictionary_vr  # noqa: PLC0415 - only writing needs it
 
         vr = dictionary_vr(self.tag) if self.tag else ""
@@ -45,7 +45,7 @@ class Column:
 
 
 def field_metadata(tag: int, vr: str, description: str) -> dict[str, str]:
-    """A field's metadata; tag and vr are empty for what is no DICOM element."""
+    """Return a field's metadata; tag and vr are empty where it is no DICOM element."""
     text = f"{tag >> 16:04X},{tag & 0xFFFF:04X}" if tag else ""
     return {"tag": text, "vr": vr, "description": description}
 
@@ -231,8 +231,8 @@ OTHER_ELEMENTS = Column(
     _TEXT,
     "On an object's first row: its elements that no column gives back, as DICOM JSON; null: it is absent",
 )
-# Only where they say something: the first six of frames that are not slices, but tiles of a slide's level or
-# mosaics that are taken apart; the last two of mosaics.
+# Present only where needed: the first six for frames that are not slices, but tiles of a slide's level or
+# mosaics taken apart; the last two for mosaics.
 PART_COLUMNS = (
     Column(
         "Slice",
@@ -268,6 +268,6 @@ MOSAIC_COLUMNS = (
     Column("MosaicNormal", _REALS, "Direction from each slice of a Siemens mosaic to the next"),
 )
 BY_NAME = {column.name: column for column in FIXED_COLUMNS}
-# Of a constant that is a column. A value in every row must be short: a vector has a number for each frame.
+# The longest constant with a column: every row repeats it, and a vector has a number for each frame.
 LONGEST_CONSTANT_BYTES = 1024
 FIXED_TAGS = frozenset(column.tag for column in FIXED_COLUMNS if column.tag)

@@ -1,4 +1,4 @@
-"""A row of an index -> a slice to show."""
+"""Build a slice to show from a row of an index."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """All that it takes to show a slice: a frame, or a picture of its own that frames lie on.
+    """All facts needed to show a slice: a frame, or a larger image that frames are parts of.
 
     Attributes:
         row: Its row in the index: its frame's, or its first frame's.
         file_name: The object's path below the series' folder.
         object_size: Bytes.
-        object_version: The version that the index describes.
+        object_version: The object's version when it was indexed.
         sop_instance_uid: SOPInstanceUID (0008,0018), or empty.
         instance_number: InstanceNumber (0020,0013), or None.
         frame_number: 1-based.
-        stack: The stack it belongs to.
+        stack: Its stack.
         primary_axis: `X`, `Y`, `Z` or `I`.
         primary_position: Coordinate on the primary axis in mm (InstanceNumber on `I`), or None.
-        location: Where the frame's data lie, or None where only the whole object tells.
-        pixels: How its stored values are laid out; of a slice that frames lie on, its own rows and columns.
-        contrast: What they mean.
-        pixel_spacing_mm: Row and column spacing that hold for showing it, or None where none is usable.
-        pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None where that is not usable.
+        location: The place of the frame's data, or None where only the whole object shows it.
+        pixels: The layout of its stored values; an assembled slice has its own rows and columns.
+        contrast: Their meaning.
+        pixel_spacing_mm: Row and column spacing to show it with, or None where none is usable.
+        pixel_aspect_ratio: Vertical and horizontal size of a pixel, or None where not usable.
         image_orientation_patient: Row cosines, then column cosines, or None.
-        remarks: What contradicts itself in its header, or is no number there.
-        part_rows: Rows of the frames that lie on it, `Index.parts` has them; none where it is a frame.
-        background: The level, 0..255, of where no frame lies on it.
-        overlays: The object's overlay planes, where they were asked for.
-        header_length: Bytes before its first frame, where it has such planes and a location.
+        remarks: Remarks on contradictions and missing numbers in its header.
+        part_rows: Rows of its frames, see `Index.parts`; none where it is a frame itself.
+        background: The level, 0..255, where it has no frame.
+        overlays: The object's overlay planes, if requested.
+        header_length: Bytes before its first frame, if it has such planes and a location.
     """
 
     row: int
@@ -71,25 +71,25 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """Its name in messages: its object, and its frame where the object has several."""
+        """Its name in messages: its object, and its frame if the object has several."""
         number = f", frame {self.frame_number}" if self.pixels.number_of_frames > 1 else ""
         return f"{self.file_name}{number}"
 
     @property
     def pixel_shape(self) -> tuple[float, float]:
-        """Height and width of a pixel, in mm or only relative to each other; (1, 1) where nothing tells."""
+        """Height and width of a pixel, in mm or only relative to each other; (1, 1) if unknown."""
         return self.pixel_spacing_mm or self.pixel_aspect_ratio or (1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A frame that lies on a slice; what of it lies beyond the slice's edges is cut off.
+    """A frame on an assembled slice; the slice's edges cut it off.
 
     Attributes:
         frame: The frame.
-        top: Row of the slice, from 0, at which the frame's first row lies; below 0 where the slice begins
-            inside of it.
-        left: The same of its columns.
+        top: The slice's row, from 0, of the frame's first row; below 0 where the slice begins inside the
+            frame.
+        left: The same for columns.
     """
 
     frame: Slice
@@ -98,14 +98,14 @@ class Part:
 
 
 def slice_of(row: int, cells: Mapping[str, Any]) -> Slice:
-    """The slice of a row.
+    """Build the slice of a row.
 
     Args:
         row: The row.
         cells: Its fixed columns, by name.
 
     Raises:
-        DamagedIndexError: The row holds what no slice has.
+        DamagedIndexError: The row has values that no slice has.
     """
     check_cells(cells)
     located = cells["FrameOffset"] is not None
@@ -136,13 +136,13 @@ def slice_of(row: int, cells: Mapping[str, Any]) -> Slice:
 
 
 def primary_position(cells: Mapping[str, Any]) -> float | None:
-    """PrimaryPosition, which is of single precision: that of an InstanceNumber is in its own column whole."""
+    """Return PrimaryPosition; it is single precision, so an InstanceNumber comes from its own column."""
     position = cells["InstanceNumber"] if cells["PrimaryAxis"] == "I" else cells["PrimaryPosition"]
     return None if position is None or not math.isfinite(position) else position
 
 
 def _spacing(cells: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Row and column spacing in mm that a picture is shown with, the first of the three that is usable."""
+    """Return the row and column spacing in mm to show a picture with, the first usable of the three."""
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         pair = _pair(cells[name])
         if pair is not None:
@@ -151,7 +151,7 @@ def _spacing(cells: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _pair(values: list[Any] | None) -> tuple[Any, Any] | None:
-    r"""Vertical and horizontal size of a pixel (row \ column spacing, PS3.3 10.7.1.3), or None."""
+    r"""Return the vertical and horizontal size of a pixel (row \ column spacing, PS3.3 10.7.1.3), or None."""
     if values is None or len(values) != 2 or not all(v is not None and 0 < v < float("inf") for v in values):
         return None
     return values[0], values[1]

@@ -1,4 +1,4 @@
-"""The rows of slices -> what sorting needs of them, as arrays."""
+"""Collect the facts about slices that sorting needs, as arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID = 0x00080008, 0x00089007, 0x00080016
 _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID = 0x00200012, 0x0020000E
-# Candidates for each of the times that order slices: the element of single images, then the one of frames.
+# Candidates for each of the times that order slices: a single image's element, then a frame's.
 _TIMES = (
     (0x00181060, 0x00209153),  # TriggerTime, NominalCardiacTriggerDelayTime
     (0x00200100, 0x00209128),  # TemporalPositionIdentifier, TemporalPositionIndex
@@ -33,27 +33,27 @@ _TIMES = (
     (0x00080033,),  # ContentTime
     (0x00080013,),  # InstanceCreationTime
 )
-# More than the seconds of all years that a DT can have.
+# More seconds than any year of a DT has.
 _LARGEST_TIME = 1e15
 _ASKED_FOR = FIXED_TAGS.union(
     (_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID, _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID), *_TIMES
 )
-"""The elements that sorting asks for."""
+"""The elements that sorting needs."""
 
 
 def arrangeable(records: Sequence[Record], slices: Sequence[Sequence[Row]]) -> Slices:
-    """Collect what sorting needs of slices as arrays; a slice of many frames goes by its first frame."""
+    """Collect the facts about slices for sorting, as arrays; a slice of many frames goes by its first."""
     rows = [members[0] for members in slices]
     return arrangeable_of(records, rows, varying_tags(rows))
 
 
 def arrangeable_of(records: Sequence[Record], firsts: Sequence[Row], varying: AbstractSet[int]) -> Slices:
-    """Collect what sorting needs of slices.
+    """Collect the facts about slices for sorting.
 
     Args:
         records: The objects.
         firsts: The first row of each slice.
-        varying: The tags of the elements of which one and the same may not hold for all slices.
+        varying: The tags of elements that are not one object for all slices.
     """
     rows = Rows.of(firsts, varying & _ASKED_FOR)
     lengths = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1))
@@ -85,19 +85,19 @@ def arrangeable_of(records: Sequence[Record], firsts: Sequence[Row], varying: Ab
 
 
 def _asides(rows: Rows) -> NDArray[np.bool_]:
-    """True for the slices that show the label or the overview of a slide."""
+    """Return True for slices that show the label or the overview of a slide."""
     slides = rows.values(_SOP_CLASS_UID, lambda element: _text(element) == WHOLE_SLIDE_IMAGE)
     known = zip(slides, rows.rows, strict=True)
     return np.array([slide and is_aside(row.elements) for slide, row in known], dtype=bool)
 
 
 def _reals(cells: Sequence[float | None]) -> NDArray[np.float64]:
-    """Numbers as an array, NaN where there is none."""
+    """Convert numbers to an array, NaN where there is none."""
     return np.array(cells, dtype=np.float64)
 
 
 def _vectors(rows: Rows, name: str, length: int) -> NDArray[np.float64]:
-    """A column of lists as an (n, length) array, NaN where there is none."""
+    """Return a column of lists as an (n, length) array, NaN where there is none."""
     missing = [math.nan] * length
     cells = [missing if cell is None else cell for cell in cells_of_rows(rows, BY_NAME[name])]
     return np.array(cells, dtype=np.float64).reshape(-1, length)
@@ -112,7 +112,7 @@ def _names_a_localizer(element: Element | None) -> bool:
 
 
 def _first_numbers(rows: Rows, candidates: Sequence[int]) -> NDArray[np.float64]:
-    """For each slice, the first of some elements that is a number; NaN where none is."""
+    """Return each slice's first number among some elements; NaN where none is a number."""
     numbers = np.full(len(rows.rows), np.nan)
     for tag in reversed(candidates):
         found = rows.values(tag, _as_number)
@@ -122,17 +122,17 @@ def _first_numbers(rows: Rows, candidates: Sequence[int]) -> NDArray[np.float64]
 
 
 def _as_number(element: Element | None) -> float | None:
-    """The value of an element as a number: TM and DT in seconds, others as they are."""
+    """Return an element's value as a number: TM and DT in seconds, others as they are."""
     value = element.first if element is not None else None
     if isinstance(value, (int, float)):
-        # Neither NaN, nor more than a difference of two can hold.
+        # Neither NaN, nor so large that differences fail.
         return float(value) if abs(value) <= _LARGEST_TIME else None
     seconds = _seconds(value, element.vr) if element is not None and isinstance(value, str) else math.nan
     return None if math.isnan(seconds) else seconds
 
 
 def _seconds(text: str, vr: str) -> float:
-    """A TM or DT in seconds (PS3.5 6.2); the days of a DT are counted in months of 31, which keeps order."""
+    """Convert a TM or DT to seconds (PS3.5 6.2); a DT's months count 31 days, which keeps the order."""
     digits, _, fraction = text.partition("&")[0].partition("+")[0].partition("-")[0].partition(".")
     digits = digits.replace(":", "").strip()
     if not (digits.isascii() and digits.isdigit()):

@@ -1,4 +1,4 @@
-"""The stacks of a series: what tells them apart, and where their slices lie."""
+"""The stacks of a series: their descriptions, and their slices' positions and times."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One stack of a series; what its first slice says holds for all of it.
+    """One stack of a series, described by its first slice.
 
     Attributes:
         stack: Its number.
         series_instance_uid: SeriesInstanceUID (0020,000E), or empty.
         modality: Modality (0008,0060), or empty.
-        image_type: The words of ImageType (0008,0008), then those of the frame's own.
+        image_type: The words of ImageType (0008,0008), then those of the frame's FrameType.
         plane: `axial`, `coronal`, `sagittal` or `oblique`; empty where the slices have no orientation.
         axis: `X`, `Y`, `Z` or `I`.
         first_position: Coordinate of the first slice on the axis in mm, InstanceNumber on `I`, or None.
-        last_position: That of the last.
+        last_position: The same of the last slice.
         rows: Rows of its images.
         columns: Columns of its images.
-        slices: How many there are.
-        localizer: It is for finding one's way: a localizer, or a slide's label or overview.
-        description: SeriesDescription (0008,103E), free text in which names occur, or empty.
+        slices: The number of slices.
+        localizer: It is for orientation: a localizer, or a slide's label or overview.
+        description: SeriesDescription (0008,103E), free text that can hold names, or empty.
     """
 
     stack: int
@@ -69,10 +69,10 @@ def described_stacks(
 
     Args:
         table: The index's table.
-        stacks: By number the rows of a stack's slices, in display order.
+        stacks: The rows of a stack's slices in display order, by number.
         constants: The elements that all objects have with the same value.
     """
-    # Once: the table makes its list of names anew each time that it is asked.
+    # Once: the table rebuilds its list of names at each call.
     columns = dict(zip(table.column_names, table.columns, strict=True))
 
     def cell(name: str, row: int) -> Any:  # noqa: ANN401 - one of Arrow's values
@@ -87,8 +87,8 @@ def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], co
     Args:
         number: Its number.
         rows: The rows of its slices.
-        cell: A column's value in a row, None where there is no such column.
-        constants: The elements that are no columns.
+        cell: Returns a column's value in a row, None without such a column.
+        constants: The elements without columns.
     """
     first, last = rows[0], rows[-1]
 
@@ -119,7 +119,7 @@ def _stack(number: int, rows: Sequence[int], cell: Callable[[str, int], Any], co
 
 
 def sorted_stack(table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]) -> SortedStack:
-    """The positions and times of a stack's slices.
+    """Return the positions and times of a stack's slices.
 
     Args:
         table: The index's table.
@@ -136,9 +136,9 @@ def sorted_stack(table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]) -> 
 def _positions(
     table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Each slice's coordinate on its stack's axis in mm, in full precision; NaN where it has none.
+    """Return each slice's coordinate on its stack's axis in mm, in full precision; NaN where it has none.
 
-    Focal planes of a slide, which have a location and no axis, are as far from each other as their numbers.
+    A slide's focal planes, which have a location and no axis, are as far apart as their numbers.
     """
     axis = table["PrimaryAxis"][int(rows[0])].as_py()
     if axis == "I":
@@ -148,7 +148,7 @@ def _positions(
         number = "XYZ".index(axis)
     positions: np.ndarray[Any, np.dtype[np.float64]] = coordinates(table["ImagePositionPatient"], number)
     positions = positions[rows]
-    # A stack without any position is sorted by SliceLocation, which PrimaryPosition then holds.
+    # SliceLocation sorts a stack without positions, and PrimaryPosition then holds it.
     if np.isnan(positions).all():
         positions = floats(table["PrimaryPosition"])[rows]
     return positions
@@ -160,7 +160,7 @@ def names_a_localizer(words: Iterable[object]) -> bool:
 
 
 def told(stacks: int, series_instance_uids: int, patient_ids: int) -> str:
-    """Say what a folder holds: its stacks, and series and patients where there are several."""
+    """Describe a folder: its stacks, and series and patients if there are several."""
     parts = [counted(stacks, "stack")]
     if series_instance_uids > 1:
         parts.append(f"{series_instance_uids} series")

@@ -1,4 +1,4 @@
-"""The columns of elements that vary and have no fixed one, and of what no column gives back."""
+"""Build the columns of elements that vary and have no fixed one, and of values without any column."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def varying_columns(
     constants: Item,
     fixed: Sequence[tuple[pa.Field, pa.Array]],
 ) -> list[tuple[pa.Field, pa.Array]]:
-    """The columns of elements that vary and have no fixed one, and of what no column gives back."""
+    """Build the columns of elements that vary and have no fixed one, and of values without any column."""
     columns: list[tuple[pa.Field, pa.Array]] = []
     first_rows: dict[int, int] = {}
     for i, row in enumerate(rows):
         first_rows.setdefault(row.record, i)
-    # In the order of their first rows: where each object has one, nothing has to be taken apart or moved.
+    # In the order of their first rows: if each object has one row, nothing has to move.
     ordered = [records[number] for number in first_rows]
     remainders: list[dict[str, Any]] = [{} for _ in ordered]
     place = {number: i for i, number in enumerate(first_rows)}
@@ -60,11 +60,11 @@ def varying_columns(
     for field, values in fixed:
         tag = tag_of_field(field)
         if tag and tag not in constants:
-            # What only functional groups have, a frame's or those of all of them, is no object's own.
+            # Elements that only functional groups have are no object's own.
             elements = by_tag.get(tag, (None,) * len(ordered))
             keep_apart(field, _taken(values, list(first_rows.values())), elements, remainders)
     if any(remainders):
-        # Once an object, not with each of its frames: the text may be long, the frames many.
+        # Once per object, not per frame: the text can be long, the frames many.
         texts: list[str | None] = [None] * len(rows)
         for i, remainder in zip(first_rows.values(), remainders, strict=True):
             texts[i] = json.dumps(remainder, ensure_ascii=False, sort_keys=True) if remainder else None
@@ -73,8 +73,8 @@ def varying_columns(
 
 
 def _taken(values: pa.Array, places: Sequence[int]) -> pa.Array:
-    """The values at these places; as they are where that is all of them: the first `take` loads for 30 ms."""
+    """Return the values at these places, unchanged if those are all: the first `take` takes 30 ms."""
     if len(values) == len(places) and all(map(eq, places, range(len(places)))):
         return values
-    # A list, not an array: of an array pyarrow asks whether it is masked, which imports numpy.ma.
+    # A list, not an array: pyarrow checks an array for a mask, which imports numpy.ma.
     return values.take(pa.array(places, pa.int64()))

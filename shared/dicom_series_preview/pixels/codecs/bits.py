@@ -1,4 +1,4 @@
-"""Which bits of a word are the stored value (PS3.5 8.1.1), and its sign."""
+"""Extract a word's stored value, by its bits and sign (PS3.5 8.1.1)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def container_bits(bits: int) -> int:
-    """Bits of the smallest integer dtype that holds `bits` bits, 8..64.
+    """Return the bits of the smallest integer dtype that holds `bits` bits, 8..64.
 
     Raises:
-        DecodeError: None holds so many.
+        DecodeError: No dtype holds so many.
     """
     for size in (8, 16, 32, 64):
         if bits <= size:
@@ -28,11 +28,11 @@ def container_bits(bits: int) -> int:
 
 
 def stored_bits(pixels: PixelDescription) -> tuple[int, int]:
-    """BitsStored and the number of bits below the stored value, made sense of.
+    """Return BitsStored and the number of bits below the stored value, with impossible ones corrected.
 
-    A BitsStored outside 1..BitsAllocated says nothing, and is taken for BitsAllocated; a HighBit that leaves
-    no room for BitsStored, or lies beyond the word, is taken for BitsStored - 1, the only value that PS3.5
-    8.1.1 still allows.
+    A BitsStored outside 1..BitsAllocated counts as BitsAllocated; a HighBit that leaves no room for
+    BitsStored, or lies beyond the word, counts as BitsStored - 1, the only value that PS3.5 8.1.1 still
+    allows.
     """
     stored = pixels.bits_stored
     if not 1 <= stored <= pixels.bits_allocated:
@@ -43,21 +43,21 @@ def stored_bits(pixels: PixelDescription) -> tuple[int, int]:
 
 
 def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any], str]:
-    """Take the stored values out of a codec's words.
+    """Extract the stored values from a codec's words.
 
-    Bits above HighBit are masked, lower ones shifted out, and the sign is at HighBit. Four exceptions, in
-    which a codestream knows better than the header (PS3.5 8.2.4): signed grey values stay signed where the
-    header says unsigned; lossy values pass as they are where the signs agree, because one that overshoots
-    BitsStored must not wrap round; an unsigned codestream of fewer bits than BitsStored holds no sign bit;
-    one of more bits, whose values need them, keeps them, unless overlays lie there. And a word that is
-    padding stays whole where PixelPaddingValue lies beyond BitsStored: masked, it would be another value.
+    Bits above HighBit are masked, lower ones shifted out, and the sign is at HighBit. In four exceptions the
+    codestream overrides the header (PS3.5 8.2.4): signed grey values stay signed where the header says
+    unsigned; lossy values pass unchanged where the signs agree, because one that overshoots BitsStored must
+    not wrap round; an unsigned codestream with fewer bits than BitsStored has no sign bit; one with more bits
+    keeps them if its values need them and they hold no overlays. And a padding word stays whole where
+    PixelPaddingValue exceeds BitsStored: masked, it would be another value.
 
-    An unsigned codestream of BitsStored bits under a signed header holds the bits of signed values: most
-    codecs have no sign of their own, and JPEG 2000 encoders that are not told of it write such streams too.
+    An unsigned codestream with BitsStored bits under a signed header holds the bits of signed values: most
+    codecs have no sign, and JPEG 2000 encoders can also write such streams.
 
     Returns:
-        The values in the dtype that the description says, in another one where only that holds them; and what
-        a viewer should know where a codestream's sign or bits contradict the header's, or nothing.
+        The values in the description's dtype, or in another where only that holds them; and a remark where
+        the codestream's sign or bits contradict the header's, or an empty text.
     """
     if words.dtype.kind == "f":
         return words.samples, ""
@@ -79,7 +79,7 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
     if not words.lossless and header_signed == codestream_signed:
         values = words.samples.astype(target, copy=False)
         return values, _beyond(words, stored) if _needs_more(values, stored) else remark
-    # Widening a signed word repeats its sign bit, which the shifts and the mask below take away again.
+    # Widening a signed word repeats its sign bit; the shifts and the mask below remove it again.
     kept = words.samples.astype(f"i{size // 8}" if codestream_signed else f"u{size // 8}", copy=False)
     unsigned = kept.view(f"u{size // 8}")
     values = _field(unsigned, stored, below, signed=sign_extends).view(target)
@@ -96,7 +96,7 @@ def stored_values(words: Words, pixels: PixelDescription) -> tuple[NDArray[Any],
 
 
 def _of_signed(words: Words, stored: int) -> str:
-    """Return what a viewer should know of signed values under a header that says unsigned."""
+    """Return the remark on signed values under an unsigned header."""
     lowest, highest = int(words.samples.min()), int(words.samples.max())
     if lowest >= 0:
         return _beyond(words, stored) if highest >> stored else ""
@@ -107,13 +107,13 @@ def _of_signed(words: Words, stored: int) -> str:
 
 
 def _fewer(words: Words, stored: int) -> str:
-    """Return what a viewer should know of colours of fewer bits than BitsStored."""
+    """Return the remark on colours with fewer bits than BitsStored."""
     found = f"its codestream has {words.precision} bits a sample, and BitsStored is {stored}"
     return f"{found}: its colours are scaled by the codestream's bits"
 
 
 def _beyond(words: Words, stored: int) -> str:
-    """Return what a viewer should know of values that need more bits than BitsStored."""
+    """Return the remark on values that need more bits than BitsStored."""
     if not words.is_described:
         return f"its pixels have bits beyond BitsStored, which is {stored}: those bits are left out"
     found = f"its codestream has {words.precision} bits a sample, and BitsStored is {stored}"
@@ -121,7 +121,7 @@ def _beyond(words: Words, stored: int) -> str:
 
 
 def _needs_more(values: NDArray[Any], stored: int) -> bool:
-    """Return True where integers lie beyond what `stored` bits hold in the sign of their dtype."""
+    """Return True where integers exceed `stored` bits in the sign of their dtype."""
     if stored == values.dtype.itemsize * 8:
         return False
     most = 1 << (stored - 1 if values.dtype.kind == "i" else stored)
@@ -136,7 +136,7 @@ def _holds_more(words: NDArray[Any], values: NDArray[Any], stored: int) -> bool:
 
 
 def _field(samples: NDArray[Any], stored: int, below: int, *, signed: bool) -> NDArray[Any]:
-    """The `stored` bits above the lowest `below` bits of unsigned words, two's complement where signed."""
+    """Return the `stored` bits above the lowest `below` bits of unsigned words, sign-extended if `signed`."""
     size = samples.dtype.itemsize * 8
     if stored == size:
         return samples

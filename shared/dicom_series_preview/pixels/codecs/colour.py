@@ -1,4 +1,4 @@
-"""Stored values of colour images -> 8-bit RGB (PS3.3 C.7.6.3.1.2)."""
+"""Convert stored values of colour images to 8-bit RGB (PS3.3 C.7.6.3.1.2)."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from dicom_series_preview.pixels.decoded import Decoded
 
 _RETIRED = frozenset(("HSV", "ARGB", "CMYK"))
-# Decoders of JPEG 2000 give RGB for them; no other pixels can hold them.
+# JPEG 2000 decoders return RGB for these; no other pixels can have them.
 _OF_JPEG_2000 = frozenset(("YBR_RCT", "YBR_ICT"))
 
 
 def is_colour(pixels: PixelDescription) -> bool:
-    """Return True where an image is shown in colour, so that no window applies.
+    """Return True for an image in colour, to which no window applies.
 
-    A supplemental palette (C.7.6.19) comes with MONOCHROME2, whose grey values a window applies to.
+    A supplemental palette (C.7.6.19) goes with MONOCHROME2, and a window applies to its grey values.
     """
     return pixels.samples_per_pixel == 3 or pixels.photometric_interpretation == "PALETTE COLOR"
 
 
 def to_rgb(decoded: Decoded, pixels: PixelDescription) -> NDArray[np.uint8]:
-    """Turn the stored values of a colour image into RGB.
+    """Convert the stored values of a colour image to RGB.
 
     Args:
-        decoded: What `decode_frame` gave for `pixels`.
-        pixels: How the frame is laid out.
+        decoded: The result of `decode_frame` for `pixels`.
+        pixels: The frame's layout.
 
     Returns:
         Shape (rows, columns, 3), 0..255.
 
     Raises:
-        DecodeError: The colours cannot be told: no palette, or a photometric interpretation that is retired
-            or cannot be that of such pixels.
+        DecodeError: The colours are unknown: no palette, or a photometric interpretation that is retired or
+            impossible for such pixels.
     """
     samples, photometric = decoded.samples, decoded.photometric_interpretation
     if pixels.samples_per_pixel == 1:
@@ -67,7 +67,7 @@ def _to_eight_bits(samples: NDArray[Any], stored: int) -> NDArray[np.uint8]:
         return samples
     if samples.dtype.kind == "f":
         raise DecodeError("colour in floating point cannot be shown")
-    # Colour samples are unsigned (C.7.6.3.1.2); where a header says otherwise, the bits are meant.
+    # Colour samples are unsigned (C.7.6.3.1.2); if a header says otherwise, use their bits.
     unsigned = samples.view(f"u{samples.dtype.itemsize}")
     scaled = np.minimum(unsigned, (1 << stored) - 1) * (255.0 / ((1 << stored) - 1))
     return np.asarray(np.floor(scaled + 0.5), np.uint8)
@@ -75,7 +75,7 @@ def _to_eight_bits(samples: NDArray[Any], stored: int) -> NDArray[np.uint8]:
 
 @cache
 def _chroma_tables(*, full_range: bool) -> tuple[NDArray[np.int32], ...]:
-    """Each byte's share of R, G and B, in 1/65536: of Y, of Cr in R, of Cb in G, of Cr in G, of Cb in B."""
+    """Return each byte's share of R, G and B, in 1/65536: Y, Cr in R, Cb in G, Cr in G, Cb in B."""
     byte = np.arange(256.0)
     # The inverse of the equations of C.7.6.3.1.2 (ITU-R BT.601); YBR_PARTIAL runs over 16..235 and 16..240.
     scale_y, scale_c, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)

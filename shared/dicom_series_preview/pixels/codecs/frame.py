@@ -1,4 +1,4 @@
-"""The one way from a frame's bytes to its stored values."""
+"""Decode one frame's bytes to stored values; every door uses this."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.pixels.codecs.words import Words
 
 _LIMIT_BYTES = Limits().frame_bytes
-# By photometric interpretation, the samples of a pixel; those with four cannot be shown at all.
+# The samples of a pixel, by photometric interpretation; those with four cannot be shown.
 _SAMPLES = {
     **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
     **dict.fromkeys(
@@ -40,23 +40,22 @@ def decode_frame(
     """Decode exactly one frame.
 
     Args:
-        data: The frame's bytes: for native syntaxes its slice of the pixel data (more may follow), for
-            encapsulated ones the codestream, its fragments joined.
-        pixels: How the frame is laid out.
-        bit_offset: Bits of `data` before the frame's first sample, 0..15: a native frame may begin inside a
-            byte, or inside a word whose bytes are swapped.
+        data: The frame's bytes: for native syntaxes its slice of the pixel data (more can follow), for
+            encapsulated ones the codestream, fragments joined.
+        pixels: The frame's layout.
+        bit_offset: Bits of `data` before the frame's first sample, 0..15: a native frame can begin inside a
+            byte, or inside a byte-swapped word.
         limit_bytes: The largest frame, in decoded bytes.
-        reduction: 1, or a wish: 2, 4 or 8 for rows and columns divided by that, where the codec gives such
-            frames for less work and each sample still is a weighted mean of stored values.
+        reduction: 1, or a wish for 2, 4 or 8: rows and columns divided by that, if the codec decodes such
+            frames with less work and each sample is still a weighted mean of stored values.
 
     Returns:
-        The stored values: before rescale, window, palette and colour conversion. They say which reduction
-        they have.
+        The stored values, before rescale, window, palette and colour conversion, with their actual reduction.
 
     Raises:
         UnsupportedTransferSyntaxError: No decoder reads the transfer syntax.
-        DecodeError: The bytes are cut off or broken, disagree with the description, or exceed the limit or
-            the memory.
+        DecodeError: The bytes are cut off or broken, contradict the description, or exceed the limit or the
+            memory.
     """
     try:
         words = decode_words(
@@ -87,7 +86,7 @@ def decode_words(
     limit_bytes: int = _LIMIT_BYTES,
     reduction: int = 1,
 ) -> Words:
-    """Decode exactly one frame into its codec's words, unused bits and all; see `decode_frame`."""
+    """Decode exactly one frame to its codec's words, unused bits included; see `decode_frame`."""
     codec = find_codec(pixels.transfer_syntax_uid)
     _check_description(pixels, limit_bytes)
     if codec.decode_native is not None:
@@ -100,7 +99,7 @@ def decode_words(
 
 
 def has_means(pixels: PixelDescription) -> bool:
-    """Return True where stored values have means: not of palette indices, nor of 1-bit samples."""
+    """Return True where a mean of stored values has a meaning: not for palette indices or 1-bit samples."""
     return (
         pixels.bits_allocated > 1
         and pixels.palette is None
@@ -109,13 +108,13 @@ def has_means(pixels: PixelDescription) -> bool:
 
 
 def decoded_bytes(pixels: PixelDescription) -> int:
-    """Return the size of a frame's stored values, also where `decode_frame` refuses the description."""
+    """Return the size of a frame's stored values, even if `decode_frame` refuses the description."""
     bits = container_bits(min(pixels.bits_allocated, 64))
     return pixels.rows * pixels.columns * pixels.samples_per_pixel * bits // 8
 
 
 def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
-    """Refuse what cannot be an image, or is too large, before anything is allocated."""
+    """Refuse a description that cannot be an image, or is too large, before anything is allocated."""
     if pixels.rows < 1 or pixels.columns < 1:
         raise DecodeError(f"{pixels.rows} rows and {pixels.columns} columns are no image")
     if pixels.samples_per_pixel not in (1, 3):
@@ -131,7 +130,7 @@ def _check_description(pixels: PixelDescription, limit_bytes: int) -> None:
 def _check_photometric_interpretation(pixels: PixelDescription) -> None:
     """Refuse one that is unknown, or contradicts the samples of a pixel (PS3.3 C.7.6.3.1.2).
 
-    Which of the two is right nobody can tell, so that either picture may be wrong.
+    Nobody can say which of the two is right, so either picture could be wrong.
     """
     found = pixels.photometric_interpretation
     if found not in _SAMPLES:
@@ -142,7 +141,7 @@ def _check_photometric_interpretation(pixels: PixelDescription) -> None:
 
 
 def _check_samples(samples: NDArray[Any], pixels: PixelDescription, reduction: int) -> None:
-    """Check what a codec gave, so that no later step meets a surprise."""
+    """Check a codec's result, so that no later step meets a surprise."""
     shape = reduced_shape(pixels, reduction)
     kinds = "iu" if pixels.pixel_keyword == "PixelData" else "f"
     if samples.shape != shape or samples.dtype.kind not in kinds or not samples.dtype.isnative:

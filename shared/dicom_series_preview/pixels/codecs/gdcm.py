@@ -1,4 +1,4 @@
-"""Syntaxes that only GDCM reads, for those who install it: `pip install python-gdcm`."""
+"""Transfer syntaxes that only GDCM decodes, if installed: `pip install python-gdcm`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def is_installed() -> bool:
-    """Return True where python-gdcm can be imported; it is not imported for that."""
+    """Return True where python-gdcm is installed, without importing it."""
     return find_spec("gdcm") is not None
 
 
@@ -54,7 +54,7 @@ def decode_jpeg2000_part2(data: bytes | memoryview, pixels: PixelDescription) ->
     text = image.GetBuffer()
     if text is None:
         raise DecodeError("the JPEG 2000 codestream is broken")
-    # GDCM hands out bytes as a string.
+    # GDCM returns bytes as a string.
     buffer = text.encode("utf-8", "surrogateescape")
     shape = (pixels.rows, pixels.columns, pixels.samples_per_pixel)[
         : 2 if pixels.samples_per_pixel == 1 else 3

@@ -1,4 +1,4 @@
-"""JPEG (ISO/IEC 10918-1), lossy and lossless, 2 to 16 bits, by imagecodecs' libjpeg-turbo."""
+"""Decode JPEG (ISO/IEC 10918-1), lossy and lossless, 2 to 16 bits, with imagecodecs' libjpeg-turbo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.image import PixelDescription
     from dicom_series_preview.pixels.codecs.jpeg_header import JpegHeader
 
-# Each may go over all pixels again. Usual progressions have about ten.
+# Each can cover all pixels again. Usual progressions have about ten.
 _MOST_SCANS = 100
 _EOI = 0xD9
 _LOSSLESS_HUFFMAN_FRAMES = frozenset((0xC3, 0xC7))
@@ -49,11 +49,11 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
 
 
 def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
-    """Decode a frame of 8-bit samples at 1/2, 1/4 or 1/8, by smaller inverse DCTs; any other one fully.
+    """Decode an 8-bit frame at 1/2, 1/4 or 1/8, by smaller inverse DCTs; any other frame fully.
 
-    Entropy decoding costs the same, and is most of the work: what is spared is what comes after it, of the
-    codec's and of ours; of half a grey frame that is nothing. imagecodecs has no such option, so that this is
-    Pillow's libjpeg-turbo.
+    Entropy decoding costs the same, and is most of the work: this saves only what follows, in the codec and
+    in our code; for half a grey frame it saves nothing. imagecodecs has no such option, so this uses Pillow's
+    libjpeg-turbo.
     """
     codestream = bytes(data)
     header = read_jpeg_header(codestream)
@@ -67,10 +67,10 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
     try:
         image = Image.frombytes(mode, (columns, rows), codestream, "jpeg", mode, mode, reduction, 0)
     except (OSError, ValueError):
-        return decode_jpeg(codestream, pixels)  # which says what is wrong
+        return decode_jpeg(codestream, pixels)  # it reports what is wrong
     samples = np.asarray(image)
     if _ends_as_if_cut_off(samples, codestream, header):
-        return decode_jpeg(codestream, pixels)  # which says whether it is
+        return decode_jpeg(codestream, pixels)  # it reports whether it is
     photometric = _photometric_interpretation(header, pixels)
     return Words(
         samples,
@@ -83,9 +83,9 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
 
 
 def _is_reducible(header: JpegHeader, pixels: PixelDescription) -> bool:
-    """Return True where Pillow reads it exactly, and its samples are stored values that have means.
+    """Return True where Pillow decodes it exactly, and a mean of its samples has a meaning.
 
-    Chroma of other sampling factors than these (4:2:2) comes out wrong by up to 40 levels when scaled.
+    Chroma with other sampling factors (4:2:2) is wrong by up to 40 levels when scaled.
     """
     plain = not header.lossless and header.precision == 8 and pixels.pixel_representation == 0
     return (
@@ -99,7 +99,7 @@ def _is_reducible(header: JpegHeader, pixels: PixelDescription) -> bool:
 def _check_scans(codestream: bytes, header: JpegHeader) -> None:
     """Refuse more scans than a picture needs, and fewer bits than it has.
 
-    libjpeg makes up whatever is missing, and takes all the memory and time for it.
+    libjpeg invents whatever is missing, and takes all the memory and time for it.
     """
     if codestream.count(b"\xff\xda", header.scan_offset) > _MOST_SCANS:
         raise DecodeError(f"the JPEG codestream has more than {_MOST_SCANS} scans")
@@ -110,8 +110,8 @@ def _check_scans(codestream: bytes, header: JpegHeader) -> None:
 def _least_bits(header: JpegHeader) -> int:
     """Return the fewest bits that a picture's scans can have.
 
-    A code has one bit at least: one for each sample of a lossless frame, two (DC and end of block) for each
-    8 x 8 block of a sequential one, one of a progressive one. Arithmetic coding takes even less.
+    A code has at least one bit: one per sample of a lossless frame, two (DC and end of block) per 8 x 8 block
+    of a sequential one, one for a progressive one. Arithmetic coding takes even less.
     """
     if header.frame_marker in _LOSSLESS_HUFFMAN_FRAMES:
         return header.rows * header.columns
@@ -132,11 +132,11 @@ def _decode(codestream: bytes, components: int) -> NDArray[Any]:
 
 
 def _decode_ended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
-    """Decode a codestream that has its end-of-image marker, and may be cut off before it all the same.
+    """Decode a codestream that has its end-of-image marker, but can still be cut off before it.
 
-    libjpeg says nothing of what is missing. Nobody reads what stands between the last pixel's code and the
-    marker; so where more bytes in that place make another picture, they were read as pixels. Pixels that are
-    missing from the last block alone, or from the last row of a lossless picture, may stay unseen.
+    libjpeg does not report missing data. No decoder reads the bytes between the last pixel's code and the
+    marker; so if inserting bytes there changes the picture, pixels were missing. Pixels missing only from the
+    last block, or from the last row of a lossless picture, can go unnoticed.
     """
     components = len(header.component_ids)
     samples = _decode(codestream, components)
@@ -149,10 +149,10 @@ def _decode_ended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
 
 
 def _ends_as_if_cut_off(samples: NDArray[Any], codestream: bytes, header: JpegHeader) -> bool:
-    """Return True where the last sample is what libjpeg gives for a missing one: the middle of the range.
+    """Return True where the last sample is libjpeg's value for a missing one: the middle of the range.
 
-    A scan of all components misses all of them; where each has a scan of its own, one alone may be missing.
-    Of a progressive frame (retired) the samples tell nothing: a scan less is only less sharp.
+    A scan of all components misses all of them; if each has its own scan, one alone can be missing. In a
+    progressive frame (retired) the samples show nothing: with a scan less it is only less sharp.
     """
     if header.frame_marker == _PROGRESSIVE_FRAME:
         return True
@@ -163,7 +163,7 @@ def _ends_as_if_cut_off(samples: NDArray[Any], codestream: bytes, header: JpegHe
 
 
 def _end_of_scans(codestream: bytes, header: JpegHeader) -> int:
-    """Return the offset at which the last scan's entropy-coded data end."""
+    """Return the offset where the last scan's entropy-coded data end."""
     offset = header.scan_offset
     while found := _END_OF_SCAN.search(codestream, offset):
         if codestream[found.end() - 1] == _EOI:
@@ -175,8 +175,8 @@ def _end_of_scans(codestream: bytes, header: JpegHeader) -> int:
 def _decode_unended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
     """Decode a codestream without its end-of-image marker.
 
-    Some writers forget the marker, other streams are cut off. libjpeg fills up silently whatever is missing;
-    filling up with two different things first, and comparing, tells whether all pixels came from the file.
+    Some writers forget the marker, other streams are cut off. libjpeg silently fills in whatever is missing;
+    appending two different fillers and comparing shows whether all pixels came from the file.
     """
     components = len(header.component_ids)
     zeros = _decode(codestream + b"\x00" * 64 + b"\xff\xd9", components)
@@ -187,7 +187,7 @@ def _decode_unended(codestream: bytes, header: JpegHeader) -> NDArray[Any]:
 
 
 def _photometric_interpretation(header: JpegHeader, pixels: PixelDescription) -> str:
-    """Tell what three components are: markers win over the header (as in libjpeg's jdapimin.c).
+    """Name what the three components are: markers override the header (like libjpeg's jdapimin.c).
 
     A lossless codestream's JFIF marker proves nothing: common DICOM encoders write one around RGB.
     """

@@ -1,10 +1,10 @@
-"""JPEG 2000 (ISO/IEC 15444-1) and High-Throughput JPEG 2000 (15444-15), by OpenJPEG.
+"""Decode JPEG 2000 (ISO/IEC 15444-1) and High-Throughput JPEG 2000 (15444-15), with OpenJPEG.
 
-Grey frames by imagecodecs, which lets other threads run meanwhile. Colour and whatever is unusual by
-pylibjpeg-openjpeg, which does not: the two differ there.
+imagecodecs decodes grey frames, and lets other threads run meanwhile. pylibjpeg-openjpeg, which does not,
+decodes colour and unusual frames: the two differ there.
 
-At reduced resolution by Pillow, whose OpenJPEG is the same: pylibjpeg-openjpeg has no such option, and
-imagecodecs' `htj2k_decode(skipres=)`, though faster, lets values that overshoot wrap round.
+Pillow, with the same OpenJPEG, decodes at reduced resolution: pylibjpeg-openjpeg has no such option, and
+imagecodecs' `htj2k_decode(skipres=)`, though faster, lets overshooting values wrap round.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _LOSSLESS = frozenset(
 
 
 def decode_jpeg2000(data: bytes | memoryview, pixels: PixelDescription) -> Words:
-    """Decode a frame in the sign and precision of its codestream (PS3.5 8.2.4)."""
+    """Decode a frame with the sign and precision of its codestream (PS3.5 8.2.4)."""
     codestream = without_file(bytes(data))
     header = read_jpeg2000_header(codestream)
     check_dimensions(header, pixels)
     end, behind = ending(codestream, header.tiles)
     is_plain_grey = header.plain and header.components == 1 and header.precision <= 16
-    # The decoders refuse what ends without its marker, even where nothing else is missing.
+    # The decoders refuse a stream without its end marker, even if nothing else is missing.
     complete = codestream[:behind] + EOC if end is Ending.UNMARKED else codestream
     try:
         samples = _decode_plain(complete) if is_plain_grey else _decode_any(complete, header)
@@ -88,9 +88,9 @@ def _decode_any(codestream: bytes, header: Jpeg2000Header) -> NDArray[Any]:
 
 
 def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, reduction: int) -> Words:
-    """Decode the lower resolution levels of a frame only; fully, where that gives no means of stored values.
+    """Decode only the lower resolution levels of a frame; fully, where they are no means of stored values.
 
-    A sample is the low-pass of the pixels around the one at its own row and column times the reduction, not
+    A sample is the low-pass of the pixels around the pixel at its row and column times the reduction, not
     around the middle of a block: the frame begins half a pixel before its first sample (ISO/IEC 15444-1 F.3).
     """
     codestream = without_file(bytes(data))
@@ -105,7 +105,7 @@ def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, 
     try:
         samples = _decode_levels(codestream, header, reduced_shape(pixels, reduction), reduction)
     except (OSError, ValueError):
-        return decode_jpeg2000(codestream, pixels)  # which says what is wrong
+        return decode_jpeg2000(codestream, pixels)  # it reports what is wrong
     return Words(
         samples,
         header.precision,
@@ -118,9 +118,9 @@ def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, 
 
 
 def _is_reducible(header: Jpeg2000Header, pixels: PixelDescription, reduction: int) -> bool:
-    """Return True where Pillow reads it exactly, and its samples are stored values that have means.
+    """Return True where Pillow decodes it exactly, and a mean of its samples has a meaning.
 
-    They are not where bits above HighBit may be overlays, or where the header has another word on the sign.
+    It has none where bits above HighBit can be overlays, or where the header contradicts the sign.
     """
     stored, below = stored_bits(pixels)
     most = 16 if header.components == 1 else 8
@@ -138,9 +138,9 @@ def _is_reducible(header: Jpeg2000Header, pixels: PixelDescription, reduction: i
 
 
 class _LevelsImage(ImageFile.ImageFile):
-    """Pillow's decoder with the size and the mode that we ask for.
+    """Pillow's decoder with our own size and mode.
 
-    Its own plugin rounds the reduced size to the nearest and fails on odd ones, and warns of large images.
+    Pillow's plugin rounds the reduced size to the nearest, fails on odd sizes, and warns of large images.
     """
 
     format = "JPEG2000"
@@ -158,7 +158,7 @@ class _LevelsImage(ImageFile.ImageFile):
 def _decode_levels(
     codestream: bytes, header: Jpeg2000Header, shape: tuple[int, ...], reduction: int
 ) -> NDArray[Any]:
-    """The samples in the sign and precision of the codestream.
+    """Return the samples with the sign and precision of the codestream.
 
     Raises:
         OSError: Pillow cannot decode it.
@@ -166,7 +166,7 @@ def _decode_levels(
     """
     mode, bits = ("I;16", 16) if header.components == 1 else ("RGB", 8)
     with _LevelsImage(codestream, mode, shape, reduction.bit_length() - 1) as image:
-        # Pillow moves signed values up by half their range, and all of them to the top of its words.
+        # Pillow shifts signed values up by half their range, and all values to the top of its words.
         words = np.asarray(image) >> (bits - header.precision)
     kind = f"{'i' if header.signed else 'u'}{container_bits(header.precision) // 8}"
     if not header.signed:
@@ -175,7 +175,7 @@ def _decode_levels(
 
 
 def _photometric_interpretation(header: Jpeg2000Header, pixels: PixelDescription) -> str:
-    """Tell what the samples are: RGB, where a component transform has been undone."""
+    """Name what the samples are: RGB, if a component transform was undone."""
     declared = pixels.photometric_interpretation
     transformed = header.multiple_component_transform or declared in ("YBR_RCT", "YBR_ICT")
     return "RGB" if header.components == 3 and transformed else declared

@@ -1,4 +1,4 @@
-"""Read a JPEG 2000 codestream's own description of itself (ISO/IEC 15444-1 A)."""
+"""Read a JPEG 2000 codestream's own description (ISO/IEC 15444-1 A)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 
 @dataclass(frozen=True, slots=True)
 class Jpeg2000Header:
-    """A codestream's own description of itself (ISO/IEC 15444-1 A.5.1 SIZ, A.6.1 COD).
+    """A codestream's own description (ISO/IEC 15444-1 A.5.1 SIZ, A.6.1 COD).
 
     Attributes:
         rows: Rows of the image area.
@@ -28,11 +28,11 @@ class Jpeg2000Header:
         components: Number of components.
         precision: Bits of a sample, the largest of the components.
         signed: Samples are signed.
-        multiple_component_transform: RCT or ICT was used; decoders undo it and give RGB.
-        plain: Image and tiles begin at the origin, and components are alike and as large as the image.
+        multiple_component_transform: RCT or ICT was used; decoders undo it and return RGB.
+        plain: Image and tiles begin at the origin, and all components are alike and as large as the image.
         tiles: Number of tiles.
-        tile_sides: Height and width of a tile; the image's where there is only one.
-        reductions: How often the resolution can be halved; the number of decomposition levels.
+        tile_sides: Height and width of a tile; the image's if there is only one.
+        reductions: The number of decomposition levels: the resolution can be halved as often.
     """
 
     rows: int
@@ -48,20 +48,20 @@ class Jpeg2000Header:
 
 
 def without_file(data: bytes) -> bytes:
-    """Return the codestream alone, of a JP2 file, which DICOM forbids.
+    """Return a JP2 file's codestream alone; DICOM forbids the file around it.
 
-    The DICOM header says what the samples mean. A decoder that sees the file's palette gives three samples
-    for one, and pylibjpeg-openjpeg writes them behind the end of its memory.
+    The DICOM header gives the samples their meaning. A decoder that sees the file's palette returns three
+    samples for one, and pylibjpeg-openjpeg writes them beyond the end of its memory.
     """
     start = data.find(_SOC_SIZ) if data[:8] == _JP2_SIGNATURE else 0
     return data[max(start, 0) :]
 
 
 def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
-    """Read the main header; a JP2 file around the codestream, which DICOM forbids, is skipped.
+    """Read the main header; skip a JP2 file around the codestream, which DICOM forbids.
 
     Raises:
-        DecodeError: The bytes are no JPEG 2000 codestream, or one that is cut into too many pieces.
+        DecodeError: The bytes are no JPEG 2000 codestream, or one with too many pieces.
     """
     start = 0
     if codestream[:8] == _JP2_SIGNATURE:
@@ -80,7 +80,7 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
     check_pieces(codestream, start, area)
     components_alike = len(set(depths)) == 1 and set(steps) == {1}
     has_transform, levels = _coding_style(codestream, start + 2)
-    # Ssiz: the highest bit is the sign, the others are the depth less one.
+    # Ssiz: the highest bit is the sign, the others are the depth minus one.
     return Jpeg2000Header(
         rows=bottom - top,
         columns=right - left,
@@ -88,7 +88,6 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
         precision=max(depth & 0x7F for depth in depths) + 1,
         signed=bool(depths[0] & 0x80),
         multiple_component_transform=has_transform,
-        # Pillow's plain codestreams have no file around them.
         plain=components_alike and not (start or left or top or tile_left or tile_top),
         tiles=tiles,
         tile_sides=(tile_height, tile_width),
@@ -97,7 +96,7 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
 
 
 def check_dimensions(header: Jpeg2000Header, pixels: PixelDescription) -> None:
-    """Refuse a codestream of another size than the header's: it is another picture, or a broken one.
+    """Refuse a codestream with another size than the header's: it is another picture, or a broken one.
 
     Raises:
         DecodeError: Rows, columns or samples disagree.
@@ -113,7 +112,7 @@ def check_dimensions(header: Jpeg2000Header, pixels: PixelDescription) -> None:
 
 
 def _coding_style(codestream: bytes, offset: int) -> tuple[bool, int]:
-    """Walk the main header's markers to COD: whether components are transformed, and the number of levels."""
+    """Walk the main header's markers to COD; return whether components are transformed, and the levels."""
     while offset + 4 <= len(codestream) and codestream[offset] == 0xFF:
         marker = codestream[offset + 1]
         if marker == _COD and offset + 10 <= len(codestream):

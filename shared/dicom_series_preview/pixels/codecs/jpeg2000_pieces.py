@@ -1,9 +1,9 @@
-"""Into how many pieces a JPEG 2000 codestream cuts its image, and whether all of them are there.
+"""Count the pieces of a JPEG 2000 codestream, refuse too many, and check that it is complete.
 
 ISO/IEC 15444-1 A.4 to A.6, B.3 to B.10.
 
-A hundred bytes may ask for a million tiles, precincts or code-blocks, for each of which OpenJPEG takes memory
-before it has read a single sample, or for packets that keep it busy for hours.
+A hundred bytes can demand a million tiles, precincts or code-blocks, and OpenJPEG allocates memory for each
+before it reads a single sample; or they can demand packets that keep it busy for hours.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 EOC = b"\xff\xd9"
 """The marker at the end of a codestream."""
 _SOC, _COD, _COC, _SOT, _SOD, _EOC = 0x4F, 0x52, 0x53, 0x90, 0x93, 0xD9
-# What OpenJPEG 2.5 takes, rounded up: bytes for a tile, its part in a component, a precinct, a code-block.
+# OpenJPEG 2.5's memory, rounded up: bytes for a tile, its part in a component, a precinct, a code-block.
 _TILE_BYTES, _TILE_COMPONENT_BYTES, _PRECINCT_BYTES, _BLOCK_BYTES, _PACKET_BYTES = 6000, 2500, 600, 400, 2
-# Every image may take so much; larger ones so many bytes more for each of their samples, and packets.
+# Every image may take this much, and this many bytes more for each sample, and packets.
 _FREE_BYTES, _BYTES_A_SAMPLE = 64 * 2**20, 8
 _FREE_PACKETS, _SAMPLES_A_PACKET = 2**18, 64
 _LARGEST_PRECINCT = 15
@@ -33,12 +33,12 @@ class Area:
     """The size marker (A.5.1).
 
     Attributes:
-        columns: Of the image area.
-        rows: Of the image area.
+        columns: Columns of the image area.
+        rows: Rows of the image area.
         components: Number of components.
         tiles: Number of tiles.
-        tile_columns: Of a whole tile.
-        tile_rows: Of a whole tile.
+        tile_columns: Columns of a whole tile.
+        tile_rows: Rows of a whole tile.
     """
 
     columns: int
@@ -54,7 +54,7 @@ class _Style:
     """A COD or COC marker (A.6.1, A.6.2).
 
     Attributes:
-        layers: Number of layers; 1 in a COC, which does not say it.
+        layers: Number of layers; 1 in a COC, which has none.
         levels: Decomposition levels.
         block: Exponents of a code-block's width and height.
         precincts: Exponents of a precinct's width and height by resolution; empty for the largest.
@@ -67,14 +67,14 @@ class _Style:
 
     @classmethod
     def of(cls, body: bytes, layers: int) -> _Style:
-        """Read the parameters that COD and COC have in common."""
+        """Read the parameters that COD and COC share."""
         style = body[0] if body else 0
         parameters = body[1:].ljust(5, b"\0")
         block = (parameters[1] & 15) + 2, (parameters[2] & 15) + 2
         return cls(layers, min(parameters[0], 32), block, body[6:] if style & 1 else b"")
 
     def pieces(self, area: Area) -> tuple[int, int, int]:
-        """Of a component of one tile: precincts, code-blocks, and the precincts of the densest resolution."""
+        """Count a tile component's precincts, code-blocks, and precincts at its densest resolution."""
         width, height = min(area.tile_columns, area.columns), min(area.tile_rows, area.rows)
         precincts = blocks = densest = 0
         for resolution in range(self.levels + 1):
@@ -84,7 +84,7 @@ class _Style:
             across, down = (sizes[0] & 15, sizes[0] >> 4) if sizes else (_LARGEST_PRECINCT,) * 2
             count = _ceil(columns, across) * _ceil(rows, down)
             precincts, densest = precincts + count, max(densest, count)
-            # But for the lowest resolution there are three bands, each of half the size.
+            # Except for the lowest, a resolution has three bands of half the size.
             halved = int(resolution > 0)
             block_across = max(0, min(self.block[0], across - halved)) + halved
             block_down = max(0, min(self.block[1], down - halved)) + halved
@@ -98,10 +98,10 @@ def check_pieces(codestream: bytes, start: int, area: Area) -> None:
     Args:
         codestream: The codestream.
         start: Offset of its first marker.
-        area: What its size marker says.
+        area: Its size marker.
 
     Raises:
-        DecodeError: It is cut into too many pieces.
+        DecodeError: The codestream has too many pieces.
     """
     samples = area.columns * area.rows * area.components
     layers = 1
@@ -118,12 +118,12 @@ def check_pieces(codestream: bytes, start: int, area: Area) -> None:
 
 
 class Ending(Enum):
-    """The ways in which a codestream ends.
+    """The end of a codestream.
 
     Attributes:
         MARKED: With its marker.
-        UNMARKED: Without it, though behind the last tile-part.
-        CUT_OFF: Inside a tile-part, or without one of each tile.
+        UNMARKED: Without its marker, but after the last tile-part.
+        CUT_OFF: Inside a tile-part, or with a tile missing.
     """
 
     MARKED = auto()
@@ -136,7 +136,7 @@ def ending(codestream: bytes, tiles: int) -> tuple[Ending, int]:
 
     Args:
         codestream: The codestream.
-        tiles: How many tiles its image has.
+        tiles: The number of its image's tiles.
     """
     if codestream.endswith((EOC, EOC + b"\0")):
         return Ending.MARKED, len(codestream)
@@ -165,7 +165,7 @@ def _styles(codestream: bytes, start: int, components: int) -> Iterator[_Style]:
 
 
 def _segments(codestream: bytes, start: int) -> Iterator[tuple[int, bytes]]:
-    """Marker and body of each segment, of the main header and of every tile-part's (A.4.2)."""
+    """Yield marker and body of each segment, in the main header and in every tile-part's (A.4.2)."""
     offset, tile_end = start, 0
     while offset + 4 <= len(codestream) and codestream[offset] == 0xFF:
         marker = codestream[offset + 1]

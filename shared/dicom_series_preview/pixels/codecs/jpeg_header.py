@@ -1,4 +1,4 @@
-"""Read a JPEG or JPEG-LS codestream's own description of itself (ISO/IEC 10918-1 B, 14495-1 C)."""
+"""Read a JPEG or JPEG-LS codestream's own description (ISO/IEC 10918-1 B, 14495-1 C)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """A JPEG or JPEG-LS codestream's own description of itself.
+    """A JPEG or JPEG-LS codestream's own description.
 
     Attributes:
-        frame_marker: The second byte of the start of frame, which tells the process.
-        lossless: The process is lossless (never true of JPEG-LS, whose scans say it).
+        frame_marker: The second byte of the start of frame, which names the process.
+        lossless: The process is lossless (never true for JPEG-LS, whose scans say it).
         precision: Bits of a sample.
         rows: Number of lines.
         columns: Samples in a line.
@@ -50,7 +50,7 @@ class JpegHeader:
 
     @property
     def subsampled(self) -> bool:
-        """Not all components have the same sampling factors."""
+        """True where components have different sampling factors."""
         return len(set(self.sampling)) > 1
 
 
@@ -93,7 +93,7 @@ def read_jpeg_header(codestream: bytes) -> JpegHeader:
 
 
 def check_dimensions(header: JpegHeader, pixels: PixelDescription) -> None:
-    """Refuse a codestream of another size than the header's: it is another picture, or a broken one.
+    """Refuse a codestream with another size than the header's: it is another picture, or a broken one.
 
     Raises:
         DecodeError: Rows, columns or samples disagree.

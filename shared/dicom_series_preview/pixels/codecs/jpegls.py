@@ -1,6 +1,6 @@
-"""JPEG-LS (ISO/IEC 14495-1), lossless and near-lossless, by imagecodecs' CharLS.
+"""Decode JPEG-LS (ISO/IEC 14495-1), lossless and near-lossless, with imagecodecs' CharLS.
 
-pyjpegls' older CharLS refuses streams that end with a filled-up byte, as real ones do.
+pyjpegls' older CharLS refuses streams that end with a padded byte, as real ones do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def decode_jpegls(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     header = read_jpeg_header(codestream)
     check_dimensions(header, pixels)
     if codestream.find(b"\xff\xd9", header.scan_offset) < 0:
-        # CharLS would read zeros behind the end, for seconds. (Inside a scan no marker can occur.)
+        # CharLS would read zeros beyond the end, for seconds. (No marker can occur inside a scan.)
         raise DecodeError("the JPEG-LS codestream is cut off")
     try:
         samples = np.ascontiguousarray(jpegls_decode(codestream))

@@ -1,4 +1,4 @@
-"""JPEG XL (ISO/IEC 18181), lossless, lossy and recompressed JPEG, by imagecodecs' libjxl."""
+"""Decode JPEG XL (ISO/IEC 18181), lossless, lossy and recompressed JPEG, with imagecodecs' libjxl."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 # ISO/IEC 18181-1 Table D.2: width by height of the ratios 1 to 7.
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-# Variable-length numbers: by two bits, what is added to so many more bits (B.2.2).
+# Variable-length numbers: two bits choose an offset and the number of bits to add to it (B.2.2).
 _U32: TypeAlias = "tuple[tuple[int, int], ...]"
 _SIDE: _U32 = ((1, 9), (1, 13), (1, 18), (1, 30))
 _PREVIEW_SIDE: _U32 = ((1, 6), (65, 8), (321, 10), (1345, 12))
@@ -35,17 +35,17 @@ _ANIMATION: tuple[_U32, ...] = (
 _INTEGER_BITS: _U32 = ((8, 0), (10, 0), (12, 0), (1, 6))
 _FLOAT_BITS: _U32 = ((32, 0), (16, 0), (24, 0), (1, 6))
 _EXTRA_CHANNELS: _U32 = ((0, 0), (1, 0), (2, 4), (1, 12))
-# More than the size and what follows of it take.
+# More than the size and the image metadata take.
 _HEADER_BYTES = 64
 
 
 def is_installed() -> bool:
-    """Return True where this installation's imagecodecs has libjxl; it is not imported for that."""
+    """Return True where this installation's imagecodecs has libjxl, without importing it."""
     return find_spec("imagecodecs") is not None and find_spec(MODULE) is not None
 
 
 def decode_jpegxl(data: bytes | memoryview, pixels: PixelDescription) -> Words:
-    """Decode a frame; JPEG XL has no sign of its own, and gives three components as RGB."""
+    """Decode a frame; JPEG XL has no sign, and returns three components as RGB."""
     from imagecodecs import jpegxl_decode  # noqa: PLC0415 - 30 ms that only JPEG XL pays
 
     codestream = bytes(data)
@@ -72,9 +72,9 @@ def decode_jpegxl(data: bytes | memoryview, pixels: PixelDescription) -> Words:
 
 
 def read_jpegxl_header(codestream: bytes) -> tuple[int, int, int]:
-    """Rows, columns and extra channels, from what a codestream begins with (ISO/IEC 18181-1 D.2, D.3).
+    """Read rows, columns and extra channels from a codestream's start (ISO/IEC 18181-1 D.2, D.3).
 
-    Each of up to 4096 extra channels is decoded and costs as much memory as the image.
+    A codestream can have 4096 extra channels, and decoding each takes as much memory as the image.
 
     Raises:
         DecodeError: The bytes are no JPEG XL codestream, with or without a container.
@@ -87,7 +87,7 @@ def read_jpegxl_header(codestream: bytes) -> tuple[int, int, int]:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """The beginning of the codestream, out of its container's boxes (ISO/IEC 18181-2 9)."""
+    """Return the start of the codestream from its container's boxes (ISO/IEC 18181-2 9)."""
     if not data.startswith(_CONTAINER):
         return data[:_HEADER_BYTES]
     offset = 0
@@ -114,25 +114,25 @@ class _Bits:
     """A little-endian stream of bits, the lowest first.
 
     Attributes:
-        rest: What has not been taken yet.
+        rest: The bits not yet read.
     """
 
     rest: int
 
     def take(self, count: int) -> int:
-        """The next bits."""
+        """Read the next bits."""
         taken = self.rest & ((1 << count) - 1)
         self.rest >>= count
         return taken
 
     def number(self, choices: _U32) -> int:
-        """The next variable-length number."""
+        """Read the next variable-length number."""
         base, count = choices[self.take(2)]
         return base + self.take(count)
 
 
 def _size(bits: _Bits) -> tuple[int, int]:
-    """A size header: rows and columns."""
+    """Read a size header: rows and columns."""
     small = bits.take(1)
     return _sides(bits, lambda: (bits.take(5) + 1) * 8 if small else bits.number(_SIDE))
 
@@ -145,7 +145,7 @@ def _sides(bits: _Bits, side: Callable[[], int]) -> tuple[int, int]:
 
 
 def _extra_channels(bits: _Bits) -> int:
-    """Count the channels beyond grey or colours, by the image metadata that follow the size."""
+    """Count the channels beyond grey or colour, in the image metadata after the size."""
     all_default = bits.take(1)
     if all_default:
         return 0
@@ -164,5 +164,5 @@ def _extra_channels(bits: _Bits) -> int:
     bits.number(_FLOAT_BITS if is_float else _INTEGER_BITS)
     if is_float:
         bits.take(4)  # exponent
-    bits.take(1)  # 16-bit buffers suffice
+    bits.take(1)  # 16-bit buffers are enough
     return bits.number(_EXTRA_CHANNELS)

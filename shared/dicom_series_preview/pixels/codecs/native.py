@@ -1,4 +1,4 @@
-"""Native (uncompressed) frames, also those that are deflated or encapsulated (PS3.5 8.1.1)."""
+"""Decode native (uncompressed) frames, also deflated or encapsulated ones (PS3.5 8.1.1)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def decode_deflated_frame(data: Data, pixels: PixelDescription) -> Words:
 
 
 def decode_encapsulated(data: Data, pixels: PixelDescription) -> Words:
-    """Decode a native little endian frame that is encapsulated in a fragment (PS3.5 A.4.11)."""
+    """Decode a native little endian frame inside a fragment (PS3.5 A.4.11)."""
     return _decode(data, pixels, 0, "<")
 
 
@@ -79,18 +79,18 @@ def _sample_bits(pixels: PixelDescription) -> int:
 
 
 def _layout(data: Data, pixels: PixelDescription) -> tuple[Data, str, int]:
-    """The data, what they are, and samples for each pixel: 2 where two pixels share their chroma."""
+    """Return the data, their interpretation, and samples per pixel: 2 where two pixels share their chroma."""
     photometric = pixels.photometric_interpretation
     if pixels.samples_per_pixel != 3 or photometric not in SHARED_CHROMA:
         return data, photometric, pixels.samples_per_pixel
     full = photometric.removesuffix("_422")
-    # Some writers name 4:2:2 after the camera, and store three samples a pixel.
+    # Some writers name 4:2:2 after the camera, but store three samples a pixel.
     whole = pixels.rows * pixels.columns * 3 * pixels.bits_allocated // 8
     return data, full, 3 if len(data) >= whole else 2
 
 
 def _swapped(data: Data) -> Data:
-    """Big endian 16-bit words with the bytes of each swapped (PS3.5 A.3); half a word at the end stays."""
+    """Swap the bytes of big endian 16-bit words (PS3.5 A.3); half a word at the end stays."""
     octets = np.frombuffer(data, np.uint8).copy()
     even = len(octets) // 2 * 2
     octets[:even] = octets[:even].view(np.uint16).byteswap().view(np.uint8)
@@ -103,7 +103,7 @@ def _whole_bytes(data: Data, count: int, bits: int, bit_offset: int, order: str)
 
 
 def _packed(data: Data, count: int, bits: int, bit_offset: int) -> NDArray[Any]:
-    """Samples of 1 or 12 bits that follow each other without padding, the lowest bit first (PS3.5 8.1.1)."""
+    """Unpack samples of 1 or 12 bits without padding between them, lowest bit first (PS3.5 8.1.1)."""
     octets = np.frombuffer(data, np.uint8, (bit_offset + count * bits + 7) // 8)
     stream = np.unpackbits(octets, bitorder="little")[bit_offset : bit_offset + count * bits]
     if bits == 1:
@@ -116,7 +116,7 @@ def _packed(data: Data, count: int, bits: int, bit_offset: int) -> NDArray[Any]:
 
 
 def _chroma_to_full_size(flat: NDArray[Any], pixels: PixelDescription) -> NDArray[Any]:
-    """Y1 Y2 Cb Cr for every two pixels of a row -> Y Cb Cr for each (PS3.3 C.7.6.3.1.2, YBR_FULL_422)."""
+    """Expand Y1 Y2 Cb Cr per two pixels to Y Cb Cr per pixel (PS3.3 C.7.6.3.1.2, YBR_FULL_422)."""
     if pixels.columns % 2:
         raise DecodeError("4:2:2 chroma needs an even number of columns")
     groups = flat.reshape(pixels.rows, pixels.columns // 2, 4)

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def own_overlay(plane: OverlayPlane, number: int, packed: bytes, pixels: PixelDescription) -> Mask:
-    """The pixels that one frame of a plane with data of its own marks.
+    """Return the pixels that one frame of a plane with its own data marks.
 
     Args:
         plane: The plane.
-        number: Which of its frames, from 0; they follow each other without padding (PS3.3 C.9.3).
+        number: Number of the plane's frame, from 0; frames have no padding between them (PS3.3 C.9.3).
         packed: OverlayData, the first pixel in the lowest bit of the first byte.
-        pixels: How the image is laid out.
+        pixels: The image's layout.
 
     Returns:
-        Shape (rows, columns) of the image; what of the plane reaches beyond it is left out.
+        Shape (rows, columns) of the image; the plane is cropped to it.
 
     Raises:
-        DecodeError: The plane has no size, or the data end before the frame does.
+        DecodeError: The plane has no size, or the data end before the frame.
     """
     count = plane.rows * plane.columns
     if plane.rows < 1 or plane.columns < 1:
@@ -51,25 +51,25 @@ def own_overlay(plane: OverlayPlane, number: int, packed: bytes, pixels: PixelDe
 
 
 def _common(start: int, length: int, image_length: int) -> tuple[slice, slice]:
-    """Return the parts of an image and of a plane that lie on each other, on one axis."""
+    """Return the overlapping parts of an image and of a plane, on one axis."""
     first, last = max(0, start), max(0, min(image_length, start + length))
     first = min(first, last)
     return slice(first, last), slice(first - start, last - start) if last > first else slice(0)
 
 
 def embedded_overlay(plane: OverlayPlane, words: Words, pixels: PixelDescription) -> Mask:
-    """The pixels that a plane among the unused bits of the pixel data marks: each by its own word.
+    """Return the pixels that a plane among the unused bits of the pixel data marks, each in its own word.
 
     Args:
         plane: The plane.
-        words: The frame's words as the codec gives them.
-        pixels: How the image is laid out.
+        words: The codec's words of the frame.
+        pixels: The image's layout.
 
     Returns:
         Shape (rows, columns) of the image.
 
     Raises:
-        DecodeError: The bit is the image's own, or the codestream does not keep it.
+        DecodeError: The bit belongs to the image, or the codestream does not keep it.
     """
     position = plane.bit_position or 0
     stored, below = stored_bits(pixels)

@@ -1,4 +1,4 @@
-"""Palette colour lookup tables (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6, C.7.9)."""
+"""Apply palette colour lookup tables (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6, C.7.9)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply_palette(samples: NDArray[Any], palette: Palette) -> NDArray[np.uint8]:
-    """Look stored values up.
+    """Look up the colours of stored values.
 
     Args:
         samples: Stored values, shape (rows, columns), integers.
@@ -30,13 +30,13 @@ def apply_palette(samples: NDArray[Any], palette: Palette) -> NDArray[np.uint8]:
     """
     tables = (palette.red, palette.green, palette.blue)
     entries = [expand(table) if palette.segmented else table_entries(table) for table in tables]
-    # Some writers declare 16 bits and write 8: no entry of any channel is then beyond 255.
+    # Some writers declare 16 bits and write 8: then no entry of any channel exceeds 255.
     shift = 8 if max(int(channel.max()) for channel in entries) > 0xFF else 0
     result = np.empty((*samples.shape, 3), np.uint8)
     for channel, (table, values) in enumerate(zip(tables, entries, strict=True)):
-        # Values below the first take the first entry, values beyond the last the last (C.7.6.3.1.5).
+        # Values below the first take the first entry, values above the last the last (C.7.6.3.1.5).
         index = np.clip(samples.astype(np.int64) - table.first_value, 0, len(values) - 1)
-        # The high-order bits: exact for writers who scale 8-bit colours by 256 and by 257 alike.
+        # The high-order bits: exact for 8-bit colours scaled by 256 or by 257.
         result[..., channel] = (values >> shift).astype(np.uint8)[index]
     return result
 
@@ -45,7 +45,7 @@ def expand(table: LookupTable) -> NDArray[np.uint16]:
     """Expand a segmented table (PS3.3 C.7.9.2): discrete, linear and indirect segments.
 
     Raises:
-        DecodeError: The segments do not give the entries that the descriptor says.
+        DecodeError: The segments do not yield the descriptor's number of entries.
     """
     eight_bit = table.bits == 8
     words: NDArray[Any] = np.frombuffer(
@@ -59,7 +59,7 @@ def expand(table: LookupTable) -> NDArray[np.uint16]:
 
 
 class _Expander:
-    """Walks segments; only as many entries are made as the table has, so that no table can run away."""
+    """Walks segments, and makes no more entries than the table has, so that no table can run away."""
 
     def __init__(self, words: list[int], limit: int, *, eight_bit: bool) -> None:
         self._words = words
@@ -68,8 +68,8 @@ class _Expander:
         self.entries: list[int] = []
 
     def run(self, offset: int, segments: int | None) -> None:
-        """Expand a number of segments from a word offset on; None is up to the end."""
-        # A byte of padding may follow the last segment; no segment is that short.
+        """Expand a number of segments from a word offset on; None means up to the end."""
+        # A byte of padding can follow the last segment; no segment is that short.
         while offset + 2 <= len(self._words) and segments != 0 and len(self.entries) < self._limit:
             opcode, count = self._words[offset : offset + 2]
             if opcode == 0:
@@ -87,7 +87,7 @@ class _Expander:
         return offset + count
 
     def _linear(self, offset: int, count: int) -> int:
-        """From the last entry, which is not repeated, to the end value, which is included (C.7.9.2.2)."""
+        """Interpolate from the last entry, not repeated, to the end value, included (C.7.9.2.2)."""
         if offset >= len(self._words) or not self.entries:
             raise DecodeError("a segmented palette begins with a linear segment, or is cut off")
         first, last = self.entries[-1], self._words[offset]
@@ -97,7 +97,7 @@ class _Expander:
         return offset + 1
 
     def _indirect(self, offset: int, count: int) -> int:
-        """Repeat `count` earlier segments; their byte offset is 32 bits, the low ones first (C.7.9.2.3)."""
+        """Repeat `count` earlier segments; their byte offset has 32 bits, the low word first (C.7.9.2.3)."""
         length = 4 if self._eight_bit else 2
         parts = self._words[offset : offset + length]
         if len(parts) < length:

@@ -1,4 +1,4 @@
-"""The decoder of each transfer syntax (PS3.6 Annex A). No decoder here is under the GPL."""
+"""The decoder of each transfer syntax (PS3.6 Annex A); none of them is under the GPL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DecodeFunction(Protocol):
 
 
 class ReducedDecodeFunction(Protocol):
-    """Decodes one encapsulated frame's codestream at reduced resolution, or fully where it cannot."""
+    """Decodes one encapsulated frame's codestream at reduced resolution, or fully if it cannot."""
 
     def __call__(self, data: bytes | memoryview, pixels: PixelDescription, reduction: int, /) -> Words:
         """Decode, or raise DecodeError."""
@@ -46,11 +46,11 @@ class Codec:
         uid: The transfer syntax.
         name: Its name.
         decoder: The library and its package.
-        modules: The modules whose `__version__` is the decoder's; several that share the work.
+        modules: The modules with the decoder's `__version__`; several if they share the work.
         decode: The function for encapsulated syntaxes.
-        decode_reduced: The function for the same at reduced resolution, where that is less work.
-        decode_native: The function for native ones.
-        parallel: Decoding whole frames is most of the work of showing them, and lets other threads run.
+        decode_reduced: The same at reduced resolution, if that is less work.
+        decode_native: The function for native syntaxes.
+        parallel: Decoding whole frames is most of the work of showing them, and releases the GIL.
     """
 
     uid: str
@@ -65,13 +65,13 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class CodecInfo:
-    """A transfer syntax that can be decoded here.
+    """A transfer syntax that this installation can decode.
 
     Attributes:
         uid: The transfer syntax.
         name: Its name.
-        decoder: What decodes it.
-        version: The decoder's version; several in the order of its packages.
+        decoder: The library and its package.
+        version: The decoder's version, or several in the order of its packages.
     """
 
     uid: str
@@ -146,7 +146,7 @@ _WITH_GDCM = (
     Codec(f"{_ROOT}.4.93", "JPEG 2000 Part 2 Multi-component", *_GDCM),
 )
 _JPEG_XL = ("libjxl (imagecodecs)", (jpegxl.MODULE,), jpegxl.decode_jpegxl)
-# imagecodecs has it everywhere but in the Lambda layer, where it would be the largest codec of all.
+# imagecodecs has it everywhere except in the Lambda layer, where it would be the largest codec.
 _WITH_LIBJXL = (
     Codec(f"{_ROOT}.4.110", "JPEG XL Lossless", *_JPEG_XL),
     Codec(f"{_ROOT}.4.111", "JPEG XL JPEG Recompression", *_JPEG_XL),
@@ -156,10 +156,10 @@ _CODECS = {codec.uid: codec for codec in (*_NATIVE, *_ENCAPSULATED, *_WITH_LIBJX
 
 
 def find_codec(uid: str) -> Codec:
-    """The codec of a transfer syntax.
+    """Return the codec of a transfer syntax.
 
     Raises:
-        UnsupportedTransferSyntaxError: There is none, or the package that brings it is not installed.
+        UnsupportedTransferSyntaxError: There is none, or its package is not installed.
     """
     codec = _CODECS.get(uid)
     if codec is None:
@@ -174,13 +174,13 @@ def find_codec(uid: str) -> Codec:
 
 
 def is_parallel(pixels: PixelDescription) -> bool:
-    """Return True where several threads decode several whole frames in less time."""
+    """Return True where several threads decode whole frames in less time."""
     codec = _CODECS.get(pixels.transfer_syntax_uid)
     return codec is not None and codec.parallel
 
 
 def codecs() -> list[CodecInfo]:
-    """List what can be decoded here, in the order of the table, without decoders that are not installed."""
+    """List what this installation can decode, in the order of the table."""
     modules = dict.fromkeys(module for codec in _CODECS.values() for module in codec.modules)
     versions = {module: _version(module) for module in modules}
     return [
@@ -193,13 +193,13 @@ def codecs() -> list[CodecInfo]:
 
 
 def _version(module: str) -> str:
-    """A module's version, or nothing where it cannot be imported."""
+    """Return a module's version, or an empty text if it cannot be imported."""
     package = module.partition(".")[0]
     if find_spec(package) is None or find_spec(module) is None:
         return ""
     try:
         import_module(module)
-        # An extension module inside a package has that one's version.
+        # An extension module has its package's version.
         imported = import_module(module if module.startswith("dicom_series_preview.") else package)
     except ImportError:
         return ""
@@ -207,7 +207,7 @@ def _version(module: str) -> str:
 
 
 def _describe(uid: str) -> str:
-    """A transfer syntax's name and UID, as far as they are known."""
+    """Return a transfer syntax's name and UID, as far as known."""
     if not uid:
         return "an object without a transfer syntax"
     from pydicom.uid import UID  # noqa: PLC0415 - 120 ms that only this refusal pays

@@ -1,4 +1,4 @@
-"""RLE Lossless (PS3.5 Annex G), its segments expanded by pylibjpeg-rle."""
+"""Decode RLE Lossless (PS3.5 Annex G); pylibjpeg-rle expands its segments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALWAYS_EXPANDED_BYTES = 64 * 2**20
 
 
 def decode_rle(data: bytes | memoryview, pixels: PixelDescription) -> Words:
-    """Decode a frame of byte planes, most significant first, one sample after the other."""
+    """Decode a frame of byte planes, most significant first, sample by sample."""
     samples, bits = pixels.samples_per_pixel, pixels.bits_allocated
     if bits not in (1, 8, 16, 32, 64):
         raise DecodeError(f"{bits} bits allocated is not a layout of RLE pixels")
@@ -35,7 +35,7 @@ def decode_rle(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     for number, segment in enumerate(planes):
         sample, significance = divmod(number, width)
         octets[:, sample, width - 1 - significance] = _plane(segment, count, bits)
-    # Bytes were laid down least significant first.
+    # The bytes lie least significant first.
     words = octets.reshape(-1).view(f"<u{width}").astype(f"=u{width}", copy=False)
     shape = (pixels.rows, pixels.columns) if samples == 1 else (pixels.rows, pixels.columns, samples)
     return Words(
@@ -47,7 +47,7 @@ def decode_rle(data: bytes | memoryview, pixels: PixelDescription) -> Words:
 
 
 def _segments(data: bytes, count: int) -> Iterator[bytes]:
-    """Yield each segment expanded, by the offsets of the header (PS3.5 G.5); `count` is the pixels'."""
+    """Yield each segment expanded, by the header's offsets (PS3.5 G.5); `count` is the number of pixels."""
     from rle import rle  # noqa: PLC0415 - 20 ms that only RLE pays
 
     if len(data) < _HEADER_BYTES:
@@ -81,7 +81,7 @@ def _check_expansion(segment: bytes, most: int) -> None:
 
 
 def _plane(segment: bytes, count: int, bits: int) -> NDArray[Any]:
-    """A segment's first `count` bytes; some writers fill it up beyond the last pixel."""
+    """Return a segment's first `count` bytes; some writers pad it beyond the last pixel."""
     octets = np.frombuffer(segment, np.uint8)
     if len(octets) >= count:
         return octets[:count] & 1 if bits == 1 else octets[:count]

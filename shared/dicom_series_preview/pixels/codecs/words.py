@@ -1,4 +1,4 @@
-"""A frame as its codec gives it, and the shapes that frames have."""
+"""A frame in its codec's words, and the shapes of frames."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A frame as its codec gives it, before the header's word on bits and sign.
+    """A frame in its codec's words, before the header's bits and sign apply.
 
     Attributes:
         samples: Shape (rows, columns) or (rows, columns, 3), integers or floats in native byte order.
-        precision: Bits of a sample in the codestream; the allocated ones where there is no codestream.
-        lossless: Bits are as they were encoded, so that those above HighBit may be overlays.
+        precision: Bits of a sample in the codestream; without one, the allocated bits.
+        lossless: Bits are as encoded, so that those above HighBit can be overlays.
         photometric_interpretation: What the samples are.
-        is_described: The precision is the codestream's own word (PS3.5 8.2), which may contradict the header.
+        is_described: The precision is the codestream's own (PS3.5 8.2), and can contradict the header.
         is_ended: See `Decoded`.
         reduction: See `Decoded`.
         offset: See `Decoded`.
@@ -44,7 +44,7 @@ class Words:
 
 
 def reduced_shape(pixels: PixelDescription, reduction: int) -> tuple[int, ...]:
-    """The shape of a frame's samples at reduced resolution: (rows, columns), or (rows, columns, 3)."""
+    """Return the shape of a frame's samples at reduced resolution: (rows, columns), or (rows, columns, 3)."""
     rows, columns = -(-pixels.rows // reduction), -(-pixels.columns // reduction)
     return (rows, columns) if pixels.samples_per_pixel == 1 else (rows, columns, pixels.samples_per_pixel)
 
@@ -53,9 +53,9 @@ def shape_samples(flat: NDArray[Any], pixels: PixelDescription, *, by_plane: boo
     """Give a frame's samples their shape, (rows, columns) or (rows, columns, samples), colour by pixel.
 
     Args:
-        flat: The samples in the order they are stored.
-        pixels: How the frame is laid out.
-        by_plane: They are stored plane after plane (PlanarConfiguration 1).
+        flat: The samples in stored order.
+        pixels: The frame's layout.
+        by_plane: They are stored plane by plane (PlanarConfiguration 1).
     """
     rows, columns, samples = pixels.rows, pixels.columns, pixels.samples_per_pixel
     if samples == 1:

@@ -1,6 +1,6 @@
-"""Stored values -> modality values -> display values, 0..255 (PS3.3 C.11).
+"""Contrast: a grey frame's stored values come in; display values, 0..255, go out (PS3.3 C.11).
 
-The way through, for the slices of one picture::
+The steps, for the slices of one picture::
 
     spec = parse_contrast("ct-lung")                      # or "1500/-500", "auto", "embedded", ... or DEFAULT
     pooled = AutoWindow()

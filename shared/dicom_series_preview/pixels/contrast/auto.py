@@ -1,4 +1,4 @@
-"""The automatic window: percentiles of the modality values of all slices shown."""
+"""The automatic window: percentiles of the modality values of all shown slices."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LOW, _HIGH = 2.0, 98.0
-# Distinct values that are told apart: what bounds the memory.
+# The most distinct values to count, which limits the memory.
 _DISTINCT = 1 << 19
 
 
 class AutoWindow:
-    """Collects the values of slices, one at a time, and gives their pooled window.
+    """Collects the values of slices, one at a time, and returns their pooled window.
 
-    Integers of up to 16 bits are counted by stored value, other samples by modality value, so that however
-    many pixels are added, no more is kept than a number of distinct values. So many of them are exact; of
-    more, see `Counts`. The order in which slices are added changes nothing. Padding, NaN and infinities are
-    left out. One thread may add; once it has, several may ask.
+    Integers of up to 16 bits are counted by stored value, other samples by modality value, so that the memory
+    depends on the distinct values, not on the pixels. Up to `distinct` values the result is exact; for more,
+    see `Counts`. The order of slices does not matter. Padding, NaN and infinities are left out. One thread
+    may add; afterwards, several may read.
 
     Args:
-        distinct: How many values are told apart.
+        distinct: The most distinct values to count.
     """
 
     def __init__(self, distinct: int = _DISTINCT) -> None:
@@ -63,10 +63,10 @@ class AutoWindow:
             self._values.add(*np.unique(values[np.isfinite(values)], return_counts=True))
 
     def percentiles(self, *percents: float) -> tuple[float, ...] | None:
-        """Return percentiles of everything added, as `numpy.percentile` has them of all values end to end.
+        """Return percentiles of all values added, equal to `numpy.percentile` of all of them.
 
         Returns:
-            One value for each percent, or None where nothing but padding was added.
+            One value for each percent, or None if only padding was added.
         """
         with self._lock:
             if self._pooled is None:
@@ -79,9 +79,9 @@ class AutoWindow:
         return tuple(percentile(values, ends, percent) for percent in percents)
 
     def window(self) -> Window | None:
-        """Return the window from the 2nd to the 98th percentile; None where nothing but padding was added.
+        """Return the window from the 2nd to the 98th percentile; None if only padding was added.
 
-        Equal percentiles fall back to the minimum and maximum; one value alone is shown as black.
+        Equal percentiles fall back to the minimum and maximum; a single value is shown as black.
         """
         found = self.percentiles(_LOW, _HIGH, 0.0, 100.0)
         if found is None:
@@ -95,7 +95,7 @@ class AutoWindow:
         return Window(low + width / 2, width)
 
     def _fold(self) -> None:
-        """Count stored values as what they mean."""
+        """Merge the counts of stored values into those of modality values."""
         for rescale, histogram in self._histograms.items():
             modality = modality_values(histogram.stored, rescale).astype(np.float64)
             finite = np.isfinite(modality)

@@ -1,4 +1,4 @@
-"""Count how often values occur, in bounded memory, and read percentiles off the counts."""
+"""Count values in bounded memory, and read percentiles off the counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _Number = TypeVar("_Number", np.int64, np.float64)
 
 BLOCK = 1 << 18
-"""Values that are counted at once, so that what is made of them stays small."""
+"""Values to count at once, so that temporary arrays stay small."""
 
 
 class Histogram:
@@ -49,13 +49,13 @@ class Histogram:
 class Counts:
     """The counts of any number of float64 values, in bounded memory.
 
-    While no more than n values are distinct, exactly. Of more, every value is cut to a multiple of 2^e,
-    towards zero, with the smallest e that leaves no more than n of them. A percentile then is less than 2^e
-    off, and 2^e is less than 2 / (n - 2) of the range of all values, as more than n multiples of 2^(e-1) lie
-    in it: of 2^19, a thousandth of a grey level if the range were the window.
+    Up to n distinct values the counts are exact. Beyond, every value is cut to a multiple of 2^e, towards
+    zero, with the smallest e that leaves at most n of them. A percentile is then less than 2^e off, and 2^e
+    is less than 2 / (n - 2) of the range of all values, as more than n multiples of 2^(e-1) lie in it: for n
+    = 2^19, a thousandth of a grey level if the range were the window.
 
-    What is cut to 2^e and then to 2^(e+1) is what is cut to 2^(e+1) at once, and more values never leave
-    fewer multiples: so e, and with it the result, depends on the values and not on the order they come in.
+    Cutting to 2^e and then to 2^(e+1) equals cutting to 2^(e+1) at once, and more values never leave fewer
+    multiples: so e, and with it the result, depends on the values and not on their order.
 
     Args:
         distinct: n.
@@ -83,7 +83,7 @@ class Counts:
         values = np.concatenate([part[0] for part in self._parts] or [np.empty(0)])
         counts = np.concatenate([part[1] for part in self._parts] or [np.empty(0, np.int64)])
         self._parts, self._waiting = [], 0
-        order = np.argsort(values, kind="stable")  # which merges runs that are sorted already
+        order = np.argsort(values, kind="stable")  # merges runs that are already sorted
         values, counts = _distinct(self._cut(values[order], self._exponent), counts[order])
         if values.size > self._distinct:
             lowest = -1074 if self._exponent is None else self._exponent + 1
@@ -95,7 +95,7 @@ class Counts:
 
     @staticmethod
     def _cut(values: NDArray[np.float64], exponent: int | None) -> NDArray[np.float64]:
-        """Cut values to multiples of a power of two, towards zero; those beyond 2^53 of it all are."""
+        """Cut values to multiples of a power of two, towards zero; those beyond 2^53 of it already are."""
         if exponent is None:
             return values
         with np.errstate(over="ignore"):
@@ -111,7 +111,7 @@ def _number(ascending: NDArray[Any]) -> int:
 def _distinct(
     ascending: NDArray[_Number], counts: NDArray[np.int64]
 ) -> tuple[NDArray[_Number], NDArray[np.int64]]:
-    """Return each value once, and how often it occurs in all."""
+    """Return each value once, and its total count."""
     if not ascending.size:
         return ascending, counts
     first = np.flatnonzero(np.concatenate(([True], ascending[1:] != ascending[:-1])))
@@ -119,11 +119,11 @@ def _distinct(
 
 
 def percentile(values: NDArray[np.float64], ends: NDArray[np.int64], percent: float) -> float:
-    """Return a percentile of counted values, step by step as numpy's `linear` method, to the last bit.
+    """Return a percentile of counted values, bit for bit as numpy's `linear` method.
 
     Args:
         values: Ascending values.
-        ends: How many values there are up to and with each.
+        ends: The cumulative counts, each value included.
         percent: 0..100.
     """
     position = (int(ends[-1]) - 1) * (percent / 100)

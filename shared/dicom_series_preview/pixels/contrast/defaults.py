@@ -1,4 +1,4 @@
-"""The window of an image whose file names none: by what the image shows (docs/decisions/0009)."""
+"""The window of an image whose file names none, chosen by what it shows (docs/decisions/0009)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.image import Contrast
     from dicom_series_preview.pixels.contrast.auto import AutoWindow
 
-# Air has -1000 HU: where it cannot be stored, values are no Hounsfield units.
+# Air has -1000 HU: if it cannot be stored, values are no Hounsfield units.
 _AIR_HU = -1000.0
 
-# Words of ImageType and FrameType of CT that counts in other units (PS3.3 C.8.2.1.1.1, C.8.15.2.1.1.5):
-# localizers, results of arithmetic, perfusion maps, maps of materials.
+# Words of ImageType and FrameType for CT in other units (PS3.3 C.8.2.1.1.1, C.8.15.2.1.1.5): localizers,
+# results of arithmetic, perfusion maps, material maps.
 _NOT_HOUNSFIELD = frozenset(
     (
         *("LOCALIZER", "SCOUT", "TOPOGRAM"),
@@ -25,8 +25,8 @@ _NOT_HOUNSFIELD = frozenset(
     )
 )
 
-# BodyPartExamined's terms and the names of regions in CID 4031 (PS3.16 L), their letters only. Whatever holds
-# SPINE is bone.
+# BodyPartExamined's terms and the region names of CID 4031 (PS3.16 L), letters only. Anything with SPINE is
+# bone.
 _BRAIN = frozenset(("HEAD", "BRAIN", "CEREBELLUM", "CEREBRUM", "ENTIREHEAD"))
 _LUNG = frozenset(("LUNG", "LUNGS", "BRONCHUS"))
 _BONE = frozenset(
@@ -55,26 +55,26 @@ _BONE = frozenset(
     )
 )
 
-# These count from zero: activity to where the hottest spots, such as the bladder, would leave all else dark,
-# doses and segments to the highest.
+# These count from zero: activity up to where the hottest spots, such as the bladder, would darken all else;
+# doses and segments up to the highest.
 _UPTAKE = frozenset(("PT", "NM"))
 _UPTAKE_PERCENT = 99.5
 _FROM_ZERO = frozenset(("RTDOSE", "SEG"))
-# Shown by the device itself in 8 bits, as they are to be seen.
+# The device itself renders these to 8 bits, ready for display.
 _AS_STORED = frozenset(("US", "IVUS", "ES", "OP", "OPT", "XC", "GM", "SM"))
 _DISPLAY_RANGE = (0, 255)
 
 
 def default_window(contrast: Contrast, pooled: AutoWindow) -> tuple[str, Window] | None:
-    """The window, and its name, of a slice that has neither window nor VOI LUT of its own.
+    """Return the window, and its name, of a slice that has neither window nor VOI LUT.
 
     Args:
-        contrast: What the slice's instance says.
-        pooled: The statistics of the slices shown, so that they compare. Headers that contradict the values,
-            so that the window would show nothing, do not count.
+        contrast: The slice's own contrast.
+        pooled: The statistics of all shown slices, so that these compare. A header's window that would show
+            none of the values does not count.
 
     Returns:
-        None where nothing is known that is better than the automatic window.
+        None where the automatic window is best.
     """
     extremes = pooled.percentiles(0.0, 100.0)
     if extremes is None:
@@ -93,16 +93,16 @@ def default_window(contrast: Contrast, pooled: AutoWindow) -> tuple[str, Window]
         and contrast.content.stored_range == _DISPLAY_RANGE
         and not _is_changed(contrast)
     ):
-        # Fewer values than half of them are counts or labels, not shades.
+        # Values below half the range are counts or labels, not shades.
         return _between("as-stored", *_DISPLAY_RANGE) if maximum > _DISPLAY_RANGE[1] / 2 else None
     return None
 
 
 def is_hounsfield(contrast: Contrast) -> bool:
-    """Return True where an instance says that modality values are Hounsfield units (PS3.3 C.8.2.1).
+    """Return True where an instance declares modality values as Hounsfield units (PS3.3 C.8.2.1).
 
-    RescaleType is there "if not HU", and original images that are no localizers "shall be" HU. Much that is
-    called CT holds something else, so that the rescale has to be there, and to leave room for air.
+    RescaleType is there "if not HU", and original images that are no localizers "shall be" HU. Many images
+    called CT hold something else, so we require a rescale that leaves room for air.
     """
     content = contrast.content
     if content.modality != "CT" or content.rescale_type not in ("", "HU"):
@@ -116,7 +116,7 @@ def is_hounsfield(contrast: Contrast) -> bool:
 
 
 def ct_preset(body_part: str) -> str:
-    """The preset for a part of the body: a name of CT's Hounsfield windows."""
+    """Return the preset for a part of the body: the name of a CT window in Hounsfield units."""
     name = "".join(letter for letter in body_part.upper() if letter.isalpha())
     if name in _BRAIN:
         return "ct-brain"
@@ -130,7 +130,7 @@ def ct_preset(body_part: str) -> str:
 def _hounsfield(body_part: str, pooled: AutoWindow) -> tuple[str, Window] | None:
     name = ct_preset(body_part)
     width, center = PRESETS[name]
-    # A slice of little but air is as dark as it is to be; a thousandth of its pixels is patient all the same.
+    # A slice of mostly air should be dark; a thousandth of its pixels is still patient.
     found = pooled.percentiles(0.1, 99.9)
     if found is None or found[1] <= center - width / 2 or found[0] >= center + width / 2:
         return None

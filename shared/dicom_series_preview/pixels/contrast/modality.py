@@ -1,4 +1,4 @@
-"""Stored values -> modality values, and which of them are padding (PS3.3 C.11.1, C.7.5.1.1.2)."""
+"""Convert stored values to modality values, and find padding (PS3.3 C.11.1, C.7.5.1.1.2)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def modality_values(samples: NDArray[Any], contrast: Contrast) -> NDArray[Any]:
-    """Apply the modality LUT, else slope and intercept.
+    """Apply the modality LUT, or else slope and intercept.
 
     Args:
         samples: Stored values, any shape.
-        contrast: What the instance says of the frame.
+        contrast: The instance's contrast for the frame.
 
     Returns:
-        Float64 where a slope or an intercept is applied: float32 has 24 bits, too few for 32-bit dose grids
-        and for intercepts that are large beside the slope. The table's uint16 where there is a modality LUT.
-        The samples themselves where slope is 1 and intercept 0.
+        Float64 after a slope or an intercept: float32 has 24 bits, too few for 32-bit dose grids and for
+        intercepts much larger than the slope. The table's uint16 after a modality LUT. The samples themselves
+        if slope is 1 and intercept 0.
 
     Raises:
         DecodeError: The modality LUT is cut off.
@@ -34,7 +34,7 @@ def modality_values(samples: NDArray[Any], contrast: Contrast) -> NDArray[Any]:
     if contrast.rescale_slope == 1.0 and contrast.rescale_intercept == 0.0:
         return samples
     values = samples.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is infinite, and clipped
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is clipped
         values *= contrast.rescale_slope
         values += contrast.rescale_intercept
     return values
@@ -43,8 +43,8 @@ def modality_values(samples: NDArray[Any], contrast: Contrast) -> NDArray[Any]:
 def look_up(values: NDArray[Any], table: LookupTable) -> NDArray[np.uint16]:
     """Map values by a lookup table (C.11.1.1, C.11.2.1.1).
 
-    Values below and beyond take the first and the last entry, those with a fraction the nearest one, and NaN
-    the first.
+    Values below and above the table take the first and the last entry, fractions the nearest one, and NaN the
+    first.
 
     Raises:
         DecodeError: The table is cut off.
@@ -54,18 +54,17 @@ def look_up(values: NDArray[Any], table: LookupTable) -> NDArray[np.uint16]:
     if values.dtype.kind == "f":
         values = np.floor(np.nan_to_num(np.clip(values, first, first + len(entries) - 1), nan=first) + 0.5)
     elif first > 0x7FFF and values.dtype.kind == "i" and values.dtype.itemsize <= 2:
-        # The values are signed, as their codestream says, and the header read its word as unsigned.
+        # The codestream says that the values are signed, but the header's word was read as unsigned.
         first -= 0x10000
     index = np.clip(values.astype(np.int64) - first, 0, len(entries) - 1)
     return entries[index]
 
 
 def padding_range(dtype: np.dtype[Any], contrast: Contrast) -> tuple[float, float] | None:
-    """The lowest and highest stored value that is padding, or None where none is declared.
+    """Return the lowest and highest stored value that is padding, or None without declared padding.
 
-    PixelPaddingRangeLimit may lie on either side of PixelPaddingValue (C.7.5.1.1.2). Integers that do not fit
-    the samples' sign are bits read with the other sign, as headers of unknown VR give them: 63536 is -2000 in
-    int16.
+    PixelPaddingRangeLimit can lie on either side of PixelPaddingValue (C.7.5.1.1.2). Integers that do not fit
+    the samples' sign are bits read with the other sign, from headers of unknown VR: 63536 is -2000 in int16.
     """
     value, limit = contrast.pixel_padding_value, contrast.pixel_padding_range_limit
     if value is None:
@@ -78,14 +77,14 @@ def padding_range(dtype: np.dtype[Any], contrast: Contrast) -> tuple[float, floa
 
 
 def padding_mask(samples: NDArray[Any], contrast: Contrast) -> NDArray[np.bool_] | None:
-    """Which samples show nothing: declared padding and, in float images, NaN.
+    """Return True for samples that show nothing: declared padding and, in float images, NaN.
 
     Args:
         samples: Stored values, any shape.
-        contrast: What the instance says of the frame.
+        contrast: The instance's contrast for the frame.
 
     Returns:
-        The samples' shape, or None where nothing is padding.
+        The samples' shape, or None without padding.
     """
     mask: NDArray[np.bool_] | None = None
     limits = padding_range(samples.dtype, contrast)
@@ -99,7 +98,7 @@ def padding_mask(samples: NDArray[Any], contrast: Contrast) -> NDArray[np.bool_]
 
 
 def _as_stored(value: float, dtype: np.dtype[Any]) -> float:
-    """An integer read with the sign of the samples."""
+    """Return an integer, reread with the sign of the samples."""
     info = np.iinfo(dtype)
     if info.min <= value <= info.max or not float(value).is_integer():
         return value

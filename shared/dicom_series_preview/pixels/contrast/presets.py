@@ -1,4 +1,4 @@
-"""Windows by name, for whoever shows or completes them without loading what draws."""
+"""Named windows, in a module that loads no drawing code."""
 
 from __future__ import annotations
 

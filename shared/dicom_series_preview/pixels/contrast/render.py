@@ -1,4 +1,4 @@
-"""One frame's stored values -> what is shown."""
+"""Render one frame's stored values to display values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.pixels.contrast.resolve import Applied
     from dicom_series_preview.pixels.decoded import Decoded
 
-# Samples looked up at once: their indices are 8 times as large.
+# Samples to look up at once: their indices are 8 times as large.
 _BLOCK = 1 << 18
 _WINDOWS = {"LINEAR": linear, "LINEAR_EXACT": linear_exact, "SIGMOID": sigmoid}
 
@@ -24,16 +24,16 @@ _WINDOWS = {"LINEAR": linear, "LINEAR_EXACT": linear_exact, "SIGMOID": sigmoid}
 def render(
     decoded: Decoded, pixels: PixelDescription, contrast: Contrast, applied: Applied
 ) -> NDArray[np.uint8]:
-    """Turn one grey frame into display values.
+    """Render one grey frame to display values.
 
-    Integers go through a table of the stored values from the lowest to the highest, where that is less work;
-    the result is the same either way.
+    Integers go through a table from the lowest to the highest stored value, if that is less work; the result
+    is the same either way.
 
     Args:
         decoded: The frame, shape (rows, columns).
-        pixels: How the frame is laid out.
-        contrast: What its instance says.
-        applied: What `resolve` decided for it.
+        pixels: The frame's layout.
+        contrast: Its instance's own contrast.
+        applied: The result of `resolve` for it.
 
     Returns:
         Shape (rows, columns), 0..255; padding, and NaN in float images, are 0 in every photometric
@@ -54,7 +54,7 @@ def render(
     rows = max(1, _BLOCK // samples.shape[1])
     for row in range(0, len(samples), rows):
         index = np.subtract(samples[row : row + rows], low, dtype=np.intp)
-        # Every index lies in the table; any other mode than "raise" spares a copy.
+        # Every index lies in the table; any mode but "raise" saves a copy.
         np.take(table, index, out=shown[row : row + rows], mode="wrap")
     return shown
 
@@ -62,11 +62,11 @@ def render(
 def is_inverted(pixels: PixelDescription, contrast: Contrast) -> bool:
     """Return True where low values are shown bright.
 
-    MONOCHROME1 says so, after the VOI transformation (PS3.3 C.7.6.3.1.2). PresentationLUTShape INVERSE in an
-    image says the same once more: it "shall be used if Photometric Interpretation is MONOCHROME1", and
-    IDENTITY if it is MONOCHROME2 (DX Image Module, C.8.11.3). So beside MONOCHROME1 it is no second
-    inversion; beside MONOCHROME2 it is a wish of its own, and inverts; and IDENTITY beside MONOCHROME1, a
-    contradiction, does not undo the attribute that every image must have.
+    MONOCHROME1 means this, after the VOI transformation (PS3.3 C.7.6.3.1.2). PresentationLUTShape INVERSE in
+    an image repeats it: it "shall be used if Photometric Interpretation is MONOCHROME1", and IDENTITY if it
+    is MONOCHROME2 (DX Image Module, C.8.11.3). So with MONOCHROME1 it is no second inversion; with
+    MONOCHROME2 it inverts; and IDENTITY with MONOCHROME1, a contradiction, does not override the attribute
+    that every image must have.
     """
     return (
         pixels.photometric_interpretation == "MONOCHROME1"

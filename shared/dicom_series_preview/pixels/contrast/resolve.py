@@ -1,4 +1,4 @@
-"""Decide which contrast is applied to a slice, by what is asked for and what its file says."""
+"""Decide the contrast of a slice, from the request and the file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID", "LUT", "NONE"]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The contrast of one slice, for rendering it and for the report.
+    """The contrast of one slice, for rendering and for the report.
 
     Attributes:
         kind: `preset`, `custom`, `auto`, `embedded`, `default` (by what the image shows), or `none` (colour,
             or nothing but padding).
         function: `LINEAR`, `LINEAR_EXACT`, `SIGMOID`, `LUT` or `NONE`.
-        center: Window center in modality units, where the function has one.
-        width: Window width in modality units, > 0, where the function has one.
+        center: Window center in modality units, if the function has one.
+        width: Window width in modality units, > 0, if the function has one.
         name: The name of the preset or of the default window, or empty.
         explanation: The window's or LUT's explanation from the header, or empty.
-        lut: The VOI LUT, where the function is `LUT`.
-        warning: Why this is not what was asked for, or empty. Holds nothing from the header.
+        lut: The VOI LUT, if the function is `LUT`.
+        warning: Why this differs from the request, or empty. It quotes no header.
     """
 
     kind: Literal["preset", "custom", "auto", "embedded", "default", "none"]
@@ -47,19 +47,19 @@ COLOUR = Applied("none", "NONE")
 
 
 def needs_statistics(spec: ContrastSpec, contrast: Contrast) -> bool:
-    """Return True where a slice's contrast depends on the values of the slices shown."""
+    """Return True where a slice's contrast depends on the values of all shown slices."""
     if spec.kind in ("preset", "custom"):
         return False
     return spec.kind == "auto" or _embedded(spec, contrast) is None
 
 
 def resolve(spec: ContrastSpec, contrast: Contrast, pooled: AutoWindow) -> Applied:
-    """Decide what is applied to one slice.
+    """Decide the contrast of one slice.
 
     Args:
-        spec: What is asked for.
-        contrast: What the slice's instance says.
-        pooled: The statistics of the slices shown; used only where `needs_statistics` says so.
+        spec: The requested contrast.
+        contrast: The slice's own contrast.
+        pooled: The statistics of all shown slices; used only if `needs_statistics` says so.
     """
     if spec.kind in ("preset", "custom"):
         return Applied(spec.kind, "LINEAR_EXACT", spec.center, spec.width, name=spec.name)
@@ -93,10 +93,10 @@ def _auto(pooled: AutoWindow) -> Applied:
 
 
 def _embedded(spec: ContrastSpec, contrast: Contrast) -> Applied | None:
-    """The view that the file gives, or None where it gives no usable one.
+    """Return the file's own view, or None if it has no usable one.
 
-    LUTs and windows are alternative views, never chained (PS3.3 C.11.2.1); a VOI LUT Sequence goes before
-    windows. By number, LUTs count before windows too.
+    LUTs and windows are alternative views, never chained (PS3.3 C.11.2.1); LUTs come before windows, also in
+    their numbering.
     """
     views: list[LookupTable | Window] = [*contrast.voi_luts, *contrast.windows]
     if not views:
@@ -124,8 +124,8 @@ def _of_view(view: LookupTable | Window, contrast: Contrast) -> Applied | None:
     if contrast.voi_lut_function == "SIGMOID":
         function = "SIGMOID"
     elif contrast.voi_lut_function == "LINEAR_EXACT" or view.width < 1:
-        # LINEAR is defined for widths from 1 on (C.11.2.1.2.1); below, files mean the ramp of that width.
+        # LINEAR is defined for widths from 1 on (C.11.2.1.2.1); below, files mean a ramp of that width.
         function = "LINEAR_EXACT"
     else:
-        function = "LINEAR"  # also what an absent or an unknown function means
+        function = "LINEAR"  # also for an absent or an unknown function
     return Applied("embedded", function, view.center, view.width, explanation=view.explanation)

@@ -1,4 +1,4 @@
-"""Parse the contrast that a text asks for."""
+"""Parse the text of a requested contrast."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _VALID = (
 
 @dataclass(frozen=True, slots=True)
 class ContrastSpec:
-    """A contrast that is asked for; its text is its canonical label.
+    """A requested contrast; its text is its canonical label.
 
     Attributes:
-        kind: `preset`, `custom`, `auto`, `embedded`, or `default`: embedded where there is one, else by what
-            the image shows, else auto.
+        kind: `preset`, `custom`, `auto`, `embedded`, or `default`: embedded if there is one, else by what the
+            image shows, else auto.
         name: The preset's name, or the embedded view's explanation.
         center: Center of a preset or custom window, in modality units.
         width: Width of a preset or custom window, in modality units, > 0.
-        number: The embedded view by number, from 1; 0 where it is not named by number.
+        number: The embedded view's number, from 1; 0 without one.
     """
 
     kind: Kind
@@ -57,7 +57,7 @@ def parse_contrast(text: str) -> ContrastSpec:
     """Parse a preset, `W/C`, `W,C`, `auto`, `embedded`, `embedded:NUMBER` or `embedded:NAME`.
 
     Raises:
-        RequestError: It is none of them, or the width is not positive.
+        RequestError: The text has another form, or the width is not positive.
     """
     wanted = text.strip()
     lowered = wanted.lower()
@@ -81,14 +81,14 @@ def parse_contrast(text: str) -> ContrastSpec:
 
 
 def _preset(lowered: str) -> str:
-    """The preset that a name means, or nothing."""
+    """Return the preset that a name means, or an empty text."""
     name = lowered.replace("_", "-")
     name = _ALIASES.get(name, name)
     return next((known for known in (name, f"ct-{name}") if known in PRESETS), "")
 
 
 def _embedded(view: str) -> ContrastSpec:
-    """A view by number or by its explanation, an LO of up to 64 characters."""
+    """Parse a view, by number or by its explanation, an LO of up to 64 characters."""
     if not 1 <= len(view) <= 64 or not view.isprintable() or view.strip("0") == "":
         raise RequestError("contrast", "an embedded view is a number from 1 or a name, such as embedded:2")
     if view.isascii() and view.isdecimal():
@@ -97,11 +97,11 @@ def _embedded(view: str) -> ContrastSpec:
 
 
 def _quote(text: str) -> str:
-    """The text as it can stand in one line of a message."""
+    """Return the text in a form for one line of a message."""
     shown = text if len(text) <= 40 else f"{text[:40]}..."
     return ascii(shown)
 
 
 def _plain(number: float) -> str:
-    """A number without the fraction that it does not have."""
+    """Format a number without an empty fraction."""
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)

@@ -1,7 +1,8 @@
-"""The VOI functions: modality values -> display values, 0..255 (PS3.3 C.11.2.1).
+"""The VOI functions, from modality values to display values, 0..255 (PS3.3 C.11.2.1).
 
-Every function computes in float64 and rounds half up, floor(y + 0.5), at its very end. 255 multiplies before
-the division by the width: for integer values, centers and widths the result is then exact, halves included.
+Every function computes in float64 and rounds half up, floor(y + 0.5), at its very end. It multiplies by 255
+before dividing by the width: for integer values, centers and widths the result is then exact, halves
+included.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _MOST_BITS = 16
 
 
 def linear(values: NDArray[Any], center: float, width: float) -> NDArray[np.uint8]:
-    """LINEAR (C.11.2.1.2.1): ((x - (c - 0.5)) / (w - 1) + 0.5), clipped; a width of 1 is a step at c - 0.5.
+    """Apply LINEAR (C.11.2.1.2.1): ((x - (c - 0.5)) / (w - 1) + 0.5), clipped; width 1 is a step at c - 0.5.
 
     Args:
         values: Modality values, any shape.
@@ -35,7 +36,7 @@ def linear(values: NDArray[Any], center: float, width: float) -> NDArray[np.uint
 
 
 def linear_exact(values: NDArray[Any], center: float, width: float) -> NDArray[np.uint8]:
-    """LINEAR_EXACT (C.11.2.1.3.2): ((x - c) / w + 0.5), clipped.
+    """Apply LINEAR_EXACT (C.11.2.1.3.2): ((x - c) / w + 0.5), clipped.
 
     Args:
         values: Modality values, any shape.
@@ -46,7 +47,7 @@ def linear_exact(values: NDArray[Any], center: float, width: float) -> NDArray[n
 
 
 def sigmoid(values: NDArray[Any], center: float, width: float) -> NDArray[np.uint8]:
-    """SIGMOID (C.11.2.1.3.1): 1 / (1 + exp(-4 (x - c) / w)).
+    """Apply SIGMOID (C.11.2.1.3.1): 1 / (1 + exp(-4 (x - c) / w)).
 
     Args:
         values: Modality values, any shape.
@@ -59,10 +60,10 @@ def sigmoid(values: NDArray[Any], center: float, width: float) -> NDArray[np.uin
 
 
 def voi_lut(values: NDArray[Any], table: LookupTable) -> NDArray[np.uint8]:
-    """A VOI LUT (C.11.2.1.1), its range of 0..2^bits - 1 scaled to 0..255.
+    """Apply a VOI LUT (C.11.2.1.1), scaling its range of 0..2^bits - 1 to 0..255.
 
-    Where an entry does not fit the bits that the descriptor declares, or no entry can have so many, the bits
-    of the largest entry count.
+    If an entry does not fit the descriptor's bits, or no entry can have so many, the bits of the largest
+    entry count.
 
     Raises:
         DecodeError: The table is cut off.
@@ -73,7 +74,7 @@ def voi_lut(values: NDArray[Any], table: LookupTable) -> NDArray[np.uint8]:
 
 
 def _ramp(values: NDArray[Any], center: float, width: float) -> NDArray[np.uint8]:
-    with np.errstate(over="ignore", invalid="ignore"):  # float images hold infinities, which are clipped
+    with np.errstate(over="ignore", invalid="ignore"):  # float images can hold infinities, which are clipped
         levels = np.subtract(values, center, dtype=np.float64)
         levels *= 255.0
         levels /= width
@@ -86,7 +87,7 @@ def _step(values: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
 
 
 def _round(levels: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Round half up and clip; NaN, which only float images hold, becomes 0."""
+    """Round half up and clip; NaN, which only float images have, becomes 0."""
     levels = np.floor(levels + 0.5)
     np.clip(levels, 0.0, 255.0, out=levels)
     np.nan_to_num(levels, copy=False, nan=0.0)

@@ -1,4 +1,4 @@
-"""The JSON documents of batches: a batch's request, and all else that is kept of it."""
+"""The JSON documents of batches: requests, summaries and others."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def keep_request(batch: str, document: Any, data: Storage) -> Any:  # noqa: ANN401 - JSON documents
-    """Keep a batch's request, unless one is kept already.
+    """Store a batch's request, unless one is already stored.
 
     Returns:
-        The request that is kept.
+        The stored request.
 
     Raises:
-        StorageError: It cannot be kept.
+        StorageError: The request cannot be stored.
     """
     path = f"{folder_of(batch)}/request.json"
     try:
@@ -31,18 +31,18 @@ def keep_request(batch: str, document: Any, data: Storage) -> Any:  # noqa: ANN4
 
 
 def read_request(batch: str, data: Storage) -> Any:  # noqa: ANN401 - a JSON document
-    """Return the request of a batch as it was given, or None where there is no such batch."""
+    """Return the request of a batch as given, or None without such a batch."""
     return read_document(f"{folder_of(batch)}/request.json", data)
 
 
 def read_summary(batch: str, data: Storage) -> dict[str, Any] | None:
-    """Return the summary of a batch, or None while there is none."""
+    """Return the summary of a batch, or None until there is one."""
     document: dict[str, Any] | None = read_document(f"{folder_of(batch)}/summary.json", data)
     return document
 
 
 def read_document(path: str, data: Storage) -> Any:  # noqa: ANN401 - a JSON document
-    """Return a JSON document, or None where there is none."""
+    """Return a JSON document, or None if it is missing."""
     try:
         return whole_characters(json.loads(data.get(path).data))
     except ObjectNotFoundError:
@@ -50,10 +50,10 @@ def read_document(path: str, data: Storage) -> Any:  # noqa: ANN401 - a JSON doc
 
 
 def whole_characters(document: Any) -> Any:  # noqa: ANN401 - JSON
-    """A document in whose texts another character stands for each half of one.
+    """Replace each half of a character in a document's texts by another character.
 
-    JSON's escapes allow halves, and they can neither be asked for nor written: a name that has one finds no
-    series, and takes none along. Lists and requests that were kept before such names were refused have them.
+    JSON's escapes allow halves, which can be neither requested nor written: a name with one finds no series,
+    and does not fail the others. Lists and requests stored before such names were refused have them.
     """
     if isinstance(document, str):
         return LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", document)

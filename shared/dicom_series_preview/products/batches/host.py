@@ -1,4 +1,4 @@
-"""The host of batches: whoever runs them, and gives them storages and mosaics."""
+"""The host of batches, which runs them and provides storages and mosaics."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mosaic:
-    """The mosaic of one series, and what it took.
+    """The mosaic of one series, and its cost.
 
     Attributes:
         root: The URL of the series' root.
         series: The series' folder below it.
         data: The encoded picture.
         media_type: Its media type.
-        slices: Slices of the series.
-        skipped: Objects that are on no picture.
-        index_source: Where its index came from.
+        slices: The number of the series' slices.
+        skipped: The number of objects that no picture shows.
+        index_source: The source of its index.
         requests: Requests made.
         bytes: Bytes of objects received.
     """
@@ -48,18 +48,18 @@ class Mosaics(Protocol):
             options: By name, as in the HTTP API.
 
         Raises:
-            RequestError: They are wrong.
+            RequestError: An option is wrong.
         """
 
     def make(self, item: Item, seconds: float) -> Mosaic:
-        """Index a series where it has no index, and make its mosaic.
+        """Index a series if it has no index, and make its mosaic.
 
         Args:
             item: The series.
-            seconds: How long that may take.
+            seconds: The time limit.
 
         Raises:
-            PreviewError: It cannot be made.
+            PreviewError: The mosaic cannot be made.
         """
 
 
@@ -80,16 +80,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class BatchHost:
-    """Whoever runs batches.
+    """The deployment, or a test, that runs batches.
 
     Attributes:
         roots: By alias, the URL of a storage root.
-        data_url: The URL below which batches and mosaics are kept.
+        data_url: The URL below which batches and mosaics are stored.
         open: Opens a storage by its URL, once.
         mosaics: Makes the mosaics.
-        series_depth: How many folders below a root a series lies.
+        series_depth: The depth of series below a root, in folders.
         most_series: The most series of one batch.
-        manifest_hint: What is said where a manifest must not be read.
+        manifest_hint: Advice for the error where a manifest must not be read.
     """
 
     roots: Mapping[str, str]

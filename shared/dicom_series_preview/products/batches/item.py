@@ -1,4 +1,4 @@
-"""One series of a batch -> its index, its mosaic and its outcome."""
+"""Process one series of a batch: write its index, its mosaic and its outcome."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def run_item(
     Args:
         batch: The batch.
         item: The series, its root and the mosaic's options.
-        host: Whoever runs the batch.
-        seconds: How long it may take.
+        host: The batch's host.
+        seconds: The time limit.
 
     Returns:
-        The outcome, which has been written too.
+        The outcome, which is also written.
 
     Raises:
-        PreviewError: What may pass, or is no fault of the series: the map tries it again. The outcome that
-            was written is `failed`, and says why.
+        PreviewError: A temporary error, or one that is no fault of the series: the map tries again. The
+            written outcome is `failed`, with the reason.
     """
     check_batch_id(batch)
     item = whole_characters(item)
@@ -56,7 +56,7 @@ def run_item(
 
 
 def _preview(batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float) -> dict[str, Any]:
-    """Write a series' mosaic, and tell what it took."""
+    """Write a series' mosaic, and return its cost."""
     mosaic = host.mosaics.make(Item(item["root"], item["series"], item["mosaic"]), seconds)
     picture = f"{mosaics_folder(mosaic.root, mosaic.series)}/{batch}.webp"
     host.data.put(picture, mosaic.data, attributes={"Content-Type": mosaic.media_type})
@@ -71,22 +71,22 @@ def _preview(batch: str, item: Mapping[str, Any], host: BatchHost, seconds: floa
 
 
 def _may_pass(error: PreviewError, host: BatchHost) -> bool:
-    """True for what may pass, and for errors of the place for data: they are no fault of the series."""
+    """Return True for temporary errors, and for errors of the data storage: no fault of the series."""
     own = isinstance(error, StorageError) and f"{error.url}/".startswith(f"{host.data.url}/")
     return own or isinstance(error, RETRIED)
 
 
 def give_up(batch: str, item: Mapping[str, Any], error: str, host: BatchHost) -> dict[str, Any]:
-    """Write the outcome of a series of which the last try has failed.
+    """Write the outcome of a series whose last try has failed.
 
     Args:
         batch: The batch.
         item: The series and its root.
-        error: What Step Functions calls the error: a type of ours, or that the function has died.
-        host: Whoever runs the batch.
+        error: Step Functions' name for the error: a type of ours, or that the function has died.
+        host: The batch's host.
 
     Returns:
-        The outcome. One that an earlier try has settled, or the last try has written itself, stays.
+        The outcome. If an earlier try has settled it, or the last try has written its own, that one stays.
     """
     item = whole_characters(item)
     known = read_document(outcome_path(batch, item["series"]), host.data)

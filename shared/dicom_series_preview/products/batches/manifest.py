@@ -1,4 +1,4 @@
-"""A manifest: the list of a batch's series, as CSV or JSON."""
+"""A manifest, the list of a batch's series, as CSV or JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEAD_BYTES = 64 * 1024
 
 
 def check_manifest(url: str, host: BatchHost) -> None:
-    """Look at the beginning of a manifest, or at all of one that is short.
+    """Check the beginning of a manifest, or all of a short one.
 
     Raises:
         RequestError: It cannot be read, or is none.
@@ -50,7 +50,7 @@ def read_manifest(url: str, host: BatchHost) -> list[str]:
     """Return the series that a manifest in S3 names: a CSV with a column `series`, or a JSON array.
 
     Raises:
-        RequestError: It cannot be read, or is none.
+        RequestError: The manifest cannot be read, or is none.
         StorageError: The storage does not answer.
     """
     fetched = _fetch(url, MANIFEST_LIMIT_BYTES + 1, host)
@@ -61,10 +61,10 @@ def read_manifest(url: str, host: BatchHost) -> list[str]:
 
 
 def _fetch(url: str, most: int, host: BatchHost) -> Fetched:
-    """The first bytes of a manifest.
+    """Fetch the first bytes of a manifest.
 
     Raises:
-        RequestError: It cannot be read.
+        RequestError: The manifest cannot be read.
         StorageError: The storage does not answer.
     """
     bucket, _, name = url.removeprefix("s3://").partition("/")
@@ -83,7 +83,7 @@ def _fetch(url: str, most: int, host: BatchHost) -> Fetched:
 
 @contextmanager
 def _bad_manifest() -> Iterator[None]:
-    """Say of what cannot be read as a manifest that it is none."""
+    """Report a file that cannot be parsed as no manifest."""
     try:
         yield
     except (ValueError, KeyError, TypeError, csv.Error, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""The outcome of each series of a batch, which every item writes itself.
+"""The outcome of each series of a batch, written by the item itself.
 
-So the summary needs nothing of the map's own output, and a rerun is made from the outcomes of an earlier
-batch. The outcomes' status:
+So the summary does not need the map's own output, and a rerun starts from the outcomes of an earlier batch.
+The outcomes' status:
 
 ok          index and mosaic are there
 no-preview  the series itself stands in the way (no image, not found, too large, access denied): trying again
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 
-# What may pass. functions/batch.asl.json names the same.
+# The temporary errors. functions/batch.asl.json names the same.
 RETRIED = (StorageUnavailableError, ObjectChangedError, IndexBusyError, CredentialsError)
 
 
 def failure_of(error: PreviewError) -> dict[str, str]:
-    """An error's kind and what it says, as outcomes and failures have them."""
+    """Return an error's kind and text, in the form of outcomes and failures."""
     return {"error": type(error).__name__, "reason": detail_of(error)}
 
 
 def keep_outcome(batch: str, outcome: Mapping[str, Any], data: Storage) -> None:
-    """Write what came of one series."""
+    """Write the outcome of one series."""
     data.put(outcome_path(batch, outcome["series"]), json.dumps(outcome).encode())
 
 
 def read_outcomes(batch: str, data: Storage) -> list[dict[str, Any]]:
-    """The outcomes that a batch's items have written so far, sorted by series."""
+    """Return the outcomes written so far by a batch's items, sorted by series."""
     return _read_outcomes(data, data.list_objects(outcomes_folder(batch)))
 
 
@@ -68,10 +68,10 @@ class Counts:
     """The numbers of series by their outcome.
 
     Attributes:
-        ok: Series that were done.
+        ok: Series that succeeded.
         no_preview: Series that cannot have a preview.
-        failed: Series that failed, and may not another time.
-        reasons: By error, how many series have no preview or failed for it.
+        failed: Series that failed, and might succeed another time.
+        reasons: The number of series without a preview or failed, by error.
     """
 
     ok: int
@@ -92,7 +92,7 @@ class Counts:
 
 
 def counts_so_far(batch: str, data: Storage) -> Counts | None:
-    """The counts of a batch's outcomes so far; None where there are too many to be read for an answer."""
+    """Return the counts of a batch's outcomes so far; None if there are too many to read for an answer."""
     listed = data.list_objects(outcomes_folder(batch), most=INLINE_LIMIT)
     if len(listed) > INLINE_LIMIT:
         return None

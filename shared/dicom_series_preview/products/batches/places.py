@@ -1,6 +1,6 @@
-"""The paths of what is kept of batches, below the place for data.
+"""The paths of batches' files, below the data storage.
 
-batches/ID/request.json           what was asked for
+batches/ID/request.json           the request
 batches/ID/items.json             its series, which the map reads
 batches/ID/outcomes/NN/DIGEST.json  what came of one series
 batches/ID/failure.json           why it could not begin
@@ -21,15 +21,15 @@ _BATCH_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 
 
 def is_batch_id(text: str) -> bool:
-    """True where a text can be the identifier of a batch."""
+    """Return True where a text can be the identifier of a batch."""
     return _BATCH_ID.fullmatch(text) is not None
 
 
 def check_batch_id(batch: str) -> str:
-    """Return the identifier of a batch.
+    """Return the identifier of a batch, checked.
 
     Raises:
-        RequestError: It is none.
+        RequestError: The text is no identifier.
     """
     if not is_batch_id(batch):
         raise RequestError("batch", "is the identifier of a batch")
@@ -37,27 +37,27 @@ def check_batch_id(batch: str) -> str:
 
 
 def folder_of(batch: str) -> str:
-    """The folder of a batch.
+    """Return the folder of a batch.
 
     Raises:
-        RequestError: It is no identifier.
+        RequestError: The text is no identifier.
     """
     return f"{BATCH_FOLDER}/{check_batch_id(batch)}"
 
 
 def outcomes_folder(batch: str) -> str:
-    """The folder of what came of a batch's series."""
+    """Return the folder of the outcomes of a batch's series."""
     return f"{folder_of(batch)}/outcomes"
 
 
 def outcome_path(batch: str, series: str) -> str:
-    """The path of the outcome of one series; the series' name is no part of it."""
+    """Return the path of the outcome of one series, without the series' name."""
     digest = hashlib.sha256(series.encode()).hexdigest()[:32]
     return f"{outcomes_folder(batch)}/{digest[:2]}/{digest}.json"
 
 
 def mosaics_folder(root: str, series: str) -> str:
-    """The folder of a series' mosaics, of all batches, so that they can be removed with it.
+    """Return the folder of a series' mosaics from all batches, so that they can be removed with it.
 
     Args:
         root: The URL of the series' root.

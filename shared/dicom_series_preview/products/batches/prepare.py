@@ -1,4 +1,4 @@
-"""A batch's request -> the list of its series."""
+"""List the series of a batch from its request."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def check_source(request: BatchRequest, host: BatchHost) -> None:
-    """Check, as far as that is cheap, that the series of a batch can be read at all.
+    """Check, as far as it is cheap, that the series of a batch can be read at all.
 
     Raises:
-        RequestError: The manifest cannot be read or is none, or there is no batch that could be done again.
+        RequestError: The manifest cannot be read or is none, or there is no batch to rerun.
         StorageError: The storage does not answer.
     """
     if request.manifest is not None:
@@ -34,10 +34,10 @@ def check_source(request: BatchRequest, host: BatchHost) -> None:
 
 
 def _request_of(batch: str, host: BatchHost) -> BatchRequest:
-    """The request of an earlier batch.
+    """Return the request of an earlier batch.
 
     Raises:
-        RequestError: It is there no more, or never was.
+        RequestError: The batch is gone, or never existed.
     """
     document = read_request(batch, host.data)
     if document is None:
@@ -49,7 +49,7 @@ def prepare(batch: str, host: BatchHost) -> dict[str, Any]:
     """Write the items of a batch.
 
     Returns:
-        `key`, the place of the items in the data bucket, and `count`.
+        `key`, the path of the items in the data bucket, and `count`.
 
     Raises:
         PreviewError: The manifest or prefix cannot be read, or names nothing. `failure.json` says why.
@@ -75,7 +75,7 @@ def prepare(batch: str, host: BatchHost) -> dict[str, Any]:
 
 
 def _items(request: BatchRequest, host: BatchHost) -> list[dict[str, Any]]:
-    """The items of a batch: each series once, with its root and options."""
+    """Return the items of a batch: each series once, with its root and options."""
     if request.rerun is not None:
         return _not_done(request, request.rerun, host)
     mosaic = {name: list(values) for name, values in request.mosaic.items()}
@@ -84,10 +84,10 @@ def _items(request: BatchRequest, host: BatchHost) -> list[dict[str, Any]]:
 
 
 def _not_done(request: BatchRequest, batch: str, host: BatchHost) -> list[dict[str, Any]]:
-    """The items of an earlier batch that are left, as they were."""
+    """Return the remaining items of an earlier batch, as they were."""
     items = read_document(f"{folder_of(batch)}/items.json", host.data)
     if items is None:
-        # It ended before its items were written.
+        # The batch ended before it wrote its items.
         items = _items(_request_of(batch, host), host)
     settled = {"ok"} if request.no_preview else {"ok", "no-preview"}
     outcomes = read_outcomes(batch, host.data)
@@ -105,7 +105,7 @@ def _names(request: BatchRequest, host: BatchHost) -> Iterable[str]:
 
 
 def _folders(storage: Storage, prefix: str, depth: int) -> Iterator[str]:
-    """The folders that begin so, no higher than where series lie."""
+    """Yield the folders with this prefix, no higher than where series lie."""
     for folder in storage.list_folders(prefix):
         if folder.count("/") + 1 < depth:
             yield from _folders(storage, f"{folder}/", depth)

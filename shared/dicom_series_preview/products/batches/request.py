@@ -1,4 +1,4 @@
-"""A batch's request: which series, below which root, and how their mosaics look."""
+"""The request for a batch: which series, below which root, and the options of their mosaics."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class BatchRequest:
     """A request for a batch.
 
     Attributes:
-        root: The alias of the root that the series lie below.
+        root: The alias of the series' root.
         series: The series, named one by one.
         manifest: The `s3://` URL of a CSV with a column `series`, or of a JSON array.
-        prefix: All series below the root whose names begin so; empty for all.
-        rerun: A batch of which what failed or is missing is done again, with its own root and options.
-        no_preview: The rerun also does again what had no preview.
+        prefix: The prefix of the series below the root; empty for all.
+        rerun: A batch whose failed or missing series run again, with its own root and options.
+        no_preview: The rerun includes series without a preview.
         mosaic: Options of the mosaics, as in the HTTP API.
     """
 
@@ -49,10 +49,10 @@ class BatchRequest:
 
         Args:
             document: The document.
-            host: Whoever runs the batch.
+            host: The batch's host.
 
         Raises:
-            RequestError: It is wrong; all that is, in one error.
+            RequestError: The document is wrong; one error has all reasons.
         """
         if not isinstance(document, dict):
             raise RequestError("body", f"is a JSON object with one of {', '.join(_SOURCES)}")
@@ -74,7 +74,7 @@ class BatchRequest:
 
 
 def _wrong_fields(document: Mapping[str, Any]) -> list[RequestError]:
-    """The errors about fields that are not those of a batch, or not one of its sources."""
+    """Return the errors about unknown fields, or not exactly one source of series."""
     problems = [
         RequestError(str(name), "is not a field of a batch") for name in document if name not in FIELDS
     ]
@@ -85,7 +85,7 @@ def _wrong_fields(document: Mapping[str, Any]) -> list[RequestError]:
 
 
 def _wrong_values(document: Mapping[str, Any], host: BatchHost) -> list[RequestError]:
-    """The errors about names: of series, the root, a manifest or an earlier batch."""
+    """Return the errors about names: of series, the root, a manifest or an earlier batch."""
     problems = _wrong_series(document.get("series"))
     texts = [name for name in ("root", "manifest", "prefix", "rerun") if name in document]
     problems += [RequestError(name, "is text") for name in texts if not _is_text(document[name])]
@@ -103,7 +103,7 @@ def _wrong_values(document: Mapping[str, Any], host: BatchHost) -> list[RequestE
 
 
 def _wrong_rerun(document: Mapping[str, Any]) -> list[RequestError]:
-    """The errors about what does not go with a rerun, or only with one."""
+    """Return the errors about fields that do not go with a rerun, or only with one."""
     problems = []
     rerun, no_preview = document.get("rerun"), document.get("no_preview", False)
     if not isinstance(no_preview, bool) or (no_preview and rerun is None):
@@ -118,18 +118,18 @@ def _wrong_rerun(document: Mapping[str, Any]) -> list[RequestError]:
 
 
 def _is_text(value: Any) -> bool:  # noqa: ANN401 - JSON
-    """True for text of whole characters; JSON's escapes allow halves."""
+    """Return True for text of whole characters; JSON's escapes allow halves."""
     return isinstance(value, str) and not LONE_SURROGATE.search(value)
 
 
 def _wrong_series(series: Any) -> list[RequestError]:  # noqa: ANN401 - JSON
-    """The errors about series that are named one by one."""
+    """Return the errors about series named one by one."""
     if series is None:
         return []
     if not isinstance(series, list) or not all(isinstance(name, str) for name in series):
         return [RequestError("series", "is a list of names")]
     if not series:
-        # Not everything there is: that is the empty prefix.
+        # An empty list does not mean everything: the empty prefix does.
         return [RequestError("series", "names no series")]
     if len(series) > INLINE_LIMIT:
         return [RequestError("series", f"names at most {INLINE_LIMIT} series; use a manifest for more")]
@@ -146,7 +146,7 @@ def _mosaic_options(
     given: Any,  # noqa: ANN401 - JSON
     mosaics: Mosaics,
 ) -> tuple[dict[str, list[str]], list[RequestError]]:
-    """The mosaics' options as a request is built from, and what is wrong with them."""
+    """Return the mosaics' options in a request's form, and the errors in them."""
     if given is None:
         return {}, []
     if not isinstance(given, dict):

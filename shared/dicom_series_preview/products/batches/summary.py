@@ -1,4 +1,4 @@
-"""All outcomes of a batch -> its summary, and one Parquet file."""
+"""Summarise all outcomes of a batch, and write them to one Parquet file."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Summary:
 
     Attributes:
         batch: Its identifier.
-        items: Series it names.
-        ok: Series that were done.
+        items: Its number of series.
+        ok: Series that succeeded.
         no_preview: Series that cannot have a preview.
-        failed: Series that failed, and may not another time.
-        missing: Series without an outcome: they were never tried, or none could be written.
-        reasons: By error, how many series have no preview or failed for it.
+        failed: Series that failed, and might succeed another time.
+        missing: Series without an outcome: never tried, or not writable.
+        reasons: The number of series without a preview or failed, by error.
         requests: Requests made.
         bytes: Bytes of objects received.
         milliseconds: Time spent in the functions.
@@ -75,12 +75,12 @@ def summarise(batch: str, data: Storage, error: str | None = None, tolerated_per
 
     Args:
         batch: The batch.
-        data: Where it lies.
-        error: What Step Functions calls the error that a step of the batch itself has ended with, or None.
-        tolerated_percent: The batch fails where more of its series than these have failed or are missing.
+        data: The storage of batches.
+        error: Step Functions' name for the error of a step of the batch itself, or None.
+        tolerated_percent: The batch fails if a larger share of its series has failed or is missing.
     """
     folder = folder_of(batch)
-    # There are none where it failed before they were written.
+    # A batch that failed early has none.
     items = read_document(f"{folder}/items.json", data) or []
     outcomes = read_outcomes(batch, data)
     told = {outcome["series"] for outcome in outcomes}
@@ -114,7 +114,7 @@ def summarise(batch: str, data: Storage, error: str | None = None, tolerated_per
 
 
 def _parquet(outcomes: list[dict[str, Any]], missing: Iterable[Mapping[str, Any]]) -> bytes:
-    """The outcomes as Parquet, and a row for each series that has none."""
+    """Write the outcomes as Parquet, with a row for each series without one."""
     reason = "no outcome was written"
     rows = outcomes + [
         {"series": item["series"], "root": item["root"], "status": "missing", "reason": reason}
@@ -126,7 +126,7 @@ def _parquet(outcomes: list[dict[str, Any]], missing: Iterable[Mapping[str, Any]
 
 
 def _why(folder: str, error: str, data: Storage) -> dict[str, str]:
-    """The reason why a step of a batch failed: as it has written itself, else as Step Functions calls it."""
+    """Return why a step of a batch failed: its own words, else Step Functions' name for the error."""
     told = read_document(f"{folder}/failure.json", data)
     if told is not None and told["error"] == error:
         return {"error": error, "reason": told["reason"]}

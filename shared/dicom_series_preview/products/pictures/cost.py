@@ -1,4 +1,4 @@
-"""Measure what one request takes: requests to the storage, bytes, and time by phase."""
+"""Measure the cost of one request: storage requests, bytes, and time by phase."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The requests, bytes and time that one request took.
+    """The cost of one request in storage requests, bytes and time.
 
     Attributes:
         list_requests: Listing requests.
@@ -34,11 +34,11 @@ class Cost:
 
 
 class Stopwatch:
-    """Adds up milliseconds by phase, and what a storage does meanwhile; no phase begins after the deadline.
+    """Adds up milliseconds by phase, and a storage's requests meanwhile; no phase begins after the deadline.
 
     Args:
         storage: The storage whose requests are counted from now on.
-        deadline: Until when the result is waited for.
+        deadline: The end of the wait for the result.
         clock: Seconds that only grow.
     """
 

@@ -1,4 +1,4 @@
-"""The formats that pictures are written in, and what each allows. Nothing is loaded that draws or encodes."""
+"""The formats of pictures and their limits, in a module that loads no drawing or encoding code."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Format: TypeAlias = Literal["webp", "jpg", "jpeg", "png"]
 
 
 class ImageFormat(Enum):
-    """A format that pictures are written in.
+    """A format of pictures.
 
     Attributes:
-        pillow_name: What Pillow calls it.
+        pillow_name: Pillow's name for it.
         extensions: File name extensions, lower case, the usual one first.
         media_type: The media type (RFC 9649, RFC 2046).
-        largest_side: The greatest width and height in pixels. JPEG's own is 65535; libjpeg stops at 65500.
-            PNG allows two thousand million, which its readers do not: it has JPEG's.
-        default_quality: The quality where none is asked for. JPEG needs 50 to show what WebP shows at 25. A
-            format that loses nothing has the best, and no other.
-        lossless: Whether every pixel is kept as it is.
+        largest_side: The greatest width and height in pixels. JPEG allows 65535, libjpeg 65500. PNG allows
+            two thousand million, but its readers do not: it gets JPEG's.
+        default_quality: The default quality. JPEG needs 50 to match WebP at 25. A lossless format has only
+            the best.
+        lossless: True where every pixel is kept exactly.
     """
 
     WEBP = ("WEBP", (".webp",), "image/webp", 16383, 25)
@@ -49,15 +49,15 @@ class ImageFormat(Enum):
 
     @property
     def lossless(self) -> bool:
-        """As above."""
+        """True where every pixel is kept exactly."""
         return self is ImageFormat.PNG
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> ImageFormat:
-        """The format that a file's extension asks for, in any case of letters.
+        """Return the format of a file's extension, in upper or lower case.
 
         Raises:
-            RequestError: No extension, or another one.
+            RequestError: The extension is missing or unknown.
         """
         extension = Path(path).suffix
         for image_format in cls:
@@ -68,14 +68,14 @@ class ImageFormat(Enum):
 
     @classmethod
     def from_name(cls, text: str, parameter: str = "output") -> ImageFormat:
-        """The format of a name, `webp`, `jpg`, `jpeg` or `png`, in any case of letters.
+        """Return the format named `webp`, `jpg`, `jpeg` or `png`, in upper or lower case.
 
         Args:
             text: The name.
-            parameter: The parameter that an error speaks of.
+            parameter: The parameter to name in an error.
 
         Raises:
-            RequestError: Another name.
+            RequestError: The name is unknown.
         """
         for image_format in cls:
             if f".{text.lower()}" in image_format.extensions:
@@ -83,7 +83,7 @@ class ImageFormat(Enum):
         raise RequestError(parameter, f"{quoted(text)} is not a format; use {_listed(format_names())}")
 
     def is_whole(self, data: bytes) -> bool:
-        """Whether bytes are a file of this format to its end; nothing is decoded."""
+        """Return True where bytes are a complete file of this format; nothing is decoded."""
         if self is ImageFormat.WEBP:
             length = int.from_bytes(data[4:8], "little") + 8
             return data.startswith(b"RIFF") and data[8:12] == b"WEBP" and length == len(data)
@@ -92,12 +92,12 @@ class ImageFormat(Enum):
         return data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")
 
     def check_size(self, width: int, height: int, max_pixels: int) -> None:
-        """Refuse a picture that could not be written or is too large, before anything is read for it.
+        """Refuse a picture that the format or the product cannot hold, before anything is read for it.
 
         Args:
-            width: In pixels.
-            height: In pixels.
-            max_pixels: The product's limit.
+            width: Its width in pixels.
+            height: Its height in pixels.
+            max_pixels: The product's limit of pixels.
 
         Raises:
             LimitError: A side is longer than the format allows, or the product allows fewer pixels.
@@ -121,7 +121,7 @@ class ImageFormat(Enum):
 
 
 def format_names() -> list[str]:
-    """What the formats are called: their extensions without the dot."""
+    """List the formats' names: their extensions without the dot."""
     return [extension.removeprefix(".") for extension in _extensions()]
 
 

@@ -1,4 +1,4 @@
-"""Write on each tile of a picture where it lies: position, contrast, and the patient's directions."""
+"""Draw a label on each tile of a picture: position, contrast, and the patient's directions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.pictures.layout import Tile
 
 SMALLEST_SIDE = 64
-"""Of tiles below this, labels would hide the picture, and could not be read."""
+"""On smaller tiles, labels would hide the picture and be unreadable."""
 _SMALLEST_TEXT, _LARGEST_TEXT, _SIDE_A_TEXT = 9, 20, 10
 _INK, _OUTLINE = 255, 0
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The text on a tile. Nothing of it is of the patient.
+    """The text on a tile, with nothing about the patient.
 
     Attributes:
-        lines: In its upper left corner, one below the other.
-        right: The patient's direction at its right edge, as letters such as `L`; empty where not known.
-        bottom: That at its lower edge.
+        lines: In the upper left corner, one below the other.
+        right: The patient's direction at the right edge, in letters such as `L`; empty if unknown.
+        bottom: The same at the lower edge.
     """
 
     lines: tuple[str, ...]
@@ -42,23 +42,23 @@ class Label:
 
     @classmethod
     def of(cls, place: str, directions: str, contrast: str = "") -> Label:
-        r"""The label of a slice.
+        r"""Build the label of a slice.
 
         Args:
-            place: Where it lies, see `place_of`, or empty.
-            directions: Where its rows and columns lead, as in `L\P`, or empty.
-            contrast: The name of the contrast that it is shown under, where there are several.
+            place: Its place, see `place_of`, or empty.
+            directions: The directions of its rows and columns, like `L\P`, or empty.
+            contrast: The name of its contrast, if there are several.
         """
         right, _, bottom = directions.partition("\\")
         return cls(tuple(filter(None, (place, contrast))), right, bottom)
 
 
 def place_of(item: Slice, *, is_only_object: bool, is_many: bool) -> str:
-    """Say where a slice lies: in mm on its stack's axis, else its InstanceNumber, its frame, or both: `#5.2`.
+    """Name a slice's place: mm on its stack's axis, else InstanceNumber, frame, or both: `#5.2`.
 
     Args:
         item: The slice.
-        is_only_object: The slices of its stack are all of one object, so that a frame's number is enough.
+        is_only_object: All slices of its stack are in one object, so that a frame's number is enough.
         is_many: It shows slices of many places side by side.
     """
     position = item.primary_position
@@ -71,10 +71,10 @@ def place_of(item: Slice, *, is_only_object: bool, is_many: bool) -> str:
 
 
 def directions_of(index: Index, item: Slice) -> str:
-    r"""Return where a slice's rows and columns lead, as in `L\P`; empty where that is not known.
+    r"""Return the directions of a slice's rows and columns, like `L\P`; empty if unknown.
 
-    By ImageOrientationPatient, else by PatientOrientation. Both mean something else of an animal on four legs
-    (PS3.3 C.7.6.1.1.1, C.7.6.2.1.1).
+    They come from ImageOrientationPatient, else from PatientOrientation. Both mean something else for an
+    animal on four legs (PS3.3 C.7.6.1.1.1, C.7.6.2.1.1).
     """
     if index.is_of_a_quadruped(item):
         return ""
@@ -84,16 +84,16 @@ def directions_of(index: Index, item: Slice) -> str:
 
 
 def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[int, int]) -> Tile:
-    """Write labels on the tiles of a picture, white with a black outline.
+    """Draw labels on the tiles of a picture, white with a black outline.
 
     Args:
         image: uint8, (r, c) or (r, c, 3).
-        labels: Those of its tiles, row by row.
+        labels: Its tiles' labels, row by row.
         columns: Tiles side by side.
         tile: Width and height of a tile, at least `SMALLEST_SIDE` each.
 
     Returns:
-        The picture with them, a new array.
+        The picture with labels, a new array.
     """
     from PIL import ImageDraw, ImageFont  # noqa: PLC0415 - loads FreeType, which few pictures need
 
@@ -103,7 +103,7 @@ def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[
     pen = _Pen(ImageDraw.Draw(picture), font, 1 + size // 16, 2 + min(tile) // 64)
     longest = max((pen.length(line) for label in labels for line in label.lines), default=0)
     widest = max((pen.length(label.bottom) for label in labels), default=0)
-    # Beside long lines there is no room for the letters at the upper edge, which the lower ones imply.
+    # Long lines leave no room for the letters at the upper edge, which the lower ones imply.
     is_wide = 2 * pen.margin + longest + pen.length("0") + widest / 2 < tile[0] / 2
     for number, label in enumerate(labels):
         row, column = divmod(number, columns)
@@ -113,13 +113,13 @@ def draw_labels(image: Tile, labels: Sequence[Label], columns: int, tile: tuple[
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """The pen that writes the labels of one picture.
+    """The pen that draws the labels of one picture.
 
     Attributes:
         draw: Draws into the picture.
         font: The font, in its size.
-        outline: How thick the outline is, in pixels.
-        margin: How far text stays from its tile's edges, in pixels.
+        outline: The thickness of the outline in pixels.
+        margin: The distance of text from its tile's edges in pixels.
     """
 
     draw: Drawing
@@ -132,7 +132,7 @@ class _Pen:
         return self.draw.textlength(text, self.font)
 
     def write(self, label: Label, corner: tuple[int, int], tile: tuple[int, int], *, is_wide: bool) -> None:
-        """Write a label into the tile at a corner; the letters at its upper edge where there is room."""
+        """Draw a label into the tile at a corner, with letters at its upper edge if there is room."""
         (left, top), margin = corner, self.margin
         right, bottom = left + tile[0], top + tile[1]
         middle_x, middle_y = left + tile[0] // 2, top + tile[1] // 2

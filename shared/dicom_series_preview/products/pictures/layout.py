@@ -1,4 +1,4 @@
-"""Tiles: their size, resizing without invented values, and putting them together.
+"""Lay out tiles: choose their size, resize without invented values, and join them to a grid.
 
 Pictures are uint8 arrays, (rows, columns) grey or (rows, columns, 3) RGB. Sizes are (width, height), as in
 Pillow.
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 Tile: TypeAlias = npt.NDArray[np.uint8]
 """uint8, (rows, columns) grey or (rows, columns, 3) RGB."""
 
-# Neither invents a value, and shrinking keeps what a bright point is worth: docs/decisions/0006.
+# It invents no value, and shrinking keeps a bright point's weight: docs/decisions/0006.
 _FILTER = Image.Resampling.BILINEAR
-# Below a shrink of this, Pillow's samples of the filter are too coarse: pixels are made smaller first.
+# Below this shrink factor, Pillow samples the filter too coarsely: we repeat pixels first.
 _FINE_ENOUGH = 3
 _MOST_FINE_PIXELS = 2**24
 
-# What no picture has, and every limit refuses.
+# No picture is so long, and every limit refuses it.
 _LONGEST_SIDE = 2.0**31
-# More shows nothing more of an image.
+# A larger image would show nothing more.
 _MOST_ENLARGED = 4
 
 _FAILED_GREY = 48
@@ -41,7 +41,7 @@ _FAILED_CROSS_GREY = 144
 def tile_size(
     rows: int, columns: int, width: int, pixel_height: float, pixel_width: float
 ) -> tuple[int, int]:
-    """Return the size of a tile that shows rows x columns pixels in their true proportions.
+    """Return the size of a tile that shows rows x columns pixels in true proportions.
 
     Args:
         rows: Rows (0028,0010).
@@ -51,14 +51,14 @@ def tile_size(
         pixel_width: Horizontal distance, above 0.
 
     Returns:
-        Width and height; the height is rounded, a half up, and at least 1. It may be longer than any picture.
+        Width and height; the height is rounded half up, and at least 1. It can exceed any picture's.
     """
     height = width * rows / columns * (pixel_height / pixel_width)
     return width, max(1, _round_half_up(min(height, _LONGEST_SIDE)))
 
 
 def fitted_size(width: int, height: int, largest_width: int, largest_height: int) -> tuple[int, int]:
-    """Return the largest size of the same proportions that fits; fitting again changes nothing."""
+    """Return the largest size with the same proportions that fits; fitting again changes nothing."""
     scale = min(largest_width / width, largest_height / height)
     return (
         min(largest_width, max(1, _round_half_up(width * scale))),
@@ -67,10 +67,9 @@ def fitted_size(width: int, height: int, largest_width: int, largest_height: int
 
 
 def largest_width(columns: int, pixel_height: float, pixel_width: float) -> int:
-    """Return the largest width of a tile: an image is enlarged four times at most, in its true proportions.
+    """Return the largest width of a tile: an image is enlarged at most four times, in true proportions.
 
-    Of pixels that are not square, their shorter side counts: the other direction is enlarged as proportions
-    have it.
+    For pixels that are not square, the shorter side counts: the proportions decide the other direction.
 
     Args:
         columns: Columns (0028,0011).
@@ -86,18 +85,18 @@ def resize(
     padding: npt.NDArray[np.bool_] | None = None,
     area: Area | None = None,
 ) -> Tile:
-    """Resize a picture, antialiased, without values that its pixels do not span.
+    """Resize a picture, antialiased, without values outside its pixels' range.
 
-    Padding stays out: a pixel of the result is the weighted mean of the pixels that are not padding. One
-    whose area is all padding is 0; up to half covered by picture, it fades in with what is covered, so that
-    padding does not darken the rim of tissue and structures thinner than half a pixel do not vanish.
+    Padding is excluded: a pixel of the result is the weighted mean of the pixels that are not padding. If its
+    area is all padding, it is 0; up to half covered by picture, it fades in with the cover, so that padding
+    does not darken the rim of tissue, and structures thinner than half a pixel do not vanish.
 
     Args:
         image: uint8 (r, c) or (r, c, 3), display values.
         size: Width and height of the result.
         padding: bool (r, c), True where a pixel is padding.
-        area: The part to show, whole pixels or not; beyond the right and lower edge the last ones go on. None
-            for all of it. Not together with padding.
+        area: The part to show, whole pixels or not; beyond the right and lower edge the last pixels repeat.
+            None for all. Not together with padding.
 
     Returns:
         uint8 (height, width) or (height, width, 3), a new array.
@@ -126,10 +125,10 @@ def resize(
 
 
 def overlay_opacity(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Return how much of each pixel an overlay hides: by the area it covers, thin lines more than that.
+    """Return the opacity of an overlay in each pixel: the covered area, and more for thin lines.
 
-    Up to 1:4 a pixel that is half covered is hidden, as one at the rim of padding is shown (see `resize`).
-    Beyond, a line one pixel wide would fade away; it hides half of what it crosses at any size.
+    Up to 1:4 a half-covered pixel is hidden, like one at the rim of padding is shown (see `resize`). Beyond,
+    a line one pixel wide would fade away; so at any size it hides half of what it crosses.
 
     Args:
         mask: bool (r, c), the pixels of the image that the overlay marks.
@@ -148,27 +147,27 @@ def draw_overlay(tile: Tile, opacity: npt.NDArray[np.float32]) -> Tile:
 
     Args:
         tile: uint8 (height, width) or (height, width, 3).
-        opacity: float32 (height, width), as `overlay_opacity` gives it.
+        opacity: float32 (height, width), from `overlay_opacity`.
 
     Returns:
-        The tile with it, a new array.
+        The tile with overlay, a new array.
     """
     share = opacity if tile.ndim == 2 else opacity[..., np.newaxis]
     return np.asarray(np.rint(tile + (255 - tile) * share), np.uint8)
 
 
 def grid(tiles: Sequence[Tile], columns: int, rows: int, tile_width: int, tile_height: int) -> Tile:
-    """Put tiles together, row by row.
+    """Join tiles to a grid, row by row.
 
     A tile of another size is fitted into its cell, proportions kept, and centred on black; cells without a
-    tile are black. (Whoever knows a slice's padding resizes it to its `fitted_size` once; nothing is resized
-    here then.)
+    tile are black. (A caller that knows a slice's padding resizes it to its `fitted_size` once; then nothing
+    is resized here.)
 
     Returns:
         uint8 (rows * tile_height, columns * tile_width), with a third axis of 3 if any tile is colour.
 
     Raises:
-        ValueError: More tiles than cells, or a tile that is no picture.
+        ValueError: There are more tiles than cells, or a tile is no picture.
     """
     if len(tiles) > columns * rows:
         raise ValueError(f"{len(tiles)} tiles for {columns} x {rows} cells")
@@ -186,7 +185,7 @@ def grid(tiles: Sequence[Tile], columns: int, rows: int, tile_width: int, tile_h
 
 
 def failed_tile(width: int, height: int) -> Tile:
-    """The tile of a slice that cannot be shown: dark grey, framed and crossed out, which no slice looks like.
+    """Draw the tile of a slice that cannot be shown: dark grey, framed and crossed out, unlike any slice.
 
     Returns:
         uint8 (height, width).
@@ -204,7 +203,7 @@ def failed_tile(width: int, height: int) -> Tile:
 
 
 def _round_half_up(value: float) -> int:
-    """Round, a half up, also one that floats left just below it (0.3 / 0.1 is not 3)."""
+    """Round half up, even where a float ends just below the half (0.3 / 0.1 is not 3)."""
     return math.floor(value + 0.5 + 1e-9)
 
 
@@ -214,7 +213,7 @@ def _require_picture(image: Tile) -> None:
 
 
 def _reaching(image: Tile, area: Area) -> Tile:
-    """The picture with its last columns and rows repeated as far as an area reaches."""
+    """Repeat a picture's last columns and rows as far as an area reaches."""
     right, below = (max(0, math.ceil(area[2 + i]) - image.shape[1 - i]) for i in (0, 1))
     if not right and not below:
         return image
@@ -239,7 +238,7 @@ def _resample(image: Image.Image, size: tuple[int, int], area: Area | None = Non
 
 
 def _times(length: float, shorter: int) -> int:
-    """Return how often each pixel of an axis is repeated, so that the filter has enough samples."""
+    """Return how often to repeat each pixel of an axis, so that the filter has enough samples."""
     return math.ceil(_FINE_ENOUGH * shorter / length) if length > shorter else 1
 
 
@@ -248,23 +247,23 @@ def _resample_float(values: npt.NDArray[np.bool_] | Tile, size: tuple[int, int])
 
 
 def _covered(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """The share of each pixel of a tile that a mask covers: (r, c) -> (height, width)."""
+    """Return the share of each tile pixel that a mask covers: (r, c) -> (height, width)."""
     return _part_means(_part_means(mask, size[1]).T, size[0]).T
 
 
 def _part_means(
     values: npt.NDArray[np.bool_] | npt.NDArray[np.float32], parts: int
 ) -> npt.NDArray[np.float32]:
-    """Means of equal parts of the first axis, by exact area: (count, n) -> (parts, n).
+    """Return the means of equal parts of the first axis, by exact area: (count, n) -> (parts, n).
 
-    (Pillow's BOX takes whole pixels, and gives one that lies across a border to one side. A product with a
-    matrix of shares does what this does, and wakes all threads of the linear algebra for it.)
+    (Pillow's BOX takes whole pixels, and assigns one on a border to one side. A product with a matrix of
+    shares gives the same, but wakes all threads of the linear algebra.)
     """
     count = len(values)
     edges = np.arange(parts + 1) * (count / parts)
     at = np.minimum(edges.astype(np.intp), count - 1)
-    # A part has the pixels from the one its first edge lies in up to that of its last, less what lies before
-    # the one edge, and with what lies before the other; `reduceat` gives the last one its last pixel.
+    # A part has the pixels from its first edge's up to its last edge's, minus the share before the first
+    # edge, plus the share before the last; `reduceat` gives the last part its last pixel.
     before = (edges - at).astype(np.float32)[:, np.newaxis] * values[at]
     sums = np.add.reduceat(values, at[:-1], dtype=np.float32)
     sums[:-1][at[:-2] == at[1:-1]] = 0

@@ -1,8 +1,8 @@
-"""The one table of options: every door takes, checks and describes options by what stands here.
+"""The single table of options, from which every door reads, checks and describes options.
 
-Each key of a `TypedDict` below is an option. Its annotation has its Python type and an `Option` with all else
-that a door says of it: the reader of strings, the command line, the OpenAPI document, Python's signatures and
-the tables in docs/ are made from these rows. To add an option, add a row and use its value in the request.
+Each key of a `TypedDict` below is an option. Its annotation has its Python type and an `Option` with the
+rest: the reader of strings, the command line, the OpenAPI document, Python's signatures and the tables in
+docs/ come from these rows. To add an option, add a row and use its value in the request.
 """
 
 from collections.abc import Sequence
@@ -24,31 +24,31 @@ _NAMES = tuple(name.removeprefix("ct-") for name in PRESETS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One option, with what each door says of it.
+    """One option, with each door's description.
 
     Attributes:
         name: Its name in a query, and with `--` and dashes on the command line; by default its key.
-        keyword: Its key: what Python calls it.
+        keyword: Its key: its name in Python.
         type: `int`, `float`, `bool` or `str`.
         help: What it does, in `--help`.
         description: What it does, in the OpenAPI document; as `help` where it is empty.
         in_python: What it does, in Python's help; as `description` where it is empty.
         page: What it does, in the tables of docs/ (Markdown); as `description` where it is empty.
-        metavar: What stands for its value in `--help`.
-        default: Its value where it is not given.
-        default_text: What `--help` says of that; empty where it says nothing.
+        metavar: Its value's name in `--help`.
+        default: Its default value.
+        default_text: The default's text in `--help`, or empty.
         low: The least number, or None.
         high: The greatest number, or None.
-        most: The greatest number of any format; it depends on more than the option, and no door tells it.
-        choices: The only texts that it takes, or none where others are taken too.
+        most: The greatest number in any format; it depends on more than the option, so no door states it.
+        choices: The only texts allowed, or none if others are allowed too.
         suggestions: Texts that a shell completes.
         examples: Values for the OpenAPI document.
-        values: What texts it takes, for the OpenAPI document.
+        values: The allowed texts, for the OpenAPI document.
         short: Another spelling on the command line, such as `-q`.
-        required: It has to be given.
+        required: It must be given.
         repeated: It may be given several times.
-        only_once: The command line does not take the last of several, but tells of them.
-        deprecated: An earlier way to say another one: Python does without it, `--help` hides it.
+        only_once: The command line reports several instead of taking the last.
+        deprecated: An earlier spelling of another one: Python lacks it, `--help` hides it.
     """
 
     name: str = ""
@@ -82,17 +82,17 @@ class Option:
 
     @property
     def summary(self) -> str:
-        """What it does, in one sentence for HTTP."""
+        """Its purpose, in one sentence for HTTP."""
         return self.description or self.help
 
     @property
     def greatest(self) -> int | None:
-        """The greatest number that is taken, or None."""
+        """The greatest allowed number, or None."""
         return self.most if self.high is None else self.high
 
 
 def table_of(*kinds: type) -> tuple[Option, ...]:
-    """The rows of one or several kinds of options, in their order.
+    """Return the rows of several kinds of options, in their order.
 
     Args:
         *kinds: `TypedDict`s whose annotations hold an `Option` each.
@@ -114,12 +114,12 @@ def table_of(*kinds: type) -> tuple[Option, ...]:
 
 
 def own(table: Sequence[Option]) -> tuple[Option, ...]:
-    """A table's rows without those of every picture."""
+    """Return a table's rows without the options of every picture."""
     return tuple(option for option in table if option not in PICTURE)
 
 
 def _type_of(declared: Any) -> tuple[type, tuple[str, ...]]:  # noqa: ANN401 - an annotation
-    """The type of an option's value, and the texts that are all it takes."""
+    """Return the type of an option's value, and its only allowed texts, if any."""
     if get_origin(declared) in (Union, UnionType):
         (declared,) = (one for one in get_args(declared) if one is not NoneType)
     if get_origin(declared) is Literal:
@@ -367,7 +367,7 @@ class Contrasts(TypedDict):
 
 
 class EarlierContrast(TypedDict, total=False):
-    """The ways in which a contrast was asked for earlier; strings may still say it so."""
+    """The earlier ways to request a contrast, which strings can still use."""
 
     contrast_preset: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""Choose what a picture shows, and where: slices, grid and tiles, and the digest of what decides them."""
+"""Plan a picture: choose its slices, grid and tiles, and digest everything that decides them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.pictures.cost import Cost, Stopwatch
     from dicom_series_preview.products.pictures.requests import Picture, PictureRequest
 
-# Counts the changes of what pictures look like between releases.
+# Increases when pictures look different between releases.
 RENDERER = 7
-# Pictures of one version of the code and of the encoder are the same byte for byte.
+# Pictures of one version of code and encoder are the same byte for byte.
 CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 
-# What every image may be shown in, however small it is: one width for the series of an archive.
+# Every image, however small, may have this width: one width for all series of an archive.
 _ALWAYS_WIDE = 512
 _NO_IMAGE = "has no image"
 
@@ -65,19 +65,19 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The slices of a picture and where each is shown.
+    """The slices of a picture and the place of each.
 
     Attributes:
-        request: What was asked for.
+        request: The request.
         shape: The grid.
         opened: The series.
-        index: Its index; where mosaics are taken apart, that of their slices.
-        stack: The stack that is shown.
-        slices: The slices that were chosen, in order.
-        positions: By row of the index, 0 (first slice of the stack) to 1, or None.
+        index: Its index; where mosaics are taken apart, their slices' index.
+        stack: The shown stack.
+        slices: The chosen slices, in order.
+        positions: 0 (first slice of the stack) to 1, or None, by row of the index.
         tile: Width and height of a tile in pixels.
-        watch: Counts what it takes.
-        warnings: What a viewer should know already.
+        watch: Measures the cost.
+        warnings: Warnings known so far, for viewers.
     """
 
     request: PictureRequest
@@ -98,7 +98,7 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """A digest of all that decides the picture's bytes: slices and versions, parameters, code."""
+        """A digest of everything that decides the picture's bytes: slices and versions, parameters, code."""
         digest = hashlib.sha256(CACHEABLE_VERSION.encode())
         picture = self.picture
         parts: list[object] = [
@@ -121,12 +121,12 @@ class Plan:
 
     @property
     def is_labelled(self) -> bool:
-        """True where labels are asked for, and fit on the tiles."""
+        """True where labels are requested, and fit on the tiles."""
         return self.picture.labels and min(self.tile) >= SMALLEST_SIDE
 
     @property
     def labels(self) -> list[Label]:
-        """The label of each tile, in their order."""
+        """The label of each tile, in order."""
         names = self.request.contrast_names
         is_only_object = self.index.object_count(self.picture.stack) == 1
         labels = []
@@ -134,20 +134,20 @@ class Plan:
             is_many = self.index.is_whole_mosaic(item)
             place = place_of(item, is_only_object=is_only_object, is_many=is_many)
             directions = directions_of(self.index, item)
-            # No contrast has an effect on colour.
+            # Contrasts have no effect on colour.
             shown = [""] * len(names) if is_colour(item.pixels) else names
             labels += [Label.of(place, directions, name) for name in shown]
         return labels
 
     def size(self, item: Slice) -> tuple[int, int]:
-        """Return the width and height that a slice is shown in: the tile's, or what fits into it."""
+        """Return the width and height of a shown slice: the tile's, or the largest that fits into it."""
         width, height = self.tile
         own = tile_size(item.pixels.rows, item.pixels.columns, width, *item.pixel_shape)
         return own if own[1] == height else fitted_size(*own, width, height)
 
     @property
     def bytes(self) -> int:
-        """About how much memory it takes to paint it."""
+        """An estimate of the memory to paint it."""
         frames = [item.pixels for item in self.slices]
         frame = max(
             one.rows * one.columns * one.samples_per_pixel * one.bits_allocated // 8 for one in frames
@@ -156,20 +156,20 @@ class Plan:
 
     @property
     def pooled(self) -> list[Slice]:
-        """The slices whose values are pooled: every grey one, where a contrast depends on them."""
+        """The slices whose values are pooled: every grey one, if a contrast depends on them."""
         grey = [item for item in self.slices if not is_colour(item.pixels)]
         specs = self.shape.contrasts
         return grey if any(needs_statistics(spec, item.contrast) for item in grey for spec in specs) else []
 
     def cost(self) -> Cost:
-        """Return what it has taken so far."""
+        """Return the cost so far."""
         return self.watch.cost()
 
     def check(self, limits: Limits) -> None:
-        """Refuse a picture that is too large, or shows a level of a slide that is too large.
+        """Refuse a picture that is too large, or that shows too large a level of a slide.
 
         Raises:
-            LimitError: It is.
+            LimitError: The picture is too large.
         """
         for item in self.slices:
             rows, columns = item.pixels.rows, item.pixels.columns
@@ -183,12 +183,12 @@ class Plan:
 
 
 def check_grid(request: PictureRequest, limits: Limits) -> None:
-    """Refuse a picture that is too large whatever its slices are, before anything is read.
+    """Refuse a picture that is too large for any slices, before anything is read.
 
-    With square tiles, or lower ones where the picture would be upright.
+    It assumes square tiles, or lower ones where the picture would be upright.
 
     Raises:
-        LimitError: It is.
+        LimitError: The picture is too large.
     """
     columns, rows = request.grid()
     width = columns * request.picture.image_width
@@ -205,8 +205,7 @@ def plan_picture(request: PictureRequest, opened: OpenedSeries, watch: Stopwatch
 
     Raises:
         NoImageError: The series has no image.
-        RequestError: There is no such stack, or no such slice in it; or its images would be enlarged more
-            than four times.
+        RequestError: The stack or a slice does not exist, or images would be enlarged more than four times.
         LimitError: The images' pixels are too wide for any picture.
         DamagedIndexError: The index contradicts itself.
     """
@@ -228,7 +227,7 @@ def plan_picture(request: PictureRequest, opened: OpenedSeries, watch: Stopwatch
 
 
 def _rows_of_stack(number: int, index: Index, opened: OpenedSeries) -> NDArray[np.int64]:
-    """Return the rows of the index that make up a stack."""
+    """Return a stack's rows of the index."""
     if not index.stacks:
         raise NoImageError(opened.name, opened.storage.url, _why_no_image(opened))
     if number == 0 and 0 not in index.stacks:
@@ -244,7 +243,7 @@ def _rows_of_stack(number: int, index: Index, opened: OpenedSeries) -> NDArray[n
 
 
 def _tile(picture: Picture, first: Slice) -> tuple[int, int]:
-    """Return the width and height of a tile: those of the first slice in its true proportions."""
+    """Return a tile's width and height: the first slice's, in true proportions."""
     pixels, (pixel_height, pixel_width) = first.pixels, first.pixel_shape
     if pixel_width > MOST_UNEQUAL * pixel_height:
         problem = f"its pixels are more than {MOST_UNEQUAL} times as wide as high: no picture can show them"
@@ -257,7 +256,7 @@ def _tile(picture: Picture, first: Slice) -> tuple[int, int]:
 
 
 def _warnings(picture: Picture, shape: Shape, slices: list[Slice], tile: tuple[int, int]) -> Iterator[str]:
-    """Yield which options have no effect on these slices."""
+    """Yield the options that have no effect on these slices."""
     if any(item.overlays and item.part_rows for item in slices):
         yield "overlay planes are left out of slices that are no frames"
     if picture.labels and min(tile) < SMALLEST_SIDE:
@@ -268,12 +267,12 @@ def _warnings(picture: Picture, shape: Shape, slices: list[Slice], tile: tuple[i
 
 
 def _version(item: Slice) -> tuple[object, ...]:
-    """Return what tells a frame from all others, and from itself at other times."""
+    """Return a key that identifies a frame and its version."""
     return item.file_name, item.object_version, item.object_size, item.frame_number
 
 
 def without_image(index: Index) -> list[Skipped]:
-    """List the objects that are in the index and have no image: reports, structures, states."""
+    """List the indexed objects without an image: reports, structures, states."""
     if not index.table["FrameNumber"].null_count:
         return []
     cells = index.table.select(["FileName", "FrameNumber", "Remarks"]).to_pydict()

@@ -1,4 +1,4 @@
-"""Read options by their table, from strings or from Python's values, and collect what is wrong with them."""
+"""Read options by their table, from strings or Python's values, and collect all errors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Reader:
-    """Reads options one by one, and keeps what is wrong with them so that all of it is said at once.
+    """Reads options one by one, and collects the errors so that all are reported at once.
 
     Attributes:
-        table: The options that there are.
-        given: By name, the values given.
-        read_one: Reads a value of an option; raises RequestError where it is none.
-        named: The names given.
-        read: The names that something asked for.
-        problems: What is wrong so far.
+        table: The table of options.
+        given: The given values by name.
+        read_one: Reads an option's value; raises RequestError if it is invalid.
+        named: The given names.
+        read: The names read.
+        problems: The errors so far.
     """
 
     table: Mapping[str, Option]
@@ -43,21 +43,21 @@ class Reader:
 
     @classmethod
     def of_strings(cls, table: Sequence[Option], options: Mapping[str, Sequence[str]]) -> Reader:
-        """Read options as they are written.
+        """Read options from strings.
 
         Args:
-            table: The options that there are.
-            options: By name, the texts given for each.
+            table: The table of options.
+            options: The texts given for each, by name.
         """
         return cls({option.name: option for option in table}, options, from_text)
 
     @classmethod
     def of_values(cls, table: Sequence[Option], options: Mapping[str, Any]) -> Reader:
-        """Read options as Python has them; None is not given.
+        """Read options from Python's values; None counts as missing.
 
         Args:
-            table: The options that there are.
-            options: By keyword, the value of each; of a repeated one a sequence of them.
+            table: The table of options.
+            options: The value of each, by keyword; for a repeated one a sequence.
         """
         names = {option.keyword: option for option in table}
         given = {}
@@ -68,14 +68,14 @@ class Reader:
         return cls({option.name: option for option in table}, given, from_value)
 
     def problem(self, error: RequestError) -> None:
-        """Note what is wrong."""
+        """Note an error."""
         self.problems.append(error)
 
     def finish(self) -> None:
-        """Raise what is wrong, options that there are not among it.
+        """Raise the errors, including one for unknown options.
 
         Raises:
-            RequestError: One thing is wrong, or several (`CombinedRequestError`).
+            RequestError: There is an error, or several (`CombinedRequestError`).
         """
         for name in [name for name in self.table if name not in self.read]:
             self.value(name)
@@ -87,11 +87,11 @@ class Reader:
             raise CombinedRequestError(tuple(self.problems))
 
     def called(self, name: str) -> str:
-        """What whoever gave an option calls it."""
+        """Return an option's name as its caller writes it."""
         return self.table[name].keyword if self.read_one is from_value else name
 
     def raw(self, name: str) -> Any:  # noqa: ANN401 - a text, or what Python was given
-        """An option's one value as it was given, or None."""
+        """Return an option's one value as given, or None."""
         self.read.add(name)
         values = self.given.get(name) or ()
         if len(values) > 1:
@@ -99,14 +99,14 @@ class Reader:
         return values[0] if values else None
 
     def value(self, name: str) -> Any:  # noqa: ANN401 - of the option's type
-        """An option's value; its default where it is not given, or wrong."""
+        """Return an option's value, or its default if it is missing or wrong."""
         option, raw = self.table[name], self.raw(name)
         if raw is None:
             return option.default
         return self.tried(lambda: self.read_one(option, raw), option.default)
 
     def tried(self, read: Callable[[], T], otherwise: T) -> T:
-        """What reading gives; `otherwise` where it fails, which is noted."""
+        """Return the result of reading, or `otherwise` after noting an error."""
         try:
             return read()
         except RequestError as error:
@@ -115,10 +115,10 @@ class Reader:
 
 
 def from_text(option: Option, text: str) -> Any:  # noqa: ANN401 - of the option's type
-    """The value of an option that a text says.
+    """Parse an option's value.
 
     Raises:
-        RequestError: It says none.
+        RequestError: The text is no such value.
     """
     if option.type is bool:
         if text.lower() not in ("true", "false"):
@@ -132,10 +132,10 @@ def from_text(option: Option, text: str) -> Any:  # noqa: ANN401 - of the option
 
 
 def from_value(option: Option, value: Any) -> Any:  # noqa: ANN401 - what Python was given
-    """The value of an option that Python was given: a number for a number, and no text that says one.
+    """Check an option's value from Python: a number must be a number, not its text.
 
     Raises:
-        RequestError: It is of another type, or out of range.
+        RequestError: The value has another type, or is out of range.
     """
     text = str(value)
     if option.type is bool:
@@ -146,7 +146,7 @@ def from_value(option: Option, value: Any) -> Any:  # noqa: ANN401 - what Python
         if not isinstance(value, str):
             raise RequestError(option.keyword, f"{quoted(text)} is no text")
         return value
-    # True is 1 for Python, and no number for anyone else.
+    # True is 1 to Python, but no number to anyone else.
     if isinstance(value, bool | str):
         raise RequestError(option.keyword, f"{quoted(text)} is no {_KINDS[option.type]}")
     convert = operator.index if option.type is int else float
@@ -157,10 +157,10 @@ _KINDS = {int: "whole number", float: "number"}
 
 
 def _converted(convert: Callable[[], T], option: Option, text: str) -> T:
-    """A number.
+    """Convert a text to a number.
 
     Raises:
-        RequestError: It is none.
+        RequestError: The text is no number.
     """
     try:
         return convert()
@@ -169,10 +169,10 @@ def _converted(convert: Callable[[], T], option: Option, text: str) -> T:
 
 
 def _bounded(option: Option, number: float, text: str) -> float:
-    """A number that lies within the option's bounds.
+    """Return a number, checked against the option's bounds.
 
     Raises:
-        RequestError: It does not.
+        RequestError: The number is out of bounds.
     """
     low, high = option.low, option.greatest
     is_finite = isinstance(number, int) or math.isfinite(number)

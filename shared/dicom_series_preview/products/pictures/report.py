@@ -1,4 +1,4 @@
-"""The report of a picture: what it shows, what it leaves out, and what it took."""
+"""The report of a picture: its tiles, the objects left out, and the cost."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class AppliedContrast:
     """The contrast of one tile.
 
     Attributes:
-        kind: `preset`, `custom`, `auto`, `embedded`, `default` where what the image shows decides, or `none`
-            for colour.
+        kind: `preset`, `custom`, `auto`, `embedded`, `default` if the image's content decides, or `none` for
+            colour.
         name: The name of the preset or of the default window, or the embedded view's explanation.
         function: `LINEAR`, `LINEAR_EXACT`, `SIGMOID`, `LUT` or `NONE`.
-        center: In modality units, where the function has one.
-        width: In modality units, where the function has one.
+        center: In modality units, if the function has one.
+        width: In modality units, if the function has one.
     """
 
     kind: str
@@ -52,15 +52,15 @@ class ReportedTile:
         axis: `X`, `Y`, `Z` or `I`.
         primary_position: Coordinate on the axis in mm, InstanceNumber on `I`.
         position: 0 (first slice of the stack) to 1 (last), or None where the slice has no place.
-        patient_orientation: Where its rows and its columns lead, as in `L\P` (PS3.3 C.7.6.1.1.1), by
-            ImageOrientationPatient, else by PatientOrientation; empty where neither tells, and of an animal
-            on four legs.
-        contrast: What was applied; None for a tile that could not be shown.
+        patient_orientation: The directions of its rows and columns, like `L\P` (PS3.3 C.7.6.1.1.1), from
+            ImageOrientationPatient, else from PatientOrientation; empty without either, and for an animal on
+            four legs.
+        contrast: The applied contrast; None for a tile that could not be shown.
         error: Why it could not be shown, or None.
-        area: Of a slice that is a part of its frame: the part's first row and column there, from 0, then its
-            rows and columns. None of any other.
-        frames: How many frames the slice is put together of; `frame_number` is the first of them.
-        failed_frames: How many of them could not be shown and are crossed out.
+        area: For a slice that is a part of its frame: the part's first row and column there, from 0, then its
+            rows and columns. None for any other.
+        frames: The number of the slice's frames; `frame_number` is the first.
+        failed_frames: The number of frames that could not be shown and are crossed out.
     """
 
     row: int
@@ -87,24 +87,24 @@ class Report:
     Attributes:
         series: The series' folder.
         root: The storage root's URL.
-        matches: How many series a prefix matched.
+        matches: The number of series that a prefix matched.
         index_source: `cache`, `updated` or `built`.
-        headers_read: Objects whose header was read for this.
-        stack: The stack shown.
-        slices: Slices in that stack.
-        stacks: What tells the series' stacks apart.
-        series_instance_uids: How many different SeriesInstanceUIDs the folder's objects have.
-        patient_ids: How many different PatientIDs they have.
-        width: Of the picture in pixels.
-        height: Of the picture in pixels.
-        tile_width: In pixels.
-        tile_height: In pixels.
-        tiles: What is shown, row by row.
+        headers_read: The number of headers read for this.
+        stack: The shown stack.
+        slices: The number of its slices.
+        stacks: Descriptions of the series' stacks.
+        series_instance_uids: The number of different SeriesInstanceUIDs in the folder.
+        patient_ids: The number of different PatientIDs.
+        width: The picture's width in pixels.
+        height: The picture's height in pixels.
+        tile_width: A tile's width in pixels.
+        tile_height: A tile's height in pixels.
+        tiles: The tiles, row by row.
         skipped: The series' objects that cannot be shown, and why.
-        duplicates: The objects that are the same as others, which are shown instead.
-        notes: What a reader should know of the order.
-        warnings: What a viewer of the picture should know.
-        cost: What it took.
+        duplicates: The objects identical to others, which are shown instead.
+        notes: Remarks on the order.
+        warnings: Warnings for viewers of the picture.
+        cost: The cost.
     """
 
     series: str
@@ -141,11 +141,11 @@ class Report:
 
     @property
     def shown(self) -> int:
-        """The number of slices that are shown."""
+        """The number of shown slices."""
         return len({(tile.index, tile.area) for tile in self.tiles if tile.error is None})
 
     def in_short(self) -> dict[str, Any]:
-        """Return what `summary` and `choice` tell, and the warnings, as values."""
+        """Return the contents of `summary` and `choice`, and the warnings, as values."""
         return {
             "series": self.series,
             "root": self.root,
@@ -177,7 +177,7 @@ class Report:
         return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
 
     def choice(self) -> str:
-        """Say in one line what else the folder holds, and how to see it; empty where it is one stack."""
+        """Say in one line what else the folder holds, and how to see it; empty if it is one stack."""
         if len(self.stacks) < 2:
             return ""
         found = told(len(self.stacks), self.series_instance_uids, self.patient_ids)

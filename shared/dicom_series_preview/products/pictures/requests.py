@@ -1,4 +1,4 @@
-"""Requests: frozen values that every door builds, from strings or from Python's values."""
+"""Requests for pictures and indices: frozen values, built by every door from strings or Python's values."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.selection import SortedStack
 
 NO_FILE = "-"
-"""An output that is no file, whose format the option `format` names."""
+"""The output that is no file; the option `format` names its format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """How a picture is written.
+    """The form of a picture.
 
     Attributes:
         image_format: WebP, JPEG or PNG.
-        quality: 0 (smallest) to 100 (best); 100 of PNG.
+        quality: 0 (smallest) to 100 (best); 100 for PNG.
         image_width: Width of one tile in pixels; its height follows the image's proportions.
-        stack: The stack that is shown, 0 the main one.
+        stack: The stack to show, 0 for the main one.
         untile: Siemens mosaics are shown as the slices in them.
         overlays: Overlay planes are drawn into the images.
-        labels: Each tile's position, contrast and directions are written on it.
+        labels: Each tile shows its position, contrast and directions.
     """
 
     image_format: ImageFormat
@@ -64,10 +64,10 @@ class ImageRequest:
 
     Attributes:
         series: The series.
-        picture: How it is written.
+        picture: Its form.
         position: 0 (first slice) to 1 (last slice).
         slice_offset: Slices to move on from there.
-        contrast: The contrast; where none is asked for the file's own, else by what the image shows.
+        contrast: The contrast; by default the file's own, else by what the image shows.
     """
 
     table: ClassVar[tuple[Option, ...]] = IMAGE
@@ -80,12 +80,12 @@ class ImageRequest:
 
     @classmethod
     def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> ImageRequest:
-        """Build the request from options as they are written.
+        """Build the request from options as strings.
 
         Args:
             series: The series' name.
-            output: A file name whose extension is the format; or `NO_FILE`.
-            options: By snake_case name, the values given for each.
+            output: A file name with the format's extension; or `NO_FILE`.
+            options: The values given for each, by snake_case name.
 
         Raises:
             RequestError: An option is wrong; all that are, in one error.
@@ -98,7 +98,7 @@ class ImageRequest:
 
         Args:
             series: The series' name.
-            options: By keyword, the value of each, of the option's type; None is not given.
+            options: The value of each in the option's type, by keyword; None counts as missing.
 
         Raises:
             RequestError: An option is wrong; all that are, in one error.
@@ -123,7 +123,7 @@ class ImageRequest:
         return request
 
     def grid(self, _slices: int | None = None) -> tuple[int, int]:
-        """Columns and rows: one image."""
+        """Return columns and rows: one image."""
         return 1, 1
 
     @property
@@ -133,16 +133,16 @@ class ImageRequest:
 
     @property
     def contrast_names(self) -> tuple[str, ...]:
-        """The name of each contrast on a label: none, as there is nothing to tell apart."""
+        """The name of each contrast on a label: none, as there is only one."""
         return ("",)
 
     @property
     def whole_series_frames(self) -> int:
-        """The number of frames that the picture shows of any series: at least one."""
+        """The least number of frames that the picture shows for any series."""
         return 1
 
     def choose(self, stack: SortedStack) -> list[int]:
-        """Return the one slice, as its place in the stack; RequestError where there is none."""
+        """Return the one slice, as its place in the stack; raise RequestError if there is none."""
         return [at_position(stack, self.position, self.slice_offset)]
 
 
@@ -152,12 +152,12 @@ class MosaicRequest:
 
     Attributes:
         series: The series.
-        picture: How it is written.
-        columns: Tiles side by side, or None: 6, or fewer where those hold all slices.
-        rows: Tiles one below the other, or None: as many as `columns`, or fewer where those hold all slices.
+        picture: Its form.
+        columns: Tiles side by side, or None: 6, or fewer if those hold all slices.
+        rows: Tiles one below the other, or None: as many as `columns`, or fewer if those hold all slices.
         start: First position shown, 0 to 1.
         end: Last position shown, 0 to 1.
-        contrast: The contrast; where none is asked for the file's own, else by what the image shows.
+        contrast: The contrast; by default the file's own, else by what the image shows.
     """
 
     table: ClassVar[tuple[Option, ...]] = MOSAIC
@@ -172,7 +172,7 @@ class MosaicRequest:
 
     @classmethod
     def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> MosaicRequest:
-        """Build the request from options as they are written; see `ImageRequest.from_strings`."""
+        """Build the request from options as strings; see `ImageRequest.from_strings`."""
         return cls._read(series, output, Reader.of_strings((*cls.table, *EARLIER), options))
 
     @classmethod
@@ -197,18 +197,18 @@ class MosaicRequest:
         return request
 
     def grid(self, slices: int | None = None) -> tuple[int, int]:
-        """Columns and rows.
+        """Return columns and rows.
 
         Args:
-            slices: How many slices there are to show: what was not asked for is as small as holds them. None
-                where that is not known: the most there may be.
+            slices: The number of slices to show: sides not requested are just large enough for them. None if
+                unknown: then these are as large as they can be.
         """
         columns = self.columns or DEFAULT_TILES
         rows = self.rows or columns
         if slices is None or slices >= columns * rows:
             return columns, rows
         if self.columns is None and self.rows is None:
-            # Of those without an empty row the one with the fewest empty tiles, the squarest of several.
+            # Among grids without an empty row, take the one with the fewest empty tiles, then the squarest.
             widest = range(math.ceil(math.sqrt(slices)), min(slices, columns) + 1)
             columns = min(widest, key=lambda width: width * -(-slices // width))
         if self.columns is None and self.rows is not None:
@@ -227,25 +227,25 @@ class MosaicRequest:
 
     @property
     def whole_series_frames(self) -> int:
-        """The most frames that the picture shows; 1 of a range, which may hold fewer than the grid."""
+        """The most frames that the picture shows; 1 for a range, which can hold fewer than the grid."""
         return math.prod(self.grid()) if (self.start, self.end) == (0.0, 1.0) else 1
 
     def choose(self, stack: SortedStack) -> list[int]:
-        """Return the slices, as their places in the stack, in order; RequestError where there are none."""
+        """Return the slices in order, as their places in the stack; raise RequestError if there are none."""
         return _spread(stack, self.start, self.end, math.prod(self.grid()))
 
 
 @dataclass(frozen=True, slots=True)
 class ContrastRequest:
-    """The same images under several contrasts: a row an image, a column a contrast.
+    """The same images under several contrasts: one row per image, one column per contrast.
 
     Attributes:
         series: The series.
-        picture: How it is written.
+        picture: Its form.
         contrasts: The columns.
         position: One image, 0 to 1; or None for a range.
         slice_offset: Slices to move on from the position.
-        rows: Images of the range, or None: 2, or one where the range has no more.
+        rows: Images of the range, or None: 2, or one if the range has no more.
         start: First position of the range.
         end: Last position of the range.
     """
@@ -263,7 +263,7 @@ class ContrastRequest:
 
     @classmethod
     def from_strings(cls, series: str, output: str, options: Mapping[str, Sequence[str]]) -> ContrastRequest:
-        """Build the request from options as they are written; see `ImageRequest.from_strings`."""
+        """Build the request from options as strings; see `ImageRequest.from_strings`."""
         return cls._read(series, output, Reader.of_strings((*cls.table, *EARLIER), options))
 
     @classmethod
@@ -302,7 +302,7 @@ class ContrastRequest:
         return request
 
     def grid(self, slices: int | None = None) -> tuple[int, int]:
-        """Columns and rows; see `MosaicRequest.grid`."""
+        """Return columns and rows; see `MosaicRequest.grid`."""
         if self.position is not None:
             return len(self.contrasts), 1
         most = self.rows or DEFAULT_CONTRAST_ROWS
@@ -310,7 +310,7 @@ class ContrastRequest:
 
     @property
     def contrast_names(self) -> tuple[str, ...]:
-        """The name of each contrast on a label: its own, as the columns have to be told apart."""
+        """The name of each contrast on a label, which identifies its column."""
         return tuple(str(spec) for spec in self.contrasts)
 
     @property
@@ -331,7 +331,7 @@ class IndexRequest:
 
     Attributes:
         series: The series.
-        limit: Read no more than this many objects, or None for all.
+        limit: The most objects to read, or None for all.
     """
 
     table: ClassVar[tuple[Option, ...]] = INDEX
@@ -341,7 +341,7 @@ class IndexRequest:
 
     @classmethod
     def from_strings(cls, series: str, options: Mapping[str, Sequence[str]]) -> IndexRequest:
-        """Build the request from options as they are written; see `ImageRequest.from_strings`."""
+        """Build the request from options as strings; see `ImageRequest.from_strings`."""
         reader = Reader.of_strings(cls.table, options)
         request = cls(series=_series(reader, series), limit=reader.value("limit"))
         reader.finish()
@@ -354,11 +354,11 @@ PICTURES: dict[str, type[PictureRequest]] = {
     "image": ImageRequest,
     "contrast-mosaic": ContrastRequest,
 }
-"""By its name in a URL, the request of a picture."""
+"""The class of each picture's request, by its name in a URL."""
 
 
 def _spread(stack: SortedStack, start: float, end: float, most: int) -> list[int]:
-    """Return no more slices than asked for, spread evenly over a range of a stack."""
+    """Return at most so many slices, spread evenly over a range of a stack."""
     chosen = in_range(stack, start, end)
     return [int(chosen[i]) for i in spread(len(chosen), most)]
 
@@ -385,7 +385,7 @@ def _picture(reader: Reader, output: str) -> Picture:
 
 
 def _format(reader: Reader, output: str) -> ImageFormat:
-    """The format that a file's extension asks for; of standard output the one named, else WebP."""
+    """Return the format of a file's extension; for standard output the named one, else WebP."""
     text = reader.raw("format")
     named = None
     if text is not None:
@@ -399,7 +399,7 @@ def _format(reader: Reader, output: str) -> ImageFormat:
 
 
 def _range(reader: Reader) -> tuple[float, float]:
-    """`start` and `end`."""
+    """Read `start` and `end`."""
     before = len(reader.problems)
     start, end = reader.value("start"), reader.value("end")
     if start > end and len(reader.problems) == before:
@@ -408,7 +408,7 @@ def _range(reader: Reader) -> tuple[float, float]:
 
 
 def _contrast(reader: Reader) -> ContrastSpec:
-    """The one contrast."""
+    """Read the one contrast."""
     contrasts = _contrasts(reader)
     if len(contrasts) > 1:
         reader.problem(RequestError("contrast", "is given more than once; contrast-mosaic compares several"))
@@ -416,7 +416,7 @@ def _contrast(reader: Reader) -> ContrastSpec:
 
 
 def _contrasts(reader: Reader) -> tuple[ContrastSpec, ...]:
-    """The contrasts: `contrast`, or the earlier `contrast_preset`, or `window_width` and `window_center`."""
+    """Read the contrasts: `contrast`, or the earlier `contrast_preset` or `window_width`, `window_center`."""
     texts = _contrast_texts(reader)
     parsed = [reader.tried(partial(_parsed, reader, text), None) for text in texts]
     return tuple(spec for spec in parsed if spec is not None)
@@ -427,7 +427,7 @@ def _parsed(reader: Reader, text: Any) -> ContrastSpec:  # noqa: ANN401 - a text
 
 
 def _contrast_texts(reader: Reader) -> list[Any]:
-    """The contrasts as they were given, in whichever way."""
+    """Return the contrasts as given, in any of their forms."""
     reader.read.add("contrast")
     texts = list(reader.given.get("contrast") or ())
     preset, width, center = (reader.raw(option.name) for option in EARLIER)

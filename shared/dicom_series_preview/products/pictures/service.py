@@ -1,4 +1,4 @@
-"""Serve the pictures of a series: index, plan, fetch, paint, encode. Every door calls this."""
+"""Serve the pictures of a series: index, plan, fetch, paint, encode; every door calls this."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class Rendered:
     Attributes:
         data: The file's bytes.
         image_format: Their format.
-        report: What it shows, left out and cost.
-        plan: What was painted: another one than was asked for where the series changed meanwhile.
+        report: Its tiles, the objects left out, and the cost.
+        plan: The painted plan: a new one if the series changed meanwhile.
     """
 
     data: bytes = field(repr=False)
@@ -83,16 +83,16 @@ class PreviewService:
 
     Attributes:
         storage: The root.
-        cache: Where indices are kept, or None.
+        cache: The cache of indices, or None.
         limits: What is refused.
-        progress: Called with headers read and headers to read.
-        single_flight: Of several that ask for an index that has to be built, let one build it; the others
-            wait up to 3 s for it.
-        deadline: Of the one request that this is the service for; see `within`.
-        gate: What making an index and a picture passes through, with the bytes that it may take.
+        progress: Called with the headers read and in all.
+        single_flight: Of several concurrent callers, only one builds an index; the others wait up to 3 s for
+            it.
+        deadline: The deadline of this service's one request; see `within`.
+        gate: Admits the making of an index or a picture, given the bytes that it may take.
         wait: Pauses for some seconds, or until the event is set; True when it was set. Tests pass their own.
         vanished: See `SeriesIndexer`.
-        damaged: Called with a series and the reason when its kept index is damaged and another one is built.
+        damaged: Called with a series and the reason when its cached index is damaged and rebuilt.
     """
 
     storage: Storage
@@ -107,17 +107,17 @@ class PreviewService:
     damaged: Callable[[str, str], None] = log_damage
 
     def within(self, deadline: Deadline) -> PreviewService:
-        """Return the service for one request, which came when the deadline began, with a limit on its time.
+        """Return the service for one request, which arrived when the deadline began, with a time limit.
 
-        What waits for a storage, and no phase of the work, goes on after that: LimitError is raised, or
-        StorageUnavailableError where the storage has kept silent; AbandonedError once nobody waits.
+        After that no phase of the work begins, and waits for a storage end: with LimitError, or
+        StorageUnavailableError if the storage has kept silent; AbandonedError once nobody waits.
         """
         ends = deadline.limited(self.limits.seconds)
         cache = None if self.cache is None else self.cache.within(ends)
         return replace(self, storage=self.storage.within(ends), cache=cache, deadline=ends)
 
     def plan(self, request: PictureRequest) -> Plan:
-        """Choose the slices of a picture; no pixel is fetched. Whoever calls this calls `within` before.
+        """Choose the slices of a picture without fetching pixels; call it on the result of `within`.
 
         Raises:
             PreviewError: The series, its index, or such slices cannot be read, or the picture is too large.
@@ -135,10 +135,10 @@ class PreviewService:
         return service.render_plan(service.plan(request))
 
     def render_plan(self, plan: Plan) -> Rendered:
-        """Fetch, decode and paint what was planned, and encode it.
+        """Fetch, decode and paint a plan's slices, and encode the picture.
 
-        Where an object has changed since it was indexed, or is not there, or the index is damaged, the series
-        is read anew and planned again.
+        If an object has changed since it was indexed, or is gone, or the index is damaged, the series is read
+        and planned again.
 
         Raises:
             PreviewError: There is no picture; nothing has been written.
@@ -163,7 +163,7 @@ class PreviewService:
             return Rendered(data, image_format, report, plan)
 
     def values(self, request: ImageRequest) -> NDArray[Any]:
-        """Return one slice before any window: modality values, (rows, columns); of colour RGB of 8 bits.
+        """Return one slice before any window: modality values, (rows, columns), or 8-bit RGB for colour.
 
         Raises:
             PreviewError: The slice cannot be read.
@@ -174,7 +174,7 @@ class PreviewService:
             return service._on_current_index(plan, service._values)[1]  # noqa: SLF001 - its own kind
 
     def index(self, request: IndexRequest) -> OpenedSeries:
-        """Return a series' index, built or updated where it is not fresh.
+        """Return a series' index, built or updated unless it is fresh.
 
         Raises:
             PreviewError: The series cannot be listed or read.
@@ -186,17 +186,17 @@ class PreviewService:
         return Stopwatch(self.storage, self.deadline)
 
     def index_path(self, opened: OpenedSeries) -> str:
-        """Return the path of a series' cached index; of a local cache the absolute one."""
+        """Return the path of a series' cached index; in a local cache the absolute path."""
         if self.cache is None:
             raise RequestError("cache_dir", "there is no cache, so the index has no path")
         url, path = self.cache.storage.url, self.cache.path(opened.name)
         return str(file_below(path_of_file_url(url), path)) if url.startswith("file://") else f"{url}/{path}"
 
     def _on_current_index(self, plan: Plan, work: Callable[[Plan], _Result]) -> tuple[Plan, _Result]:
-        """Do some work on a plan; where the index is not of these objects, read the series and plan anew.
+        """Do some work on a plan; if its index does not match the objects, read and plan the series again.
 
         Returns:
-            The plan that the result is of, and the result.
+            The plan behind the result, and the result.
         """
         for _ in range(_REFRESHES):
             with suppress(ObjectChangedError, ObjectNotFoundError, DamagedIndexError):
@@ -205,10 +205,10 @@ class PreviewService:
         return plan, work(plan)
 
     def _painted(self, first: Plan, plan: Plan) -> dict[int, Painted]:
-        """Fetch and paint the slices of a plan, and keep where their frames lie.
+        """Fetch and paint the slices of a plan, and save the places of their frames.
 
         Raises:
-            ObjectNotFoundError: An object of the first plan is not there: the index may be too old.
+            ObjectNotFoundError: An object of the first plan is missing: the index can be too old.
         """
         with plan.watch.phase("pixels"):
             located: dict[str, Sequence[FrameLocation]] = {}
@@ -231,7 +231,7 @@ class PreviewService:
             raise UndecodableError(opened.name, opened.storage.url, problem) from error
 
     def _begun(self) -> PreviewService:
-        """Return the service for a request that comes now, unless this is one for a request already."""
+        """Return the service for a request that starts now, unless it is already one for a request."""
         return self if self.deadline is not None else self.within(Deadline())
 
     def _indexer(self) -> SeriesIndexer:
@@ -248,7 +248,7 @@ class PreviewService:
         )
 
     def _pause(self, seconds: float) -> bool:
-        """Wait for some seconds; return False where there is no time for it.
+        """Wait for some seconds; return False if there is no time.
 
         Raises:
             AbandonedError: Nobody waits any more.
@@ -284,14 +284,14 @@ class PreviewService:
 
 
 def _laid_out(plan: Plan, painted: dict[int, Painted]) -> Tile:
-    """Put the tiles of a picture together, in the order of the plan."""
+    """Join the tiles of a picture, in the order of the plan."""
     cells = (cell for item in plan.slices for cell in painted[item.row].cells)
     tiles = [failed_tile(*plan.tile) if cell.tile is None else cell.tile for cell in cells]
     return grid(tiles, plan.shape.columns, plan.shape.rows, *plan.tile)
 
 
 def _requests(watch: Stopwatch) -> str:
-    """Say in words what a request has taken until now."""
+    """Say in words what a request has cost so far."""
     cost = watch.cost()
     until = f"{cost.milliseconds['total'] / 1000:.2f} s"
     return f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB after {until}"

@@ -1,4 +1,4 @@
-"""Tell what a picture shows and what it leaves out: its report, its warnings, and why there is none."""
+"""Describe a picture: its report, its warnings, and the reason if there is none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reported_tiles(plan: Plan, painted: Mapping[int, Painted]) -> tuple[Reported
 
 
 def warnings_of(plan: Plan, painted: Mapping[int, Painted]) -> tuple[str, ...]:
-    """List what a viewer of a picture should know, each once and with how often it holds."""
+    """List the warnings for viewers of a picture, each once with its count."""
     counts: Counter[str] = Counter()
     for item in plan.slices:
         counts.update(_slice_warnings(item, painted[item.row]))
@@ -45,13 +45,13 @@ def warnings_of(plan: Plan, painted: Mapping[int, Painted]) -> tuple[str, ...]:
 def report_of(
     plan: Plan, size: tuple[int, int], tiles: tuple[ReportedTile, ...], warnings: tuple[str, ...]
 ) -> Report:
-    """Put the report of a picture together.
+    """Build the report of a picture.
 
     Args:
-        plan: What was painted.
+        plan: The painted plan.
         size: Width and height of the picture in pixels.
-        tiles: What `reported_tiles` gives.
-        warnings: What `warnings_of` gives.
+        tiles: From `reported_tiles`.
+        warnings: From `warnings_of`.
     """
     opened, provenance = plan.opened, plan.opened.index.provenance
     return Report(
@@ -79,7 +79,7 @@ def report_of(
 
 
 def raise_failure(plan: Plan, painted: Mapping[int, Painted], reported: Sequence[ReportedTile]) -> NoReturn:
-    """Say why no tile is left: the storage withholds all of them, or they cannot be decoded.
+    """Raise why no tile is left: the storage withholds all slices, or they cannot be decoded.
 
     Raises:
         StorageError: The storage withholds the first slice.
@@ -133,7 +133,7 @@ def _applied(applied: Applied) -> AppliedContrast:
 
 
 def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:
-    """Return the part of its frame that a slice is, or None where it is all of it, or of several frames."""
+    """Return the part of its frame that a slice is; None for a whole frame, or several."""
     parts, rows, columns = index.parts(item), item.pixels.rows, item.pixels.columns
     if len(parts) != 1:
         return None
@@ -143,7 +143,7 @@ def _area(index: Index, item: Slice) -> tuple[int, int, int, int] | None:
 
 
 def _slice_warnings(item: Slice, painted: Painted) -> Iterator[str]:
-    """Yield what a viewer should know of one slice."""
+    """Yield the warnings for viewers of one slice."""
     yield from (*item.remarks, *painted.remarks)
     yield from (cell.applied.warning for cell in painted.cells if cell.applied and cell.applied.warning)
     error = painted.cells[-1].error
@@ -153,7 +153,7 @@ def _slice_warnings(item: Slice, painted: Painted) -> Iterator[str]:
 
 
 def _nothing_to_see(painted: Iterable[Painted]) -> list[str]:
-    """Warn where the files' own views show nearly all of their pixels black, or white."""
+    """Warn if the files' own views show nearly all of their pixels black, or white."""
     ends = [cell.ends for slice_ in painted for cell in slice_.cells]
     pixels, *counts = map(sum, zip(*ends, strict=True))
     return [
@@ -164,7 +164,7 @@ def _nothing_to_see(painted: Iterable[Painted]) -> list[str]:
 
 
 def _unusual_orientation(plan: Plan) -> list[str]:
-    """Warn where the one orientation that the slices of a stack have is unusual."""
+    """Warn if the common orientation of a stack's slices is unusual."""
     item = plan.slices[0]
     cosines = item.image_orientation_patient
     if cosines is None or plan.index.is_of_a_quadruped(item):

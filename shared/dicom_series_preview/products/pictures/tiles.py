@@ -1,6 +1,6 @@
-"""Slices -> tiles: each is painted under each contrast as soon as it is decoded, and dropped.
+"""Paint slices to tiles: each under each contrast as soon as it is decoded, then dropped.
 
-A contrast that needs the statistics of all slices (an automatic window) has them pooled first.
+If a contrast needs the statistics of all slices (an automatic window), they are pooled first.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Cell:
     """One slice under one contrast.
 
     Attributes:
-        tile: What is shown, or None where there is an error.
-        applied: The contrast that is applied, or None where there is an error.
-        ends: Of a grey slice under a view of its file's own: its pixels, and how many of them are shown at
-            the dark and at the bright end.
+        tile: The picture, or None after an error.
+        applied: The applied contrast, or None after an error.
+        ends: For a grey slice under its file's own view: the number of its pixels, and of those at the dark
+            and at the bright end.
         error: Why it cannot be shown, or None.
     """
 
@@ -68,13 +68,13 @@ Cells: TypeAlias = tuple[Cell, ...]
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """A slice's cells, and what a viewer should know of it.
+    """A slice's cells, with remarks and warnings.
 
     Attributes:
         cells: The slice under each of the picture's contrasts.
-        remarks: What a viewer should know of its codestreams, and of its gaps.
-        failed_frames: How many frames of a slice that is put together of frames cannot be shown.
-        overlay_warnings: Which overlay planes are left out, and why.
+        remarks: Remarks on its codestreams and gaps, for viewers.
+        failed_frames: The number of an assembled slice's frames that cannot be shown.
+        overlay_warnings: The overlay planes left out, and why.
     """
 
     cells: Cells
@@ -93,21 +93,20 @@ def paint(
     """Fetch and paint the slices of a picture.
 
     Args:
-        storage: The root the series lies in.
-        plan: The slices and what they are shown with.
-        options: See `fetch_frames`; its limits also hold for decoding.
-        waiting_bytes: What slices may take that wait for the statistics of all.
+        storage: The series' root.
+        plan: The slices and their options.
+        options: See `fetch_frames`; its limits also apply to decoding.
+        waiting_bytes: The bytes for slices that wait for the statistics of all.
         workers: Threads that decode and paint.
 
     Returns:
-        The slices by row of the index. They depend on the slices alone, and not on the order in which the
-        storage answers.
+        The slices by row of the index. The order of the storage's answers does not affect them.
 
     Raises:
-        ObjectChangedError: An object is not the version that was planned any more.
+        ObjectChangedError: An object has changed since it was planned.
         StorageUnavailableError: The storage fails beyond every retry.
         CredentialsError: The credentials are refused, or no longer accepted.
-        LimitError: It takes longer than the request may.
+        LimitError: The request's time is up.
     """
 
     def reduction(item: Slice) -> int:
@@ -132,7 +131,7 @@ def _by_row(painted: Iterable[tuple[Arrived, Painted]]) -> dict[int, Painted]:
 
 
 def _painted(plan: Plan, statistics: AutoWindow, found: DecodedSlice | FailedSlice) -> Painted:
-    """Paint a slice under each contrast, and note what is to be known of it."""
+    """Paint a slice under each contrast, with its remarks."""
     specs = plan.shape.contrasts
     if isinstance(found, FailedSlice):
         return Painted(tuple(Cell(None, None, found.error) for _ in specs))
@@ -169,14 +168,14 @@ def _cell(plan: Plan, statistics: AutoWindow, found: DecodedSlice, spec: Contras
 
 
 def _ends(shown: NDArray[np.uint8], padding: NDArray[np.bool_] | None) -> tuple[int, int, int]:
-    """Count the pixels that are no padding, and how many of them are black and white."""
+    """Count the pixels that are not padding, and how many of them are black and white."""
     padded = 0 if padding is None else int(np.count_nonzero(padding))
     black = shown.size - int(np.count_nonzero(shown)) - padded
     return shown.size - padded, black, int(np.count_nonzero(shown == _WHITE))
 
 
 def _marked(shown: NDArray[np.uint8], gaps: Gaps) -> NDArray[np.uint8]:
-    """Return a slice with background where nothing is, and with failures crossed out."""
+    """Return a slice with background where it has no frame, and with failures crossed out."""
     marked = shown.copy()
     marked[gaps.absent] = gaps.background
     for box in gaps.failed:

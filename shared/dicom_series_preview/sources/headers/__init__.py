@@ -1,1 +1,1 @@
-"""Bytes -> header, or how much more is needed (PS3.5, PS3.10)."""
+"""Headers: an object's first bytes come in; the parsed header goes out, or how many more bytes it needs."""

@@ -1,9 +1,9 @@
-"""What a codestream's first bytes tell: that an image begins, and in which family of transfer syntaxes."""
+"""The first bytes of codestreams: they show an image's start and its family of transfer syntaxes."""
 
 from __future__ import annotations
 
 _ROOT = "1.2.840.10008.1.2.4."
-# The family that bytes tell, as the one of its transfer syntaxes that claims least, and the others of it.
+# A family of transfer syntaxes stands as its member that claims least.
 _JPEG, _JPEG_LS, _JPEG_2000, _JPEG_XL = f"{_ROOT}51", f"{_ROOT}81", f"{_ROOT}91", f"{_ROOT}112"
 _FAMILIES = {
     _JPEG: frozenset(f"{_ROOT}{number}" for number in (50, 51, 52, 53, 54, 55, 57, 70)),
@@ -14,17 +14,17 @@ _FAMILIES = {
 _NAMES = {_JPEG: "JPEG", _JPEG_LS: "JPEG-LS", _JPEG_2000: "JPEG 2000", _JPEG_XL: "JPEG XL"}
 # SOF0 to SOF15, but for DHT, JPG and DAC.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Their own first bytes can be any: an uncompressed frame in a fragment, and a deflated one.
+# Their frames can begin with any bytes: an uncompressed frame in a fragment, and a deflated one.
 _OF_ANY_BYTES = frozenset(("1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1"))
 
 
 def begins_an_image(fragment: bytes) -> bool:
-    """Whether a codestream begins here: JPEG and JPEG-LS (SOI), or JPEG 2000 (SOC)."""
+    """Return True where a codestream begins here: JPEG and JPEG-LS (SOI), or JPEG 2000 (SOC)."""
     return fragment.startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51"))
 
 
 def found_syntax(codestream: bytes, declared: str) -> str:
-    """The transfer syntax to decode a frame by: another than declared where its first bytes are certain.
+    """Return the transfer syntax to decode a frame with: not the declared one if the bytes disprove it.
 
     Args:
         codestream: An encapsulated frame, its fragments joined.
@@ -37,12 +37,12 @@ def found_syntax(codestream: bytes, declared: str) -> str:
 
 
 def mismatch(found: str) -> str:
-    """What a viewer should know where `found_syntax` gave another one than declared."""
+    """Return the warning for a `found_syntax` that differs from the declared one."""
     return f"its codestream is {_NAMES[found]}, not what its transfer syntax says"
 
 
 def _family(codestream: bytes) -> str:
-    """The family that a codestream begins as (ITU-T T.81 B.1.1, T.87, T.800 A.4, ISO 18181-2), or nothing."""
+    """Return a codestream's family by its first bytes (ITU-T T.81 B.1.1, T.87, T.800 A.4, ISO 18181-2)."""
     if codestream.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n")):
         return _JPEG_2000
     if codestream.startswith(b"\x00\x00\x00\x0cJXL \r\n\x87\n"):

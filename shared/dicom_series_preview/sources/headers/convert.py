@@ -1,4 +1,4 @@
-"""Raw elements -> elements, and no work twice that the objects of a series have in common."""
+"""Convert raw elements to elements, and share the work that a series' objects have in common."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _META = 0x00020000
 class Converter:
     """Converts the headers of a series' objects, and remembers what they have in common.
 
-    Equal bytes give the very same `Element`, so that what is constant over a series is found by identity.
+    Equal bytes give the very same `Element`, so that identity finds what is constant over a series.
 
     Attributes:
-        root: What is remembered of the root data sets.
+        root: The memory of the root data sets.
     """
 
     root: _Place = field(default_factory=lambda: _Place(0))
 
     def convert(self, scanned: Scan, data: bytes) -> Item:
-        """The elements of an object that was walked.
+        """Convert the elements of an object that was walked.
 
         Args:
-            scanned: What the walk found.
+            scanned: The walk's result.
             data: The bytes that were walked.
 
         Raises:
@@ -49,21 +49,21 @@ class Converter:
         item = self.root.convert(scanned.elements, OUTERMOST)
         is_plain = data.startswith(PREFIX, PREFIX_START) and not scanned.deflated
         raw = dict(scanned.elements)
-        # Of a file meta information alone nothing tells how a data set would go on.
+        # File meta information alone does not show how a data set would go on.
         if is_plain and next(reversed(raw), _META) >> 16 != _META >> 16:
             self.root.layouts.learn(OUTERMOST, raw, item, data, scanned)
         return item
 
     def repeat(self, data: bytes, size: int | None) -> tuple[Scan, Item] | None:
-        """The elements of an object that is laid out as an earlier one, without a walk.
+        """Convert an object with the layout of an earlier one, without a walk.
 
         Args:
             data: See `scan`.
             size: See `scan`.
 
         Returns:
-            What the walk would have found, and the elements; None where no earlier object is laid out so, or
-            the header is not all there.
+            The walk's result, as it would be, and the elements; None where no earlier object has this layout,
+            or the header is incomplete.
 
         Raises:
             HeaderError: A sequence is broken.
@@ -74,13 +74,13 @@ class Converter:
 
 @dataclass(slots=True)
 class _Place:
-    """The memory of the data sets at one place of a series' headers: the root, or a sequence's items.
+    """The memory of the data sets at one place in a series' headers: the root, or a sequence's items.
 
     Attributes:
-        depth: In how many sequences they lie.
-        latest: By what their meaning depends on, then by tag, VR as stored, byte order and private creator:
-            the latest bytes and what they became.
-        layouts: How they are laid out.
+        depth: The number of sequences around them.
+        latest: By context, then by tag, VR as stored, byte order and private creator: the latest bytes and
+            their element.
+        layouts: Their layouts.
         inside: The items of the sequences in them, by the sequences' tags.
     """
 
@@ -92,7 +92,7 @@ class _Place:
     inside: dict[int, _Place] = field(default_factory=dict)
 
     def convert(self, raw: Mapping[int, RawElement], outer: Context) -> Item:
-        """The elements of a data set that was walked."""
+        """Convert the elements of a data set that was walked."""
         context = outer.inside(raw)
         latest = self.latest.setdefault(context, {})
         converted: Item = {}
@@ -116,16 +116,16 @@ class _Place:
             except HeaderError:
                 if not element.tag >> 16 & 1:
                     raise
-                # The bytes of a maker's own sequence that is broken are kept: pictures need nothing of it.
+                # A broken private sequence stays bytes: pictures do not need it.
                 vr = "UN"
         value = value_of(element, vr, context.charset)
         return Element(element.tag, "UN" if isinstance(value, Bulk) and vr not in BULK_VRS else vr, value)
 
     def items(self, element: RawElement, outer: Context) -> tuple[Item, ...]:
-        """The items of a sequence.
+        """Convert the items of a sequence.
 
         Raises:
-            HeaderError: The sequence is broken, or nested beyond reason.
+            HeaderError: The sequence is broken, or nested too deep.
         """
         if self.depth > MAX_NESTING + 1:
             raise HeaderError(
@@ -146,7 +146,7 @@ class _Place:
         return tuple(items)
 
     def fill(self, followed: Followed) -> Item:
-        """Convert what is not known yet of a data set that was followed to its end."""
+        """Convert what is not known yet in a data set that was followed to its end."""
         item = followed.item
         for part, value in followed.values:
             element = part.find(value)

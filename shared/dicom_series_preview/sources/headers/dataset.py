@@ -1,4 +1,4 @@
-"""Elements -> a data set of pydicom, which takes over 60 ms to load."""
+"""Convert elements to a pydicom data set; pydicom takes over 60 ms to load."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dicom_series_preview.sources.headers.elements import Bulk, Element, Item
 
 
 def to_dataset(item: Item) -> Dataset:
-    """A pydicom data set of the elements; group 0002 becomes its `file_meta`.
+    """Build a pydicom data set from the elements; group 0002 becomes its `file_meta`.
 
-    Bulk that was not kept is left out.
+    It omits bulk data whose bytes were not kept.
     """
     dataset = Dataset()
     meta = FileMetaDataset()
@@ -40,7 +40,7 @@ def _to_pydicom(element: Element) -> DataElement:
         value = ["" if part is None else part for part in value]
     if isinstance(value, list) and len(value) < 2:
         value = value[0] if value else empty_value_for_VR(element.vr)
-    # What is no number in a DS or IS stays the text it is, which pydicom would refuse.
+    # A DS or IS that is no number stays text, which pydicom would refuse.
     broken = element.vr in ("DS", "IS") and any(isinstance(part, str) and part for part in element.value)  # type: ignore[union-attr]
     vr, mode = "LO" if broken else element.vr, pydicom.config.IGNORE
     return DataElement(element.tag, vr, value, validation_mode=mode)

@@ -1,4 +1,4 @@
-"""Elements <-> DICOM JSON (PS3.18 Annex F)."""
+"""Convert elements to DICOM JSON (PS3.18 Annex F), and back."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _PERSON_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def to_json(item: Mapping[int, Element]) -> dict[str, Any]:
-    """A data set as DICOM JSON (PS3.18 Annex F).
+    """Convert a data set to DICOM JSON (PS3.18 Annex F).
 
-    Bulk that was not kept stands as a BulkDataURI of the form `urn:sha256:HASH?size=BYTES`.
+    Bulk data whose bytes were not kept become a BulkDataURI: `urn:sha256:HASH?size=BYTES`.
     """
     return {tag_key(tag): element_to_json(element) for tag, element in sorted(item.items())}
 
 
 def element_to_json(element: Element) -> dict[str, Any]:
-    """One element as DICOM JSON."""
+    """Convert one element to DICOM JSON."""
     value = element.value
     if isinstance(value, Bulk):
         if not value.size:
@@ -44,7 +44,7 @@ def element_to_json(element: Element) -> dict[str, Any]:
 
 
 def _real_to_json(number: float | str | None) -> float | str | None:
-    """JSON has no NaN and no infinity; they stand as the text PS3.18 F.2.3 allows."""
+    """Write NaN and infinity, which JSON lacks, as the text that PS3.18 F.2.3 allows."""
     if isinstance(number, float) and not math.isfinite(number):
         return str(number)
     return number
@@ -57,12 +57,12 @@ def _name_to_json(name: str | None) -> dict[str, str] | None:
 
 
 def from_json(document: Mapping[str, Any]) -> Item:
-    """A data set from the DICOM JSON that `to_json` wrote."""
+    """Read a data set from DICOM JSON that `to_json` wrote."""
     return {int(key, 16): element_from_json(int(key, 16), body) for key, body in document.items()}
 
 
 def element_from_json(tag: int, body: Mapping[str, Any]) -> Element:
-    """One element from its DICOM JSON."""
+    """Read one element from its DICOM JSON."""
     vr = body["vr"]
     if vr in BULK_VRS:
         return Element(tag, vr, _bulk_from_json(body))

@@ -1,7 +1,7 @@
 """The data dictionary (PS3.6) with known private elements: pydicom's tables, without the rest of pydicom.
 
-A cold start asks for a few names and VRs. pydicom's own functions answer that too, but to import any of its
-modules runs all of the package, some 100 ms; its tables are two modules that hold nothing else, 8 ms.
+A cold start needs a few names and VRs. pydicom's own functions give them too, but importing any of its
+modules loads the whole package, some 100 ms; its tables are two modules with nothing else, 8 ms.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from functools import cache
 from importlib.machinery import PathFinder
 from typing import Any
 
-# pydicom's entries: VR, multiplicity, name, whether it is retired; a public one ends with its keyword.
+# pydicom's entries: VR, multiplicity, name, retired or not; a public one ends with its keyword.
 _Public = tuple[str, str, str, str, str]
 _Private = tuple[str, str, str, str]
 
 
 def dictionary_vr(tag: int) -> str:
-    """The VR of a public element, or several, as `US or SS`.
+    """Return the VR of a public element, or several, like `US or SS`.
 
     Raises:
         KeyError: The dictionary does not have it.
@@ -28,7 +28,7 @@ def dictionary_vr(tag: int) -> str:
 
 
 def dictionary_name(tag: int) -> str:
-    """What the dictionary calls a public element.
+    """Return the dictionary's name of a public element.
 
     Raises:
         KeyError: The dictionary does not have it.
@@ -37,7 +37,7 @@ def dictionary_name(tag: int) -> str:
 
 
 def dictionary_vm(tag: int) -> str:
-    """The multiplicity of a public element, as `1`, `2` or `1-n`.
+    """Return the multiplicity of a public element, like `1`, `2` or `1-n`.
 
     Raises:
         KeyError: The dictionary does not have it.
@@ -46,14 +46,14 @@ def dictionary_vm(tag: int) -> str:
 
 
 def is_repeated(tag: int) -> bool:
-    """Whether a public element is a later one of several that the dictionary has once, as 6002,0010."""
+    """Return True for a later one of several elements that the dictionary lists once, like 6002,0010."""
     if tag in _public():
         return False
     return next((tag != bits for bits, mask, _ in _repeaters() if tag & mask == bits), False)
 
 
 def private_vr(tag: int, creator: str) -> str:
-    """The VR of a creator's element.
+    """Return the VR of a creator's element.
 
     Raises:
         KeyError: The dictionary does not have it.
@@ -62,7 +62,7 @@ def private_vr(tag: int, creator: str) -> str:
 
 
 def private_vm(tag: int, creator: str) -> str:
-    """The multiplicity of a creator's element.
+    """Return the multiplicity of a creator's element.
 
     Raises:
         KeyError: The dictionary does not have it.
@@ -71,7 +71,7 @@ def private_vm(tag: int, creator: str) -> str:
 
 
 def private_name(tag: int, creator: str) -> str:
-    """What the dictionary calls a creator's element.
+    """Return the dictionary's name of a creator's element.
 
     Raises:
         KeyError: The dictionary does not have it.
@@ -80,7 +80,7 @@ def private_name(tag: int, creator: str) -> str:
 
 
 def keyword(tag: int) -> str:
-    """The keyword of a tag, or its `gggg,eeee` where the dictionary has none."""
+    """Return the keyword of a tag, or its `gggg,eeee` where the dictionary has none."""
     try:
         word = _public_entry(tag)[4]
     except KeyError:
@@ -89,10 +89,10 @@ def keyword(tag: int) -> str:
 
 
 def tag_of(name: str) -> int:
-    """The tag of a keyword.
+    """Return the tag of a keyword.
 
     Raises:
-        KeyError: There is no such keyword.
+        KeyError: The dictionary does not have it.
     """
     return _tags()[name]
 
@@ -136,7 +136,7 @@ def _private() -> dict[str, dict[str, _Private]]:
 
 @cache
 def _repeaters() -> list[tuple[int, int, _Public]]:
-    """What stands for several groups or elements, such as 60xx,3000: the bits that count, and their mask."""
+    """Return the entries that stand for several groups or elements, like 60xx,3000: their bits and mask."""
     return [
         (
             int(pattern.replace("x", "0"), 16),
@@ -149,7 +149,7 @@ def _repeaters() -> list[tuple[int, int, _Public]]:
 
 @cache
 def _table(name: str) -> Any:  # noqa: ANN401 - a module
-    """A module of pydicom's that needs no other one: where pydicom is loaded, the one that it uses itself."""
+    """Return one of pydicom's self-contained modules: pydicom's own copy where it is loaded."""
     full_name = f"pydicom.{name}"
     package = None if "pydicom" in sys.modules else importlib.util.find_spec("pydicom")
     spec = PathFinder.find_spec(full_name, package.submodule_search_locations) if package else None

@@ -1,6 +1,6 @@
-"""Elements by value.
+"""Elements with their values.
 
-The value model is DICOM's own with nothing added: text, numbers, tags, bulk (by size and hash), and items.
+The value model is DICOM's own: text, numbers, tags, bulk (by size and hash), and items.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BULK_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """A binary value: known by size and hash, kept only when it is short or a lookup table.
+    """A binary value: size and hash, and the bytes only where it is short or a lookup table.
 
     Attributes:
         size: Bytes.
@@ -42,9 +42,9 @@ class Element:
 
     Attributes:
         tag: Group and element number as one integer.
-        vr: The VR (PS3.5 6.2); of an ambiguous one the one that applies.
+        vr: The VR (PS3.5 6.2); of ambiguous ones the one that applies.
         value: Text, numbers or items as a tuple, empty where there is no value and None where one of several
-            is empty; or `Bulk`. A DS or IS that is no number stays the text it is.
+            is empty; or `Bulk`. A DS or IS that is no number stays text.
     """
 
     tag: int
@@ -60,22 +60,22 @@ class Element:
 
 
 def all_values(element: Element | None) -> tuple[Any, ...]:
-    """The values of an element that may be missing; none of a binary one."""
+    """Return the values of an element, which may be missing; none of a binary one."""
     return () if element is None or isinstance(element.value, Bulk) else element.value
 
 
 def creator_tag(tag: int) -> int:
-    """The tag of the element that names the creator of a private element's block (PS3.5 7.8.1)."""
+    """Return the tag of the element that names the creator of a private element's block (PS3.5 7.8.1)."""
     return tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
 
 
 def is_in_block(tag: int) -> bool:
-    """Return True for a private element in a block that a creator may reserve (PS3.5 7.8.1)."""
+    """Return True for a private element in a block that a creator can reserve (PS3.5 7.8.1)."""
     return bool(tag >> 16 & 1) and tag & 0xFFFF >= 0x1000
 
 
 def private_creator(tag: int, group: Mapping[int, bytes]) -> str:
-    """The creator of a private element's block (PS3.5 7.8.1), or empty."""
+    """Return the creator of a private element's block (PS3.5 7.8.1), or empty."""
     if not is_in_block(tag):
         return ""
     value = group.get(creator_tag(tag))
@@ -83,5 +83,5 @@ def private_creator(tag: int, group: Mapping[int, bytes]) -> str:
 
 
 def tag_key(tag: int) -> str:
-    """A tag as DICOM JSON's key: 00280010."""
+    """Write a tag as DICOM JSON's key: 00280010."""
     return f"{tag:08X}"

@@ -1,12 +1,12 @@
-"""Read data sets that are laid out as an earlier one, without a walk.
+"""Read data sets with the layout of an earlier one, without a walk.
 
-The headers of a series are laid out alike: the same elements in the same order, most of them with the same
-bytes. A layout is learned from one data set and followed in the next: it compares the bytes that never
-varied in one piece, and takes out only what varies. Every byte is either equal to a byte that was walked at
-this very place of the walk, or is read by the walk's own rule, so that a layout that is followed to its end
-finds what the walk would have found. What is laid out otherwise, or is not all there, must be walked.
+The headers of a series share a layout: the same elements in the same order, most with the same bytes. We
+learn a layout from one data set and follow it in the next: we compare the bytes that never varied in one
+piece, and extract only what varies. Every byte either equals a byte that was walked at this very place, or is
+read by the walk's own rule, so a layout followed to its end finds what the walk would find. A data set with
+another layout, or an incomplete one, must be walked.
 
-Only `convert` uses this module: without it every result is the same, and takes longer.
+Only `convert` uses this module: without it every result is the same, but slower.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ from dicom_series_preview.sources.headers.walk import (
 if TYPE_CHECKING:
     from dicom_series_preview.sources.headers.elements import Element, Item
 
-# Of a series of several kinds of objects, so many layouts are remembered.
+# The most layouts to remember, for a series with several kinds of objects.
 _MOST_LAYOUTS = 4
 _ITEM_DELIMITER = {True: b"\xfe\xff\x0d\xe0", False: b"\xff\xfe\xe0\x0d"}
-# A layout is of one value of these, and of private creators.
+# A layout has one value of each of these, and of private creators.
 _DECISIVE = frozenset(
     (SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION, TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS)
 )
-# So many are remembered of a value that takes turns.
+# The most values to remember of an element that alternates.
 _MOST_KNOWN = 32
-# Of longer values one.
+# Of longer values, one is remembered.
 _SHORT_BYTES = 256
 
 
@@ -64,15 +64,15 @@ class Part:
     """One element of a layout.
 
     Attributes:
-        element: As it was when the layout was learned.
+        element: The element that the layout was learned from.
         creator: The creator of its private block as stored, or empty.
-        image: All its bytes then.
-        head: The first of them: its tag and, in explicit VR, its VR. Another object has the same.
-        length_at: How far behind the head its length begins.
-        value_at: How far behind the head its value begins.
+        image: All its bytes.
+        head: The first of them: its tag and, in explicit VR, its VR. Every object has the same.
+        length_at: Offset of its length, from the end of the head.
+        value_at: Offset of its value, from the end of the head.
         order: The byte order.
-        decides: What it holds decides what other elements mean: it must not vary.
-        known: Short values, and what they became.
+        decides: Its value decides the meaning of other elements, so it must not vary.
+        known: Short values, and their elements.
         latest: The latest longer one.
     """
 
@@ -97,18 +97,18 @@ class Part:
         self.known[value] = element
 
     def find(self, value: bytes) -> Element | None:
-        """The element of a value, or None where the value is not known."""
+        """Return the element of a value, or None where the value is not known."""
         if len(value) <= _SHORT_BYTES:
             return self.known.get(value)
         return self.latest[1] if self.latest is not None and self.latest[0] == value else None
 
     def like(self, value: bytes) -> RawElement:
-        """Such an element with another value."""
+        """Build a raw element like this one with another value."""
         like = self.element
         return RawElement(like.tag, like.vr, value, like.explicit, like.little, like.start, like.behind)
 
     def read(self, data: bytes, behind_head: int) -> tuple[bytes, int] | None:
-        """The value of such an element, and the offset behind it; None where the walk must tell."""
+        """Read the value of such an element, and the offset behind it; None where only the walk can tell."""
         start = behind_head + self.value_at
         length = int.from_bytes(data[behind_head + self.length_at : start], self.order)
         end = start + length
@@ -121,7 +121,7 @@ class Part:
 
 
 class _Step(NamedTuple):
-    """Whole elements that never varied, and the head of one that does, as bytes; and that one."""
+    """Elements that never varied, and the head of one that does, as bytes; and that element."""
 
     common: bytes
     size: int
@@ -132,13 +132,13 @@ class _Step(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """A data set that is laid out as an earlier one.
+    """A data set with the layout of an earlier one.
 
     Attributes:
-        item: The elements that are equal; of the others, those of the earlier one.
-        values: The bytes of those that vary.
-        behind: The offset behind it.
-        context: What the meaning of its bytes depends on.
+        item: The elements; those that vary are the earlier data set's.
+        values: The bytes of the elements that vary.
+        behind: The offset behind the data set.
+        context: The context that gives its bytes their meaning.
     """
 
     item: Item
@@ -148,7 +148,7 @@ class Followed(NamedTuple):
 
 
 class _Raw(Mapping[int, RawElement]):
-    """The elements of such a data set as bytes; their offsets are those of the earlier one."""
+    """The raw elements of such a data set, with the offsets of the earlier one."""
 
     def __init__(self, like: dict[int, RawElement], values: list[tuple[Part, bytes]]) -> None:
         self._like, self._values = like, values
@@ -175,18 +175,18 @@ class _Raw(Mapping[int, RawElement]):
 
 @dataclass(slots=True)
 class _Layout:
-    """The layout of a data set, as learned from one.
+    """The layout of a data set, learned from one.
 
     Attributes:
-        outer: What the meaning of its bytes depended on, outside of it.
+        outer: The context around it.
         raw: Its elements.
-        item: What they became.
-        image: The bytes of the first to the last of them; empty once it has been followed.
-        scanned: Of a root data set what the walk found.
-        context: What the meaning of its elements depends on.
-        parts: Its elements; none before it has been followed, and where it cannot be.
+        item: The same, converted.
+        image: The bytes from the first to the last; empty once it has been followed.
+        scanned: For a root data set, the walk's result.
+        context: The context of its elements.
+        parts: Its elements; none before it is followed, or where it cannot be.
         varying: The tags of the elements that have varied.
-        steps: Up to the last element that varies.
+        steps: The steps up to the last element that varies.
         tail: The bytes behind it.
     """
 
@@ -203,18 +203,18 @@ class _Layout:
 
     @property
     def little(self) -> bool:
-        """The data set is little endian."""
+        """True where the data set is little endian."""
         return next(iter(self.raw.values())).little
 
     def follow(self, data: bytes, position: int) -> Followed | None:
-        """Follow the layout in the bytes of another data set, or of the beginning of one.
+        """Follow the layout in the bytes of another data set, or of its beginning.
 
         Args:
             data: The bytes.
-            position: Where the data set begins.
+            position: The data set's offset.
 
         Returns:
-            None where it is laid out otherwise, or where the bytes end.
+            None where the layout differs, or where the bytes end.
         """
         if self.image:
             self._prepare()
@@ -241,7 +241,7 @@ class _Layout:
         return Followed(item, values, at + len(self.tail), self.context)
 
     def _follow_parts(self, data: bytes, position: int) -> Followed | None:
-        """The same one element after the other, to learn which vary besides those known to."""
+        """Follow element by element, to learn which ones vary besides those known to."""
         values: list[tuple[Part, bytes]] = []
         at, varying = position, set(self.varying)
         for part in self.parts:
@@ -261,11 +261,11 @@ class _Layout:
         return Followed(dict(self.item), values, at, self.context)
 
     def _prepare(self) -> None:
-        """Take the data set apart that the layout is learned from."""
+        """Take apart the data set that the layout is learned from."""
         base = position = next(iter(self.raw.values())).start
         parts = []
         for tag, element in self.raw.items():
-            # Not one that stands twice, nor one without a VR where all have one.
+            # Neither a repeated element, nor one without a VR where all have one.
             if element.start != position or (element.explicit and not element.vr):
                 break
             position = element.behind
@@ -291,7 +291,7 @@ class _Layout:
         )
 
     def _join(self) -> None:
-        """Join what never varied."""
+        """Join the bytes that never varied."""
         steps: list[_Step] = []
         common: list[bytes] = []
         for part in self.parts:
@@ -306,7 +306,7 @@ class _Layout:
 
 @dataclass(slots=True)
 class Layouts:
-    """The layouts of the data sets at one place of a series' headers: the root, or a sequence's items.
+    """The layouts of the data sets at one place in a series' headers: the root, or a sequence's items.
 
     Attributes:
         known: The layouts, the latest first.
@@ -322,29 +322,29 @@ class Layouts:
         data: bytes,
         scanned: Scan | None = None,
     ) -> None:
-        """Remember how a data set is laid out that was walked.
+        """Remember the layout of a data set that was walked.
 
         Args:
-            outer: What the meaning of its bytes depends on, outside of it.
+            outer: The context around it.
             raw: Its elements as bytes.
             item: Its elements.
             data: The bytes that were walked.
-            scanned: What the walk of a root data set found.
+            scanned: The result of walking a root data set.
         """
         if raw:
             image = data[next(iter(raw.values())).start : next(reversed(raw.values())).behind]
             self.known = [_Layout(outer, raw, item, image, scanned), *self.known[: _MOST_LAYOUTS - 1]]
 
     def follow_object(self, data: bytes, size: int | None) -> tuple[Scan, Followed] | None:
-        """An object that is laid out as an earlier one.
+        """Read an object with the layout of an earlier one.
 
         Args:
             data: See `scan`.
             size: See `scan`.
 
         Returns:
-            What the walk would have found, and the root data set; None where no earlier object is laid out
-            so, or the header is not all there.
+            The walk's result, as it would be, and the root data set; None where no earlier object has this
+            layout, or the header is incomplete.
         """
         if not data.startswith(PREFIX, PREFIX_START) or (size is not None and len(data) > size):
             return None
@@ -362,13 +362,13 @@ class Layouts:
     def follow_item(
         self, element: RawElement, start: int, end: int | None, outer: Context
     ) -> tuple[Followed, int] | None:
-        """An item that is laid out as an earlier one, and the offset behind it; None where none is.
+        """Read an item with the layout of an earlier one; return it and the offset behind it, or None.
 
         Args:
             element: The sequence.
-            start: Where the item's content begins in its value.
-            end: Where it ends there, or None where a delimiter tells.
-            outer: What the meaning of its bytes depends on, outside of it.
+            start: The offset of the item's content in its value.
+            end: The content's end, or None where a delimiter ends it.
+            outer: The context around it.
         """
         value, little = element.value, element.little
         for layout in self.known:
@@ -395,7 +395,7 @@ class Layouts:
 def _items_end(data: bytes, position: int, *, little: bool) -> tuple[int, int] | None:
     """Find the delimiter behind items of undefined length: its offset, and the one behind it.
 
-    None where the items are broken, or not all there.
+    None where the items are broken or incomplete.
     """
     try:
         return skip_items(Buffer(data, None), position, little=little)
@@ -404,17 +404,17 @@ def _items_end(data: bytes, position: int, *, little: bool) -> tuple[int, int] |
 
 
 def _scan_on(buffer: Buffer, followed: Followed, layout: _Layout) -> Scan | None:
-    """The scan of an object that was followed up to its pixels.
+    """Finish the scan of an object that was followed up to its pixels.
 
     Returns:
-        None where the object goes on in another way, is broken, or is not all there yet: `scan` tells.
+        None where the rest of the object differs, is broken or is incomplete: then `scan` decides.
     """
     like = layout.scanned
     if like is None:
         return None
     explicit, little = like.explicit, like.little
     elements = _Raw(layout.raw, followed.values)
-    # The walk asks for this one, and whether there is any.
+    # The walk needs only the first, and whether there is any.
     first = next(iter(elements))
     found = {first: elements[first]}
     if NUMBER_OF_FRAMES in elements:

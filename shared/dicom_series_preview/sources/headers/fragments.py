@@ -1,4 +1,4 @@
-"""The fragments of an encapsulated frame -> its codestream (PS3.5 A.4)."""
+"""Join the fragments of an encapsulated frame to its codestream (PS3.5 A.4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Codestream:
 
     Attributes:
         data: Its fragments without the items' heads (PS3.5 A.4).
-        remark: What a viewer should know of it, or empty.
+        remark: A warning for viewers, or empty.
     """
 
     data: bytes = field(repr=False)
@@ -23,14 +23,14 @@ class Codestream:
 
 
 def codestream_of(data: bytes, *, one_of_many: bool = False) -> Codestream:
-    """The codestream of one frame.
+    """Join the fragments of one frame.
 
     Args:
-        data: From the frame's first item on; may reach beyond its last.
-        one_of_many: The object has other frames too: refuse data that reach into the next one.
+        data: The bytes from the frame's first item on; they may reach beyond its last.
+        one_of_many: The object has other frames too: refuse data that reach into the next.
 
     Raises:
-        HeaderError: An item is cut off, none begins here, or the data are of several frames.
+        HeaderError: An item is cut off, none begins here, or the data belong to several frames.
     """
     parts = []
     position = 0

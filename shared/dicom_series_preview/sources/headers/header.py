@@ -1,4 +1,4 @@
-"""A complete header: its elements by value, its frames, and where their data lie."""
+"""A complete header: its elements with their values, its frames, and the places of their data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BITS_ALLOCATED, _PHOTOMETRIC, _FRAMES = 0x00280100, 0x00280004, 0x00280008
 _IMPLIED_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _LIMITS = Limits()
-# Indices hold sizes as whole numbers of 64 bits, one of which is the sign.
+# Indices hold sizes as signed 64-bit integers.
 _LARGEST_OBJECT = 2**63 - 1
 
 
@@ -36,17 +36,17 @@ class Header:
     """The header of one object.
 
     Attributes:
-        transfer_syntax_uid: As declared, or as found where none is declared or the pixels are native.
+        transfer_syntax_uid: As declared; as found, where none is declared or the pixels are native.
         elements: Every element before the pixels by tag, file meta information included.
-        pixels: Where the pixels lie, or None in an object without.
-        length: How many bytes of the object it took.
+        pixels: The place of the pixels, or None without any.
+        length: The header's bytes of the object.
         object_size: The object's size in bytes.
         number_of_frames: Frames that can be shown; 0 in an object without an image.
-        locations: Where each frame's data lie; empty where only the whole object tells: it is deflated, or
-            encapsulated without an offset table that holds or a transfer syntax that says how.
-        mosaic: What a Siemens mosaic says of the slices in it; None of any other object.
+        locations: The place of each frame's data; empty where only the whole object shows it: it is deflated,
+            or encapsulated without a valid offset table or a transfer syntax that says how.
+        mosaic: A Siemens mosaic's facts about its slices; None for any other object.
         pixel_surplus: Bytes of native pixels beyond those that the elements describe, negative where some are
-            missing; None of encapsulated pixels, and without an image.
+            missing; None for encapsulated pixels, and without an image.
     """
 
     transfer_syntax_uid: str
@@ -67,12 +67,12 @@ def parse(
 
     Args:
         data: The first bytes, or all of them.
-        size: The object's size in bytes; None where it is not known yet.
+        size: The object's size in bytes; None if not known yet.
         converter: Shared by the objects of a series, so that equal values are converted once.
-        limits: How many frames there may be, and how far a deflated data set is inflated.
+        limits: The most frames, and the most bytes of an inflated data set.
 
     Returns:
-        The header, or how many bytes it takes to get on.
+        The header, or how many bytes it takes to go on.
 
     Raises:
         ObjectError: The object is not DICOM, broken or cut off.
@@ -120,14 +120,14 @@ def _header(scanned: Scan, elements: Item, object_size: int, limits: Limits) -> 
 
 
 def _native_syntax(scanned: Scan) -> str:
-    """The transfer syntax of an object whose pixels are not compressed, whatever it declares (PS3.5 A.4)."""
+    """Return the transfer syntax of an object with native pixels, whatever it declares (PS3.5 A.4)."""
     if scanned.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
         return scanned.transfer_syntax_uid
     return EXPLICIT_LITTLE_ENDIAN if scanned.explicit else IMPLICIT_LITTLE_ENDIAN
 
 
 def _count(elements: Item, tag: int, default: int = 0) -> int:
-    """A whole number, or the default where it is missing or none."""
+    """Return an element's whole number, or the default where it has none."""
     element = elements.get(tag)
     value: Any = element.first if element else None
     return value if isinstance(value, int) and value > 0 else default
@@ -135,7 +135,7 @@ def _count(elements: Item, tag: int, default: int = 0) -> int:
 
 def _native_layout(transfer_syntax_uid: str, elements: Item, pixels: PixelElement) -> NativeLayout:
     samples = _count(elements, _SAMPLES, 1)
-    # It matters where samples are shared, and is asked for in every header.
+    # It matters only where pixels share samples, and this runs for every header.
     photometric = elements.get(_PHOTOMETRIC) if samples == 3 else None
     description = PixelDescription(
         transfer_syntax_uid,
@@ -151,28 +151,28 @@ def _native_layout(transfer_syntax_uid: str, elements: Item, pixels: PixelElemen
 
 
 def _number_of_frames(declared: int, pixels: PixelElement, bits: int, end: int | None, most: int) -> int:
-    """NumberOfFrames (0028,0008), or what the data's length says where that is missing or too large.
+    """Return NumberOfFrames (0028,0008), or a count by the data's length where it is missing or too large.
 
     Args:
         declared: NumberOfFrames, 0 where it is missing.
-        pixels: Where the pixels lie.
-        bits: Of a native frame.
-        end: Where the data set ends, or None where that is not known: a length is a claim.
-        most: The most there may be.
+        pixels: The place of the pixels.
+        bits: Bits of a native frame.
+        end: The data set's end, or None where unknown: a length is only a claim.
+        most: The most frames allowed.
 
     Raises:
         HeaderError: There are more.
     """
     there = None if end is None else max(0, end - pixels.offset)
     if pixels.length is None:
-        # Every frame has at least the 8 bytes of one item's head.
+        # A frame takes at least the 8 bytes of an item's head.
         frames = min(declared or 1, max(1, there // 8) if there is not None else most)
     else:
         bits = bits or pixels.length * 8
         whole = pixels.length * 8 // bits if bits else 1
         length = pixels.length if there is None else min(pixels.length, there)
         if declared:
-            # The frame that the data break off in is kept: it is shown as what it is, cut off.
+            # The frame where the data break off counts: it is shown cut off.
             frames = min(declared, max(1, -(-length * 8 // bits) if bits else 1))
         else:
             fits = whole > 1 and (whole * bits + 7) // 8 in (length, length - 1)

@@ -30,7 +30,7 @@ def inflate(data: bytes | memoryview, limit: int) -> Iterator[bytes]:
             except zlib.error as error:
                 raise HeaderError(f"the deflated data set is broken: {error}") from error
             rest, total = stream.unconsumed_tail, total + len(chunk)
-            # A chunk that is full may have left something behind, of the input or inside zlib.
+            # A full chunk can leave something behind, in the input or inside zlib.
             is_full = len(chunk) == _INFLATED_AT_ONCE
             if total > limit:
                 raise HeaderError(f"its deflated data set inflates to more than {limit} bytes")
@@ -41,7 +41,7 @@ def inflate(data: bytes | memoryview, limit: int) -> Iterator[bytes]:
 
 
 def inflated_part(data: bytes | memoryview, start: int, end: int) -> bytes:
-    """Bytes `start` to `end` of what a raw deflate stream inflates to; fewer where it ends before.
+    """Return bytes `start` to `end` of an inflated raw deflate stream; fewer where it ends before.
 
     Raises:
         HeaderError: The stream is broken, or cut off before `end`.

@@ -1,4 +1,4 @@
-"""The places of an object's frames: told by their size, by an offset table, or by their fragments."""
+"""The places of an object's frames, found by their size, an offset table, or their fragments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FrameLocation:
 
     Attributes:
         offset: First byte; of encapsulated data the frame's first fragment item.
-        length: Bytes; of encapsulated data the items' heads and what follows the last one may be among them.
+        length: Bytes; of encapsulated data they can include the items' heads and what follows the last one.
     """
 
     offset: int
@@ -38,13 +38,13 @@ class FrameLocation:
 def locate(
     scanned: Scan, pixels: PixelElement, layout: NativeLayout, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
-    """Locate each frame's data; empty where only the whole object tells.
+    """Locate each frame's data; empty where only the whole object shows it.
 
     Args:
         scanned: The header's structure.
-        pixels: Where the pixels lie.
-        layout: How native frames are laid out.
-        frames: How many frames there are.
+        pixels: The place of the pixels.
+        layout: The layout of native frames.
+        frames: The number of frames.
         object_size: The object's size in bytes.
     """
     if pixels.length is not None:
@@ -71,7 +71,7 @@ def locate(
 def _extended_offset_table(
     raw: Mapping[int, RawElement], pixels: PixelElement, frames: int, object_size: int
 ) -> tuple[FrameLocation, ...]:
-    """The extended offset table (PS3.3 C.7.6.3.1.8): one fragment a frame, 64-bit offsets and lengths."""
+    """Read the extended offset table (PS3.3 C.7.6.3.1.8): a fragment a frame, 64-bit offsets and lengths."""
     offsets, lengths = raw.get(_EXTENDED_OFFSETS), raw.get(_EXTENDED_LENGTHS)
     if offsets is None or lengths is None or len(offsets.value) != 8 * frames:
         return ()
@@ -86,18 +86,18 @@ def _extended_offset_table(
 
 
 def locate_frames(data: bytes, pixels: PixelElement, frames: int) -> tuple[FrameLocation, ...]:
-    """Locate all frames of an encapsulated object whose offset table does not hold.
+    """Locate all frames of an encapsulated object whose offset table is missing or wrong.
 
-    The one that the object breaks off in reaches beyond its end. Where every fragment is an image of its own,
-    there are as many frames as those, whatever the object declares.
+    The frame where the object breaks off reaches beyond its end. Where every fragment is an image of its own,
+    each counts as a frame, whatever the object declares.
 
     Args:
         data: The whole object.
-        pixels: Where its pixels lie.
-        frames: How many frames there are.
+        pixels: The place of its pixels.
+        frames: The number of frames.
 
     Raises:
-        HeaderError: The fragments cannot be told apart into frames.
+        HeaderError: The fragments cannot be split into frames.
     """
     items = []
     position = pixels.first_fragment

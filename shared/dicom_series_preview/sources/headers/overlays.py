@@ -1,4 +1,4 @@
-"""Overlay planes: what an object's header says of them (PS3.3 C.9.2, C.9.3)."""
+"""Overlay planes, as an object's header describes them (PS3.3 C.9.2, C.9.3)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _BITS_ALLOCATED, _BIT_POSITION, OVERLAY_DATA = 0x0100, 0x0102, 0x3000
 
 @dataclass(frozen=True, slots=True)
 class OverlayPlane:
-    """One overlay plane of an object. Type, subtype and activation layer do not decide whether it is shown.
+    """One overlay plane of an object, shown whatever its type, subtype and activation layer.
 
     Attributes:
         group: 0x6000, 0x6002 .. 0x601E.
         rows: OverlayRows (60xx,0010); 0 where absent.
         columns: OverlayColumns (60xx,0011); 0 where absent.
-        origin: OverlayOrigin (60xx,0050): row and column of the image that its first bit is for, from 1. May
+        origin: OverlayOrigin (60xx,0050): row and column of the image under its first bit, from 1. They can
             be less, or beyond the image.
         bit_position: OverlayBitPosition (60xx,0102) where the plane lies among the unused bits of the pixel
-            data, which PS3.5 8.1.2 has retired; None where it has OverlayData (60xx,3000).
-        frames: NumberOfFramesInOverlay (60xx,0015); None where absent: it is for every frame of the image.
-        first_frame: ImageFrameOrigin (60xx,0051): the image's frame that its first frame is for, from 1.
+            data (PS3.5 8.1.2, retired); None where it has OverlayData (60xx,3000).
+        frames: NumberOfFramesInOverlay (60xx,0015); None where absent: the plane applies to every frame.
+        first_frame: ImageFrameOrigin (60xx,0051): the image's frame under its first frame, from 1.
     """
 
     group: int
@@ -40,7 +40,7 @@ class OverlayPlane:
     first_frame: int = 1
 
     def frame_for(self, frame_number: int) -> int | None:
-        """The number, from 0, of the plane's frame for a frame of the image, from 1; None without one."""
+        """Return the number, from 0, of the plane's frame for an image's frame, from 1; None without one."""
         if self.frames is None:
             return 0
         number = frame_number - self.first_frame
@@ -58,12 +58,12 @@ def is_overlay_bit_position(tag: int) -> bool:
 
 
 def overlay_planes(elements: Mapping[int, Element]) -> tuple[OverlayPlane, ...]:
-    """The overlay planes of an object, by group.
+    """Return the overlay planes of an object, by group.
 
-    A group with neither data nor bits in the pixel data is none: many writers leave such templates behind.
+    A group with neither data nor bits in the pixel data is none: many writers leave such templates.
 
     Args:
-        elements: Its header; of OverlayData (60xx,3000) the size suffices.
+        elements: Its header; for OverlayData (60xx,3000) the size is enough.
     """
     planes = (_plane(elements, group) for group in OVERLAY_GROUPS)
     return tuple(plane for plane in planes if plane is not None)
@@ -88,7 +88,7 @@ def _plane(elements: Mapping[int, Element], group: int) -> OverlayPlane | None:
         number(_COLUMNS, 0),
         origin=(row, column) if isinstance(row, int) and isinstance(column, int) else (1, 1),
         bit_position=None if has_data else number(_BIT_POSITION, 0),
-        # Planes among the pixels' bits are there in each frame, whatever is said of frames.
+        # Planes among the pixels' bits are in each frame, whatever the header says.
         frames=frames if has_data and frames > 0 else None,
         first_frame=max(1, number(_FIRST_FRAME, 1)),
     )

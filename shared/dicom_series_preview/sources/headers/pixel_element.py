@@ -1,4 +1,4 @@
-"""The pixel data element: where its value lies, and its basic offset table (PS3.5 A.4)."""
+"""The pixel data element: the place of its value, and its basic offset table (PS3.5 A.4)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ class PixelElement:
 
     Attributes:
         keyword: `PixelData`, `FloatPixelData` or `DoubleFloatPixelData`.
-        offset: Byte offset of the value. In a deflated object it counts in the inflated data set.
-        length: Length of the value in bytes, or None where it is undefined: the value is encapsulated
-            (PS3.5 A.4).
+        offset: Byte offset of the value; of a deflated object, in the inflated data set.
+        length: Length of the value in bytes, or None where undefined: the value is encapsulated (PS3.5 A.4).
         offset_table: Encapsulated: the basic offset table, empty where the object has none.
         first_fragment: Encapsulated: byte offset of the item that follows the basic offset table.
         vr: Native: its VR, or empty in implicit VR.
@@ -45,7 +44,7 @@ class PixelElement:
 def read_pixels(
     buffer: Buffer, position: int, *, explicit: bool, little: bool, elements: dict[int, RawElement]
 ) -> tuple[PixelElement, int]:
-    """The pixel data element: where its value lies, and its basic offset table (PS3.5 A.4)."""
+    """Read the pixel data element: the place of its value, and its basic offset table (PS3.5 A.4)."""
     keyword = PIXEL_KEYWORDS[read_tag(buffer.data, position, little=little)]
     vr, length, start = element_head(buffer, position, explicit=explicit, little=little)
     if length != UNDEFINED:

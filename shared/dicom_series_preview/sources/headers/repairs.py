@@ -1,4 +1,4 @@
-"""Sequences whose heads are wrong or missing: where the walk goes on behind their items."""
+"""Repairs of sequences with wrong or missing heads: they find where the walk goes on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DELIMITERS = frozenset((ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER))
 
 
 def with_all_items(buffer: Buffer, element: RawElement, behind: int) -> tuple[RawElement, int]:
-    """The element, and the offset behind it, by its items where its length is another than they have.
+    """Return the element with all its items, and the offset behind it, where its declared length is wrong.
 
-    Some writers count a sequence's length a few bytes short, so that the walk goes on inside it. Its items
-    are believed only where they end at an element that may follow it; else the element stays as it is.
+    Some writers count a sequence's length a few bytes short, so that the walk would go on inside it. We trust
+    the items only where they end at an element that can follow; else the element stays as it is.
     """
     start = position = behind - len(element.value)
     try:
@@ -44,9 +44,9 @@ def with_all_items(buffer: Buffer, element: RawElement, behind: int) -> tuple[Ra
 
 
 def behind_stray_items(buffer: Buffer, position: int, last_tag: int, *, little: bool) -> int:
-    """The offset behind items and delimiters that stand in no sequence: some writers leave its head out.
+    """Return the offset behind items and delimiters without a sequence: some writers omit its head.
 
-    It is `position` unless an element follows there that may follow the last one.
+    It is `position` unless an element follows there that can follow the last one.
     """
     behind = position
     try:

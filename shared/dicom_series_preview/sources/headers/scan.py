@@ -1,8 +1,8 @@
-"""Walk a DICOM object's structure byte by byte to find its elements; interpret no value.
+"""Walk a DICOM object's structure byte by byte to find its elements, without reading their values.
 
 A header is complete only when the walk has reached a pixel data element, a tag beyond it, or the object's
-end. Anything else answers `Incomplete` with the least number of bytes that lets the walk go on, so that a
-value that was cut off can never pass for a value.
+end. Anything else is `Incomplete`, with the least number of bytes that lets the walk go on, so that a cut-off
+value can never pass for a whole one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS = 0x00020010, 0x00020002
-# The group of items and delimiters, which no element has, and the one that PS3.5 7.1 forbids.
+# The group of items and delimiters, which is no element's, and the one that PS3.5 7.1 forbids.
 _ILLEGAL_GROUPS = frozenset((0xFFFE, 0xFFFF))
 PREFIX, PREFIX_START, DATA_SET_START = b"DICM", 128, 132
 _FIRST_INFLATED = 2**16
@@ -56,16 +56,15 @@ class Scan:
     """The structure of a complete header.
 
     Attributes:
-        transfer_syntax_uid: As declared, or as found where the object declares none or is another native one
-            than it declares.
+        transfer_syntax_uid: As declared; as found, where the object declares none or another native one.
         elements: Every element before the pixels, file meta information (group 0002) included.
-        pixels: Where the pixels lie, or None in an object without.
-        length: How many bytes of the object it took; what the next object of the series is likely to need.
+        pixels: The place of the pixels, or None without any.
+        length: The header's bytes of the object; the next object of the series is likely to need as many.
         deflated: The data set was deflated.
-        explicit: It is in explicit VR.
-        little: It is little endian.
-        end: Where the data set ends, counted as the pixels' offset is: of a deflated one when inflated. None
-            where that is not known.
+        explicit: The data set is in explicit VR.
+        little: The data set is little endian.
+        end: The data set's end, counted like the pixels' offset: in the inflated data of a deflated one. None
+            where unknown.
     """
 
     transfer_syntax_uid: str
@@ -83,7 +82,7 @@ class Incomplete:
     """More bytes are needed.
 
     Attributes:
-        at_least: The smallest number of bytes, from the object's first, with which the walk gets further.
+        at_least: The least number of bytes, from the object's first, that lets the walk go on.
     """
 
     at_least: int
@@ -94,15 +93,15 @@ def scan(data: bytes, size: int | None, limits: Limits = _LIMITS) -> Scan | Inco
 
     Args:
         data: The object's first bytes, or all of them.
-        size: The object's size in bytes; None where it is not known yet.
-        limits: How far a deflated data set is inflated.
+        size: The object's size in bytes; None if not known yet.
+        limits: The most bytes of an inflated data set.
 
     Returns:
-        The header's structure, or how many bytes it takes to get on.
+        The header's structure, or how many bytes it takes to go on.
 
     Raises:
         NotDicomError: The bytes are no DICOM object.
-        HeaderError: They are one, but broken or cut off; the reason says at which byte.
+        HeaderError: The object is broken or cut off; the reason says at which byte.
     """
     try:
         return _scan(Buffer(data, size), limits)
@@ -144,7 +143,7 @@ def _transfer_syntax(elements: dict[int, RawElement]) -> str:
 
 
 def _data_set_start(buffer: Buffer) -> int:
-    """The offset of the first element: behind the preamble, or 0 where there is none."""
+    """Return the offset of the first element: behind the preamble, or 0 where there is none."""
     data = buffer.data
     if buffer.size == 0:
         raise NotDicomError("empty object")
@@ -158,7 +157,7 @@ def _data_set_start(buffer: Buffer) -> int:
 
 
 def _plausible_start(data: bytes) -> bool:
-    """Return True where a data set may begin without preamble: group 0002 or 0008, a VR or sane length."""
+    """Return True where a data set can begin without preamble: group 0002 or 0008, a VR or sane length."""
     if len(data) < 8:
         return False
     little_group, big_group = struct.unpack_from("<H", data)[0], struct.unpack_from(">H", data)[0]
@@ -168,7 +167,7 @@ def _plausible_start(data: bytes) -> bool:
 
 
 def _what_it_is(data: bytes) -> str:
-    """Name what is not DICOM, for the report."""
+    """Name a file that is not DICOM, for the report."""
     for magic, name in (
         (b"\x1f\x8b", "gzip"),
         (b"PK\x03\x04", "zip"),
@@ -186,7 +185,7 @@ def _what_it_is(data: bytes) -> str:
 
 
 def _is_little(buffer: Buffer, position: int, declared: str) -> bool:
-    """The byte order of the data set: group 0008, which comes first, tells better than the declaration."""
+    """Return the byte order of the data set; its first group, 0008, shows it better than the declaration."""
     group = buffer.data[position : position + 2]
     if group in (b"\x08\x00", b"\x00\x08"):
         return group == b"\x08\x00"
@@ -209,9 +208,9 @@ def _walk_meta(buffer: Buffer, position: int, elements: dict[int, RawElement]) -
 
 
 def _scan_deflated(buffer: Buffer, position: int, elements: dict[int, RawElement], limits: Limits) -> Scan:
-    """Inflate the data set (PS3.5 A.5) as far as its header goes, and walk it; it takes the whole object.
+    """Inflate the data set (PS3.5 A.5) as far as its header goes, and walk it; needs the whole object.
 
-    No more of it is kept: a few bytes can inflate to a thousand times as many.
+    It keeps no more: a few bytes can inflate to a thousand times as many.
     """
     deflated = memoryview(_whole(buffer))[position:]
     length = sum(len(chunk) for chunk in inflate(deflated, limits.inflated_bytes))
@@ -239,17 +238,17 @@ def _walk_inflated(buffer: Buffer, elements: dict[int, RawElement]) -> PixelElem
 
 
 def _whole(buffer: Buffer) -> bytes:
-    """All of the object's bytes."""
+    """Return all of the object's bytes."""
     if buffer.size is None or len(buffer.data) < buffer.size:
         raise NeedMoreError(buffer.size or 2 * len(buffer.data))
     return buffer.data
 
 
 def data_set_of(data: bytes, start: int = 0, end: int = 2**31) -> bytes:
-    """A part of the inflated data set of a whole deflated object, in which `PixelElement.offset` counts.
+    """Return a part of a deflated object's inflated data set, where `PixelElement.offset` counts.
 
     Raises:
-        HeaderError: The object is not what its index says.
+        HeaderError: The object contradicts its index.
     """
     buffer = Buffer(data, len(data))
     elements: dict[int, RawElement] = {}
@@ -263,7 +262,7 @@ def data_set_of(data: bytes, start: int = 0, end: int = 2**31) -> bytes:
 def walk_data_set(
     buffer: Buffer, position: int, elements: dict[int, RawElement], *, explicit: bool, little: bool
 ) -> tuple[PixelElement | None, int]:
-    """Walk the root data set up to the pixels; returns them, and the bytes it took."""
+    """Walk the root data set up to the pixels; return them, and the bytes it took."""
     data, words = buffer.data, TAG[little]
     element: RawElement | None = None
     while not buffer.at_end(position):
@@ -294,6 +293,6 @@ def walk_data_set(
 
 
 def _check_padding(buffer: Buffer, position: int) -> None:
-    """Zeros may follow the last element up to the object's end; anything behind them was its middle."""
+    """Allow zeros between the last element and the object's end; refuse if anything follows them."""
     if any(_whole(buffer)[position:]):
         raise HeaderError(f"broken: zeros at byte {position} stand where an element must")

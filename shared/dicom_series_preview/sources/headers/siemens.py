@@ -1,8 +1,8 @@
-"""What a Siemens mosaic says of the slices in it: their number, and which way they go.
+"""The facts that a Siemens mosaic gives about its slices: their number and direction.
 
-A mosaic is one image of a grid of slices (ImageType holds MOSAIC). The standard knows nothing of it. Siemens
-says how many slices there are in a private element, and in a header of its own inside one, the CSA header,
-which also tells the direction from slice to slice.
+A mosaic is one image with a grid of slices (ImageType holds MOSAIC). It is not part of the standard. Siemens
+writes the number of slices in a private element and in its own CSA header, inside another, which also has the
+direction from slice to slice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _IMAGE_TYPE, _NUMBER_OF_FRAMES = 0x00080008, 0x00280008
 _MR_HEADER, _IMAGES_IN_MOSAIC = b"SIEMENS MR HEADER", 0x0A
 _CSA_HEADER, _CSA_IMAGE_HEADER = b"SIEMENS CSA HEADER", 0x10
-# Real headers have about a hundred tags; a number beyond this is not one.
+# Real headers have about a hundred tags; a greater number is damage.
 _MOST_TAGS, _MOST_ITEMS = 4096, 65536
 _CSA2 = b"SV10"
 _TAG_HEAD, _ITEM_HEAD = struct.Struct("<64si8xi4x"), struct.Struct("<4i")
@@ -31,10 +31,10 @@ _TAG_HEAD, _ITEM_HEAD = struct.Struct("<64si8xi4x"), struct.Struct("<4i")
 
 @dataclass(frozen=True, slots=True)
 class Mosaic:
-    """What a mosaic says of the slices in it.
+    """A mosaic's facts about its slices.
 
     Attributes:
-        images: How many there are; 0 where it does not say.
+        images: The number of slices; 0 where it is not given.
         normal: SliceNormalVector, the direction from each slice to the next in patient coordinates, or None.
     """
 
@@ -43,11 +43,11 @@ class Mosaic:
 
 
 def mosaic_of(elements: Item, raw: Mapping[int, RawElement]) -> Mosaic | None:
-    """What a header says of the mosaic that its image is; None where it is none.
+    """Read a mosaic's facts from a header; None where the image is no mosaic.
 
     Args:
-        elements: The header by value.
-        raw: The same as bytes: the CSA header is too long to be kept as a value.
+        elements: The header's values.
+        raw: Its bytes: values do not keep the long CSA header.
     """
     image_type, frames = elements.get(_IMAGE_TYPE), elements.get(_NUMBER_OF_FRAMES)
     if "MOSAIC" not in all_values(image_type) or (frames is not None and frames.first not in (None, 1)):
@@ -58,13 +58,13 @@ def mosaic_of(elements: Item, raw: Mapping[int, RawElement]) -> Mosaic | None:
 
 
 def _private(raw: Mapping[int, RawElement], group: int, creator: bytes, number: int) -> bytes:
-    """The bytes of an element in the block that a creator has reserved (PS3.5 7.8.1), or none."""
+    """Return the bytes of an element in a creator's reserved block (PS3.5 7.8.1), or none."""
     for block in range(0x10, 0x100):
         reserved = raw.get(group << 16 | block)
         if reserved is not None and reserved.value.strip(b"\0 ") == creator:
             element = raw.get(group << 16 | block << 8 | number)
             if element is not None:
-                # A short is turned to little endian; the CSA header is bytes and always is.
+                # Turn a short to little endian; the CSA header always is.
                 return element.value if element.little or len(element.value) != 2 else element.value[::-1]
     return b""
 
@@ -88,10 +88,10 @@ def _normal(csa: Mapping[str, tuple[str, ...]]) -> tuple[float, float, float] | 
 
 
 def csa_values(data: bytes) -> dict[str, tuple[str, ...]]:
-    """The values of a CSA header by name, of either version; none at all where it is broken.
+    """Return the values of a CSA header by name, of either version; none at all where it is broken.
 
     Args:
-        data: The header's bytes: tags, and behind each its items, each with its length.
+        data: The header's bytes: tags, each followed by its items with their lengths.
     """
     values = {}
     try:
@@ -110,7 +110,7 @@ def csa_values(data: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def _tag(data: bytes, position: int) -> tuple[str, int, int]:
-    """A tag's name, how many values it has (0: as many as items), and how many items follow it."""
+    """Read a tag's name, its number of values (0: as many as items), and its number of items."""
     name, multiplicity, items = _TAG_HEAD.unpack_from(data, position)
     if not 0 <= items <= _MOST_ITEMS:
         raise ValueError(items)
@@ -118,9 +118,9 @@ def _tag(data: bytes, position: int) -> tuple[str, int, int]:
 
 
 def _items(data: bytes, position: int, count: int, excess: int | None) -> tuple[list[str], int]:
-    """A tag's items as text, the empty ones left out, and the offset behind them.
+    """Read a tag's items as text, without the empty ones, and the offset behind them.
 
-    Version 1 writes their lengths too large, by the number of items that the header's first tag has.
+    Version 1 writes their lengths too large, by the number of items in the header's first tag.
     """
     texts = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Bytes of an element -> its VR and its value, which depend on a few other elements around it."""
+"""Find the VR and the value of an element's bytes; they depend on a few other elements around it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dicom_series_preview.sources.headers.walk import RawElement, swapped_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# Lookup tables are what a picture needs of an object's bulk: they stay, the rest is known by size and hash.
+# Pictures need the lookup tables: their bytes stay. Of other bulk data, size and hash stay.
 LOOKUP_TABLE_DATA = frozenset(
     (0x00281201, 0x00281202, 0x00281203, 0x00281204, 0x00281221, 0x00281222, 0x00281223, 0x00283006)
 )
@@ -40,7 +40,7 @@ _NUMBER_FORMATS = {
     "FL": "f",
     "FD": "d",
 }
-# An ISO 2022 character set holds up to one of these (PS3.5 6.1.2.5.3).
+# An ISO 2022 character set ends at one of these (PS3.5 6.1.2.5.3).
 _NAME_DELIMITERS = {ord(c) for c in "\\^="}
 _TEXT_DELIMITERS = {ord(c) for c in "\\\r\n\t\f"}
 SPECIFIC_CHARACTER_SET = 0x00080005
@@ -57,10 +57,10 @@ def _charset() -> Any:  # noqa: ANN401 - a module
 
 @lru_cache(maxsize=64)
 def _encodings(value: bytes) -> list[str]:
-    """Python's names of a SpecificCharacterSet (0008,0005)."""
+    """Return Python's names for a SpecificCharacterSet (0008,0005)."""
     names = [name.strip("\0 ") for name in value.decode("ascii", "replace").split("\\")]
     with warnings.catch_warnings():
-        # pydicom warns of names it corrects or does not know; bad bytes become U+FFFD either way.
+        # pydicom warns of names that it corrects or does not know; bad bytes become U+FFFD either way.
         warnings.simplefilter("ignore")
         try:
             encodings: list[str] = _charset().convert_encodings(names)
@@ -72,12 +72,12 @@ def _encodings(value: bytes) -> list[str]:
 
 
 def vr_of(element: RawElement, creator: bytes, *, signed: bool) -> str:
-    """The VR of an element: as stored, or the dictionary's where it has none, or has UN.
+    """Return the VR of an element: as stored, or the dictionary's where none or UN is stored.
 
     Args:
         element: The element.
         creator: The creator of its block as stored (PS3.5 7.8.1), empty where it has none.
-        signed: PixelRepresentation (0028,0103) of the data set, or of those around it, is not 0.
+        signed: PixelRepresentation (0028,0103) of the data set, or of one around it, is not 0.
     """
     if element.vr and element.vr != "UN":
         return element.vr
@@ -86,13 +86,13 @@ def vr_of(element: RawElement, creator: bytes, *, signed: bool) -> str:
         vr = "SQ" if element.vr == "" and element.value[:4] == b"\xfe\xff\x00\xe0" else "UN"
     vr = _settle(vr, element.tag, signed=signed)
     item = b"\xfe\xff\x00\xe0" if element.little else b"\xff\xfe\xe0\x00"
-    # What the dictionary takes for a sequence need not be one.
+    # The dictionary's sequence need not be one.
     return "UN" if vr == "SQ" and element.value and not element.value.startswith(item) else vr
 
 
 @lru_cache(maxsize=4096)
 def _dictionary_vr(tag: int, creator: bytes) -> str:
-    """The dictionary's VR of an element; empty of an unknown one that is not private."""
+    """Return the dictionary's VR of an element; empty for an unknown one that is not private."""
     if tag & 0xFFFF == 0:
         return "UL"
     if tag >> 16 & 1:
@@ -110,7 +110,7 @@ def _dictionary_vr(tag: int, creator: bytes) -> str:
 
 
 def _settle(vr: str, tag: int, *, signed: bool) -> str:
-    """The one VR of those the dictionary offers for a tag (PS3.5 A.1, PS3.6 6)."""
+    """Choose the VR that applies among those that the dictionary has for a tag (PS3.5 A.1, PS3.6 6)."""
     if " or " not in vr:
         return vr
     if vr.startswith("US or SS"):
@@ -122,12 +122,12 @@ def _settle(vr: str, tag: int, *, signed: bool) -> str:
 
 
 def value_of(element: RawElement, vr: str, charset: bytes) -> Value:
-    """The value of an element that is no sequence.
+    """Read the value of an element that is no sequence.
 
     Args:
         element: The element.
-        vr: Its VR, see `vr_of`.
-        charset: SpecificCharacterSet (0008,0005) that holds for it, as stored.
+        vr: Its VR; see `vr_of`.
+        charset: The SpecificCharacterSet (0008,0005) that applies, as stored.
     """
     raw = element.value
     number = _NUMBERS.get(vr)
@@ -146,7 +146,7 @@ def _text(raw: bytes, vr: str, charset: bytes) -> tuple[str | None, ...]:
         text = raw.decode("iso8859-1")
     else:
         with warnings.catch_warnings():
-            # Bytes that the character set does not have become U+FFFD: bad text must not lose a row.
+            # Bytes that the character set lacks become U+FFFD: bad text must not lose a row.
             warnings.simplefilter("ignore")
             text = _charset().decode_bytes(
                 raw, _encodings(charset), _NAME_DELIMITERS if vr == "PN" else _TEXT_DELIMITERS
@@ -167,7 +167,7 @@ def _decimals(raw: bytes, _little: bool) -> tuple[str | int | float | None, ...]
         numbers = tuple(map(float, parts))
     except ValueError:
         numbers = (math.nan,)
-    # A sum is finite only of finite numbers; where it is not, one after the other tells.
+    # Only finite numbers have a finite sum; else look at each.
     return numbers if math.isfinite(sum(numbers)) else tuple(_number(part, float) for part in parts)
 
 
@@ -181,7 +181,7 @@ def _parts(raw: bytes) -> list[str]:
 
 
 def _number(text: str, kind: Callable[[str], float]) -> str | int | float | None:
-    """A DS or IS; what is no finite number ("1.#QNAN") stays text."""
+    """Parse a DS or IS; text that is no finite number ("1.#QNAN") stays text."""
     if not text:
         return None
     try:
@@ -192,7 +192,7 @@ def _number(text: str, kind: Callable[[str], float]) -> str | int | float | None
 
 
 def _integer(text: str) -> int:
-    """An IS; real files write 1.0 too.
+    """Parse an IS; real files write 1.0 too.
 
     Raises:
         ValueError: The text is no whole number, or one that 64 bits cannot hold.
@@ -238,7 +238,7 @@ _NUMBERS: dict[str, Callable[[bytes, bool], tuple[str | int | float | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The context that gives the bytes of a data set their meaning.
+    """The facts around a data set that give its bytes their meaning.
 
     Attributes:
         charset: SpecificCharacterSet (0008,0005) as stored.
@@ -249,7 +249,7 @@ class Context:
     signed: bool = False
 
     def inside(self, raw: Mapping[int, RawElement]) -> Context:
-        """The same within a data set, which may have its own."""
+        """Return the context within a data set, which can have its own."""
         charset, representation = raw.get(SPECIFIC_CHARACTER_SET), raw.get(PIXEL_REPRESENTATION)
         if charset is None and representation is None:
             return self
@@ -263,6 +263,6 @@ OUTERMOST = Context()
 
 
 def creator_of(tag: int, raw: Mapping[int, RawElement]) -> bytes:
-    """The creator of a private element's block as stored, or empty."""
+    """Return the creator of a private element's block as stored, or empty."""
     block = raw.get(creator_tag(tag)) if tag >> 16 & 1 else None
     return block.value if block is not None else b""

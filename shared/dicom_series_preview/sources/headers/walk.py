@@ -1,4 +1,4 @@
-"""Bytes -> raw elements: heads, lengths and items (PS3.5 7), no value interpreted."""
+"""Split bytes into raw elements: heads, lengths and items (PS3.5 7), without reading values."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _VRS = _LONG_VRS | _SHORT_VRS
 SHORT_VRS = frozenset(vr.decode() for vr in _SHORT_VRS)
 _LONG_VR_NAMES = {vr: vr.decode() for vr in _LONG_VRS}
 _SHORT_VR_NAMES = {vr: vr.decode() for vr in _SHORT_VRS}
-# By whether the bytes are little endian: group and number of a tag; those, a VR and its 16-bit length.
+# True is little endian: group and number of a tag; those, a VR and its 16-bit length.
 TAG = {True: struct.Struct("<HH").unpack_from, False: struct.Struct(">HH").unpack_from}
 _SHORT_HEAD = {True: struct.Struct("<HH2sH").unpack_from, False: struct.Struct(">HH2sH").unpack_from}
 _LENGTH = {True: struct.Struct("<I").unpack_from, False: struct.Struct(">I").unpack_from}
 
 
 class RawElement(NamedTuple):
-    """An element's bytes as they lie in the object: the one value here that is made for every element.
+    """An element's bytes as they lie in the object; a named tuple, as every element makes one.
 
     Attributes:
         tag: Group and element number as one integer.
         vr: The VR as stored, or empty in implicit VR.
-        value: The value's bytes; of an undefined length without the delimiter at its end.
-        explicit: The data set that holds it is in explicit VR.
-        little: The data set that holds it is little endian.
-        start: Offset of its first byte in what was walked.
-        behind: Offset behind its last byte, that of a delimiter included.
+        value: The value's bytes; of undefined length, without the delimiter at its end.
+        explicit: Its data set is in explicit VR.
+        little: Its data set is little endian.
+        start: Offset of its first byte.
+        behind: Offset behind its last byte, its delimiter included.
     """
 
     tag: int
@@ -53,7 +53,7 @@ class RawElement(NamedTuple):
 
 
 class NeedMoreError(Exception):
-    """The walk has left the bytes there are; never leaves this module."""
+    """The walk has run out of bytes; never leaves this module."""
 
     def __init__(self, at_least: int) -> None:
         self.at_least = at_least
@@ -61,18 +61,18 @@ class NeedMoreError(Exception):
 
 @dataclass(slots=True)
 class Buffer:
-    """The bytes at hand, and the knowledge of where the object ends.
+    """The bytes read so far, and the object's size.
 
     Attributes:
         data: The bytes.
-        size: The object's size, or None where it is unknown.
+        size: The object's size, or None where unknown.
     """
 
     data: bytes
     size: int | None
 
     def need(self, end: int, at: int, what: str) -> None:
-        """Make sure that bytes up to `end` are there, or say which way they are not."""
+        """Check that bytes up to `end` are there; raise what is missing."""
         if end <= len(self.data):
             return
         if self.size is not None and end > self.size:
@@ -82,7 +82,7 @@ class Buffer:
         raise NeedMoreError(end)
 
     def at_end(self, position: int) -> bool:
-        """Return True where the object ends here; up to 7 zeros cannot be an element and are padding."""
+        """Return True where the object ends here; up to 7 zeros are no element but padding."""
         if self.size is None or position + 8 <= self.size:
             return False
         if len(self.data) < self.size:
@@ -95,38 +95,38 @@ class Buffer:
 
 
 def looks_explicit(data: bytes, position: int) -> bool:
-    """Return True where the element here has a VR; real objects are not always as they declare."""
+    """Return True where the element here has a VR; real objects do not always match their declaration."""
     return data[position + 4 : position + 6] in _VRS
 
 
 def read_tag(data: bytes, position: int, *, little: bool) -> int:
-    """The tag at a position."""
+    """Read the tag at a position."""
     group, number = TAG[little](data, position)
     return int(group) << 16 | int(number)
 
 
 def read_length(data: bytes, position: int, *, little: bool) -> int:
-    """The 32-bit length at a position."""
+    """Read the 32-bit length at a position."""
     length: int = _LENGTH[little](data, position)[0]
     return length
 
 
 def element_head(buffer: Buffer, position: int, *, explicit: bool, little: bool) -> tuple[str, int, int]:
-    """VR (empty in implicit VR), length, and offset of the value."""
+    """Read a head: VR (empty in implicit VR), length, and offset of the value."""
     data = buffer.data
     if explicit:
         _, _, vr, length = _SHORT_HEAD[little](data, position)
         if vr in _SHORT_VR_NAMES:
             return _SHORT_VR_NAMES[vr], length, position + 8
         if vr in _LONG_VRS or (vr.isalpha() and vr.isupper()):
-            # A VR that the standard has added since has the long form (PS3.5 6.2.2).
+            # VRs added to the standard later have the long form (PS3.5 6.2.2).
             buffer.need(position + 12, position, "an element")
             return _LONG_VR_NAMES.get(vr, "UN"), read_length(data, position + 8, little=little), position + 12
     return "", read_length(data, position + 4, little=little), position + 8
 
 
 def read_element(buffer: Buffer, position: int, *, explicit: bool, little: bool) -> tuple[RawElement, int]:
-    """The element here, and the offset behind it."""
+    """Read the element here, and the offset behind it."""
     data = buffer.data
     group, number, stored, length = _SHORT_HEAD[little](data, position)
     tag, vr = group << 16 | number, _SHORT_VR_NAMES.get(stored) if explicit else None
@@ -135,7 +135,7 @@ def read_element(buffer: Buffer, position: int, *, explicit: bool, little: bool)
     else:
         vr, length, start = element_head(buffer, position, explicit=explicit, little=little)
     if length == UNDEFINED:
-        # UN of undefined length is implicit VR inside (PS3.5 6.2.2); the items say for themselves.
+        # UN of undefined length is implicit VR inside (PS3.5 6.2.2); the items show their own.
         end, behind = skip_items(buffer, start, little=little)
     else:
         end = behind = start + length
@@ -145,12 +145,12 @@ def read_element(buffer: Buffer, position: int, *, explicit: bool, little: bool)
 
 
 def tag_text(tag: int) -> str:
-    """A tag as people write it: (0028,0010)."""
+    """Write a tag as people do: (0028,0010)."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def skip_items(buffer: Buffer, position: int, *, little: bool, depth: int = 0) -> tuple[int, int]:
-    """Walk the items of an undefined length: offset of the delimiter, and the offset behind it."""
+    """Walk the items of an undefined length; return the delimiter's offset, and the one behind it."""
     if depth > MAX_NESTING:
         raise HeaderError(f"broken: sequences nested deeper than {MAX_NESTING} at byte {position}")
     there = len(buffer.data)
@@ -176,7 +176,7 @@ def _not_an_item(tag: int, position: int) -> NoReturn:
 
 
 def skip_item(buffer: Buffer, position: int, *, little: bool, depth: int) -> int:
-    """Walk one item of undefined length; returns the offset behind its delimiter."""
+    """Walk one item of undefined length; return the offset behind its delimiter."""
     data, there = buffer.data, len(buffer.data)
     head, explicit = _SHORT_HEAD[little], None
     while True:
@@ -187,7 +187,7 @@ def skip_item(buffer: Buffer, position: int, *, little: bool, depth: int) -> int
         if tag == ITEM_DELIMITER:
             return position + 8
         if tag == SEQUENCE_DELIMITER:
-            # An item that is not closed before its sequence is: the sequence's end serves both.
+            # An unclosed item in a closed sequence: the sequence's end serves both.
             return position
         if explicit is None:
             explicit = looks_explicit(data, position)
@@ -206,12 +206,12 @@ def item_at(value: bytes, position: int, *, little: bool) -> tuple[int, int | No
     """Find the item that begins here in a sequence's value; None behind the last item.
 
     Returns:
-        The offset of its content, and the one behind it, or None where a delimiter tells.
+        The offset of its content, and its end, or None where a delimiter ends it.
 
     Raises:
-        HeaderError: What is here is no item, or is cut off.
+        HeaderError: There is no item here, or it is cut off.
     """
-    # Up to 7 bytes behind the last item cannot be one.
+    # Up to 7 bytes behind the last item are too few for another.
     if position + 8 > len(value):
         return None
     tag = read_tag(value, position, little=little)
@@ -230,12 +230,12 @@ def item_at(value: bytes, position: int, *, little: bool) -> tuple[int, int | No
 def read_item(
     value: bytes, position: int, end: int | None, *, little: bool
 ) -> tuple[dict[int, RawElement], int]:
-    """The elements of an item, and the offset behind it.
+    """Read the elements of an item, and the offset behind it.
 
     Args:
-        value: The sequence's.
-        position: Where the item's content begins.
-        end: Where it ends, or None where a delimiter tells.
+        value: The sequence's value.
+        position: The offset of the item's content.
+        end: The content's end, or None where a delimiter ends it.
         little: The data set is little endian.
 
     Raises:
@@ -259,6 +259,6 @@ def read_item(
 
 
 def swapped_words(raw: bytes) -> bytes:
-    """Big endian 16-bit words as little endian."""
+    """Swap big endian 16-bit words to little endian."""
     even = raw[: len(raw) & ~1]
     return struct.pack(f"<{len(even) // 2}H", *struct.unpack(f">{len(even) // 2}H", even))

@@ -1,1 +1,1 @@
-"""Storages: an address comes in; listings, ranges and whole objects go out. `open` opens one."""
+"""Storages: an address comes in; listings, byte ranges and whole objects go out. `open` opens one."""

@@ -1,4 +1,4 @@
-"""The storage seam: a small protocol, and the values that pass through it."""
+"""The interface of all storages: a small protocol, and the values that pass through it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class ObjectInfo:
 
     Attributes:
         path: The object's path below the root, `/` between parts, no leading `/`.
-        size: Bytes, or None where the listing does not tell (some HTTP directory pages).
-        version: What changes when the object does (ETag, or modification time and size); empty where the
-            listing does not tell.
+        size: Bytes, or None where the listing has none (some HTTP directory pages).
+        version: Changes when the object does (ETag, or modification time and size); empty where the listing
+            has none.
     """
 
     path: str
@@ -39,10 +39,9 @@ class ByteRange:
 
     Attributes:
         path: The object's path below the root.
-        start: First byte. Past the object's end it gives no bytes, and the object's size.
-        end: One past the last byte, or None for the object's end. A range that reaches past the object's end
-            gives what there is.
-        version: The version the object must still have, or empty for any.
+        start: First byte. Past the object's end the answer has no bytes, but the object's size.
+        end: One past the last byte, or None for the object's end. A range past the object's end stops there.
+        version: The version that the object must still have, or empty for any.
     """
 
     path: str
@@ -53,16 +52,16 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The answer for a range: bytes, or the error that stood in their way.
+    """The answer for a range: bytes, or an error.
 
     Attributes:
-        range: What was asked for.
+        range: The range asked for.
         data: The bytes; empty when there is an error.
         object_size: The whole object's size in bytes; 0 when there is an error.
-        version: The version of the object that the bytes are of; comparable with `ObjectInfo.version` of the
-            same storage wherever the listing gave one.
+        version: The version of the object; comparable with `ObjectInfo.version` of the same storage, if the
+            listing has one.
         error: Why there are no bytes, or None.
-        attributes: What was kept with an object that was fetched whole.
+        attributes: The attributes stored with an object, if it was fetched whole.
     """
 
     range: ByteRange
@@ -75,7 +74,7 @@ class Fetched:
 
 @dataclass(slots=True)
 class Usage:
-    """Running totals of one storage: what previews are billed by.
+    """Running totals of one storage, which decide a preview's bill.
 
     Attributes:
         lists: Listing requests (pages, not calls).
@@ -91,7 +90,7 @@ class Usage:
 
 
 class Storage(Protocol):
-    """A storage root. Paths are relative to it. Safe to use from several threads.
+    """A storage root, safe to use from several threads; paths are relative to it.
 
     Whatever waits for it raises LimitError or StorageUnavailableError once its deadline is over, and
     AbandonedError once nobody waits any more; see `within`.
@@ -103,64 +102,64 @@ class Storage(Protocol):
 
     @property
     def identity(self) -> str:
-        """A text that no other root has: its URL, and its server where the URL does not tell.
+        """A text unique to this root: its URL, and its server where the URL does not show it.
 
-        It stays the same from one version of the product to the next: indices lie below a digest of it.
+        It stays the same in every version of the product: indices lie below a digest of it.
         """
 
     @property
     def immutable(self) -> bool:
-        """Objects below this root never change, so what was read once stays true."""
+        """True where objects below this root never change, so that what was read once stays true."""
 
     @property
     def usage(self) -> Usage:
-        """Totals since this storage was opened, as of now; a copy that counts no further."""
+        """Totals since this storage was opened; a copy that stays as it is."""
 
     def within(self, deadline: Deadline) -> Storage:
-        """The same storage for one request: until its deadline, with totals of its own.
+        """Return the same storage for one request: with its deadline, and its own totals.
 
-        Connections, slots and what was learned of the server are shared.
+        They share connections, slots and what was learned about the server.
         """
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
-        """All objects below `folder`, at any depth, sorted by path; empty when there is no such folder.
+        """List all objects below `folder`, at any depth, sorted by path; empty without such a folder.
 
         Args:
-            folder: Where.
-            most: Where there are more of them than this, some of them, yet more than this, will do.
+            folder: The folder.
+            most: If there are more objects than this, some of them, yet more than this, are enough.
 
         Raises:
             StorageError: The folder cannot be listed.
         """
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:
-        """Begin to list a folder, where that takes a while: `list_objects` then waits for the rest of it.
+        """Begin to list a folder, if that takes a while: `list_objects` then waits for the rest of it.
 
-        Its requests count, and its errors are raised, when it is asked for.
+        Its requests count, and its errors are raised, there.
         """
 
     def list_folders(self, prefix: str) -> list[str]:
-        """The folders whose paths start with `prefix`, no deeper than its last part, sorted.
+        """List the folders whose paths start with `prefix`, no deeper than its last part, sorted.
 
         Raises:
             StorageError: The folder cannot be listed.
         """
 
     def get(self, path: str) -> Fetched:
-        """One whole object.
+        """Read one whole object.
 
         Raises:
             StorageError: The object cannot be read.
         """
 
     def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
-        """Fetch ranges at once, under the storage's concurrency limit, and yield each as it comes.
+        """Fetch ranges at once, under the storage's concurrency limit, and yield each on arrival.
 
-        `ranges` is read lazily: the next one is taken when a slot is free, so that a generator can let what
-        has come decide what is asked for next. An iterator that has ended is asked once more after each
-        result, so a work queue that was empty for a moment may go on. An object that fails yields a `Fetched`
-        with its error; only what concerns the root as a whole is raised. Closing the iterator abandons what
-        is under way.
+        `ranges` is read lazily: the next one is taken when a slot is free, so that earlier answers can decide
+        what a generator asks for next. An iterator that has ended is asked once more after each result, so a
+        work queue that was empty for a moment can go on. An object that fails yields a `Fetched` with its
+        error; only an error of the root as a whole is raised. Closing the iterator abandons what is in
+        flight.
         """
 
     def put(
@@ -174,33 +173,33 @@ class Storage(Protocol):
         """Write one object, whole or not at all, and return its version.
 
         Args:
-            path: Where.
-            data: What.
-            if_version: Write only over this version; empty: only where nothing is; None: in any case.
-            attributes: What `get` gives back with it, where the storage keeps such things: `Content-Type`,
-                which a link's answer has, and others by names of small letters and hyphens.
+            path: Its path.
+            data: Its bytes.
+            if_version: Write only over this version; empty: only a new object; None: in any case.
+            attributes: Stored with the object and returned by `get`, where the storage can: `Content-Type`,
+                which links answer with, and others with names of lower-case letters and hyphens.
 
         Raises:
-            ObjectChangedError: `if_version` does not hold.
-            StorageError: It cannot be written.
+            ObjectChangedError: The object has another version than `if_version`.
+            StorageError: The object cannot be written.
         """
 
     def delete(self, path: str) -> None:
-        """Remove one object; one that is not there is no error.
+        """Remove one object; a missing one is no error.
 
         Raises:
-            StorageError: It cannot be removed.
+            StorageError: The object cannot be removed.
         """
 
     def link(self, path: str, expires_s: int) -> str | None:
-        """A URL by which anyone can fetch one object for a while; None where the storage makes none."""
+        """Return a URL that lets anyone fetch one object for a while; None where the storage makes none."""
 
 
 class Meter:
     """A storage's running totals, counted from several threads.
 
     Args:
-        above: What is counted here is counted there too.
+        above: Also counts what this one counts.
     """
 
     def __init__(self, above: Meter | None = None) -> None:
@@ -219,18 +218,18 @@ class Meter:
             self._above.count(lists=lists, gets=gets, puts=puts, received=received)
 
     def add(self, meter: Meter) -> None:
-        """Add what another has counted."""
+        """Add another meter's totals."""
         other = meter.read()
         self.count(lists=other.lists, gets=other.gets, puts=other.puts, received=other.bytes)
 
     def read(self) -> Usage:
-        """The totals as of now."""
+        """Return the totals so far."""
         with self._lock:
             return replace(self._usage)
 
 
 def is_path(path: str) -> bool:
-    """True where a path can be an object's: no part of it is empty, `.` or `..`, and it holds no NUL."""
+    """Return True where a path can be an object's: no part is empty, `.` or `..`, and it holds no NUL."""
     return "\0" not in path and not any(part in {"", ".", ".."} for part in path.split("/"))
 
 
@@ -245,7 +244,7 @@ def check_path(root_url: str, path: str) -> None:
 
 
 def total(usages: Sequence[Usage]) -> Usage:
-    """The sum of several totals."""
+    """Return the sum of several totals."""
     return Usage(
         lists=sum(u.lists for u in usages),
         gets=sum(u.gets for u in usages),
@@ -255,5 +254,5 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 
 def told_size(text: str) -> int | None:
-    """A size as a server writes it; None where it is no number, or more than anything can have."""
+    """Parse a size as a server writes it; None where it is no number, or impossibly large."""
     return int(text) if len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit() else None

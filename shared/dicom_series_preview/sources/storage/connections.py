@@ -1,4 +1,4 @@
-"""HTTP connections of our own (urllib3), with the proxy that the environment names."""
+"""HTTP connections (urllib3) through the proxy that the environment names."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _PROXIES = ("http", "https", "all", "no")
 def connection_pool(
     url: str, environment: Mapping[str, str], concurrency: int, ca_bundle: str | None = None
 ) -> urllib3.PoolManager:
-    """Connections for the host of `url`.
+    """Open a pool of connections for the host of `url`.
 
     Args:
-        url: Tells scheme and host.
+        url: Gives scheme and host.
         environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
-        concurrency: Connections kept open.
+        concurrency: Connections to keep open.
         ca_bundle: A file of certificate authorities, or None for the usual ones.
 
     Raises:
-        RequestError: The proxy's address is none.
+        RequestError: The proxy's address is invalid.
     """
     named = {kind: _variable(environment, f"{kind}_proxy") for kind in _PROXIES}
     parts = urlsplit(url)
@@ -47,7 +47,7 @@ def connection_pool(
 
 
 def _through(address: str, concurrency: int, ca_bundle: str | None) -> urllib3.ProxyManager:
-    """Connections through a proxy."""
+    """Open a pool of connections through a proxy."""
     user = urlsplit(address)
     headers = None
     if user.username is not None:
@@ -57,13 +57,13 @@ def _through(address: str, concurrency: int, ca_bundle: str | None) -> urllib3.P
 
 
 def _goes_direct(parts: SplitResult, no_proxy: str) -> bool:
-    """True where `NO_PROXY` names the host, a domain or a network (CIDR) that it is in, or everything."""
+    """Return True where `NO_PROXY` names the host, a domain or network (CIDR) around it, or everything."""
     host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme)
     return any(_is_meant(entry.strip().lower(), host, port) for entry in no_proxy.split(","))
 
 
 def _is_meant(entry: str, host: str, port: int | None) -> bool:
-    """True where an entry of `NO_PROXY` means a host."""
+    """Return True where an entry of `NO_PROXY` matches a host."""
     if entry == "*":
         return True
     try:

@@ -1,4 +1,4 @@
-"""AWS credentials that change while a process runs: a profile's, a container's or an instance's."""
+"""AWS credentials that change while a process runs: from a profile, a container or an instance."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from boto3 import Session
     from obstore.store import S3Credential
 
-# botocore renews what expires ten minutes before it does: what it gives is good for longer than this.
+# botocore renews credentials ten minutes before they expire: they are good for longer than this.
 _TRUSTED = timedelta(minutes=5)
 
 
 class SessionCredentials:
-    """The credentials that boto3 finds, asked for again every five minutes; obstore calls it.
+    """The credentials that boto3 finds, read again every five minutes; obstore calls it.
 
-    What expires is renewed by botocore. Keys that a profile's file holds do not say when they expire, and
-    tools that sign in for a while write new ones there: the file is read again.
+    botocore renews credentials that expire. Keys in a profile's file do not say when they expire, and tools
+    for temporary sign-in write new ones there: so we read the file again.
 
     Args:
-        session: boto3's session; it has found credentials.
-        reopen: Makes another one like it, which reads the files again.
+        session: boto3's session, which has found credentials.
+        reopen: Makes a new session, which reads the files again.
     """
 
     def __init__(self, session: Session, reopen: Callable[[], Session]) -> None:
@@ -39,10 +39,10 @@ class SessionCredentials:
         return self._session.region_name
 
     def __call__(self) -> S3Credential:
-        """The credentials as of now.
+        """Return the current credentials.
 
         Raises:
-            BotoCoreError: There are none any more, or they cannot be renewed.
+            BotoCoreError: The credentials are gone, or cannot be renewed.
         """
         found = self._session.get_credentials()
         if not isinstance(found, RefreshableCredentials):

@@ -1,4 +1,4 @@
-"""Until when an answer is waited for: the one clock of a request."""
+"""Deadlines: one clock per request says how long anyone waits for its answer."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.base.errors import PreviewError
 
-# A storage from which nothing came for so long, or for so much of the time there was, has kept silent.
+# A storage that sent nothing for so long, or for this share of the time, has kept silent.
 _SILENT_S, _SILENT_SHARE = 5.0, 0.25
 
 
 class Deadline:
-    """Until when someone waits for an answer. Who waits may leave sooner: the deadline is then abandoned.
+    """The time until which someone waits for an answer; waiters who leave sooner abandon it.
 
-    Deadlines are a tree. What is begun for a request gets a part of the request's deadline, and a server's
-    requests get parts of the server's. A part ends no later than the whole, and is abandoned with it.
+    Deadlines form a tree. Work for a request gets a part of the request's deadline, and a server's requests
+    get parts of the server's. A part ends no later than the whole, and is abandoned with it.
 
     Args:
-        limit_s: Seconds from now until it is over.
+        limit_s: Seconds from now until the end.
         clock: Seconds that only grow.
 
     Attributes:
@@ -45,31 +45,31 @@ class Deadline:
         self._told: Callable[[], object] = lambda: None
 
     def part(self, told: Callable[[], object] = lambda: None) -> Deadline:
-        """A deadline for something that is done for this one; it ends with it, and may be abandoned before.
+        """Return a part of this deadline: it ends with it, and can be abandoned before.
 
         Args:
-            told: Called when it is abandoned, perhaps by another thread, and perhaps more than once.
+            told: Called when the part is abandoned, perhaps by another thread, and perhaps more than once.
         """
         return self._with(self._began, self.limit_s, told, self)
 
     def limited(self, limit_s: float) -> Deadline:
-        """A part that is over so many seconds after this one began."""
+        """Return a part that ends so many seconds after this one began."""
         return self._with(self._began, min(self.limit_s, limit_s), lambda: None, self)
 
     def begin(self) -> Deadline:
-        """A part that begins now: for a request that has just come."""
+        """Return a part that begins now, for a request that has just arrived."""
         return self._with(self._clock(), self.left_s, lambda: None, None)
 
     def abandon(self) -> None:
-        """Nobody waits any more, for this one or any part of it.
+        """Abandon this deadline and all its parts: nobody waits any more.
 
-        All are marked before one is told: whoever is told may end what another waits for.
+        All are marked before the first callback: a callback can end what another waits for.
         """
         for deadline in self._marked():
             deadline._told()  # noqa: SLF001 - its own kind
 
     def _marked(self) -> list[Deadline]:
-        """This one and all its parts, abandoned."""
+        """Mark this deadline and all its parts as abandoned, and return them."""
         with self._lock:
             self.abandoned.set()
             parts = list(self._below)
@@ -77,32 +77,32 @@ class Deadline:
 
     @property
     def left_s(self) -> float:
-        """Seconds until it is over, at least 0."""
+        """Seconds until the end, at least 0."""
         return max(0.0, self._began + self.limit_s - self._clock())
 
     @property
     def is_over(self) -> bool:
-        """True when the time is up, or nobody waits any more."""
+        """True where the time is up, or nobody waits any more."""
         return self.abandoned.is_set() or self.left_s <= 0
 
     @property
     def now(self) -> float:
-        """Its clock."""
+        """The deadline's clock."""
         return self._clock()
 
     def heard(self) -> None:
-        """The storage has answered something of what is done for one request."""
+        """Note that the storage has answered some request of this work."""
         self._heard = self._clock()
         if self._whole is not None:
             self._whole.heard()
 
     def silent_s(self, since: float) -> float:
-        """Seconds that the storage has kept silent, of those since a moment by `now`."""
+        """Return how many seconds, since a moment by `now`, the storage has kept silent."""
         own = self._clock() - max(since, self._heard)
         return own if self._whole is None else min(own, self._whole.silent_s(since))
 
     def check(self) -> None:
-        """Go on, unless it is over.
+        """Raise if the deadline is over.
 
         Raises:
             LimitError: The time is up.
@@ -112,14 +112,14 @@ class Deadline:
             raise self._too_long()
 
     def late(self, url: str, since: float) -> PreviewError:
-        """The error for a time that ended in waiting for a storage.
+        """Return the error for time that ended while waiting for a storage.
 
         Args:
             url: The storage's root.
-            since: When the waiting began, by `now`.
+            since: When the wait began, by `now`.
 
         Returns:
-            The storage's where it has kept silent. Where it has kept answering, too much was asked for.
+            The storage's error where it has kept silent; the limit's where it has kept answering.
         """
         if self.abandoned.is_set() or self.silent_s(since) < min(_SILENT_S, _SILENT_SHARE * self.limit_s):
             return self._too_long()

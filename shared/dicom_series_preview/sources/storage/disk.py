@@ -1,4 +1,4 @@
-"""Files on a disk: their versions and names, and reading and writing them whole."""
+"""Files on a disk: their versions and names, and reads and writes of whole files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.base.files import TEMPORARY_NAME, written_beside
 
 NOT_THERE = (FileNotFoundError, NotADirectoryError)
-"""The errors that say that there is no such file."""
+"""The errors for a missing file."""
 
 _PASSING = {
     errno.EAGAIN,
@@ -30,22 +30,22 @@ _PASSING = {
 
 
 def file_version(status: os.stat_result) -> str:
-    """A file's version: its modification time and size."""
+    """Return a file's version: its modification time and size."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 def cannot_be_there(error: OSError) -> bool:
-    """True where an error says that there is no such file, or that none can have such a name."""
+    """Return True for an error that says that there is no such file, or that no file can have the name."""
     return isinstance(error, NOT_THERE) or error.errno == errno.ENAMETOOLONG
 
 
 def listed_name(name: str) -> str:
-    r"""A name as listings have it: bytes that are no UTF-8 as `\xNN`."""
+    r"""Return a name as listings write it: bytes that are not UTF-8 as `\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_exactly(descriptor: int, start: int, end: int) -> bytes:
-    """The bytes from `start` to `end`, fewer only where the file ends. One read gives at most 2 GiB."""
+    """Read the bytes from `start` to `end`, fewer only where the file ends; a system read stops at 2 GiB."""
     parts = []
     os.lseek(descriptor, start, os.SEEK_SET)
     while start < end and (part := os.read(descriptor, min(end - start, 2**30))):
@@ -55,16 +55,16 @@ def read_exactly(descriptor: int, start: int, end: int) -> bytes:
 
 
 def write_file(target: Path, data: bytes, if_version: str | None) -> str:
-    """Write a file whole or not at all, by way of a temporary one beside it, and return its version.
+    """Write a file whole or not at all, through a temporary one beside it, and return its version.
 
     Args:
-        target: Where; its folder is made.
-        data: What.
+        target: Its path; its folder is made if missing.
+        data: Its bytes.
         if_version: As in `Storage.put`.
 
     Raises:
-        ObjectChangedError: `if_version` does not hold.
-        OSError: It cannot be written.
+        ObjectChangedError: The file has another version than `if_version`.
+        OSError: The file cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_beside(target, data) as temporary:
@@ -75,7 +75,7 @@ def write_file(target: Path, data: bytes, if_version: str | None) -> str:
 
 
 def _make_version_new(temporary: Path, target: Path) -> None:
-    """File clocks tick in milliseconds: two writes of one size within a tick still become two versions."""
+    """Give the file a new version: file clocks tick in ms, and a tick can hold two writes of one size."""
     try:
         old = target.stat()
     except FileNotFoundError:
@@ -92,8 +92,8 @@ def _install(temporary: Path, target: Path, if_version: str | None) -> None:
         except FileExistsError as error:
             raise ObjectChangedError(str(target), "exists already") from error
         except OSError as error:
-            # Each file system without hard links refuses them in its own words. There the check and the move
-            # are two steps; and where nothing can be written, the move says why.
+            # Each file system without hard links refuses them in its own way. There the check and the move
+            # are two steps; if nothing can be written, the move says why.
             if target.exists():
                 raise ObjectChangedError(str(target), "exists already") from error
             temporary.replace(target)
@@ -104,10 +104,10 @@ def _install(temporary: Path, target: Path, if_version: str | None) -> None:
 
 
 def file_error(path: Path, error: OSError) -> StorageError:
-    """Our error for one of the file system's.
+    """Convert an error of the file system to ours.
 
     Args:
-        path: The file or folder it is about, where it names none.
+        path: The file or folder, where the error names none.
         error: The file system's.
     """
     place = str(error.filename) if isinstance(error.filename, str) else str(path)

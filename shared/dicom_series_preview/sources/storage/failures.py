@@ -1,4 +1,4 @@
-"""obstore's errors -> ours. Where obstore has no type for a failure, its text tells status and S3's code."""
+"""Convert obstore's errors to ours; where obstore has no type, its text gives the status and S3's code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KIND = re.compile(r"kind: (Connect|Timeout)\b")
 _KINDS = {"Connect": "no connection", "Timeout": "timed out"}
 _NOISE = re.compile(
     r"<.*"  # the server's answer
-    r"|\bhttps?://\S+"  # addresses may hold signatures
+    r"|\bhttps?://\S+"  # addresses can hold signatures
     r"|\b(at|for) (path|location) .*?(?=: |$)|\"[^\"]*\""  # the object's key: the error says which it is
     r"|^The operation lacked .* credential provider: "
     r"|^Generic \w+ error: |Error performing (list request: Error performing )?"
@@ -62,7 +62,7 @@ class Failure:
     Attributes:
         status: The answer's status; 0 where there was no answer.
         code: S3's error code, or empty.
-        broken: Why there was no whole answer: no connection, too late, cut off; else empty.
+        broken: Why no whole answer came: no connection, too late, cut off; else empty.
     """
 
     status: int
@@ -71,7 +71,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """Read an error's text."""
+        """Parse an error's text."""
         text, _, debug = str(error).partition(_DEBUG)
         status, code = _STATUS.search(text), _CODE.search(text)
         broken = ""
@@ -86,7 +86,7 @@ class Failure:
         return self.broken or f"status {self.status} {self.code}".strip()
 
     def passing(self) -> TransientError | None:
-        """The error that has the request tried again; None where another try does not help."""
+        """Return the error that makes the request retry; None where another try does not help."""
         if self.status in _THROTTLED_STATUSES or self.code in _THROTTLED_CODES:
             return ThrottledError(self.problem)
         if self.broken or self.status == 408 or self.status >= 500 or self.code in _PASSING_CODES:
@@ -95,18 +95,18 @@ class Failure:
 
 
 def error_code(answer: str) -> str:
-    """S3's code of the error in an answer; empty where there is none."""
+    """Return S3's error code in an answer; empty where there is none."""
     found = _CODE.search(answer)
     return found[1] if found else ""
 
 
 def s3_error(url: str, status: int, code: str) -> StorageError:
-    """Our error for a status of S3's, by its code.
+    """Return our error for one of S3's statuses, by its code.
 
     Args:
-        url: The object or root it is about.
+        url: The object or root.
         status: The answer's status.
-        code: What S3 calls the error; may be empty.
+        code: S3's name for the error; may be empty.
     """
     if code in _EXPIRED:
         return CredentialsError(
@@ -142,10 +142,10 @@ def s3_error(url: str, status: int, code: str) -> StorageError:
 
 
 def storage_error(url: str, error: Exception) -> StorageError:
-    """Our error for one of obstore's.
+    """Convert an obstore error to ours.
 
     Args:
-        url: The object or root it is about.
+        url: The object or root.
         error: One of OBSTORE_ERRORS.
     """
     if isinstance(error, PreconditionError):
@@ -167,6 +167,6 @@ def storage_error(url: str, error: Exception) -> StorageError:
 
 
 def cause(error: Exception) -> str:
-    """One short line about an obstore error, for people: no address, no server's answer, no debug dump."""
+    """Describe an obstore error in one short line for people: no address, server's answer or debug dump."""
     line = _NOISE.sub("", str(error).partition("\n")[0])
     return re.sub(r"\s+", " ", line).strip(" :-")[:200]

@@ -1,6 +1,7 @@
 """A folder on a web server as a storage root.
 
-obstore's HTTPStore can neither read directory pages nor use a server that ignores Range, and hides redirects.
+obstore's HTTPStore can neither read directory pages nor use a server that ignores Range, and it hides
+redirects.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ if TYPE_CHECKING:
 
 
 class HttpStorage(PooledStorage):
-    """A web server's folder as a storage root. It cannot be written.
+    """A web server's folder as a storage root, which is read-only.
 
-    A version is the object's ETag, else its Last-Modified. Where a listing gives another kind than the
-    server's answers (a date; or what a directory page shows), a range that carries the listing's version is
-    answered with that kind of version, so the two compare.
+    A version is the object's ETag, else its Last-Modified. A listing can give another kind than the server's
+    answers (a date, or what a directory page shows): the answer to a range with the listing's version then
+    has that kind, so the two compare.
 
     Args:
         url: The folder's URL, percent-encoded, without a trailing slash.
         client: Sends the requests.
-        throttle: How many requests may be in flight at once.
-        most_folders: How many folders a listing may go into.
+        throttle: Limits the requests in flight.
+        most_folders: The most folders that a listing may enter.
     """
 
     def __init__(self, url: str, client: HttpClient, throttle: Throttle, most_folders: int) -> None:
@@ -88,7 +89,7 @@ class HttpStorage(PooledStorage):
         if_version: str | None = None,  # noqa: ARG002
         attributes: Mapping[str, str] | None = None,  # noqa: ARG002
     ) -> str:
-        """Refused.
+        """Refuse the write.
 
         Raises:
             StorageError: Always.
@@ -96,7 +97,7 @@ class HttpStorage(PooledStorage):
         raise StorageError(self._object_url(path), "a web server's folder cannot be written")
 
     def delete(self, path: str) -> None:
-        """Refused.
+        """Refuse the removal.
 
         Raises:
             StorageError: Always.
@@ -114,7 +115,7 @@ class HttpStorage(PooledStorage):
         return folder, self._list(folder, deadline)
 
     def _made_up(self, parent: str) -> Listed | None:
-        """List a folder that nobody can have made; None where the server says that there is none."""
+        """List a folder that cannot exist; None where the server says that it does not."""
         name = f"no-such-folder-{secrets.token_hex(8)}"
         folder = f"{parent}/{name}" if parent else name
         try:
@@ -123,7 +124,7 @@ class HttpStorage(PooledStorage):
             return None
 
     def _list(self, folder: str, deadline: Deadline) -> Listed | None:
-        """List one folder; None where there is no such folder."""
+        """List one folder; None where it does not exist."""
         return self._lister.list(self._folder_url(folder), self._meter, deadline)
 
     def _read(self, wanted: ByteRange, deadline: Deadline) -> Fetched:
@@ -138,7 +139,7 @@ def open_http(
     *,
     allow_cross_host_redirects: bool,
 ) -> HttpStorage:
-    """Open a web server's folder; see `open_storage`. Nothing is asked for yet."""
+    """Open a web server's folder, without a request; see `open_storage`."""
     throttle = Throttle.from_settings(settings)
     pool = connection_pool(url, environment, throttle.most)
     trust = Trust(url, authorization_for(url, environment), allow_cross_host_redirects)

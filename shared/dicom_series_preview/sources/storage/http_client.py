@@ -1,4 +1,4 @@
-"""HTTP requests with our own rules about redirects and retries."""
+"""HTTP requests with this product's own rules about redirects and retries."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 NOT_THERE = {404, 410}
-"""The statuses that say that there is no such thing."""
+"""The statuses for something missing."""
 PLAIN = {"Accept-Encoding": "identity"}
-"""Asks for bodies as they are stored: a compressed one has other offsets."""
+"""Asks for bodies as they are stored: compression would change the offsets."""
 
 _RETRIED = {408, 429, 500, 502, 503, 504}
 _THROTTLED = {429, 503}
@@ -52,9 +52,9 @@ class Request:
         url: Percent-encoded.
         headers: Its headers.
         body: Its body.
-        count: Called at each try.
-        shown: What errors call what is asked for; by default its URL.
-        is_s3: Its answers say more of what went wrong than their status: `consume` gets them all.
+        count: Called on each try.
+        shown: Its name in errors; by default its URL.
+        is_s3: Its answers explain a failure better than their status: `consume` gets them all.
     """
 
     method: str
@@ -67,18 +67,18 @@ class Request:
 
     @property
     def name(self) -> str:
-        """The name that errors give to what is asked for."""
+        """The name of the requested thing in errors."""
         return self.shown or self.url
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The trust in a root's server: what it is told, and where it may send us.
+    """The trust in a root's server: the credentials that it gets, and its allowed redirects.
 
     Attributes:
         url: The root's.
-        authorization: The `Authorization` header for the host of `url`, or None. No other host gets it.
-        allow_cross_host_redirects: Whether the server may send us to another one.
+        authorization: The `Authorization` header, for the host of `url` and no other, or None.
+        allow_cross_host_redirects: The server may redirect to another host.
     """
 
     url: str
@@ -86,21 +86,21 @@ class Trust:
     allow_cross_host_redirects: bool
 
     def headers(self, url: str) -> dict[str, str]:
-        """The headers that tell the server of a URL who we are."""
+        """Return the headers that authenticate us to the server of a URL."""
         if self.authorization is None or not _is_same(_server(self.url), _server(url)):
             return {}
         return {"Authorization": self.authorization}
 
 
 class HttpClient:
-    """Sends requests; follows redirects by hand; tries again where another try may help.
+    """Sends requests, follows redirects itself, and retries where another try can help.
 
     Args:
         pool: The connections.
-        retry: When to try again.
-        throttle: Where each try takes a slot.
-        timeout_s: The longest a server may be silent; ten times as long may a body take.
-        trust: Who is told who we are, and whose redirects are followed.
+        retry: The rules of retries.
+        throttle: Gives each try a slot.
+        timeout_s: The longest that a server may be silent; a body may take ten times as long.
+        trust: Who gets our credentials, and whose redirects are followed.
     """
 
     def __init__(
@@ -119,17 +119,17 @@ class HttpClient:
         self._trust = trust
 
     def run(self, request: Request, deadline: Deadline, consume: Callable[[BaseHTTPResponse, str], _T]) -> _T:
-        """Send a request until it is answered, and return what `consume` makes of the answer.
+        """Send a request until it is answered, and return `consume`'s result for the answer.
 
         Args:
-            request: What to send.
-            deadline: Until when the result is waited for; no server is listened to for longer.
-            consume: Gets the answer, of any status that is neither a redirect nor retried, its body unread,
-                and the URL it came from. May raise TransientError.
+            request: The request.
+            deadline: The end of the wait for the result and for any server.
+            consume: Gets the answer, if its status is neither a redirect nor retried, with its body unread,
+                and its URL. May raise TransientError.
 
         Raises:
             StorageUnavailableError: Every try failed.
-            StorageError: It cannot be sent, or a redirect is not followed.
+            StorageError: The request cannot be sent, or a redirect is not followed.
         """
         return self._retry.run(
             request.name, deadline, lambda: self._attempt(request, deadline, consume), self._throttle
@@ -138,10 +138,10 @@ class HttpClient:
     def pieces(
         self, response: BaseHTTPResponse, deadline: Deadline, most: float = math.inf
     ) -> Iterator[bytes]:
-        """An answer's body as it comes, up to so many bytes of it.
+        """Yield an answer's body as it arrives, up to so many bytes.
 
         Raises:
-            TransientError: It takes too long.
+            TransientError: The body takes too long.
         """
         end = self._retry.clock() + self._transfer_s
         while most > 0 and (piece := response.read1(int(min(_PIECE_BYTES, most)))):
@@ -162,7 +162,7 @@ class HttpClient:
                     raise _trouble(response)
                 return consume(response, url)
             finally:
-                # A body read to its end has given its connection back; any other connection is closed.
+                # A body read to its end has given its connection back; else this closes it.
                 response.close()
                 response.release_conn()
         except exceptions.SSLError as error:
@@ -214,7 +214,7 @@ class HttpClient:
 
 
 def refusal(url: str, status: int) -> StorageError:
-    """The error for a status that another try does not change."""
+    """Return the error for a status that another try does not change."""
     if status == 401:
         where = f"the host's password in ~/.netrc, or its token in {HTTP_TOKENS_VARIABLE}"
         return AccessDeniedError(url, f"access denied (status 401); check {where}")
@@ -224,7 +224,7 @@ def refusal(url: str, status: int) -> StorageError:
 
 
 def _trouble(response: BaseHTTPResponse) -> TransientError:
-    """The error for a status that another try may change."""
+    """Return the error for a status that another try can change."""
     kind = ThrottledError if response.status in _THROTTLED else TransientError
     pause_s = _retry_after_s(response)
     asked = "" if pause_s is None else f", and asks for a pause of {max(pause_s, 0):.0f} s"
@@ -232,9 +232,9 @@ def _trouble(response: BaseHTTPResponse) -> TransientError:
 
 
 def _server(url: str) -> Url:
-    """Scheme, host and port of a URL, as urllib3 takes it apart, which connects to them.
+    """Return scheme, host and port of a URL as urllib3 parses it, which connects to them.
 
-    Other parsers take another part for the host where there is a backslash before an `@`.
+    Other parsers find another host where a backslash stands before an `@`.
     """
     parts = parse_url(url)
     scheme, host = (parts.scheme or "").lower(), (parts.host or "").lower()
@@ -242,7 +242,7 @@ def _server(url: str) -> Url:
 
 
 def _is_same(here: Url, there: Url) -> bool:
-    """True where two servers are one; its https port stands for its http port."""
+    """Return True where two servers are one; its https port stands for its http port."""
     if not here.host or here.host != there.host:
         return False
     upgraded = (here.scheme, there.scheme, here.port, there.port) == ("http", "https", 80, 443)
@@ -250,7 +250,7 @@ def _is_same(here: Url, there: Url) -> bool:
 
 
 def _retry_after_s(response: BaseHTTPResponse) -> float | None:
-    """The pause a server asks for (RFC 9110 10.2.3): seconds or a date."""
+    """Return the pause that a server asks for (RFC 9110 10.2.3): seconds or a date."""
     value = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)

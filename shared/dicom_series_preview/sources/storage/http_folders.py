@@ -1,4 +1,4 @@
-"""List the folders of a web server: by WebDAV where it is offered, else by directory pages."""
+"""List a web server's folders: by WebDAV where the server offers it, else by directory pages."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class FolderLister:
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
-        # None until it has been asked.
+        # None until the first answer.
         self._speaks_webdav: bool | None = None
 
     def list(self, url: str, meter: Meter, deadline: Deadline) -> Listed | None:
-        """List one folder; None where there is no such folder.
+        """List one folder; None where it does not exist.
 
         Args:
-            url: The folder's, with its trailing slash.
+            url: The folder's URL with its trailing slash.
             meter: Counts the requests.
-            deadline: Until when the listing is waited for.
+            deadline: The end of the wait for the listing.
 
         Raises:
             StorageError: The folder cannot be listed.
@@ -56,7 +56,7 @@ class FolderLister:
         return listed
 
     def _propfind(self, url: str, meter: Meter, deadline: Deadline) -> Listed | None:
-        """List a folder by WebDAV; None where the server does not speak it, or there is no such folder."""
+        """List a folder by WebDAV; None where the server does not speak it, or has no such folder."""
         headers = {"Depth": "1", "Content-Type": "application/xml; charset=utf-8", **PLAIN}
 
         def consume(response: BaseHTTPResponse, final_url: str) -> Listed | None:
@@ -74,7 +74,7 @@ class FolderLister:
         return self._client.run(request, deadline, consume)
 
     def _page(self, url: str, meter: Meter, deadline: Deadline) -> Listed | None:
-        """List a folder by its directory page; None where there is no such folder."""
+        """List a folder by its directory page; None where it does not exist."""
 
         def consume(response: BaseHTTPResponse, final_url: str) -> Listed | None:
             if response.status in NOT_THERE:
@@ -101,9 +101,9 @@ class FolderLister:
 
 
 def _refuse_elsewhere(asked: str, final: str) -> None:
-    """Refuse what another place than the folder shows: a start page, or one to sign in.
+    """Refuse a page of another place than the folder: a start page, or a sign-in page.
 
-    A folder that has moved keeps its name, letter case aside.
+    A moved folder keeps its name, letter case aside.
 
     Raises:
         StorageError: The redirect ended elsewhere.

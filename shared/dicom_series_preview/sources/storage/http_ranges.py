@@ -1,4 +1,4 @@
-"""Ranges of a web server's objects: served as ranges, or cut out of the whole where a server ignores them."""
+"""Ranges of a web server's objects: served as such, or cut from the whole where a server ignores Range."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class RangeReader:
             wanted: The range.
             url: Its object's URL.
             meter: Counts the requests and the bytes.
-            deadline: Until when the bytes are waited for.
+            deadline: The end of the wait for the bytes.
 
         Raises:
-            StorageError: The range cannot be read, or the object is another version.
+            StorageError: The range cannot be read, or the object has another version.
         """
         headers = dict(PLAIN)
         if wanted.start or wanted.end is not None:
-            # A range of no bytes cannot be asked for: one byte is read for the object's size.
+            # HTTP has no empty range: read one byte to learn the object's size.
             last = "" if wanted.end is None else max(wanted.end, wanted.start + 1) - 1
             headers["Range"] = f"bytes={wanted.start}-{last}"
         if wanted.version.startswith('"') and is_plain(wanted.version):
@@ -89,8 +89,8 @@ class _Answer:
         wanted: The range.
         url: Its object's URL, for errors.
         response: The answer, its body unread.
-        pieces: Yields the body as it comes, up to so many bytes of it.
-        ignores_range: Called where the server sends more than it was asked for.
+        pieces: Yields the body as it arrives, up to so many bytes.
+        ignores_range: Called where the server sends more than the range.
     """
 
     wanted: ByteRange
@@ -103,8 +103,8 @@ class _Answer:
         """Read the answer.
 
         Raises:
-            StorageError: The answer is an error, or not what was asked for.
-            TransientError: The answer ended early; another try may help.
+            StorageError: The answer is an error, or does not match the request.
+            TransientError: The answer ended early; another try can help.
         """
         wanted, response, url = self.wanted, self.response, self.url
         status = response.status
@@ -127,7 +127,7 @@ class _Answer:
         return Fetched(wanted, data, size, version)
 
     def _part(self) -> tuple[bytes, int]:
-        """The range's bytes, and the object's size."""
+        """Return the range's bytes, and the object's size."""
         wanted, url = self.wanted, self.url
         found = _CONTENT_RANGE.fullmatch(self.response.headers.get("Content-Range", "").strip())
         if not found or int(found[1]) != wanted.start or int(found[2]) < wanted.start:
@@ -149,9 +149,9 @@ class _Answer:
         return self._body(0, end - wanted.start), size
 
     def _whole(self) -> tuple[bytes, int]:
-        """The range, out of a whole object: the server ignores Range, or the range is the whole."""
+        """Return the range, cut from a whole object: the server ignores Range, or the range is the whole."""
         wanted, headers = self.wanted, self.response.headers
-        chunked = "Transfer-Encoding" in headers  # then a length counts for nothing (RFC 9112 6.3)
+        chunked = "Transfer-Encoding" in headers  # then a length is void (RFC 9112 6.3)
         length = "" if chunked else headers.get("Content-Length", "")
         if length.isascii() and length.isdigit():
             size = told_size(length)
@@ -161,14 +161,14 @@ class _Answer:
             if wanted.start or end < size:
                 self.ignores_range()
             return self._body(wanted.start, end), size
-        # Without a length, the object has to be read to its end to know where that is.
+        # Without a length, only reading to the end shows the size.
         if wanted.start or wanted.end is not None:
             self.ignores_range()
         last = math.inf if wanted.end is None else wanted.end
         return _kept(wanted.start, last, self.pieces(math.inf))
 
     def _body(self, start: int, end: int) -> bytes:
-        """The body's bytes from `start` to `end`; what comes before is read and dropped, the rest left."""
+        """Return the body's bytes from `start` to `end`; drop what comes before, leave the rest."""
         if start >= end:
             return b""
         data, length = _kept(start, end, self.pieces(end))
@@ -177,14 +177,14 @@ class _Answer:
         return data
 
     def _past_end(self) -> Fetched:
-        """The empty answer for a range past the object's end."""
+        """Return the empty answer for a range past the object's end."""
         wanted, url = self.wanted, self.url
         found = _UNSATISFIED.fullmatch(self.response.headers.get("Content-Range", "").strip())
         if not found and wanted.start:
             raise StorageError(
                 url, f"there are no bytes at {wanted.start}, and the server does not tell the size"
             )
-        # Only of an empty object is there no part from byte 0 on.
+        # Only an empty object has no part from byte 0 on.
         size = int(found[1]) if found else 0
         if size > wanted.start:
             raise StorageError(url, "the server refuses a range that the object has")
@@ -192,7 +192,7 @@ class _Answer:
 
     @property
     def _version(self) -> str:
-        """The answer's version, of the same kind as the version asked for."""
+        """The answer's version, of the same kind as the requested version."""
         asked, headers = self.wanted.version, self.response.headers
         if asked.startswith(PAGE_VERSION):
             return asked
@@ -201,7 +201,7 @@ class _Answer:
 
 
 def _kept(start: int, end: float, pieces: Iterable[bytes]) -> tuple[bytes, int]:
-    """The bytes from `start` to `end` of a body that comes in pieces, and how many came."""
+    """Return the bytes from `start` to `end` of a body in pieces, and how many bytes arrived."""
     kept: list[bytes] = []
     position = 0
     for piece in pieces:

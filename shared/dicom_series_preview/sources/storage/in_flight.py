@@ -1,4 +1,4 @@
-"""A bound for the bytes that may be under way."""
+"""A limit on the bytes in flight."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ _MOST_BYTES = 64 * 2**20
 
 
 class InFlight:
-    """For bytes that were asked for and not yet taken: 64 ranges of up to 1 MiB, fewer of larger ones.
+    """Room for bytes requested and not yet taken: 64 ranges of up to 1 MiB, fewer of larger ones.
 
     Args:
-        most: Bytes; one range more than that, where it is longer.
+        most: Bytes; a single longer range is allowed.
     """
 
     def __init__(self, most: int = _MOST_BYTES) -> None:
@@ -17,12 +17,12 @@ class InFlight:
         self._under_way = 0
 
     def take(self, length: int) -> bool:
-        """Take room for so many bytes; False where there is none."""
+        """Take room for so many bytes; False where there is not enough."""
         if self._under_way and self._under_way + length > self._most:
             return False
         self._under_way += length
         return True
 
     def give_back(self, length: int) -> None:
-        """So many bytes were taken, and are under way no more."""
+        """Give back the room of bytes that were taken."""
         self._under_way -= length

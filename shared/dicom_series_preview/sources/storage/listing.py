@@ -1,4 +1,4 @@
-"""A listing that comes by pages, under bounds: a server may have pages without end."""
+"""A paged listing, within limits: a server can send pages without end."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 PAGE_OBJECTS = 1000
-# Markers of folders do not count as objects; of them there may be so many times the most objects.
+# Folder markers do not count as objects: this many times the limit of objects are allowed.
 _MARKERS_FACTOR = 10
 
 
 def inside(url: str, key: str, start: str) -> str:
-    """A key of a listing, which begins as was asked for.
+    """Return a listing's key, checked to begin as requested.
 
     Raises:
-        StorageError: It does not.
+        StorageError: The key begins otherwise.
     """
     if not key.startswith(start):
         raise StorageError(url, "the server lists a key from elsewhere; it cannot be listed")
@@ -30,16 +30,16 @@ def inside(url: str, key: str, start: str) -> str:
 
 
 def objects_of(url: str, pages: Iterable[list[ObjectInfo]], most: int | None) -> list[ObjectInfo]:
-    """Gather the objects of a listing, sorted by path, without the markers of folders.
+    """Gather the objects of a listing, sorted by path, without folder markers.
 
     Args:
-        url: What is listed, for errors.
-        pages: The pages, read no further than to where there are more than `most` objects.
+        url: The listed folder, for errors.
+        pages: The pages, read only until there are more than `most` objects.
         most: How many objects are enough, or None.
 
     Raises:
-        StorageError: A page repeats what was listed before.
-        LimitError: There are too many folders' markers.
+        StorageError: A page has nothing new.
+        LimitError: There are too many folder markers.
     """
     found: dict[str, ObjectInfo] = {}
     for page in _enough(pages, most):
@@ -48,17 +48,17 @@ def objects_of(url: str, pages: Iterable[list[ObjectInfo]], most: int | None) ->
 
 
 def _add_page(url: str, found: dict[str, ObjectInfo], page: list[ObjectInfo], most: int | None) -> None:
-    """Add a page of a listing to what was found.
+    """Add a page of a listing to earlier ones.
 
     Args:
         url: The storage's root, for errors.
-        found: By path, what earlier pages had.
+        found: The earlier pages' objects by path.
         page: The page.
         most: How many objects are enough, or None.
 
     Raises:
-        StorageError: There is nothing new on it.
-        LimitError: There are too many folders' markers.
+        StorageError: The page has nothing new.
+        LimitError: There are too many folder markers.
     """
     before = len(found)
     found.update((info.path, info) for info in page)
@@ -71,9 +71,9 @@ def _add_page(url: str, found: dict[str, ObjectInfo], page: list[ObjectInfo], mo
 
 
 def _enough(pages: Iterable[list[ObjectInfo]], most: int | None) -> Iterator[list[ObjectInfo]]:
-    """The pages of a listing, no further than to where there are more than `most` objects.
+    """Yield the pages of a listing, until there are more than `most` objects.
 
-    Empty ones do not count, which may only say that there is a folder.
+    Empty objects do not count: they can be mere folder markers.
 
     Args:
         pages: The pages.
@@ -88,7 +88,7 @@ def _enough(pages: Iterable[list[ObjectInfo]], most: int | None) -> Iterator[lis
 
 
 def _without_markers(found: list[ObjectInfo]) -> list[ObjectInfo]:
-    """The listing without the empty objects that some tools put where a folder is."""
+    """Return the listing without the empty objects that some tools put in place of folders."""
     folders = set()
     for info in found:
         parent = info.path.rpartition("/")[0]

@@ -1,7 +1,7 @@
-"""A local folder, by plain file I/O.
+"""A local folder, read and written by plain file I/O.
 
-obstore's LocalStore would be one class for all, but it fails a whole listing over one file name that holds a
-control character or bytes that are no UTF-8, and hides names that end in `#` and digits.
+obstore's LocalStore would do, but one file name with a control character or bytes that are not UTF-8 fails
+its whole listing, and it hides names that end in `#` and digits.
 """
 
 from __future__ import annotations
@@ -47,16 +47,15 @@ _ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 class LocalStorage(PooledStorage):
     r"""A local folder as a storage root.
 
-    Versions are made of modification time and size. Links are followed, though never into a folder that
-    holds them. A name whose bytes are no UTF-8 is listed with `\xNN` in their place, and read by that name.
+    A version is modification time and size. Links are followed, but never into a folder that holds them. A
+    name with bytes that are not UTF-8 is listed, and read, with `\xNN` in their place.
 
     Args:
         root: The folder's absolute path.
         concurrency: Files read at once.
-        follow_links: Whether links may lead out of the root; where not, what they lead to is refused.
+        follow_links: Links may lead out of the root; if not, their targets outside are refused.
     """
 
-    # What is said of a link that leads out.
     _NO_WAY_OUT = "a link leads out of the root; serve --follow-links allows it"
 
     def __init__(self, root: Path, concurrency: int, *, follow_links: bool = True) -> None:
@@ -65,7 +64,7 @@ class LocalStorage(PooledStorage):
         self._bounds = None if follow_links else os.path.realpath(root)
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
-        """`Storage.list_objects`. A dangling link is listed without a size, so that reading it reports it."""
+        """List as `Storage.list_objects`; a dangling link has no size, so that reading it reports it."""
         return self._pool.run(lambda part: self._listed(folder, most, part), self._deadline)
 
     def _listed(self, folder: str, most: int | None, deadline: Deadline) -> list[ObjectInfo]:
@@ -110,17 +109,16 @@ class LocalStorage(PooledStorage):
         if_version: str | None = None,
         attributes: Mapping[str, str] | None = None,  # noqa: ARG002
     ) -> str:
-        """`Storage.put`, by way of a temporary file beside the target. Attributes are not kept.
+        """Write as `Storage.put`, through a temporary file beside the target; attributes are lost.
 
-        That nothing is there yet (an empty `if_version`) is checked by the file system, safely between
-        processes, where it has hard links. Otherwise, and for another `if_version`, that is checked just
-        before the file is replaced: two processes that do so within the same instant can both succeed, and
-        the later one stays.
+        For an empty `if_version`, a file system with hard links checks that the file is new, safely between
+        processes. Without hard links, and for another `if_version`, the check runs just before the file is
+        replaced: two processes can both succeed within the same instant, and the later file stays.
         """
         target = self._path(path)
         self._meter.count(puts=1)
         try:
-            with suppress(FileNotFoundError):  # someone has removed the folder while it was empty
+            with suppress(FileNotFoundError):  # someone has removed the empty folder
                 return write_file(target, data, if_version)
             return write_file(target, data, if_version)
         except OSError as error:
@@ -139,13 +137,13 @@ class LocalStorage(PooledStorage):
         check_path(self.url, path)
         plain = file_below(self._root, path)
         raw = os.fsencode(plain)
-        # On Windows every name is Unicode, and a backslash stands between names.
+        # On Windows every name is Unicode, and a backslash separates names.
         if os.name == "posix" and _ESCAPED_BYTE.search(raw) and not os.path.lexists(plain):
             return Path(os.fsdecode(_ESCAPED_BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), raw)))
         return plain
 
     def _check_inside(self, path: Path) -> None:
-        """Refuse what a link has led out of the root to."""
+        """Refuse a path that a link has led out of the root."""
         if self._leads_out(path):
             raise AccessDeniedError(str(path), self._NO_WAY_OUT)
 
@@ -156,7 +154,7 @@ class LocalStorage(PooledStorage):
 
     def _check_root(self) -> None:
         try:
-            # Path.is_dir takes every error for no from Python 3.14 on.
+            # From Python 3.14 on, Path.is_dir takes every error for a no.
             found = stat.S_ISDIR(self._root.stat().st_mode)
         except NOT_THERE:
             found = False
@@ -166,10 +164,9 @@ class LocalStorage(PooledStorage):
             raise ObjectNotFoundError(str(self._root), "there is no such folder")
 
     def _walk(self, path: Path, folder: str, above: set[str], deadline: Deadline) -> Iterator[ObjectInfo]:
-        """All files below `path`; `above` are the folders on the way down, into which no link is followed.
+        """Yield all files below `path`; no link is followed into `above`, the folders on the way down.
 
-        They are told by their real paths: Windows gives no numbers of files in listings, nor do all network
-        file systems.
+        Real paths identify them: on Windows and on some network file systems listings have no file numbers.
         """
         self._meter.count(lists=1)
         with os.scandir(path) as entries:
@@ -184,7 +181,7 @@ class LocalStorage(PooledStorage):
                         yield ObjectInfo(name, None, "")  # reading it reports it
                     elif not isinstance(error, NOT_THERE):
                         raise
-                    continue  # a file that went away while it was listed is not there
+                    continue  # the file disappeared during the listing
                 if entry.is_symlink() and self._leads_out(entry.path):
                     yield ObjectInfo(name, None, "")  # reading it reports it
                 elif stat.S_ISDIR(status.st_mode):
@@ -199,7 +196,7 @@ class LocalStorage(PooledStorage):
         self._meter.count(gets=1)
         self._check_inside(path)
         try:
-            # A pipe or device would block when opened, so its kind is asked first.
+            # Opening a pipe or device would block, so check the kind first.
             if not stat.S_ISREG(path.stat().st_mode):
                 raise ObjectNotFoundError(str(path), "not a file")
             with path.open("rb", buffering=0) as file:
@@ -220,10 +217,10 @@ class LocalStorage(PooledStorage):
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """True where an entry is a folder, or a link to one.
+    """Return True where an entry is a folder, or a link to one.
 
-    One link must not hide all others: one that leads round in a circle, or nowhere, is none; one of which
-    that may not be known is taken for one, and using it says so.
+    One bad link must not hide all others: a circular or dangling one is no folder; one that we may not
+    inspect counts as a folder, and its use reports the error.
     """
     try:
         return entry.is_dir()

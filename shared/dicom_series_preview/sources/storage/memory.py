@@ -1,4 +1,4 @@
-"""Objects in memory."""
+"""A storage in memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class MemoryStorage(ObjectStoreStorage):
-    """Objects in memory, for tests and doubles.
+    """Objects in memory, for claims and tests.
 
     Args:
-        objects: Path to bytes, to begin with.
-        url: What it calls itself.
+        objects: The first objects' bytes by path.
+        url: Its URL.
         concurrency: Ranges read at once.
-        immutable: What `immutable` says.
+        immutable: The value of `immutable`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MemoryStorage(ObjectStoreStorage):
 
     @property
     def immutable(self) -> bool:
-        """As constructed."""
+        """The constructor's argument."""
         return self._immutable
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:

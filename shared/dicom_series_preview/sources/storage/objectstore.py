@@ -1,4 +1,4 @@
-"""Objects behind an obstore store: what S3 and memory have in common."""
+"""Objects behind an obstore store: the part that S3 and memory share."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ class ObjectStoreStorage(PooledStorage):
     """Objects behind an obstore store.
 
     Args:
-        store: The store, rooted at the bucket, without retries: everything is tried again here, where
-            throttling is seen.
+        store: The store, rooted at the bucket, without retries: those happen here, where throttling is seen.
         url: The root's URL.
-        prefix: The root's place in the store; no slashes at its ends.
-        throttle: How many requests may be in flight at once.
-        retry: When a request is tried again.
+        prefix: The root's path in the store, without slashes at its ends.
+        throttle: Limits the requests in flight.
+        retry: The rules of retries.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class ObjectStoreStorage(PooledStorage):
         if_version: str | None = None,
         attributes: Mapping[str, str] | None = None,
     ) -> str:
-        """`Storage.put`; conditions are checked by the store itself."""
+        """Write as `Storage.put`; the store itself checks conditions."""
         key, url = self._key(path), self._object_url(path)
         tries = count(1)
         try:
@@ -97,7 +96,7 @@ class ObjectStoreStorage(PooledStorage):
         return f"{self._url}/{path}"
 
     def _retried(self, url: str, attempt: Callable[[], _T]) -> _T:
-        """Send a request, try again where that may help, and return its result."""
+        """Send a request, retry where that can help, and return its result."""
         return self._pool.run(
             lambda part: self._retry.run(url, part, attempt, self._throttle), self._deadline
         )
@@ -114,7 +113,7 @@ class ObjectStoreStorage(PooledStorage):
         if wanted.version:
             options["if_match"] = wanted.version
         if wanted.end is not None:
-            # A range of no bytes is refused by obstore: one byte is read for the object's size.
+            # obstore refuses an empty range: read one byte to learn the object's size.
             options["range"] = (wanted.start, max(wanted.end, wanted.start + 1))
         elif wanted.start:
             options["range"] = {"offset": wanted.start}
@@ -132,7 +131,7 @@ class ObjectStoreStorage(PooledStorage):
             raise TransientError(f"{len(data)} of {end - wanted.start} bytes came")
         if wanted.end is not None:
             data = data[: max(wanted.end - wanted.start, 0)]
-        # Only what is kept by us has any, and that is read whole.
+        # Only our own objects have any, and those are read whole.
         attributes = dict(result.attributes) if _is_whole(wanted) else {}
         return Fetched(wanted, data, meta["size"], meta["e_tag"] or "", attributes=attributes)
 
@@ -147,7 +146,7 @@ class ObjectStoreStorage(PooledStorage):
     ) -> str:
         """Write, and return the version.
 
-        Where an earlier try's answer was lost, what is in the way may be what it has written.
+        If an earlier try's answer was lost, the object in the way can be its own.
         """
         self._meter.count(puts=1)
         try:
@@ -168,21 +167,21 @@ class ObjectStoreStorage(PooledStorage):
         return result["e_tag"] or ""
 
     def _delete_once(self, key: str) -> None:
-        """Delete; obstore asks S3 by POST, which it does not try again when a connection breaks."""
+        """Delete; obstore sends S3 a POST, which it does not retry when a connection breaks."""
         try:
             obstore.delete(self._store, key)
         except GenericError as error:
             raise Failure.of(error).passing() or error from error
 
     def _past_end(self, wanted: ByteRange, key: str, error: GenericError) -> Fetched:
-        """The empty answer for a range past the object's end, which fails with no type of its own.
+        """Return the empty answer for a range past the object's end, which fails with a generic error.
 
-        Of an empty object every range is past the end. The object is asked for as a whole and its body left
-        unread: a HEAD would not be the same permission everywhere.
+        Every range is past the end of an empty object. This requests the whole object and leaves its body
+        unread: HEAD does not need the same permission everywhere.
 
         Raises:
-            TransientError: The range is not the trouble, and another try may help.
-            GenericError: The range is not the trouble.
+            TransientError: The range is not the cause, and another try can help.
+            GenericError: The range is not the cause.
         """
         failure = Failure.of(error)
         passing = failure.passing()

@@ -1,4 +1,4 @@
-"""One local file as a storage root: its name is a series, that holds it alone."""
+"""One local file as a storage root, with one series that has the file's name and holds it alone."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class OneFile(LocalStorage):
-    """The folder of a file, in which the file's name is that of a series; there are no others.
+    """The folder of a file, with one series: its name is the file's.
 
-    No folder beside it has that name, so that its index takes the place of no other.
+    No folder beside it has that name, so its index replaces no other.
 
     Args:
         file: Its absolute path.

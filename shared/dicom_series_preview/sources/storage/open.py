@@ -30,19 +30,18 @@ def open_storage(
     allow_cross_host_redirects: bool = True,
     retry: RetryPolicy | None = None,
 ) -> Storage:
-    """Open a storage root. Nothing is asked for yet, save an S3 bucket's region where it is not known.
+    """Open a storage root, without a request, except for an S3 bucket's region where it is unknown.
 
     Args:
         root: `s3://bucket[/prefix]`, `http(s)://host[:port][/path]`, `file:///path`, or a local path.
         settings: Concurrency, retries and timeouts.
         environment: The AWS and proxy variables, and the home folder.
-        allow_cross_host_redirects: Whether a web server may send us to another one; the serverless doors say
-            no.
+        allow_cross_host_redirects: A web server may redirect to another host; the serverless doors forbid it.
         retry: Replaces the settings' retries, for tests.
 
     Raises:
-        RequestError: The root is not one of these.
-        StorageError: Its credentials are not there.
+        RequestError: The root has another form.
+        StorageError: Its credentials are missing.
     """
     place = parse_root(root, environment)
     policy = retry or RetryPolicy.from_settings(settings)
@@ -63,7 +62,7 @@ def open_storage(
         return settings.region or bucket_region(bucket, address, environment, min(5.0, limit_s))
 
     access = resolve_access(place.place, environment, find_region, signed=settings.signed)
-    # obstore's time-outs are a store's, not a request's: none is longer than any request may take.
+    # obstore's time-outs belong to a store, not a request: keep them within the longest request.
     longest_s = max(0.001, min(settings.request_timeout_s, limit_s))
     return S3Storage(
         access,

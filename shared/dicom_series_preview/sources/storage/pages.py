@@ -1,4 +1,4 @@
-"""Read a web server's listings of its folders: WebDAV's multistatus, and directory pages for people."""
+"""Parse a web server's folder listings: WebDAV's multistatus, and directory pages for people."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ PROPFIND_BODY = (
     b"<D:resourcetype/><D:getcontentlength/><D:getetag/><D:getlastmodified/></D:prop></D:propfind>"
 )
 PAGE_VERSION = "page "
-"""Begins a version that a directory page gave: date and size as shown, comparable with no header."""
+"""Begins a version from a directory page: date and size as shown, comparable with no header."""
 
 _DAV = "{DAV:}"
-# Between two pieces, or so many entries, the time is looked at.
+# Check the time after each piece, or after so many entries.
 _PIECE, _ENTRIES = 2**16, 256
-# The longest tag, and the longest script or style sheet, that is waited for to end. Both parsers go back to
-# where one began.
+# The longest tag, and the longest script or style sheet, whose end we wait for: the parser scans again from
+# its start.
 _MAX_TAG, _MAX_SCRIPT = 2**16, 2**22
-# A tag that the page does not end is looked for no further: that takes time by its length's square.
+# The longest unended tag to look for at the page's end: that takes time by its length's square.
 _MAX_CUT_TAG = 2**11
 _MAX_BESIDE = 2**12
 # nginx `20-Nov-2026 06:55  1234`; Apache `2026-11-20 06:55  1.2K`.
@@ -47,12 +47,12 @@ _DATE_AND_SIZE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing in a folder.
+    """A file or folder in a listing.
 
     Attributes:
         path: Its path below the folder, percent-decoded, no slashes at its ends.
-        is_folder: Whether it is one itself.
-        size: Bytes, or None where it is not told.
+        is_folder: It is a folder.
+        size: Bytes, or None where the listing has none.
         version: ETag, else modification date, else what a page shows; or empty.
     """
 
@@ -63,15 +63,15 @@ class Entry:
 
 
 def parse_multistatus(body: bytes, folder_url: str, deadline: Deadline | None = None) -> list[Entry]:
-    """The entries of a WebDAV answer (RFC 4918) to PROPFIND with depth 1, without the folder itself.
+    """Parse a WebDAV answer (RFC 4918) to PROPFIND with depth 1, without the folder itself.
 
     Args:
         body: The XML.
-        folder_url: The folder's URL with its trailing slash, which `href`s are relative to.
-        deadline: Until when the entries are waited for.
+        folder_url: The folder's URL with its trailing slash, the base of `href`s.
+        deadline: The end of the wait for the entries.
 
     Raises:
-        StorageError: It is no multistatus document.
+        StorageError: The body is no multistatus document.
         LimitError: The time is up.
     """
     deadline = deadline or Deadline()
@@ -92,15 +92,15 @@ def parse_multistatus(body: bytes, folder_url: str, deadline: Deadline | None = 
 
 
 def parse_page(html: str, folder_url: str, deadline: Deadline | None = None) -> list[Entry]:
-    """The entries of a directory page (nginx, Apache, `python -m http.server`): its links that lead down.
+    """Parse a directory page (nginx, Apache, `python -m http.server`): its links that lead down.
 
     Args:
         html: The page.
         folder_url: Its URL with the trailing slash.
-        deadline: Until when the entries are waited for.
+        deadline: The end of the wait for the entries.
 
     Raises:
-        StorageError: It is no page that can be read.
+        StorageError: The page cannot be read.
         LimitError: The time is up.
     """
     deadline = deadline or Deadline()
@@ -111,10 +111,10 @@ def parse_page(html: str, folder_url: str, deadline: Deadline | None = None) -> 
             parser.feed(html[start : start + _PIECE])
             if len(parser.rawdata) > (_MAX_SCRIPT if parser.cdata_elem else _MAX_TAG):
                 raise StorageError(folder_url, "the directory page holds a tag that does not end")
-        # Some Pythons leave what follows a long script until the end.
+        # Some Python versions leave what follows a long script until the end.
         if parser.cdata_elem or len(parser.rawdata) <= _MAX_CUT_TAG:
             parser.close()
-    except AssertionError as error:  # what html.parser makes of some broken declarations
+    except AssertionError as error:  # html.parser raises it at some broken declarations
         raise StorageError(folder_url, "the directory page cannot be read") from error
     entries: dict[str, Entry] = {}
     for href, pieces in _in_time(parser.links, deadline):
@@ -130,7 +130,7 @@ def parse_page(html: str, folder_url: str, deadline: Deadline | None = None) -> 
 
 
 def _in_time(things: Iterable[_T], deadline: Deadline) -> Iterator[_T]:
-    """The things, while there is time."""
+    """Yield the things until the deadline."""
     for number, thing in enumerate(things):
         if number % _ENTRIES == 0:
             deadline.check()
@@ -138,12 +138,12 @@ def _in_time(things: Iterable[_T], deadline: Deadline) -> Iterator[_T]:
 
 
 def quoted_etag(etag: str) -> str:
-    """An entity tag as HTTP writes it: some WebDAV servers list it without quotes."""
+    """Quote an entity tag as HTTP does: some WebDAV servers list it without quotes."""
     return etag if not etag or etag.startswith(('"', 'W/"')) else f'"{etag}"'
 
 
 def is_plain(text: str) -> bool:
-    """True where a server's text can be sent back in a header: printable ASCII."""
+    """Return True where a server's text can go back in a header: printable ASCII."""
     return text.isascii() and text.isprintable()
 
 
@@ -164,9 +164,9 @@ def _dav_entry(path: str, response: Element) -> Entry:
 
 
 def _below(href: str, folder_url: str, *, same_host: bool) -> str:
-    """Return the path below the folder that a link leads to, percent-decoded; empty where it leads elsewhere.
+    """Return a link's path below the folder, percent-decoded; empty where it leads elsewhere.
 
-    WebDAV servers behind a proxy name themselves by their inner host, so there only the path counts.
+    WebDAV servers behind a proxy call themselves by their inner host, so there only the path counts.
     """
     try:
         target = urlsplit(urljoin(folder_url, href))
@@ -187,7 +187,7 @@ def _below(href: str, folder_url: str, *, same_host: bool) -> str:
 
 
 class _Links(HTMLParser):
-    """Collects each link's `href` and the text between it and the next link or row, or its beginning."""
+    """Collects each link's `href` and text, which ends at the next link or row."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The credentials for a web server: a token of the environment, or a password of `.netrc`."""
+"""The credentials for a web server: a token from the environment, or a password from `.netrc`."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NETRC_VARIABLE = "NETRC"
-# RFC 6750's characters of a bearer's token.
+# The characters of a bearer token (RFC 6750).
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _PORTS = {"http": 80, "https": 443}
 
 
 def authorization_for(url: str, environment: Mapping[str, str]) -> str | None:
-    """The `Authorization` header for the server of a URL, and no other; None where there is none.
+    """Return the `Authorization` header for the server of a URL only; None where there is none.
 
     Args:
-        url: Of a root.
-        environment: `DICOM_SERIES_PREVIEW_HTTP_TOKENS` has `TOKEN@HOST`, which is HTTPS's port, or
-            `TOKEN@HOST:PORT`, several with semicolons between them. `NETRC` names the file, else it is
-            `.netrc` in the home folder; its `default` entry, which is meant for no server, is not used.
+        url: A root's URL.
+        environment: `DICOM_SERIES_PREVIEW_HTTP_TOKENS` has `TOKEN@HOST`, for HTTPS's port, or
+            `TOKEN@HOST:PORT`, separated by semicolons. `NETRC` names the file, else it is `.netrc` in the
+            home folder; its `default` entry, which names no server, is not used.
 
     Raises:
-        RequestError: The variable holds something else.
+        RequestError: The variable has another form.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -48,7 +48,7 @@ def authorization_for(url: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _tokens(environment: Mapping[str, str]) -> dict[tuple[str, int | None], str]:
-    """By host and port, the tokens of the variable; those without a port are for HTTPS alone."""
+    """Return the variable's tokens by host and port; those without a port are for HTTPS alone."""
     tokens: dict[tuple[str, int | None], str] = {}
     for entry in filter(None, environment.get(HTTP_TOKENS_VARIABLE, "").split(";")):
         token, _, place = entry.strip().rpartition("@")
@@ -58,35 +58,35 @@ def _tokens(environment: Mapping[str, str]) -> dict[tuple[str, int | None], str]
         except ValueError:
             host, port = None, None
         if not host or named.path or not _TOKEN.fullmatch(token):
-            # What it holds is a secret, and stays one.
+            # Its value is a secret, and stays one.
             raise RequestError(HTTP_TOKENS_VARIABLE, "is TOKEN@HOST or TOKEN@HOST:PORT, several joined by ;")
         tokens[host, port] = token
     return tokens
 
 
 def _password(host: str, environment: Mapping[str, str]) -> str | None:
-    """The user and password of a host in the `.netrc` file, as Basic authentication (RFC 7617) tells them."""
+    """Return a host's user and password from the `.netrc` file, as Basic authentication (RFC 7617)."""
     home = environment.get("HOME") or environment.get("USERPROFILE")
     path = environment.get(NETRC_VARIABLE) or (home and Path(home, ".netrc"))
     if not path or str(path) == os.devnull:
         return None
     try:
-        # A pipe would block when it is opened.
+        # Opening a pipe would block.
         if not stat.S_ISREG(Path(path).stat().st_mode):
             logger.warning("the .netrc file is not used: it is no file")
             return None
-        # Names of hosts have no case (RFC 4343).
+        # Host names ignore case (RFC 4343).
         known = {name.lower(): entry for name, entry in netrc.netrc(str(path)).hosts.items()}
     except FileNotFoundError:
         return None
     except netrc.NetrcParseError as error:
-        # Its own text may quote a password.
+        # The error's own text can quote a password.
         logger.warning("the .netrc file is not used: its line %s cannot be read", error.lineno)
         return None
     except (OSError, UnicodeError) as error:
         logger.warning("the .netrc file is not used: %s", type(error).__name__)
         return None
-    # `default` is meant for no server in particular.
+    # `default` names no server in particular.
     if host == "default" or host not in known:
         return None
     user, _, password = known[host]

@@ -1,4 +1,4 @@
-"""Paths of objects as paths of files, of POSIX or of Windows; no disk is asked."""
+"""Convert paths of objects to paths of files, on POSIX or Windows, without touching a disk."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from urllib.parse import unquote
 P = TypeVar("P", bound=PurePath)
 
 HERE: type[PurePath] = type(PurePath())
-# What a name on Windows cannot hold, or loses where it ends with it.
+# What a name on Windows cannot hold, or loses at its end.
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f"*:<>?\\|]|[. ]\Z')
-# Windows has its devices in every folder.
+# Windows finds its devices in every folder.
 _DEVICE = re.compile(r"(?i:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3]) *(?:\.|\Z)")
 _DRIVE = re.compile(r"/[A-Za-z]:")
 
 
 def is_windows(flavour: type[PurePath]) -> bool:
-    """True for paths of Windows."""
+    """Return True for paths of Windows."""
     return issubclass(flavour, PureWindowsPath)
 
 
 def file_below(folder: P, path: str) -> P:
-    r"""Return the path of an object below a folder; on Windows, what cannot be in a name is percent-escaped.
+    r"""Return the path of an object below a folder; on Windows, percent-escape what no name can hold.
 
-    So `..\x`, `C:\x` and `a:b` stay below the folder, and the cache keeps series of any name.
+    So `..\x`, `C:\x` and `a:b` stay below the folder, and the cache holds series of any name.
 
     Args:
         folder: The folder.
@@ -37,10 +37,10 @@ def file_below(folder: P, path: str) -> P:
 
 
 def path_of_file_url(url: str, flavour: type[PurePath] = HERE) -> PurePath:
-    """The path that a `file://` URL names; one that is no UTF-8 comes back as os.fsdecode gives it."""
+    """Return the path in a `file://` URL; bytes that are not UTF-8 become what os.fsdecode makes of them."""
     path = unquote(url.removeprefix("file://"), errors="surrogateescape")
     if is_windows(flavour):
-        # The URL's own slash stands before a drive's letter, and none before a host.
+        # The URL's own slash stands before a drive letter, but not before a host.
         path = path[1:] if _DRIVE.match(path) else path if path.startswith("/") else f"//{path}"
     return flavour(path)
 

@@ -1,4 +1,4 @@
-"""Many requests at once: the only threads that the storage layer starts, and where waiting for them ends."""
+"""A pool of threads for many requests at once: the storage layer starts no others."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _B = TypeVar("_B")
 
 
 class FetchPool:
-    """Asks a storage in threads, for no more at once than it bears, for all callers together.
+    """Sends a storage's requests in threads, at most as many at once as the throttle allows.
 
-    Whoever waits for a thread leaves when the deadline is over, whatever the thread is stuck in. The thread
-    is told, and ends as soon as it can.
+    Whoever waits for a thread leaves at the deadline, whatever blocks the thread. The thread learns of it,
+    and ends as soon as it can.
 
     Args:
-        throttle: How many requests that is.
+        throttle: Limits the requests in flight.
         url: The storage's root, for errors.
     """
 
@@ -43,12 +43,12 @@ class FetchPool:
 
         Args:
             function: Gets a part of the deadline.
-            deadline: Until when it is waited for.
-            patience_s: How long nothing may be heard meanwhile.
+            deadline: The end of the wait.
+            patience_s: The longest silence to accept.
 
         Raises:
             StorageUnavailableError: The time is up, and the storage has kept silent.
-            LimitError: The time is up, and it has not.
+            LimitError: The time is up, and the storage has answered.
             AbandonedError: Nobody waits any more.
         """
         part = deadline.part()
@@ -63,7 +63,7 @@ class FetchPool:
         return self._executor.submit(function, deadline)
 
     def result(self, future: Future[_B], deadline: Deadline, patience_s: float = math.inf) -> _B:
-        """Return the result of a function that was begun; raises as `run`."""
+        """Return the result of a function that was begun; raises like `run`."""
         finished: SimpleQueue[Future[_B] | None] = SimpleQueue()
         part = deadline.part(lambda: finished.put(None))
         future.add_done_callback(finished.put)
@@ -75,9 +75,9 @@ class FetchPool:
     def each(
         self, function: Callable[[_A, Deadline], _B], items: Iterable[_A], deadline: Deadline
     ) -> Iterator[_B]:
-        """Call a function for all items, many at once; results as they come.
+        """Call a function for all items, many at once; yield results as they arrive.
 
-        `items` is read as `Storage.fetch` reads its ranges. Raises as `run`.
+        `items` is read as `Storage.fetch` reads its ranges. Raises like `run`.
         """
         wanted = iter(items)
         finished: SimpleQueue[Future[_B] | None] = SimpleQueue()
@@ -86,7 +86,7 @@ class FetchPool:
         try:
             while True:
                 part.check()
-                # What has come is given first: it may decide what is asked for next.
+                # Yield results first: they can decide the next request.
                 callers = self._throttle.callers
                 while len(running) < callers:
                     try:
@@ -112,12 +112,12 @@ class FetchPool:
         read: Callable[[ByteRange, Deadline], Fetched],
         deadline: Deadline,
     ) -> Iterator[Fetched]:
-        """`Storage.fetch`.
+        """Fetch as `Storage.fetch`.
 
         Args:
-            ranges: What to read.
+            ranges: The ranges.
             read: Reads one range or raises a StorageError.
-            deadline: Until when it is waited for.
+            deadline: The end of the wait.
         """
 
         def read_or_error(item: ByteRange, part: Deadline) -> Fetched:
@@ -131,7 +131,7 @@ class FetchPool:
     def _next(
         self, finished: SimpleQueue[Future[_B] | None], part: Deadline, patience_s: float = math.inf
     ) -> Future[_B]:
-        """The next one that is done, unless the time is up before; None tells that nobody waits any more."""
+        """Return the next finished future, within the time; a None in the queue means that nobody waits."""
         since = part.now
         while True:
             try:

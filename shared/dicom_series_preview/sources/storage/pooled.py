@@ -1,4 +1,4 @@
-"""The part that all storages share which are asked in threads."""
+"""The part that all storages with threads share."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 class PooledStorage(ABC):
     """A storage root that reads ranges in threads and counts its requests.
 
-    A storage says how it reads one range, lists and writes. Where it says nothing else, its URL tells it from
-    others, its objects may change, a listing begins when it is asked for, and it makes no links.
+    A subclass defines how it reads one range, lists and writes. By default its URL identifies it, its objects
+    can change, listings are not begun ahead, and it makes no links.
 
     Args:
         url: The root's URL.
-        throttle: How many requests may be in flight at once.
+        throttle: Limits the requests in flight.
     """
 
     def __init__(self, url: str, throttle: Throttle) -> None:
@@ -53,16 +53,16 @@ class PooledStorage(ABC):
 
     @property
     def immutable(self) -> bool:
-        """False: objects may change."""
+        """False: objects can change."""
         return False
 
     @property
     def usage(self) -> Usage:
-        """Totals since this storage was opened; a copy."""
+        """Totals since this storage was opened; a copy that stays as it is."""
         return self._meter.read()
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:  # noqa: B027 - doing nothing suits most
-        """Do nothing: the listing begins when it is asked for."""
+        """Do nothing: the listing begins in `list_objects`."""
 
     def get(self, path: str) -> Fetched:
         """`Storage.get`."""
@@ -73,7 +73,7 @@ class PooledStorage(ABC):
         return self._pool.fetch(ranges, self._read, self._deadline)
 
     def link(self, path: str, expires_s: int) -> str | None:  # noqa: ARG002
-        """None: this storage makes no links."""
+        """Return None: this storage makes no links."""
         return None
 
     @abstractmethod
@@ -81,5 +81,5 @@ class PooledStorage(ABC):
         """Read one range.
 
         Raises:
-            StorageError: It cannot be read.
+            StorageError: The range cannot be read.
         """

@@ -1,4 +1,4 @@
-"""The bytes that came with the headers, for the frames that lie in them."""
+"""Bytes that arrived with the headers, for the frames inside them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PREFETCHED_BYTES = 32 * 2**20
 
 
 class Prefetched:
-    """First bytes of objects, or all of them, so that what lies in them is not asked for again.
+    """First bytes of objects, or all of them, so that nothing inside them is fetched again.
 
     Args:
-        limit_bytes: Bytes kept in all; what does not fit any more is not kept.
+        limit_bytes: The most bytes in all; what does not fit is dropped.
     """
 
     def __init__(self, limit_bytes: int = PREFETCHED_BYTES) -> None:
@@ -30,14 +30,14 @@ class Prefetched:
             path: The object.
             data: Its first bytes, or all of them.
             object_size: Its size in bytes.
-            version: The version they are of.
+            version: The object's version.
         """
         if len(data) <= self._left and path not in self._kept:
             self._left -= len(data)
             self._kept[path] = data, object_size, version
 
     def fetch(self, wanted: ByteRange) -> Fetched | None:
-        """Return the storage's answer; None where the storage has to be asked."""
+        """Return the storage's answer; None where only the storage has it."""
         kept = self._kept.get(wanted.path)
         if kept is None:
             return None

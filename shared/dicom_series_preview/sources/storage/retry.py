@@ -1,4 +1,4 @@
-"""Trying again: how often, how long, and with what pauses."""
+"""Retries: how often, how long, and with what pauses."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 TRANSFER_FACTOR = 10
-"""A large answer on a slow line may take so many times as long as a server may be silent."""
+"""A large answer on a slow line may take this many times the longest silence."""
 
 
 def full_jitter(longest_s: float) -> float:
-    """A pause of up to `longest_s`, so that clients that failed together do not return together."""
+    """Return a pause of up to `longest_s`, so that clients that failed together do not return together."""
     return random.uniform(0, longest_s)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to try again, and when to give up.
+    """The rules that say when to try again, and when to give up.
 
     Attributes:
         max_retries: Tries after the first.
         timeout_s: No retry starts later than this after the first try.
         first_delay_s: The upper bound of the first pause; each further one doubles it.
-        longest_delay_s: No pause of ours is longer. One that a server asks for is kept; where the time does
-            not allow it, the request is given up at once.
-        wait: Pauses for some seconds, or until the event is set; True when it was set. Tests pass their own.
+        longest_delay_s: The longest pause of ours. A server's own pause is kept; if it does not fit the time,
+            the request fails at once.
+        wait: Pauses for some seconds, or until the event is set; True if it was set. Tests pass their own.
         clock: Seconds that only grow.
         jitter: Draws a pause from its upper bound.
     """
@@ -56,35 +56,35 @@ class RetryPolicy:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RetryPolicy:
-        """The policy that the settings describe."""
+        """Build the policy that the settings describe."""
         return cls(settings.max_retries, settings.retry_timeout_s)
 
     def delay_s(self, retry: int, retry_after_s: float | None) -> float:
-        """The pause before retry number `retry`, counted from 0."""
+        """Return the pause before retry number `retry`, counted from 0."""
         if retry_after_s is not None:
             return max(retry_after_s, 0.0)
         return self.jitter(min(self.first_delay_s * 2**retry, self.longest_delay_s))
 
     def run(self, url: str, deadline: Deadline, attempt: Callable[[], _T], throttle: Throttle) -> _T:
-        """Call `attempt` until it gives a result, or fails for good.
+        """Call `attempt` until it returns a result, or fails for good.
 
         Args:
-            url: What it is about, for the error.
-            deadline: Until when the result is waited for: no pause reaches beyond it.
-            attempt: Raises TransientError where another try may help.
-            throttle: Where each try takes a slot, which pauses leave to others.
+            url: The object or root, for the error.
+            deadline: The end of the wait for the result: no pause reaches beyond it.
+            attempt: Raises TransientError where another try can help.
+            throttle: Gives each try a slot; pauses leave it to others.
 
         Raises:
-            StorageUnavailableError: The last try allowed failed too.
+            StorageUnavailableError: The last allowed try failed too.
         """
         started = math.inf
         for retry in count():
             try:
                 with throttle.slot(deadline):
-                    # waiting for the first slot is no trouble of the request's.
+                    # The wait for the first slot does not count.
                     started = min(started, self.clock())
                     result = attempt()
-                    # Now, and not when whoever waits for it comes to it.
+                    # Now, not when the waiting caller gets to it.
                     deadline.heard()
                     return result
             except TransientError as error:

@@ -1,4 +1,4 @@
-"""Take the name of a storage root apart: which storage, where, and below which folder."""
+"""Parse the name of a storage root: which storage, where, and below which folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMES = "s3://, http://, https://, file:// or a folder"
-# RFC 3986's path characters; `%` is kept where it starts an escape.
+# RFC 3986's path characters; `%` stays where it starts an escape.
 _URL_PATH_SAFE = "/!$&'()*+,;=:@-._~"
 # RFC 3986's unreserved characters mean the same escaped or not (6.2.2.2).
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
@@ -29,13 +29,13 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A storage root, taken apart.
+    """A storage root, parsed.
 
     Attributes:
-        kind: Which storage serves it.
+        kind: Its storage.
         url: Its canonical URL, without a trailing slash.
         place: The bucket, the HTTP host with its port, or the local folder's absolute path.
-        prefix: What stands between the place and the objects, no slashes at its ends; still percent-encoded
+        prefix: The path between the place and the objects, without slashes at its ends; still percent-encoded
             for HTTP, empty for a local folder.
     """
 
@@ -46,15 +46,15 @@ class Root:
 
 
 def parse_root(root: str, environment: Mapping[str, str]) -> Root:
-    """Take a storage root apart.
+    """Parse a storage root.
 
     Args:
         root: `s3://bucket[/prefix]`, `http(s)://host[:port][/path]`, `file:///path`, or a local path:
             absolute, relative, or below `~`. A relative path may begin with `..`; nothing else may hold it.
-        environment: Tells the home folder.
+        environment: Gives the home folder.
 
     Raises:
-        RequestError: It is none of these.
+        RequestError: The root has another form.
     """
     if not root or _CONTROL.search(root):
         raise RequestError("root", f"empty or with control characters; give {SCHEMES}")
@@ -72,7 +72,7 @@ def parse_root(root: str, environment: Mapping[str, str]) -> Root:
 
 
 def is_full_name(series: str, flavour: type[PurePath] = HERE) -> bool:
-    """True where a series is named with its root: by a URL or an absolute path of this system."""
+    """Return True where a series is named with its root: by a URL or an absolute path of this system."""
     if _SCHEME.match(series) is not None or series.startswith(("/", "~/")):
         return True
     return is_windows(flavour) and (flavour(series).root != "" or series.startswith("~\\"))
@@ -83,14 +83,14 @@ def split_root(series: str, flavour: type[PurePath] = HERE) -> tuple[str, str]:
 
     Args:
         series: A URL or an absolute path, whose last part is the series.
-        flavour: Whose paths.
+        flavour: The system whose paths to parse.
 
     Returns:
-        The root, to be given to `open_storage`, and the series' name, percent-decoded where it came from an
-        HTTP or file URL.
+        The root, for `open_storage`, and the series' name, percent-decoded if it came from an HTTP or file
+        URL.
 
     Raises:
-        SeriesNameError: There is no part left to name the series.
+        SeriesNameError: No part is left for the series' name.
     """
     trimmed = series.rstrip("/")
     found = _SCHEME.match(trimmed)
@@ -108,7 +108,7 @@ def split_root(series: str, flavour: type[PurePath] = HERE) -> tuple[str, str]:
 
 
 def _shown(url: str) -> str:
-    """The URL without what may be a secret."""
+    """Return the URL without its possible secrets."""
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 
 
@@ -139,7 +139,7 @@ def _http(scheme: str, root: str) -> Root:
     if not parts.hostname:
         raise RequestError("root", f"{_shown(root)} names no host")
     _no_dots(unquote(parts.path), _shown(root))
-    # Escapes keep their meaning, what should have been escaped is.
+    # Keep escapes, and escape what needs it.
     path = _ESCAPE.sub(_normal_escape, quote(parts.path, safe=_URL_PATH_SAFE + "%")).strip("/")
     host = parts.netloc.lower().rpartition(":")[0] if parts.port is not None else parts.netloc.lower()
     port = "" if parts.port in {None, _DEFAULT_PORTS[scheme]} else f":{parts.port}"
@@ -148,7 +148,7 @@ def _http(scheme: str, root: str) -> Root:
 
 
 def _normal_escape(found: re.Match[str]) -> str:
-    """An escape as RFC 3986 (6.2.2) would have it written, so that one folder has one URL."""
+    """Return an escape as RFC 3986 (6.2.2) normalises it, so that one folder has one URL."""
     character = chr(int(found[1], 16))
     return character if _UNRESERVED.fullmatch(character) else found[0].upper()
 

@@ -1,4 +1,4 @@
-"""A bucket of S3, or a prefix of one, as a storage root."""
+"""An S3 bucket, or a prefix of one, as a storage root."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 
 CONCURRENCY = 256
-"""The most requests at once, for a bucket that answers them all, where the settings say nothing."""
+"""The most requests at once, for a bucket that answers them all, unless set."""
 
 
 class S3Storage(ObjectStoreStorage):
-    """A bucket, or a prefix of one.
+    """An S3 bucket, or a prefix of one.
 
     Args:
-        access: How it is reached.
-        prefix: The root's place in the bucket; no slashes at its ends.
+        access: The access to the bucket.
+        prefix: The root's path in the bucket, without slashes at its ends.
         settings: Concurrency, retries and timeouts.
         retry: The pauses between retries.
     """
@@ -57,14 +57,14 @@ class S3Storage(ObjectStoreStorage):
         )
         self._access = access
         self._settings = settings
-        # When a page has failed for good, or has no end.
+        # By then a page has failed for good, or has no end.
         self._patience_s = settings.retry_timeout_s + settings.request_timeout_s
         self._ahead: dict[str, tuple[Future[list[ObjectInfo]], Meter]] = {}
         self._lister = cache(partial(_opened_lister, access, settings, retry, self._throttle))
 
     @property
     def identity(self) -> str:
-        """The URL, and the server's where it is not AWS; a public bucket's mirrors are that bucket."""
+        """The URL, and the server's where it is not AWS; mirrors of a public bucket count as that bucket."""
         endpoint = self._access.endpoint
         return self.url if endpoint is None or self.immutable else f"{self.url} at {endpoint.rstrip('/')}"
 
@@ -93,7 +93,7 @@ class S3Storage(ObjectStoreStorage):
         self._ahead[folder] = listing, meter
 
     def _listed(self, folder: str, most: int | None, meter: Meter, deadline: Deadline) -> list[ObjectInfo]:
-        """The objects below a folder, by pages."""
+        """List the objects below a folder, by pages."""
         if folder:
             check_path(self._url, folder)
         start = f"{self._prefix}/" if self._prefix else ""
@@ -101,7 +101,7 @@ class S3Storage(ObjectStoreStorage):
         url = self._object_url(folder) if folder else self._url
         pages = (
             [
-                # A key with a slash at its end is a folder's marker, and that of this one is no object.
+                # A key with a slash at its end is a folder marker; this folder's own is no object.
                 ObjectInfo(inside(url, key.name, below)[len(start) :].removesuffix("/"), key.size, key.etag)
                 for key in page.keys
                 if key.name != below
@@ -122,7 +122,7 @@ class S3Storage(ObjectStoreStorage):
         return sorted(name[len(start) : -1] for name in self._pool.run(names, self._deadline))
 
     def link(self, path: str, expires_s: int) -> str | None:
-        """A presigned URL; None where there are no credentials to sign with."""
+        """Return a presigned URL; None where there are no credentials to sign with."""
         if self._access.anonymous:
             return None
         store = cast("S3Store", self._store)

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PUBLIC_BUCKETS = {"idc-open-data": "us-east-1"}
-"""Buckets that anyone may read and nobody changes, with their region."""
+"""Public buckets that never change, with their region."""
 
 DMI_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 _DEFAULT_REGION = "us-east-1"
 _REGION = re.compile("[A-Za-z0-9-]+")
-# By how the names of its regions begin, the domain of each partition that is not AWS's first one.
+# The domain of each AWS partition but the first, by the prefix of its regions' names.
 _DOMAIN = "amazonaws.com"
 _DOMAINS = {
     "cn-": "amazonaws.com.cn",
@@ -47,13 +47,13 @@ class S3Access:
     Attributes:
         bucket: Its name.
         region: Its region.
-        address: Where S3 is, for all that is asked of it.
+        address: S3's address, for all requests.
         endpoint: The address of an S3-compatible server, or None for AWS.
         anonymous: Requests are not signed.
         ca_bundle: A file of certificate authorities, or None for the usual ones.
-        credentials: obstore's options for keys or for a role it fetches itself.
-        session: Where boto3 finds the credentials: a profile, a container's or an instance's role.
-        environment: What names a proxy.
+        credentials: obstore's options for keys, or for a role that it fetches itself.
+        session: boto3's source of credentials: a profile, a container's or an instance's role.
+        environment: The proxy variables.
     """
 
     bucket: str
@@ -75,20 +75,20 @@ def resolve_access(
     *,
     signed: bool = True,
 ) -> S3Access:
-    """Decide how a bucket is reached, from the environment alone.
+    """Decide how to reach a bucket, from the environment alone.
 
     Args:
         bucket: Its name.
         environment: The AWS variables.
-        find_region: Asks AWS, at the address that is given beside a bucket, where the bucket lies; not called
-            for a public bucket, or where there is an endpoint.
-        dmi_vendor: The file that tells an EC2 instance.
-        signed: Whether credentials are used where there are any. A public bucket of another account refuses
-            those of a role that may not read it, and reads without.
+        find_region: Asks AWS for the region of a bucket, at an address; not called for a public bucket, or
+            where there is an endpoint.
+        dmi_vendor: The file that identifies an EC2 instance.
+        signed: Use credentials if there are any. A public bucket of another account refuses a role without
+            permission, but allows anonymous reads.
 
     Raises:
-        RequestError: A variable holds what it cannot.
-        StorageError: Credentials are named that are not there, or by halves.
+        RequestError: A variable's value is invalid.
+        StorageError: Named credentials are missing or incomplete.
     """
     credentials: S3Config | None = None
     session: SessionCredentials | None = None
@@ -99,7 +99,7 @@ def resolve_access(
     configured = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     configured = configured or (session.region_name if session else None) or _DEFAULT_REGION
     known = configured if endpoint else PUBLIC_BUCKETS.get(bucket)
-    # The region's own address is there also where a network lets nothing out but to its region's S3.
+    # The region's own address works even where a network allows only its region's S3.
     region = known or find_region(bucket, aws_address(configured, environment)) or configured
     _check_region(region)
     return S3Access(
@@ -116,14 +116,14 @@ def resolve_access(
 
 
 def aws_address(region: str, environment: Mapping[str, str]) -> str:
-    """The address of AWS's S3 in a region.
+    """Return the address of AWS's S3 in a region.
 
     Args:
-        region: Tells the partition, too: China's regions and secret ones have domains of their own.
+        region: Decides the partition, too: China's regions and secret ones have their own domains.
         environment: `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`.
 
     Raises:
-        RequestError: There can be no such region, or a variable is neither true nor false.
+        RequestError: The region's name is invalid, or a variable is neither true nor false.
     """
     _check_region(region)
     service = "s3-fips" if _is_on(environment, "AWS_USE_FIPS_ENDPOINT") else "s3"
@@ -133,20 +133,20 @@ def aws_address(region: str, environment: Mapping[str, str]) -> str:
 
 
 def _check_region(region: str) -> None:
-    """Refuse what would be no part of an address or a signature.
+    """Refuse a text that does not fit into an address or a signature.
 
     Raises:
-        RequestError: It is no region.
+        RequestError: The text is no region.
     """
     if not _REGION.fullmatch(region):
         raise RequestError("AWS_REGION", f"{region!r} is no region; give one such as {_DEFAULT_REGION}")
 
 
 def _is_on(environment: Mapping[str, str], variable: str) -> bool:
-    """True where a variable says true; where it demands FIPS, no other word may pass for no.
+    """Return True where a variable says true; a typo must not switch FIPS off.
 
     Raises:
-        RequestError: It says neither that nor false.
+        RequestError: The variable says neither true nor false.
     """
     value = environment.get(variable, "").strip().lower()
     if value not in {"", "true", "false"}:
@@ -155,10 +155,10 @@ def _is_on(environment: Mapping[str, str], variable: str) -> bool:
 
 
 def _endpoint(environment: Mapping[str, str]) -> str | None:
-    """The address of an S3-compatible server, or None for AWS. obstore panics at one that is no URL.
+    """Return the address of an S3-compatible server, or None for AWS; obstore panics at an invalid URL.
 
     Raises:
-        RequestError: A variable holds none.
+        RequestError: A variable's URL is invalid.
     """
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         endpoint = environment.get(variable)
@@ -169,10 +169,10 @@ def _endpoint(environment: Mapping[str, str]) -> str | None:
 
 
 def _check_url(variable: str, url: str, schemes: Sequence[str]) -> None:
-    """Refuse what is no URL of a host.
+    """Refuse a text that is no URL of a host.
 
     Raises:
-        RequestError: It is none.
+        RequestError: The text is no such URL.
     """
     try:
         parts = urlsplit(url)
@@ -187,9 +187,9 @@ def _check_url(variable: str, url: str, schemes: Sequence[str]) -> None:
 def bucket_region(
     bucket: str, address: str, environment: Mapping[str, str], timeout_s: float = 5.0
 ) -> str | None:
-    """Ask S3, unsigned and at an address of it, in which region a bucket lies; None where it does not tell.
+    """Ask S3, unsigned, for the region of a bucket; None where the answer does not say.
 
-    Redirects (301) and refusals (400, 403) tell it as well as an answer does.
+    Redirects (301) and refusals (400, 403) say it too.
     """
     # urllib3 takes 50 ms to import, and a bucket whose region is known does without.
     from urllib3.exceptions import HTTPError  # noqa: PLC0415

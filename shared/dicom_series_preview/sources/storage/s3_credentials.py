@@ -1,4 +1,4 @@
-"""The AWS credentials: the environment's, a profile's, or a role's."""
+"""AWS credentials from the environment, a profile, or a role."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _ROLE_VARIABLES = {
 
 
 def _check_header(variable: str, value: str) -> None:
-    """Refuse what cannot stand in a request's header; obstore panics at it.
+    """Refuse a value that cannot stand in a request's header; obstore panics at it.
 
     Raises:
-        RequestError: It cannot. The value, a secret, is not told.
+        RequestError: The value is invalid; as a secret, it is not quoted.
     """
     if not (value.isascii() and value.isprintable()):
         raise RequestError(variable, "has a line break or another character that no key has")
 
 
 def one_line(error: Exception) -> str:
-    """One short line about an error of boto3 or obstore, without an address."""
+    """Describe an error of boto3 or obstore in one short line, without an address."""
     line = re.sub(r":? ?\"?\bhttps?://[^\s\"]+\"?", "", str(error).partition("\n")[0])
     return line.partition("?")[0][:200]
 
 
 def environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3Config | None:
-    """Obstore's credential options; empty where the environment holds none that it can use."""
+    """Return obstore's credential options; None where the environment has none that it can use."""
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
         for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -61,7 +61,7 @@ def environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3Co
             f"s3://{bucket}", f"the environment holds half of the credentials: {missing} is missing"
         )
     role = {option: environment[name] for name, option in _ROLE_VARIABLES.items() if environment.get(name)}
-    # A full address without a token file (Lambda SnapStart) is left to boto3: obstore wants the file.
+    # Leave a full address without a token file (Lambda SnapStart) to boto3: obstore needs the file.
     usable = (
         {"web_identity_token_file", "role_arn"} <= role.keys()
         or "container_credentials_relative_uri" in role
@@ -71,7 +71,7 @@ def environment_credentials(bucket: str, environment: Mapping[str, str]) -> S3Co
 
 
 def boto3_session(bucket: str, environment: Mapping[str, str], dmi_vendor: Path) -> SessionCredentials | None:
-    """The credentials that boto3 finds for a profile, a container's or an instance's role, else None."""
+    """Return boto3's credentials from a profile, a container's or an instance's role, or None."""
     home = Path(environment.get("HOME") or Path.home())
     credentials_file = _aws_file(environment, "AWS_SHARED_CREDENTIALS_FILE", home / ".aws" / "credentials")
     config_file = _aws_file(environment, "AWS_CONFIG_FILE", home / ".aws" / "config")
@@ -113,17 +113,17 @@ def _aws_file(environment: Mapping[str, str], variable: str, usual: Path) -> Pat
 
 
 def _has_default_profile(*files: Path) -> bool:
-    """True where a file gives the default profile more than a region and an output format."""
+    """Return True where a file gives the default profile more than a region and an output format."""
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read(files, encoding="utf-8")
     except (configparser.Error, OSError, UnicodeDecodeError):
-        return True  # boto3 says better what is wrong with it
+        return True  # boto3 reports better what is wrong with it
     return parser.has_section("default") and bool(set(parser.options("default")) - {"region", "output"})
 
 
 def _on_ec2(environment: Mapping[str, str], dmi_vendor: Path) -> bool:
-    """True on an EC2 instance: anywhere else, asking for its role costs seconds of waiting."""
+    """Return True on an EC2 instance: elsewhere, asking for its role takes seconds."""
     if environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return False
     try:

@@ -1,4 +1,4 @@
-"""Build what lists a bucket: its connections, and the keys that sign each request."""
+"""Build the lister of a bucket: its connections, and the keys that sign each request."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def open_lister(access: S3Access, settings: Settings, retry: RetryPolicy, thrott
     """Build the lister of a bucket.
 
     Args:
-        access: How the bucket is reached.
+        access: The access to the bucket.
         settings: The time-outs.
-        retry: When a page is asked for again.
-        throttle: Where each request takes a slot.
+        retry: The rules of retries.
+        throttle: Gives each request a slot.
     """
     address = access.address
     pool = connection_pool(address, access.environment, throttle.most, access.ca_bundle)
@@ -39,7 +39,7 @@ def open_lister(access: S3Access, settings: Settings, retry: RetryPolicy, thrott
 
 
 def _signing(access: S3Access) -> Callable[[], Keys | None]:
-    """Return a function that gives the keys to sign the next page with, or None for anonymous access."""
+    """Return a function that returns the keys for the next page, or None for anonymous access."""
     given: Mapping[str, Any] = access.credentials or {}
     if access.anonymous:
         return lambda: None
@@ -63,7 +63,7 @@ def _signing(access: S3Access) -> Callable[[], Keys | None]:
 
 
 def _role_session() -> SessionCredentials:
-    """The credentials of a role that obstore fetches itself for all but listings."""
+    """Return boto3's credentials for a role that obstore otherwise fetches itself."""
     import boto3  # noqa: PLC0415 - 160 ms that only such a role pays for
 
     from dicom_series_preview.sources.storage.credentials import SessionCredentials  # noqa: PLC0415

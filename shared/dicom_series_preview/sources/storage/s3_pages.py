@@ -1,6 +1,6 @@
-"""The pages of S3's listings (ListObjectsV2), each of them seen, so that no listing is without bounds.
+"""Pages of S3 listings (ListObjectsV2), read one by one, so that every listing is bounded.
 
-obstore's own listing reads an answer of any length, and asks for page after page until an object comes.
+obstore's own listing reads answers of any length, and page after page until it finds an object.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.deadline import Deadline
 
 
-# A page has a thousand keys of a thousand bytes, each byte of which may be written as three.
+# A page has a thousand keys of a thousand bytes, and each byte can be written as three.
 MAX_PAGE_BYTES = 16 * 2**20
-# Where most of what was there is deleted, S3 may give many pages with little on them, or nothing. So many
-# with less than a few keys each are a listing without end.
+# After many deletions, S3 can send many pages with few keys or none. This many with fewer than a few keys
+# each count as a listing without end.
 POOR_PAGES, _FEW_KEYS = 1000, 10
-# No answer of S3 declares anything; what is declared could be entities that grow. A zero is in no XML but
-# UTF-16's, where a declaration would not be seen.
+# S3's answers declare nothing; a declaration could hold entities that grow. A zero byte appears only in
+# UTF-16 XML, where we would miss a declaration.
 _NOT_TRUSTED = re.compile(rb"<!(?:DOCTYPE|ENTITY)|\0")
-# A thousand objects have some twenty thousand.
+# A thousand objects have some twenty thousand tags.
 _MOST_TAGS = 200_000
 _CUT_ERROR_BYTES = 64 * 2**10
 
@@ -65,7 +65,7 @@ class Page:
     Attributes:
         keys: The objects on it.
         folders: Its common prefixes.
-        following: What asks for the next page; None where this is the last.
+        following: The token for the next page; None on the last.
     """
 
     keys: list[Key]
@@ -78,11 +78,11 @@ class Lister:
     """Lists a bucket.
 
     Attributes:
-        client: Sends the requests, and tries again.
-        address: The bucket's, without a slash at its end.
+        client: Sends the requests, with retries.
+        address: The bucket's address, without a slash at its end.
         region: Its region.
-        keys: What signs a request now, or None.
-        most_pages: A listing with more is left; of folders, ten million.
+        keys: Returns the keys that sign a request now, or None.
+        most_pages: The most pages of a listing: ten million folders.
     """
 
     client: HttpClient
@@ -92,16 +92,16 @@ class Lister:
     most_pages: int = 10_000
 
     def pages(self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline) -> Iterator[Page]:
-        """The pages of one listing.
+        """Yield the pages of one listing.
 
         Args:
-            url: What is listed, for errors.
+            url: The listed folder, for errors.
             meter: Counts the requests.
-            query: ListObjectsV2's.
-            deadline: Until when the pages are waited for.
+            query: The parameters of ListObjectsV2.
+            deadline: The end of the wait for the pages.
 
         Raises:
-            StorageError: A page cannot be had or read, or the listing is one that does not end.
+            StorageError: A page cannot be fetched or parsed, or the listing does not end.
             LimitError: There are too many pages.
         """
         before, asked = Page([], [], None), {"encoding-type": "url", "list-type": "2", **query}
@@ -126,7 +126,7 @@ class Lister:
 
     def _page(self, url: str, meter: Meter, query: Mapping[str, str], deadline: Deadline) -> Page:
         keys = self.keys()
-        # Encoded as S3 wants it signed.
+        # Encode it as S3 signs it.
         text = "&".join(f"{quote(name, safe='~')}={quote(query[name], safe='~')}" for name in sorted(query))
         headers = {} if keys is None else signature(keys, self.region, self.address, text, datetime.now(UTC))
         request = Request(
@@ -146,12 +146,12 @@ class Lister:
 
 
 def _check_bytes(body: bytes, url: str) -> None:
-    """Refuse what would take far more memory than it has bytes.
+    """Refuse a body that would take far more memory than its bytes.
 
     Raises:
-        StorageError: It would.
+        StorageError: The body has too many tags, or a declaration.
     """
-    # An element takes a hundred times its bytes in memory.
+    # An element takes a hundred times its bytes.
     if max(body.count(b"<"), body.count(b"=")) > _MOST_TAGS:
         raise StorageError(url, f"the server's listing has a page of more than {_MOST_TAGS} tags")
     if _NOT_TRUSTED.search(body):
@@ -159,27 +159,27 @@ def _check_bytes(body: bytes, url: str) -> None:
 
 
 def parse_listing(body: bytes, url: str) -> Page:
-    """A page as ListObjectsV2 answers it.
+    """Parse a page of ListObjectsV2.
 
     Args:
         body: The XML.
-        url: What is listed, for errors.
+        url: The listed folder, for errors.
 
     Raises:
-        StorageError: It is no such page, or does not tell the next one.
-        TransientError: It is an error, and another try may help.
+        StorageError: The body is no such page, or lacks the next page's token.
+        TransientError: The body is an error, and another try can help.
     """
     _check_bytes(body, url)
     parser = XMLParser()  # noqa: S314 - see above; defusedxml's is written in Python, and takes five times as long
     try:
-        # S3 writes UTF-8. In another encoding `<!` has other bytes.
+        # S3 writes UTF-8. In another encoding `<!` has different bytes.
         parser.feed(body.decode("utf-8"))
         root: Element = parser.close()
     except (ParseError, ValueError, LookupError) as error:
         raise StorageError(url, "the server's listing cannot be read: it is no XML") from error
     space = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
     if root.tag == f"{space}Error":
-        # S3 answers 200 and begins to send before it knows that something is wrong.
+        # S3 answers 200 and begins to send before it notices an error.
         code = root.findtext(f"{space}Code", "")
         raise Failure(200, code).passing() or s3_error(url, 200, code)
     if root.tag != f"{space}ListBucketResult":

@@ -19,7 +19,7 @@ class Keys:
     Attributes:
         access_key_id: The access key.
         secret_access_key: Its secret.
-        token: That of keys which hold for a while only, else empty.
+        token: The session token of temporary keys, else empty.
     """
 
     access_key_id: str
@@ -31,14 +31,14 @@ class Keys:
 
 
 def signature(keys: Keys, region: str, address: str, query: str, now: datetime) -> dict[str, str]:
-    """The headers that sign a GET without a body (AWS Signature Version 4).
+    """Return the headers that sign a GET without a body (AWS Signature Version 4).
 
     Args:
         keys: The keys that sign.
-        region: The bucket's.
-        address: Without the query.
-        query: Sorted and encoded.
-        now: With its time zone, UTC.
+        region: The bucket's region.
+        address: The URL without the query.
+        query: The query, sorted and encoded.
+        now: The time, in UTC with its time zone.
     """
     nothing = hashlib.sha256(b"").hexdigest()
     stamp, target = now.strftime("%Y%m%dT%H%M%SZ"), urlsplit(address)

@@ -1,4 +1,4 @@
-"""Limits the requests under way: half as many when a storage throttles, more where it bears them."""
+"""A limit on the requests in flight: half as many when a storage throttles, more when it keeps up."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.deadline import Deadline
 
 CONCURRENCY = 64
-"""Slots at first, where the settings say nothing."""
+"""The first number of slots, unless set."""
 
-# A server that bears no more than one request would else be asked for two at every other try.
+# Otherwise a server that allows one request would get two at every other try.
 _LEAST_GROWTH = 16
 
 
 class Throttle:
-    """Slots for requests, shared by all who use one storage: as TCP finds out what a line bears.
+    """Slots for requests, shared by all users of one storage, adjusted like TCP's window.
 
-    Until a request is refused, each answer makes one more slot, while half of the slots at least have been
-    taken. A refusal halves them. Answers to requests that were sent before the last cut tell nothing of the
-    number since, so that a burst of refusals halves once. From then on, as many answers as there are slots,
-    and at least 16, make one more.
+    Until a refusal, each answer adds a slot, while at least half of the slots are taken. A refusal halves
+    them. Answers to requests from before the last cut do not count, so that a burst of refusals halves once.
+    After a cut, as many answers as there are slots, and at least 16, add one.
 
     Args:
         first: Slots at first.
-        most: Slots are never more; as many as at first where not given.
+        most: The most slots; by default as many as at first.
     """
 
     def __init__(self, first: int, most: int | None = None) -> None:
@@ -45,18 +44,18 @@ class Throttle:
 
     @classmethod
     def from_settings(cls, settings: Settings, most: int = CONCURRENCY) -> Throttle:
-        """Slots as the settings say; where they say nothing, `CONCURRENCY` at first and up to `most`."""
+        """Build slots as the settings say; else `CONCURRENCY` at first and up to `most`."""
         given = settings.concurrency
         return cls(given or CONCURRENCY, given or most)
 
     @property
     def limit(self) -> int:
-        """Slots as of now, at least 1."""
+        """The current number of slots, at least 1."""
         return int(self._limit)
 
     @property
     def callers(self) -> int:
-        """The most that may want a slot: where a storage throttles some pause, and leave theirs to others."""
+        """The most callers that can want a slot: while a storage throttles, some pause and leave theirs."""
         return max(self.first, self.limit)
 
     @contextmanager
@@ -64,16 +63,16 @@ class Throttle:
         """Wait for a slot and hold it; a ThrottledError that leaves the context halves the slots.
 
         Args:
-            deadline: Until when the result is waited for.
+            deadline: The end of the wait for the result.
 
         Raises:
-            TransientError: It is over.
+            TransientError: The deadline is over.
         """
         with self._changed:
             while self._held >= self.limit and not deadline.is_over:
                 self._changed.wait(min(deadline.left_s, threading.TIMEOUT_MAX))
             if deadline.is_over:
-                self._changed.notify()  # the slot is another's
+                self._changed.notify()  # the slot is free
                 raise TransientError("nobody waits for it any more")
             self._held += 1
             self._most_held = max(self._most_held, self._held)
@@ -96,7 +95,7 @@ class Throttle:
                 self._changed.notify(2)
 
     def _growth(self) -> float:
-        """Slots that one answer makes."""
+        """Return the slots that one answer adds."""
         if self._cuts:
             return 1 / max(self._limit, _LEAST_GROWTH)
         return 1.0 if self._limit < 2 * self._most_held else 0.0

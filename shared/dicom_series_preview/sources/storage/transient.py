@@ -1,14 +1,14 @@
-"""Failures of one try that another try may mend."""
+"""Failures of one try that another try can mend."""
 
 from __future__ import annotations
 
 
 class TransientError(Exception):
-    """One try failed in a way that another may not. It never leaves the storage package.
+    """One try failed in a way that another may not; it never leaves the storage room.
 
     Attributes:
         problem: What happened, in a few words.
-        retry_after_s: The pause the server asked for, or None.
+        retry_after_s: The pause that the server asked for, or None.
     """
 
     def __init__(self, problem: str, retry_after_s: float | None = None) -> None:
@@ -18,4 +18,4 @@ class TransientError(Exception):
 
 
 class ThrottledError(TransientError):
-    """A server said that it is asked for too much: 429, or 503 (S3's Slow Down)."""
+    """A server refused because of too many requests: 429, or 503 (S3's Slow Down)."""

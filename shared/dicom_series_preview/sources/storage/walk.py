@@ -1,4 +1,4 @@
-"""A walk through the folders of a web server, under bounds: a server may have pages without end."""
+"""A walk through a web server's folders, within limits: a server can invent pages without end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAME_PAGE = f"the server answers every path with the same page: {NO_LISTING}"
 
 _MAX_DEPTH = 16
 _MAX_BYTES = 512 * 2**20
-# So many folders, and not one file in them, are a reason to doubt.
+# So many folders without a single file are a reason to doubt.
 _MANY_FOLDERS = 100
 
 
@@ -29,8 +29,8 @@ class Listed:
 
     Attributes:
         entries: What is in it.
-        length: Of the answer in bytes.
-        body_hash: Of those bytes.
+        length: Bytes of the answer.
+        body_hash: The hash of those bytes.
     """
 
     entries: list[Entry]
@@ -39,21 +39,21 @@ class Listed:
 
     @classmethod
     def of(cls, entries: list[Entry], body: bytes) -> Listed:
-        """Build it from an answer's entries and bytes."""
+        """Build a listing from an answer's entries and bytes."""
         return cls(entries, len(body), hash(body))
 
     def is_like(self, other: Listed | None) -> bool:
-        """True where two folders have one answer, or two that list the same."""
+        """Return True where two folders have the same answer, or two answers that list the same."""
         return other is not None and (self.body_hash == other.body_hash or self.shape == other.shape)
 
     @property
     def folders(self) -> frozenset[str]:
-        """The names of the folders in it."""
+        """The names of its folders."""
         return frozenset(entry.path for entry in self.entries if entry.is_folder)
 
     @property
     def shape(self) -> tuple[bool, frozenset[str]]:
-        """The names that make it like another: its folders', or where there are none its files'."""
+        """The names to compare listings by: the folders', or without any the files'."""
         folders = self.folders
         return bool(folders), folders or frozenset(entry.path for entry in self.entries)
 
@@ -61,16 +61,16 @@ class Listed:
 class FolderWalk:
     """One walk, folder by folder.
 
-    A server that answers every path with a page (its start page, one to sign in, a single-page application)
-    seems to have folders without end. It is told by the folder that nobody can have made: whoever walks is
-    told when a listing looks like one of such a server, asks for such a folder, and lets `judge` compare. A
-    real server has no page for that, though its folders may well hold the same names.
+    A server that answers every path with a page (a start page, a sign-in page, a single-page application)
+    seems to have folders without end. A folder that cannot exist exposes it: when a listing looks suspicious,
+    `questionable` says so, the caller requests such a folder, and `judge` compares. A real server has no page
+    for that, though its folders can well hold the same names.
 
     Args:
-        url: The URL of the folder that the walk begins at, for errors.
+        url: The URL of the first folder, for errors.
         folder: Its path.
-        most_folders: How many folders there may be below it.
-        most_objects: Where there are more objects than this, the walk ends; or None.
+        most_folders: The most folders below it.
+        most_objects: The walk ends beyond this many objects; or None.
 
     Attributes:
         found: By path, the objects found so far.
@@ -90,14 +90,14 @@ class FolderWalk:
         self._reasons = {"empty", "again", "many"}
 
     def folders(self) -> Iterator[str]:
-        """The folders to ask for next; those that `take` finds follow.
+        """Yield the folders to request next, including those that `take` finds.
 
-        The first two are asked for one by one: the second tells whether the server makes its pages up.
+        The first two go one by one: the second shows whether the server invents its pages.
         """
         return _Next(self)
 
     def next(self) -> str | None:
-        """The folder to ask for next; None where there is none as of now."""
+        """Return the folder to request next; None where there is none now."""
         if not self._left or (self._answered < 2 and self._asked > self._answered):
             return None
         if self._most_objects is not None and len(self.found) > self._most_objects:
@@ -106,7 +106,7 @@ class FolderWalk:
         return self._left.popleft()
 
     def take(self, folder: str, listed: Listed | None) -> None:
-        """Take in what a folder holds; None where it is not there.
+        """Add a folder's listing; None where the folder does not exist.
 
         Raises:
             StorageError: Folders lie too deep, or listings are too long.
@@ -127,17 +127,17 @@ class FolderWalk:
         self._doubt(folder, listed)
 
     def questionable(self) -> str | None:
-        """The folder in which to ask for one that nobody can have made; None where there is no doubt."""
+        """Return the folder in which to request one that cannot exist; None without doubt."""
         return None if self._doubted is None else self._doubted[0].rpartition("/")[0]
 
     def judge(self, made_up: Listed | None) -> None:
-        """Compare a listing that looks made up with that of a folder that nobody can have made.
+        """Compare a suspicious listing with that of a folder that cannot exist.
 
         Args:
-            made_up: What the server says of that one; None where it says that there is none.
+            made_up: The server's listing of that folder; None where it says that there is none.
 
         Raises:
-            StorageError: The server makes its pages up.
+            StorageError: The server invents its pages.
         """
         doubted, self._doubted = self._doubted, None
         if doubted is None or made_up is None:
@@ -155,7 +155,7 @@ class FolderWalk:
         self._left.append(path)
 
     def _doubt(self, folder: str, listed: Listed) -> None:
-        """Doubt a listing of nothing, one that came before, and many without a file; each reason once."""
+        """Doubt an empty listing, a repeated one, and many without a file; each reason once."""
         folders, reason = listed.folders, ""
         if not listed.entries and folder == self._begin:
             reason = "empty"
@@ -174,7 +174,7 @@ class FolderWalk:
 
 
 class _Next:
-    """An iterator that may go on after it has ended."""
+    """An iterator that can go on after it has ended."""
 
     def __init__(self, walk: FolderWalk) -> None:
         self._walk = walk

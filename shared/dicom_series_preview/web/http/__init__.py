@@ -1,1 +1,1 @@
-"""The HTTP API, the same behind API Gateway and on a local server."""
+"""The HTTP API: the path and query of a request come in; status, headers and body go out."""

@@ -1,4 +1,4 @@
-"""The HTTP API's resources: request values in, answers out. Both doors serve these."""
+"""The HTTP API's resources, which build a response for each request."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# API Gateway passes 6 MB, base64 and headers included.
+# API Gateway's limit is 6 MB, base64 and headers included.
 ANSWER_LIMIT_BYTES = 4_500_000
 LINK_EXPIRES_S = 900
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewApi:
-    """The resources.
+    """The resources of the HTTP API.
 
     Attributes:
-        services: By root alias, what opens the service of that root.
-        renders: Where rendered pictures are kept, or None.
+        services: By root alias, a function that opens the root's service.
+        renders: The store of rendered pictures, or None.
         answer_limit_bytes: A larger body is answered with a link where the storage can make one.
-        batches: `/batches` is there too, though others answer it.
+        batches: `/batches` exists too, though others answer it.
         limit_s: The longest that a request may take.
-        gates: By root alias, what the services' heavy work passes, where it does.
-        auth_mode: Whom API Gateway lets through, for the OpenAPI document: `IAM`, `JWT` or anyone.
+        gates: By root alias, the gate of the service's heavy work, if any.
+        auth_mode: API Gateway's authorization, for the OpenAPI document: `IAM`, `JWT` or none.
     """
 
     services: Mapping[str, Callable[[], PreviewService]]
@@ -76,25 +76,25 @@ class PreviewApi:
     auth_mode: str = ""
 
     def picture(self, kind: str, request: HttpRequest) -> HttpResponse:
-        """`GET /series/{series}/mosaic | image | contrast-mosaic`."""
+        """Answer `GET /series/{series}/mosaic | image | contrast-mosaic`."""
         return _answer(lambda: self._picture(kind, request))
 
     def index(self, request: HttpRequest) -> HttpResponse:
-        """`GET /series/{series}/index`."""
+        """Answer `GET /series/{series}/index`."""
         return _answer(lambda: self._index(request))
 
     def health(self) -> HttpResponse:
-        """`GET /health`."""
+        """Answer `GET /health`."""
         document = {"status": "ok", "version": __version__, "roots": sorted(self.services)}
         return HttpResponse.of_json(document, Cache_Control="no-store")
 
     def front(self) -> HttpResponse:
-        """`GET /`: for people, what this is and where to go on."""
+        """Answer `GET /`, a page for people that explains this server and links on."""
         headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache"}
         return HttpResponse(200, headers, FRONT_PAGE.encode())
 
     def openapi(self) -> HttpResponse:
-        """`GET /openapi.json`."""
+        """Answer `GET /openapi.json`."""
         return HttpResponse.of_json(openapi_document(batches=self.batches, auth_mode=self.auth_mode))
 
     def _picture(self, kind: str, request: HttpRequest) -> HttpResponse:
@@ -106,7 +106,7 @@ class PreviewApi:
             lambda: self._service(aliases),
             lambda: PICTURES[kind].from_strings(request.series, "picture.webp", query),
         )
-        # What is not asked for depends on the format: its default quality.
+        # The default quality depends on the format.
         output = f"picture{image_format.extensions[0]}"
         asked = PICTURES[kind].from_strings(request.series, output, query)
         refuse_root(asked.series)
@@ -121,11 +121,11 @@ class PreviewApi:
             return self._send(plan, kept, headers)
         rendered = service.render_plan(plan)
         if rendered.plan is not plan:
-            # The series has changed since it was planned: what is shown has a tag of its own.
+            # If the series has changed since it was planned, the picture has another tag.
             plan = rendered.plan
             headers = picture_headers(plan)
         if _failed_tiles(rendered):
-            # What stood in the way of a tile may pass; the picture is not kept, here or by anyone else.
+            # A tile's failure can be temporary; nobody may cache the picture.
             headers["Cache-Control"] = "no-store"
             del headers["ETag"]
         elif renders is not None:
@@ -134,7 +134,7 @@ class PreviewApi:
         return self._send(plan, made, headers)
 
     def _send(self, plan: Plan, picture: KeptPicture, headers: dict[str, str]) -> HttpResponse:
-        """The picture, or where it can be fetched if it is too large for an answer."""
+        """Return the picture, or a link to it if it is too large for an answer."""
         data = picture.data
         all_headers = {**headers, **cost_headers(plan.cost()), "Preview-Render": picture.render}
         if picture.warnings:
@@ -199,7 +199,7 @@ class PreviewApi:
         return HttpResponse(200, {**headers, "Content-Type": media_type}, body)
 
     def _service(self, aliases: Sequence[str]) -> PreviewService:
-        """The service of a root."""
+        """Return the service of a root."""
         named = aliases or (DEFAULT_ROOT_ALIAS,)
         if len(named) > 1 or named[0] not in self.services:
             names = ", ".join(sorted(self.services))
@@ -207,19 +207,19 @@ class PreviewApi:
         return self.services[named[0]]()
 
     def _renders(self, service: PreviewService) -> Renders | None:
-        """Where pictures are kept, for the request of a service."""
+        """Return the store of pictures for a service's request."""
         if self.renders is None or service.deadline is None:
             return self.renders
         return replace(self.renders, storage=self.renders.storage.within(service.deadline))
 
 
 def _failed_tiles(rendered: Rendered) -> int:
-    """How many tiles could not be shown, in whole or in part."""
+    """Count the tiles that could not be shown, in whole or in part."""
     return sum(tile.error is not None or tile.failed_frames > 0 for tile in rendered.report.tiles)
 
 
 def _answer(produce: Callable[[], HttpResponse]) -> HttpResponse:
-    """An answer, or the problem that stands in its way."""
+    """Return the response, or the problem that prevents it."""
     try:
         return produce()
     except PreviewError as error:

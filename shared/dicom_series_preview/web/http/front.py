@@ -1,11 +1,11 @@
-"""The front page: for people, what the server is and where to go on."""
+"""The front page, for people: what the server is and where to go on."""
 
 from __future__ import annotations
 
 from dicom_series_preview._version import __version__
 
 _DOCUMENTATION = "https://github.com/dicom-series-preview/dicom-series-preview/tree/main/docs"
-# Links are relative: the address may have a path of its own before them.
+# Links are relative: the address can have its own path before them.
 FRONT_PAGE = f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

@@ -1,4 +1,4 @@
-"""The headers of answers: tags, caching, what is shown and what it cost."""
+"""The headers of answers: tags, caching, the picture's facts and its cost."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 def matches(if_none_match: str, etag: str) -> bool:
-    """True where If-None-Match names this version (RFC 9110 13.1.2: weak comparison)."""
+    """Return True where If-None-Match names this version (RFC 9110 13.1.2: weak comparison)."""
     tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return etag in tags or "*" in tags
 
 
 def cache_control(storage: Storage) -> str:
-    """Objects of an immutable root never change; others are asked for again."""
+    """Return Cache-Control: objects of an immutable root never change; others are revalidated."""
     if storage.immutable:
         return "private, max-age=86400"
     return "private, no-cache"
 
 
 def picture_headers(plan: Plan) -> dict[str, str]:
-    """The headers of a picture: its tag, and what is shown."""
+    """Return the headers of a picture: its tag and its facts."""
     return {
         "ETag": f'"{plan.identity}"',
         "Cache-Control": cache_control(plan.opened.storage),
         "Vary": "Accept",
-        # Header fields are ASCII; names need not be.
+        # Header fields are ASCII; names can have more.
         "Preview-Series": quote(plan.opened.name),
         "Preview-Slices": f"{len(plan.slices)}/{len(plan.stack)}",
         "Preview-Stacks": f"shown={plan.picture.stack}, {contents(plan.index)}",
@@ -40,7 +40,7 @@ def picture_headers(plan: Plan) -> dict[str, str]:
 
 
 def contents(index: Index) -> str:
-    """How many stacks, SeriesInstanceUIDs and PatientIDs a folder holds."""
+    """Return the numbers of stacks, SeriesInstanceUIDs and PatientIDs in a folder."""
     provenance = index.provenance
     return (
         f"stacks={len(index.stacks)}, series={provenance.series_instance_uids}, "
@@ -49,7 +49,7 @@ def contents(index: Index) -> str:
 
 
 def cost_headers(cost: Cost) -> dict[str, str]:
-    """The headers that say what an answer took of the storage."""
+    """Return the headers with an answer's storage cost."""
     timing = ", ".join(f"{name};dur={ms:g}" for name, ms in cost.milliseconds.items())
     return {
         "Preview-Requests": f"list={cost.list_requests}, get={cost.get_requests}",

@@ -1,4 +1,4 @@
-"""The index as an answer: a summary, Parquet, JSON or JSON lines."""
+"""The body of an index answer: a summary, Parquet, JSON or JSON lines."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dicom_series_preview.products.pictures.plan import CACHEABLE_VERSION
 if TYPE_CHECKING:
     from dicom_series_preview.archive.open import OpenedSeries
 
-# Cells of so many rows are Python objects at once, each of which takes many times what its text does.
+# So many rows become Python objects at once: an object takes many times its text.
 _ROWS_AT_ONCE = 500
 
 
 def _summary(opened: OpenedSeries, alias: str) -> dict[str, Any]:
-    """What a series holds, in short."""
+    """Return a summary of a series."""
     index = opened.index
     provenance = index.provenance
     stacks = [asdict(stack) for stack in index.described_stacks()]
     for stack in stacks:
-        # Free text, in which names occur.
+        # Free text can hold names.
         del stack["description"]
     return {
         "series": opened.name,
@@ -46,9 +46,9 @@ def _summary(opened: OpenedSeries, alias: str) -> dict[str, Any]:
 
 
 def index_identity(opened: OpenedSeries, wanted: str, alias: str) -> str:
-    """A digest of all that decides an answer's bytes."""
+    """Return a digest of everything that decides an answer's bytes."""
     provenance = opened.index.provenance
-    # What could not be read for now is no part of the listing's fingerprint.
+    # The listing's fingerprint does not cover temporary failures.
     for_now = [item.name for item in provenance.skipped if item.transient]
     parts = (
         CACHEABLE_VERSION,
@@ -65,9 +65,9 @@ def index_identity(opened: OpenedSeries, wanted: str, alias: str) -> str:
 
 
 def index_body(opened: OpenedSeries, wanted: str, alias: str, most: int) -> bytes:
-    """The index in a format; of one that is longer than an answer can be, no more rows than show that.
+    """Return the index in a format; if it is too long for an answer, just enough rows to show that.
 
-    The root is told by its alias, as its URL is the deployment's own business.
+    It names the root by its alias, because its URL is the deployment's own business.
     """
     if not wanted:
         return json.dumps(_summary(opened, alias), ensure_ascii=False).encode()
@@ -85,7 +85,7 @@ def index_body(opened: OpenedSeries, wanted: str, alias: str, most: int) -> byte
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of the index
-    """A value as JSON can say it: there is no NaN and no infinity."""
+    """Return a value in JSON's terms, which has no NaN and no infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The HTTP API over some roots, with a local cache: what the local server serves."""
+"""The HTTP API over local or remote roots with a local cache, for the local server."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)
-# A root that has not answered by then is served all the same.
+# A root without an answer by then is served anyway.
 _LOOK_S = 2.0
 
 
 def open_api(
     roots: Mapping[str, str], settings: Settings, environment: Mapping[str, str], *, follow_links: bool = True
 ) -> PreviewApi:
-    """The HTTP API over some roots, with a local cache for indices and pictures.
+    """Open the HTTP API over some roots, with a local cache for indices and pictures.
 
     Args:
-        roots: By alias, the URL of a root.
+        roots: The URLs of roots by alias.
         settings: Concurrency, retries, limits and the cache folder.
         environment: The variables of credentials and proxies.
-        follow_links: Whether links may lead out of a local root.
+        follow_links: Links may lead out of a local root.
 
     Raises:
-        PreviewError: A root cannot be one or is not there, or the cache folder cannot be made.
+        PreviewError: A root is invalid or missing, or the cache folder cannot be created.
     """
     kept = cache_storage(settings, optional=False)
-    # This process's own: one that was killed keeps nobody out. Two of them may do the same twice.
+    # Claims of this process: a killed one blocks nobody. Two processes can do the same work twice.
     claims = MemoryStorage(url="memory://claims")
     services: dict[str, Callable[[], PreviewService]] = {}
     gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
@@ -70,12 +70,12 @@ def open_api(
 
 
 def _check_there(root: Storage) -> None:
-    """Refuse a root that is not there; what else is wrong with one may pass, and is told to who asks.
+    """Refuse a missing root; other faults can pass, and reach the caller.
 
     Raises:
-        ObjectNotFoundError: There is no such folder or bucket.
+        ObjectNotFoundError: The folder or bucket does not exist.
     """
-    # A web server may show nothing at its root, and the series below it all the same.
+    # A web server can hide its root, and still show the series below it.
     if root.immutable or root.url.startswith("http"):
         return
     try:

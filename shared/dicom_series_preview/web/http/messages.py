@@ -1,4 +1,4 @@
-"""A request and an answer, as every HTTP door sees them."""
+"""Requests and responses, in the form that all HTTP doors share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What is asked of a series' resource.
+    """A request for a series' resource.
 
     Attributes:
         series: The path's {series}, percent-decoded.
-        query: By name, the values given for each parameter.
-        headers: By name in lower case.
-        deadline: Of whoever waits for the answer; it began when the request came.
+        query: The values given for each parameter, by name.
+        headers: The headers, by name in lower case.
+        deadline: The request's deadline; it began when the request arrived.
     """
 
     series: str = ""
@@ -31,11 +31,11 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer.
+    """A response.
 
     Attributes:
         status: The status code.
-        headers: By name.
+        headers: The headers by name.
         body: The body's bytes; empty for 304 and 303.
     """
 
@@ -47,8 +47,8 @@ class HttpResponse:
     def of_json(
         cls, document: object, *, status: int = 200, media_type: str = "application/json", **headers: str
     ) -> HttpResponse:
-        """An answer that is a JSON document; keywords are header names with underscores."""
+        """Build a response with a JSON document; keywords are header names with underscores."""
         named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-        # Half a surrogate pair, which a name may hold, stays the escape that JSON has for it.
+        # Half a surrogate pair, possible in a name, stays JSON's escape.
         body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
         return cls(status, {"Content-Type": media_type, **named}, body)

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API, made from the same names that requests are read by."""
+"""The OpenAPI document of the API, built from the same table that requests are read by."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ _SECURITY_SCHEMES: dict[str, dict[str, Any]] = {
 
 
 def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str, Any]:
-    """The OpenAPI 3.1 document.
+    """Build the OpenAPI 3.1 document.
 
     Args:
         batches: The deployment has batches.
-        auth_mode: How callers say who they are: `IAM`, `JWT`; or `NONE`, where only batches ask. Empty where
-            nothing asks, or nothing is known of it.
+        auth_mode: The callers' authorization: `IAM`, `JWT`; or `NONE`, where only batches need one. Empty
+            where nothing needs one, or it is unknown.
     """
     asked: list[dict[str, list[str]]] = [{auth_mode: []}] if auth_mode in _SECURITY_SCHEMES else []
     of_batches = asked or ([{"IAM": []}] if batches and auth_mode else [])
@@ -120,7 +120,7 @@ def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str,
 
 
 def parameters_of(table: Sequence[Option]) -> list[dict[str, Any]]:
-    """The query parameters of a table of options: the format, those of every picture, and the table's own."""
+    """Return the query parameters of a table: the format, those of every picture, and its own."""
     ordered = sorted(table, key=lambda option: (option.name not in _OF_PICTURES, option.name != "format"))
     return [_parameter(option) for option in ordered]
 
@@ -137,12 +137,12 @@ def _parameter(option: Option) -> dict[str, Any]:
 
 
 def _schema(option: Option) -> dict[str, Any]:
-    """What a value of an option is, in JSON Schema."""
+    """Return the JSON Schema of an option's value."""
     if option.choices:
         return {"enum": list(option.choices)}
     default, bounds = {"default": option.default}, {"minimum": option.low, "maximum": option.high}
     said: dict[str, Any] = {
-        # The order of earlier versions: the document stays the same, byte for byte.
+        # Keep the order of earlier versions, byte for byte.
         **(bounds | default if option.type is float else default | bounds),
         "description": option.values or None,
         "examples": list(option.examples) or None,

@@ -1,7 +1,7 @@
-"""Errors -> RFC 9457 problems: one table from exception to status.
+"""Convert errors to RFC 9457 problems, by one table from exception to status.
 
-A detail names the series, the parameter or the object, and neither the storage root's URL, which is the
-deployment's own business, nor any value of a header.
+A detail names the series, the parameter or the object, but neither the storage root's URL, which is the
+deployment's own business, nor any header value.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Problem:
     title: str
 
 
-# The first that an error is an instance of counts.
+# The first matching class counts.
 _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
     (errors.NotAcceptableError, Problem(406, "not-acceptable", "No format of this answer is acceptable")),
     (errors.LimitError, Problem(413, "limit", "More than a limit allows was asked for")),
@@ -50,7 +50,7 @@ _PROBLEMS: tuple[tuple[type[PreviewError], Problem], ...] = (
     (errors.AbandonedError, Problem(503, "stopping", "The server stops")),
     (errors.PreviewError, Problem(500, "failed", "The preview failed")),
 )
-# What is no error of the product: what no route or door lets through, or a mistake in the code.
+# Problems that are no error of the product: refused by routes or doors, or a bug.
 NO_SUCH_RESOURCE = Problem(404, "no-such-resource", "There is no such resource")
 METHOD_NOT_ALLOWED = Problem(
     405, "method-not-allowed", "This method is not answered here; Allow tells which are"
@@ -75,12 +75,12 @@ PROBLEM_TYPE = "urn:dicom-series-preview:problem:"
 
 
 def problem_of(error: PreviewError) -> Problem:
-    """The kind of problem that an error is."""
+    """Return the kind of problem of an error."""
     return next(problem for kind, problem in _PROBLEMS if isinstance(error, kind))
 
 
 def problem_response(error: PreviewError) -> HttpResponse:
-    """The answer to an error."""
+    """Build the response to an error."""
     problem = problem_of(error)
     document: dict[str, Any] = {
         "type": PROBLEM_TYPE + problem.name,
@@ -106,7 +106,7 @@ def problem_response(error: PreviewError) -> HttpResponse:
 
 
 def plain_response(problem: Problem, **headers: str) -> HttpResponse:
-    """The answer to a problem of which there is no more to say than its title, and more headers."""
+    """Build the response to a problem that needs only its title, with extra headers."""
     document = {
         "type": PROBLEM_TYPE + problem.name,
         "title": problem.title,

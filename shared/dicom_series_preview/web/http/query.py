@@ -1,4 +1,4 @@
-"""Read a query: the door's own parameters, the formats asked for, and all that is wrong in one answer."""
+"""Read a query: the door's own parameters and the formats, with all errors in one answer."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ INDEX_FORMATS = {
     "jsonl": "application/jsonl",
     "json": "application/json",
 }
-"""By the name of an index's format, its media type."""
+"""The media types of an index's formats, by name."""
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 
 
 def own_copy(query: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """The query, of which this door takes out what belongs to it."""
+    """Copy the query, so that this door can remove its own parameters."""
     size = sum(len(name) + sum(map(len, values)) for name, values in query.items())
     if size > QUERY_LIMIT_BYTES:
         raise LimitError("query", f"has {size} characters; the limit is {QUERY_LIMIT_BYTES}")
@@ -36,7 +36,7 @@ def own_copy(query: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
 
 
 def all_of(first: Callable[[], A], second: Callable[[], B], third: Callable[[], C]) -> tuple[A, B, C]:
-    """What all three come to, or all that is wrong with them in one error."""
+    """Return the results of all three, or raise all their errors in one."""
     results: list[Any] = []
     problems: list[RequestError] = []
     for read in (first, second, third):
@@ -54,7 +54,7 @@ def all_of(first: Callable[[], A], second: Callable[[], B], third: Callable[[], 
 
 
 def image_format_of(named: Sequence[str], accept: str) -> ImageFormat:
-    """The picture's format: the one named, else the one that Accept prefers, WebP in doubt."""
+    """Return the picture's format: the named one, else Accept's preference, WebP in doubt."""
     if len(named) > 1:
         raise RequestError("format", "is given more than once")
     if named:
@@ -69,7 +69,7 @@ def image_format_of(named: Sequence[str], accept: str) -> ImageFormat:
 
 
 def _preference(accept: str, media_type: str) -> float:
-    """How much Accept wants a media type, 0..1; the most specific range decides (RFC 9110 12.5.1)."""
+    """Return Accept's weight of a media type, 0..1; the most specific range decides (RFC 9110 12.5.1)."""
     best, quality = -1, 0.0
     for part in accept.split(","):
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
@@ -91,7 +91,7 @@ def _quality(parameters: list[str]) -> float:
 
 
 def index_format_of(named: Sequence[str]) -> str:
-    """The format of an index that a query names; empty for a summary."""
+    """Return the format of an index that a query names; empty for a summary."""
     if len(named) > 1 or (named and named[0] not in INDEX_FORMATS):
         raise RequestError(
             "format", f"is one of {', '.join(INDEX_FORMATS)}; without it a summary is answered"

@@ -1,4 +1,4 @@
-"""Rendered pictures that are kept: their place, and how they are read and written."""
+"""The store of rendered pictures: their paths, and how they are read and written."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)
-# What is kept with a picture.
+# The attributes of a stored picture.
 _IDENTITY, _WARNINGS = "preview-identity", "preview-warnings"
 _COUNT = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
 class Renders:
-    """Where rendered pictures are kept: all of a series in one folder, so that they can be removed with it.
+    """The store of rendered pictures: one folder per series, so that they can be removed with it.
 
     Attributes:
-        storage: The root they lie below.
-        folder: Their folder.
-        optional: Where they cannot be read or written, pictures are made without them.
+        storage: The store's root.
+        folder: Its folder.
+        optional: Where the store cannot be read or written, pictures are made without it.
     """
 
     storage: Storage
@@ -39,21 +39,21 @@ class Renders:
     optional: bool = False
 
     def path(self, plan: Plan) -> str:
-        """The place of a picture; its name tells nothing of the series."""
+        """Return the path of a picture; its name reveals nothing about the series."""
         folder = self.folder_of(plan.opened.storage.url, plan.opened.name)
         return f"{folder}/{plan.identity}{plan.picture.image_format.extensions[0]}"
 
     def copy_path(self, opened: OpenedSeries, identity: str) -> str:
-        """The place of the copy of a large index that is handed out: it goes with the pictures of its series.
+        """Return the path of a large index's copy for a link, among the pictures of its series.
 
         Args:
             opened: The series.
-            identity: A digest of all that decides the copy's bytes.
+            identity: A digest of everything that decides the copy's bytes.
         """
         return f"{self.folder_of(opened.storage.url, opened.name)}/{identity}.parquet"
 
     def folder_of(self, root: str, series: str) -> str:
-        """The folder of all pictures of a series.
+        """Return the folder of all pictures of a series.
 
         Args:
             root: The URL of the series' root.
@@ -64,12 +64,12 @@ class Renders:
 
 @dataclass(frozen=True, slots=True)
 class KeptPicture:
-    """A picture to be answered with.
+    """A picture to answer with.
 
     Attributes:
         data: The file's bytes.
-        warnings: How many there are of it.
-        failed_tiles: How many tiles could not be shown; one that has any is not kept.
+        warnings: The number of its warnings.
+        failed_tiles: The number of tiles that could not be shown; a picture with any is not stored.
         render: `made` or `kept`.
     """
 
@@ -80,7 +80,7 @@ class KeptPicture:
 
 
 def kept_picture(plan: Plan, renders: Renders | None) -> KeptPicture | None:
-    """A picture as it was made before, where it is kept whole."""
+    """Return a stored picture, if it is complete."""
     if renders is None:
         return None
     fetched = None
@@ -97,9 +97,9 @@ def kept_picture(plan: Plan, renders: Renders | None) -> KeptPicture | None:
 
 
 def keep(plan: Plan, rendered: Rendered, renders: Renders) -> None:
-    """Keep a picture, which one it is, and how many warnings there are of it.
+    """Store a picture with its identity and its number of warnings.
 
-    Where a link is answered it must be there.
+    Before a link is sent, the picture must be there.
     """
     attributes = {"Content-Type": rendered.image_format.media_type, _IDENTITY: plan.identity}
     if rendered.report.warnings:

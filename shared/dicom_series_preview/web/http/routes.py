@@ -1,4 +1,4 @@
-"""The routes, registered with a resolver of Powertools: API Gateway's in Lambda, the ASGI one locally."""
+"""Register the routes with a Powertools resolver: API Gateway's in Lambda, the ASGI one locally."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _LOGGER = logging.getLogger(__name__)
 
 RESOURCES = ("mosaic", "image", "contrast-mosaic", "index")
 FRONT = "front"
-"""A page for people, which is no resource of a series."""
-# Which routes there are beside `index`, as regular expressions.
+"""A page for people, not a resource of a series."""
+# The routes beside `index`, as regular expressions.
 _OF_THE_API = ("/health", r"/openapi\.json")
 
 Prepare: TypeAlias = "Callable[[str], tuple[HttpRequest, Callable[[], HttpResponse]]]"
@@ -45,14 +45,14 @@ def register(
     read: Callable[[str], HttpRequest],
     run: Run | None = None,
 ) -> None:
-    """Add routes to a resolver: those of GET, for doors make one of HEAD.
+    """Add routes for GET to a resolver; doors turn HEAD into GET.
 
     Args:
         app: The resolver.
-        api: What answers.
-        resources: Which of `RESOURCES`; with `index` come `/health` and `/openapi.json`. `FRONT` is `/`.
-        read: Makes the request value of a series from the resolver's current event.
-        run: Of a resolver that is asynchronous, what has the answer to a request produced elsewhere.
+        api: Answers the requests.
+        resources: A subset of `RESOURCES`; `index` adds `/health` and `/openapi.json`. `FRONT` is `/`.
+        read: Builds a series' request from the resolver's current event.
+        run: For an asynchronous resolver, runs the work elsewhere.
     """
     of_series = [name for name in resources if name != FRONT]
     paths = [f"/series/[^/]+/(?:{'|'.join(of_series)})", *(_OF_THE_API if "index" in resources else ())]
@@ -73,7 +73,7 @@ def _add_resource(
     prepare: Prepare,
     run: Run | None,
 ) -> None:
-    # Without annotations: Powertools would take them for schemas to validate against.
+    # Without annotations: Powertools would validate against them.
     def answer_here(series: Any) -> Response[Any]:  # noqa: ANN401
         return as_response(prepare(series)[1]())
 
@@ -82,18 +82,18 @@ def _add_resource(
         return
 
     async def answer_elsewhere(series: Any) -> Response[Any]:  # noqa: ANN401
-        # Read here, where the resolver's current event is still this request's.
+        # Read the event now, while it is still this request's.
         return as_response(await run(*prepare(series)))
 
     app.get(f"/series/<series>/{name}")(answer_elsewhere)
 
 
 def answer_mistakes(app: ApiGatewayResolver, methods: Mapping[str, str]) -> None:
-    """Let a resolver answer with a problem what no route answers, and what is a mistake in the code.
+    """Make a resolver answer unknown routes, and bugs in the code, with problems.
 
     Args:
         app: The resolver.
-        methods: By a path, as a regular expression, the methods that are answered there, as `Allow` has them.
+        methods: The methods of each path (a regular expression), in the form of `Allow`.
     """
 
     def unknown(_error: Exception) -> Response[Any]:
@@ -104,8 +104,8 @@ def answer_mistakes(app: ApiGatewayResolver, methods: Mapping[str, str]) -> None
         return as_response(plain_response(NO_SUCH_RESOURCE))
 
     def broken(error: Exception) -> Response[Any]:
-        # What is not an error of ours is a mistake of ours. The log says where; the message may hold a
-        # header's values, and is told to nobody.
+        # Any other error is our bug. The log says where; its message can hold header values, so nobody gets
+        # it.
         _LOGGER.error("a request failed unexpectedly: %s", told(error))
         return as_response(plain_response(UNEXPECTED))
 
@@ -116,13 +116,13 @@ def answer_mistakes(app: ApiGatewayResolver, methods: Mapping[str, str]) -> None
 def _prepared(
     api: PreviewApi, name: str, read: Callable[[str], HttpRequest], series: str
 ) -> tuple[HttpRequest, Callable[[], HttpResponse]]:
-    """The request that is made of a resource, and what answers it."""
+    """Return the request for a resource, and the function that answers it."""
     request = read(unquote(series))
     return request, partial(api.index, request) if name == "index" else partial(api.picture, name, request)
 
 
 def as_response(response: HttpResponse) -> Response[Any]:
-    """An answer as Powertools takes it."""
+    """Convert a response to Powertools' form."""
     headers = dict(response.headers)
     media_type = headers.pop("Content-Type", None)
     text = media_type is not None and "json" in media_type
