@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.pixels.contrast.spec import ContrastSpec
     from dicom_series_preview.products.pictures.cost import Cost, Stopwatch
-    from dicom_series_preview.products.pictures.requests import Picture, PictureRequest
+    from dicom_series_preview.products.pictures.request_parts import Picture
+    from dicom_series_preview.products.pictures.requests import PictureRequest
 
 # Increases when pictures look different between releases.
 RENDERER = 7
