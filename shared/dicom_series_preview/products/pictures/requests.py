@@ -31,9 +31,9 @@ from dicom_series_preview.products.pictures.request_parts import (
 )
 
 if TYPE_CHECKING:
-    from dicom_series_preview.archive.names import SeriesName
     from collections.abc import Mapping, Sequence
 
+    from dicom_series_preview.archive.names import SeriesName
     from dicom_series_preview.base.selection import SortedStack
 
 
