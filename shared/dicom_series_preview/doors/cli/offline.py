@@ -31,7 +31,7 @@ def codecs(*, as_json: bool) -> None:
         answer(json.dumps(found, indent=2))
         return
     rows = [(codec["uid"], codec["name"], codec["decoder"], codec["version"]) for codec in found]
-    # On a narrow terminal all gives way but the UID.
+    # On a narrow terminal, all but the UID is cut.
     answer_table({"Transfer syntax UID": None, "Name": 0, "Decoder": len(PROGRAM), "Version": 0}, rows)
 
 
