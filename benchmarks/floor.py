@@ -58,7 +58,7 @@ def main(plan: dict[str, Any]) -> None:
 
 def paint(plan: dict[str, Any], frames: Any) -> None:
     """Turn frames into the picture's file."""
-    import numpy as np  # noqa: PLC0415 - what fetches only needs neither
+    import numpy as np  # noqa: PLC0415 - fetching alone needs neither
     from PIL import Image, WebPImagePlugin  # noqa: F401, PLC0415
 
     width, columns, rows = plan["tile"], plan["columns"], plan["rows"]
@@ -81,11 +81,11 @@ def paint(plan: dict[str, Any], frames: Any) -> None:
 def decoded(plan: dict[str, Any], frames: Iterable[memoryview]) -> Iterator[Any]:
     """Yield each frame's stored values, uint16 of (rows, columns)."""
     if not plan["jpeg2000"]:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np  # noqa: PLC0415 - likewise
 
         yield from (np.frombuffer(data, "<u2").reshape(plan["side"], plan["side"]) for data in frames)
         return
-    from imagecodecs import jpeg2k_decode  # noqa: PLC0415
+    from imagecodecs import jpeg2k_decode  # noqa: PLC0415 - native frames do not need it
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         # A fragment begins with its tag and length.

@@ -137,9 +137,8 @@ class _Store:
         return self._load(*arguments)
 
     def _load(self, kind: Kind) -> Facts:
-        # Only this process needs numpy and pydicom: the parent's memory must stay below its children's,
-        # because their peak begins with its own.
-        from generated import generate  # noqa: PLC0415
+        # The parent's memory must stay below its children's, because their peak begins with its own.
+        from generated import generate  # noqa: PLC0415 - loads numpy and pydicom, for this process only
 
         series = self.series = generate(kind)
         self._pages.clear()

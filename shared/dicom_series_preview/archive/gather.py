@@ -62,7 +62,7 @@ class Gatherer:
 
     Attributes:
         storage: The root that the series lie in.
-        limits: What is refused.
+        limits: The bounds of work.
         progress: Called with the headers read and in all.
         next_frames: The most frames that are read next; small objects are then read whole.
     """

@@ -75,7 +75,7 @@ class SeriesIndexer:
     Attributes:
         storage: The root that the series lie in.
         cache: The cache of indices, or None.
-        limits: What is refused.
+        limits: The bounds of work.
         progress: Called with the headers read and in all.
         single_flight: Of several concurrent callers, only one builds an index; the others wait a while, and
             then have to come back.

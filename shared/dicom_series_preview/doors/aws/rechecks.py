@@ -118,9 +118,8 @@ class SqsQueue:
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - boto3's
-        # Most events need no recheck: only those that do pay these 160 ms.
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
+        import boto3  # noqa: PLC0415 - 160 ms, and most events need no recheck
+        from botocore.config import Config  # noqa: PLC0415 - likewise
 
         # Rechecks are often sent when the function's time is nearly up.
         config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 3})
@@ -128,7 +127,7 @@ class SqsQueue:
 
     def send(self, rechecks: Sequence[tuple[Recheck, int]]) -> Collection[Recheck]:
         """Send rechecks; see `Queue.send`."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - likewise
 
         failed: list[Recheck] = []
         for at in range(0, len(rechecks), _ENTRIES):

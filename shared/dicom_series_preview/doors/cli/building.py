@@ -80,7 +80,7 @@ class _Room:
 
 
 class _Builder:
-    """Builds indices below several roots, each of which is opened once.
+    """Builds indices below several roots, and opens each once.
 
     Args:
         options: The command's.
@@ -98,7 +98,7 @@ class _Builder:
         """List the series that a name means: one, or all with a prefix.
 
         Raises:
-            PreviewError: There is none, or its root cannot be listed.
+            PreviewError: No series matches, or the root cannot be listed.
         """
         named = find(typed, self._options["root"], os.environ)
         name = named.name
@@ -200,7 +200,7 @@ def _build_all(
 
 
 class _Told:
-    """What is said of each series, as a line when it is done, or in the end as JSON.
+    """The report on each series: a line when it is done, or JSON at the end.
 
     Args:
         options: The command's.

@@ -49,7 +49,7 @@ def cache_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON list instead of a table.")
 def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """List what is kept, the one used last first. Pictures do not tell which series they are of."""
-    from dicom_series_preview.archive.cache_files import cache_files, unnoted  # noqa: PLC0415 - loads obstore
+    from dicom_series_preview.archive.cache_files import cache_files, unnoted  # noqa: PLC0415 - few commands need it
     from dicom_series_preview.archive.index.file import origin  # noqa: PLC0415 - loads numpy and pyarrow
 
     settings = settings_of(options)

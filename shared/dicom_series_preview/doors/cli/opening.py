@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import PreviewError, RequestError
 from dicom_series_preview.base.settings import Settings, absolute
 from dicom_series_preview.doors.cli.console import say
+from dicom_series_preview.sources.storage.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.here import Named
     from dicom_series_preview.products.pictures.service import PreviewService
     from dicom_series_preview.sources.storage.base import Storage
-    from dicom_series_preview.sources.storage.deadline import Deadline
 
 _LOGGER = logging.getLogger("dicom_series_preview")
 # This door's own options; all others belong to the request.
@@ -79,8 +80,7 @@ def begin(series: str, options: Mapping[str, Any]) -> Future[Opened]:
 
     The result raises their errors, so that all errors of a request are reported together.
     """
-    from dicom_series_preview.archive.here import find  # noqa: PLC0415 - loads obstore
-    from dicom_series_preview.sources.storage.deadline import Deadline  # noqa: PLC0415
+    from dicom_series_preview.archive.here import find  # noqa: PLC0415 - loads the storages
 
     opening: Future[Opened] = Future()
     came = Deadline()
@@ -99,8 +99,6 @@ def begin(series: str, options: Mapping[str, Any]) -> Future[Opened]:
 
 def _list_ahead(opened: Opened) -> None:
     """Begin to list the series, unless something else must be requested first."""
-    from dicom_series_preview.archive.names import index_folder, index_path  # noqa: PLC0415 - loads obstore
-
     name, storage, settings = opened.named.name, opened.storage, opened.settings
     place = opened.output or settings.cache_dir
     below = index_folder(storage.identity) if opened.cached else ""
@@ -147,7 +145,7 @@ def service_of(
         must_keep: Fail if an index cannot be cached, as its path is the command's result.
     """
     from dicom_series_preview.archive.local import open_cache, open_output  # noqa: PLC0415 - loads numpy and pyarrow
-    from dicom_series_preview.products.pictures.service import PreviewService  # noqa: PLC0415
+    from dicom_series_preview.products.pictures.service import PreviewService  # noqa: PLC0415 - likewise
 
     opened = opening.result()
     cache = None

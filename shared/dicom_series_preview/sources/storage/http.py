@@ -52,7 +52,7 @@ class HttpStorage(PooledStorage):
         self._reader = RangeReader(client)
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
-        """`Storage.list_objects`; one request for each folder, many at once."""
+        """List as `Storage.list_objects`, with one request per folder, many at once."""
         if folder:
             check_path(self._url, folder)
         walk = FolderWalk(self._folder_url(folder), folder, self._most_folders, most)
@@ -64,7 +64,7 @@ class HttpStorage(PooledStorage):
         return sorted(walk.found.values(), key=lambda info: info.path)
 
     def list_folders(self, prefix: str) -> list[str]:
-        """`Storage.list_folders`."""
+        """See `Storage.list_folders`."""
         parent = prefix.rpartition("/")[0]
         listed = self._pool.run(lambda part: self._list(parent, part), self._deadline)
         if listed is None:
