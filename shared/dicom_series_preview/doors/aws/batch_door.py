@@ -99,7 +99,7 @@ def _body(event: BaseProxyEvent) -> Any:  # noqa: ANN401 - a JSON document
 
 
 @contextmanager
-def _failures_told(logger: Logger, batch: str) -> Iterator[None]:
+def _log_failures(logger: Logger, batch: str) -> Iterator[None]:
     """Log a failure, and let Lambda log only its type, which decides retries, and no series name."""
     try:
         yield
@@ -116,7 +116,7 @@ def prepare_handler(deployed: Deployment | None = None) -> Handler:
     host = batch_host(deployed or deployment())
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
-        with _failures_told(logger, event["batch"]):
+        with _log_failures(logger, event["batch"]):
             prepared = prepare(event["batch"], host)
         logger.info("batch prepared", batch=event["batch"], series=prepared["count"])
         return prepared
@@ -137,7 +137,7 @@ def item_handler(deployed: Deployment | None = None) -> Handler:
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
         batch, item, error = event["batch"], event["item"], event.get("error")
         try:
-            with _failures_told(logger, batch):
+            with _log_failures(logger, batch):
                 if error is not None:
                     outcome = give_up(batch, item, error["Error"], host)
                 else:
@@ -162,7 +162,7 @@ def summary_handler(deployed: Deployment | None = None) -> Handler:
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         error = event.get("error")
         tolerated = event["limits"]["tolerated_failure_percentage"]
-        with _failures_told(logger, event["batch"]):
+        with _log_failures(logger, event["batch"]):
             summary = summarise(event["batch"], host.data, error["Error"] if error else None, tolerated)
         counts = {name: getattr(summary, name) for name in ("items", "ok", "no_preview", "failed", "missing")}
         # Reasons stay in the data bucket: the execution's history shows what is returned.

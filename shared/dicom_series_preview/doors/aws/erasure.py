@@ -43,23 +43,23 @@ class Erasure:
         if self.work.removed and self.work.swept:
             self.erased += self.erase()
         elif self.work.removed:
-            self._gone()
+            self._erase_once()
 
     def vanished(self, *, known: bool) -> None:
         """Erase the pictures; see `UpdateOptions.vanished`."""
         # A sweep erases, and later sweeps, whatever it finds to have vanished since. A folder that the cache
         # does not know leaves nothing to compare.
         if known or (self.is_series and not self.work.swept):
-            self._gone()
+            self._erase_once()
 
-    def _gone(self) -> None:
+    def _erase_once(self) -> None:
         if self.later:
             return
         self.later.append(replace(self.work, removed=True, swept=True, around=False))
         if self.is_series:
             # A report of vanished objects went to the folders above as well.
             told = self.work.removed and not self.work.swept
-            self._tell([*([] if told else folders_above(self.work.series)), *self._below()], removed=True)
+            self._send([*([] if told else folders_above(self.work.series)), *self._below()], removed=True)
         self.erased += self.erase()
 
     def look_around(self) -> None:
@@ -73,7 +73,7 @@ class Erasure:
         self._looked = True
         # Folders above that know of a removal are swept as well.
         above = [] if self.work.removed else folders_above(self.work.series)
-        self._tell([*filter(cache.is_kept, above), *self._below()], removed=False)
+        self._send([*filter(cache.is_kept, above), *self._below()], removed=False)
 
     def end(self) -> None:
         """Check the folders around a series, and later everything that current requests have stored."""
@@ -82,7 +82,7 @@ class Erasure:
         if not self.later and self.work.around and not self.work.swept:
             self.later.append(replace(self.work, swept=True))
 
-    def _tell(self, folders: Sequence[str], *, removed: bool) -> None:
+    def _send(self, folders: Sequence[str], *, removed: bool) -> None:
         send_all(self.queue, [(Recheck(self.work.root, folder, removed), 0) for folder in folders])
 
     def _below(self) -> list[str]:

@@ -44,7 +44,7 @@ def handler_of(resource: str) -> Handler:
 
     def answer(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
         response = app.resolve(_with_encoded_path(event), context)
-        _tell(logger, metrics, resource, event, response)
+        _log_answer(logger, metrics, resource, event, response)
         return response
 
     @metrics.log_metrics(capture_cold_start_metric=True)
@@ -75,7 +75,7 @@ def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "rawPath": path, "requestContext": context}
 
 
-def _tell(
+def _log_answer(
     logger: Logger, metrics: Metrics, resource: str, event: dict[str, Any], response: dict[str, Any]
 ) -> None:
     """Log and count one answer, with the series as a digest and nothing from a header."""

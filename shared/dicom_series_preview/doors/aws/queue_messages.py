@@ -47,7 +47,7 @@ def touched_by(body: str, deployment: Deployment) -> Iterator[list[Recheck]]:
         yield _with_those_above(recheck, deployment) if recheck.root in deployment.roots else []
         return
     for touched in touched_objects(document):
-        # Only the store and the listing show which version was removed, and whether it was indexed.
+        # Only the store and the listing show which version was removed, and whether anyone has seen it.
         places = list(series_of(touched, deployment))
         if touched.removed:
             roots = {alias for alias, _ in places}

@@ -51,7 +51,7 @@ class AccessLog:
             nonlocal status, size, told
             if message["type"] == "http.response.start":
                 status = message["status"]
-                told = _told(message.get("headers", ()))
+                told = _cost_of(message.get("headers", ()))
             size += len(message.get("body", b""))
             await send(message)
 
@@ -59,7 +59,7 @@ class AccessLog:
             await self._app(scope, receive, note)
         finally:
             ms = (self._clock() - began) * 1000
-            what = f"{_method(scope)} {_asked(scope)}"
+            what = f"{_method(scope)} {_resource_of(scope)}"
             _LOGGER.info("%s: %s, %d bytes, %.0f ms%s", what, status or "left", size, ms, told)
 
 
@@ -69,7 +69,7 @@ def _method(scope: Message) -> str:
     return method if method in _METHODS else "another method"
 
 
-def _asked(scope: Message) -> str:
+def _resource_of(scope: Message) -> str:
     """Return the requested resource, its series as a digest; nothing from a path without a resource."""
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     parts = path.partition("?")[0].strip("/").split("/")
@@ -78,7 +78,7 @@ def _asked(scope: Message) -> str:
     return _PAGES.get(parts[0], "no resource") if len(parts) == 1 else "no resource"
 
 
-def _told(headers: Any) -> str:  # noqa: ANN401 - ASGI's
+def _cost_of(headers: Any) -> str:  # noqa: ANN401 - ASGI's
     """Return the cost from the answer's own headers."""
     found = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
     return "".join(f", {name.removeprefix('preview-')} {found[name]}" for name in _TOLD if name in found)

@@ -60,7 +60,7 @@ class S3Storage(ObjectStoreStorage):
         # By then a page has failed for good, or has no end.
         self._patience_s = settings.retry_timeout_s + settings.request_timeout_s
         self._ahead: dict[str, tuple[Future[list[ObjectInfo]], Meter]] = {}
-        self._lister = cache(partial(_opened_lister, access, settings, retry, self._throttle))
+        self._lister = cache(partial(_build_lister, access, settings, retry, self._throttle))
 
     @property
     def identity(self) -> str:
@@ -129,7 +129,7 @@ class S3Storage(ObjectStoreStorage):
         return str(obstore.sign(store, "GET", self._key(path), timedelta(seconds=expires_s)))
 
 
-def _opened_lister(access: S3Access, settings: Settings, retry: RetryPolicy, throttle: Throttle) -> Lister:
+def _build_lister(access: S3Access, settings: Settings, retry: RetryPolicy, throttle: Throttle) -> Lister:
     # A picture of a public bucket needs no listing.
     from dicom_series_preview.sources.storage.s3_lister import open_lister  # noqa: PLC0415 - loads urllib3: 35 ms
 
