@@ -1,10 +1,10 @@
-"""What a cold start is made of: which imports take how long, in the built layers.
+"""Measure the imports of a cold start, in the built layers.
 
 Usage: .venv-aws/bin/python benchmarks/cold_start.py [FUNCTION] [LINES]      after `make build-aws`
 
-Imports functions/FUNCTION/app.py (mosaic) several times in an interpreter that has the layers and the Lambda
-runtime's packages, and prints the quickest time of each module, with those that it was the first to import.
-tests/aws/test_cold_start.py measures whole requests, and holds what may be imported at all.
+Imports functions/FUNCTION/app.py (mosaic) several times in an interpreter with the layers and the Lambda
+runtime's packages, and prints the quickest time of each module, including those that it was the first to
+import. tests/aws/test_cold_start.py measures whole requests, and limits what may be imported at all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS = 15
 
 
 def main(folder: str, lines: int) -> None:
-    """Print the modules that take longest, with what they import."""
+    """Print the slowest modules, with their imports."""
     with tempfile.TemporaryDirectory() as scratch:
         artefacts = runtime.Artefacts.take(BUILT, Path(scratch))
         functions = artefacts.of_type("AWS::Serverless::Function")
@@ -50,7 +50,7 @@ def main(folder: str, lines: int) -> None:
 
 
 def importtimes(text: str) -> list[tuple[int, str, int]]:
-    """Depth, name and microseconds, its own imports among them, of each module of -X importtime."""
+    """Yield each module's depth, name and microseconds, its own imports included, from -X importtime."""
     found = re.findall(r"^import time:\s+\d+ \|\s+(\d+) \| ( *)(\S+)$", text, re.MULTILINE)
     return [(len(indent) // 2, name, int(micros)) for micros, indent, name in found]
 

@@ -1,4 +1,4 @@
-"""What users do today: download the series, sort it with pydicom, put tiles together with Pillow.
+"""The usual way without the product: download the series, sort it with pydicom, join tiles with Pillow.
 
 Usage: python naive.py ENDPOINT FOLDER OUTPUT
 """

@@ -1,11 +1,11 @@
-"""What quality costs and gives: bytes, SSIM and milliseconds of real pictures, by the encoders' settings.
+"""Compare encoder settings on real pictures: bytes, SSIM and milliseconds.
 
 Usage: python benchmarks/encoders.py FOLDER
 
-FOLDER is a collection of test data (`series/`, `single/`). Pictures are those that the product paints, before
-they are encoded. SSIM is that of Wang et al. 2004 (a Gaussian window of 11 x 11, sigma 1.5), its mean where
-the picture is not flat: most of a mosaic is black and would hide the rest. Of colours it is the channels'
-mean. Prints Markdown; docs/decisions/0022 says what was chosen by it.
+FOLDER is a collection of test data (`series/`, `single/`). Pictures are the product's, before encoding. SSIM
+follows Wang et al. 2004 (a Gaussian window of 11 x 11, sigma 1.5); it is the mean where the picture is not
+flat, because most of a mosaic is black and would hide the rest. For colours it is the channels' mean. Prints
+Markdown; docs/decisions/0022 says what was chosen.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _GAUSSIAN /= _GAUSSIAN.sum()
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture of the collection: a mosaic where it has columns and rows, else the middle slice."""
+    """A picture of the collection: a mosaic if it has columns and rows, else the middle slice."""
 
     name: str
     path: str
@@ -72,7 +72,7 @@ PICTURES = (
 
 
 def paint(folder: Path, shown: Shown, width: int) -> np.ndarray:
-    """The picture as the product gives it to the encoder."""
+    """Return the picture that the product passes to the encoder."""
     path = folder / shown.path
     files = [path] if path.is_file() else sorted(path.iterdir())
     objects = {f"S/{file.name}": file.read_bytes() for file in files}
@@ -89,7 +89,7 @@ def paint(folder: Path, shown: Shown, width: int) -> np.ndarray:
 
 
 def blurred(image: np.ndarray) -> np.ndarray:
-    """The weighted mean of each window that lies within."""
+    """Return the weighted mean of each window inside the image."""
     for _ in range(2):
         inner = len(image) - len(_GAUSSIAN) + 1
         image = sum(weight * image[i : i + inner] for i, weight in enumerate(_GAUSSIAN)).T
@@ -97,7 +97,7 @@ def blurred(image: np.ndarray) -> np.ndarray:
 
 
 def ssim(one: np.ndarray, two: np.ndarray) -> float:
-    """The structural similarity of two grey pictures, where the first is not flat."""
+    """Return the structural similarity of two grey pictures, where the first is not flat."""
     one, two = one.astype(float), two.astype(float)
     mean_1, mean_2 = blurred(one), blurred(two)
     variance_1, variance_2 = blurred(one * one) - mean_1**2, blurred(two * two) - mean_2**2
@@ -109,7 +109,7 @@ def ssim(one: np.ndarray, two: np.ndarray) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an encoder made of a picture."""
+    """The result of an encoder on a picture."""
 
     size: int
     ssim: float
@@ -118,13 +118,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class Measured:
-    """A picture, and what encoders made of it so far."""
+    """A picture, and the encoders' results on it so far."""
 
     image: np.ndarray
     held: dict[tuple[str, int], Outcome] = field(default_factory=dict)
 
     def outcome(self, name: str, encoder: Encoder, quality: int) -> Outcome:
-        """What an encoder makes of it at a quality."""
+        """Return an encoder's result at a quality."""
         if (name, quality) not in self.held:
             took = []
             for _ in range(ROUNDS):
@@ -135,14 +135,14 @@ class Measured:
         return self.held[name, quality]
 
     def similarity(self, data: bytes) -> float:
-        """How similar a file is to the picture."""
+        """Return the similarity of a file to the picture."""
         with Image.open(io.BytesIO(data)) as opened:
             seen = np.asarray(opened.convert("L" if self.image.ndim == 2 else "RGB"))
         pairs = np.atleast_3d(self.image), np.atleast_3d(seen)
         return float(np.mean([ssim(pairs[0][..., i], pairs[1][..., i]) for i in range(pairs[0].shape[2])]))
 
     def size_at(self, name: str, encoder: Encoder, similarity: float) -> float:
-        """The bytes that an encoder needs for a similarity, NaN where it does not get there."""
+        """Return the bytes that an encoder needs for a similarity, NaN if it cannot reach it."""
         curve = [self.outcome(name, encoder, quality) for quality in CURVE]
         reached = np.maximum.accumulate([one.ssim for one in curve])
         if not reached[0] <= similarity <= reached[-1]:
@@ -151,7 +151,7 @@ class Measured:
 
 
 def pillow(name: str, **options: Any) -> Encoder:
-    """An encoder of Pillow with settings."""
+    """Return one of Pillow's encoders with settings."""
 
     def encoder(image: np.ndarray, quality: int) -> bytes:
         stream = io.BytesIO()
@@ -162,7 +162,7 @@ def pillow(name: str, **options: Any) -> Encoder:
 
 
 def product(image_format: ImageFormat) -> Encoder:
-    """The product's encoder."""
+    """Return the product's encoder."""
     return lambda image, quality: encode(image, image_format, quality)
 
 
@@ -178,7 +178,7 @@ JPEG = {
 
 
 def qualities(pictures: dict[tuple[str, int], Measured]) -> Iterator[list[str]]:
-    """The product's bytes and SSIM at each quality."""
+    """Yield the product's bytes and SSIM at each quality."""
     lossy = [image_format for image_format in ImageFormat if not image_format.lossless]
     names = [image_format.pillow_name for image_format in lossy]
     yield ["", "size", *(f"{name} {quality}" for name in names for quality in QUALITIES)]
@@ -193,7 +193,7 @@ def qualities(pictures: dict[tuple[str, int], Measured]) -> Iterator[list[str]]:
 
 
 def settings(pictures: dict[tuple[str, int], Measured], encoders: dict[str, Encoder]) -> Iterator[list[str]]:
-    """Bytes over those that the first setting needs for the same SSIM, and time over its."""
+    """Yield bytes relative to the first setting's at equal SSIM, and relative time."""
     first, standard = next(iter(encoders.items()))
     words = [f"{kind} {quality}" for kind in ("grey", "colour") for quality in QUALITIES]
     yield [f"over {first}", *words, "time"]

@@ -1,11 +1,11 @@
-"""The least that a picture takes: its bytes, decoded, windowed, resized, encoded; nothing around.
+"""The floor of a picture's cost: its bytes, decoded, windowed, resized, encoded, and nothing else.
 
 Usage: python floor.py PLAN.json
 
-A process that knows in advance where every byte lies: no command line, no header is parsed, no index is read
-or written, nothing is checked or reported. It asks in the same waves as a reader must (the listing, then
-headers, then frames), with as many connections as help, and uses the same libraries as the product; frames
-that are compressed are decoded in as many threads.
+This process knows in advance where every byte lies: it has no command line, parses no header, reads and
+writes no index, checks and reports nothing. It sends requests in the same waves as a reader must (the
+listing, then headers, then frames), over as many connections as help, and uses the same libraries as the
+product; compressed frames are decoded in as many threads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(plan: dict[str, Any]) -> None:
-    """Do what the plan says."""
+    """Carry out the plan."""
     store = S3Store(
         plan["bucket"],
         config={
@@ -57,8 +57,8 @@ def main(plan: dict[str, Any]) -> None:
 
 
 def paint(plan: dict[str, Any], frames: Any) -> None:
-    """Frames to the picture's file."""
-    import numpy as np  # noqa: PLC0415 - what fetches only needs neither
+    """Turn frames into the picture's file."""
+    import numpy as np  # noqa: PLC0415 - fetching alone needs neither
     from PIL import Image, WebPImagePlugin  # noqa: F401, PLC0415
 
     width, columns, rows = plan["tile"], plan["columns"], plan["rows"]
@@ -79,13 +79,13 @@ def paint(plan: dict[str, Any], frames: Any) -> None:
 
 
 def decoded(plan: dict[str, Any], frames: Iterable[memoryview]) -> Iterator[Any]:
-    """Each frame's stored values, uint16 of (rows, columns)."""
+    """Yield each frame's stored values, uint16 of (rows, columns)."""
     if not plan["jpeg2000"]:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np  # noqa: PLC0415 - likewise
 
         yield from (np.frombuffer(data, "<u2").reshape(plan["side"], plan["side"]) for data in frames)
         return
-    from imagecodecs import jpeg2k_decode  # noqa: PLC0415
+    from imagecodecs import jpeg2k_decode  # noqa: PLC0415 - native frames do not need it
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         # A fragment begins with its tag and length.

@@ -1,7 +1,7 @@
-"""Series of any length for measuring: headers of their own, pixels shared, nothing kept twice in memory.
+"""Generate series of any length to measure: their own headers, shared pixels, nothing twice in memory.
 
-Anatomy and noise are those of the built-in sample. A few slices of it are made, and every slice of a series
-is one of them: 5,000 native slices of 512 x 512 are 2.6 GB to a client, and 4 MB here.
+Anatomy and noise come from the built-in sample. We make a few of its slices, and every slice of a series is
+one of them: 5,000 native slices of 512 x 512 are 2.6 GB to a client, and 4 MB here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BODIES = 6
 _JOINED_BYTES = 4096
 _UNDEFINED = b"\xff\xff\xff\xff"
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-# What differs from slice to slice, as it stands in the template; each value is written in the same width.
+# The parts of the template that differ from slice to slice; each value has the same width.
 _TOKENS = {
     "uid": "2.25.77000000000000000000000000000000000001",
     "instance": "7700002",
@@ -48,7 +48,7 @@ _NAME_OF = {text.encode(): name for name, text in _TOKENS.items()}
 
 
 class Stored:
-    """One object, as pieces that others may share.
+    """One object, as pieces that others can share.
 
     Attributes:
         size: Bytes.
@@ -63,7 +63,7 @@ class Stored:
         self.etag = etag
 
     def cut(self, start: int, end: int) -> list[bytes | memoryview]:
-        """The bytes from `start` to `end`, uncopied."""
+        """Return the bytes from `start` to `end`, uncopied."""
         found: list[bytes | memoryview] = []
         number = bisect_right(self._starts, start) - 1
         while start < end:
@@ -76,7 +76,7 @@ class Stored:
 
 
 def _joined(pieces: list[bytes]) -> list[bytes]:
-    """The pieces, short neighbours put together."""
+    """Return the pieces, with short neighbours joined."""
     joined: list[bytes] = []
     for piece in pieces:
         if joined and len(joined[-1]) + len(piece) <= _JOINED_BYTES:
@@ -88,13 +88,13 @@ def _joined(pieces: list[bytes]) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A series as it is served, and what a client that knows everything in advance would ask for.
+    """A served series, and the requests of a client that knows everything in advance.
 
     Attributes:
-        kind: What it is like.
+        kind: Its kind.
         objects: File name to object.
         header_bytes: Length of the longest header, up to the pixels.
-        frames: Of each frame in display order: file name, first byte, one past the last.
+        frames: For each frame in display order: file name, first byte, one past the last.
     """
 
     kind: Kind
@@ -115,7 +115,7 @@ def generate(kind: Kind) -> Series:
         pieces, places = _pixel_element(bodies, number, kind)
         at = sum(map(len, header)) + len(pieces[0])
         longest = max(longest, at)
-        # Names tell nothing of the order, as in an archive.
+        # Names say nothing about the order, as in an archive.
         digest = hashlib.sha256(f"{kind.name}/{number}".encode()).hexdigest()
         name = f"{digest[:36]}.dcm"
         objects[name] = Stored([*header, *pieces], f'"{digest[:32]}"')
@@ -125,7 +125,7 @@ def generate(kind: Kind) -> Series:
 
 @cache
 def _samples(side: int) -> list[NDArray[np.uint16]]:
-    """Slices of the sample, as stored values of 12 bits."""
+    """Return slices of the sample, as stored values of 12 bits."""
     phantom, images = Phantom(0), []
     for number in range(BODIES):
         depth = LENGTH_MM * (0.15 + 0.7 * number / (BODIES - 1))
@@ -146,7 +146,7 @@ def _body(samples: NDArray[np.uint16], kind: Kind) -> bytes:
 
 
 def _pixel_element(bodies: list[bytes], number: int, kind: Kind) -> tuple[list[bytes], list[tuple[int, int]]]:
-    """The element in pieces, and where its frames lie, counted from the end of the first piece."""
+    """Return the element in pieces, and the places of its frames, counted from the end of the first piece."""
     first = number * kind.frames
     total = kind.objects * kind.frames
     chosen = [bodies[(first + i) * len(bodies) // total] for i in range(kind.frames)]
@@ -155,7 +155,7 @@ def _pixel_element(bodies: list[bytes], number: int, kind: Kind) -> tuple[list[b
         ends = list(accumulate(map(len, chosen)))
         head = b"\xe0\x7f\x10\x00OW\0\0" + length.to_bytes(4, "little")
         return [head, *chosen], list(zip([0, *ends], ends, strict=False))
-    # An empty offset table, then a fragment a frame. A client reads the fragment's own head too.
+    # An empty offset table, then one fragment per frame. A client reads the fragment's own head too.
     pieces, places, at = [b"\xe0\x7f\x10\x00OB\0\0" + _UNDEFINED + _ITEM + bytes(4)], [], 0
     for body in chosen:
         pieces += [_ITEM + len(body).to_bytes(4, "little"), body]
@@ -165,7 +165,7 @@ def _pixel_element(bodies: list[bytes], number: int, kind: Kind) -> tuple[list[b
 
 
 def _filled(template: list[bytes], number: int, kind: Kind, frame: int = 0) -> list[bytes]:
-    """The template with a slice's own values; its long parts are those of all slices."""
+    """Fill the template with a slice's own values; the long parts are shared by all slices."""
     return [
         part if place % 2 == 0 else _value(_NAME_OF[part], number * kind.frames + frame, kind)
         for place, part in enumerate(template)
@@ -173,7 +173,7 @@ def _filled(template: list[bytes], number: int, kind: Kind, frame: int = 0) -> l
 
 
 def _value(name: str, position: int, kind: Kind) -> bytes:
-    """What stands for a token in the slice at a position."""
+    """Return the value of a token in the slice at a position."""
     width = len(_TOKENS[name])
     z = f"{300.0 - 0.625 * position:.3f}"
     seconds = 36000 + 0.3 * position
@@ -190,7 +190,7 @@ def _value(name: str, position: int, kind: Kind) -> bytes:
 
 
 def _template(kind: Kind) -> list[bytes]:
-    """A header up to its pixels, cut at the tokens: every second part is one."""
+    """Build a header up to its pixels, cut at the tokens: every second part is one."""
     dataset = axial(Plan(1, 0), 0, np.zeros((kind.side, kind.side), np.float32))
     del dataset.PixelData
     dataset.file_meta.TransferSyntaxUID = kind.transfer_syntax_uid
@@ -217,7 +217,7 @@ def _cut(template: bytes) -> list[bytes]:
 
 
 def _describe_equipment(dataset: Dataset) -> None:
-    """What scanners write besides: with it a header is about 2 KB, as in public archives."""
+    """Add what scanners also write: a header then has about 2 KB, as in public archives."""
     dataset.update(_EQUIPMENT)
     referenced = Dataset()
     referenced.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"
@@ -229,7 +229,7 @@ def _describe_equipment(dataset: Dataset) -> None:
 
 
 def _add_private(dataset: Dataset, length: int) -> None:
-    """A vendor's two dumps: a short one that differs from slice to slice, and the series' long one."""
+    """Add a vendor's two dumps: a short one that differs from slice to slice, and the series' long one."""
     block = dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
     noise = np.random.default_rng(7).integers(32, 127, length, np.uint8).tobytes()
     short = length // 10
@@ -239,7 +239,7 @@ def _add_private(dataset: Dataset, length: int) -> None:
 
 
 def _make_enhanced(dataset: Dataset, kind: Kind) -> None:
-    """An enhanced object's root and shared groups; its frames' own come last."""
+    """Add an enhanced object's root and shared groups; its frames' own come last."""
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
     dataset.NumberOfFrames = kind.frames
     measures, orientation, values, window, shared = (Dataset() for _ in range(5))
@@ -260,7 +260,7 @@ def _make_enhanced(dataset: Dataset, kind: Kind) -> None:
 
 
 def _per_frame(number: int, kind: Kind) -> bytes:
-    """PerFrameFunctionalGroupsSequence: of each frame its position and its place in the stack."""
+    """Build PerFrameFunctionalGroupsSequence: each frame's position and place in the stack."""
     content, plane, groups, root = (Dataset() for _ in range(4))
     content.FrameAcquisitionDateTime = content.FrameReferenceDateTime = f"20250101{_TOKENS['acquired']}"
     content.FrameAcquisitionDuration, content.FrameComments = 500.0, _TOKENS["frame"]
@@ -272,7 +272,7 @@ def _per_frame(number: int, kind: Kind) -> bytes:
     stream.is_little_endian, stream.is_implicit_VR = True, False
     write_dataset(stream, root)
     element = stream.getvalue()
-    # Tag, VR and length stand before the items.
+    # Tag, VR and length come before the items.
     template = _cut(element[12:])
     items = b"".join(part for frame in range(kind.frames) for part in _filled(template, number, kind, frame))
     return element[:8] + len(items).to_bytes(4, "little") + items

@@ -1,10 +1,10 @@
-"""What reading headers and building an index costs, beside pydicom: CPU, never wall clock.
+"""Measure reading headers and building an index, compared with pydicom: CPU, never wall clock.
 
 Usage: DICOM_TEST_DATA=... python benchmarks/headers.py [ROUNDS]
 
-For each series prints the milliseconds of processor a header takes: `pydicom.dcmread` until the pixels, the
-same with every element's value asked for (dcmread leaves values as bytes until then; an index needs them),
-our bytes to `Record`, and our records to the bytes of the Parquet file. The best of some rounds.
+For each series, prints a header's CPU time in milliseconds: `pydicom.dcmread` until the pixels, the same with
+every element's value read (dcmread leaves values as bytes until then; an index needs them), our bytes to
+`Record`, and our records to the bytes of the Parquet file. The best of some rounds counts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PROVENANCE = Provenance(series="series", root="memory://", fingerprint="f" * 64,
 
 
 def main(rounds: int) -> None:
-    """Print a line for each series, and one for all single files, each of which is a series of its own."""
+    """Print a line for each series, and one for all single files, each of which counts as a series."""
     print(f"{'':26}headers  bytes  dcmread  touched     read    build   dcmread/read  touched/(read + build)")
     for name, series in collections():
         headers = [header for objects in series for header in objects]
@@ -56,7 +56,7 @@ def main(rounds: int) -> None:
 
 
 def collections() -> Iterator[tuple[str, list[list[tuple[bytes, int]]]]]:
-    """By name, series of headers: an object's first bytes up to its pixels, and its size."""
+    """Yield series of headers by name: an object's first bytes up to its pixels, and its size."""
     for count in (300, 5000):
         objects = synthetic.series("headers", count, others=False, side=8).objects.values()
         yield f"synthetic-{count}", [[(data, len(data)) for data in objects]]
@@ -70,7 +70,7 @@ def collections() -> Iterator[tuple[str, list[list[tuple[bytes, int]]]]]:
 
 
 def headers_in(place: Path) -> list[tuple[bytes, int]]:
-    """The headers that both can read of a file, or of those below a folder."""
+    """Return the headers that both can read, of a file or of those below a folder."""
     found = []
     for path in [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file()):
         data = path.read_bytes()
@@ -80,18 +80,18 @@ def headers_in(place: Path) -> list[tuple[bytes, int]]:
             touch(dcmread(data))
         except (ObjectError, pydicom.errors.InvalidDicomError, ValueError):
             continue
-        # A few bytes of the pixels: that the header is complete is known by where they begin.
+        # Include a few bytes of the pixels, whose start shows that the header is complete.
         found.append((data[: header.length + 64], len(data)))
     return found
 
 
 def dcmread(data: bytes) -> pydicom.Dataset:
-    """The header as pydicom reads it."""
+    """Read a header with pydicom."""
     return pydicom.dcmread(BytesIO(data), stop_before_pixels=True, force=True)
 
 
 def touch(dataset: pydicom.Dataset) -> None:
-    """Ask for every value, those in sequences included."""
+    """Read every value, including those in sequences."""
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
@@ -99,7 +99,7 @@ def touch(dataset: pydicom.Dataset) -> None:
 
 
 def records(objects: list[tuple[bytes, int]]) -> list[Record]:
-    """The records of a series."""
+    """Return the records of a series."""
     converter, made = Converter(), []
     for number, (data, size) in enumerate(objects):
         header = parse(data, size, converter)
@@ -109,12 +109,12 @@ def records(objects: list[tuple[bytes, int]]) -> list[Record]:
 
 
 def write(part: list[Record]) -> bytes:
-    """The index of a series, as the file it is kept in."""
+    """Return the index of a series, as a file."""
     return Index(build(part, PROVENANCE)).to_parquet()
 
 
 def best(rounds: int, work: Callable[[], object]) -> float:
-    """Seconds of processor, the least of some rounds."""
+    """Return CPU seconds, the least of some rounds."""
     spent = []
     for _ in range(rounds):
         started = time.process_time()

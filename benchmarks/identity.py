@@ -1,12 +1,12 @@
-"""What a change of the code's structure must leave as it is: run it before and after, and compare.
+"""Compare everything that users see before and after a change of the code's structure.
 
     python benchmarks/identity.py write FOLDER before.json
     python benchmarks/identity.py compare before.json after.json
 
-FOLDER holds real DICOM files. Everything is asked for at the doors that users have: the command line, a local
-server over HTTP, and Python. What is compared: the bytes of pictures with their headers, ETags and warnings;
-every index's schema, metadata and cells, with the path that it is kept at; the requests that each one cost;
-the help of each command; the description of the HTTP API; and the lines that errors are.
+FOLDER holds real DICOM files. All requests go through the users' doors: the command line, a local server over
+HTTP, and Python. It compares the bytes of pictures with their headers, ETags and warnings; every index's
+schema, metadata and cells, with its path in the cache; the requests that each one cost; the help of each
+command; the description of the HTTP API; and the lines of errors.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ COSTS = ("preview-requests", "preview-bytes")
 
 
 def main() -> int:
-    """Write what is, or compare two such files."""
+    """Write the facts, or compare two such files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     write = commands.add_parser("write")
@@ -88,7 +88,7 @@ def main() -> int:
     if given.command == "compare":
         return compared(json.loads(given.before.read_text()), json.loads(given.after.read_text()))
     with tempfile.TemporaryDirectory() as temporary:
-        # The same path each time: it stands in the indices and in errors.
+        # The same path each time: indices and errors contain it.
         root = Path(tempfile.gettempdir()) / "dicom-identity"
         shutil.rmtree(root, ignore_errors=True)
         try:
@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def compared(before: dict[str, str], after: dict[str, str]) -> int:
-    """Print what differs; 1 where anything does."""
+    """Print the differences; return 1 if there are any."""
     differing = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
     for key in differing:
         print(f"{key}\n  before: {before.get(key, '-')[:300]}\n  after:  {after.get(key, '-')[:300]}")
@@ -110,9 +110,9 @@ def compared(before: dict[str, str], after: dict[str, str]) -> int:
 
 
 def arranged(folder: Path, root: Path) -> list[str]:
-    """Make a root with each series, and each single file as a series of its own; their names.
+    """Make a root with each series, and each single file as a series of its own; return their names.
 
-    Times stand in the versions of files, and so are the same each time.
+    File times are the same each time, because versions contain them.
     """
     names = []
     for path in sorted(folder.rglob("*")):
@@ -130,7 +130,7 @@ def arranged(folder: Path, root: Path) -> list[str]:
 
 
 def facts(names: list[str], root: Path, temporary: Path) -> Iterator[tuple[str, str]]:
-    """What users see, by what was asked for."""
+    """Yield what users see, by request."""
     cache = root / "cache"
     yield from said(next(name for name in names if name.startswith("series/")), root, temporary)
     with served(root / "root", cache) as url, urllib3.PoolManager() as pool:
@@ -149,7 +149,7 @@ def facts(names: list[str], root: Path, temporary: Path) -> Iterator[tuple[str, 
 
 
 def said(series: str, root: Path, temporary: Path) -> Iterator[tuple[str, str]]:
-    """What the command line says."""
+    """Yield the command line's output."""
     for command in ("", *COMMANDS):
         yield f"help | {command}", digest(run(root, temporary, *filter(None, [command]), "--help").encode())
     for mistake in MISTAKES:
@@ -177,7 +177,7 @@ def said(series: str, root: Path, temporary: Path) -> Iterator[tuple[str, str]]:
 
 
 def run(root: Path, temporary: Path, *arguments: str) -> str:
-    """What a command says, and its exit status."""
+    """Return a command's output and its exit status."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(temporary),
@@ -193,7 +193,7 @@ def run(root: Path, temporary: Path, *arguments: str) -> str:
 
 @contextlib.contextmanager
 def served(root: Path, cache: Path) -> Iterator[str]:
-    """A local server's address."""
+    """Run a local server, and yield its address."""
     process = subprocess.Popen(
         [TOOL, "serve", "--root", root, "--cache-dir", cache, "--port", "0"],
         stderr=subprocess.PIPE,
@@ -211,28 +211,28 @@ def served(root: Path, cache: Path) -> Iterator[str]:
 
 
 def answered(answer: urllib3.BaseHTTPResponse) -> str:
-    """An answer: its headers and a digest of its body, or the problem that it tells."""
+    """Return an answer: its headers and a digest of its body, or its problem."""
     headers = {name.lower(): value for name, value in answer.headers.items() if is_told(name.lower())}
     if headers.get("preview-index") == "built":
-        # How many headers are read with a second request depends on which answers came first.
+        # The number of headers read with a second request depends on which answers arrived first.
         headers = {name: value for name, value in headers.items() if name not in COSTS}
     body = digest(answer.data) if answer.status == 200 else answer.data.decode()
     return json.dumps([answer.status, dict(sorted(headers.items())), body])
 
 
 def is_told(name: str) -> bool:
-    """Whether a header is compared: all of ours, save what says how long it took."""
+    """Return True for a header to compare: all of ours, except those with times."""
     return name in HEADERS or (name.startswith("preview-") and "time" not in name)
 
 
 def table_digest(data: bytes) -> str:
-    """A digest of an index: names, types, metadata and cells."""
+    """Return a digest of an index: names, types, metadata and cells."""
     table = pq.read_table(io.BytesIO(data))
     return digest(f"{table.schema.to_string(truncate_metadata=False)}{table.to_pylist()}".encode())
 
 
 def digest(data: bytes) -> str:
-    """A short digest."""
+    """Return a short digest."""
     return hashlib.sha256(data).hexdigest()[:24]
 
 

@@ -1,4 +1,4 @@
-"""What is measured: command lines, the series they are given, and what their floor does."""
+"""The jobs to measure: command lines, their series, and their floor."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kinds import JPEG2000, RESCALE, WINDOW, Facts, Kind, Line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# One of the product's own public buckets, whose objects never change; any other one is listed each time.
+# One of the product's own public buckets, whose objects never change; any other is listed each time.
 IMMUTABLE_BUCKET, BUCKET = "idc-open-data", "bench"
-# Of the floor. More of them help no more: 5,000 headers at 30 ms take 2.6 s with 64, 0.9 s with 256 and 0.7 s
-# with 1,024, where the processor is what they wait for.
+# The floor's connections. More do not help: 5,000 headers at 30 ms take 2.6 s with 64, 0.9 s with 256 and 0.7
+# s with 1,024, which wait for the processor.
 CONNECTIONS = 512
-# The least that is asked for of a header.
+# The least to request of a header.
 FIRST_RANGE = 5 * 1024
 TILE, SIDE_TILES, QUALITY = 128, 6, 25
 CONTRASTS = {"lung": (1500.0, -500.0), "abdomen": (350.0, 50.0), "bone": (2000.0, 300.0)}
@@ -23,18 +23,18 @@ CONTRASTS = {"lung": (1500.0, -500.0), "abdomen": (350.0, 50.0), "bone": (2000.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command line, and what its floor does.
+    """A command line, and the work of its floor.
 
     Attributes:
-        name: As in the tables.
+        name: The name in the tables.
         arguments: The product's; SERIES and OUTPUT are filled in.
-        starts_cold: No index is kept when it begins.
-        bucket: Where the series lies.
-        lists: Whether the listing has to be asked for.
-        reads_headers: Whether every header has to be read.
-        columns: Of the grid.
-        frames: How many frames are shown.
-        windows: That each of them is shown under: width and center.
+        starts_cold: No index is cached when it begins.
+        bucket: The series' bucket.
+        lists: The listing has to be requested.
+        reads_headers: Every header has to be read.
+        columns: The grid's columns.
+        frames: The number of shown frames.
+        windows: The windows of each: width and center.
     """
 
     name: str
@@ -66,7 +66,7 @@ CONTRAST = Job(
 INDEX = Job("index", ("build-index", "SERIES"), starts_cold=True, reads_headers=True)
 JOBS = (COLD, WARM, IMMUTABLE, IMAGE, CONTRAST, INDEX)
 
-# The warm mosaic under windows, none of which may make it slower.
+# The scenario of the warm mosaic under windows, none of which may slow it down.
 WINDOWED_SCENARIO = "300 JPEG 2000, 30 ms"
 WINDOWS = ((80, 40), (150, 30), (350, 50), (400, 40), (1500, -500), (2000, 300), (3000, 500), (4000, 0))
 WINDOWED = tuple(
@@ -83,16 +83,16 @@ WINDOWED = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A series over a line, and the jobs that are measured on it.
+    """A series over a line, and the jobs measured on it.
 
     Attributes:
-        name: As in the tables.
+        name: The name in the tables.
         kind: The series.
         line: The line.
         jobs: The jobs.
-        has_download: The cold mosaic is compared with downloading the series too.
-        has_windows: The warm mosaic under windows is compared with itself under the file's own.
-        rounds: How often product and floor take turns.
+        has_download: The cold mosaic is also compared with downloading the series.
+        has_windows: The warm mosaic under windows is compared with itself under the file's own window.
+        rounds: The number of turns of product and floor.
     """
 
     name: str
@@ -109,7 +109,7 @@ _FRAMES = 100_000
 
 
 def scenarios(size: str) -> Iterator[Scenario]:
-    """What is measured, by `quick`, `default` or `full`."""
+    """Yield the scenarios to measure, by `quick`, `default` or `full`."""
     rounds = 7 if size == "full" else 3
     yield Scenario("300 native, 30 ms", Kind(300), S3_LINE, JOBS, has_download=True, rounds=rounds + 2)
     if size == "quick":
@@ -136,11 +136,11 @@ def scenarios(size: str) -> Iterator[Scenario]:
 
 
 def floor_plan(job: Job, kind: Kind, facts: Facts, endpoint: str, output: str) -> dict[str, Any]:
-    """What floor.py is told."""
+    """Build the plan for floor.py."""
     last, steps = len(facts.frames) - 1, max(job.frames - 1, 1)
     spread = [(2 * i * last + steps) // (2 * steps) for i in range(job.frames)]
     chosen = [last // 2] if job.frames == 1 else sorted(set(spread))
-    # The product asks for 16 KiB before it knows better; the floor knows.
+    # The product requests 16 KiB before it knows better; the floor knows.
     longest = max(FIRST_RANGE, facts.header_bytes)
     return {
         "endpoint": endpoint,

@@ -1,4 +1,4 @@
-"""What series are measured, over which lines. Nothing here needs more than Python."""
+"""The series to measure, and the lines to measure them over; needs only Python."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ WINDOW = (400.0, 40.0)  # width and center
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a series is like.
+    """The properties of a series.
 
     Attributes:
-        objects: How many.
-        frames: Frames of each; more than one makes enhanced multi-frame objects.
+        objects: The number of objects.
+        frames: Frames per object; more than one makes enhanced multi-frame objects.
         side: Rows and columns.
         transfer_syntax_uid: NATIVE or JPEG2000.
-        private_bytes: Length of the private elements, in the manner of a vendor's protocol dump; 0 for none.
+        private_bytes: Length of the private elements, like a vendor's protocol dump; 0 for none.
     """
 
     objects: int
@@ -30,17 +30,17 @@ class Kind:
 
     @property
     def name(self) -> str:
-        """The folder that holds it."""
+        """The series' folder."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What lies between client and server.
+    """The connection between client and server.
 
     Attributes:
         latency_s: Seconds until an answer begins.
-        bytes_per_s: What all connections share, or None for no limit.
+        bytes_per_s: The bandwidth that all connections share, or None for no limit.
     """
 
     latency_s: float = 0.0
@@ -49,13 +49,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a client may know of a series before it asks.
+    """The facts that a client can know about a series in advance.
 
     Attributes:
         folder: Its folder.
         header_bytes: Length of the longest header.
-        frames: Of each frame in display order: file name, first byte, one past the last.
-        total_bytes: Of all objects.
+        frames: For each frame in display order: file name, first byte, one past the last.
+        total_bytes: Bytes of all objects.
     """
 
     folder: str

@@ -1,6 +1,6 @@
-"""Running a process to its end, and what it took. Nothing here needs more than Python.
+"""Run a process to its end, and measure it; needs only Python.
 
-A process starts with the peak memory of the one that starts it, so this one has to stay smaller than those.
+A process inherits the peak memory of its parent, so this one has to stay smaller.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one process took.
+    """The resources that one process used.
 
     Attributes:
         wall_s: From its start to its end.
-        cpu_s: Of all its threads, in user and system mode.
-        peak_mb: The most memory that was resident, in MiB.
-        lists: LIST requests, as the server counted them.
+        cpu_s: CPU seconds of all its threads, in user and system mode.
+        peak_mb: The peak of resident memory, in MiB.
+        lists: LIST requests, counted by the server.
         gets: GET requests.
         bytes: Bytes of objects.
     """
@@ -46,10 +46,10 @@ def run(command: Sequence[str], environment: dict[str, str], s3: S3 | None = Non
     Args:
         command: The program's path and its arguments.
         environment: All of its environment.
-        s3: The server whose requests are counted.
+        s3: The server that counts requests.
 
     Raises:
-        RuntimeError: It failed; its last words are in the message.
+        RuntimeError: The process failed; the message has its last output.
     """
     if s3 is not None:
         s3.counts()
@@ -75,5 +75,5 @@ def run(command: Sequence[str], environment: dict[str, str], s3: S3 | None = Non
 
 
 def median(spent: Sequence[Spent]) -> Spent:
-    """The median of each quantity by itself."""
+    """Return the median of each quantity separately."""
     return Spent(*(statistics.median(getattr(one, item.name) for one in spent) for item in fields(Spent)))

@@ -1,9 +1,8 @@
-"""An S3 server in a process of its own: generated series, injected latency, shared bandwidth, counts.
+"""An S3 server in its own process: generated series, injected latency, shared bandwidth, counts.
 
-It answers what a reader asks for, without signatures: ListObjectsV2 with prefix, delimiter and pages of
-1,000, GET with Range and If-Match, HEAD; on connections that stay open. Every answer waits for the line's
-latency. With a bandwidth, bodies pass one after the other over one line, and each arrives when its last byte
-does.
+It answers a reader's requests, without signatures: ListObjectsV2 with prefix, delimiter and pages of 1,000,
+GET with Range and If-Match, HEAD; on connections that stay open. Every answer waits for the line's latency.
+With a bandwidth, bodies pass one after the other over one line, and each arrives with its last byte.
 """
 
 from __future__ import annotations
@@ -52,17 +51,17 @@ class S3:
         return answer
 
     def load(self, kind: Kind) -> Facts:
-        """Serve a series, instead of the one before."""
+        """Serve a series, in place of the one before."""
         facts = self._ask("load", kind)
         assert isinstance(facts, Facts)
         return facts
 
     def set_line(self, line: Line) -> None:
-        """Change the line; nothing may be under way."""
+        """Change the line, while no request is in flight."""
         self._ask("line", line)
 
     def counts(self) -> Counter[str]:
-        """Requests by kind, those that were `refused`, and `bytes` of objects, since last asked."""
+        """Return requests by kind, the `refused` ones, and `bytes` of objects, since the last call."""
         counts = self._ask("counts")
         assert isinstance(counts, Counter)
         return counts
@@ -70,12 +69,12 @@ class S3:
 
 @contextmanager
 def s3_server() -> Iterator[S3]:
-    """A server on 127.0.0.1."""
+    """Run a server on 127.0.0.1."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs,), daemon=True)
     process.start()
-    theirs.close()  # where the process ends, the pipe does
+    theirs.close()  # the pipe ends with the process
     try:
         yield S3(ours.recv(), ours)
     finally:
@@ -99,7 +98,7 @@ async def _serve(pipe: Connection) -> None:
     def told() -> None:
         try:
             name, *arguments = pipe.recv()
-        except EOFError:  # whoever started it is gone
+        except EOFError:  # the parent process is gone
             name, arguments = "stop", []
         if name == "stop":
             loop.remove_reader(pipe.fileno())
@@ -107,7 +106,7 @@ async def _serve(pipe: Connection) -> None:
             return
         try:
             answer = store.told(name, *arguments)
-        except Exception as error:  # noqa: BLE001 - it is raised again by whoever asked
+        except Exception as error:  # noqa: BLE001 - the caller raises it again
             answer = error
         pipe.send(answer)
 
@@ -118,7 +117,7 @@ async def _serve(pipe: Connection) -> None:
 
 
 class _Store:
-    """What is served, how, and what has been asked for."""
+    """The served series, its line, and the counts of requests."""
 
     def __init__(self) -> None:
         self.line = Line()
@@ -128,7 +127,7 @@ class _Store:
         self._free_at = 0.0
 
     def told(self, name: str, *arguments: object) -> object:
-        """Do what the other process asks for."""
+        """Do what the other process requests."""
         if name == "line":
             (self.line,) = arguments
             return None
@@ -138,9 +137,8 @@ class _Store:
         return self._load(*arguments)
 
     def _load(self, kind: Kind) -> Facts:
-        # Only this process needs numpy and pydicom: the memory of the one that starts others must stay below
-        # theirs, as their peak begins with its.
-        from generated import generate  # noqa: PLC0415
+        # The parent's memory must stay below its children's, because their peak begins with its own.
+        from generated import generate  # noqa: PLC0415 - loads numpy and pydicom, for this process only
 
         series = self.series = generate(kind)
         self._pages.clear()
@@ -148,7 +146,7 @@ class _Store:
         return Facts(kind.name, series.header_bytes, series.frames, total)
 
     def arrival_s(self, now: float, length: int) -> float:
-        """When an answer of some bytes has come to the client."""
+        """Return the time at which an answer of some bytes has reached the client."""
         begins = now + self.line.latency_s
         if self.line.bytes_per_s is None:
             return begins
@@ -156,7 +154,7 @@ class _Store:
         return self._free_at
 
     def find(self, path: str) -> Stored | None:
-        """The object of a path `/bucket/folder/name`; every bucket holds the one series."""
+        """Return the object of a path `/bucket/folder/name`; every bucket holds the one series."""
         _, _, key = path.removeprefix("/").partition("/")
         folder, _, name = key.partition("/")
         if self.series is None or folder != self.series.kind.name:
@@ -164,7 +162,7 @@ class _Store:
         return self.series.objects.get(name)
 
     def page(self, query: str) -> bytes:
-        """One page of a listing."""
+        """Return one page of a listing."""
         fields = {name: values[0] for name, values in parse_qs(query).items()}
         prefix, delimiter = fields.get("prefix", ""), fields.get("delimiter", "")
         after = fields.get("continuation-token") or fields.get("start-after", "")
@@ -214,7 +212,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         assert isinstance(transport, asyncio.Transport)
-        # Written in one go or, where the client is slow, later: the loop is not to ask.
+        # Write in one go or, if the client is slow, later; the loop must not ask us to pause.
         transport.set_write_buffer_limits(high=2**40)
         self._transport = transport
 
@@ -283,7 +281,7 @@ class _Connection(asyncio.Protocol):
     def _write(self, answer: list[bytes | memoryview]) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        # Few system calls, no copy of what is long.
+        # Few system calls, no copy of long parts.
         short = b"".join(part for part in answer if len(part) <= PAGE_OBJECTS * 8)
         if sum(map(len, answer)) == len(short):
             self._transport.write(short)

@@ -1,12 +1,12 @@
-"""What one series costs in the deployment: the figures that docs/scale.md multiplies.
+"""Measure what one series costs in the deployment: the figures that docs/scale.md multiplies.
 
 Usage: .venv-aws/bin/python benchmarks/scale.py [SLICES | pollers | bomb]      after `make build-aws`
 
 Runs the built functions in the Lambda runtime on this machine, with a real S3 server, on series of 512 x 512
-slices, and prints for each step the requests to S3, the bytes read, the processor's seconds and the wall
-clock's. `pollers` lets 1, 5 and 10 sandboxes take the events of one series at once; `bomb` gives one call 999
-messages of small series, and one of 115 objects that inflate to 1 GB each. Both then take from the queue what
-comes of it, as Lambda does.
+slices, and prints for each step the requests to S3, the bytes read, CPU seconds and wall clock seconds.
+`pollers` lets 1, 5 and 10 sandboxes take the events of one series at once; `bomb` gives one call 999 messages
+of small series, and one of 115 objects that inflate to 1 GB each. Both then process the messages that follow
+in the queue, as Lambda does.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main(slices: int) -> None:
 def measure(
     stack: stacks.Stack, function: str, title: str, call: Callable[[str], None], names: list[str]
 ) -> None:
-    """Call a function for each of the series, the first of which only warms it up."""
+    """Call a function for each of the series; the first only warms it up."""
     processor, wall, seen = [], [], []
     for name in names:
         before = len(stack.requests(function))
@@ -100,7 +100,7 @@ def measure(
 
 
 def records(keys: list[str]) -> list[dict[str, str]]:
-    """Events of objects, as the function gets them."""
+    """Return events of objects, in the function's form."""
     details = [{"bucket": {"name": stacks.DICOM_BUCKET}, "object": {"key": key}} for key in keys]
     return [
         {"messageId": str(number), "body": json.dumps({"detail": detail})}
@@ -109,7 +109,7 @@ def records(keys: list[str]) -> list[dict[str, str]]:
 
 
 def updates(stack: stacks.Stack, sandboxes: int) -> Function:
-    """The function of updates in so many sandboxes, all warm."""
+    """Start the function of updates in so many sandboxes, all warm."""
     endpoints = {
         name: value
         for name, value in stack.functions["IndexUpdatesFunction"].environment.items()
@@ -124,7 +124,7 @@ def updates(stack: stacks.Stack, sandboxes: int) -> Function:
 
 
 def drain(stack: stacks.Stack, function: Function) -> tuple[int, int]:
-    """Give the function what it has sent itself until no more comes; the calls, and messages handed back."""
+    """Feed the function its own messages until none are left; return the calls, and messages handed back."""
     sqs = stacks.client("sqs", stack.states, "admin")
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
     calls = handed_back = 0
@@ -146,7 +146,7 @@ def drain(stack: stacks.Stack, function: Function) -> tuple[int, int]:
 
 
 def told(stack: stacks.Stack, before: int) -> str:
-    """The requests since, by kind, and how many of the GETs are for headers."""
+    """Describe the requests since, by kind, and how many of the GETs are for headers."""
     seen = stack.requests("IndexUpdatesFunction")[before:]
     kinds = Counter("DELETE" if one.method == "POST" else one.kind for one in seen)
     headers = sum(one.kind == "GET" and one.target.startswith(f"/{stacks.DICOM_BUCKET}/") for one in seen)
@@ -154,7 +154,7 @@ def told(stack: stacks.Stack, before: int) -> str:
 
 
 def pollers() -> None:
-    """Print what one series costs when several sandboxes take its events at once."""
+    """Print the cost of one series when several sandboxes take its events at once."""
     with stacks.deployed(BUILT) as stack:
         made = synthetic.series("template", SLICES, side=64, others=False)
         s3 = stack.s3.client()
@@ -177,7 +177,7 @@ def pollers() -> None:
 
 
 def bomb() -> None:
-    """Print what comes of one call with 999 innocent messages and a series that takes minutes."""
+    """Print the result of one call with 999 innocent messages and a series that takes minutes."""
     with stacks.deployed(BUILT) as stack:
         s3, function = stack.s3.client(), updates(stack, 1)
         small = [make_dicom.encode(make_dicom.image(number + 1)) for number in range(3)]

@@ -1,10 +1,10 @@
-"""How fast the whole path is, against a floor that no program can go below, and against what users do today.
+"""Measure the speed of the whole path, against a floor below all programs and against a plain download.
 
 Usage: python benchmarks/speed.py [--quick | --full] [--json FILE] [--compare OLD.json]      or `make bench`
 
-Every figure is of a process, from its start to its end, as os.wait4 tells. Product and floor take turns, and
-the ratios are medians over the turns, so that they hold on a busy machine where seconds do not.
-docs/performance.md says what is measured and what came out.
+Every figure covers a process from its start to its end, from os.wait4. Product and floor take turns, and the
+ratios are medians over the turns, so that they hold on a busy machine where seconds do not.
+docs/performance.md describes the measurements and their results.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ TARGETS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one job took.
+    """The result of one job.
 
     Attributes:
         scenario: The scenario's name.
-        job: The job's.
-        slices: Of the series.
+        job: The job's name.
+        slices: The series' slices.
         product: Medians of the product.
-        floor: Medians of the floor, or of what else the product is compared with.
+        floor: Medians of the floor, or of another comparison.
         wall_ratio: Median over the turns of the product's time over the other's.
-        cpu_ratio: The same of the processor's.
-        index_bytes: The index's size, where one is kept.
+        cpu_ratio: The same for CPU time.
+        index_bytes: The index's size, if one is cached.
     """
 
     scenario: str
@@ -73,7 +73,7 @@ class Row:
 
     @classmethod
     def of(cls, scenario: str, job: str, slices: int, turns: list[tuple[Spent, Spent]]) -> Row:
-        """The row of some turns."""
+        """Build the row of some turns."""
         return cls(
             scenario=scenario,
             job=job,
@@ -85,7 +85,7 @@ class Row:
         )
 
     def document(self) -> dict[str, Any]:
-        """The row for a file, and for targets."""
+        """Return the row for a file, and for targets."""
         return {**asdict(self), "peak_mb": self.product.peak_mb, "wall_ms": self.product.wall_s * 1000}
 
 
@@ -97,7 +97,7 @@ class Bench:
         s3: The server.
         folder: A scratch folder.
         rounds: Overrides the scenarios' own.
-        rows: What came out.
+        rows: The results.
     """
 
     s3: S3
@@ -106,7 +106,7 @@ class Bench:
     rows: list[Row] = field(default_factory=list)
 
     def start_up(self) -> None:
-        """Measure what a process takes that does nothing."""
+        """Measure a process that does nothing."""
         print(f"start-up, beside `python -c pass`\n{HEADING}", flush=True)
         nothing = [sys.executable, "-c", "pass"]
         for word in ("--help", "--version"):
@@ -115,7 +115,7 @@ class Bench:
             self._tell(Row.of("start-up", word, 0, turns))
 
     def measure(self, scenario: Scenario) -> None:
-        """Measure a scenario's jobs, and print them as they come."""
+        """Measure a scenario's jobs, and print each result."""
         facts = self.s3.load(scenario.kind)
         self.s3.set_line(scenario.line)
         megabytes = facts.total_bytes / 1e6
@@ -153,7 +153,7 @@ class Bench:
     def _turns(
         self, product: Callable[[], Spent], other: Callable[[], Spent], rounds: int
     ) -> list[tuple[Spent, Spent]]:
-        # The first leaves an index, compiled modules, and files in the system's memory.
+        # The first run leaves an index, compiled modules, and files in the system's memory.
         product(), other()
         return [(product(), other()) for _ in range(rounds)]
 
@@ -172,7 +172,7 @@ class Bench:
         return [sys.executable, "-m", "dicom_series_preview", *arguments, *shared]
 
     def _run(self, command: list[str]) -> Spent:
-        """Run a process that has nobody's credentials, home or proxy."""
+        """Run a process without anyone's credentials, home or proxy."""
         environment = {
             "PATH": os.environ["PATH"],
             **{name: value for name, value in os.environ.items() if name.startswith("DICOM_SERIES_PREVIEW_")},
@@ -195,7 +195,7 @@ HEADING = (
 
 
 def table_line(row: Row) -> str:
-    """Ratios first, then what they are of."""
+    """Format ratios first, then the figures behind them."""
     one, two = row.product, row.floor
     return (
         f"{row.job:20}{row.wall_ratio:6.2f}x{row.cpu_ratio:6.2f}x"
@@ -206,7 +206,7 @@ def table_line(row: Row) -> str:
 
 
 def print_growth(rows: list[Row]) -> None:
-    """Print what each job takes of longer series, over what it takes of the shortest."""
+    """Print each job's cost for longer series, relative to the shortest."""
     by_job: dict[str, list[Row]] = {}
     for row in rows:
         if row.scenario == f"{row.slices} native, 30 ms" and row.job != DOWNLOAD:
@@ -227,7 +227,7 @@ def print_growth(rows: list[Row]) -> None:
 
 
 def print_targets(rows: list[Row]) -> None:
-    """Print what was aimed at, and whether it was reached."""
+    """Print the targets, and whether they were reached."""
     print()
     found = {(row.scenario, row.job): row.document() for row in rows}
     for scenario, job, quantity, most in TARGETS:
@@ -238,7 +238,7 @@ def print_targets(rows: list[Row]) -> None:
 
 
 def print_comparison(rows: list[Row], old: list[dict[str, Any]]) -> None:
-    """Print this run's figures over those of an earlier one."""
+    """Print this run's figures relative to an earlier one's."""
     before = {(row["scenario"], row["job"]): row for row in old}
     print(f"\n{'new / old':45}{'wall/floor':>11}{'CPU/floor':>11}{'CPU':>8}{'peak':>8}{'GET':>8}{'bytes':>8}")
     for row in rows:
@@ -256,7 +256,7 @@ def print_comparison(rows: list[Row], old: list[dict[str, Any]]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the seconds are of."""
+    """Describe the machine behind the seconds."""
     return {
         "processor": platform.processor() or platform.machine(),
         "processors": os.cpu_count(),

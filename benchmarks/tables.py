@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/tables.py RUN.json [PAGE]
 
-RUN.json is what `speed.py --json` wrote. Between the page's two marks, tables take the place of those before.
+RUN.json comes from `speed.py --json`. New tables replace those between the page's two marks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 def figures(document: dict[str, Any]) -> str:
-    """All tables of a run, as Markdown."""
+    """Return all tables of a run, as Markdown."""
     rows = document["rows"]
     parts = [
         "Measured on {processors} processors ({processor}), Python {python}.".format(**document["machine"]),
@@ -56,14 +56,14 @@ def figures(document: dict[str, Any]) -> str:
 
 
 def table(lines: Iterator[Sequence[str]]) -> str:
-    """Cells as Markdown, the first line its head."""
+    """Format cells as Markdown, the first line as its head."""
     head, *others = lines
     rule = ["---", *("--:" for _ in head[1:])]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *others))
 
 
 def ratios(rows: list[Row]) -> Iterator[Sequence[str]]:
-    """Each scenario's jobs."""
+    """Yield each scenario's jobs."""
     names = [job.name for job in JOBS]
     yield ["", *names]
     found = {(row["scenario"], row["job"]): row for row in rows}
@@ -76,7 +76,7 @@ def ratios(rows: list[Row]) -> Iterator[Sequence[str]]:
 
 
 def downloads(rows: list[Row]) -> Iterator[Sequence[str]]:
-    """What the product is to those who download."""
+    """Yield the product's figures beside a plain download's."""
     yield "", "time", "processor", "bytes", "memory"
     for row in rows:
         if row["job"] == DOWNLOAD:
@@ -87,7 +87,7 @@ def downloads(rows: list[Row]) -> Iterator[Sequence[str]]:
 
 
 def windows(rows: list[Row]) -> Iterator[Sequence[str]]:
-    """The mosaic under each window beside that under the file's own."""
+    """Yield the mosaic under each window beside that under the file's own."""
     yield "`--contrast`", "time", "processor"
     for row in rows:
         if row["job"] in _WINDOWED:
@@ -96,7 +96,7 @@ def windows(rows: list[Row]) -> Iterator[Sequence[str]]:
 
 
 def growth(rows: list[Row]) -> Iterator[Sequence[str]]:
-    """Each job over longer series."""
+    """Yield each job over longer series."""
     yield "", "slices", "processor", "LIST", "GET", "MB", "peak MB", "index kB"
     for job in JOBS:
         found = [
@@ -117,7 +117,7 @@ def growth(rows: list[Row]) -> Iterator[Sequence[str]]:
 
 
 def many_frames(rows: list[Row]) -> Iterator[Sequence[str]]:
-    """Multi-frame objects."""
+    """Yield the jobs on multi-frame objects."""
     yield "", "job", "processor's s", "over the floor", "peak MB", "index MB", "GET", "MB"
     for row in rows:
         if "frames" in row["scenario"]:
@@ -135,7 +135,7 @@ def many_frames(rows: list[Row]) -> Iterator[Sequence[str]]:
 
 
 def start_up(rows: list[Row]) -> Iterator[Sequence[str]]:
-    """What takes no series."""
+    """Yield the jobs without a series."""
     yield "", "ms", "processor's ms", "over `python -c pass`"
     for row in rows:
         if not row["slices"]:
@@ -145,7 +145,7 @@ def start_up(rows: list[Row]) -> Iterator[Sequence[str]]:
 
 
 def targets(rows: list[Row]) -> Iterator[Sequence[str]]:
-    """What was to be reached, and what was."""
+    """Yield the targets and the results."""
     words = {"wall_ratio": "time over the floor's", "peak_mb": "peak MB", "wall_ms": "ms"}
     found = {(row["scenario"], row["job"]): row for row in rows}
     yield "", "at most", "is", ""

@@ -1,4 +1,4 @@
-"""Check built layers: how large they are, and under which licences their parts stand.
+"""Check the sizes of built layers, and the licences of their parts.
 
 Usage:
     python check.py sizes LAYER... --functions FOLDER    what AWS Lambda unpacks for the largest function
@@ -17,7 +17,7 @@ from pathlib import Path
 # AWS Lambda's limit is 250 MiB for all layers and the function; the rest is room for the next versions.
 LIMIT_BYTES = 200 * 10**6
 LISTED_BYTES = 10**6
-# GPL, LGPL and AGPL alike: none is needed, so the first to appear is for a person to decide, not a resolver.
+# GPL, LGPL and AGPL alike: none is needed, so a person, not a resolver, decides about the first to appear.
 REFUSED = re.compile(r"\b[AL]?GPL|GNU .*General Public", re.IGNORECASE)
 # Shared libraries inside wheels have no metadata of their own.
 LIBRARIES = {
@@ -25,7 +25,7 @@ LIBRARIES = {
     "libarrow": "Apache-2.0",
     "libbrotli": "MIT",
     "libcharls": "BSD-3-Clause",
-    # Of its two licences the one that is not the GPL.
+    # It has two licences; this one is not the GPL.
     "libfreetype": "FTL",
     "libharfbuzz": "MIT-Modern-Variant",
     "libjpeg": "IJG AND BSD-3-Clause AND Zlib",
@@ -44,7 +44,7 @@ LIBRARIES = {
 
 
 def sizes(layers: list[Path], functions: Path, limit_bytes: int = LIMIT_BYTES) -> list[str]:
-    """List what is large, and say what is too large."""
+    """List the large parts, and report those that are too large."""
     unzipped: Counter[str] = Counter()
     zipped: Counter[str] = Counter()
     for layer in layers:
@@ -72,19 +72,19 @@ def sizes(layers: list[Path], functions: Path, limit_bytes: int = LIMIT_BYTES) -
 
 
 def part(path: Path) -> str:
-    """The package that a file of a layer belongs to: its folder's or module's name."""
+    """Return the package of a layer's file: its folder's or module's name."""
     name = path.parts[1] if path.parts[0] == "python" and len(path.parts) > 1 else path.parts[0]
     return re.sub(r"\.(libs|py|cpython-.*\.so|abi3\.so)$|-[^-]*\.dist-info$", "", name)
 
 
 def licences(folder: Path) -> list[str]:
-    """List every part's licence, and say which ones may not be there."""
+    """List every part's licence, and report those that are not allowed."""
     wrong = []
     for metadata in sorted(folder.glob("*.dist-info/METADATA")):
         headers = HeaderParser().parsestr(metadata.read_text(encoding="utf-8"))
         stated = [headers["License-Expression"] or headers["License"] or ""]
         stated += [c for c in headers.get_all("Classifier", []) if c.startswith("License")]
-        # A licence's whole text in the field begins with its name.
+        # If the field has a licence's whole text, its name comes first.
         said = "; ".join(dict.fromkeys(text.strip().split("\n")[0] for text in stated if text.strip()))
         line(f"{headers['Name']} {headers['Version']}: {said}")
         if not said or REFUSED.search(said):

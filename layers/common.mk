@@ -1,4 +1,4 @@
-# What both layers' Makefiles share: Python 3.13, whose .pyc files the Lambda runtime python3.13 reads.
+# Shared by both layers' Makefiles: Python 3.13, whose .pyc files the Lambda runtime python3.13 reads.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
@@ -11,7 +11,7 @@ python313:
 	@test -n "$(PYTHON313)" && "$(PYTHON313)" -c '$(IS_PYTHON)' || { echo "Python 3.13 is needed to build the layers" \
 		"(it compiles them for the runtime); put python3.13 on PATH or name it: PYTHON313=/path/to/python3.13" >&2; exit 1; }
 
-# /opt is read-only at run time: what is not compiled here is compiled at every cold start. Unchecked, since file times
-# do not survive; and those are set to one value, so that an unchanged layer is the same zip and is not uploaded again.
+# /opt is read-only at run time: modules not compiled here are compiled at every cold start. Unchecked, because file
+# times do not survive; one value for all of these keeps the zip of an unchanged layer the same, so it is not uploaded.
 COMPILE = "$(PYTHON313)" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$(1)" -p /opt/python "$(1)" \
 	&& find "$(1)" -exec touch -h -d 1980-01-02T00:00:00Z {} +

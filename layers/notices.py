@@ -1,9 +1,9 @@
-"""Collect the licences and notices of what a dependency layer brings along, in one file.
+"""Collect the licences and notices of a dependency layer in one file.
 
 Usage: python notices.py FOLDER
 
-FOLDER is what pip --target has filled. The file is THIRD_PARTY_NOTICES.txt in it. Of a wheel that brings no
-licence text, it is taken from layers/licences/NAME.txt; where there is none either, the build fails.
+FOLDER is the target of pip --target. The file is THIRD_PARTY_NOTICES.txt in it. For a wheel without a licence
+text, the text comes from layers/licences/NAME.txt; if that is missing too, the build fails.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from email.message import Message
 
 FILE_NAME = "THIRD_PARTY_NOTICES.txt"
-# As wheels name them, whatever follows.
+# The beginnings of such files' names in wheels.
 STARTS = ("licen", "notice", "copying", "authors")
 OURS = Path(__file__).with_name("licences")
 RULE = "=" * 80
 
 
 def main(folder: Path) -> None:
-    """Write the file; exit with status 1 where a licence's text is nowhere."""
+    """Write the file; exit with status 1 if a licence's text is missing."""
     parts = []
     for metadata in sorted(folder.glob("*.dist-info/METADATA")):
         headers = HeaderParser().parsestr(metadata.read_text(encoding="utf-8"))
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
             texts.append("It contains, under these licences:\n\n" + "\n".join(bundled))
         heading = f"{headers['Name']} {headers['Version']}: {stated(headers)}"
         parts.append("\n\n".join([f"{RULE}\n{heading}\n{RULE}", *texts]))
-    # Codecs that lie in packages, each with a text of its own.
+    # Codecs inside packages, each with its own text.
     for path in sorted(folder.glob("*/licenses/*")):
         if path.is_file() and ".dist-info" not in path.parts[-3]:
             heading = f"In {path.parts[-3]}: {path.stem}"
@@ -48,21 +48,21 @@ def main(folder: Path) -> None:
 
 
 def licence_texts(folder: Path) -> Iterator[str]:
-    """The licence files of a package."""
+    """Yield the licence files of a package."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name.lower().startswith(STARTS):
             yield read(path)
 
 
 def kept_texts(name: str) -> Iterator[str]:
-    """The text that lies beside this script, where the package brings none."""
+    """Yield the text stored beside this script, if the package has none."""
     path = OURS / f"{name.lower()}.txt"
     if path.is_file():
         yield read(path)
 
 
 def components(folder: Path) -> Iterator[str]:
-    """What a package's bill of materials (CycloneDX) says is linked into it."""
+    """Yield the components linked into a package, from its bill of materials (CycloneDX)."""
     for path in folder.glob("sboms/*.json"):
         for part in json.loads(path.read_text(encoding="utf-8")).get("components", []):
             licences = [
@@ -73,14 +73,14 @@ def components(folder: Path) -> Iterator[str]:
 
 
 def stated(headers: Message) -> str:
-    """The licence that a package states, in one line."""
+    """Return the licence that a package states, in one line."""
     known = [c.rpartition(" :: ")[2] for c in headers.get_all("Classifier", []) if c.startswith("License")]
     said = headers["License-Expression"] or headers["License"] or ", ".join(known)
     return str(said).strip().split("\n")[0]
 
 
 def read(path: Path) -> str:
-    """A text, whatever its encoding."""
+    """Read a text, whatever its encoding."""
     return path.read_text(encoding="utf-8", errors="replace").strip()
 
 

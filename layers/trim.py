@@ -1,7 +1,7 @@
 """Cut an installed dependency layer down to what the product imports, and strip its machine code.
 
-Usage: python trim.py FOLDER, where FOLDER is what pip --target has filled. What must still work afterwards is
-written down in tests/aws/test_layers.py.
+Usage: python trim.py FOLDER, where FOLDER is the target of pip --target. tests/aws/test_layers.py lists what
+must still work afterwards.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ EVERYWHERE = (
     "bin",
     "share",
 )
-# What the product does not use of each package; extension modules first, then what only they need.
+# The unused parts of each package; extension modules first, then what only they need.
 UNUSED = (
-    "PIL/_avif.*",  # WebP and JPEG are what is written
+    "PIL/_avif.*",  # the product writes only WebP, JPEG and PNG
     "PIL/_imagingcms.*",
     "PIL/_imagingtk.*",
     "numpy/f2py",
@@ -65,7 +65,7 @@ UNUSED = (
     "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.js",
     "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.css",
 )
-# imagecodecs brings a hundred codecs; `decode/` imports three of them (decode.jpeg, .jpeg2000, .jpegls).
+# imagecodecs brings a hundred codecs; `pixels.codecs` imports three of them (jpeg, jpeg2000, jpegls).
 IMAGECODECS = (
     "__init__.py",
     "imagecodecs.py",
@@ -76,7 +76,7 @@ IMAGECODECS = (
     "licenses",
     "py.typed",
 )
-# Folders whose libraries are there for extension modules only.
+# Folders whose libraries serve only extension modules.
 LIBRARIES = ("imagecodecs.libs", "numpy.libs", "pillow.libs", "pyarrow")
 STRIPPERS = (
     *("llvm-strip", *(f"llvm-strip-{version}" for version in range(22, 13, -1))),
@@ -85,7 +85,7 @@ STRIPPERS = (
 
 
 def main(folder: Path) -> None:
-    """Trim and strip what is in the folder."""
+    """Trim and strip the contents of the folder."""
     before = size(folder)
     for pattern in (*EVERYWHERE, *UNUSED):
         for path in list(folder.glob(pattern)):
@@ -111,14 +111,14 @@ def remove(path: Path) -> None:
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Return the bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def unlinked(folder: Path) -> set[Path]:
-    """The shared libraries that no extension module needs, neither itself nor through another library.
+    """Return the shared libraries that no extension module needs, directly or through another library.
 
-    A needed library's name stands, ended by a zero, in the string table of what needs it.
+    A needed library's name, with a zero at its end, is in the string table of its user.
     """
     libraries = {path for name in LIBRARIES for path in (folder / name).glob("lib[!.]*.so*")}
     waiting = [path for path in shared_objects(folder) if path not in libraries]
@@ -131,7 +131,7 @@ def unlinked(folder: Path) -> set[Path]:
 
 
 def shared_objects(folder: Path) -> Iterator[Path]:
-    """Every shared library and extension module below a folder."""
+    """Yield every shared library and extension module below a folder."""
     for path in folder.rglob("*.so*"):
         with path.open("rb") as file:
             if file.read(4) == b"\x7fELF":
@@ -139,10 +139,10 @@ def shared_objects(folder: Path) -> Iterator[Path]:
 
 
 def strip(folder: Path) -> str:
-    """Strip symbols that the loader does not need, and say by what.
+    """Strip symbols that the loader does not need, and return the name of the tool.
 
-    GNU strip knows only its own processor's files, and misplaces segments of libraries that auditwheel has
-    edited, so its every result is looked at; llvm-strip has neither weakness.
+    GNU strip knows only its own processor's files, and misplaces segments of libraries edited by auditwheel,
+    so we check every result; llvm-strip has neither weakness.
     """
     tool = next((found for name in STRIPPERS if (found := shutil.which(name))), None)
     if tool is None:
@@ -162,9 +162,9 @@ def strip(folder: Path) -> str:
 
 
 def is_loadable(path: Path) -> bool:
-    """Whether every segment of a 64-bit little endian ELF file lies in it as the loader demands.
+    """Return True where every segment of a 64-bit little endian ELF file meets the loader's alignment.
 
-    That is: a PT_LOAD segment's offset and address agree modulo its alignment.
+    A PT_LOAD segment's offset and address must agree modulo its alignment.
     """
     content = path.read_bytes()
     start, width, count = (

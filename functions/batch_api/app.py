@@ -1,4 +1,4 @@
-"""POST /batches, and GET and DELETE /batches/{id}."""
+"""Handle POST /batches, and GET and DELETE /batches/{id}."""
 
 from dicom_series_preview.doors.aws.handlers import batch_api_handler
 

@@ -1,4 +1,4 @@
-"""A batch's step for one series: its index and mosaic."""
+"""Handle a batch's step for one series: write its index and mosaic."""
 
 from dicom_series_preview.doors.aws.handlers import batch_item_handler
 

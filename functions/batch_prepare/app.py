@@ -1,4 +1,4 @@
-"""A batch's first step: its manifest or prefix -> the list of its series in S3."""
+"""Handle a batch's first step: list the series of its manifest or prefix in S3."""
 
 from dicom_series_preview.doors.aws.handlers import batch_prepare_handler
 

@@ -1,4 +1,4 @@
-"""A batch's last step: results and failures -> its summary in S3."""
+"""Handle a batch's last step: summarise results and failures in S3."""
 
 from dicom_series_preview.doors.aws.handlers import batch_summary_handler
 

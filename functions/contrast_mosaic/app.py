@@ -1,4 +1,4 @@
-"""GET /series/{series}/contrast-mosaic."""
+"""Handle GET /series/{series}/contrast-mosaic."""
 
 from dicom_series_preview.doors.aws.handlers import http_handler
 

@@ -1,4 +1,4 @@
-"""GET /series/{series}/image."""
+"""Handle GET /series/{series}/image."""
 
 from dicom_series_preview.doors.aws.handlers import http_handler
 

@@ -1,4 +1,4 @@
-"""GET /series/{series}/index, /health and /openapi.json."""
+"""Handle GET /series/{series}/index, /health and /openapi.json."""
 
 from dicom_series_preview.doors.aws.handlers import http_handler
 

@@ -1,4 +1,4 @@
-"""Objects that came or went, through SQS: the index of each touched series is brought up to date."""
+"""Handle S3 events through SQS: update the index of each series whose objects were added or removed."""
 
 from dicom_series_preview.doors.aws.handlers import sqs_handler
 

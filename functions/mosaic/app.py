@@ -1,4 +1,4 @@
-"""GET /series/{series}/mosaic."""
+"""Handle GET /series/{series}/mosaic."""
 
 from dicom_series_preview.doors.aws.handlers import http_handler
 

@@ -3,12 +3,12 @@
 LAYERS := $(dir $(lastword $(MAKEFILE_LIST)))..
 include $(LAYERS)/common.mk
 
-# Amazon Linux 2023 has glibc 2.34. Each tag is named: pip takes none for granted, and an older obstore has wheels for
-# older ones.
+# Amazon Linux 2023 has glibc 2.34. Every tag is listed: pip implies none, and an older obstore has wheels for older
+# ones.
 PLATFORMS := $(foreach v,2_34 2_31 2_28 2_27 2_26 2_24 2_17,--platform manylinux_$(v)_$(MACHINE)) \
 	--platform manylinux2014_$(MACHINE)
 
-# A virtual environment of Python 3.13 brings pip 24.2 at least; older ones resolve for the Python that runs them.
+# A virtual environment of Python 3.13 has at least pip 24.2; older versions resolve for the Python that runs them.
 build-DependenciesLayer: python313
 	@rm -rf "$(ARTIFACTS_DIR)/python" .pip
 	@"$(PYTHON313)" -m venv .pip

@@ -1,8 +1,8 @@
-"""The built-in sample: a synthetic CT series to try everything on, without a network and without a patient.
+"""The built-in sample: a synthetic CT series for trying everything, without a network or a patient.
 
-A body from the neck to the thighs, on the back, head first, after contrast: 120 slices of 5 mm and the
-localizer they were planned on, in one folder. File names say nothing and InstanceNumber counts from the feet
-up, so what is shown head to feet was sorted by position.
+A body from the neck to the thighs, on the back, head first, after contrast: 120 slices of 5 mm and their
+localizer, in one folder. File names say nothing and InstanceNumber counts from the feet up, so only sorting
+by position shows the series head to feet.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
 SAMPLE_SERIES = "5a3b1e00-c7d1-4c0a-8e55-5eed00000001"
-"""The name of the sample's series folder, and so of the series."""
+"""The name of the sample's series folder, and of the series."""
 
 
 def write_sample(
@@ -35,13 +35,13 @@ def write_sample(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write the sample series, unless it is there already.
+    """Write the sample series, unless it already exists.
 
     The same slices, seed, product and numpy version give the same bytes on the same kind of processor.
 
     Args:
-        folder: The storage root to write into; made if need be.
-        slices: How many axial slices. They always span the same 595 mm, so 120 of them touch each other.
+        folder: The storage root to write into; created if missing.
+        slices: The number of axial slices. They always span the same 595 mm, so 120 of them touch each other.
         seed: Another seed is another patient, with other UIDs.
         progress: Called after each file with the files written and the files in all.
 
@@ -49,7 +49,7 @@ def write_sample(
         The series folder, `folder / SAMPLE_SERIES`. It appears whole or not at all.
 
     Raises:
-        RequestError: Fewer than one slice, or a negative seed.
+        RequestError: There is less than one slice, or the seed is negative.
         OutputError: The folder cannot be written, or holds other files under the sample's name.
     """
     if slices < 1:
@@ -65,7 +65,7 @@ def write_sample(
         unfinished.mkdir(parents=True)
         try:
             _write_files(unfinished, plan, progress)
-            if not _is_there(series, plan):  # another process may have been faster
+            if not _is_there(series, plan):  # another process can have been faster
                 unfinished.rename(series)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -75,7 +75,7 @@ def write_sample(
 
 
 def _is_there(series: Path, plan: Plan) -> bool:
-    """Whether the sample is there, whole; any other content is not ours to replace."""
+    """Return True where the complete sample exists; refuse other content, which is not ours to replace."""
     if not series.exists():
         return False
     if {path.name for path in series.iterdir()} >= plan.file_names:
@@ -99,7 +99,7 @@ def _write_files(folder: Path, plan: Plan, progress: Callable[[int, int], None] 
 
 
 def _save(dataset: FileDataset, path: Path) -> None:
-    # pydicom tells of a failed write by the text of a trace.
+    # pydicom reports a failed write with the text of a trace.
     stream = BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     path.write_bytes(stream.getvalue())

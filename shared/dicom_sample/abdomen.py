@@ -29,7 +29,7 @@ from dicom_sample.vessels import paths
 
 _Y = AXIS_MM[:, None]
 
-LIVER = Profile(  # the boundary's twelve x, y corners; what lies beyond the abdomen is cut off
+LIVER = Profile(  # the boundary's twelve x, y corners; cut off at the abdomen's wall
     (225, 20, -125, 88, -100, 96, -62, 56, -34, 25, -10, 8, 12, -16, 24, -36, 40, -45, 110, -150, 110, -165,
      0, -120, -125),
     (266, 20, -125, 84, -100, 92, -62, 54, -34, 25, -10, 8, 10, -14, 24, -36, 40, -45, 110, -150, 110, -165,
@@ -98,12 +98,12 @@ class Abdomen:
         self._mesentery = Tubes(tree((1.0, -24.0, 372.0), loops[:, :3] + (0.0, 9.0, 0.0), 0.7, 0.28))
 
     def _liver_proper(self, s: float) -> Array:
-        """The liver's cover at level s, as the abdomen's wall and the diaphragm leave it."""
+        """Return the liver's cover at level s, cut by the abdomen's wall and the diaphragm."""
         return self.liver(s).full() * fill(inset(cavity(s), 3.0)).full() * (self._dome < s - 4.0)
 
     @staticmethod
     def liver(s: float) -> Patch:
-        """The liver's outline at level s, before the abdomen's wall and the diaphragm cut it."""
+        """Return the liver's outline at level s, before the abdomen's wall and the diaphragm cut it."""
         if not 228.0 < s < 404.0:
             return NOTHING
         outline = smooth(LIVER(s).reshape(-1, 2))
@@ -218,14 +218,14 @@ class Abdomen:
 
 
 def _haustra(path: Array, rng: np.random.Generator) -> Array:
-    """A colon's path with its radius pinched at intervals."""
+    """Return a colon's path with its radius pinched at intervals."""
     walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1))])
     pinch = 1.0 + 0.17 * np.cos(2.0 * np.pi * walked / 27.0 + rng.uniform(0, 6))
     return np.column_stack([path[:, :3], path[:, 3] * pinch]).astype(np.float32)
 
 
 def _loops(rng: np.random.Generator) -> Points:
-    """The small bowel's course, (n, 4): from place to nearest place, all over the middle abdomen."""
+    """Return the small bowel's course, (n, 4): from place to nearest place, all over the middle abdomen."""
     low, high = np.array((-72.0, -72.0, 366.0)), np.array((84.0, 24.0, 530.0))
     places = rng.uniform(low, high, (4000, 3))
     x, y, s = places.T

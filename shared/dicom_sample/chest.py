@@ -66,7 +66,7 @@ HEART_PARTS: tuple[tuple[tuple[float, ...], tuple[float, ...], float, float], ..
 
 
 def diaphragm() -> Array:
-    """The level at which the chest ends and the abdomen begins, for each pixel (mm)."""
+    """Return the level of the diaphragm, between chest and abdomen, for each pixel (mm)."""
 
     def dome(x: float, y: float, top: float, rise: tuple[float, float, float]) -> Array:
         side, front, back = rise
@@ -93,7 +93,7 @@ class Chest:
         self._vessels = Tubes(pieces)
 
     def lungs(self, s: float) -> Array:
-        """The lungs' cover at level s."""
+        """Return the lungs' cover at level s."""
         lungs = fill(inset(cavity(s), 1.0)).full()
         lungs *= 1.0 - fill(smooth(MEDIASTINUM(s).reshape(-1, 2))).full()
         heart = self.heart(s, 3.0)
@@ -104,7 +104,7 @@ class Chest:
 
     @staticmethod
     def heart(s: float, margin_mm: float = 0.0) -> Patch:
-        """The heart's cover at level s."""
+        """Return the heart's cover at level s."""
         first, last = HEART.span
         if not first < s < last:
             return NOTHING
@@ -131,7 +131,7 @@ class Chest:
 
 
 def _rounded(cover: Array) -> Array:
-    """A cover with its sharp corners taken off: blurred over eight pixels each way, and cut again."""
+    """Round a cover's sharp corners: blur it over eight pixels each way, and cut again."""
     blurred = cover.copy()
     for step in (1, 2, 4):
         ahead = step < 4  # one and two look ahead, four behind: the blur stays where it is

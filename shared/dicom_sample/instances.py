@@ -1,4 +1,4 @@
-"""The sample's DICOM objects: CT images and their localizer, as a scanner would write them."""
+"""The sample's DICOM objects: CT images and their localizer, like a scanner's."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _LOCALIZER_ROWS = int(LENGTH_MM / PIXEL_MM)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a sample consists of.
+    """The contents of a sample.
 
     Attributes:
-        slices: How many axial slices, evenly from the neck to the thighs.
+        slices: The number of axial slices, evenly from the neck to the thighs.
         seed: The patient and the noise.
     """
 
@@ -39,29 +39,29 @@ class Plan:
 
     @property
     def depths_mm(self) -> list[float]:
-        """How far below the scan's top each slice lies, from head to feet."""
+        """The depth of each slice below the scan's top, from head to feet."""
         half = SLICE_THICKNESS_MM / 2.0
         return [float(s) for s in np.linspace(half, LENGTH_MM - half, self.slices)]
 
     def uid(self, name: str) -> UID:
-        """The UID of a thing of this sample, below 2.25 (PS3.5 B.2)."""
+        """Return the UID of a part of this sample, below 2.25 (PS3.5 B.2)."""
         return UID(f"2.25.{uuid5(_NAMESPACE, f'{self.seed}/{self.slices}/{name}').int}")
 
     def file_name(self, name: str) -> str:
-        """The name of an instance's file; it tells nothing about where in the body the slice lies."""
+        """Return an instance's file name, which says nothing about its place in the body."""
         return hashlib.sha256(self.uid(name).encode()).hexdigest()[:16] + ".dcm"
 
     @property
     def file_names(self) -> set[str]:
-        """All files of the sample."""
+        """The names of all files of the sample."""
         return {self.file_name(name) for name in ("localizer", *map(str, range(self.slices)))}
 
 
 def axial(plan: Plan, index: int, hounsfield: Array) -> FileDataset:
-    """The CT image of one slice.
+    """Build the CT image of one slice.
 
     Args:
-        plan: The sample it belongs to.
+        plan: The sample.
         index: Its place from head to feet.
         hounsfield: (GRID, GRID).
     """
@@ -85,10 +85,10 @@ def axial(plan: Plan, index: int, hounsfield: Array) -> FileDataset:
 
 
 def localizer(plan: Plan, rows: Sequence[Array]) -> FileDataset:
-    """The coronal projection of all slices.
+    """Build the coronal projection of all slices.
 
     Args:
-        plan: The sample it belongs to.
+        plan: The sample.
         rows: `water_mm` of each slice, from head to feet.
     """
     dataset = _image(plan, "localizer", _projection(plan, rows))
@@ -107,7 +107,7 @@ def localizer(plan: Plan, rows: Sequence[Array]) -> FileDataset:
 
 
 def water_mm(hounsfield: Array) -> Array:
-    """How many mm of water weaken the beam as a slice does from front to back, for each column.
+    """Return the mm of water with a slice's attenuation from front to back, for each column.
 
     Bone counts more: a localizer is taken at a lower voltage, where calcium absorbs more.
     """
@@ -116,7 +116,7 @@ def water_mm(hounsfield: Array) -> Array:
 
 
 def _projection(plan: Plan, rows: Sequence[Array]) -> Array:
-    """The localizer's pixels, (rows, GRID): the slices' sums, interpolated, with their edges raised."""
+    """Return the localizer's pixels, (rows, GRID): the slices' sums, interpolated, with raised edges."""
     depths = (np.arange(_LOCALIZER_ROWS) + 0.5) * PIXEL_MM
     at = np.interp(depths, plan.depths_mm, np.arange(plan.slices))
     above = np.floor(at).astype(int)
@@ -133,7 +133,7 @@ def _projection(plan: Plan, rows: Sequence[Array]) -> Array:
 
 
 def _image(plan: Plan, name: str, hounsfield: Array) -> FileDataset:
-    """A CT image with all that does not depend on where it lies (PS3.3 A.3)."""
+    """Build a CT image with everything that does not depend on its place (PS3.3 A.3)."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = plan.uid(name)
@@ -189,7 +189,7 @@ def _describe_scan(dataset: FileDataset, plan: Plan) -> None:
 
 
 def _set_pixels(dataset: FileDataset, hounsfield: Array) -> None:
-    """12 bits, unsigned, one unit a Hounsfield unit."""
+    """Set the pixels: 12 bits, unsigned, one unit per Hounsfield unit."""
     stored = np.clip(np.rint(hounsfield - RESCALE_INTERCEPT), 0, 4095).astype("<u2")
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"

@@ -1,4 +1,4 @@
-"""What lies between the sample's skin and its inside: the planes of fat between muscles, neck, psoas."""
+"""The sample's tissue below the skin: the planes of fat between muscles, neck, psoas."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draw_fat_planes(image: Array, s: float, fat: Array, flesh: Array) -> None:
     Args:
         image: Changed in place.
         s: The level.
-        fat: What fat measures at each pixel.
+        fat: The fat's value at each pixel.
         flesh: The cover of everything below the skin's fat; nothing is painted beyond it.
     """
     within = flesh * np.float32(0.85)
@@ -48,7 +48,7 @@ def draw_fat_planes(image: Array, s: float, fat: Array, flesh: Array) -> None:
 
 
 def _upper_planes(s: float) -> list[_Group]:
-    """Neck, shoulders and chest."""
+    """Return the planes of neck, shoulders and chest."""
     _, front, back, *_ = (float(v) for v in BODY(s))
     inner = float(CAVITY(s)[0])
     wide = float(np.clip(1.0 - abs(s - 92) / 58, 0.05, 1))
@@ -76,7 +76,7 @@ def _upper_planes(s: float) -> list[_Group]:
 
 
 def _middle_planes(s: float) -> list[_Group]:
-    """Back and flanks."""
+    """Return the planes of back and flanks."""
     half, front, _, side_fat, *_ = (float(v) for v in BODY(s))
     inner = float(CAVITY(s)[0])
     spine, _, depth = (float(v) for v in SPINE(s))
@@ -140,7 +140,7 @@ def draw_neck(image: Array, s: float, flesh: Array) -> None:
 
 
 def draw_psoas(image: Array, s: float) -> None:
-    """The muscles in front of the spine: the diaphragm's crura, and the psoas."""
+    """Paint the muscles in front of the spine: the diaphragm's crura, and the psoas."""
     if 255.0 < s < 345.0:
         y, half, depth = (float(v) for v in SPINE(s))
         part = min(1.0, (345.0 - s) / 40.0, (s - 255.0) / 15.0)

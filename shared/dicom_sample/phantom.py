@@ -1,4 +1,4 @@
-"""The sample's patient: a body in Hounsfield units, slice by slice, and what a scanner makes of it."""
+"""The sample's patient: a body in Hounsfield units, slice by slice, and a scanner's noise."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Phantom:
         self._skeleton = Skeleton()
 
     def slice(self, s: float) -> Array:
-        """The Hounsfield units (GRID, GRID) at s mm below the scan's top, without noise."""
+        """Return the Hounsfield units (GRID, GRID) at s mm below the scan's top, without noise."""
         image = np.full((GRID, GRID), AIR_HU, np.float32)
         coarse, fine = self._coarse(s), self._fine(s)
         _draw_table(image)
@@ -56,14 +56,14 @@ class Phantom:
 
 
 def scan(image: Array, s: float, rng: np.random.Generator) -> Array:
-    """The slice with a scanner's noise.
+    """Return the slice with a scanner's noise.
 
-    It is correlated, stronger where more tissue is in the way, and streaky across shoulders and hips.
+    The noise is correlated, stronger behind more tissue, and streaky across shoulders and hips.
 
     Args:
         image: Hounsfield units (GRID, GRID).
         s: Its level in mm below the scan's top.
-        rng: Where the noise comes from.
+        rng: The source of the noise.
     """
     white = rng.standard_normal((GRID + 4, GRID + 4), dtype=np.float32)
     soft = white[2:-2, 2:-2] * 0.5
@@ -82,7 +82,7 @@ def scan(image: Array, s: float, rng: np.random.Generator) -> Array:
 
 
 def _focal_spot(image: Array) -> Array:
-    """The scanner's unsharpness: a small binomial blur."""
+    """Apply the scanner's unsharpness: a small binomial blur."""
     result = image.copy()
     result[1:-1] = 0.56 * image[1:-1] + 0.22 * (image[:-2] + image[2:])
     image[:] = result
@@ -91,7 +91,7 @@ def _focal_spot(image: Array) -> Array:
 
 
 def _draw_table(image: Array) -> None:
-    """The table's carbon shell around foam, and the pad on it."""
+    """Paint the table's carbon shell around foam, and the pad on it."""
     x = np.linspace(-205.0, 205.0, 24)
     top = 125.0 - 0.0006 * np.square(x)
     bottom = 156.0 - 0.00125 * np.square(x)
@@ -107,7 +107,7 @@ def _draw_table(image: Array) -> None:
 
 
 def _outline(s: float) -> tuple[Array, Array]:
-    """The skin's closed curve at level s, and the depth of the fat below each of its points (mm)."""
+    """Return the skin's closed curve at level s, and the depth of the fat below each of its points (mm)."""
     half, front, back, side_fat, front_fat, back_fat = (float(v) for v in BODY(s))
     angle = np.linspace(0.0, 2.0 * np.pi, 360, endpoint=False)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -123,7 +123,7 @@ def _outline(s: float) -> tuple[Array, Array]:
 
 
 def _draw_trunk(image: Array, s: float, coarse: Array, fine: Array) -> None:
-    """Skin, fat and muscle of trunk and raised arms, with the fat between the muscles."""
+    """Paint skin, fat and muscle of trunk and raised arms, with the fat between the muscles."""
     curve, fat_depth = _outline(s)
     fat = FAT_HU + 5.0 * coarse + 6.0 * fine
     muscle = MUSCLE_HU + 5.0 * coarse + 9.0 * fine

@@ -47,7 +47,7 @@ class Profile:
         return float(self._s[0]), float(self._s[-1])
 
     def __call__(self, s: float) -> npt.NDArray[np.float64]:
-        """The values at level s; beyond the table those of its end."""
+        """Return the values at level s; beyond the table, those at its end."""
         s = min(max(s, self._s[0]), self._s[-1])
         i = min(int(np.searchsorted(self._s, s, side="right")) - 1, len(self._s) - 2)
         width = self._s[i + 1] - self._s[i]
@@ -63,7 +63,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """How much of each pixel of a box a shape covers.
+    """The share of each pixel of a box that a shape covers.
 
     Attributes:
         box: Rows and columns of the image.
@@ -74,7 +74,7 @@ class Patch:
     cover: Array
 
     def full(self) -> Array:
-        """The cover on the whole grid."""
+        """Return the cover on the whole grid."""
         image = np.zeros((GRID, GRID), np.float32)
         image[self.box] = self.cover
         return image
@@ -96,7 +96,7 @@ def blend(image: Array, cover: Array, value: float | Array) -> None:
 
 
 def smooth(points: Sequence[Sequence[float]] | Points, *, closed: bool = True) -> Array:
-    """A curve (Catmull-Rom) through points of any dimension, about a millimetre a step."""
+    """Return a curve (Catmull-Rom) through points of any dimension, with about a millimetre per step."""
     knots = np.asarray(points, np.float64)
     length = float(np.abs(np.diff(knots[:, :2], axis=0)).sum())
     per = 4 * int(min(max(np.ceil(length / len(knots) / 4), 2), 12))
@@ -105,7 +105,7 @@ def smooth(points: Sequence[Sequence[float]] | Points, *, closed: bool = True) -
 
 @lru_cache(maxsize=64)
 def _basis(count: int, per: int, closed: bool) -> npt.NDArray[np.float64]:  # noqa: FBT001 -- a cache key
-    """The matrix that takes knots to points of their Catmull-Rom curve."""
+    """Return the matrix from knots to points of their Catmull-Rom curve."""
     t = np.arange(per)[:, None] / per
     weights = 0.5 * np.hstack(
         [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]
@@ -125,7 +125,7 @@ def _basis(count: int, per: int, closed: bool) -> npt.NDArray[np.float64]:  # no
 def ellipse(
     centre: Sequence[float], radii: Sequence[float], turn_deg: float = 0.0, power: float = 2.0
 ) -> Array:
-    """Points of an ellipse, or of a superellipse of another power; a turn takes +x towards +y."""
+    """Return points of an ellipse, or of a superellipse of another power; a turn takes +x towards +y."""
     angle = np.linspace(0.0, 2.0 * np.pi, 96, endpoint=False)
     cos, sin = np.cos(angle), np.sin(angle)
     x = radii[0] * np.sign(cos) * np.abs(cos) ** (2.0 / power)
@@ -135,7 +135,7 @@ def ellipse(
 
 
 def inset(curve: Array, depth_mm: float | Array) -> Array:
-    """A dense closed curve moved inwards along its normals (outwards where the depth is negative)."""
+    """Move a dense closed curve inwards along its normals (outwards by a negative depth)."""
     tangent = np.roll(curve, -2, axis=0) - np.roll(curve, 2, axis=0)
     normal = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
     normal /= np.maximum(np.hypot(normal[:, 0], normal[:, 1]), 1e-6)[:, None]
@@ -147,7 +147,7 @@ def inset(curve: Array, depth_mm: float | Array) -> Array:
 
 
 def ribbon(points: Sequence[Sequence[float]] | Points) -> Array:
-    """The outline of a curved plate with round ends, from (x, y, half thickness) along its middle."""
+    """Return the outline of a curved plate with round ends, from (x, y, half thickness) along its middle."""
     line = smooth(points, closed=False)
     along = np.linspace(-1.0, 1.0, len(line), dtype=np.float32)[:, None]
     middle, half = line[:, :2], line[:, 2:] * np.sqrt(1.0 - along**10)
@@ -158,7 +158,7 @@ def ribbon(points: Sequence[Sequence[float]] | Points) -> Array:
 
 
 def fill(curve: Array) -> Patch:
-    """The exact share of each pixel inside a closed curve of mm points (signed areas, summed along rows)."""
+    """Return the exact share of each pixel inside a closed curve of mm points, by signed areas along rows."""
     pixels = np.asarray(curve, np.float64) / PIXEL_MM + GRID / 2.0
     pixels = np.clip(pixels, 0.0, GRID - 1e-6)
     low = np.floor(pixels.min(axis=0)).astype(int)
@@ -189,7 +189,7 @@ def fill(curve: Array) -> Patch:
 
 
 def inside(distance: Array, softness_mm: float = 1.2) -> Array:
-    """The cover of a shape given by its signed distance in mm (negative inside)."""
+    """Return the cover of a shape from its signed distance in mm (negative inside)."""
     cover = distance * np.float32(-1.0 / softness_mm)
     cover += np.float32(0.5)
     return np.clip(cover, 0.0, 1.0, out=cover)
@@ -200,7 +200,7 @@ class Tubes:
 
     Args:
         paths: For each tube its (x, y, s, radius) points, joined by straight pieces.
-        flatness: How much taller than wide a tube is in the direction of s (ribs stand on edge).
+        flatness: A tube's height along s relative to its width (ribs stand on edge).
     """
 
     def __init__(self, paths: Iterable[Points], *, flatness: float = 1.0) -> None:
@@ -222,7 +222,7 @@ class Tubes:
         self._half = np.ceil((reach + span + 2.0) / PIXEL_MM / 4.0).astype(int) * 4
 
     def distance(self, s: float) -> Array:
-        """Signed distance to the nearest tube's surface at level s, in mm, FAR_MM at most."""
+        """Return the signed distance to the nearest tube's surface at level s, in mm, at most FAR_MM."""
         field = np.full((GRID, GRID), FAR_MM, np.float32)
         level = np.float32(s / self._flatness)
         near = np.flatnonzero((self._top < level) & (self._bottom > level))
@@ -231,7 +231,7 @@ class Tubes:
         return field
 
     def cover(self, s: float) -> Array:
-        """The tubes' cover at level s."""
+        """Return the tubes' cover at level s."""
         return inside(self.distance(s))
 
     def _stamp(self, field: Array, which: Points, level: np.float32, half: int) -> None:
@@ -261,18 +261,18 @@ class Tubes:
 
 
 def tree(root: Sequence[float], targets: Points, tip_mm: float, power: float) -> list[Any]:
-    """A branching vessel that reaches every target.
+    """Grow a branching vessel that reaches every target.
 
-    The targets join nearest to the root first, each where the way to it is short.
+    The targets join in the order of their distance from the root, each by a short way.
 
     Args:
         root: x, y, s.
         targets: (n, 3).
         tip_mm: The radius of the last twigs.
-        power: Radii grow with the number of twigs they feed to this power.
+        power: Radii grow with this power of the number of twigs that they feed.
 
     Returns:
-        One (2, 4) path a piece, for `Tubes`.
+        One (2, 4) path per piece, for `Tubes`.
     """
     nodes = np.vstack([np.asarray(root, np.float64), targets])
     order = np.argsort(np.linalg.norm(nodes - nodes[0], axis=1))
@@ -298,7 +298,7 @@ class Texture:
     """A soft random pattern in space, about -1 to 1.
 
     Args:
-        rng: Where its values come from.
+        rng: The source of its values.
         cell_mm: The size of its lumps in x, y.
         cell_s_mm: Their size along s.
     """
@@ -316,7 +316,7 @@ class Texture:
         ]
 
     def __call__(self, s: float) -> Array:
-        """The pattern at level s."""
+        """Return the pattern at level s."""
         at = (s + 50.0) / self._cell_s
         i = int(at)
         t = at - i
@@ -325,7 +325,7 @@ class Texture:
         return self._widened(self._widened(plane).T).T
 
     def _widened(self, lattice: Array) -> Array:
-        """A lattice's rows, spread over the grid by cubic B-splines."""
+        """Spread a lattice's rows over the grid by cubic B-splines."""
         total = np.zeros((GRID, lattice.shape[1]), np.float32)
         for rows, weights in self._taps:
             total += weights * lattice[rows]
@@ -333,7 +333,7 @@ class Texture:
 
 
 def ellipsoid(centre: Sequence[float], radii: Sequence[float], turn: float, s: float) -> Patch:
-    """The cut of level s through an ellipsoid."""
+    """Return the cut of level s through an ellipsoid."""
     rest = 1.0 - ((s - centre[2]) / radii[2]) ** 2
     if rest <= 0.0:
         return NOTHING
@@ -342,7 +342,7 @@ def ellipsoid(centre: Sequence[float], radii: Sequence[float], turn: float, s: f
 
 
 def scatter(cover: Callable[[float], Array], levels: Points, pixels: int, rng: np.random.Generator) -> Points:
-    """Random places (n, 3) inside an organ, one for so many of its pixels at each level."""
+    """Return random places (n, 3) inside an organ, one per so many of its pixels at each level."""
     places = []
     between = float(levels[1] - levels[0]) / 2.0
     for s in levels:

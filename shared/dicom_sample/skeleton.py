@@ -21,7 +21,7 @@ from dicom_sample.raster import (
 )
 from dicom_sample.tissues import CORTEX_HU, MARROW_HU
 
-# The rib cage's inner side, and below it that of the abdominal wall: s, half width, front y, back y.
+# The inner side of the rib cage, and below it of the abdominal wall: s, half width, front y, back y.
 CAVITY = Profile(
     (28, 22, 14, 44), (40, 48, 2, 62), (55, 74, -14, 76), (75, 97, -36, 84), (100, 113, -57, 89),
     (130, 124, -73, 91), (170, 131, -83, 92), (210, 134, -88, 92), (250, 136, -89, 91), (290, 134, -87, 88),
@@ -94,7 +94,7 @@ SCAPULA = Profile(  # medial border to the neck of the glenoid
 
 
 def _around(s: float, angle: Points, outward_mm: float = 0.0) -> Points:
-    """Points (n, 2) of the cavity's wall, seen from its middle at angles from the front to the left."""
+    """Return points (n, 2) of the cavity's wall, at angles around its middle from the front to the left."""
     half, front, back = (float(v) for v in CAVITY(s))
     spine, _, depth = (float(v) for v in SPINE(s))
     middle = front + 0.54 * (back - front)
@@ -108,7 +108,7 @@ def _around(s: float, angle: Points, outward_mm: float = 0.0) -> Points:
 
 
 def cavity(s: float) -> Array:
-    """The closed curve around the chest's and abdomen's inside at level s."""
+    """Return the closed curve around the inside of chest and abdomen at level s."""
     return _around(s, np.linspace(0.0, 2.0 * np.pi, 240, endpoint=False)).astype(np.float32)
 
 
@@ -117,7 +117,7 @@ def _on_cage(s: float, angle_deg: float, outward_mm: float) -> tuple[float, floa
     return float(x), float(y)
 
 
-# Where each rib's bone ends, in degrees from the front; how far it has come down; where its cartilage ends.
+# Each rib: its bone's end in degrees from the front; how far it descends; its cartilage's end.
 _RIB_ENDS = (
     (38, 26, 12), (30, 40, 10), (30, 54, 10), (30, 64, 10), (32, 72, 10), (34, 80, 11),
     (38, 86, 13), (44, 86, 22), (52, 82, 32), (62, 74, 44), (92, 50, 92), (128, 28, 128),
@@ -126,7 +126,7 @@ _STERNAL_S = (84, 104, 124, 144, 164, 184, 204, 218, 232, 250)
 
 
 def _rib(number: int, side: int) -> tuple[Points, Points | None]:
-    """One rib's bone, and its cartilage where it has one, as (x, y, s, radius)."""
+    """Return one rib's bone, and its cartilage if it has one, as (x, y, s, radius)."""
     end_deg, drop, cartilage_deg = _RIB_ENDS[number]
     top = TOPS[FIRST_RIB + number] + 2.0
     _, y, half, depth = SPINE(top)[0], *SPINE(top)
@@ -155,7 +155,7 @@ def _rib(number: int, side: int) -> tuple[Points, Points | None]:
 
 
 class Skeleton:
-    """All bones; draws those that a level meets."""
+    """All bones, drawn where a level meets them."""
 
     def __init__(self) -> None:
         ribs, cartilages = [], []
@@ -247,7 +247,7 @@ class Skeleton:
 
 
 def _vertebra(y: float, half: float, depth: float) -> Array:
-    """A vertebral body: rounded in front, flat and a little hollow towards the canal."""
+    """Return the outline of a vertebral body: round in front, flat and a little hollow towards the canal."""
     return smooth(
         [
             (0, y - depth), (half * 0.6, y - depth * 0.85), (half, y - depth * 0.1),
@@ -259,7 +259,7 @@ def _vertebra(y: float, half: float, depth: float) -> Array:
 
 
 def _arches() -> list[Points]:
-    """Pedicles, laminae, joints, transverse and spinous processes of every vertebra."""
+    """Return the pedicles, laminae, joints, transverse and spinous processes of every vertebra."""
     paths = []
     for index, height in enumerate(_HEIGHTS):
         top = TOPS[index]
@@ -321,7 +321,7 @@ def _arches() -> list[Points]:
 
 
 def _limbs() -> list[Points]:
-    """Collar bones, arms (raised), the spines of the shoulder blades, thighs and pubic bones."""
+    """Return collar bones, arms (raised), the spines of the shoulder blades, thighs and pubic bones."""
     both: list[Points] = []
     for path in (
         [
@@ -346,7 +346,7 @@ def _limbs() -> list[Points]:
 
 
 def _plates(s: float) -> list[Array]:
-    """Outlines of the flat bones that level s meets: sternum, shoulder blades, hip bones."""
+    """Return the outlines of the flat bones that level s meets: sternum, shoulder blades, hip bones."""
     curves = []
     if 72 < s < 238:
         front = float(CAVITY(s)[1])
@@ -366,6 +366,6 @@ _STERNUM = Profile(
 
 
 def _shell(image: Array, curve: Array, marrow: Array) -> None:
-    """A bone of a given outline: hard outside, spongy inside."""
+    """Paint a bone with an outline: hard outside, spongy inside."""
     paint(image, fill(curve), CORTEX_HU)
     paint(image, fill(inset(curve, 1.6)), marrow)

@@ -1,4 +1,4 @@
-"""What the sample's tissues measure, in Hounsfield units, after contrast in the portal venous phase."""
+"""The sample's tissue values in Hounsfield units, after contrast in the portal venous phase."""
 
 from __future__ import annotations
 

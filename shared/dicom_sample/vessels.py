@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def paths(*knots: Sequence[Sequence[float]]) -> list[Points]:
-    """Curves through (x, y, s, radius) knots, for `Tubes`."""
+    """Return curves through (x, y, s, radius) knots, for `Tubes`."""
     return [smooth(path, closed=False) for path in knots]
 
 

@@ -17,9 +17,9 @@ __all__ = ["Preview", "PreviewError", "Series", "__version__"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
-    """Load the door when it is first used: `--help` needs neither numpy nor pyarrow."""
+    """Load the Python door on first use: `--help` needs neither numpy nor pyarrow."""
     if name in ("Series", "Preview"):
-        from dicom_series_preview.doors import python  # noqa: PLC0415
+        from dicom_series_preview.doors import python  # noqa: PLC0415 - loads numpy and pyarrow
 
         return getattr(python, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""The console script, and `python -m dicom_series_preview`: Ctrl-C is seen to before anything is loaded.
+"""The console script, and `python -m dicom_series_preview`: it handles Ctrl-C before anything is loaded.
 
-It puts the doors together, none of which knows another.
+It connects the doors, which do not know each other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def run() -> None:
     """Load the command line, and run it."""
-    # SIGINT that is ignored stays so; SIGTERM ends the program as it is.
+    # An ignored SIGINT stays ignored; SIGTERM already ends the program.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
     from dicom_series_preview.doors.cli.commands import run as run_command_line  # noqa: PLC0415 - the handler comes first
@@ -40,9 +40,9 @@ def _serve(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - of the se
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """End the program by the signal at once: nothing has begun that would have to be finished.
+    """End the program by the signal at once: no work has begun that needs finishing.
 
-    An exception would come up anywhere in what is being loaded, which may swallow it or show a traceback.
+    An exception would surface anywhere in a module being loaded, which can swallow it or show a traceback.
     """
     os.write(2, b"error: interrupted\n")
     if sys.platform != "win32":

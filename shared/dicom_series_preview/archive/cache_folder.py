@@ -71,7 +71,7 @@ class CacheFolder(LocalStorage):
         # A read-only cache, or a file that is gone by now, notes no use.
         with suppress(OSError), opened(self._path(path)) as file:
             set_used(file, self._path(path), self._clock())
-        return _opened_up(fetched)
+        return _unsealed(fetched)
 
     def put(
         self,
@@ -118,7 +118,7 @@ def _sealed(attributes: Mapping[str, str]) -> bytes:
     return text + len(text).to_bytes(4, "big") + _SEAL
 
 
-def _opened_up(fetched: Fetched) -> Fetched:
+def _unsealed(fetched: Fetched) -> Fetched:
     """Return an object without the bytes that follow it in its file."""
     end = len(fetched.data) - len(_SEAL) - 4
     if end < 0 or not fetched.data.endswith(_SEAL):

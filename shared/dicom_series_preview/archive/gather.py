@@ -62,7 +62,7 @@ class Gatherer:
 
     Attributes:
         storage: The root that the series lie in.
-        limits: What is refused.
+        limits: The bounds of work.
         progress: Called with the headers read and in all.
         next_frames: The most frames that are read next; small objects are then read whole.
     """
@@ -89,7 +89,7 @@ class Gatherer:
             limit = counted(self.limits.instances, "object")
             raise LimitError("series", f"{series} has more than {limit}, the limit")
         folder = f"{series}/"
-        records, skipped = _still_true(earlier, query.chosen, folder)
+        records, skipped = _unchanged(earlier, query.chosen, folder)
         known = {record.name for record in records} | {item.name for item in skipped}
         unread = {info.path.removeprefix(folder): info for info in query.chosen}
         unread = {name: info for name, info in unread.items() if name not in known}
@@ -175,7 +175,7 @@ def left_out(info: ObjectInfo, folder: str, reason: str) -> Skipped:
     return Skipped(info.path.removeprefix(folder), reason, info.size, info.version)
 
 
-def _still_true(
+def _unchanged(
     earlier: Sequence[Index], listing: Sequence[ObjectInfo], folder: str
 ) -> tuple[list[Record], list[Skipped]]:
     """Return what earlier indices say about unchanged objects."""

@@ -40,19 +40,19 @@ def open_output(folder: Path, settings: Settings) -> IndexCache:
     Raises:
         OutputError: The folder cannot be created.
     """
-    return IndexCache(LocalStorage(_made(folder), settings.concurrency or CONCURRENCY), "")
+    return IndexCache(LocalStorage(_created(folder), settings.concurrency or CONCURRENCY), "")
 
 
 def cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:
     """Open the cache folder; create it if missing; an optional one reports its failure on writing."""
     concurrency = settings.concurrency or CONCURRENCY
     with suppress(OutputError) if optional else nullcontext():
-        _made(settings.cache_dir)
+        _created(settings.cache_dir)
     pixels = settings.limits.output_pixels
     return CacheFolder(settings.cache_dir, concurrency, settings.cache_bytes, picture_pixels=pixels)
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     """Create a folder if missing, and return it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

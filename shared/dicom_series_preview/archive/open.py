@@ -75,7 +75,7 @@ class SeriesIndexer:
     Attributes:
         storage: The root that the series lie in.
         cache: The cache of indices, or None.
-        limits: What is refused.
+        limits: The bounds of work.
         progress: Called with the headers read and in all.
         single_flight: Of several concurrent callers, only one builds an index; the others wait a while, and
             then have to come back.
@@ -130,7 +130,7 @@ class SeriesIndexer:
         attempts, pauses = 0, iter(BUSY_PAUSES_S)
         while True:
             try:
-                return replace(self._looked_up(candidates, name, limit, refresh=refresh), matches=matches)
+                return replace(self._look_up(candidates, name, limit, refresh=refresh), matches=matches)
             except ObjectChangedError:
                 # Someone else has written the index since we loaded it: try again.
                 attempts += 1
@@ -150,7 +150,7 @@ class SeriesIndexer:
                 return True
         return False
 
-    def _looked_up(
+    def _look_up(
         self, candidates: Sequence[str], name: SeriesName, limit: int | None, *, refresh: bool
     ) -> OpenedSeries:
         """Return the series as listed now, with a matching index."""
@@ -159,11 +159,11 @@ class SeriesIndexer:
             kept = self.kept(candidate)
             query = self.query(candidate, limit, refresh=refresh)
             if query is not None:
-                return self.fresh(query, kept) or self._made(query, kept)
-            self._tell_gone(candidate, kept)
+                return self.fresh(query, kept) or self._build_and_save(query, kept)
+            self._report_gone(candidate, kept)
         raise SeriesNotFoundError(name.text, self.storage.url, "no such series, or nothing in it")
 
-    def _tell_gone(self, series: str, kept: CachedIndex) -> None:
+    def _report_gone(self, series: str, kept: CachedIndex) -> None:
         """Call `vanished` for a series that is now empty, if the cache still has something of it."""
         if self.vanished is None or self.cache is None:
             return
@@ -192,7 +192,7 @@ class SeriesIndexer:
             return None
         return OpenedSeries(query.series, self.storage, index, "cache", kept_version=kept.version)
 
-    def _made(self, query: IndexQuery, known: CachedIndex) -> OpenedSeries:
+    def _build_and_save(self, query: IndexQuery, known: CachedIndex) -> OpenedSeries:
         """Build or update the index, and cache it.
 
         Args:
@@ -225,7 +225,7 @@ class SeriesIndexer:
                 # Before the index forgets them: after a crash, they must still be here.
                 self.vanished(query.series)
             opened = self._build(query, None if query.refresh else kept.index)
-            version = self._saved(opened, kept, self.cache)
+            version = self._save(opened, kept, self.cache)
         return replace(opened, kept_version=version)
 
     @contextmanager
@@ -239,7 +239,7 @@ class SeriesIndexer:
                     claimed = True
             yield claimed
 
-    def _saved(self, opened: OpenedSeries, kept: CachedIndex, cache: IndexCache) -> str:
+    def _save(self, opened: OpenedSeries, kept: CachedIndex, cache: IndexCache) -> str:
         """Cache an index and return its version; empty where an optional cache cannot be written."""
         if kept.unreadable:
             return ""

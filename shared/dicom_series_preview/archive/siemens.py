@@ -61,8 +61,8 @@ def untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
 
     Returns:
         An index with a row for each slice of a mosaic, sorted again. Its column `Index` has the rows of the
-        original index; elements other than ImagePositionPatient are the whole mosaics'. And warnings for
-        viewers: which mosaics stay whole, and why.
+        original index; elements other than ImagePositionPatient are the whole mosaics'. And the warnings for
+        viewers about mosaics that stay whole, with the reasons.
     """
     if MOSAIC_COLUMNS[0].name not in index.table.column_names:
         return index, ("untile has no effect: the series has no mosaic",)

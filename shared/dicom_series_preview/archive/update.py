@@ -131,7 +131,7 @@ class _Update:
             # Before the index forgets them: a retry after a crash must find them here.
             options.vanished(known=True)
         try:
-            outcome = self._made_in_time(query, kept, partial)
+            outcome = self._build_in_time(query, kept, partial)
         except LimitError:
             if forgets:
                 # No index will replace the one that knows them.
@@ -146,13 +146,13 @@ class _Update:
         indexer = self.indexer
         return Gatherer(indexer.storage, indexer.limits, indexer.progress, indexer.next_frames)
 
-    def _made_in_time(self, query: IndexQuery, kept: CachedIndex, partial: CachedIndex) -> Updated:
+    def _build_in_time(self, query: IndexQuery, kept: CachedIndex, partial: CachedIndex) -> Updated:
         """Read the new objects as far as the time allows, and save the result."""
         if not (kept.version or partial.version):
             self.options.first()
         known = [one.index for one in (kept, partial) if one.index is not None]
         read = self._read_in_time(query, known)
-        outcome = self._kept_anew(query, read, kept.version, partial.index)
+        outcome = self._save_read(query, read, kept.version, partial.index)
         if outcome is Updated.UPDATED and partial.version:
             self.cache.forget_partial(query.series)
         return outcome
@@ -172,7 +172,7 @@ class _Update:
         self.claim.renew(self.indexer.clock())
         return read
 
-    def _kept_anew(self, query: IndexQuery, read: Read, version: str, partial: Index | None) -> Updated:
+    def _save_read(self, query: IndexQuery, read: Read, version: str, partial: Index | None) -> Updated:
         """Save what has been read.
 
         Raises:

@@ -1,1 +1,1 @@
-"""Command line, Python, local server, Lambda: what comes in becomes a request, its result what goes out."""
+"""Doors to the product: a command, a Python call or an HTTP or AWS event comes in; its answer goes out."""

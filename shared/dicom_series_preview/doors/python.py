@@ -1,4 +1,4 @@
-"""The Python door: a series, and its pictures as a notebook shows them."""
+"""The Python door: a series, and pictures of it that a notebook shows."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """How a picture was asked for, so that it can be made again.
+    """The request of a picture, to make it again.
 
     Attributes:
         series: The series.
-        kind: Which picture, as in `PICTURES`.
-        options: The options that were given, by keyword.
+        kind: The kind of picture, as in `PICTURES`.
+        options: The given options, by keyword.
     """
 
     series: Series
@@ -67,7 +67,7 @@ class _Recipe:
         return self.series._rendered(self)  # noqa: SLF001 - of this module
 
     def of_format(self, image_format: ImageFormat) -> _Recipe:
-        """The same picture in another format; one that loses nothing has no quality."""
+        """Return the same recipe with another format; a lossless one has no quality."""
         options = {**self.options, "image_format": image_format.extensions[0].removeprefix(".")}
         if image_format.lossless:
             options.pop("quality", None)
@@ -76,12 +76,12 @@ class _Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture of a series; a notebook shows it. It can be pickled, and so go to another process.
+    """A picture of a series, which a notebook shows; it can be pickled and sent to another process.
 
     Attributes:
         data: The file's bytes.
         media_type: `image/webp`, `image/jpeg` or `image/png`.
-        report: What is shown, what was skipped, and what it cost.
+        report: The shown slices, the skipped objects, and the cost.
     """
 
     data: bytes = field(repr=False)
@@ -92,13 +92,13 @@ class Preview:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture to a file, whole or not at all.
 
-        Where the file's extension is of another format, the picture is rendered anew in that one, so that it
+        If the file's extension has another format, the picture is rendered again in that one, so that it
         loses nothing twice.
 
         Raises:
-            RequestError: The extension is of no format that there is.
-            OutputError: It cannot be written.
-            PreviewError: It has to be rendered anew, and cannot be.
+            RequestError: The extension has no known format.
+            OutputError: The file cannot be written.
+            PreviewError: The picture has to be rendered again, and cannot be.
         """
         wanted, data = ImageFormat.from_path(path), self.data
         if wanted.media_type != self.media_type:
@@ -110,7 +110,7 @@ class Preview:
         write_atomically(Path(path), data)
 
     def pil(self) -> Image.Image:
-        """The picture as a Pillow image, decoded."""
+        """Return the picture as a Pillow image, decoded."""
         with Image.open(io.BytesIO(self.data)) as image:
             image.load()
             return image
@@ -124,7 +124,8 @@ class Preview:
 class Series:
     """A DICOM series, named as on the command line.
 
-    Options of pictures are called as on the command line, in snake_case; `image_format` is its `--format`::
+    Options of pictures have their names on the command line, in snake_case; `image_format` is its
+    `--format`::
 
         series = Series("38902e14-b11f-4548-910e-771ee757dc82")
         series.mosaic(tile_width=4, contrast="lung")
@@ -135,11 +136,11 @@ class Series:
         name: A UUID, a UID, a folder below `root`, a prefix such as `389*`, a full URL, or a path of a folder
             or of one DICOM file: a `Path`, or text as on the command line (`./CT`, `CT/`, `../CT`).
         root: Storage root: `s3://`, `http(s)://`, `file://` or a folder. By default `s3://idc-open-data`.
-        cache_dir: Where indices are kept; the user's cache folder by default.
-        cache: Keep indices, and use those that are kept; False is the command line's `--no-cache`.
+        cache_dir: The folder of cached indices; the user's cache folder by default.
+        cache: Cache indices, and use cached ones; False is the command line's `--no-cache`.
 
     Raises:
-        PreviewError: The name or the root cannot be one.
+        PreviewError: The name or the root is invalid.
         TypeError: The name is neither text nor a path.
     """
 
@@ -165,7 +166,7 @@ class Series:
 
     def __reduce__(self) -> tuple[Callable[..., Series], tuple[str, str, str | None]]:
         kept = None if self._service.cache is None else self._cache_dir
-        # What is opened by it, credentials among it, is opened again where it is unpickled.
+        # Unpickling opens everything again, including credentials.
         root = self._service.storage.url if self._named.name.root is None else ""
         return _reopened, (self._named.text, root, kept)
 
@@ -189,7 +190,7 @@ class Series:
 
     @takes(CONTRAST_MOSAIC)
     def contrast_mosaic(self, *contrast: str, **options: Unpack[ContrastMosaicOptions]) -> Preview:
-        """Make images under several contrasts: a row an image, a column a contrast.
+        """Make images under several contrasts: one row per image, one column per contrast.
 
         Raises:
             PreviewError: The series cannot be read, or an option is wrong.
@@ -199,21 +200,21 @@ class Series:
     def array(
         self, position: float, *, slice_offset: int = 0, stack: int = 0, untile: bool = False
     ) -> NDArray[Any]:
-        """The slice at a position as it was measured: before any window, at full size, padding included.
+        """Return the slice at a position as measured: before any window, at full size, padding included.
 
         Args:
             position: 0 (first) to 1 (last).
             slice_offset: Slices to move on from there.
-            stack: Which stack of the series.
+            stack: The stack of the series.
             untile: Take a slice in a Siemens mosaic.
 
         Returns:
-            Modality values (Hounsfield units of a CT), shape (rows, columns): float64 where a slope or an
-            intercept applies, else of the type that is stored. Of a segmentation of type LABELMAP the labels
-            as they are stored. Of colour uint8 RGB, (rows, columns, 3).
+            Modality values (Hounsfield units for CT), shape (rows, columns): float64 where a slope or an
+            intercept applies, else of the stored type. For a segmentation of type LABELMAP the stored labels.
+            For colour uint8 RGB, (rows, columns, 3).
 
         Raises:
-            PreviewError: It cannot be had.
+            PreviewError: The slice cannot be read.
         """
         options = {"position": position, "slice_offset": slice_offset, "stack": stack, "untile": untile}
         asked = ImageRequest.from_values(self._named.text, options)
@@ -222,14 +223,14 @@ class Series:
 
     @property
     def table(self) -> pa.Table:
-        """The index: one row a slice, in display order, stack after stack; docs/index.md has the columns."""
+        """The index: a row per slice, in display order, stack after stack; docs/index.md has the columns."""
         return self._index().whole
 
     def header(self, row: int) -> Dataset:
-        """The header of the object that a row of the index belongs to; long binary values are left out.
+        """Return the header of the object of an index row, without long binary values.
 
         Raises:
-            RequestError: There is no such row.
+            RequestError: The row does not exist.
         """
         index = self._index()
         if not 0 <= row < index.table.num_rows:

@@ -1,4 +1,4 @@
-"""Python signatures from the table of options: what `help()` shows, and what a call may give."""
+"""Python signatures from the table of options, for `help()` and for checking calls."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ R = TypeVar("R")
 
 
 def takes(table: Sequence[Option]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Give a method the signature of a table of options, and their descriptions to its docstring.
+    """Give a method the signature of a table of options, and add their descriptions to its docstring.
 
-    Options that the method itself names stay as they are: its positional ones. All others are keywords.
+    Options that the method itself names stay positional. All others are keywords.
 
     Args:
         table: The options that the method takes.
@@ -47,7 +47,7 @@ def takes(table: Sequence[Option]) -> Callable[[Callable[P, R]], Callable[P, R]]
 
 
 def signature_of(method: Callable[..., Any], table: Sequence[Option]) -> inspect.Signature:
-    """The signature of a method that takes a table's options in place of its `**options`."""
+    """Build the signature of a method with a table's options in place of its `**options`."""
     signature = inspect.signature(method)
     named = [one for one in signature.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
     names = {one.name for one in named}
@@ -62,7 +62,7 @@ def signature_of(method: Callable[..., Any], table: Sequence[Option]) -> inspect
 
 
 def _documented(text: str, table: Sequence[Option], signature: inspect.Signature) -> str:
-    """A docstring with what each option does, in the order of the signature."""
+    """Append each option's description to a docstring, in the order of the signature."""
     summary, _, rest = text.partition("\n\n")
     options = {option.keyword: option for option in table}
     lines = []

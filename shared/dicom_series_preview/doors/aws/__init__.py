@@ -1,1 +1,1 @@
-"""Lambda: an event comes in, an answer goes out. `handlers` makes the handler of each function."""
+"""AWS Lambda: an event comes in; its answer goes out. `handlers` builds the handler of each function."""

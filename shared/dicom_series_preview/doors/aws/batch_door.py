@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from dicom_series_preview.web.http.messages import HttpResponse
 
 _BODY_LIMIT_BYTES = 256 * 1024
-# What is left of a function's time when a series is given up, for its outcome to be written in.
+# The part of a function's time reserved for writing the outcome when a series is given up.
 _TO_SPARE_S = 20
 _METRICS = {"ok": "SeriesDone", "no-preview": "SeriesWithoutPreview", "failed": "SeriesFailed"}
 
 
 def api_handler() -> Handler:
-    """`POST /batches`, and `GET` and `DELETE /batches/{id}`."""
+    """Return the handler of `POST /batches`, and of `GET` and `DELETE /batches/{id}`."""
     app = APIGatewayHttpResolver()
     answer_mistakes(app, {"/batches": "POST", "/batches/[^/]+": "GET, HEAD, DELETE"})
     logger = function_logger()
@@ -84,23 +84,23 @@ def api_handler() -> Handler:
 
 
 def _body(event: BaseProxyEvent) -> Any:  # noqa: ANN401 - a JSON document
-    """The JSON document of a request's body.
+    """Parse the JSON document in a request's body.
 
     Raises:
-        RequestError: It is none, or too long.
+        RequestError: The body is no JSON, or too long.
     """
     if len(event.body or "") > _BODY_LIMIT_BYTES:
         raise RequestError("body", f"is longer than {_BODY_LIMIT_BYTES} characters; use a manifest")
     try:
-        # API Gateway encodes a body that does not say that it is JSON.
+        # API Gateway encodes a body that is not declared as JSON.
         return json.loads(event.decoded_body or "")
     except (ValueError, RecursionError) as error:
         raise RequestError("body", "is no JSON") from error
 
 
 @contextmanager
-def _failures_told(logger: Logger, batch: str) -> Iterator[None]:
-    """Log a failure, and let Lambda log of it the type that retries go by, and no name of a series."""
+def _log_failures(logger: Logger, batch: str) -> Iterator[None]:
+    """Log a failure, and let Lambda log only its type, which decides retries, and no series name."""
     try:
         yield
     except PreviewError as error:
@@ -111,12 +111,12 @@ def _failures_told(logger: Logger, batch: str) -> Iterator[None]:
 
 
 def prepare_handler(deployed: Deployment | None = None) -> Handler:
-    """`{"batch": ID}` -> `{"key", "count"}`."""
+    """Return the handler of the first step: `{"batch": ID}` -> `{"key", "count"}`."""
     logger = function_logger()
     host = batch_host(deployed or deployment())
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
-        with _failures_told(logger, event["batch"]):
+        with _log_failures(logger, event["batch"]):
             prepared = prepare(event["batch"], host)
         logger.info("batch prepared", batch=event["batch"], series=prepared["count"])
         return prepared
@@ -125,9 +125,10 @@ def prepare_handler(deployed: Deployment | None = None) -> Handler:
 
 
 def item_handler(deployed: Deployment | None = None) -> Handler:
-    """`{"batch": ID, "item": ITEM}` -> the series' digest and status; with the last try's `error`, no other.
+    """Return the handler of a series: `{"batch": ID, "item": ITEM}` -> its digest and status.
 
-    Its name and all else of the outcome stay in the data bucket: what is returned stands in histories.
+    After the last try, the event also has its `error`. The series' name and the rest of the outcome stay in
+    the data bucket, because Step Functions' histories show what is returned.
     """
     logger, metrics = function_logger(), Metrics()
     host = batch_host(deployed or deployment())
@@ -136,7 +137,7 @@ def item_handler(deployed: Deployment | None = None) -> Handler:
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
         batch, item, error = event["batch"], event["item"], event.get("error")
         try:
-            with _failures_told(logger, batch):
+            with _log_failures(logger, batch):
                 if error is not None:
                     outcome = give_up(batch, item, error["Error"], host)
                 else:
@@ -154,17 +155,17 @@ def item_handler(deployed: Deployment | None = None) -> Handler:
 
 
 def summary_handler(deployed: Deployment | None = None) -> Handler:
-    """The whole state -> the batch's counts, and `error`: the kind of what failed it, or null."""
+    """Return the handler of the last step: the state -> the batch's counts, and `error`, its kind or null."""
     logger = function_logger()
     host = batch_host(deployed or deployment())
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Lambda's
         error = event.get("error")
         tolerated = event["limits"]["tolerated_failure_percentage"]
-        with _failures_told(logger, event["batch"]):
+        with _log_failures(logger, event["batch"]):
             summary = summarise(event["batch"], host.data, error["Error"] if error else None, tolerated)
         counts = {name: getattr(summary, name) for name in ("items", "ok", "no_preview", "failed", "missing")}
-        # Reasons stay in the data bucket: what is returned stands in the execution's history.
+        # Reasons stay in the data bucket: the execution's history shows what is returned.
         kind = summary.error["error"] if summary.error else None
         logger.info("batch summed up", batch=summary.batch, counts=counts, error=kind)
         return {"batch": summary.batch, **counts, "error": kind}

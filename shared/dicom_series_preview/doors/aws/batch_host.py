@@ -1,4 +1,4 @@
-"""The deployment as the host of its batches."""
+"""The deployment in its role as the host of its batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_ACCESS = (
 
 
 def batch_host(deployed: Deployment) -> BatchHost:
-    """The deployment as its batches see it."""
+    """Build the batch host of a deployment."""
     return BatchHost(
         roots=deployed.roots,
         data_url=deployed.data,
@@ -37,20 +37,20 @@ def batch_host(deployed: Deployment) -> BatchHost:
 
 @dataclass(frozen=True, slots=True)
 class _Mosaics:
-    """Makes mosaics by the deployment's services.
+    """Makes mosaics with the deployment's services.
 
     Attributes:
-        deployed: Has the services.
+        deployed: The deployment.
     """
 
     deployed: Deployment
 
     def check(self, options: Mapping[str, Sequence[str]]) -> None:
-        """`Mosaics.check`."""
+        """Check options; see `Mosaics.check`."""
         MosaicRequest.from_strings("series", _MOSAIC_NAME, options)
 
     def make(self, item: Item, seconds: float) -> Mosaic:
-        """`Mosaics.make`."""
+        """Make a mosaic; see `Mosaics.make`."""
         service = self.deployed.service(item.root)
         limits = replace(service.limits, seconds=min(service.limits.seconds, seconds))
         asked = MosaicRequest.from_strings(item.series, _MOSAIC_NAME, item.mosaic)

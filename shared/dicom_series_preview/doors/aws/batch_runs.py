@@ -1,7 +1,7 @@
-"""Batches as executions of their state machine: started, asked after, cancelled.
+"""Batches as executions of their state machine: start, status, cancel.
 
-An execution bears its batch's identifier as its name. Step Functions starts a name once, and knows which
-executions run: what is kept here beside it is only ever believed as far as Step Functions says the same.
+An execution's name is its batch's identifier. Step Functions starts a name once, and knows which executions
+run: we trust our own notes only as far as Step Functions confirms them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.products.batches.host import BatchHost
 
-# A place is taken before its execution starts, and Step Functions tells of a new one after a moment.
+# A place is taken before its execution starts, and Step Functions shows a new execution after a moment.
 STARTING_S = 60
 _RETRY_AFTER_S = 60
 _CANCELLED = "BatchCancelled"
@@ -49,10 +49,10 @@ class BatchRuns:
     """The batches of a deployment.
 
     Attributes:
-        host: Runs them, and keeps what is known of them.
+        host: Runs them, and stores their documents.
         machine: The ARN of their state machine.
         states: A client of Step Functions.
-        at_once: The most that run at once.
+        at_once: The most batches at once.
         clock: Seconds since 1970.
     """
 
@@ -63,20 +63,20 @@ class BatchRuns:
     clock: Callable[[], float] = time.time
 
     def start(self, document: Any, key: str | None = None) -> HttpResponse:  # noqa: ANN401 - JSON
-        """`POST /batches`.
+        """Answer `POST /batches`.
 
         Args:
             document: The request.
-            key: The idempotency key: with the same one comes the same batch, however often it is asked for.
+            key: The idempotency key: the same key always gives the same batch.
 
         Raises:
-            PreviewError: The request is wrong, or cannot be kept.
+            PreviewError: The request is wrong, or cannot be stored.
         """
         request = BatchRequest.from_document(document, self.host)
         batch = str(uuid.uuid4()) if key is None else batch_of_key(key)
         execution = None if key is None else self._describe(batch)
         if execution is not None:
-            # It knows what it was started with, also when the request that was kept has expired.
+            # The execution knows its input, even after the stored request has expired.
             if json.loads(execution["input"])["request"] != digest_of(document):
                 return plain_response(KEY_REUSED)
             return _started(batch, execution["status"], 200)
@@ -90,16 +90,16 @@ class BatchRuns:
         if not self._take_place(batch):
             return plain_response(TOO_MANY_BATCHES, Retry_After=str(_RETRY_AFTER_S))
         if digest_of(keep_request(batch, document, self.host.data)) != digest_of(document):
-            # Another request with the same key came first, this very moment.
+            # Another request with the same key came first, at this very moment.
             return plain_response(KEY_REUSED)
         self._execute(batch, document)
         return _started(batch, "RUNNING", 202)
 
     def status(self, batch: str) -> HttpResponse:
-        """`GET /batches/{id}`.
+        """Answer `GET /batches/{id}`.
 
         Raises:
-            PreviewError: It is no identifier, or what is kept of the batch cannot be read.
+            PreviewError: The text is no identifier, or the batch's documents cannot be read.
         """
         execution = self._describe(check_batch_id(batch))
         if execution is None:
@@ -119,10 +119,10 @@ class BatchRuns:
         return HttpResponse.of_json(document, Cache_Control="no-store")
 
     def cancel(self, batch: str) -> HttpResponse:
-        """`DELETE /batches/{id}`: what has come of its series stays, and a rerun goes on from there.
+        """Answer `DELETE /batches/{id}`: finished series keep their results, and a rerun does the rest.
 
         Raises:
-            PreviewError: It is no identifier.
+            PreviewError: The text is no identifier.
         """
         execution = self._describe(check_batch_id(batch))
         if execution is None:
@@ -139,12 +139,12 @@ class BatchRuns:
         try:
             self.states.start_execution(stateMachineArn=self.machine, name=batch, input=given)
         except ClientError as error:
-            # Of two that were sent with one key at once, the other has been started and has ended already.
+            # Of two concurrent requests with one key, the other has started and has already ended.
             if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
                 raise
 
     def _describe(self, batch: str) -> Mapping[str, Any] | None:
-        """A batch's execution, or None where there is none."""
+        """Return a batch's execution, or None if there is none."""
         arn = f"{self.machine.replace(':stateMachine:', ':execution:')}:{batch}"
         try:
             described: Mapping[str, Any] = self.states.describe_execution(executionArn=arn)
@@ -159,7 +159,7 @@ class BatchRuns:
         return execution is not None and execution["status"] == "RUNNING"
 
     def _progress(self, execution: str) -> dict[str, int] | None:
-        """The map's progress; None before it begins."""
+        """Return the map's progress; None before it begins."""
         runs = self.states.list_map_runs(executionArn=execution)["mapRuns"]
         if not runs:
             return None
@@ -174,10 +174,10 @@ class BatchRuns:
         }
 
     def _take_place(self, batch: str) -> bool:
-        """Take one of the places of those batches that may run at once; False where all are taken.
+        """Take one of the places for concurrent batches; return False if all are taken.
 
-        A place is an object that names its batch, written on condition: of two that want it one gets it. It
-        is free again as soon as Step Functions says that its batch runs no more, whoever has died meanwhile.
+        A place is an object that names its batch, and a conditional write gives it to one of two. It is free
+        again as soon as Step Functions says that its batch has ended, whoever has died meanwhile.
         """
         data = self.host.data
         place = json.dumps({"batch": batch, "at": self.clock()}).encode()
@@ -200,7 +200,7 @@ class BatchRuns:
         return False
 
     def _holds(self, place: Mapping[str, Any]) -> bool:
-        """True where a place is taken: its batch runs, or is just being started."""
+        """Return True where a place is taken: its batch runs, or is just starting."""
         execution = self._describe(place["batch"])
         if execution is None:
             return bool(self.clock() - place["at"] < STARTING_S)
@@ -208,10 +208,10 @@ class BatchRuns:
 
 
 def batch_of_key(key: str) -> str:
-    """The identifier of the batch that an idempotency key stands for.
+    """Return the identifier of the batch for an idempotency key.
 
     Raises:
-        RequestError: It is empty or too long.
+        RequestError: The key is empty or too long.
     """
     if not 0 < len(key) <= KEY_LIMIT:
         raise RequestError("idempotency_key", f"has {len(key)} characters; give 1 to {KEY_LIMIT}")
@@ -219,7 +219,7 @@ def batch_of_key(key: str) -> str:
 
 
 def digest_of(document: Any) -> str:  # noqa: ANN401 - a JSON document
-    """A digest of a document, the same for two requests that ask for the same."""
+    """Return a digest of a document, the same for equivalent requests."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -234,7 +234,7 @@ def _started(batch: str, status: str, code: int) -> HttpResponse:
 
 
 def _error(execution: Mapping[str, Any], summary: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Why a batch has not succeeded: as its summary says, else as Step Functions does; or None."""
+    """Return why a batch has not succeeded, from its summary, else from Step Functions; or None."""
     if execution["status"] in ("RUNNING", "SUCCEEDED"):
         return None
     if execution["status"] == "ABORTED":

@@ -1,4 +1,4 @@
-"""The deployment: the functions' environment, read once per process."""
+"""The deployment, read once per process from the functions' environment."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ AUTH_MODE_VARIABLE = "PREVIEW_AUTH_MODE"
 BATCH_SERIES_VARIABLE = "PREVIEW_BATCH_SERIES"
 BATCHES_AT_ONCE_VARIABLE = "PREVIEW_BATCHES_AT_ONCE"
 MEMORY_VARIABLE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
-# A function of the HTTP API has 29 s: a silent storage must be given up, and answered for, before that.
+# A function of the HTTP API has 29 s: it must give up a silent storage, and answer, before that.
 _REQUEST_TIMEOUT_S = 8.0
 _RETRY_TIMEOUT_S = 12.0
 _API_LIMIT_S = 20
 _ALIAS = re.compile("[a-z0-9-]+")
 _SET_WRONG = "{alias} is set up wrong in this deployment; whoever deployed it mends its entry in Roots"
-# For whoever calls the functions through something that waits longer than API Gateway.
+# For callers through something that waits longer than API Gateway.
 ANSWER_SECONDS_VARIABLE = "PREVIEW_ANSWER_SECONDS"
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
 UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
-# The summary holds some 3 kB of each outcome; this is half of what its function has.
+# The summary holds some 3 kB of each outcome; this is half of its function's memory.
 BATCH_SERIES = 250_000
 BATCHES_AT_ONCE = 5
-# As the template's parameters; and Lambda's longest time.
+# The limits of the template's parameters, and Lambda's longest time.
 _MOST_DEPTH = 8
 _MOST_BATCHES = 100
 _MOST_ANSWER_S = 900
@@ -59,21 +59,22 @@ _MOST_ANSWER_S = 900
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One deployment's storages and services, each opened when it is first used.
+    """One deployment's storages and services, each opened on its first use.
 
     Attributes:
-        roots: By alias, the URL of a storage root.
+        roots: The URLs of storage roots, by alias.
         refused: Aliases whose root can never be opened.
-        data: The URL below which indices, pictures and batches are kept.
-        series_depth: How many folders below a root a series lies; 1 where they lie directly below it.
+        data: The URL below which indices, pictures and batches are stored.
+        series_depth: The depth of series below a root, in folders; 1 directly below it.
         batch_series: The most series of one batch.
-        batches_at_once: The most batches that run at once.
+        batches_at_once: The most concurrent batches.
         environment: The process's environment, for credentials and endpoints.
         signed_buckets: Buckets that the function's role may read, besides the default root's and the data's.
-            Others are public, and are read unsigned: a role's signature needs a permission that it has not.
-        auth_mode: Whom the HTTP API answers: `IAM`, `JWT`, `NONE`, or empty where that is not told.
-        settings: Concurrency, retries, timeouts, and limits that the function's memory bears.
-        queue: Where it is told that objects have gone, by whoever sees it first; None where nobody hears it.
+            Others are public, and are read unsigned: a role's signature would need a permission that it
+            lacks.
+        auth_mode: The HTTP API's authorization: `IAM`, `JWT`, `NONE`, or empty if unknown.
+        settings: Concurrency, retries, timeouts, and limits that fit the function's memory.
+        queue: The queue for reports of vanished objects; None if nobody reads it.
     """
 
     roots: Mapping[str, str]
@@ -81,7 +82,7 @@ class Deployment:
     series_depth: int = 1
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     _opened: dict[str, Storage] = field(default_factory=dict, repr=False)
-    settings: Settings = field(default=Settings(Path("/tmp")), repr=False)  # noqa: S108 - nothing is kept there
+    settings: Settings = field(default=Settings(Path("/tmp")), repr=False)  # noqa: S108 - nothing lies there
     signed_buckets: frozenset[str] = frozenset()
     auth_mode: str = ""
     batch_series: int = BATCH_SERIES
@@ -92,7 +93,7 @@ class Deployment:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Deployment:
-        """Read a function's environment. A root that can never be opened is left out, and told of.
+        """Read a function's environment; leave out a root that can never be opened, and log it.
 
         Raises:
             RequestError: A variable is missing or wrong.
@@ -125,7 +126,7 @@ class Deployment:
         )
 
     def storage(self, url: str) -> Storage:
-        """A storage root; it is opened once. Redirects to other hosts are refused."""
+        """Open a storage root, once, without redirects to other hosts."""
         if url not in self._opened:
             try:
                 self._opened[url] = open_storage(
@@ -135,7 +136,7 @@ class Deployment:
                 known = url == self.data or url in self.roots.values()
                 if not known or error.parameter == HTTP_TOKENS_VARIABLE:
                     raise
-                # Whoever asks, and the log, are told which variable it is and not what it holds.
+                # The caller and the log get the variable's name, but not its value.
                 variable = DATA_VARIABLE if url == self.data else ROOTS_VARIABLE
                 raise RequestError(
                     variable, "holds what is no storage root; give s3://, https:// or a folder"
@@ -143,29 +144,29 @@ class Deployment:
         return self._opened[url]
 
     def _settings_for(self, url: str) -> Settings:
-        """The settings of a root: its own buckets, and those that it is told of, are signed."""
+        """Return a root's settings: requests to its own and to listed buckets are signed."""
         place = parse_root(url, self.environment).place
         own = place in {
             parse_root(known, self.environment).place for known in (self.data, self.roots[DEFAULT_ROOT_ALIAS])
         }
         settings = replace(self.settings, signed=own or place in self.signed_buckets)
-        # Its own lie in its region. Asking would take a cold start 100 ms for each.
+        # Its own buckets lie in its region. Asking would cost a cold start 100 ms each.
         return replace(settings, region=self.environment.get("AWS_REGION")) if own else settings
 
     def service(self, alias: str) -> PreviewService:
-        """The service of a root, which takes as long as the function may.
+        """Return the service of a root, with the function's time limit.
 
         Raises:
-            RequestError: There is no such alias, or its root can never be opened.
+            RequestError: The alias is unknown, or its root can never be opened.
         """
         if alias in self.refused:
             raise RequestError("root", _SET_WRONG.format(alias=alias))
         if alias not in self.roots:
             raise RequestError("root", f"is one alias of this deployment: {', '.join(sorted(self.roots))}")
         storage = self.storage(self.roots[alias])
-        # By alias they lay before: a root that got another alias, or an alias another root, mixed them up.
+        # Earlier versions used the alias, which mixed up roots when aliases changed.
         former = "indices" if alias == DEFAULT_ROOT_ALIAS else f"indices/{alias}"
-        # All functions reach the same S3, by whatever address: the URL alone tells roots apart.
+        # All functions reach the same S3 by any address: the URL alone identifies a root.
         kept = IndexCache(self.storage(self.data), index_folder(storage.url), former, storage.url)
         vanished = None if self.queue is None else partial(self._vanished, self.queue, alias)
         limits = self.settings.limits
@@ -176,28 +177,28 @@ class Deployment:
         send_all(queue, [(Recheck(alias, series, removed=True), 0)])
 
     def api(self) -> PreviewApi:
-        """The HTTP API of all roots."""
+        """Return the HTTP API of all roots."""
         services = {alias: partial(self._answering, alias) for alias in (*self.roots, *self.refused)}
         return PreviewApi(services, Renders(self.storage(self.data)), batches=True, auth_mode=self.auth_mode)
 
     def _answering(self, alias: str) -> PreviewService:
-        """The service of a root for those who wait for an answer."""
+        """Return the service of a root for callers who wait for an answer."""
         service = self.service(alias)
         limits = service.limits
         return replace(service, limits=replace(limits, seconds=min(limits.seconds, self.answer_limit_s)))
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The names and values of a JSON object, those that stand there twice among them."""
+    """The names and values of a JSON object, including duplicates."""
 
 
 def _roots(
     given: Sequence[tuple[str, Any]], environment: Mapping[str, str]
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """The roots that can be opened, by alias, and the aliases of the others.
+    """Return the roots that can be opened, by alias, and the aliases of the others.
 
     Raises:
-        RequestError: There is no default root, or it is wrong: nothing works without it.
+        RequestError: The default root is missing or wrong: nothing works without it.
     """
     roots: dict[str, str] = {}
     refused: set[str] = set()
@@ -209,7 +210,7 @@ def _roots(
             if alias == DEFAULT_ROOT_ALIAS:
                 raise
             if alias not in refused:
-                # Neither its URL, which may hold a secret, nor an alias that is none.
+                # Show neither its URL, which can hold a secret, nor an invalid alias.
                 shown = alias if _ALIAS.fullmatch(alias) else "an alias that is none"
                 _LOGGER.error("the root of %s is left out; mend its entry in Roots", shown)  # noqa: TRY400
             refused.add(alias)
@@ -221,11 +222,11 @@ def _roots(
 
 
 def _check_root(alias: str, url: object, times: int, environment: Mapping[str, str]) -> None:
-    """Refuse a root that could never be opened.
+    """Refuse a root that can never be opened.
 
     Raises:
-        RequestError: The alias is no text of letters, digits and hyphens, or stands there several times, or
-            the URL is none of a storage.
+        RequestError: The alias is no text of letters, digits and hyphens, or is repeated, or the URL is no
+            storage's.
     """
     if times > 1:
         raise RequestError(ROOTS_VARIABLE, f"{alias!r} stands there {times} times")
@@ -240,16 +241,16 @@ def _check_root(alias: str, url: object, times: int, environment: Mapping[str, s
 
 
 def _count(environment: Mapping[str, str], variable: str, default: int, most: int) -> int:
-    """A variable's number.
+    """Return a variable's number.
 
     Raises:
-        RequestError: It is no whole number from 1 to `most`.
+        RequestError: The value is no whole number from 1 to `most`.
     """
     return int(number_of(variable, environment.get(variable, str(default)), 1, most))
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:
-    """The settings: those of the environment, else what fits a function and its memory.
+    """Read the settings from the environment; defaults fit a function and its memory.
 
     Raises:
         RequestError: A variable holds no number.
@@ -265,7 +266,7 @@ def _settings(environment: Mapping[str, str]) -> Settings:
 
 @cache
 def deployment() -> Deployment:
-    """This process's deployment."""
-    import os  # noqa: PLC0415 - functions read the environment here and nowhere else
+    """Return this process's deployment."""
+    import os  # noqa: PLC0415 - so that nothing else here reads the environment
 
     return Deployment.from_environment(os.environ)

@@ -1,4 +1,4 @@
-"""Erase the pictures of a series whose objects are gone, and tell the folders around it."""
+"""Erase the pictures of a series whose objects are gone, and report it to the folders around it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Erasure:
-    """Erases the pictures of a folder whose objects are gone, and tells the folders around it.
+    """Erases the pictures of a folder whose objects are gone, and reports it to the folders around it.
 
     Attributes:
-        work: What was to be done.
+        work: The recheck to do.
         indexer: Opens the folders of its root.
-        erase: Removes every picture of the folder, and returns where they lay.
-        queue: Where the folders around it are told to.
+        erase: Removes every picture of the folder, and returns their paths.
+        queue: Gets the rechecks of the folders around it.
         is_series: The folder lies where series do.
-        erased: Where the pictures lay that were removed.
-        later: What is to be looked at again when no request that is under way now can keep anything any more.
+        erased: The paths of the removed pictures.
+        later: The rechecks for the time when no request now under way can store anything any more.
     """
 
     work: Recheck
@@ -39,50 +39,50 @@ class Erasure:
     _looked: bool = False
 
     def begin(self) -> None:
-        """Do what was asked for, whatever the index says."""
+        """Do the recheck's own work, whatever the index says."""
         if self.work.removed and self.work.swept:
             self.erased += self.erase()
         elif self.work.removed:
-            self._gone()
+            self._erase_once()
 
     def vanished(self, *, known: bool) -> None:
-        """See `UpdateOptions.vanished`."""
-        # What a sweep finds to have gone since it was told of is erased, and swept, in its turn. Of a folder
-        # that nothing is kept of there is nothing to compare.
+        """Erase the pictures; see `UpdateOptions.vanished`."""
+        # A sweep erases, and later sweeps, whatever it finds to have vanished since. A folder that the cache
+        # does not know leaves nothing to compare.
         if known or (self.is_series and not self.work.swept):
-            self._gone()
+            self._erase_once()
 
-    def _gone(self) -> None:
+    def _erase_once(self) -> None:
         if self.later:
             return
         self.later.append(replace(self.work, removed=True, swept=True, around=False))
         if self.is_series:
-            # Where it was told that objects have gone, the folders above were told as well.
+            # A report of vanished objects went to the folders above as well.
             told = self.work.removed and not self.work.swept
-            self._tell([*([] if told else folders_above(self.work.series)), *self._below()], removed=True)
+            self._send([*([] if told else folders_above(self.work.series)), *self._below()], removed=True)
         self.erased += self.erase()
 
     def look_around(self) -> None:
-        """Have what is kept of the folders above and below a series compared with what is there.
+        """Queue rechecks of the stored folders above and below a series.
 
-        Where a series has no index yet, nothing else tells of an object that is another one than they know.
+        While a series has no index, nothing else detects an object that was replaced.
         """
         cache = self.indexer.cache
         if self._looked or self.later or not self.is_series or cache is None:
             return
         self._looked = True
-        # Those above that were told of a removal are swept as well.
+        # Folders above that know of a removal are swept as well.
         above = [] if self.work.removed else folders_above(self.work.series)
-        self._tell([*filter(cache.is_kept, above), *self._below()], removed=False)
+        self._send([*filter(cache.is_kept, above), *self._below()], removed=False)
 
     def end(self) -> None:
-        """See what is kept around a series, and later what requests that are under way have kept."""
+        """Check the folders around a series, and later everything that current requests have stored."""
         if self.work.swept or self.work.around:
             self.look_around()
         if not self.later and self.work.around and not self.work.swept:
             self.later.append(replace(self.work, swept=True))
 
-    def _tell(self, folders: Sequence[str], *, removed: bool) -> None:
+    def _send(self, folders: Sequence[str], *, removed: bool) -> None:
         send_all(self.queue, [(Recheck(self.work.root, folder, removed), 0) for folder in folders])
 
     def _below(self) -> list[str]:

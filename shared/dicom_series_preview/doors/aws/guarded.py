@@ -1,4 +1,4 @@
-"""A Lambda handler whose failures tell their type alone."""
+"""A wrapper for Lambda handlers: their failures reveal only a type."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Handler: TypeAlias = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 
 def guarded(make: Callable[[], Handler]) -> Handler:
-    """A handler of whose failures Lambda, its callers and the logs of both learn the type alone.
+    """Wrap a handler: Lambda, its callers and both logs learn only the type of a failure.
 
     Args:
-        make: Makes the handler. What is wrong with its environment is told: that names the variable alone.
+        make: Makes the handler. An error in its environment keeps its text: that names only the variable.
     """
     with texts_withheld(but_of=RequestError):
         handler = make()

@@ -1,6 +1,6 @@
-"""The Lambda handlers: each event's own, made when its function starts.
+"""The Lambda handlers, one per event, made when their function starts.
 
-A function imports only what its own event needs: the others' imports would be paid for at every cold start.
+A function imports only what its own event needs: the others' imports would slow every cold start.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def http_handler(resource: str) -> Handler:
-    """`GET /series/{series}/RESOURCE`; with `index` come `/health` and `/openapi.json`.
+    """Return the handler of `GET /series/{series}/RESOURCE`; `index` adds `/health` and `/openapi.json`.
 
     Args:
-        resource: The resource, as the path has it or as its function's folder does, with underscores.
+        resource: The resource, spelled as in the path or, with underscores, as its function's folder.
     """
     _check_processor()
     from dicom_series_preview.doors.aws.http_door import handler_of  # noqa: PLC0415 - see the module
@@ -29,7 +29,7 @@ def http_handler(resource: str) -> Handler:
 
 
 def sqs_handler() -> Handler:
-    """S3 events through SQS: the indices of the series that they touch."""
+    """Return the handler of S3 events through SQS, which update the indices of their series."""
     _check_processor()
     from dicom_series_preview.doors.aws.sqs_door import handler_of  # noqa: PLC0415 - see the module
 
@@ -37,7 +37,7 @@ def sqs_handler() -> Handler:
 
 
 def batch_api_handler() -> Handler:
-    """`POST /batches`, and `GET` and `DELETE /batches/{id}`."""
+    """Return the handler of `POST /batches`, and of `GET` and `DELETE /batches/{id}`."""
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import api_handler  # noqa: PLC0415 - see the module
 
@@ -45,7 +45,7 @@ def batch_api_handler() -> Handler:
 
 
 def batch_prepare_handler() -> Handler:
-    """A batch's first step."""
+    """Return the handler of a batch's first step."""
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import prepare_handler  # noqa: PLC0415 - see the module
 
@@ -53,7 +53,7 @@ def batch_prepare_handler() -> Handler:
 
 
 def batch_item_handler() -> Handler:
-    """A batch's step for one series."""
+    """Return the handler of a batch's step for one series."""
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import item_handler  # noqa: PLC0415 - see the module
 
@@ -61,7 +61,7 @@ def batch_item_handler() -> Handler:
 
 
 def batch_summary_handler() -> Handler:
-    """A batch's last step."""
+    """Return the handler of a batch's last step."""
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import summary_handler  # noqa: PLC0415 - see the module
 
@@ -69,13 +69,13 @@ def batch_summary_handler() -> Handler:
 
 
 def _check_processor() -> None:
-    """Refuse layers of another processor before the first of their libraries fails with a text of its own.
+    """Refuse layers for another processor before one of their libraries fails with its own text.
 
     Raises:
-        RequestError: The layers were built for another processor than this is.
+        RequestError: The layers were built for another processor.
     """
     try:
-        # layers/dependencies/build.mk writes it; where there is no layer, there is none.
+        # layers/dependencies/build.mk writes it; without a layer it is missing.
         built_for = importlib.import_module("dicom_series_preview_built_for").MACHINE
     except ModuleNotFoundError:
         return

@@ -1,4 +1,4 @@
-"""HEAD, as behind API Gateway: answered as GET, without the body."""
+"""HEAD behind API Gateway: answered like GET, without the body."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def answered(resolve: Callable[[dict[str, Any]], dict[str, Any]], event: dict[str, Any]) -> dict[str, Any]:
-    """The answer to an event of an HTTP API; one to HEAD tells the length of the body that it leaves out.
+    """Answer an event of an HTTP API; for HEAD, state the length of the omitted body.
 
     Args:
-        resolve: Answers an event; GET is all it needs to know.
+        resolve: Answers an event; it sees only GET.
         event: The event, payload 2.0.
     """
     http = event["requestContext"]["http"]

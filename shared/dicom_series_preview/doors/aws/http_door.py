@@ -1,4 +1,4 @@
-"""API Gateway's HTTP API, payload 2.0."""
+"""The Lambda handler for API Gateway's HTTP API, payload 2.0."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TRACING_VARIABLE = "PREVIEW_TRACING"
 
 
 def handler_of(resource: str) -> Handler:
-    """The Lambda handler of one resource of a series."""
+    """Return the Lambda handler of one resource of a series."""
     app = APIGatewayHttpResolver()
     logger, metrics = function_logger(), Metrics()
 
@@ -34,7 +34,7 @@ def handler_of(resource: str) -> Handler:
         event = app.current_event
         return HttpRequest(
             series=series,
-            # The parsed form joins values with commas, which a window like 1500,-500 has itself.
+            # The parsed form joins values with commas, which a window like 1500,-500 also has.
             query=parse_qs(event.raw_event.get("rawQueryString", ""), keep_blank_values=True),
             headers={name.lower(): value for name, value in event.headers.items()},
         )
@@ -44,7 +44,7 @@ def handler_of(resource: str) -> Handler:
 
     def answer(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
         response = app.resolve(_with_encoded_path(event), context)
-        _tell(logger, metrics, resource, event, response)
+        _log_answer(logger, metrics, resource, event, response)
         return response
 
     @metrics.log_metrics(capture_cold_start_metric=True)
@@ -55,7 +55,7 @@ def handler_of(resource: str) -> Handler:
     if deployed.environment.get(_TRACING_VARIABLE, "").lower() == "true":
         from aws_lambda_powertools import Tracer  # noqa: PLC0415 - 200 ms that only a traced function pays for
 
-        # Answers hold pictures and indices; they do not belong into traces.
+        # Answers hold pictures and indices, which do not belong in traces.
         traced: Handler = Tracer().capture_lambda_handler(
             handler, capture_response=False, capture_error=False
         )
@@ -64,7 +64,7 @@ def handler_of(resource: str) -> Handler:
 
 
 def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
-    """The event with a path in which the series' name is one encoded part, whatever it holds."""
+    """Return the event with a path whose series name is one encoded part, whatever it holds."""
     series = (event.get("pathParameters") or {}).get("series")
     if series is None:
         return event
@@ -75,10 +75,10 @@ def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "rawPath": path, "requestContext": context}
 
 
-def _tell(
+def _log_answer(
     logger: Logger, metrics: Metrics, resource: str, event: dict[str, Any], response: dict[str, Any]
 ) -> None:
-    """Log and count one answer: the series by a digest, and nothing of a header."""
+    """Log and count one answer, with the series as a digest and nothing from a header."""
     headers = {name.lower(): value for name, value in (response.get("headers") or {}).items()}
     series = (event.get("pathParameters") or {}).get("series", "")
     status = response["statusCode"]
@@ -115,7 +115,7 @@ def _tell(
 
 
 def _problem(headers: dict[str, str], response: dict[str, Any]) -> str | None:
-    """The kind of problem that an answer is, or None."""
+    """Return the kind of problem in an answer, or None."""
     if headers.get("content-type") != "application/problem+json":
         return None
     kind: str = json.loads(response["body"])["type"]

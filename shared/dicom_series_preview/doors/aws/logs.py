@@ -1,4 +1,4 @@
-"""The log of a function: JSON, the package's own lines too."""
+"""The log of a function, in JSON, including the package's own lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dicom_series_preview.base.discreet import quiet_libraries
 
 
 def function_logger() -> Logger:
-    """Powertools' logger, through whose handler the package's warnings and errors go as well."""
+    """Return Powertools' logger, whose handler also gets the package's warnings and errors."""
     quiet_libraries()
     logger = Logger()
     package = logging.getLogger("dicom_series_preview")

@@ -1,4 +1,4 @@
-"""A message of the queue of changes -> the series to look at."""
+"""Parse a message of the queue of changes to the series to recheck."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REMOVALS = ("Object Deleted", "ObjectRemoved", "LifecycleExpiration")
 
 @dataclass(frozen=True, slots=True)
 class TouchedObject:
-    """An object that an event speaks of.
+    """An object in an event.
 
     Attributes:
         bucket: Its bucket.
@@ -35,29 +35,29 @@ class TouchedObject:
 
 
 def touched_by(body: str, deployment: Deployment) -> Iterator[list[Recheck]]:
-    """For each object that a message speaks of the series it belongs to; none where it belongs to none.
+    """Yield, for each object in a message, the rechecks of its series; none if it belongs to none.
 
     Raises:
-        ValueError: The message is no S3 event and none of ours, from here on.
+        ValueError: The message is no S3 event and not ours, from here on.
     """
     document = json.loads(body)
     if isinstance(document, dict) and "recheck" in document:
         recheck = Recheck.from_document(document["recheck"])
-        # A root that has gone from the deployment since has no indices to look after.
+        # A root that has left the deployment since has no indices.
         yield _with_those_above(recheck, deployment) if recheck.root in deployment.roots else []
         return
     for touched in touched_objects(document):
-        # Which version was removed, and whether someone has seen it, only what is kept and listed tells.
+        # Only the store and the listing show which version was removed, and whether anyone has seen it.
         places = list(series_of(touched, deployment))
         if touched.removed:
             roots = {alias for alias, _ in places}
-            # An object above where series lie is of no series.
+            # An object above the level of series belongs to none.
             places += [place for place in above_series(touched, deployment) if place[0] not in roots]
         yield [Recheck(*place, around=touched.removed) for place in places]
 
 
 def _with_those_above(recheck: Recheck, deployment: Deployment) -> list[Recheck]:
-    """A recheck and, where objects of a series are gone, the folders above it: they have lost them too."""
+    """Return a recheck and, if objects are gone, those of the folders above, which have lost them too."""
     if not recheck.removed or recheck.swept or not is_series(recheck.series, deployment):
         return [recheck]
     above = folders_above(recheck.series)
@@ -65,18 +65,18 @@ def _with_those_above(recheck: Recheck, deployment: Deployment) -> list[Recheck]
 
 
 def folders_above(series: str) -> list[str]:
-    """The folders that a series lies in."""
+    """Return the folders around a series."""
     parts = series.split("/")
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def is_series(folder: str, deployment: Deployment) -> bool:
-    """True where a folder lies where series do."""
+    """Return True where a folder lies at the level of series."""
     return folder.count("/") + 1 == deployment.series_depth
 
 
 def touched_objects(document: Any) -> Iterator[TouchedObject]:  # noqa: ANN401 - JSON
-    """The objects that a message speaks of: an S3 notification, or S3's event on EventBridge.
+    """Yield the objects in a message: an S3 notification, or S3's event on EventBridge.
 
     Raises:
         ValueError: The message is neither.
@@ -104,21 +104,21 @@ def _touched(bucket: object, key: object, kind: object) -> TouchedObject:
 
 
 def series_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, str]]:
-    """The series that an object belongs to, each with its root's alias; several where roots overlap."""
+    """Yield the series of an object with their roots' aliases; several if roots overlap."""
     for alias, folders in _folders_of(touched, deployment):
         if len(folders) == deployment.series_depth:
             yield alias, "/".join(folders)
 
 
 def above_series(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, str]]:
-    """The folders above where series lie that an object lies in too: who asks for one is shown it."""
+    """Yield the folders above the level of series that contain an object: a request can name one."""
     for alias, folders in _folders_of(touched, deployment):
         if len(folders) < deployment.series_depth:
             yield alias, "/".join(folders)
 
 
 def _folders_of(touched: TouchedObject, deployment: Deployment) -> Iterator[tuple[str, list[str]]]:
-    """Every folder that an object lies in, below each root that it lies in."""
+    """Yield every folder around an object, below each root around it."""
     for alias, url in deployment.roots.items():
         root = parse_root(url, deployment.environment)
         prefix = f"{root.prefix}/" if root.prefix else ""

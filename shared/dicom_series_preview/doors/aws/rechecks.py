@@ -1,7 +1,7 @@
-"""Our own messages in the queue of changes: a series to look at again, and whether objects of it are gone.
+"""Our own messages in the queue of changes: a series to recheck, and whether objects of it are gone.
 
-Whoever sees that an object has gone says so here before the index forgets it, so that one place, `updates`,
-erases what shows the object, whoever saw it first.
+Any function that notices a vanished object reports it here before the index forgets it, so that one place,
+`updates`, erases what shows the object, whoever noticed first.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from dicom_series_preview.base.errors import SeriesNameError, StorageUnavailable
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-# What SQS takes in one request.
+# SQS's limit per request.
 _ENTRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """A series to look at, as our own messages tell it.
+    """A series to recheck, as in our own messages.
 
     Attributes:
         root: The alias of its root.
         series: Its folder below the root.
-        removed: Objects of it are gone: its pictures go.
-        swept: They have gone once; what requests under way have kept since goes now.
-        seconds: How long its headers have taken so far.
-        around: Objects of it may be gone: it is compared with what is there, and so are the folders above and
-            below it; nothing goes that is right.
+        removed: Objects of it are gone: erase its pictures.
+        swept: They were erased once; erase what requests under way have stored since.
+        seconds: The time spent on its headers so far.
+        around: Objects of it may be gone: compare it, and the folders above and below it, with what is there;
+            erase nothing that is right.
     """
 
     root: str
@@ -43,7 +43,7 @@ class Recheck:
     around: bool = False
 
     def body(self) -> str:
-        """The message."""
+        """Return the message."""
         names = ("root", "series", "removed", "swept", "seconds", "around")
         return json.dumps({"recheck": {name: getattr(self, name) for name in names}})
 
@@ -52,7 +52,7 @@ class Recheck:
         """Read a message.
 
         Raises:
-            ValueError: It is none of ours.
+            ValueError: The message is not ours.
         """
         try:
             recheck = cls(**document)
@@ -83,31 +83,31 @@ class Queue(Protocol):
     """The queue that rechecks are sent to."""
 
     def send(self, rechecks: Sequence[tuple[Recheck, int]]) -> Collection[Recheck]:
-        """Send rechecks, each to come after some seconds; those that could not be sent are returned."""
+        """Send rechecks, each to arrive after some seconds; return those that could not be sent."""
 
 
 def send_all(queue: Queue, rechecks: Sequence[tuple[Recheck, int]]) -> None:
-    """Send rechecks that must not be lost, before what they tell of is forgotten.
+    """Send rechecks that must not be lost, before their reason is forgotten.
 
     Raises:
-        StorageUnavailableError: The queue does not take one of them.
+        StorageUnavailableError: The queue refuses one of them.
     """
     if rechecks and queue.send(rechecks):
         raise StorageUnavailableError("the queue of changes", "does not take a message; try again")
 
 
 def is_no_series(folders: Sequence[str]) -> bool:
-    """True where folders, one below the other, can be no series' name: nobody can ask for such a one."""
+    """Return True where nested folders cannot be a series' name: nobody can request such a series."""
     try:
         SeriesName.parse("/".join(folders))
     except SeriesNameError:
         return True
-    # A key may have empty parts.
+    # A key can have empty parts.
     return "" in folders
 
 
 class SqsQueue:
-    """The queue that the events come from.
+    """The queue of the events, in SQS.
 
     Args:
         url: Its URL.
@@ -118,17 +118,16 @@ class SqsQueue:
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - boto3's
-        # Most events need no recheck: its 160 ms are paid for by those that do.
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
+        import boto3  # noqa: PLC0415 - 160 ms, and most events need no recheck
+        from botocore.config import Config  # noqa: PLC0415 - likewise
 
-        # Rechecks are sent when the function's time may be nearly up.
+        # Rechecks are often sent when the function's time is nearly up.
         config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 3})
         return boto3.client("sqs", config=config)
 
     def send(self, rechecks: Sequence[tuple[Recheck, int]]) -> Collection[Recheck]:
-        """`Queue.send`."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
+        """Send rechecks; see `Queue.send`."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - likewise
 
         failed: list[Recheck] = []
         for at in range(0, len(rechecks), _ENTRIES):
@@ -140,7 +139,7 @@ class SqsQueue:
             try:
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             except (BotoCoreError, ClientError):
-                # The others would wait as long as this one: their messages are handed back.
+                # The others would wait as long as this one: hand back their messages.
                 return [*failed, *(recheck for recheck, _ in rechecks[at:])]
             failed += [part[int(entry["Id"])][0] for entry in answer.get("Failed", ())]
         return failed

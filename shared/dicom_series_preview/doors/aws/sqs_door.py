@@ -1,4 +1,4 @@
-"""S3 events through SQS."""
+"""The Lambda handler for S3 events through SQS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def handler_of() -> Handler:
-    """The Lambda handler: a partial batch response names the messages to be tried again."""
+    """Return the Lambda handler: its partial batch response names the messages to retry."""
     logger, metrics = function_logger(), Metrics()
     deployed = deployment()
     queue = SqsQueue(deployed.environment[UPDATES_QUEUE_VARIABLE])

@@ -1,10 +1,10 @@
-"""S3 events -> indices that are up to date.
+"""Update the indices of the series that S3 events touch.
 
-An event only says which series to look at; what has changed is seen by listing it. So events may come
-twice, late, in any order or ten thousand at a time: each touched series is updated once a batch, to what is
-there now, and by one function at a time. What cannot be done now (another function is at it, or time is up)
-is asked for again by a message of our own, a `Recheck`, and what brought it here is done.
-`docs/decisions/0016-one-updater-a-series.md` says what happens where a function dies.
+An event only says which series to look at; listing it shows what has changed. So events may arrive twice,
+late, in any order or ten thousand at a time: each touched series is updated once per batch, to what is there
+now, and by one function at a time. Work that cannot be done now (another function is doing it, or time is up)
+is queued again as our own message, a `Recheck`, and the message that brought it is done.
+`docs/decisions/0016-one-updater-a-series.md` says what happens if a function dies.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# Series at once: while one waits for the storage, or is slow to read, others go on.
+# Series to update at once: while one waits for the storage, or is slow to read, others continue.
 _AT_ONCE = 4
-# Pictures of a series, of which there may be thousands.
+# A series can have thousands of pictures.
 _REMOVED_AT_ONCE = 16
-# What is left for the object that is being read when time is up, and for keeping what has been read; no more
-# than half of what a function has.
+# The time reserved for the object being read when time is up, and for saving what was read; at most half of a
+# function's time.
 RESERVE_S = 45.0
 _KEEPING_S_AN_OBJECT = 0.0005
-# The longest that the headers of one series may take, all updates together.
+# The longest time for the headers of one series, over all updates.
 SERIES_S = 900.0
-# When to look again at a series that another function is at, or that takes long.
+# The delay before a recheck of a series that another function is updating, or that takes long.
 LATER_S = 15
-# Longer than a request or a batch's item that was under way may take to keep a picture: SQS's longest delay.
+# Longer than a running request or batch item can take to store a picture: SQS's longest delay.
 SWEEP_S = 900
 _GIVEN_UP = f"not read: the headers of this series take longer than {SERIES_S:g} s"
 
@@ -57,19 +57,19 @@ class UpdateSummary:
     """The result of a batch of events.
 
     Attributes:
-        failed_messages: Messages to be tried again.
+        failed_messages: Messages to retry.
         updated: Series whose index was built or updated.
         unchanged: Series whose index was up to date.
         removed: Series that are gone, and their indices with them.
-        without_image: Series of which no object is a readable DICOM instance.
-        refused: Series that have too many objects, or of which none may be read: no other try mends that.
-        failed: Series that could not be updated, and may be another time.
-        busy: Series that someone else was updating; they are looked at again.
-        unfinished: Series that take longer than there was time; they go on later.
+        without_image: Series without any readable DICOM instance.
+        refused: Series with too many objects, or with none that may be read: a retry does not help.
+        failed: Series that could not be updated, but might be another time.
+        busy: Series that someone else was updating; they are rechecked.
+        unfinished: Series that take longer than the available time; they continue later.
         postponed: Series that there was no time for.
-        erased: Pictures that were removed.
-        ignored: Objects that belong to no root or no series, or to one that nobody can ask for by its name.
-        failures: By kind of error, how many series failed so, or were refused.
+        erased: Removed pictures.
+        ignored: Objects of no root or no series, or of one that nobody can request by name.
+        failures: The number of series that failed or were refused, by kind of error.
     """
 
     failed_messages: set[str] = field(default_factory=set)
@@ -87,7 +87,7 @@ class UpdateSummary:
     failures: Counter[str] = field(default_factory=Counter)
 
     def response(self) -> dict[str, Any]:
-        """The partial batch response that SQS expects."""
+        """Return the partial batch response for SQS."""
         return {
             "batchItemFailures": [{"itemIdentifier": message} for message in sorted(self.failed_messages)]
         }
@@ -99,16 +99,16 @@ def update_indices(
     time_left_s: Callable[[], float],
     queue: Queue,
 ) -> UpdateSummary:
-    """Bring the index of every series that the messages touch up to date, each once.
+    """Update the index of every series that the messages touch, each once.
 
     Args:
-        messages: By message identifier, the message's body.
-        deployment: Where the roots and indices are.
-        time_left_s: How long this may still take.
-        queue: Where a series that is to be looked at again is told to.
+        messages: The messages' bodies, by identifier.
+        deployment: Has the roots and indices.
+        time_left_s: Returns the seconds left for this.
+        queue: Gets the series to recheck.
 
     Returns:
-        What was done; the messages of a series that another try may mend are to be tried again.
+        The summary; it names the messages of a series for which a retry can help.
     """
     summary = UpdateSummary()
     works: dict[tuple[str, str], Recheck] = {}
@@ -125,7 +125,7 @@ def update_indices(
             _LOGGER.error("a message is no S3 event and goes to the dead-letter queue: %s", told(error))  # noqa: TRY400
             summary.failed_messages.add(identifier)
     again: list[tuple[Recheck, int]] = []
-    # Those that are known to take long come last.
+    # Series known to take long come last.
     ordered = sorted(works.values(), key=lambda work: work.seconds)
     reserve_s = min(RESERVE_S, time_left_s() / 2)
 
@@ -148,11 +148,11 @@ class _Outcome:
     """The result of one series.
 
     Attributes:
-        work: What was to be done.
-        result: The number of the summary that counts it, or empty where none does.
-        again: What is to be looked at again, and after how many seconds.
-        error: The kind of error that stood in the way, or empty.
-        erased: Pictures that were removed.
+        work: The recheck.
+        result: The summary's field that counts it, or empty.
+        again: The rechecks to queue, with their delays in seconds.
+        error: The kind of the error, or empty.
+        erased: Removed pictures.
     """
 
     work: Recheck
@@ -163,7 +163,7 @@ class _Outcome:
 
     @property
     def is_handed_back(self) -> bool:
-        """Its messages are to be tried again."""
+        """True where its messages are to be retried."""
         return self.result == "failed"
 
     def count(self, summary: UpdateSummary) -> None:
@@ -186,7 +186,7 @@ _RESULTS = {
 
 
 def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float], queue: Queue) -> _Outcome:
-    """Update one series, whatever comes of it, in the time that is left for reading."""
+    """Update one series in the time left for reading; never raise."""
     if left_s() <= 0:
         return _Outcome(work, "postponed", ((work, 0),))
     try:
@@ -196,8 +196,8 @@ def _update(work: Recheck, deployment: Deployment, left_s: Callable[[], float], 
     except PreviewError as error:
         _LOGGER.warning("an index cannot be updated: %s", type(error).__name__)
         return _Outcome(work, "failed", error=type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - one series must not take the others along
-        # A mistake of ours. The log says where; its text may hold a header's values, and is told to nobody.
+    except Exception as error:  # noqa: BLE001 - one series must not fail the others
+        # Our bug. The log says where; its text can hold header values, so nobody gets it.
         places = "".join(traceback.format_tb(error.__traceback__))
         _LOGGER.error("an update failed unexpectedly: %s\n%s", type(error).__name__, places)  # noqa: TRY400
         return _Outcome(work, "failed", error=type(error).__name__)
@@ -216,7 +216,7 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
     erasure.begin()
     gives_up = _GIVEN_UP if work.seconds >= SERIES_S else ""
     try:
-        # What is kept of a folder where no series lies is made anew when it is asked for.
+        # The index of a folder without the level of a series is rebuilt on request.
         options = UpdateOptions(
             stop, erasure.vanished, erasure.look_around, gives_up, reads=erasure.is_series
         )
@@ -224,7 +224,7 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
         result = _RESULTS[updated] if erasure.is_series else ""
         error = "AccessDeniedError" if updated is Updated.DENIED else ""
     except LimitError as limit:
-        # No other try mends that; what has gone has gone, and is swept.
+        # A retry does not help; vanished objects are still swept.
         updated, result, error = Updated.UNCHANGED, "refused", type(limit).__name__
     erasure.end()
     again = [(recheck, SWEEP_S) for recheck in erasure.later]
@@ -235,7 +235,7 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
 
 
 def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:
-    """Remove every picture that was kept of a series, and return where they lay."""
+    """Remove every stored picture of a series, and return their paths."""
     data = deployment.storage(deployment.data)
     folders = Renders(data).folder_of(root, series), mosaics_folder(root, series)
     paths = [info.path for folder in folders for info in data.list_objects(folder)]

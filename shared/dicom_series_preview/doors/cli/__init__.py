@@ -1,1 +1,1 @@
-"""The command line: arguments come in, files and lines go out."""
+"""The command line: arguments come in; files and lines of text go out."""

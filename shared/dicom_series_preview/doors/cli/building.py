@@ -1,4 +1,4 @@
-"""Many indices: several series at once where they are small, and a line for each as it is done."""
+"""Build many indices, several small series at once, with a line for each as it is done."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import Storage
 
 _AT_ONCE = 4
-# What indices may take that are made at once: of series of small objects that is all four, of one with large
-# ones, which may have frames without end, that one.
+# The memory for indices built at once: enough for four series of small objects, or for one with large
+# objects, which can have any number of frames.
 _ROOM_BYTES = 2**30
 _LOOK_S = 0.1
 
@@ -41,8 +41,8 @@ class _Job:
     """A series to index.
 
     Attributes:
-        shown: What it is called: as it was typed, or the folder that a prefix matched.
-        named: As it was typed.
+        shown: Its name in lines: as typed, or the folder that a prefix matched.
+        named: The name as typed.
         name: The series.
     """
 
@@ -53,10 +53,10 @@ class _Job:
 
 @dataclass(slots=True)
 class _Room:
-    """Room in memory: who does not fit waits, unless there is nobody else.
+    """Room in memory: a job that does not fit waits, unless it is the only one.
 
     Attributes:
-        running: Abandoned when nobody waits for the indices any more.
+        running: Abandoned once nobody waits for the indices.
     """
 
     running: Deadline
@@ -65,7 +65,7 @@ class _Room:
 
     @contextmanager
     def passage(self, wanted: int) -> Iterator[None]:
-        """Work that takes so many bytes."""
+        """Admit work that takes so many bytes."""
         with self.changed:
             while self.taken and self.taken + wanted > _ROOM_BYTES:
                 self.changed.wait(_LOOK_S)
@@ -80,7 +80,7 @@ class _Room:
 
 
 class _Builder:
-    """Builds indices below several roots, each of which is opened once.
+    """Builds indices below several roots, and opens each once.
 
     Args:
         options: The command's.
@@ -95,10 +95,10 @@ class _Builder:
         self._room = _Room(self.running)
 
     def jobs(self, typed: str) -> list[_Job]:
-        """The series that a name means: one, or all that begin as a prefix does.
+        """List the series that a name means: one, or all with a prefix.
 
         Raises:
-            PreviewError: There is none, or its root cannot be listed.
+            PreviewError: No series matches, or the root cannot be listed.
         """
         named = find(typed, self._options["root"], os.environ)
         name = named.name
@@ -112,10 +112,10 @@ class _Builder:
         raise SeriesNotFoundError(f"{name.text}*", storage.url, "no series begins so")
 
     def build(self, job: _Job, limit: int | None, progress: Any) -> tuple[OpenedSeries, str]:  # noqa: ANN401 - a part
-        """The index of a series, and its path.
+        """Build the index of a series, and return it with its path.
 
         Raises:
-            PreviewError: It cannot be had.
+            PreviewError: The index cannot be built.
         """
         storage = self._storage(job.named)
         if self._output:
@@ -142,19 +142,19 @@ class _Builder:
 
 
 def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
-    """Build the indices of series, and say a line of each when it is done.
+    """Build the indices of series, and print a line for each when it is done.
 
     Args:
-        typed: The series' names; of a prefix all that it matches.
+        typed: The series' names; a prefix means all matches.
         options: The command's.
 
     Returns:
-        Whether all are there.
+        True where all were built.
 
     Raises:
-        PreviewError: Nothing was begun: an option or a name is wrong.
+        PreviewError: An option or a name is wrong; nothing was begun.
     """
-    # A mistake in one name is said before the others cost.
+    # Report a mistake in any name before starting work on the others.
     requests = [IndexRequest.from_strings(_checked(name, options), _limit(options)) for name in typed]
     builder = _Builder(options)
     told = _Told(options)
@@ -163,7 +163,7 @@ def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
         try:
             for job in builder.jobs(name):
                 jobs.setdefault((job.named.root, job.name.text), job)
-        except Exception as error:  # noqa: BLE001 - nor what one name meets
+        except Exception as error:  # noqa: BLE001 - one name's error must not stop the others
             told.failed(name, error)
     told.order = [job.shown for job in jobs.values()]
     if options["output"] and len(jobs) > 1:
@@ -189,25 +189,25 @@ def _build_all(
                 job = futures[future]
                 try:
                     found = future.result()
-                except Exception as error:  # noqa: BLE001 - the mistake that one series meets is not the others'
+                except Exception as error:  # noqa: BLE001 - a bug at one series must not stop the others
                     told.failed(job.shown, error)
                 else:
                     told.built(job.shown, *found)
         finally:
-            # Where it is interrupted, what runs ends soon and the rest is not begun.
+            # After an interrupt, running work ends soon and the rest does not begin.
             builder.running.abandon()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Told:
-    """What is said of each series, as a line when it is done, or in the end as JSON.
+    """The report on each series: a line when it is done, or JSON at the end.
 
     Args:
         options: The command's.
 
     Attributes:
-        failures: How many indices cannot be had.
-        order: The series as they were named.
+        failures: The number of indices that could not be built.
+        order: The series in the order of their names on the command line.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -217,7 +217,7 @@ class _Told:
         self.order: Sequence[str] = ()
 
     def built(self, name: str, built: OpenedSeries, path: str) -> None:
-        """An index is there."""
+        """Report a finished index."""
         provenance, stacks = built.index.provenance, len(built.index.stacks)
         found = {
             "series": built.name,
@@ -243,7 +243,7 @@ class _Told:
         self._say(f"{built.source:8} {built.name}: {text} -> {path}")
 
     def failed(self, name: str, error: Exception) -> None:
-        """An index cannot be had; a mistake of ours is told by its type."""
+        """Report a failed index; a bug of ours only by its type."""
         self.failures += 1
         if self._options["verbose"]:
             say(*"".join(traceback.format_exception(error)).splitlines())
@@ -255,9 +255,9 @@ class _Told:
         say(f"failed   {name}: {line}")
 
     def finish(self) -> None:
-        """All are done."""
+        """Print the JSON after all are done."""
         if self._options["as_json"]:
-            # Which is done first is chance; what names no series comes before.
+            # The order of completion is random; names without a series come first.
             place = {name: number for number, name in enumerate(self.order)}
             found = sorted(self._found, key=lambda one: place.get(one[0], -1))
             answer(json.dumps([document for _, document in found], indent=2))

@@ -1,4 +1,4 @@
-"""The commands of the local cache: `cache list`, `cache prune` and `cache clear`."""
+"""The commands for the local cache: `cache list`, `cache prune` and `cache clear`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cache_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON list instead of a table.")
 def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """List what is kept, the one used last first. Pictures do not tell which series they are of."""
-    from dicom_series_preview.archive.cache_files import cache_files, unnoted  # noqa: PLC0415 - loads obstore
+    from dicom_series_preview.archive.cache_files import cache_files, unnoted  # noqa: PLC0415 - few commands need it
     from dicom_series_preview.archive.index.file import origin  # noqa: PLC0415 - loads numpy and pyarrow
 
     settings = settings_of(options)
@@ -122,7 +122,7 @@ def clear(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click passes 
 
 
 def _prune(folder: Path, most_bytes: int, since_ns: int = 0) -> None:
-    """Remove files of the cache, and say what that came to."""
+    """Remove cache files, and report the result."""
     from dicom_series_preview.archive import pruning  # noqa: PLC0415 - few commands need it
 
     try:
@@ -136,7 +136,7 @@ def _prune(folder: Path, most_bytes: int, since_ns: int = 0) -> None:
 
 
 def _quantity(option: str, text: str, units: Mapping[str, int], example: str) -> int:
-    """A number and its unit, in the smallest one."""
+    """Parse a number with its unit, in the smallest unit."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text.strip().lower())
     if found is None or found[2] not in units:
         names = ", ".join(name for name in units if name)

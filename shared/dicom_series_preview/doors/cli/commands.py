@@ -1,4 +1,4 @@
-"""The command line. Heavy imports wait until a command runs: `--help` and completion load none of them."""
+"""The command line; heavy imports wait until a command runs: `--help` and completion load none."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _InterruptedError(Exception):
 
 
 class _Program(click.Group):
-    """The program."""
+    """The group of all commands."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
         """Run a command."""
@@ -71,11 +71,11 @@ def main(arguments: Sequence[str], run_server: RunServer) -> int:
 
     Args:
         arguments: The arguments.
-        run_server: Runs the local server: a door of its own, which this one does not know.
+        run_server: Runs the local server, a separate door that this one does not import.
 
     Returns:
-        0, or 1 after an error, which has then been said in one line on stderr; after an interrupt 128 and the
-        signal's number, a server's too.
+        0, or 1 after an error, which was printed in one line on stderr; after an interrupt, also a server's,
+        128 plus the signal's number.
     """
     verbose = any(argument == "--verbose" or argument.startswith("-v") for argument in arguments)
     try:
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str], run_server: RunServer) -> int:
         say(f"error: {' '.join(_message(error).split())}{hint}")
         return 1
     except (PreviewError, OSError) as error:
-        # What click cannot print; every other failure of a file is an error of ours by now.
+        # Click cannot print; any other file error is already one of ours.
         told = error if isinstance(error, PreviewError) else output_error(error)
         if verbose:
             traceback.print_exc()
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str], run_server: RunServer) -> int:
 
 
 def _message(error: click.ClickException) -> str:
-    """What click says; of options that may have been meant only those that are alike without their dashes."""
+    """Return click's message, suggesting only options that are alike without their dashes."""
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         from difflib import get_close_matches  # noqa: PLC0415 - click has loaded it
 
@@ -115,9 +115,10 @@ def _message(error: click.ClickException) -> str:
 
 
 class _WithoutPandas:
-    """Hides pandas, of which nothing is needed here.
+    """Hides pandas, which nothing here needs.
 
-    Where it is installed, pyarrow imports it to ask whether a list is one of its: half of a preview's time.
+    If it is installed, pyarrow imports it to check whether a list is one of its types: half of a preview's
+    time.
     """
 
     @staticmethod
@@ -127,17 +128,17 @@ class _WithoutPandas:
 
 
 def run(run_server: RunServer) -> None:
-    """The console script; see `main`."""
+    """Run the console script; see `main`."""
     end_when_told()
     sys.meta_path.insert(0, _WithoutPandas)
-    # There is next to no garbage that refers to itself; to look for it takes a tenth of a long series' time.
+    # There are hardly any reference cycles, and looking for them takes a tenth of a long series' time.
     gc.disable()
-    # No linear algebra is done here: numpy's would start a thread for each processor, to spin a while.
+    # We use no linear algebra: numpy's would start a thread for each processor, which spins for a while.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status = main(sys.argv[1:], run_server)
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        # That it is full or closed has been said, or there is nowhere to say it.
+        # A full or closed stream has been reported, or there is nowhere to report it.
         with suppress(OSError):
             stream.flush()
-    # All is written. To take numpy and Arrow apart, module by module, is an eighth of a preview's time.
+    # All is written. Unloading numpy and Arrow, module by module, takes an eighth of a preview's time.
     end_with(status)

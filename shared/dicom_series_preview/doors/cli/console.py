@@ -1,6 +1,6 @@
-"""What a command says, and where: lines and tables, in colour on a terminal, and a bar for what takes long.
+"""The output of commands: lines and tables, in colour on a terminal, and progress bars.
 
-Standard output gets what was asked for, standard error everything else.
+Standard output gets results, standard error everything else.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _COLOURS = {"error": "red", "failed": "red", "warning": "yellow", "hint": "cyan"
 _KIND = re.compile(f"(?:{'|'.join(_COLOURS)})(?=[: ])")
 STANDARD_OUTPUT = "-"
 _BAR_COLUMNS = 16
-# With the two numbers, the time, and what stands between them.
+# Including the two numbers, the time, and the space between.
 _REST_COLUMNS = _BAR_COLUMNS + 24
 
 
 class _Screen:
-    """Standard error; while a bar is on it, lines go above the bar."""
+    """Standard error; while it shows a bar, lines go above the bar."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -52,27 +52,27 @@ _SCREEN = _Screen()
 
 
 def say(*lines: str) -> None:
-    """Say lines on standard error; where that is closed or full there is nobody to tell."""
+    """Print lines on standard error; if that is closed or full, nobody can read them."""
     for line in lines:
         with suppress(OSError):
             _SCREEN.write(shown(line))
 
 
 def answer(line: str) -> None:
-    """Print what was asked for to standard output; a path by the bytes that the file system knows it by.
+    """Print a result line on standard output; a path in the file system's own bytes.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: Standard output cannot be written.
     """
     answer_bytes(os.fsencode(line) + b"\n")
 
 
 def answer_bytes(data: bytes) -> None:
-    """Write what was asked for to standard output.
+    """Write a result to standard output.
 
     Raises:
-        BrokenPipeError: Whoever read it has had enough, as `head` has; click ends the program silently.
-        OutputError: It cannot be written.
+        BrokenPipeError: The reader has stopped, like `head`; click ends the program silently.
+        OutputError: Standard output cannot be written.
     """
     try:
         click.echo(data, nl=False)
@@ -83,28 +83,28 @@ def answer_bytes(data: bytes) -> None:
 
 
 def line_of(error: PreviewError) -> str:
-    """An error in one line, with what was noted on it."""
+    """Return an error's line, with its notes."""
     return "; ".join([error.at_command_line, *getattr(error, "__notes__", [])])
 
 
 def output_error(error: OSError) -> OutputError:
-    """Why standard output cannot be written."""
+    """Say why standard output cannot be written."""
     return OutputError("standard output", (error.strerror or "cannot be written to").lower())
 
 
 def shown(value: object) -> str:
-    """A value as a terminal may show it: what would control it, and bytes that are no text, are escaped."""
+    """Return a value safe for a terminal: control characters, and bytes that are no text, are escaped."""
     text = "" if value is None else str(value)
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:
-    byte = ord(character) - 0xDC00  # what os.fsdecode makes of bytes that are no text
+    byte = ord(character) - 0xDC00  # os.fsdecode's form of bytes that are no text
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(character)[1:-1]
 
 
 def _coloured(line: str) -> str:
-    """A line as a terminal shows it; elsewhere click takes the colour away."""
+    """Colour a line for a terminal; elsewhere click removes the colour."""
     found = _KIND.match(line)
     if found is None or os.environ.get("NO_COLOR"):
         return line
@@ -112,11 +112,11 @@ def _coloured(line: str) -> str:
 
 
 def answer_table(columns: Mapping[str, int | None], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; on a terminal one that fits it.
+    """Print a table; on a terminal, fit it to the width.
 
     Args:
-        columns: By heading, how narrow the column may become, or None where it keeps its width.
-        rows: Their texts.
+        columns: By heading, the column's least width, or None to keep its width.
+        rows: The texts of its rows.
     """
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
@@ -146,7 +146,7 @@ def log(*, verbose: bool) -> None:
 
 
 class _Lines(logging.Handler):
-    """Says each record as a line."""
+    """Prints each record as a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         head, *trace = f"{record.levelname.lower()}: {record.getMessage()}".splitlines()
@@ -154,16 +154,16 @@ class _Lines(logging.Handler):
 
 
 class Progress:
-    """A bar for each piece of work under way: on a terminal that is to show one, and nothing elsewhere.
+    """Progress bars, one per piece of work under way, if a terminal is to show them.
 
     Args:
-        what: What is done, where it is one piece.
-        quiet: Show none.
+        what: The name of the work, if it is one piece.
+        quiet: Show no bars.
     """
 
     def __init__(self, what: str = "reading headers", *, quiet: bool = False) -> None:
         self._whole = _Part(self, what)
-        # Asked once: each time it is, another thread of those that fetch gets the interpreter.
+        # Asked once: each call lets another fetching thread take the interpreter.
         self._is_seen = not quiet and sys.stderr.isatty()
 
     def __enter__(self) -> Self:
@@ -176,20 +176,20 @@ class Progress:
                 _SCREEN.bar = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Show how far the one piece of work is."""
+        """Show the progress of the one piece of work."""
         self._whole(done, total)
 
     def part(self, name: str, number: str = "") -> _Part:
-        """The bar of one piece of several, that goes when its context ends.
+        """Return the bar of one of several pieces; it disappears when its context ends.
 
         Args:
-            name: What it is of; in a narrow window its beginning gives way: a path ends with the series.
-            number: Which one it is of how many, or empty.
+            name: The piece's name; a narrow window cuts its beginning: a path ends with the series.
+            number: Its number and the total, or empty.
         """
         return _Part(self, shown(name), number)
 
     def show(self, part: _Part, done: int, total: int) -> None:
-        """Show how far a piece is."""
+        """Show the progress of a piece."""
         if not self._is_seen or not total:
             return
         with _SCREEN.lock:
@@ -201,7 +201,7 @@ class Progress:
         _SCREEN.bar.update(part.task, completed=done, total=total)
 
     def hide(self, part: _Part) -> None:
-        """Show a piece no more."""
+        """Hide a piece's bar."""
         with _SCREEN.lock:
             if part.task is not None and _SCREEN.bar is not None:
                 _SCREEN.bar.remove_task(part.task)
@@ -217,7 +217,7 @@ class _Part:
         self.task: Any = None
 
     def described(self, columns: int) -> str:
-        """What it is, in what the rest of the bar leaves of a window's columns."""
+        """Return its name, cut to the room that the rest of the bar leaves in a window's columns."""
         room = max(1, columns - _REST_COLUMNS - len(self._number))
         name = self._name if len(self._name) <= room else f"…{self._name[len(self._name) - room + 1 :]}"
         return f"{name}{self._number}"
@@ -233,7 +233,7 @@ class _Part:
 
 
 def _bar() -> Any:  # noqa: ANN401 - rich's, which only a terminal loads
-    """A bar."""
+    """Create a bar."""
     from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
     from rich.progress import Progress as Bar  # noqa: PLC0415

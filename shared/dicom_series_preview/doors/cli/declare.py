@@ -1,4 +1,4 @@
-"""Click commands and options: those of a table of options, and those that several commands share."""
+"""Click commands and options, built from a table of options or shared by several commands."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class Command(click.Command):
-    """A command whose help ends with examples, and whose mistakes of use point to it.
+    """A command whose help ends with examples, and whose usage errors point to it.
 
     Args:
-        *args: As of click.
-        examples: Command lines, as they are to be typed.
-        **kwargs: As of click.
+        *args: See click.
+        examples: Command lines, exactly as typed.
+        **kwargs: See click.
     """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:  # noqa: ANN401 - click's
@@ -31,7 +31,7 @@ class Command(click.Command):
         self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; click does not tell of every mistake which command it is of."""
+        """Parse the arguments; name the command in every usage error, unlike click."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -39,7 +39,7 @@ class Command(click.Command):
             raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples as they are to be typed."""
+        """Write the examples exactly as typed."""
         with formatter.section("Examples"):
             for line in self.examples:
                 formatter.write(f"  {line}\n")
@@ -47,7 +47,7 @@ class Command(click.Command):
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in the order in which `--help` lists them."""
+    """Combine several options into one decorator, in the order of `--help`."""
 
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -58,9 +58,9 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def options_of(table: Sequence[Option]) -> Callable[[F], F]:
-    """A decorator that gives a command the options of a table.
+    """Return a decorator that gives a command the options of a table.
 
-    Their values stay texts, which the request reads, so that it says all that is wrong with them at once.
+    Their values stay texts, so that the request reads them and reports all errors at once.
     """
     return together(*(_option(option) for option in table))
 
@@ -88,7 +88,7 @@ def _option(option: Option) -> Callable[[F], F]:
 def _completing(
     words: Sequence[str],
 ) -> Callable[[click.Context, click.Parameter, str], list[str]] | None:
-    """What completes an option's value; None where there is nothing to choose from."""
+    """Return the function that completes an option's value; None without choices."""
     if not words:
         return None
     return lambda _ctx, _param, incomplete: [word for word in words if word.startswith(incomplete)]
@@ -100,7 +100,7 @@ def complete_folder(_ctx: click.Context, _param: click.Parameter, incomplete: st
 
 
 class SeriesType(click.types.StringParamType):
-    """A series' name, which may be a path."""
+    """A series name, which can be a path."""
 
     name = "series"
 

@@ -1,4 +1,4 @@
-"""The commands of indices: `build-index` and `get-index`."""
+"""The commands for indices: `build-index` and `get-index`."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ from dicom_series_preview.doors.cli.declare import VERBOSE, Command
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON list instead of a table.")
 def codecs(*, as_json: bool) -> None:
     """List the transfer syntaxes that can be decoded here, and what decodes them."""
-    from dicom_series_preview.pixels.codecs.registry import codecs as installed  # noqa: PLC0415 - loads numpy, Pillow and codecs
+    from dicom_series_preview.pixels.codecs.registry import codecs as installed  # noqa: PLC0415 - loads numpy
 
     found = [asdict(codec) for codec in installed()]
     if as_json:
         answer(json.dumps(found, indent=2))
         return
     rows = [(codec["uid"], codec["name"], codec["decoder"], codec["version"]) for codec in found]
-    # On a narrow terminal all gives way but the UID.
+    # On a narrow terminal, all but the UID is cut.
     answer_table({"Transfer syntax UID": None, "Name": 0, "Decoder": len(PROGRAM), "Version": 0}, rows)
 
 

@@ -1,4 +1,4 @@
-"""What a command works on: its series' root, opened while the rest is loaded, and the service."""
+"""Open a command's series while the rest is loaded, and build its service."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import PreviewError, RequestError
 from dicom_series_preview.base.settings import Settings, absolute
 from dicom_series_preview.doors.cli.console import say
+from dicom_series_preview.sources.storage.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,25 +21,24 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.here import Named
     from dicom_series_preview.products.pictures.service import PreviewService
     from dicom_series_preview.sources.storage.base import Storage
-    from dicom_series_preview.sources.storage.deadline import Deadline
 
 _LOGGER = logging.getLogger("dicom_series_preview")
-# Options of this door; all others make up the request.
+# This door's own options; all others belong to the request.
 _OF_THE_DOOR = {"root", "cache_dir", "no_cache", "report", "verbose", "quiet", "as_json"}
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A root, and where its indices are kept.
+    """A root, and the place of its indices.
 
     Attributes:
-        named: The series as it was typed.
+        named: The series as typed.
         storage: The root.
-        settings: The settings, the cache folder among them.
+        settings: The settings, including the cache folder.
         output: The one folder of `build-index --output`, or None.
-        cached: Indices are kept in the cache.
-        deadline: Of the command; it began when the root was to be opened.
+        cached: The cache stores indices.
+        deadline: The command's deadline; it began before the root was opened.
     """
 
     named: Named
@@ -49,7 +50,7 @@ class Opened:
 
 
 def given(options: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The options that make up a request, as lists of strings; those of this door are left out."""
+    """Return the request's options as lists of strings, without this door's own."""
     found = {}
     for name, value in options.items():
         if name not in _OF_THE_DOOR and value is not None and value != ():
@@ -58,10 +59,10 @@ def given(options: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def settings_of(options: Mapping[str, Any]) -> Settings:
-    """The settings: the environment's, and the cache folder that is named.
+    """Read the settings from the environment, with the given cache folder.
 
     Raises:
-        RequestError: A cache folder is named, and none is to be used.
+        RequestError: The options give a cache folder, but also disable the cache.
     """
     cache_dir = options.get("cache_dir")
     if cache_dir and options.get("no_cache"):
@@ -70,17 +71,16 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
 
 
 def output_folder(options: Mapping[str, Any]) -> Path | None:
-    """The folder of `build-index --output`, or None."""
+    """Return the folder of `build-index --output`, or None."""
     return absolute(options["output"]) if options.get("output") else None
 
 
 def begin(series: str, options: Mapping[str, Any]) -> Future[Opened]:
-    """Open the root that a series lies in; its listing is on the way while the rest of the program is loaded.
+    """Open a series' root in a thread, and begin its listing, while the rest of the program loads.
 
-    What is wrong with either is raised by the result, as all that is wrong with a request is said together.
+    The result raises their errors, so that all errors of a request are reported together.
     """
-    from dicom_series_preview.archive.here import find  # noqa: PLC0415 - loads obstore
-    from dicom_series_preview.sources.storage.deadline import Deadline  # noqa: PLC0415
+    from dicom_series_preview.archive.here import find  # noqa: PLC0415 - loads the storages
 
     opening: Future[Opened] = Future()
     came = Deadline()
@@ -98,9 +98,7 @@ def begin(series: str, options: Mapping[str, Any]) -> Future[Opened]:
 
 
 def _list_ahead(opened: Opened) -> None:
-    """Begin to list the series, unless something else has to be asked for first."""
-    from dicom_series_preview.archive.names import index_folder, index_path  # noqa: PLC0415 - loads obstore
-
+    """Begin to list the series, unless something else must be requested first."""
     name, storage, settings = opened.named.name, opened.storage, opened.settings
     place = opened.output or settings.cache_dir
     below = index_folder(storage.identity) if opened.cached else ""
@@ -118,16 +116,16 @@ def request(
     make: Callable[..., R],
     *arguments: str | Mapping[str, Sequence[str]],
 ) -> R:
-    """The request for a series as it was found.
+    """Build the request for a series that was found.
 
     Args:
         opening: The series' root.
-        series: As it was typed.
-        make: `from_strings` of the request's kind.
-        *arguments: What that takes after the series.
+        series: The series as typed.
+        make: `from_strings` of the request's class.
+        *arguments: Its arguments after the series.
 
     Raises:
-        PreviewError: Something is wrong with it.
+        PreviewError: The root or an option is wrong.
     """
     error = opening.exception()
     if error is not None and not isinstance(error, RequestError):
@@ -138,16 +136,16 @@ def request(
 def service_of(
     opening: Future[Opened], typed: str, progress: Callable[[int, int], None], *, must_keep: bool = False
 ) -> PreviewService:
-    """The service for a root; who asks for an index's path must have it kept.
+    """Build the service for a root.
 
     Args:
         opening: The root.
-        typed: The series as it was typed.
-        progress: Called with headers read and headers to read.
-        must_keep: It is an error where an index cannot be kept.
+        typed: The series as typed.
+        progress: Called with the headers read and in all.
+        must_keep: Fail if an index cannot be cached, as its path is the command's result.
     """
     from dicom_series_preview.archive.local import open_cache, open_output  # noqa: PLC0415 - loads numpy and pyarrow
-    from dicom_series_preview.products.pictures.service import PreviewService  # noqa: PLC0415
+    from dicom_series_preview.products.pictures.service import PreviewService  # noqa: PLC0415 - likewise
 
     opened = opening.result()
     cache = None
@@ -165,7 +163,7 @@ def service_of(
 
 
 def damage_of(typed: str) -> Callable[[str, str], None]:
-    """Says that a kept index is damaged, by the name that its series was typed by."""
+    """Return a function that reports a damaged cached index, by its series' name as typed."""
 
     def told(_series: str, reason: str) -> None:
         say(f"warning: the index kept of {typed} cannot be used, and another one is built: {reason}")

@@ -1,4 +1,4 @@
-"""The commands that write pictures: `mosaic`, `get-image` and `contrast-mosaic`."""
+"""The commands for pictures: `mosaic`, `get-image` and `contrast-mosaic`."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def contrast_mosaic(**options: Any) -> None:  # noqa: ANN401 - click passes what
 
 
 def _write(kind: str, series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - as above
-    """Write a picture of a kind."""
+    """Write a picture of one kind."""
     opening = begin(series, options)
     make: Callable[..., PictureRequest] = PICTURES[kind].from_strings
     asked = request(opening, series, make, output, given(options))

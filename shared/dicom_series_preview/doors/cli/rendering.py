@@ -1,4 +1,4 @@
-"""A command's picture: rendered, written where it is wanted, and summed up."""
+"""Render a command's picture, write it to its output, and print a summary."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def write_picture(
     options: Mapping[str, Any],
     asked: PictureRequest,
 ) -> None:
-    """Render, write the picture and the report, and say what it took.
+    """Render a picture, write it and its report, and print the cost.
 
     Args:
         opening: The series' root.
-        names: The series and the output, as they were typed.
+        names: The series and the output, as typed.
         options: The command's.
         asked: The picture.
 
@@ -62,15 +62,15 @@ def write_picture(
 
 
 def check_targets(output: str, options: Mapping[str, Any]) -> None:
-    """Refuse what cannot be written where it is wanted, before anything is read.
+    """Refuse outputs that cannot be written, before anything is read.
 
     Raises:
-        RequestError: Two of them want one place, or a terminal would get a picture.
+        RequestError: Two outputs have one path, or a terminal would get a picture.
         OutputError: A folder is missing.
     """
     files = [path for path in (output, options["report"]) if path and path != STANDARD_OUTPUT]
     for path in files:
-        # Path.is_dir raises where the path is too long or not allowed to be looked at.
+        # Path.is_dir raises where the path is too long or forbidden.
         if not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120
             raise OutputError(path, "there is no such folder")
     if len(files) == 2 and os.path.realpath(files[0]) == os.path.realpath(files[1]):
@@ -93,5 +93,5 @@ def _write(place: str, data: bytes) -> None:
 
 
 def _text(path: str) -> str:
-    """A path as JSON can have it."""
+    """Return a path as text for JSON."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
             """Serve the API at an address."""
 
 
-# Who asks a server does not wait any longer.
+# Nobody waits longer for a server.
 _SERVED_S = 300.0
 
 
@@ -84,15 +84,15 @@ def serve(run_server: RunServer, /, host: str, port: int, **options: Any) -> Non
     roots = {"default": DEFAULT_ROOT if options["root"] is None else options["root"]}
     for alias in options["alias"]:
         name, _, root = alias.partition("=")
-        # A name is a part of URLs, and of the cache's paths.
+        # A name is a part of URLs and cache paths.
         if not re.fullmatch("[a-z0-9-]+", name) or not root:
             raise RequestError("alias", f"{alias!r} is not NAME=ROOT with a name of a-z, 0-9 and -")
         if name in roots:
             raise RequestError("alias", f"{name!r} is named already")
         roots[name] = root
     log(verbose=options["verbose"])
-    # What goes on for days collects its garbage, though rarely: to look through all that an index is made of
-    # stops every thread for seconds.
+    # A process that runs for days needs garbage collection, but rarely: scanning all parts of an index stops
+    # every thread for seconds.
     gc.enable()
     gc.set_threshold(20_000, 10, 100)
     settings = Settings.from_environment(
@@ -111,12 +111,12 @@ def serve(run_server: RunServer, /, host: str, port: int, **options: Any) -> Non
     try:
         run_server(api, (host, port), started=started, hosts=options["allow_host"], token=token)
     except KeyboardInterrupt as interrupt:
-        # The way to end a server; there is nothing to say of it.
+        # This is the normal way to stop a server: print nothing.
         raise SystemExit(status_of(interrupt)) from None
 
 
 def open_warning(host: str) -> str:
-    """Say that others than this machine's users are served without being asked who they are."""
+    """Return the warning that other users than this machine's are served without authentication."""
     return (
         f"warning: whoever reaches {host} can see every series of these roots, for there is no "
         f"authentication; --token or {TOKEN_VARIABLE} sets a token that callers must send"
@@ -124,11 +124,11 @@ def open_warning(host: str) -> str:
 
 
 def _token(given: str | None, environment: Mapping[str, str]) -> str | None:
-    """What callers must send."""
+    """Return the token that callers must send, or None."""
     if given is None:
-        # A variable that is set and empty, as after a failed $(cat secret), opens no server.
+        # A set but empty variable, as after a failed $(cat secret), must not open the server to all.
         given = environment.get(TOKEN_VARIABLE)
-    # RFC 6750 2.1: what fits into the header as it is.
+    # RFC 6750 2.1: the characters that the header allows.
     if given is not None and not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", given):
         raise RequestError(
             "token", "is made of letters, digits and - . _ ~ + / alone; make one with openssl rand -hex 32"

@@ -1,1 +1,1 @@
-"""The local server: HTTP requests come in through ASGI, answers of the API go out."""
+"""The local HTTP server: requests come in through ASGI; the API's answers go out."""

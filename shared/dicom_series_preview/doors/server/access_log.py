@@ -1,4 +1,4 @@
-"""A line for each answer of the local server: what was asked of which series, and what it took."""
+"""The access log: a line for each answer, with its resource, series digest and cost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PAGES = {"": "the front page", "health": "health", "openapi.json": "openapi.jso
 
 
 class AccessLog:
-    """Logs each answer, at the level of what is said with -v.
+    """Logs each answer, at the level that -v shows.
 
-    Neither the query nor the name of a series is told, nor who asked.
+    A line has neither the query nor the name of a series nor the client.
 
     Args:
-        app: What answers.
+        app: Answers the requests.
         clock: Seconds that only grow.
     """
 
@@ -41,7 +41,7 @@ class AccessLog:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Answer as ASGI asks."""
+        """Answer an ASGI request."""
         if scope["type"] != "http" or not _LOGGER.isEnabledFor(logging.INFO):
             await self._app(scope, receive, send)
             return
@@ -51,7 +51,7 @@ class AccessLog:
             nonlocal status, size, told
             if message["type"] == "http.response.start":
                 status = message["status"]
-                told = _told(message.get("headers", ()))
+                told = _cost_of(message.get("headers", ()))
             size += len(message.get("body", b""))
             await send(message)
 
@@ -59,18 +59,18 @@ class AccessLog:
             await self._app(scope, receive, note)
         finally:
             ms = (self._clock() - began) * 1000
-            what = f"{_method(scope)} {_asked(scope)}"
+            what = f"{_method(scope)} {_resource_of(scope)}"
             _LOGGER.info("%s: %s, %d bytes, %.0f ms%s", what, status or "left", size, ms, told)
 
 
 def _method(scope: Message) -> str:
-    """The method, where it is one: a client may send any word."""
+    """Return the method, if it is a known one: a client can send any word."""
     method = str(scope["method"])
     return method if method in _METHODS else "another method"
 
 
-def _asked(scope: Message) -> str:
-    """The resource that was asked for, its series by a digest; nothing of a path that is no resource's."""
+def _resource_of(scope: Message) -> str:
+    """Return the requested resource, its series as a digest; nothing from a path without a resource."""
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     parts = path.partition("?")[0].strip("/").split("/")
     if len(parts) == 3 and parts[0] == "series" and parts[2] in RESOURCES:
@@ -78,7 +78,7 @@ def _asked(scope: Message) -> str:
     return _PAGES.get(parts[0], "no resource") if len(parts) == 1 else "no resource"
 
 
-def _told(headers: Any) -> str:  # noqa: ANN401 - ASGI's
-    """The cost that the answer's own headers tell."""
+def _cost_of(headers: Any) -> str:  # noqa: ANN401 - ASGI's
+    """Return the cost from the answer's own headers."""
     found = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
     return "".join(f", {name.removeprefix('preview-')} {found[name]}" for name in _TOLD if name in found)

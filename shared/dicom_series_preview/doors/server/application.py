@@ -1,4 +1,4 @@
-"""The ASGI application: the same routes as behind API Gateway, each request in its root's lane."""
+"""The ASGI application: the routes of API Gateway, with each request in its root's lane."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def application(api: PreviewApi, running: Deadline | None = None) -> Application
     """Build an ASGI application that serves the API to everyone.
 
     Args:
-        api: What is served.
-        running: Abandoned when the server stops: all that is under way then ends.
+        api: The API to serve.
+        running: Abandoned when the server stops: then all work under way ends.
     """
     app = HttpResolverLocal()
     server = running or Deadline()
@@ -66,7 +66,7 @@ def application(api: PreviewApi, running: Deadline | None = None) -> Application
 
 
 def _request(app: HttpResolverLocal, series: str) -> HttpRequest:
-    """The request value of the resolver's current event."""
+    """Build the request from the resolver's current event."""
     event = app.current_event
     return HttpRequest(
         series=series,
@@ -79,19 +79,19 @@ def _request(app: HttpResolverLocal, series: str) -> HttpRequest:
 async def _in_lane(
     lanes: Mapping[str, Lane], request: HttpRequest, answer: Callable[[], HttpResponse]
 ) -> HttpResponse:
-    """Produce an answer in the lane of the root that is asked for."""
+    """Produce an answer in the lane of the requested root."""
     alias = request.query.get("root", (DEFAULT_ROOT_ALIAS,))[0]
-    # Of a root that is not there the answer says so, at once.
+    # An unknown root is reported at once.
     return await lanes[alias].run(answer) if alias in lanes else answer()
 
 
 def _for_resolver(scope: Message) -> Message:
-    """A request's scope as the resolver can read it: GET for HEAD, and headers in UTF-8."""
+    """Convert a request's scope for the resolver: GET for HEAD, and headers in UTF-8."""
     request = {**scope, "headers": [(name, _as_utf8(value)) for name, value in scope["headers"]]}
     if scope["method"] == "HEAD":
         request["method"] = "GET"
     if scope.get("raw_path"):
-        # A series' name may hold an encoded slash, which the decoded path would take for one of its own.
+        # A series' name can hold an encoded slash, which would separate parts of the decoded path.
         request["path"] = scope["raw_path"].decode("ascii")
     return request
 
@@ -100,11 +100,11 @@ class _Answer:
     """An answer on its way to the client, with its length.
 
     Args:
-        send: Takes it.
-        has_body: Whether its body is sent: one to HEAD tells no more than how long it is.
+        send: Sends it.
+        has_body: False to send only its length, for HEAD.
 
     Attributes:
-        begun: Some of it has been sent.
+        begun: A part of it has been sent.
     """
 
     def __init__(self, send: Send, *, has_body: bool) -> None:
@@ -114,7 +114,7 @@ class _Answer:
         self._start: Message = {}
 
     async def take(self, message: Message) -> None:
-        """Take its start, then its body, as the resolver sends them."""
+        """Take its start, then its body, from the resolver."""
         if message["type"] == "http.response.start":
             self._start = message
             return
@@ -127,7 +127,7 @@ class _Answer:
 
 
 async def _abandon_when_left(deadline: Deadline, receive: Receive) -> None:
-    """Abandon a request whose client leaves before it is answered."""
+    """Abandon a request whose client disconnects before the answer."""
     message = await receive()
     while message.get("more_body"):
         message = await receive()
@@ -138,10 +138,10 @@ async def _abandon_when_left(deadline: Deadline, receive: Receive) -> None:
 
 
 async def _no_body() -> dict[str, Any]:
-    """A request's body as the routes want it: none reads one."""
+    """Return an empty request body: no route reads one."""
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
 def _as_utf8(value: bytes) -> bytes:
-    """A header's value, which may be any bytes, as the resolver can read it."""
+    """Convert a header's value, which can be any bytes, for the resolver."""
     return value.decode("latin-1").encode()

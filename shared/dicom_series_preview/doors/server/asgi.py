@@ -1,4 +1,4 @@
-"""The types of ASGI, and an answer sent as ASGI wants it."""
+"""The types of ASGI, and a function that sends an answer."""
 
 from __future__ import annotations
 

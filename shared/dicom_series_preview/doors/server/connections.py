@@ -1,4 +1,4 @@
-"""Connections that end: a client that sends half a request, or takes no answer, does not keep its place."""
+"""Time limits for connections: half a request, or an answer not taken, does not hold a place."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _REQUEST_S = 10.0
 _ANSWER_S = 60.0
 MOST_CONNECTIONS = 512
 """The most connections of one server."""
-# What storages, files and threads may have open beside.
+# Leaves the other half for storages, files and threads.
 _SHARE_OF_FILES = 2
 
 
 def most_connections() -> int:
-    """The most connections: half of the files that this process may open, and 512 at most."""
+    """Return the most connections: half of this process's file limit, and at most 512."""
     if sys.platform == "win32":
         return MOST_CONNECTIONS
     import resource  # noqa: PLC0415 - not on Windows
@@ -33,12 +33,12 @@ def most_connections() -> int:
 
 
 class Connections:
-    """The connections of one server, of which those that wait for a request make room for new ones.
+    """The connections of one server; idle ones make room for new ones.
 
     Args:
-        most: How many there may be; a new one more ends the one that has waited longest.
-        request_s: How long a whole request may take to come, and an idle connection may stay.
-        answer_s: How long a client may take to take the answer.
+        most: The limit; one more ends the connection that has waited longest.
+        request_s: The time limit for receiving a whole request, and for an idle connection.
+        answer_s: The time limit for a client to take the answer.
     """
 
     def __init__(
@@ -48,40 +48,40 @@ class Connections:
         self.answer_s = answer_s
         self._most = most_connections() if most is None else most
         self._open: set[TimedProtocol] = set()
-        # In the order in which they began to wait.
+        # In the order of their waiting.
         self._waiting: dict[TimedProtocol, None] = {}
 
     @property
     def total(self) -> int:
-        """Their number."""
+        """The number of connections."""
         return len(self._open)
 
     def opened(self, connection: TimedProtocol) -> None:
-        """A connection has come; where there are too many, the one that has waited longest ends."""
+        """Add a connection; if there are too many, end the one that has waited longest."""
         self._open.add(connection)
         if len(self._open) > self._most:
             oldest = next(iter(self._waiting), connection)
             oldest.end()
 
     def waits(self, connection: TimedProtocol) -> None:
-        """A connection waits for a request."""
+        """Note that a connection waits for a request."""
         self._waiting.setdefault(connection)
 
     def works(self, connection: TimedProtocol) -> None:
-        """Its request has come."""
+        """Note that a connection's request has arrived."""
         self._waiting.pop(connection, None)
 
     def closed(self, connection: TimedProtocol) -> None:
-        """A connection has gone."""
+        """Remove a connection."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP/1.1 with an end to all waiting; uvicorn's own has one only between an answer and what follows.
+    """HTTP/1.1 with a limit on every wait; uvicorn's own limits only the wait after an answer.
 
-    A request has to come whole within a time that no further byte of it prolongs, and an answer has to be
-    taken within another.
+    A whole request must arrive within a time that further bytes do not extend, and the client must take the
+    answer within another.
     """
 
     shared: Connections
@@ -92,50 +92,50 @@ class TimedProtocol(H11Protocol):
         self._answer_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected."""
+        """Register a new connection."""
         super().connection_made(transport)
         self._wait_or_work()
         self.shared.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has gone."""
+        """Remove a closed connection."""
         self._stop()
         self.shared.closed(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of a request have come."""
+        """Handle some bytes of a request."""
         super().data_received(data)
         self._wait_or_work()
 
     def on_response_complete(self) -> None:
-        """The answer has been handed to the transport; another request may be there already."""
+        """Handle the end of an answer, now in the transport; another request can already be there."""
         super().on_response_complete()
         self._wait_or_work()
 
     def pause_writing(self) -> None:
-        """The client takes less than it is sent."""
+        """Limit the time of a client that reads more slowly than we send."""
         super().pause_writing()
         self._answer_timer = self.loop.call_later(self.shared.answer_s, self.end)
 
     def resume_writing(self) -> None:
-        """It has taken nearly all."""
+        """End that limit: the client has read nearly all."""
         super().resume_writing()
         self._stop_answer_timer()
 
     def end(self) -> None:
-        """Close at once; what has not been sent is dropped."""
+        """Close at once, and drop unsent data."""
         self._stop()
         self.shared.closed(self)
         self.transport.abort()
 
     def _wait_or_work(self) -> None:
-        """Begin to wait for a request, or go on doing so; or wait no more, for it is there."""
+        """Wait for a request or continue to wait; stop waiting if it is there."""
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_request_timer()
             self.shared.works(self)
         elif self._request_timer is None:
-            # The end of an answer may still have to be sent.
+            # The end of an answer can still be unsent.
             unsent = self.transport.get_write_buffer_size()
             limit_s = self.shared.answer_s if unsent else self.shared.request_s
             self._request_timer = self.loop.call_later(limit_s, self.end)
@@ -157,5 +157,5 @@ class TimedProtocol(H11Protocol):
 
 
 def protocol(connections: Connections) -> type[TimedProtocol]:
-    """The protocol of a server's connections."""
+    """Build the protocol class of a server's connections."""
     return type("Protocol", (TimedProtocol,), {"shared": connections})

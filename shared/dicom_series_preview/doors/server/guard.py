@@ -1,4 +1,4 @@
-"""Refuse requests by a name that is not the server's, and those without its token."""
+"""A guard that refuses requests with a foreign host name or without the server's token."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]*)?")
 
 
 def host_name(host: str) -> str | None:
-    """The name or address in a Host header, in the one form that names are compared in; None where none is.
+    """Return the name or address in a Host header, normalised for comparison; None if it is invalid.
 
     Args:
-        host: As it is sent: in any case, with or without port and final dot; IPv6 in brackets.
+        host: The header: upper or lower case, with or without port and final dot; IPv6 in brackets.
     """
     found = _HOST.fullmatch(host)
     if found is None:
@@ -36,7 +36,7 @@ def host_name(host: str) -> str | None:
 
 
 def is_loopback(name: str) -> bool:
-    """True where a name or address, as `host_name` gives it, is this machine to itself."""
+    """Return True where a name or address from `host_name` is this machine's loopback."""
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
@@ -46,15 +46,15 @@ def is_loopback(name: str) -> bool:
 
 
 class Guard:
-    """Lets through requests for this server's own hosts, that bring the token where there is one.
+    """Admits requests for this server's own hosts, with the token if there is one.
 
-    A stranger's page may give its own name the address of this machine (DNS rebinding): a browser then takes
-    the answers for that page's, and says its name in Host.
+    A stranger's page can give its own name this machine's address (DNS rebinding): a browser then treats the
+    answers as that page's, and sends its name in Host.
 
     Args:
-        app: What answers.
+        app: Answers the requests.
         hosts: Names and addresses of this server, besides the loopback's and the one a connection came to.
-        token: What callers have to know, or None.
+        token: The token that callers must send, or None.
     """
 
     def __init__(self, app: Application, hosts: Iterable[str] = (), token: str | None = None) -> None:
@@ -68,7 +68,7 @@ class Guard:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Answer as ASGI asks."""
+        """Answer an ASGI request."""
         problem = self._problem(scope) if scope["type"] == "http" else None
         if problem is None:
             await self._app(scope, receive, send)
@@ -98,7 +98,7 @@ class Guard:
 
 
 def _plain(name: str) -> str:
-    """A name in lower case without the final dot, an address in its shortest form."""
+    """Return a name in lower case without the final dot, or an address in its shortest form."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Threads for each storage root: what one root keeps waiting, others do not wait for."""
+"""Threads for each storage root, so that a slow root does not delay others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.gate import Gate, Permit
     from dicom_series_preview.web.http.messages import HttpResponse
 
-# Most threads wait for the storage; heavy work has the gate.
+# Most threads wait for the storage; the gate limits heavy work.
 _THREADS = 32
-# Each takes a connection of the server, which has 512 for all its roots.
+# Each takes a connection of the server, which has 512 for all roots.
 _MOST_UNDER_WAY = 400
 WAIT_S = 120.0
 
@@ -27,15 +27,15 @@ WAIT_S = 120.0
 class Lane:
     """The requests of one root.
 
-    A request is first answered as far as that costs little: what is kept is answered whatever else goes on.
-    Where it comes to heavy work and there is no room for it, nothing of it is held while it waits, neither a
-    thread nor memory, and it begins anew when it is its turn.
+    A request first runs as far as it is cheap: cached answers are sent whatever else is going on. If it
+    reaches heavy work and there is no room, it waits without a thread or memory, and starts again when it is
+    its turn.
 
     Args:
-        gate: What heavy work passes.
-        threads: How many requests are worked on at once.
-        most: More requests than that are refused.
-        wait_s: A request that waits longer for its turn is refused.
+        gate: Admits heavy work.
+        threads: The most requests to work on at once.
+        most: The most requests; others are refused.
+        wait_s: The longest wait for a turn; then the request is refused.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Lane:
         self._under_way = 0
 
     async def run(self, answer: Callable[[], HttpResponse]) -> HttpResponse:
-        """The answer, or a problem where there are too many requests or the wait is too long."""
+        """Return the answer, or a problem if there are too many requests or the wait is too long."""
         if self._under_way >= self._most:
             return plain_response(BUSY)
         self._under_way += 1
@@ -91,7 +91,7 @@ class Lane:
 
 
 async def _in_time(awaited: asyncio.Future[None] | Coroutine[Any, Any, bool], until: float) -> bool:
-    """Wait for something, and tell whether it came in time."""
+    """Wait for something; return True if it arrived in time."""
     try:
         async with asyncio.timeout_at(until):
             await awaited

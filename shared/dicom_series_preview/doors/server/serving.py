@@ -1,4 +1,4 @@
-"""Serve the API on a port of this machine, until interrupted."""
+"""Serve the API on a port of this machine until interrupted."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from dicom_series_preview.web.http.api import PreviewApi
 
 _LOGGER = logging.getLogger(__name__)
-# What is in the middle of a picture may end it in this time, when the server stops.
+# The time to finish pictures in progress when the server stops.
 _STOP_S = 0.7
-# mallopt(3): blocks from this size on are mapped one by one, and never kept.
+# mallopt(3): blocks from this size on are mapped one by one, and returned when freed.
 _M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 2**20
-# Connections that wait to be accepted; each round of them may come on top of those that are open.
+# Connections waiting to be accepted; each round of them can add to the open ones.
 _BACKLOG = 128
 
 
@@ -41,23 +41,23 @@ def serve(
     hosts: Sequence[str] = (),
     token: str | None = None,
 ) -> None:
-    """Serve until interrupted; the server has shut down in order when it passes the interrupt on.
+    """Serve until interrupted; shut down in order, then pass on the interrupt.
 
     It logs as much as the package does.
 
     Args:
-        api: What is served.
-        address: Where to listen: a name or address, which the server may be called by, and a port; 0 for any
-            that is free.
-        started: Called once it listens, with the port, and True where others than this machine's users are
-            served without being asked who they are.
-        hosts: Other names and addresses that the server is called by.
-        token: What every caller has to send, or None.
+        api: The API to serve.
+        address: The address to listen on: a name or address, which is also a host name of the server, and a
+            port; 0 for any free one.
+        started: Called once it listens, with the port, and True where other users than this machine's are
+            served without authentication.
+        hosts: Other host names and addresses of the server.
+        token: The token that every caller must send, or None.
 
     Raises:
         RequestError: One of `hosts` is no name or address.
-        OutputError: The address cannot be listened on.
-        KeyboardInterrupt: It was interrupted.
+        OutputError: The server cannot listen on the address.
+        KeyboardInterrupt: The server was interrupted.
     """
     host, port = address
     called = (host, *map(_plain_host, hosts))
@@ -80,15 +80,15 @@ def serve(
 
 
 def is_open(host: str, token: str | None) -> bool:
-    """True where others than this machine's users are served without being asked who they are."""
+    """Return True where other users than this machine's are served without authentication."""
     return token is None and not is_loopback(host)
 
 
 def _plain_host(text: str) -> str:
-    """A name or address without brackets.
+    """Return a name or address without brackets.
 
     Raises:
-        RequestError: It is none.
+        RequestError: The text is no name or address.
     """
     bare = text.strip("[]")
     if host_name(f"[{bare}]" if ":" in bare else bare) is None:
@@ -100,7 +100,7 @@ def _listener(host: str, port: int) -> socket.socket:
     """Listen on an address.
 
     Raises:
-        OutputError: It cannot be listened on.
+        OutputError: The server cannot listen on it.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -112,14 +112,14 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that, when it stops, abandons what is under way."""
+    """A server that abandons all work under way when it stops."""
 
     def __init__(self, config: uvicorn.Config, running: Deadline) -> None:
         super().__init__(config)
         self._running = running
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop: requests are answered that they were given up, even where a thread is still busy."""
+        """Stop: answer all requests as given up, even if a thread is still busy."""
         self._running.abandon()
         asyncio.get_running_loop().call_later(_STOP_S, self._leave_threads)
         await super().shutdown(sockets)
@@ -130,9 +130,10 @@ class _Server(uvicorn.Server):
 
 
 def _give_memory_back() -> None:
-    """Have glibc return what a picture took as soon as it is freed.
+    """Make glibc return a picture's memory as soon as it is freed.
 
-    Else each thread that has painted one keeps hundreds of megabytes for its next, and six take 2 GB in turn.
+    Otherwise each thread that has painted a picture keeps hundreds of megabytes for its next, and six of them
+    take 2 GB.
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library has no such call
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)

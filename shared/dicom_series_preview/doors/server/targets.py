@@ -1,4 +1,4 @@
-"""Targets of requests in absolute form, as clients send them to a proxy: with the server's address."""
+"""Request targets in absolute form, with the server's address, as clients send them to a proxy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SCHEMES = (b"http", b"https")
 
 
 class Targets:
-    """Takes targets in absolute form too (RFC 9112 3.2.2): their host holds, whatever Host says.
+    """Accepts targets in absolute form too (RFC 9112 3.2.2): their host overrides Host.
 
     Args:
-        app: What answers; it sees paths alone.
+        app: Answers the requests; it sees only paths.
     """
 
     def __init__(self, app: Application) -> None:
@@ -27,7 +27,7 @@ class Targets:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Answer as ASGI asks."""
+        """Answer an ASGI request."""
         scheme, found, rest = (scope.get("raw_path") or b"").partition(b"://")
         if found and scheme.lower() in _SCHEMES:
             host, _, path = rest.partition(b"/")

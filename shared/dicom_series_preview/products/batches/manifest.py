@@ -28,7 +28,7 @@ def check_manifest(url: str, host: BatchHost) -> None:
     """Check the beginning of a manifest, or all of a short one.
 
     Raises:
-        RequestError: It cannot be read, or is none.
+        RequestError: The manifest cannot be read, or is none.
     """
     head = _fetch(url, _HEAD_BYTES, host)
     if head.object_size > MANIFEST_LIMIT_BYTES:

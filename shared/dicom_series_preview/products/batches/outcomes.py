@@ -3,10 +3,10 @@
 So the summary does not need the map's own output, and a rerun starts from the outcomes of an earlier batch.
 The outcomes' status:
 
-ok          index and mosaic are there
-no-preview  the series itself stands in the way (no image, not found, too large, access denied): trying again
-            would come to the same, so nothing is raised and a rerun leaves it out unless it is asked for
-failed      something else did (the storage stayed away, the function died): the map has tried it several
+ok          index and mosaic exist
+no-preview  the fault lies in the series (no image, not found, too large, access denied): a retry would give
+            the same result, so nothing is raised, and a rerun skips the series unless asked to include it
+failed      something else failed (storage unavailable, the function died): the map has retried it several
             times, and a rerun tries it again
 missing     there is no outcome: the batch was cancelled or stopped before, or none could be written
 """

@@ -2,9 +2,9 @@
 
 batches/ID/request.json           the request
 batches/ID/items.json             its series, which the map reads
-batches/ID/outcomes/NN/DIGEST.json  what came of one series
+batches/ID/outcomes/NN/DIGEST.json  the outcome of one series
 batches/ID/failure.json           why it could not begin
-batches/ID/summary.json           what came of it, and outcomes.parquet
+batches/ID/summary.json           its result, beside outcomes.parquet
 batches/mosaics/DIGEST/ID.webp    the mosaics of one series, of all batches
 """
 

@@ -89,7 +89,7 @@ def summarise(batch: str, data: Storage, error: str | None = None, tolerated_per
     counts = Counts.of(outcomes)
     lost = counts.failed + len(missing)
     if error is not None:
-        why = _why(folder, error, data)
+        why = _reason_of(folder, error, data)
     elif lost * 100 > tolerated_percent * len(items):
         reason = f"{lost} of {len(items)} series failed or are missing, more than {tolerated_percent:g} %"
         why = {"error": "TooManyFailed", "reason": f"{reason}; a rerun does them again"}
@@ -125,7 +125,7 @@ def _parquet(outcomes: list[dict[str, Any]], missing: Iterable[Mapping[str, Any]
     return bytes(sink.getvalue())
 
 
-def _why(folder: str, error: str, data: Storage) -> dict[str, str]:
+def _reason_of(folder: str, error: str, data: Storage) -> dict[str, str]:
     """Return why a step of a batch failed: its own words, else Step Functions' name for the error."""
     told = read_document(f"{folder}/failure.json", data)
     if told is not None and told["error"] == error:

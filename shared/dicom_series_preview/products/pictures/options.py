@@ -30,10 +30,10 @@ class Option:
         name: Its name in a query, and with `--` and dashes on the command line; by default its key.
         keyword: Its key: its name in Python.
         type: `int`, `float`, `bool` or `str`.
-        help: What it does, in `--help`.
-        description: What it does, in the OpenAPI document; as `help` where it is empty.
-        in_python: What it does, in Python's help; as `description` where it is empty.
-        page: What it does, in the tables of docs/ (Markdown); as `description` where it is empty.
+        help: Its purpose, in `--help`.
+        description: Its purpose, in the OpenAPI document; `help` if empty.
+        in_python: Its purpose, in Python's help; `description` if empty.
+        page: Its purpose, in the tables of docs/ (Markdown); `description` if empty.
         metavar: Its value's name in `--help`.
         default: Its default value.
         default_text: The default's text in `--help`, or empty.

@@ -84,7 +84,7 @@ class PreviewService:
     Attributes:
         storage: The root.
         cache: The cache of indices, or None.
-        limits: What is refused.
+        limits: The bounds of work.
         progress: Called with the headers read and in all.
         single_flight: Of several concurrent callers, only one builds an index; the others wait up to 3 s for
             it.

@@ -22,7 +22,7 @@ def dictionary_vr(tag: int) -> str:
     """Return the VR of a public element, or several, like `US or SS`.
 
     Raises:
-        KeyError: The dictionary does not have it.
+        KeyError: The dictionary lacks it.
     """
     return _public_entry(tag)[0]
 
@@ -31,7 +31,7 @@ def dictionary_name(tag: int) -> str:
     """Return the dictionary's name of a public element.
 
     Raises:
-        KeyError: The dictionary does not have it.
+        KeyError: The dictionary lacks it.
     """
     return _public_entry(tag)[2]
 
@@ -40,7 +40,7 @@ def dictionary_vm(tag: int) -> str:
     """Return the multiplicity of a public element, like `1`, `2` or `1-n`.
 
     Raises:
-        KeyError: The dictionary does not have it.
+        KeyError: The dictionary lacks it.
     """
     return _public_entry(tag)[1]
 
@@ -56,7 +56,7 @@ def private_vr(tag: int, creator: str) -> str:
     """Return the VR of a creator's element.
 
     Raises:
-        KeyError: The dictionary does not have it.
+        KeyError: The dictionary lacks it.
     """
     return _private_entry(tag, creator)[0]
 
@@ -65,7 +65,7 @@ def private_vm(tag: int, creator: str) -> str:
     """Return the multiplicity of a creator's element.
 
     Raises:
-        KeyError: The dictionary does not have it.
+        KeyError: The dictionary lacks it.
     """
     return _private_entry(tag, creator)[1]
 
@@ -74,7 +74,7 @@ def private_name(tag: int, creator: str) -> str:
     """Return the dictionary's name of a creator's element.
 
     Raises:
-        KeyError: The dictionary does not have it.
+        KeyError: The dictionary lacks it.
     """
     return _private_entry(tag, creator)[2]
 
@@ -92,7 +92,7 @@ def tag_of(name: str) -> int:
     """Return the tag of a keyword.
 
     Raises:
-        KeyError: The dictionary does not have it.
+        KeyError: The dictionary lacks it.
     """
     return _tags()[name]
 

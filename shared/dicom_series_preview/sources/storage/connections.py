@@ -38,7 +38,7 @@ def connection_pool(
     proxy = named.get(parts.scheme) or named["all"]
     if proxy and not _goes_direct(parts, named["no"]):
         try:
-            return _through(proxy if "://" in proxy else f"http://{proxy}", concurrency, ca_bundle)
+            return _through_proxy(proxy if "://" in proxy else f"http://{proxy}", concurrency, ca_bundle)
         except (HTTPError, ValueError) as error:
             variable = f"{parts.scheme if named.get(parts.scheme) else 'all'}_proxy".upper()
             problem = "holds no proxy's address; give one such as http://proxy.example.org:3128"
@@ -46,7 +46,7 @@ def connection_pool(
     return urllib3.PoolManager(maxsize=concurrency, ca_certs=ca_bundle)
 
 
-def _through(address: str, concurrency: int, ca_bundle: str | None) -> urllib3.ProxyManager:
+def _through_proxy(address: str, concurrency: int, ca_bundle: str | None) -> urllib3.ProxyManager:
     """Open a pool of connections through a proxy."""
     user = urlsplit(address)
     headers = None
@@ -59,10 +59,10 @@ def _through(address: str, concurrency: int, ca_bundle: str | None) -> urllib3.P
 def _goes_direct(parts: SplitResult, no_proxy: str) -> bool:
     """Return True where `NO_PROXY` names the host, a domain or network (CIDR) around it, or everything."""
     host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    return any(_is_meant(entry.strip().lower(), host, port) for entry in no_proxy.split(","))
+    return any(_matches(entry.strip().lower(), host, port) for entry in no_proxy.split(","))
 
 
-def _is_meant(entry: str, host: str, port: int | None) -> bool:
+def _matches(entry: str, host: str, port: int | None) -> bool:
     """Return True where an entry of `NO_PROXY` matches a host."""
     if entry == "*":
         return True

@@ -42,7 +42,7 @@ class Deadline:
         self._whole: Deadline | None = None
         self._below: weakref.WeakSet[Deadline] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._told: Callable[[], object] = lambda: None
+        self._on_abandon: Callable[[], object] = lambda: None
 
     def part(self, told: Callable[[], object] = lambda: None) -> Deadline:
         """Return a part of this deadline: it ends with it, and can be abandoned before.
@@ -66,7 +66,7 @@ class Deadline:
         All are marked before the first callback: a callback can end what another waits for.
         """
         for deadline in self._marked():
-            deadline._told()  # noqa: SLF001 - its own kind
+            deadline._on_abandon()  # noqa: SLF001 - its own kind
 
     def _marked(self) -> list[Deadline]:
         """Mark this deadline and all its parts as abandoned, and return them."""
@@ -136,7 +136,7 @@ class Deadline:
         self, began: float, limit_s: float, told: Callable[[], object], whole: Deadline | None
     ) -> Deadline:
         part = Deadline(limit_s, clock=self._clock)
-        part._began, part._whole, part._told = began, whole, told
+        part._began, part._whole, part._on_abandon = began, whole, told
         with self._lock:
             self._below.add(part)
             late = self.abandoned.is_set()

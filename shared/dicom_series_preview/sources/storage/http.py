@@ -52,7 +52,7 @@ class HttpStorage(PooledStorage):
         self._reader = RangeReader(client)
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
-        """`Storage.list_objects`; one request for each folder, many at once."""
+        """List as `Storage.list_objects`, with one request per folder, many at once."""
         if folder:
             check_path(self._url, folder)
         walk = FolderWalk(self._folder_url(folder), folder, self._most_folders, most)
@@ -60,11 +60,11 @@ class HttpStorage(PooledStorage):
             walk.take(above, listed)
             made_up = walk.questionable()
             if made_up is not None:
-                walk.judge(self._made_up(made_up))
+                walk.judge(self._list_impossible(made_up))
         return sorted(walk.found.values(), key=lambda info: info.path)
 
     def list_folders(self, prefix: str) -> list[str]:
-        """`Storage.list_folders`."""
+        """See `Storage.list_folders`."""
         parent = prefix.rpartition("/")[0]
         listed = self._pool.run(lambda part: self._list(parent, part), self._deadline)
         if listed is None:
@@ -72,7 +72,7 @@ class HttpStorage(PooledStorage):
                 return []
             raise ObjectNotFoundError(self._url, "there is no such folder")
         has_folders = any(entry.is_folder for entry in listed.entries)
-        if not has_folders and listed.is_like(self._made_up(parent)):
+        if not has_folders and listed.is_like(self._list_impossible(parent)):
             raise StorageError(self._folder_url(parent), SAME_PAGE)
         names = {
             f"{parent}/{entry.path}" if parent else entry.path
@@ -114,7 +114,7 @@ class HttpStorage(PooledStorage):
     def _listed(self, folder: str, deadline: Deadline) -> tuple[str, Listed | None]:
         return folder, self._list(folder, deadline)
 
-    def _made_up(self, parent: str) -> Listed | None:
+    def _list_impossible(self, parent: str) -> Listed | None:
         """List a folder that cannot exist; None where the server says that it does not."""
         name = f"no-such-folder-{secrets.token_hex(8)}"
         folder = f"{parent}/{name}" if parent else name

@@ -85,7 +85,7 @@ class LocalStorage(PooledStorage):
         return sorted(found, key=lambda info: info.path)
 
     def list_folders(self, prefix: str) -> list[str]:
-        """`Storage.list_folders`."""
+        """See `Storage.list_folders`."""
         self._check_root()
         self._meter.count(lists=1)
         parent = prefix.rpartition("/")[0]
@@ -125,7 +125,7 @@ class LocalStorage(PooledStorage):
             raise file_error(target, error) from error
 
     def delete(self, path: str) -> None:
-        """`Storage.delete`."""
+        """See `Storage.delete`."""
         target = self._path(path)
         self._meter.count(puts=1)
         try:

@@ -49,7 +49,7 @@ class MemoryStorage(ObjectStoreStorage):
         return self._immutable
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
-        """`Storage.list_objects`."""
+        """See `Storage.list_objects`."""
         self._meter.count(lists=1)
         start = f"{self._key(folder)}/" if folder else ""
         listed = obstore.list(self._store, prefix=folder or None, chunk_size=PAGE_OBJECTS)
@@ -63,7 +63,7 @@ class MemoryStorage(ObjectStoreStorage):
         return objects_of(self._url, pages, most)
 
     def list_folders(self, prefix: str) -> list[str]:
-        """`Storage.list_folders`."""
+        """See `Storage.list_folders`."""
         self._meter.count(lists=1)
         folders = obstore.list_with_delimiter(self._store, prefix.rpartition("/")[0] or None)[
             "common_prefixes"

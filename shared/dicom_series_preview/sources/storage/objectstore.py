@@ -78,7 +78,7 @@ class ObjectStoreStorage(PooledStorage):
             raise storage_error(url, error) from error
 
     def delete(self, path: str) -> None:
-        """`Storage.delete`."""
+        """See `Storage.delete`."""
         key, url = self._key(path), self._object_url(path)
         self._meter.count(puts=1)
         try:

@@ -32,14 +32,14 @@ class OneFile(LocalStorage):
         self._series = listed_name(file.name)
 
     def list_folders(self, prefix: str) -> list[str]:
-        """`Storage.list_folders`."""
+        """See `Storage.list_folders`."""
         return [self._series] if self._series.startswith(prefix) else []
 
     def _listed(self, folder: str, most: int | None, deadline: Deadline) -> list[ObjectInfo]:
         if folder != self._series or not self._file.is_file():
             return super()._listed(folder, most, deadline)
         self._meter.count(lists=1)
-        status = os.stat(self._file)  # noqa: PTH116 - as what is listed
+        status = os.stat(self._file)  # noqa: PTH116 - text, as in listings
         if not stat.S_ISREG(status.st_mode):
             return []
         return [ObjectInfo(f"{folder}/{folder}", status.st_size, file_version(status))]

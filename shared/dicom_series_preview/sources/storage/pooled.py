@@ -36,7 +36,7 @@ class PooledStorage(ABC):
         self._deadline = Deadline()
 
     def within(self, deadline: Deadline) -> Self:
-        """`Storage.within`."""
+        """See `Storage.within`."""
         same = copy(self)
         same._deadline, same._meter = deadline, Meter(self._meter)  # noqa: SLF001 - its own kind
         return same
@@ -65,11 +65,11 @@ class PooledStorage(ABC):
         """Do nothing: the listing begins in `list_objects`."""
 
     def get(self, path: str) -> Fetched:
-        """`Storage.get`."""
+        """See `Storage.get`."""
         return self._pool.run(lambda part: self._read(ByteRange(path), part), self._deadline)
 
     def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
-        """`Storage.fetch`."""
+        """See `Storage.fetch`."""
         return self._pool.fetch(ranges, self._read, self._deadline)
 
     def link(self, path: str, expires_s: int) -> str | None:  # noqa: ARG002

@@ -102,12 +102,12 @@ def split_root(series: str, flavour: type[PurePath] = HERE) -> tuple[str, str]:
     start, scheme = (found.end(), found[1].lower()) if found else (0, "file path")
     above, slash, name = trimmed[start:].rpartition("/")
     if not slash or not name or (scheme in {"s3", "http", "https"} and not above):
-        raise SeriesNameError(f"{_shown(series)} names a storage root, but no series below it")
+        raise SeriesNameError(f"{_without_secrets(series)} names a storage root, but no series below it")
     root = trimmed[:start] + (above or "/")
     return root, unquote(name) if scheme in {"http", "https", "file"} else name
 
 
-def _shown(url: str) -> str:
+def _without_secrets(url: str) -> str:
     """Return the URL without its possible secrets."""
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 
@@ -134,11 +134,11 @@ def _http(scheme: str, root: str) -> Root:
     parts = _split(root)
     if parts.query or parts.fragment or root.endswith(("?", "#")):
         raise RequestError(
-            "root", f"{_shown(root)}: a root cannot have a query or a fragment; write # as %23"
+            "root", f"{_without_secrets(root)}: a root cannot have a query or a fragment; write # as %23"
         )
     if not parts.hostname:
-        raise RequestError("root", f"{_shown(root)} names no host")
-    _no_dots(unquote(parts.path), _shown(root))
+        raise RequestError("root", f"{_without_secrets(root)} names no host")
+    _no_dots(unquote(parts.path), _without_secrets(root))
     # Keep escapes, and escape what needs it.
     path = _ESCAPE.sub(_normal_escape, quote(parts.path, safe=_URL_PATH_SAFE + "%")).strip("/")
     host = parts.netloc.lower().rpartition(":")[0] if parts.port is not None else parts.netloc.lower()
@@ -156,9 +156,9 @@ def _normal_escape(found: re.Match[str]) -> str:
 def _file(root: str) -> Root:
     parts = _split(root)
     if parts.netloc not in {"", "localhost"} or not parts.path:
-        raise RequestError("root", f"{_shown(root)} is no local path; give file:///path")
+        raise RequestError("root", f"{_without_secrets(root)} is no local path; give file:///path")
     if parts.query or parts.fragment:
-        raise RequestError("root", f"{_shown(root)}: write ? as %3F and # as %23")
+        raise RequestError("root", f"{_without_secrets(root)}: write ? as %3F and # as %23")
     path = unquote(parts.path)
     if _CONTROL.search(path):
         raise RequestError("root", "control characters in a file URL")
@@ -171,7 +171,7 @@ def _split(root: str) -> SplitResult:
         parts = urlsplit(root)
         _ = parts.port
     except ValueError as error:
-        raise RequestError("root", f"{_shown(root)} is no URL") from error
+        raise RequestError("root", f"{_without_secrets(root)} is no URL") from error
     if parts.username is not None or parts.password is not None:
         raise RequestError(
             "root", f"credentials do not belong in a URL; put them in ~/.netrc, or in {HTTP_TOKENS_VARIABLE}"

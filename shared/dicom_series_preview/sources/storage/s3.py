@@ -60,7 +60,7 @@ class S3Storage(ObjectStoreStorage):
         # By then a page has failed for good, or has no end.
         self._patience_s = settings.retry_timeout_s + settings.request_timeout_s
         self._ahead: dict[str, tuple[Future[list[ObjectInfo]], Meter]] = {}
-        self._lister = cache(partial(_opened_lister, access, settings, retry, self._throttle))
+        self._lister = cache(partial(_build_lister, access, settings, retry, self._throttle))
 
     @property
     def identity(self) -> str:
@@ -74,7 +74,7 @@ class S3Storage(ObjectStoreStorage):
         return self._access.bucket in PUBLIC_BUCKETS
 
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
-        """`Storage.list_objects`."""
+        """See `Storage.list_objects`."""
         begun = self._ahead.pop(folder, None)
         if begun is None:
             return self._pool.run(
@@ -87,7 +87,7 @@ class S3Storage(ObjectStoreStorage):
             self._meter.add(meter)
 
     def list_ahead(self, folder: str, most: int | None = None) -> None:
-        """`Storage.list_ahead`."""
+        """See `Storage.list_ahead`."""
         meter = Meter()
         listing = self._pool.begin(lambda part: self._listed(folder, most, meter, part), self._deadline)
         self._ahead[folder] = listing, meter
@@ -111,7 +111,7 @@ class S3Storage(ObjectStoreStorage):
         return objects_of(url, pages, most)
 
     def list_folders(self, prefix: str) -> list[str]:
-        """`Storage.list_folders`."""
+        """See `Storage.list_folders`."""
         start = f"{self._prefix}/" if self._prefix else ""
 
         def names(deadline: Deadline) -> list[str]:
@@ -129,9 +129,9 @@ class S3Storage(ObjectStoreStorage):
         return str(obstore.sign(store, "GET", self._key(path), timedelta(seconds=expires_s)))
 
 
-def _opened_lister(access: S3Access, settings: Settings, retry: RetryPolicy, throttle: Throttle) -> Lister:
-    # urllib3 takes 35 ms to import, and a picture of a public bucket needs no listing.
-    from dicom_series_preview.sources.storage.s3_lister import open_lister  # noqa: PLC0415
+def _build_lister(access: S3Access, settings: Settings, retry: RetryPolicy, throttle: Throttle) -> Lister:
+    # A picture of a public bucket needs no listing.
+    from dicom_series_preview.sources.storage.s3_lister import open_lister  # noqa: PLC0415 - loads urllib3: 35 ms
 
     return open_lister(access, settings, retry, throttle)
 

@@ -191,10 +191,9 @@ def bucket_region(
 
     Redirects (301) and refusals (400, 403) say it too.
     """
-    # urllib3 takes 50 ms to import, and a bucket whose region is known does without.
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - 50 ms that a known region does not need
 
-    from dicom_series_preview.sources.storage.connections import connection_pool  # noqa: PLC0415
+    from dicom_series_preview.sources.storage.connections import connection_pool  # noqa: PLC0415 - likewise
 
     asked = f"{address}/{bucket}"
     with connection_pool(address, environment, 1) as pool:

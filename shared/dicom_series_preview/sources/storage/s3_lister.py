@@ -66,6 +66,6 @@ def _role_session() -> SessionCredentials:
     """Return boto3's credentials for a role that obstore otherwise fetches itself."""
     import boto3  # noqa: PLC0415 - 160 ms that only such a role pays for
 
-    from dicom_series_preview.sources.storage.credentials import SessionCredentials  # noqa: PLC0415
+    from dicom_series_preview.sources.storage.credentials import SessionCredentials  # noqa: PLC0415 - loads botocore
 
     return SessionCredentials(boto3.Session(), boto3.Session)
