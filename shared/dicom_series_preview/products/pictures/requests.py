@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import RequestError
-from dicom_series_preview.base.selection import at_position, in_range, spread
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.options import (
@@ -143,7 +142,7 @@ class ImageRequest:
 
     def choose(self, stack: SortedStack) -> list[int]:
         """Return the one slice, as its place in the stack; RequestError where there is none."""
-        return [at_position(stack, self.position, self.slice_offset)]
+        return _nearest(stack, self.position, self.slice_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +320,7 @@ class ContrastRequest:
     def choose(self, stack: SortedStack) -> list[int]:
         """See `MosaicRequest.choose`."""
         if self.position is not None:
-            return [at_position(stack, self.position, self.slice_offset)]
+            return _nearest(stack, self.position, self.slice_offset)
         return _spread(stack, self.start, self.end, self.grid()[1])
 
 
@@ -357,8 +356,17 @@ PICTURES: dict[str, type[PictureRequest]] = {
 """By its name in a URL, the request of a picture."""
 
 
+def _nearest(stack: SortedStack, position: float, slice_offset: int) -> list[int]:
+    """Return the one slice that is nearest to a position, moved by an offset."""
+    from dicom_series_preview.base.selection import at_position  # noqa: PLC0415 - loads numpy; a series is listed before that
+
+    return [at_position(stack, position, slice_offset)]
+
+
 def _spread(stack: SortedStack, start: float, end: float, most: int) -> list[int]:
     """Return no more slices than asked for, spread evenly over a range of a stack."""
+    from dicom_series_preview.base.selection import in_range, spread  # noqa: PLC0415 - as in `_nearest`
+
     chosen = in_range(stack, start, end)
     return [int(chosen[i]) for i in spread(len(chosen), most)]
 
