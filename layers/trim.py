@@ -65,7 +65,7 @@ UNUSED = (
     "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.js",
     "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.css",
 )
-# imagecodecs brings a hundred codecs; `decode/` imports three of them (decode.jpeg, .jpeg2000, .jpegls).
+# imagecodecs brings a hundred codecs; `pixels/codecs/` imports three of them (jpeg, jpeg2000, jpegls).
 IMAGECODECS = (
     "__init__.py",
     "imagecodecs.py",
