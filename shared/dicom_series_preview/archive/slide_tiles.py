@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.index.records import sequence_items
+from dicom_series_preview.archive.index.stacks import WHOLE_SLIDE_IMAGE, names_an_aside
 from dicom_series_preview.sources.headers.elements import all_values
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.index.records import Record
     from dicom_series_preview.sources.headers.elements import Element
-
-WHOLE_SLIDE_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
 _SOP_CLASS_UID, _IMAGE_TYPE = 0x00080016, 0x00080008
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
@@ -135,11 +134,6 @@ def is_slide(elements: Mapping[int, Element]) -> bool:
 def is_aside(elements: Mapping[int, Element]) -> bool:
     """Whether an object shows a slide's label, or the slide as it lies there (PS3.3 C.8.12.4.1.1)."""
     return names_an_aside(str(_first(elements, _SOP_CLASS_UID)), all_values(elements.get(_IMAGE_TYPE)))
-
-
-def names_an_aside(sop_class_uid: str, image_type: Sequence[object]) -> bool:
-    """Whether SOPClassUID and ImageType tell of a slide's label or overview."""
-    return sop_class_uid == WHOLE_SLIDE_IMAGE and ("LABEL" in image_type or "OVERVIEW" in image_type)
 
 
 def _first(elements: Mapping[int, Element], tag: int) -> Any:  # noqa: ANN401 - the type follows from the VR
