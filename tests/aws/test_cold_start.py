@@ -82,6 +82,11 @@ NEEDLESS = {
     "dicom_series_preview.products.batches": 5,
     "dicom_series_preview.doors.aws.batch_door": 160,
     "dicom_series_preview.doors.aws.sqs_door": 5,
+    "dicom_series_preview.web.http.openapi": 2,
+    "dicom_series_preview.pixels.codecs.encapsulated": 4,
+    "dicom_series_preview.sources.headers.scan": 2,
+    "dicom_series_preview.base.arrangement": 1,
+    "dicom_series_preview.archive.slide_tiles": 1,
 }
 
 

@@ -183,9 +183,10 @@ def test_listing_is_not_asked_for_where_another_request_comes_first(name: str, l
     assert re.search(r"^error: [^\n]+\n\Z", done.stderr, re.MULTILINE)
 
 
-# Of a kept index and uncompressed pixels, what a picture does without: other codecs, storages and doors, what
-# asks the dictionary or parses a header, and what PyArrow would bring along.
-NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL", "obstore"}) | {
+# Of a kept index and a local series' uncompressed pixels, what a picture does without: other codecs, storages
+# and doors, what asks the dictionary or parses a header, sorts slices or writes to the cache, and what
+# PyArrow would bring along.
+NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL"}) | {
     "aws_lambda_powertools",
     "pandas",
     "pyarrow.compute",
@@ -194,13 +195,28 @@ NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL", "obstore"}) | {
     "uvicorn",
     *(
         f"dicom_series_preview.{name}"
-        for name in ("doors.aws", "web", "doors.server", "sources.storage.http", "sources.storage.pages")
+        for name in (
+            *("doors.aws", "web", "doors.server", "doors.python", "products.batches"),
+            *("sources.storage.http", "sources.storage.pages", "sources.storage.s3"),
+            *("sources.headers.scan", "sources.headers.walk", "sources.headers.overlay_data"),
+            *("base.arrangement", "archive.siemens", "archive.slide_tiles", "archive.pruning"),
+            *("archive.index.build", "archive.index.restore", "archive.index.rows", "archive.index.sorting"),
+            *("pixels.whole_object", "pixels.codecs.encapsulated", "pixels.codecs.jpeg_header"),
+            *("pixels.codecs.jpeg2000_header", "pixels.codecs.rle"),
+        )
     ),
 }
+# Of our own that such a picture of a local series loads: 126, and some to spare for a module that is split.
+MOST_MODULES = 130
 
 
 @pytest.mark.parametrize(
-    "arguments", [["get-index", SERIES], ["get-image", SERIES, "a.webp", "--position", "0.5"]]
+    "arguments",
+    [
+        ["get-index", SERIES],
+        ["get-image", SERIES, "a.webp", "--position", "0.5"],
+        ["mosaic", SERIES, "a.webp"],
+    ],
 )
 def test_a_kept_index_is_shown_without_what_builds_one(
     arguments: list[str], local_root: Path, succeed: Run
@@ -218,6 +234,23 @@ def test_a_kept_index_is_shown_without_what_builds_one(
     loaded = {name for name in modules if any(f"{name}.".startswith(f"{each}.") for each in NEEDLESS)}
     assert not loaded
     assert "dicom_series_preview.archive.index.index" in modules
+    assert sum(name.startswith("dicom_series_preview") for name in modules) <= MOST_MODULES
+
+
+def test_pyarrow_brings_nothing_along(local_root: Path) -> None:
+    """The program hides from PyArrow what it imports where that is installed, and does without elsewhere."""
+    arguments = ["dicom-series-preview", "mosaic", SERIES, "a.webp", "--root", str(local_root)]
+    code = (
+        "import sys; from dicom_series_preview.doors.cli import commands; "
+        "commands.end_with = lambda status: print(status, *sys.modules); "
+        f"sys.argv = {arguments!r}; commands.run(None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, *modules = done.stdout.split()
+    assert status == "0"
+    assert "pyarrow.fs" in modules
+    clouds = {f"pyarrow._{name}" for name in ("azurefs", "gcsfs", "hdfs", "s3fs")}
+    assert not {"pandas", *clouds} & set(modules)
 
 
 # --- the installed program

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.cache_files import BLOCK_BYTES, PATHS, blocks_of, opened, set_used
-from dicom_series_preview.archive.pruning import LEDGER, Stays, note_blocks, prune
 from dicom_series_preview.base.errors import ObjectNotFoundError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.local import LocalStorage
@@ -91,6 +90,8 @@ class CacheFolder(LocalStorage):
         return version
 
     def _note_written(self, path: str, size: int) -> None:
+        from dicom_series_preview.archive.pruning import LEDGER, Stays, note_blocks, prune  # noqa: PLC0415 - readers prune nothing
+
         try:
             written = note_blocks(self._folder, blocks_of(size))
             if written is not None and written * BLOCK_BYTES <= self._most_bytes:

@@ -18,7 +18,8 @@ from dicom_series_preview.archive.index.metadata import saying
 from dicom_series_preview.archive.index.rows import Row, slices_of
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, MOSAIC_COLUMNS, PART_COLUMNS
 from dicom_series_preview.archive.index.sorting import arrangeable
-from dicom_series_preview.base.geometry import FARTHEST_MM, Arrangement, Slices, arrange, normal_of, places
+from dicom_series_preview.base.arrangement import Arrangement, Slices, arrange
+from dicom_series_preview.base.geometry import FARTHEST_MM, normal_of, places
 from dicom_series_preview.sources.headers.elements import all_values
 
 if TYPE_CHECKING:

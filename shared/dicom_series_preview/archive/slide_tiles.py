@@ -1,4 +1,4 @@
-"""The places of the frames of whole slide images in their levels (PS3.3 C.8.12, C.7.6.17.3)."""
+"""Where the frames of whole slide images lie in their levels (PS3.3 C.8.12, C.7.6.17.3)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.index.records import sequence_items
+from dicom_series_preview.archive.index.stacks import WHOLE_SLIDE_IMAGE, names_an_aside
 from dicom_series_preview.sources.headers.elements import all_values
 
 if TYPE_CHECKING:
@@ -14,19 +15,17 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.index.records import Record
     from dicom_series_preview.sources.headers.elements import Element
 
-WHOLE_SLIDE_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-
 _SOP_CLASS_UID, _IMAGE_TYPE = 0x00080016, 0x00080008
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
 _MATRIX_COLUMNS, _MATRIX_ROWS, _FOCAL_PLANES = 0x00480006, 0x00480007, 0x00480303
 _ORGANIZATION, _CONCATENATION_UID, _FRAME_OFFSET = 0x00209311, 0x00209161, 0x00209228
 _COLUMN_POSITION, _ROW_POSITION, _Z_OFFSET = 0x0048021E, 0x0048021F, 0x0040074A
-# A segmentation, which can be tiled too, has segments where a slide has optical paths.
+# Of a segmentation, which may be tiled as well, its segments are what optical paths are of a slide.
 _OPTICAL_PATH, _SEGMENT_NUMBER = 0x00480106, 0x0062000B
 _LARGEST = 2**31 - 1
 _SAMPLES_PER_PIXEL, _BITS_STORED, _PIXEL_PADDING_VALUE = 0x00280002, 0x00280101, 0x00280120
 _OPTICAL_PATHS, _ILLUMINATION, _CODE_VALUE = 0x00480105, 0x00220016, 0x00080100
-# Transmission and brightfield (PS3.16 CID 8123): empty areas are bright.
+# Transmission and brightfield (PS3.16 CID 8123): where there is nothing, there is light.
 _THROUGH_THE_SLIDE = frozenset(("111741", "111744"))
 
 
@@ -134,11 +133,6 @@ def is_slide(elements: Mapping[int, Element]) -> bool:
 def is_aside(elements: Mapping[int, Element]) -> bool:
     """Return True where an object shows a slide's label or overview (PS3.3 C.8.12.4.1.1)."""
     return names_an_aside(str(_first(elements, _SOP_CLASS_UID)), all_values(elements.get(_IMAGE_TYPE)))
-
-
-def names_an_aside(sop_class_uid: str, image_type: Sequence[object]) -> bool:
-    """Return True where SOPClassUID and ImageType name a slide's label or overview."""
-    return sop_class_uid == WHOLE_SLIDE_IMAGE and ("LABEL" in image_type or "OVERVIEW" in image_type)
 
 
 def _first(elements: Mapping[int, Element], tag: int) -> Any:  # noqa: ANN401 - the type follows from the VR

@@ -14,7 +14,7 @@ from dicom_series_preview.base.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.pixels.extract import WholeObject, frame_from_range, is_one_of_many
+from dicom_series_preview.pixels.extract import frame_from_range, is_one_of_many
 from dicom_series_preview.pixels.slices import FrameBytes
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.in_flight import InFlight
@@ -174,13 +174,32 @@ def _frames(
     if error is not None:
         yield from (FrameBytes(item, b"", error=error) for item in slices)
         return
-    is_whole = fetched.range.start == 0 and fetched.range.end is None
+    if fetched.range.start == 0 and fetched.range.end is None:
+        yield from _frames_of_whole(fetched, slices, head, options)
+        return
+    for item in slices:
+        try:
+            yield _with_header(frame_from_range(fetched, item), head)
+        except ObjectError as reason:
+            yield item if is_one_of_many(item) else FrameBytes(item, b"", error=reason)
+
+
+def _frames_of_whole(
+    fetched: Fetched, slices: Sequence[Slice], head: Fetched, options: FetchOptions
+) -> Iterator[FrameBytes]:
+    """Yield the frames in a whole object."""
+    from dicom_series_preview.pixels.whole_object import WholeObject  # noqa: PLC0415 - loads what reads headers
+
     whole = WholeObject(fetched.data, options.limits)
     for item in slices:
         try:
-            frame = whole.frame(item) if is_whole else frame_from_range(fetched, item)
-            yield replace(frame, header=head.data) if _needs_header(item) else frame
+            yield _with_header(whole.frame(item), head)
         except ObjectError as reason:
-            yield item if is_one_of_many(item) and not is_whole else FrameBytes(item, b"", error=reason)
+            yield FrameBytes(item, b"", error=reason)
     if whole.is_located:
         options.located(slices[0].file_name, whole.locations)
+
+
+def _with_header(frame: FrameBytes, head: Fetched) -> FrameBytes:
+    """Give a frame its object's header, where overlays lie in it."""
+    return replace(frame, header=head.data) if _needs_header(frame.slice) else frame

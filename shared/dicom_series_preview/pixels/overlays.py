@@ -10,7 +10,6 @@ from dicom_series_preview.base.errors import ObjectError
 from dicom_series_preview.pixels.codecs.frame import decode_words
 from dicom_series_preview.pixels.codecs.overlays import embedded_overlay, own_overlay
 from dicom_series_preview.pixels.slices import Overlay
-from dicom_series_preview.sources.headers.overlay_data import overlay_data
 
 if TYPE_CHECKING:
     from dicom_series_preview.pixels.codecs.words import Words
@@ -37,7 +36,7 @@ def overlay_of(frame: FrameBytes, limit_bytes: int) -> Overlay:
             continue
         try:
             if plane.bit_position is None:
-                packed = packed or overlay_data(frame.header, item.object_size)
+                packed = packed or _packed(frame)
                 marked |= own_overlay(plane, number, packed.get(plane.group, b""), item.pixels)
             else:
                 words = words or decode_words(
@@ -47,3 +46,10 @@ def overlay_of(frame: FrameBytes, limit_bytes: int) -> Overlay:
         except ObjectError as error:
             warnings.append(f"{item.file_name}: overlay {plane.group:04X} is left out: {error.reason}")
     return Overlay(np.packbits(marked) if marked.any() else None, tuple(warnings))
+
+
+def _packed(frame: FrameBytes) -> dict[int, bytes]:
+    """Read the planes that lie in the object's header, by their groups."""
+    from dicom_series_preview.sources.headers.overlay_data import overlay_data  # noqa: PLC0415 - loads what reads headers
+
+    return overlay_data(frame.header, frame.slice.object_size)

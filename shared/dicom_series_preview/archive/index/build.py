@@ -21,7 +21,7 @@ from dicom_series_preview.archive.index.records import PER_FRAME_FUNCTIONAL_GROU
 from dicom_series_preview.archive.index.rows import Rows, slices_of, varying_tags
 from dicom_series_preview.archive.index.sorting import arrangeable_of
 from dicom_series_preview.archive.index.varying_columns import varying_columns
-from dicom_series_preview.base.geometry import arrange
+from dicom_series_preview.base.arrangement import arrange
 from dicom_series_preview.sources.headers.elements import Item, creator_tag, is_in_block, tag_key
 
 if TYPE_CHECKING:

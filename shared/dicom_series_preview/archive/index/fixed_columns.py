@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.index.records import Provenance, Record
     from dicom_series_preview.archive.index.rows import Row, Rows
-    from dicom_series_preview.base.geometry import Arrangement
+    from dicom_series_preview.base.arrangement import Arrangement
 
 # The palette's descriptors, data and segmented data, each for red, green and blue.
 _PALETTE_TAGS = tuple(first + colour for first in (0x00281101, 0x00281201, 0x00281221) for colour in range(3))

@@ -15,7 +15,6 @@ from dicom_series_preview.archive.index.damage import damage_told
 from dicom_series_preview.archive.index.file import read_table, write_table
 from dicom_series_preview.archive.index.metadata import constants_of, provenance_of, saying
 from dicom_series_preview.archive.index.overlays import may_hold_overlay_bits, with_overlays
-from dicom_series_preview.archive.index.restore import records_of
 from dicom_series_preview.archive.index.schema import BY_NAME, FIXED_COLUMNS, MOSAIC_COLUMNS, PART_COLUMNS
 from dicom_series_preview.archive.index.slices import Part, Slice, slice_of
 from dicom_series_preview.archive.index.stacks import Stack, described_stacks, sorted_stack, told
@@ -276,4 +275,6 @@ class Index:
         Args:
             names: Only these objects; None for all, with duplicates.
         """
+        from dicom_series_preview.archive.index.restore import records_of  # noqa: PLC0415 - pictures need no records
+
         return records_of(self.table, self.constants, self.provenance.duplicates, names)

@@ -10,9 +10,10 @@ import numpy as np
 from dicom_series_preview.archive.index.fixed_cells import cells_of_rows
 from dicom_series_preview.archive.index.rows import Row, Rows, varying_tags
 from dicom_series_preview.archive.index.schema import BY_NAME, FIXED_TAGS
-from dicom_series_preview.archive.index.stacks import names_a_localizer
-from dicom_series_preview.archive.slide_tiles import WHOLE_SLIDE_IMAGE, is_aside
-from dicom_series_preview.base.geometry import Slices, places
+from dicom_series_preview.archive.index.stacks import WHOLE_SLIDE_IMAGE, names_a_localizer
+from dicom_series_preview.archive.slide_tiles import is_aside
+from dicom_series_preview.base.arrangement import Slices
+from dicom_series_preview.base.geometry import places
 from dicom_series_preview.sources.headers.elements import Element, all_values
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import numpy as np
 from dicom_series_preview.archive.index.arrow import coordinates, floats
 from dicom_series_preview.archive.index.damage import damage_told
 from dicom_series_preview.archive.index.slices import primary_position
-from dicom_series_preview.archive.slide_tiles import names_an_aside
 from dicom_series_preview.base.errors import counted
 from dicom_series_preview.base.geometry import plane_of
 from dicom_series_preview.base.selection import SortedStack
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dicom_series_preview.sources.headers.elements import Item
+
+WHOLE_SLIDE_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
 _SOP_CLASS_UID, _SERIES_DESCRIPTION = 0x00080016, 0x0008103E
 _POSITION_COLUMNS = ("PrimaryAxis", "PrimaryPosition", "InstanceNumber")
@@ -157,6 +158,11 @@ def _positions(
 def names_a_localizer(words: Iterable[object]) -> bool:
     """Return True where ImageType names a localizer."""
     return any(str(word).upper() in _LOCALIZER_WORDS for word in words)
+
+
+def names_an_aside(sop_class_uid: str, image_type: Sequence[object]) -> bool:
+    """Return True where SOPClassUID and ImageType name a slide's label or overview (PS3.3 C.8.12.4.1.1)."""
+    return sop_class_uid == WHOLE_SLIDE_IMAGE and ("LABEL" in image_type or "OVERVIEW" in image_type)
 
 
 def told(stacks: int, series_instance_uids: int, patient_ids: int) -> str:

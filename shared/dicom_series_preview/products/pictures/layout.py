@@ -10,18 +10,19 @@ import math
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from dicom_series_preview.pixels.reduced import Area
 
-    FloatArray = npt.NDArray[np.float32 | np.float64]
+    FloatArray = NDArray[np.float32 | np.float64]
+    Tile: TypeAlias = NDArray[np.uint8]
+    """uint8, (rows, columns) grey or (rows, columns, 3) RGB."""
 
-Tile: TypeAlias = npt.NDArray[np.uint8]
-"""uint8, (rows, columns) grey or (rows, columns, 3) RGB."""
 
 # It invents no value, and shrinking keeps a bright point's weight: docs/decisions/0006.
 _FILTER = Image.Resampling.BILINEAR
@@ -82,7 +83,7 @@ def largest_width(columns: int, pixel_height: float, pixel_width: float) -> int:
 def resize(
     image: Tile,
     size: tuple[int, int],
-    padding: npt.NDArray[np.bool_] | None = None,
+    padding: NDArray[np.bool_] | None = None,
     area: Area | None = None,
 ) -> Tile:
     """Resize a picture, antialiased, without values outside its pixels' range.
@@ -124,7 +125,7 @@ def resize(
     return result
 
 
-def overlay_opacity(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+def overlay_opacity(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
     """Return the opacity of an overlay in each pixel: the covered area, and more for thin lines.
 
     Up to 1:4 a half-covered pixel is hidden, like one at the rim of padding is shown (see `resize`). Beyond,
@@ -142,7 +143,7 @@ def overlay_opacity(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.N
     return np.asarray(np.minimum(max(2.0, shrink / 2) * covered, 1), np.float32)
 
 
-def draw_overlay(tile: Tile, opacity: npt.NDArray[np.float32]) -> Tile:
+def draw_overlay(tile: Tile, opacity: NDArray[np.float32]) -> Tile:
     """Draw an overlay in full white.
 
     Args:
@@ -242,18 +243,16 @@ def _times(length: float, shorter: int) -> int:
     return math.ceil(_FINE_ENOUGH * shorter / length) if length > shorter else 1
 
 
-def _resample_float(values: npt.NDArray[np.bool_] | Tile, size: tuple[int, int]) -> FloatArray:
+def _resample_float(values: NDArray[np.bool_] | Tile, size: tuple[int, int]) -> FloatArray:
     return np.asarray(_resample(Image.fromarray(values.astype(np.float32)), size))
 
 
-def _covered(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+def _covered(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
     """Return the share of each tile pixel that a mask covers: (r, c) -> (height, width)."""
     return _part_means(_part_means(mask, size[1]).T, size[0]).T
 
 
-def _part_means(
-    values: npt.NDArray[np.bool_] | npt.NDArray[np.float32], parts: int
-) -> npt.NDArray[np.float32]:
+def _part_means(values: NDArray[np.bool_] | NDArray[np.float32], parts: int) -> NDArray[np.float32]:
     """Return the means of equal parts of the first axis, by exact area: (count, n) -> (parts, n).
 
     (Pillow's BOX takes whole pixels, and assigns one on a border to one side. A product with a matrix of

@@ -12,7 +12,6 @@ import PIL
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.index.records import Skipped
-from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import LimitError, NoImageError, RequestError, counted
 from dicom_series_preview.base.geometry import MOST_UNEQUAL
 from dicom_series_preview.base.selection import normalised_positions
@@ -211,7 +210,7 @@ def plan_picture(request: PictureRequest, opened: OpenedSeries, watch: Stopwatch
         DamagedIndexError: The index contradicts itself.
     """
     picture = request.picture
-    index, warnings = untiled(opened.index) if picture.untile else (opened.index, ())
+    index, warnings = _untiled(opened.index) if picture.untile else (opened.index, ())
     rows = _rows_of_stack(picture.stack, index, opened)
     stack = index.sorted_stack(picture.stack)
     chosen = request.choose(stack)
@@ -225,6 +224,13 @@ def plan_picture(request: PictureRequest, opened: OpenedSeries, watch: Stopwatch
     shape = Shape(*request.grid(len(slices)), request.contrasts)
     warnings = (*opened.index.provenance.warnings, *warnings, *_warnings(picture, shape, slices, tile))
     return Plan(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
+
+
+def _untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
+    """Take a series' mosaics apart; see `archive.siemens.untiled`."""
+    from dicom_series_preview.archive.siemens import untiled  # noqa: PLC0415 - loads what sorts slices, for the few
+
+    return untiled(index)
 
 
 def _rows_of_stack(number: int, index: Index, opened: OpenedSeries) -> NDArray[np.int64]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from dicom_series_preview.base.errors import RequestError
-from dicom_series_preview.base.selection import at_position, in_range, spread
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec
 from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
@@ -134,7 +133,7 @@ class ImageRequest(_Readable):
 
     def choose(self, stack: SortedStack) -> list[int]:
         """Return the one slice, as its place in the stack; raise RequestError if there is none."""
-        return [at_position(stack, self.position, self.slice_offset)]
+        return _nearest(stack, self.position, self.slice_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +291,7 @@ class ContrastRequest(_Readable):
     def choose(self, stack: SortedStack) -> list[int]:
         """See `MosaicRequest.choose`."""
         if self.position is not None:
-            return [at_position(stack, self.position, self.slice_offset)]
+            return _nearest(stack, self.position, self.slice_offset)
         return _spread(stack, self.start, self.end, self.grid()[1])
 
 
@@ -328,7 +327,16 @@ PICTURES: dict[str, type[PictureRequest]] = {
 """The class of each picture's request, by its name in a URL."""
 
 
+def _nearest(stack: SortedStack, position: float, slice_offset: int) -> list[int]:
+    """Return the one slice nearest to a position, moved by an offset."""
+    from dicom_series_preview.base.selection import at_position  # noqa: PLC0415 - loads numpy; a series is listed before that
+
+    return [at_position(stack, position, slice_offset)]
+
+
 def _spread(stack: SortedStack, start: float, end: float, most: int) -> list[int]:
     """Return at most so many slices, spread evenly over a range of a stack."""
+    from dicom_series_preview.base.selection import in_range, spread  # noqa: PLC0415 - as in `_nearest`
+
     chosen = in_range(stack, start, end)
     return [int(chosen[i]) for i in spread(len(chosen), most)]

@@ -21,13 +21,7 @@ from dicom_series_preview.pixels.pooled import WAITING_BYTES, pool
 from dicom_series_preview.pixels.reduced import area_of, level_reduction
 from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice, Gaps
 from dicom_series_preview.pixels.stream import WORKERS, SliceReader, decode_each, read_slices
-from dicom_series_preview.products.pictures.layout import (
-    Tile,
-    draw_overlay,
-    failed_tile,
-    overlay_opacity,
-    resize,
-)
+from dicom_series_preview.products.pictures.layout import draw_overlay, failed_tile, overlay_opacity, resize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +32,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.pixels.contrast.spec import ContrastSpec
     from dicom_series_preview.pixels.frames import FetchOptions
     from dicom_series_preview.pixels.stream import Arrived
+    from dicom_series_preview.products.pictures.layout import Tile
     from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.sources.storage.base import Storage
 

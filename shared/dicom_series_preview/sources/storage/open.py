@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
 from dicom_series_preview.sources.storage.roots import parse_root
-from dicom_series_preview.sources.storage.s3 import S3Storage
-from dicom_series_preview.sources.storage.s3_access import bucket_region, resolve_access
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dicom_series_preview.base.settings import Settings
-    from dicom_series_preview.sources.storage.base import (
-        Storage,
-    )
+    from dicom_series_preview.sources.storage.base import Storage
+    from dicom_series_preview.sources.storage.roots import Root
+    from dicom_series_preview.sources.storage.s3 import S3Storage
 
 
 def open_storage(
@@ -56,6 +54,17 @@ def open_storage(
         return open_http(
             place.url, settings, environment, policy, allow_cross_host_redirects=allow_cross_host_redirects
         )
+    return _open_s3(place, settings, environment, policy)
+
+
+def _open_s3(
+    place: Root, settings: Settings, environment: Mapping[str, str], policy: RetryPolicy
+) -> S3Storage:
+    """Open a bucket, or a prefix of one."""
+    # They load obstore, which the other storages do without.
+    from dicom_series_preview.sources.storage.s3 import S3Storage  # noqa: PLC0415
+    from dicom_series_preview.sources.storage.s3_access import bucket_region, resolve_access  # noqa: PLC0415
+
     limit_s = settings.limits.seconds
 
     def find_region(bucket: str, address: str) -> str | None:

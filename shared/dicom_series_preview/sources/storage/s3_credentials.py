@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import configparser
+import os.path
 import re
 from functools import partial
 from pathlib import Path
@@ -114,9 +114,14 @@ def _aws_file(environment: Mapping[str, str], variable: str, usual: Path) -> Pat
 
 def _has_default_profile(*files: Path) -> bool:
     """Return True where a file gives the default profile more than a region and an output format."""
+    there = [*filter(os.path.exists, files)]  # Path.exists raises in a folder without permission
+    if not there:
+        return False
+    import configparser  # noqa: PLC0415 - most users have no such file
+
     parser = configparser.RawConfigParser(strict=False)
     try:
-        parser.read(files, encoding="utf-8")
+        parser.read(there, encoding="utf-8")
     except (configparser.Error, OSError, UnicodeDecodeError):
         return True  # boto3 reports better what is wrong with it
     return parser.has_section("default") and bool(set(parser.options("default")) - {"region", "output"})

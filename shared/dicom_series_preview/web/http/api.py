@@ -28,7 +28,6 @@ from dicom_series_preview.web.http.headers import (
 )
 from dicom_series_preview.web.http.index_body import index_body, index_identity
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
-from dicom_series_preview.web.http.openapi import openapi_document
 from dicom_series_preview.web.http.problems import problem_response
 from dicom_series_preview.web.http.query import (
     INDEX_FORMATS,
@@ -95,6 +94,8 @@ class PreviewApi:
 
     def openapi(self) -> HttpResponse:
         """Answer `GET /openapi.json`."""
+        from dicom_series_preview.web.http.openapi import openapi_document  # noqa: PLC0415 - 2 ms of every function's start
+
         return HttpResponse.of_json(openapi_document(batches=self.batches, auth_mode=self.auth_mode))
 
     def _picture(self, kind: str, request: HttpRequest) -> HttpResponse:
