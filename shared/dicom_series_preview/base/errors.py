@@ -11,7 +11,7 @@
     ├── StorageError                  a storage root or an object of it
     │   ├── ObjectNotFoundError       (a FileNotFoundError)
     │   ├── AccessDeniedError         (a PermissionError)
-    │   │   └── CredentialsError      the credentials are refused, whatever they are to open
+    │   │   └── CredentialsError      the credentials themselves are refused
     │   ├── ObjectChangedError        another version than the one the index describes
     │   └── StorageUnavailableError   throttled, timed out or broken, after every retry
     ├── SeriesError                   a series as a whole
@@ -53,7 +53,7 @@ def cut(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Shorten likewise, and quote on one line."""
+    """Shorten a caller's text likewise, and put it in quotes on one line."""
     return repr(cut(text))
 
 

@@ -52,7 +52,7 @@ class Permit:
 
 
 class Gate:
-    """Room for work: so many bytes and so many jobs at once; a job larger than the room runs alone.
+    """Room for a number of bytes and a number of jobs at once; a job larger than the room runs alone.
 
     Work never waits here, so that no thread is spent on waiting: without room, `passage` raises. The caller
     then asks for room, waits in its own way, and runs the work again inside `held`. The gate gives room in
@@ -78,7 +78,7 @@ class Gate:
 
     @contextmanager
     def passage(self, wanted: int) -> Iterator[None]:
-        """Do work that takes so many bytes, inside room that is already held, if any.
+        """Do work that takes this many bytes, inside room that is already held, if any.
 
         Raises:
             OccupiedError: The gate has no room.

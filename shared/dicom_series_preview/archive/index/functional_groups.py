@@ -55,7 +55,7 @@ def _item_text(item: Item, known: dict[int, tuple[Element, str]]) -> str:
 
 
 def add_ill_matched_groups(records: Sequence[Record], remainders: Sequence[dict[str, Any]]) -> None:
-    """Keep per-frame groups whose number is not that of the frames: no row restores them."""
+    """Keep per-frame groups that do not match the number of frames: no row restores them."""
     for record, remainder in zip(records, remainders, strict=True):
         element = record.elements.get(PER_FRAME_FUNCTIONAL_GROUPS)
         items = len(sequence_items(element))

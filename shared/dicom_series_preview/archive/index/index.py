@@ -108,7 +108,7 @@ class Index:
         return sum(len(rows) for rows in self.stacks.values())
 
     def object_count(self, number: int) -> int:
-        """Count the objects that hold the slices of a stack.
+        """Count the objects behind the slices of a stack.
 
         Raises:
             KeyError: There is no such stack.

@@ -185,7 +185,7 @@ def _is_pair(values: Sequence[float | None]) -> bool:
 
 
 def _has_wrong_bits(table: LookupTable) -> bool:
-    """Return True where no entries have so many bits, or some have more (PS3.3 C.11.2.1.1)."""
+    """Return True where declared bits are impossible, or too few for an entry (PS3.3 C.11.2.1.1)."""
     words = np.frombuffer(table.data, "<u2", min(table.entries, len(table.data) // 2))
     # 8-bit entries can be packed two a word.
     is_packed = len(table.data) < 2 * table.entries

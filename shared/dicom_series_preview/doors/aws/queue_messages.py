@@ -57,7 +57,7 @@ def touched_by(body: str, deployment: Deployment) -> Iterator[list[Recheck]]:
 
 
 def _with_those_above(recheck: Recheck, deployment: Deployment) -> list[Recheck]:
-    """Return a recheck and, if objects are gone, those of the folders above, which have lost them too."""
+    """Return a recheck and, if objects are gone, rechecks of the folders above, which have lost them too."""
     if not recheck.removed or recheck.swept or not is_series(recheck.series, deployment):
         return [recheck]
     above = folders_above(recheck.series)

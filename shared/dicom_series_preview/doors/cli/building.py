@@ -65,7 +65,7 @@ class _Room:
 
     @contextmanager
     def passage(self, wanted: int) -> Iterator[None]:
-        """Admit work that takes so many bytes."""
+        """Admit work that takes this many bytes."""
         with self.changed:
             while self.taken and self.taken + wanted > _ROOM_BYTES:
                 self.changed.wait(_LOOK_S)

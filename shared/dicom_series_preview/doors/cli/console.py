@@ -52,7 +52,7 @@ _SCREEN = _Screen()
 
 
 def say(*lines: str) -> None:
-    """Print lines on standard error; if that is closed or full, nobody can read them."""
+    """Print lines on standard error; if it is closed or full, drop them."""
     for line in lines:
         with suppress(OSError):
             _SCREEN.write(shown(line))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
             """Serve the API at an address."""
 
 
-# Nobody waits longer for a server.
+# Nobody waits longer for an answer.
 _SERVED_S = 300.0
 
 

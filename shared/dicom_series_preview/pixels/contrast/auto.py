@@ -95,7 +95,7 @@ class AutoWindow:
         return Window(low + width / 2, width)
 
     def _fold(self) -> None:
-        """Merge the counts of stored values into those of modality values."""
+        """Merge the counts of stored values into the counts of modality values."""
         for rescale, histogram in self._histograms.items():
             modality = modality_values(histogram.stored, rescale).astype(np.float64)
             finite = np.isfinite(modality)

@@ -30,7 +30,7 @@ class Histogram:
         self.counts: NDArray[np.int64] = np.empty(0, np.int64)
 
     def add(self, samples: NDArray[Any], padding: tuple[float, float] | None) -> None:
-        """Count samples, in one dimension, save those in the range of padding."""
+        """Count samples, in one dimension, except those in the range of padding."""
         lowest, size = int(samples.min()), int(samples.max()) - int(samples.min()) + 1
         counts = np.zeros(size, np.int64)
         for start in range(0, samples.size, BLOCK):

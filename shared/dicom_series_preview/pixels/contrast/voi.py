@@ -62,8 +62,8 @@ def sigmoid(values: NDArray[Any], center: float, width: float) -> NDArray[np.uin
 def voi_lut(values: NDArray[Any], table: LookupTable) -> NDArray[np.uint8]:
     """Apply a VOI LUT (C.11.2.1.1), scaling its range of 0..2^bits - 1 to 0..255.
 
-    If an entry does not fit the descriptor's bits, or no entry can have so many, the bits of the largest
-    entry count.
+    If an entry does not fit the descriptor's bits, or the declared number is impossible, the bits of the
+    largest entry count.
 
     Raises:
         DecodeError: The table is cut off.

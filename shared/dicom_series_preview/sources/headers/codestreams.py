@@ -12,7 +12,7 @@ _FAMILIES = {
     _JPEG_XL: frozenset(f"{_ROOT}{number}" for number in (110, 111, 112)),
 }
 _NAMES = {_JPEG: "JPEG", _JPEG_LS: "JPEG-LS", _JPEG_2000: "JPEG 2000", _JPEG_XL: "JPEG XL"}
-# SOF0 to SOF15, but for DHT, JPG and DAC.
+# SOF0 to SOF15, except DHT, JPG and DAC.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Their frames can begin with any bytes: an uncompressed frame in a fragment, and a deflated one.
 _OF_ANY_BYTES = frozenset(("1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1"))

@@ -138,7 +138,7 @@ class HttpClient:
     def pieces(
         self, response: BaseHTTPResponse, deadline: Deadline, most: float = math.inf
     ) -> Iterator[bytes]:
-        """Yield an answer's body as it arrives, up to so many bytes.
+        """Yield an answer's body as it arrives, up to `most` bytes.
 
         Raises:
             TransientError: The body takes too long.

@@ -17,7 +17,7 @@ class InFlight:
         self._under_way = 0
 
     def take(self, length: int) -> bool:
-        """Take room for so many bytes; False where there is not enough."""
+        """Take room for this many bytes; return False if there is not enough."""
         if self._under_way and self._under_way + length > self._most:
             return False
         self._under_way += length

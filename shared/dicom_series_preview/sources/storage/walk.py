@@ -131,7 +131,7 @@ class FolderWalk:
         return None if self._doubted is None else self._doubted[0].rpartition("/")[0]
 
     def judge(self, made_up: Listed | None) -> None:
-        """Compare a suspicious listing with that of a folder that cannot exist.
+        """Compare a suspicious listing with one of a folder that cannot exist.
 
         Args:
             made_up: The server's listing of that folder; None where it says that there is none.
