@@ -52,7 +52,7 @@ class _Readable:
             options: The values given for each, by snake_case name.
 
         Raises:
-            RequestError: An option is wrong; all that are, in one error.
+            RequestError: An option is wrong; one error has all reasons.
         """
         return cls._read(series, output, Reader.of_strings((*cls.table, *EARLIER), options))
 
@@ -65,7 +65,7 @@ class _Readable:
             options: The value of each in the option's type, by keyword; None counts as missing.
 
         Raises:
-            RequestError: An option is wrong; all that are, in one error.
+            RequestError: An option is wrong; one error has all reasons.
         """
         return cls._read(series, NO_FILE, Reader.of_values(cls.table, options))
 
