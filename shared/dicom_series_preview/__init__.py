@@ -11,7 +11,7 @@ from dicom_series_preview._version import __version__
 from dicom_series_preview.base.errors import PreviewError
 
 if TYPE_CHECKING:
-    from dicom_series_preview.doors.python import Preview, Series
+    from dicom_series_preview.doors.python.series import Preview, Series
 
 __all__ = ["Preview", "PreviewError", "Series", "__version__"]
 
@@ -19,7 +19,7 @@ __all__ = ["Preview", "PreviewError", "Series", "__version__"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
     """Load the Python door on first use: `--help` needs neither numpy nor pyarrow."""
     if name in ("Series", "Preview"):
-        from dicom_series_preview.doors import python  # noqa: PLC0415 - loads numpy and pyarrow
+        from dicom_series_preview.doors.python import series  # noqa: PLC0415 - loads numpy and pyarrow
 
-        return getattr(python, name)
+        return getattr(series, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -155,7 +155,7 @@ for output in ("m.webp", "m.jpg"):
 REAL = """
 import json, sys
 from pathlib import Path
-from dicom_series_preview.doors.python import Series
+from dicom_series_preview.doors.python.series import Series
 from dicom_series_preview import PreviewError
 
 failed = {}

@@ -103,7 +103,7 @@ def main() -> None:
     if not parser.parse_args().check:
         PAGE.write_text(filled(page), encoding="utf-8")
     elif filled(page) != page:
-        sys.exit("docs/index.md is out of step with the schema; make columns writes its tables anew")
+        sys.exit("docs/index.md is out of step with the schema; make tables writes its tables anew")
 
 
 if __name__ == "__main__":

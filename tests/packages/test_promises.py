@@ -27,7 +27,7 @@ def where(*names: str) -> set[str]:
 def test_the_environment_is_read_at_the_doors() -> None:
     """`os.environ` is looked at where somebody comes in, and nowhere else; functions do so in one place."""
     assert where("environ", "getenv") == {
-        *("doors/python.py", "doors/aws/environment.py"),
+        *("doors/python/series.py", "doors/aws/environment.py"),
         *(f"doors/cli/{name}.py" for name in ("building", "commands", "console", "opening", "serve")),
     }
 
@@ -69,3 +69,24 @@ def test_contributing_lists_the_floors_in_their_order() -> None:
     block = text.partition("```\ndoors/")[2].partition("```")[0]
     listed = re.findall(r"^([a-z]+)/ ", f"doors/{block}", re.MULTILINE)
     assert ["__main__", *listed] == contract["layers"]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """No module leads back to itself by imports, those of types among them."""
+    paths = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")
+    }
+    imports = {name: _imported(path) & paths.keys() - {name} for name, path in paths.items()}
+    while leaves := {name for name, targets in imports.items() if not targets}:
+        imports = {name: targets - leaves for name, targets in imports.items() if name not in leaves}
+    assert not imports
+
+
+def _imported(path: Path) -> set[str]:
+    """The modules of the package that a module names in its imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dicom_series_preview."):
+            module = (node.module or "").removeprefix("dicom_series_preview.")
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found

@@ -120,8 +120,8 @@ def answer_table(columns: Mapping[str, int | None], rows: Sequence[Sequence[str]
     """
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415 - as above
+        from rich.text import Text  # noqa: PLC0415 - as above
 
         table = Table(show_edge=False)
         for heading, least in columns.items():
@@ -235,8 +235,8 @@ class _Part:
 def _bar() -> Any:  # noqa: ANN401 - rich's, which only a terminal loads
     """Create a bar."""
     from rich.console import Console  # noqa: PLC0415 - 60 ms that only a terminal pays for
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
+    from rich.progress import Progress as Bar  # noqa: PLC0415 - as above
 
     return Bar(
         TextColumn("{task.description}", markup=False),

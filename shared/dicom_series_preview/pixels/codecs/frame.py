@@ -1,4 +1,4 @@
-"""Decode one frame's bytes to stored values; every door uses this."""
+"""Decode one frame's bytes to stored values."""
 
 from __future__ import annotations
 

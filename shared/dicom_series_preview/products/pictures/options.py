@@ -64,7 +64,7 @@ class Option:
     low: int | None = None
     high: int | None = None
     most: int | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[Any, ...] = ()
     suggestions: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     values: str = ""
@@ -118,12 +118,12 @@ def own(table: Sequence[Option]) -> tuple[Option, ...]:
     return tuple(option for option in table if option not in PICTURE)
 
 
-def _type_of(declared: Any) -> tuple[type, tuple[str, ...]]:  # noqa: ANN401 - an annotation
+def _type_of(declared: Any) -> tuple[type, tuple[Any, ...]]:  # noqa: ANN401 - an annotation
     """Return the type of an option's value, and its only allowed texts, if any."""
     if get_origin(declared) in (Union, UnionType):
         (declared,) = (one for one in get_args(declared) if one is not NoneType)
     if get_origin(declared) is Literal:
-        return str, get_args(declared)
+        return type(get_args(declared)[0]), get_args(declared)
     return (declared if isinstance(declared, type) else str), ()
 
 

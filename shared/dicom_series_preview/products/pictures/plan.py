@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import PIL
@@ -109,6 +109,8 @@ class Plan:
             [str(spec) for spec in self.shape.contrasts],
             *(["overlays"] if picture.overlays else []),
             *(["labels", *self.labels] if self.is_labelled else []),
+            *_further(picture, _PARTS_OF_PICTURES),
+            *_further(self.request, _PARTS_OF_REQUESTS),
             [_version(item) for item in self.slices],
             [
                 (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
@@ -271,6 +273,21 @@ def _warnings(picture: Picture, shape: Shape, slices: list[Slice], tile: tuple[i
         yield f"{size}: give an image-width that makes both sides {SMALLEST_SIDE} or more"
     if any(is_colour(item.pixels) for item in slices) and shape.contrasts != (DEFAULT,):
         yield "contrasts have no effect on colour; it is shown as it is"
+
+
+# The fields that the other parts of an identity stand for.
+_PARTS_OF_PICTURES = {"image_format", "quality", "image_width", "stack", "untile", "overlays", "labels"}
+_PARTS_OF_REQUESTS = {
+    *("series", "picture", "position", "slice_offset", "contrast", "contrasts"),
+    *("columns", "rows", "start", "end"),
+}
+
+
+def _further(value: Picture | PictureRequest, told: set[str]) -> list[tuple[str, object]]:
+    """Return every other field that differs from its default, so that no new option is left out."""
+    others = [field for field in fields(value) if field.name not in told]
+    found = [(field.name, getattr(value, field.name)) for field in others]
+    return [pair for pair, field in zip(found, others, strict=True) if pair[1] != field.default]
 
 
 def _version(item: Slice) -> tuple[object, ...]:

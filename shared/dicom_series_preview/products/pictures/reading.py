@@ -103,7 +103,14 @@ class Reader:
         option, raw = self.table[name], self.raw(name)
         if raw is None:
             return option.default
-        return self.tried(lambda: self.read_one(option, raw), option.default)
+        return self.tried(lambda: self._chosen(option, self.read_one(option, raw)), option.default)
+
+    def _chosen(self, option: Option, value: T) -> T:
+        """Return a value, checked against the option's choices."""
+        if option.choices and value not in option.choices:
+            names = ", ".join(map(str, option.choices))
+            raise RequestError(self.called(option.name), f"{quoted(str(value))} is none of {names}")
+        return value
 
     def tried(self, read: Callable[[], T], otherwise: T) -> T:
         """Return the result of reading, or `otherwise` after noting an error."""

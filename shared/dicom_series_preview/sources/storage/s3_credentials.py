@@ -81,10 +81,9 @@ def boto3_session(bucket: str, environment: Mapping[str, str], dmi_vendor: Path)
         named or environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or _on_ec2(environment, dmi_vendor)
     ):
         return None
-    # boto3 takes 160 ms to import: only those pay who need it.
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - 160 ms, for those who need boto3 alone
 
-    from dicom_series_preview.sources.storage.credentials import SessionCredentials  # noqa: PLC0415
+    from dicom_series_preview.sources.storage.credentials import SessionCredentials  # noqa: PLC0415 - as above
 
     reopen = partial(_session, profile, credentials_file, config_file)
     try:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from dicom_sample import write_sample
 from dicom_series_preview import Series
 from dicom_series_preview.base.errors import CombinedRequestError, RequestError, quoted
+from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.doors.cli.declare import Command, options_of
-from dicom_series_preview.doors.signatures import takes
+from dicom_series_preview.doors.python.signatures import takes
 from dicom_series_preview.products.pictures.formats import Format, format_names
 from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
@@ -27,9 +30,16 @@ from dicom_series_preview.products.pictures.options import (
     table_of,
 )
 from dicom_series_preview.products.pictures.reading import Reader
+from dicom_series_preview.products.pictures.request_parts import Picture
 from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.web.http.openapi import parameters_of
 from docs import option_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class WithGamma(MosaicOptions, total=False):
@@ -191,3 +201,62 @@ def test_earlier_ways_are_for_strings() -> None:
     """Python has no earlier way to say a contrast."""
     names = {option.keyword for option in EARLIER}
     assert not names & set(inspect.signature(Series.mosaic).parameters)
+
+
+class WithTurn(MosaicOptions, total=False):
+    """The options of a mosaic, and a choice of texts and one of numbers."""
+
+    turn: Annotated[Literal["left", "right"], Option(default="left")]
+    degrees: Annotated[Literal[0, 90], Option(default=0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value", "refused"),
+    [("turn", "right", "right", "up"), ("degrees", "90", 90, 45)],
+)
+def test_choices_are_checked(name: str, text: str, value: object, refused: object) -> None:
+    """An option of a few values takes those alone, from strings and from Python, and says which they are."""
+    table = table_of(WithTurn)
+    choices = ", ".join(str(one) for one in next(one for one in table if one.name == name).choices)
+    line = rf"^{name}: '{refused}' is none of {choices}$"
+    assert Reader.of_strings(table, {name: [text]}).value(name) == value
+    assert Reader.of_values(table, {name: value}).value(name) == value
+    for reader in (
+        Reader.of_strings(table, {name: [str(refused)]}),
+        Reader.of_values(table, {name: refused}),
+    ):
+        with pytest.raises(RequestError, match=line):
+            reader.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedPicture(Picture):
+    """The form of a picture, with one more option."""
+
+    degrees: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MirroredMosaic(MosaicRequest):
+    """A mosaic, with one more option of its own."""
+
+    mirrored: bool = False
+
+
+def test_an_added_option_changes_the_identity(tmp_path: Path) -> None:
+    """A new option's values have ETags of their own; its default keeps today's."""
+    series = write_sample(tmp_path, slices=2)
+    service = PreviewService(LocalStorage(tmp_path, 8), None, Limits())
+    plain = MosaicRequest.from_strings(series.name, "a.webp", {})
+    known = {field.name: getattr(plain, field.name) for field in fields(plain)}
+    form = {field.name: getattr(plain.picture, field.name) for field in fields(plain.picture)}
+
+    def identity(degrees: int, *, mirrored: bool) -> str:
+        request = MirroredMosaic(
+            **{**known, "picture": TurnedPicture(**form, degrees=degrees)}, mirrored=mirrored
+        )
+        return service.within(Deadline()).plan(request).identity
+
+    assert identity(0, mirrored=False) == service.within(Deadline()).plan(plain).identity
+    found = {identity(degrees, mirrored=mirrored) for degrees in (0, 90) for mirrored in (False, True)}
+    assert len(found) == 4

@@ -19,7 +19,7 @@ from dicom_series_preview.base.errors import (
     PreviewError,
     RequestError,
 )
-from dicom_series_preview.doors.python import Series
+from dicom_series_preview.doors.python.series import Series
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 
 

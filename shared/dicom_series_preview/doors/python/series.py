@@ -17,7 +17,7 @@ from dicom_series_preview.archive.local import open_cache
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Settings, absolute
-from dicom_series_preview.doors.signatures import takes
+from dicom_series_preview.doors.python.signatures import takes
 from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
