@@ -4,8 +4,6 @@ The template is read as CloudFormation would, under several sets of parameters. 
 breaks it in every way that it can think of, and each of them must fail a test here.
 """
 
-from __future__ import annotations
-
 import ast
 import fnmatch
 import json

@@ -4,26 +4,20 @@ Each stored value fills a block of 8 x 8 pixels. JPEG at quality 100 divides by 
 but its mean: what comes out is exactly what went in.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydicom import Dataset
 
 import make_dicom
 from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.report import Report
 from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pydicom import Dataset
-
-    from dicom_series_preview.products.pictures.report import Report
 
 BLOCK = 8
 SIGNED, UNSIGNED = {"PixelRepresentation": 1}, {"PixelRepresentation": 0}

@@ -1,19 +1,18 @@
 """One contract, every storage."""
 
-from __future__ import annotations
-
 import logging
 import os
 import threading
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import obstore
 import pytest
 import urllib3
 
+import servers
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
     ObjectChangedError,
@@ -24,11 +23,6 @@ from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.sources.storage.base import ByteRange, Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import servers
 
 CONCURRENCY = 4
 TEN = b"0123456789"
@@ -239,7 +233,7 @@ class StorageContract:
         queue = [ByteRange("s/1", 0, 1)]
 
         class Queue:
-            def __iter__(self) -> Queue:
+            def __iter__(self) -> "Queue":
                 return self
 
             def __next__(self) -> ByteRange:

@@ -4,13 +4,11 @@ python tests/docs/index_page.py            # write them
 python tests/docs/index_page.py --check    # say whether the page has them as they are
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -23,9 +21,6 @@ from dicom_series_preview.archive.index.schema import (
     Column,
 )
 from dicom_series_preview.sources.headers.dictionary import dictionary_vm, dictionary_vr
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PAGE = Path(__file__).parents[2] / "docs" / "index.md"
 NAMES = {

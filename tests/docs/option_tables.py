@@ -4,13 +4,11 @@ python tests/docs/option_tables.py            # write them
 python tests/docs/option_tables.py --check    # say whether the pages have them as they are
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
@@ -22,9 +20,6 @@ from dicom_series_preview.products.pictures.options import (
     Option,
     own,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 DOCS = Path(__file__).parents[2] / "docs"
 OF_HTTP = {

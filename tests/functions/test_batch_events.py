@@ -1,10 +1,10 @@
-from __future__ import annotations
-
 import copy
 import io
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,15 +12,9 @@ from PIL import Image
 
 import archive
 import lambdas
+import servers
 from dicom_series_preview.base.discreet import digest_of
-from lambdas import event
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import servers
-    from lambdas import Functions
+from lambdas import Functions, event
 
 NEVER: dict[str, Any] = {"root": "default", "mosaic": {}}
 

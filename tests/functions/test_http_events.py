@@ -1,10 +1,9 @@
-from __future__ import annotations
-
 import base64
 import copy
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,12 +11,7 @@ import urllib3
 from PIL import Image
 
 import archive
-from lambdas import event
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from lambdas import Functions
+from lambdas import Functions, event
 
 FUNCTION_OF = {
     "mosaic": "mosaic",

@@ -7,8 +7,6 @@ its seed and written to the folder that --findings names. DICOM_TEST_DATA adds r
 anything was found.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import random

@@ -1,13 +1,12 @@
 """What is fuzzed: objects and codestreams to change, and what must hold whatever the changes."""
 
-from __future__ import annotations
-
 import io
 import sys
 import tracemalloc
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -30,9 +29,6 @@ from dicom_series_preview.sources.headers.dicom_json import to_json
 from dicom_series_preview.sources.headers.header import Header, parse
 from dicom_series_preview.sources.headers.scan import Incomplete, data_set_of
 from indexing import PROVENANCE, header_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROOT = "1.2.840.10008.1.2"
 # A number takes 2 bytes of text at least and becomes 40 of a float in a tuple; what is nested in sequences is

@@ -6,29 +6,24 @@ A fault decides whether what was asked for is done: a write that is refused is n
 is.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
+import http.server
 import itertools
 import os
+import random
 import re
 import socket
 import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
 from servers import ServerInThreads
-
-if TYPE_CHECKING:
-    import http.server
-    import random
-    from collections.abc import Callable
 
 _KEY = re.compile("<Key>(.*?)</Key>")
 _DATE = "Mon, 01 Jan 2024 00:00:00 GMT"

@@ -1,8 +1,7 @@
 """Objects -> records, indices and opened series, for tests of what is built on them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import make_dicom as make
 from dicom_series_preview.archive.cache import IndexCache
@@ -17,10 +16,6 @@ from dicom_series_preview.sources.headers.convert import Converter
 from dicom_series_preview.sources.headers.header import Header, parse
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import CountingStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 PROVENANCE = Provenance(series="series", root="memory://objects", fingerprint="f" * 64, listed=1)
 

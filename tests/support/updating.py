@@ -1,10 +1,8 @@
 """A deployment whose indices are brought up to date by events, over storages in memory."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote_plus
 
 import doubles
@@ -14,15 +12,13 @@ from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import AccessDeniedError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.environment import Deployment
+from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.doors.aws.updates import (
     update_indices,
 )
 from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
-
-if TYPE_CHECKING:
-    from dicom_series_preview.doors.aws.rechecks import Recheck
 
 SECRET = "Zwiebelfisch^Leonora"
 

@@ -3,18 +3,17 @@
 What can be told is shown right; what cannot is refused by name, or shown with a warning that names it.
 """
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import openjpeg.utils
 import pytest
 from PIL import Image
+from pydicom import Dataset
 
 import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, objects
@@ -25,9 +24,6 @@ from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 J2K, HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
 JPEG_LS = "1.2.840.10008.1.2.4.80"

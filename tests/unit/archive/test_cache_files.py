@@ -1,9 +1,7 @@
-from __future__ import annotations
-
 import hashlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +13,6 @@ from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.archive.pruning import Stays, prune
 from dicom_series_preview.sources.storage.local import LocalStorage
 from indexing import index_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOUR, DAY = 3600 * 10**9, 86400 * 10**9
 # Later than any file of these tests is written.
@@ -51,9 +46,6 @@ def aged(path: Path, used_ns: int) -> None:
 
 
 NOTHING_STAYS = Stays(0, 0)
-
-
-# --- whose files
 
 
 def test_what_is_not_ours_stays(tmp_path: Path) -> None:

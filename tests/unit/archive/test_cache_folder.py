@@ -1,19 +1,14 @@
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from dicom_series_preview.archive.cache_files import cache_files
 from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.sources.storage.local import LocalStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 HOUR, DAY = 3600 * 10**9, 86400 * 10**9
 # Later than any file of these tests is written.
@@ -57,9 +52,6 @@ def filled(folder: Path, pictures: int) -> None:
     for number in range(pictures):
         (folder / picture(number)).parent.mkdir(parents=True, exist_ok=True)
         (folder / picture(number)).write_bytes(drawn())
-
-
-# --- the room
 
 
 def test_a_cache_does_not_outgrow_its_room(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -208,9 +206,6 @@ def test_a_series_whose_objects_are_all_withheld_is_not_one_without_images():
     setting = Setting(objects(2), wrap=lambda storage: FailingStorage(storage, denied))
     with pytest.raises(AccessDeniedError, match="no"):
         setting.open()
-
-
-# --- what comes with the headers
 
 
 def frames_of(opened, storage):

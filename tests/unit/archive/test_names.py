@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import hashlib
 
 import pytest
@@ -49,9 +47,6 @@ def test_a_root_whose_name_is_no_text_has_a_folder() -> None:
 UUID = "389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42"
 PLAIN = UUID.replace("-", "")
 UID = "1.2.840.113619.2.55.3"
-
-
-# --- names
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,14 @@
-from __future__ import annotations
-
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from dicom_series_preview.archive.cache_files import CacheFile, cache_files
 from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.archive.pruning import Stays, _remove, prune
 from dicom_series_preview.sources.storage.local import LocalStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 HOUR, DAY = 3600 * 10**9, 86400 * 10**9
 # Later than any file of these tests is written.
@@ -48,9 +43,6 @@ def aged(path: Path, used_ns: int) -> None:
 
 
 NOTHING_STAYS = Stays(0, 0)
-
-
-# --- what is left behind
 
 
 def test_leftovers_of_the_dead_go(tmp_path: Path) -> None:

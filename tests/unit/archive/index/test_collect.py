@@ -1,8 +1,5 @@
-from __future__ import annotations
-
 import itertools
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,13 +16,11 @@ from dicom_series_preview.base.errors import (
     StorageUnavailableError,
 )
 from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 from dicom_series_preview.sources.storage.in_flight import InFlight
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, WatchedStorage
 from indexing import records_of
-
-if TYPE_CHECKING:
-    from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 
 FOLDER = "series"
 LIMIT = 2**20

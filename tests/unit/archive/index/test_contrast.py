@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import make_dicom as make
 from dicom_series_preview.base.image import Content, Window
 from indexing import index_of
@@ -8,9 +6,6 @@ from indexing import index_of
 def series(*sources, syntax=make.EXPLICIT):
     """Data sets as the objects of a series, named in order."""
     return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-# --- slices
 
 
 def only(source, syntax=make.EXPLICIT):

@@ -1,7 +1,5 @@
 """The indices of all series are one table."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections import Counter
@@ -360,9 +358,6 @@ def test_no_type_is_another_way_to_say_the_same():
     for field in in_file(series(make.image(1, KVP=1), make.image(2, KVP=2))).schema:
         kind = field.type.value_type if pa.types.is_list(field.type) else field.type
         assert kind in {INT, LONG, REAL, TEXT, pa.uint32(), pa.float32()}
-
-
-# --- real series
 
 
 @pytest.fixture(scope="module")

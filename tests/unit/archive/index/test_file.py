@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import random
 import struct
@@ -37,9 +35,6 @@ def some_series():
     sources[1].private_block(0x0019, "MAKER", create=True).add_new(1, "UN", b"short!")
     sources[2].private_block(0x0019, "OTHER", create=True).add_new(1, "OB", b"short!")
     return sources
-
-
-# --- damaged files
 
 
 @pytest.mark.parametrize("version", [0, 3])

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 
 import make_dicom as make
@@ -20,9 +18,6 @@ def table_of(*sources, provenance=PROVENANCE):
 def cells(table, name):
     """A column's values by file name, or in order where files have several rows."""
     return table[name].to_pylist()
-
-
-# --- multi-frame
 
 
 def test_frame_groups_win_over_shared_ones_and_those_over_the_root():

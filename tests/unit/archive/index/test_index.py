@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pydicom
@@ -34,9 +32,6 @@ def test_provenance_survives():
     """What an index says of itself survives the file."""
     said = replace(PROVENANCE, limit=3, skipped=(Skipped("x", "not DICOM: text", None, ""),), notes=("n",))
     assert index_of(series(make.image()), said).provenance == replace(said, series_instance_uids=1)
-
-
-# --- stacks
 
 
 def test_stacks_are_rows_in_display_order():

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -92,9 +90,6 @@ def test_records_can_be_asked_for_by_name():
     assert [record.name for record in index.records(["003.dcm"])] == ["003.dcm"]
     assert index.records([]) == []
     assert index.records(["no such"]) == []
-
-
-# --- real series
 
 
 @pytest.mark.real_data

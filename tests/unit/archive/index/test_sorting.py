@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 
@@ -55,9 +53,6 @@ def test_localizers_are_known_by_their_image_type(word):
         make.image(9, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]),
     )
     assert by_file(table, "Stack") == {"000.dcm": 1, "001.dcm": 1, "002.dcm": 1, "003.dcm": 0}
-
-
-# --- real series
 
 
 def folders(real_data):

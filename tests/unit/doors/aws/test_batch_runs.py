@@ -1,25 +1,20 @@
-from __future__ import annotations
-
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 import doubles
+import servers
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.batch_runs import STARTING_S, BatchRuns, batch_of_key
 from dicom_series_preview.doors.aws.environment import Deployment
+from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import servers
-    from dicom_series_preview.sources.storage.base import Storage
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:previews"
 EXECUTIONS = "arn:aws:states:eu-central-1:123456789012:execution:previews:"

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import doubles
 from batching import ID, Setting
 from dicom_series_preview.products.batches.outcomes import Counts, counts_so_far

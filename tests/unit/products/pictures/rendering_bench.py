@@ -1,13 +1,13 @@
 """A service over objects in memory, and series of slices of one value each."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydicom import Dataset
 
 import doubles
 import make_dicom
@@ -19,14 +19,8 @@ from dicom_series_preview.products.pictures.requests import (
     MosaicRequest,
 )
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
+from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pydicom import Dataset
-
-    from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 
 SIDE = 16
 SECRET = "Secret^Patient"

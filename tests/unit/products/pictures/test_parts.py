@@ -1,11 +1,10 @@
 """Pictures of slices that are no frames: parts of mosaics, and levels of slides."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import highdicom
 import imagecodecs
@@ -35,9 +34,6 @@ from dicom_series_preview.products.pictures.service import PreviewService, Rende
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 from make_dicom import dataset, level, mosaic, tile_group
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RNG = np.random.default_rng(3)
 

@@ -1,11 +1,11 @@
-from __future__ import annotations
-
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import Dataset
+from rendering_bench import SIDE, AfterListing, Bench, files, given, greys, ramp, uniform
 
 import doubles
 import make_dicom
@@ -20,14 +20,8 @@ from dicom_series_preview.products.pictures.requests import (
     MosaicRequest,
 )
 from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.base import ObjectInfo
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-    from dicom_series_preview.sources.storage.base import ObjectInfo
-
-from rendering_bench import SIDE, AfterListing, Bench, files, given, greys, ramp, uniform
 
 # --- freshness
 

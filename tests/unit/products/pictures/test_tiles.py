@@ -1,9 +1,8 @@
-from __future__ import annotations
-
 import threading
 import tracemalloc
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +14,11 @@ from dicom_series_preview.base.errors import AccessDeniedError, DecodeError, Obj
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.contrast.resolve import COLOUR
 from dicom_series_preview.pixels.frames import FetchOptions
+from dicom_series_preview.products.pictures.plan import Plan
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.products.pictures.tiles import paint
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dicom_series_preview.products.pictures.plan import Plan
 
 DEFLATED_FRAMES = b"1.2.840.10008.1.2.8.1\0"
 MIB = 2**20

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import struct
 
 import pydicom
@@ -35,9 +33,6 @@ def encapsulated(table=None, frames=EVEN, **elements):
 def native_frames(data):
     """Each frame's bytes, as the header locates them."""
     return [data[at.offset : at.offset + at.length] for at in header_of(data).locations]
-
-
-# --- encapsulated pixels
 
 
 def located(data):

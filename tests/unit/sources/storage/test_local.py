@@ -1,14 +1,12 @@
-from __future__ import annotations
-
 import errno
 import itertools
 import os
 import resource
 import tempfile
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,9 +19,6 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.disk import file_error
 from dicom_series_preview.sources.storage.local import LocalStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOBODY = 65534
 

@@ -1,14 +1,14 @@
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import re
 import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
+import servers
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -29,12 +29,6 @@ from dicom_series_preview.sources.storage.retry import RetryPolicy
 from dicom_series_preview.sources.storage.s3_pages import MAX_PAGE_BYTES, POOR_PAGES, Lister
 from dicom_series_preview.sources.storage.throttle import Throttle
 from servers import Answer, Asked, ScriptedServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import servers
-
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAKEY", "AWS_SECRET_ACCESS_KEY": "wordless"}
 SETTINGS = Settings(cache_dir=Path("unused"), concurrency=4, request_timeout_s=5.0)

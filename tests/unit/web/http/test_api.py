@@ -1,9 +1,6 @@
-from __future__ import annotations
-
 import io
 import json
 import re
-from typing import TYPE_CHECKING
 
 import imagecodecs
 import numpy as np
@@ -14,19 +11,17 @@ from PIL import Image
 
 import doubles
 import make_dicom
+import servers
 from bench import MPEG2, PICTURES, RESOURCES, ROOT, Bench, assert_discreet, one, problem, slices, with_patient
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.renders import Renders
-
-if TYPE_CHECKING:
-    import servers
-    from dicom_series_preview.sources.storage.base import Storage
 
 FAILING = {"S/3.dcm": one(3)[:-8]}
 

@@ -1,9 +1,7 @@
-from __future__ import annotations
-
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -12,15 +10,10 @@ from bench import PICTURES, RESOURCES, ROOT, Bench, problem, reports, slices, un
 from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.storage.base import ByteRange, Fetched
+from dicom_series_preview.sources.storage.base import ByteRange, Fetched, ObjectInfo
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.problems import PROBLEMS, problem_response
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from dicom_series_preview.sources.storage.base import ObjectInfo
 
 
 class Refusing(doubles.Wrapper):

@@ -1,10 +1,9 @@
-from __future__ import annotations
-
 import json
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,13 +22,9 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import IndexRequest
+from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 
 PATH = "indices/S_index.parquet"
 LOCK = f"{PATH}.lock"
