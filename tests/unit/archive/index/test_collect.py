@@ -15,30 +15,10 @@ from dicom_series_preview.base.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 from dicom_series_preview.sources.storage.in_flight import InFlight
-from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, WatchedStorage
-from indexing import records_of
-
-FOLDER = "series"
-LIMIT = 2**20
-LIMITS = Limits(header_bytes=LIMIT)
-KIB = 1024
-
-
-def padded(number, header_bytes, pixels=200_000, syntax=make.EXPLICIT):
-    """An object whose header is about as long as told, by a private value, with pixels behind it."""
-    source = make.image(number, PixelData=bytes(pixels))
-    block = source.private_block(0x0029, "PADDING", create=True)
-    block.add_new(0x10, "OB", bytes([number % 256]) * (header_bytes & ~1))
-    return make.encode(source, syntax)
-
-
-def memory(objects, **options):
-    """The objects below the series' folder."""
-    return MemoryStorage({f"{FOLDER}/{name}": data for name, data in objects.items()}, **options)
+from indexing import FOLDER, KIB, LIMIT, LIMITS, memory, padded, records_of
 
 
 def read(storage: Storage, listing: list[ObjectInfo] | None = None, limits=LIMITS):

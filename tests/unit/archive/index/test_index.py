@@ -9,12 +9,7 @@ from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Skipped
 from dicom_series_preview.sources.headers.elements import BULK_VRS
-from indexing import PROVENANCE, index_of, readable_records
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
+from indexing import PROVENANCE, index_of, readable_records, series
 
 
 def test_headers_are_data_sets():

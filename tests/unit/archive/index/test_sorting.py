@@ -3,27 +3,7 @@ import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from indexing import PROVENANCE, readable_records, records_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-def table_of(*sources, provenance=PROVENANCE):
-    """The table of some data sets."""
-    return build(records_of(series(*sources)), provenance)
-
-
-def cells(table, name):
-    """A column's values by file name, or in order where files have several rows."""
-    return table[name].to_pylist()
-
-
-def by_file(table, name):
-    """A column's values by file name."""
-    return dict(zip(cells(table, "FileName"), cells(table, name), strict=True))
+from indexing import PROVENANCE, by_file, cells, readable_records, table_of
 
 
 def test_localizer_frames_and_frames_of_two_orientations_are_apart():

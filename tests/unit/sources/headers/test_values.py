@@ -16,25 +16,9 @@ from dicom_series_preview.sources.headers.dicom_json import (
     to_json,
 )
 from dicom_series_preview.sources.headers.elements import BULK_VRS, Bulk
-from indexing import header_of
+from indexing import elements_of, header_of, value_of
 
 SYNTAXES = pytest.mark.parametrize("syntax", [*make.NATIVE, make.DEFLATED])
-
-
-def elements_of(source, syntax=make.EXPLICIT, converter=None):
-    """The elements of a data set that was written and read."""
-    return header_of(make.encode(source, syntax), converter).elements
-
-
-def value_of(tag: int, vr: str, raw: bytes, *before: bytes) -> Any:
-    """The value of one element's bytes, behind what else its data set holds."""
-    data = (
-        make.preamble()
-        + make.element(0x00080016, "UI", b"1.2\0")
-        + b"".join(before)
-        + make.element(tag, vr, raw)
-    )
-    return header_of(data).elements[tag].value
 
 
 def comparable(document: dict[str, Any]) -> dict[str, Any]:
