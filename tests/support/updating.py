@@ -13,9 +13,7 @@ from dicom_series_preview.base.errors import AccessDeniedError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.doors.aws.rechecks import Recheck
-from dicom_series_preview.doors.aws.updates import (
-    update_indices,
-)
+from dicom_series_preview.doors.aws.updates import update_indices
 from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest

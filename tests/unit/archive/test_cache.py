@@ -8,17 +8,10 @@ from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    LimitError,
-    StorageError,
-)
+from dicom_series_preview.base.errors import AccessDeniedError, LimitError, StorageError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import (
-    CountingStorage,
-    Wrapper,
-)
+from doubles import CountingStorage, Wrapper
 from indexing import Setting, objects
 
 CACHED = "indices/s_index.parquet"

@@ -7,22 +7,12 @@ import make_dicom as make
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    LimitError,
-    NoImageError,
-)
+from dicom_series_preview.base.errors import AccessDeniedError, LimitError, NoImageError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import FetchOptions, fetch_frames
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.prefetched import Prefetched
-from doubles import (
-    BareListingStorage,
-    ChangingStorage,
-    CountingStorage,
-    FailingStorage,
-    Wrapper,
-)
+from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, Wrapper
 from indexing import Setting, objects
 
 

@@ -5,14 +5,10 @@ import pytest
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import SeriesName, index_folder, index_path
 from dicom_series_preview.archive.open import SeriesIndexer
-from dicom_series_preview.base.errors import (
-    SeriesNameError,
-)
+from dicom_series_preview.base.errors import SeriesNameError
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Limits
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import (
-    UntouchableStorage,
-)
+from doubles import UntouchableStorage
 
 
 def test_indices_of_the_default_root_lie_right_in_their_folder() -> None:

@@ -10,18 +10,11 @@ from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.discreet import digest_of
-from dicom_series_preview.base.errors import (
-    SeriesNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.base.errors import SeriesNotFoundError, StorageError, StorageUnavailableError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.headers.locations import FrameLocation
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import (
-    FailingStorage,
-    Wrapper,
-)
+from doubles import FailingStorage, Wrapper
 from indexing import Setting, objects
 
 UUID = "389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42"

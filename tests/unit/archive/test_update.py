@@ -4,9 +4,7 @@ from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.archive.update import UpdateOptions, update
-from dicom_series_preview.base.errors import (
-    LimitError,
-)
+from dicom_series_preview.base.errors import LimitError
 from dicom_series_preview.base.settings import Limits
 from indexing import Setting
 

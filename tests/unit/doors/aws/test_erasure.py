@@ -15,9 +15,7 @@ from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import StorageUnavailableError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.rechecks import Recheck
-from dicom_series_preview.doors.aws.updates import (
-    SWEEP_S,
-)
+from dicom_series_preview.doors.aws.updates import SWEEP_S
 from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.products.batches.places import mosaics_folder
 from dicom_series_preview.web.http.messages import HttpRequest

@@ -2,11 +2,7 @@ import pytest
 
 import doubles
 from batching import ID, Failing, Setting
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    RequestError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.base.errors import AccessDeniedError, RequestError, StorageUnavailableError
 from dicom_series_preview.products.batches.summary import summarise
 
 

@@ -4,10 +4,7 @@ from typing import Any
 import pytest
 
 from batching import EARLIER, ID, Setting, slices
-from dicom_series_preview.base.errors import (
-    LimitError,
-    RequestError,
-)
+from dicom_series_preview.base.errors import LimitError, RequestError
 from dicom_series_preview.products.batches.documents import keep_request
 from dicom_series_preview.products.batches.item import give_up, run_item
 from dicom_series_preview.products.batches.prepare import prepare

@@ -13,11 +13,7 @@ import doubles
 import make_dicom
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.requests import (
-    ContrastRequest,
-    ImageRequest,
-    MosaicRequest,
-)
+from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage

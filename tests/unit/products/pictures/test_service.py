@@ -10,15 +10,9 @@ from rendering_bench import SIDE, AfterListing, Bench, files, given, greys, ramp
 import doubles
 import make_dicom
 from dicom_series_preview.archive.cache import IndexCache
-from dicom_series_preview.base.errors import (
-    ObjectChangedError,
-    RequestError,
-)
+from dicom_series_preview.base.errors import ObjectChangedError, RequestError
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.requests import (
-    IndexRequest,
-    MosaicRequest,
-)
+from dicom_series_preview.products.pictures.requests import IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.base import ObjectInfo
 from dicom_series_preview.sources.storage.memory import MemoryStorage

@@ -11,10 +11,7 @@ from pydicom.filebase import DicomBytesIO
 import make_dicom as make
 from dicom_series_preview.base.errors import ObjectError
 from dicom_series_preview.sources.headers.dataset import to_dataset
-from dicom_series_preview.sources.headers.dicom_json import (
-    from_json,
-    to_json,
-)
+from dicom_series_preview.sources.headers.dicom_json import from_json, to_json
 from dicom_series_preview.sources.headers.elements import BULK_VRS, Bulk
 from indexing import elements_of, header_of, value_of
 
