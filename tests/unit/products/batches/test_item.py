@@ -6,14 +6,7 @@ import pytest
 import doubles
 import make_dicom
 from batching import ID, SECRET, Setting, failing, slices
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    CredentialsError,
-    IndexBusyError,
-    ObjectChangedError,
-    PreviewError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.base import errors
 from dicom_series_preview.products.batches.item import give_up, run_item
 
 
@@ -72,7 +65,7 @@ def test_a_series_without_a_preview_is_an_outcome(
 def test_access_denied_to_a_series_is_an_outcome() -> None:
     """A series that may not be read is one of those without a preview."""
     setting = Setting()
-    failing(setting, "s3://archive").error = AccessDeniedError("s3://archive/a")
+    failing(setting, "s3://archive").error = errors.AccessDeniedError("s3://archive/a")
     outcome = setting.run("a")
     assert (outcome["status"], outcome["error"]) == ("no-preview", "AccessDeniedError")
 
@@ -80,13 +73,13 @@ def test_access_denied_to_a_series_is_an_outcome() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        StorageUnavailableError("s3://archive/a", "throttled"),
-        ObjectChangedError("s3://archive/a"),
-        CredentialsError("s3://archive/a", "expired"),
-        IndexBusyError("a", "s3://archive", 5),
+        errors.StorageUnavailableError("s3://archive/a", "throttled"),
+        errors.ObjectChangedError("s3://archive/a"),
+        errors.CredentialsError("s3://archive/a", "expired"),
+        errors.IndexBusyError("a", "s3://archive", 5),
     ],
 )
-def test_what_may_pass_is_raised_and_overwritten(error: PreviewError) -> None:
+def test_what_may_pass_is_raised_and_overwritten(error: errors.PreviewError) -> None:
     """The map hears of what may pass, and tries again; the last outcome stays."""
     setting = Setting()
     storage = failing(setting, "s3://archive")
@@ -107,11 +100,11 @@ def test_a_data_bucket_that_is_closed_is_no_fault_of_the_series() -> None:
     class Closed(doubles.Wrapper):
         def put(self, path: str, data: bytes, **options: Any) -> str:
             if path.startswith("indices/"):
-                raise AccessDeniedError(f"s3://data/{path}")
+                raise errors.AccessDeniedError(f"s3://data/{path}")
             return super().put(path, data, **options)
 
     setting.deployment._opened["s3://data"] = Closed(setting.data)
-    with pytest.raises(AccessDeniedError):
+    with pytest.raises(errors.AccessDeniedError):
         setting.run("a")
     assert setting.outcomes()["a"]["status"] == "failed"
 
@@ -139,8 +132,8 @@ def test_what_is_known_of_a_failure_stays() -> None:
     setting = Setting()
     item = {"root": "default", "series": "a", "mosaic": {}}
     storage = failing(setting, "s3://archive")
-    storage.error = StorageUnavailableError("s3://archive/a", "throttled")
-    with pytest.raises(StorageUnavailableError):
+    storage.error = errors.StorageUnavailableError("s3://archive/a", "throttled")
+    with pytest.raises(errors.StorageUnavailableError):
         setting.run("a")
     told = give_up(ID, item, "StorageUnavailableError", setting.host)
     assert told["reason"] == "throttled"
