@@ -56,18 +56,16 @@ def test_a_damaged_index_is_built_anew(damage, immutable):
     assert setting.open().source == "cache"
 
 
-def test_an_index_of_more_rows_than_the_limit_is_not_read():
+def test_an_index_of_more_rows_than_the_limit_is_not_read(setting):
     """It was built with a greater limit, or by another hand; the limit holds for it too."""
-    setting = Setting()
     setting.open()
     opener = SeriesIndexer(setting.storage, IndexCache(setting.cache), Limits(rows=3))
     with pytest.raises(LimitError, match="more than 3 frames"):
         opener.open(SeriesName("s"))
 
 
-def test_an_index_of_another_root_is_built_anew():
+def test_an_index_of_another_root_is_built_anew(setting):
     """A cached index of the same series in another root is rebuilt."""
-    setting = Setting()
     setting.open()
     other = CountingStorage(MemoryStorage(objects(2), url="memory://other", immutable=True))
     opened = SeriesIndexer(other, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
@@ -82,9 +80,8 @@ def test_an_index_of_another_series_is_not_used():
     assert files(setting.open("s")) == ["1.dcm", "2.dcm", "3.dcm", "4.dcm"]
 
 
-def test_an_index_is_written_once_and_whole():
+def test_an_index_is_written_once_and_whole(setting):
     """What appears in the cache is one write of a whole file."""
-    setting = Setting()
     setting.open()
     assert setting.cache.puts == [CACHED]
     Index.from_parquet(setting.cache.get(CACHED).data)
@@ -102,9 +99,8 @@ def test_a_cache_that_cannot_be_read_is_an_error():
         opener.open(SeriesName("s"))
 
 
-def test_the_fingerprint_stands_in_the_file():
+def test_the_fingerprint_stands_in_the_file(setting):
     """The file's metadata hold the fingerprint of the listing that it was built from."""
-    setting = Setting()
     opened = setting.open()
     document = json.loads(opened.index.table.schema.metadata[b"dicom_series_preview"])
     assert document["fingerprint"] == opened.index.provenance.fingerprint

@@ -76,9 +76,8 @@ def test_progress_is_told():
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_only_a_changed_object_is_read():
+def test_only_a_changed_object_is_read(setting):
     """Of a series with one changed object that one is read again."""
-    setting = Setting()
     setting.open()
     setting.memory.put("s/2.dcm", make.encode(make.image(2, KVP=90)))
     opened = setting.open()
@@ -88,9 +87,8 @@ def test_only_a_changed_object_is_read():
     assert setting.open().source == "cache"
 
 
-def test_only_a_new_object_is_read():
+def test_only_a_new_object_is_read(setting):
     """Of a series with one object more that one is read."""
-    setting = Setting()
     setting.open()
     setting.memory.put("s/9.dcm", make.encode(make.image(9)))
     opened = setting.open()

@@ -183,9 +183,8 @@ def test_nobody_is_waited_for_who_has_left() -> None:
         service.index(IndexRequest(SeriesName("S")))
 
 
-def test_an_index_whose_builder_failed_is_built_by_who_waited() -> None:
+def test_an_index_whose_builder_failed_is_built_by_who_waited(bench: Bench) -> None:
     """When a claim is given back and no index is there, one of those who waited builds it."""
-    bench = Bench()
     claim = IndexCache(bench.cache.inner).claim("S", ROOT, time.time())
     claim.__enter__()
 
