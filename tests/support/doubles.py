@@ -225,6 +225,14 @@ class ChangingStorage(Wrapper):
             yield fetched
 
 
+class Backwards(Wrapper):
+    """A storage whose answers come in the reverse order."""
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """The last one first."""
+        yield from reversed(list(self.inner.fetch(list(ranges))))
+
+
 class BareListingStorage(Wrapper):
     """Its listings tell names only, as a plain web server's do."""
 

@@ -172,11 +172,6 @@ def test_an_object_that_changes_between_the_passes_is_noticed(native):
 @pytest.mark.parametrize("room", [MIB, 1500, 0])
 def test_the_order_of_answers_changes_nothing(contrast, room):
     """Storage may answer in any order: cells, contrasts and errors are the same."""
-
-    class Backwards(doubles.Wrapper):
-        def fetch(self, ranges: Any) -> Any:
-            yield from reversed(list(self.inner.fetch(list(ranges))))
-
     objects = series(ramps(9, 16), native=True)
     objects["S/004.dcm"] = objects["S/004.dcm"][:-50]
     inner = MemoryStorage(objects)
@@ -184,7 +179,9 @@ def test_the_order_of_answers_changes_nothing(contrast, room):
     storage = doubles.FailingStorage(inner, denied)
     plan = plan_of(inner, contrast, 3, 3)
     forwards = paint(storage, plan, FetchOptions(), waiting_bytes=room)
-    assert picture(forwards) == picture(paint(Backwards(storage), plan, FetchOptions(), waiting_bytes=room))
+    assert picture(forwards) == picture(
+        paint(doubles.Backwards(storage), plan, FetchOptions(), waiting_bytes=room)
+    )
     errors = [type(forwards[item.row].cells[0].error) for item in plan.slices]
     assert errors == [{3: DecodeError, 6: AccessDeniedError}.get(number, type(None)) for number in range(9)]
 
