@@ -53,18 +53,20 @@ def objects(*datasets: Dataset, transfer_syntax: str = make_dicom.EXPLICIT) -> d
 
 def image(series: Mapping[str, bytes], position: float = 0.0, **options: object) -> tuple[np.ndarray, Report]:
     """One image as levels, pixel by pixel, and the report."""
-    given = {"quality": ["100"], "position": [str(position)]}
-    given |= {name: [str(value)] for name, value in options.items()}
-    service = PreviewService(MemoryStorage(series), None, Limits())
-    rendered = service.render(ImageRequest.from_strings("S", "a.jpg", given))
-    return _levels(rendered.data), rendered.report
+    return _rendered(ImageRequest, series, {"position": position, **options})
 
 
 def mosaic(series: Mapping[str, bytes], **options: object) -> tuple[np.ndarray, Report]:
     """A mosaic as levels, pixel by pixel, and the report."""
+    return _rendered(MosaicRequest, series, options)
+
+
+def _rendered(
+    kind: type[ImageRequest | MosaicRequest], series: Mapping[str, bytes], options: Mapping[str, object]
+) -> tuple[np.ndarray, Report]:
     given = {"quality": ["100"]} | {name: [str(value)] for name, value in options.items()}
     service = PreviewService(MemoryStorage(series), None, Limits())
-    rendered = service.render(MosaicRequest.from_strings("S", "a.jpg", given))
+    rendered = service.render(kind.from_strings("S", "a.jpg", given))
     return _levels(rendered.data), rendered.report
 
 

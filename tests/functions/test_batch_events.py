@@ -211,29 +211,25 @@ def test_prepare_inline(functions: Functions, provided: archive.Archive) -> None
     assert items == [{"root": "other", "series": name, "mosaic": mosaic} for name in ("b", "a")]
 
 
-def test_prepare_manifest_csv(functions: Functions, provided: archive.Archive) -> None:
-    """A CSV may come with a byte order mark, other columns and empty lines, and its names with commas."""
-    text = '\ufeffpatient,series\r\n1,a\r\n\r\n2,"b, c"\r\n3,\r\n4,a\r\n'
-    provided.put({"manifests/wanted.csv": text.encode()})
-    items = prepare(
-        functions,
-        provided,
-        "batch-prepare-manifest-csv",
-        {"manifest": f"s3://{archive.BUCKET}/manifests/wanted.csv"},
-    )
-    assert [item["series"] for item in items] == ["a", "b, c"]
+@pytest.mark.parametrize(
+    ("kind", "text", "series"),
+    [
+        ("csv", '\ufeffpatient,series\r\n1,a\r\n\r\n2,"b, c"\r\n3,\r\n4,a\r\n', ["a", "b, c"]),
+        ("JSON", '\ufeff["a", {"series": "b", "size": 3}, "a"]', ["a", "b"]),
+    ],
+    ids=["csv", "json"],
+)
+def test_prepare_manifest(
+    functions: Functions, provided: archive.Archive, kind: str, text: str, series: list[str]
+) -> None:
+    """A CSV may come with a byte order mark, other columns and empty lines, and its names with commas.
 
-
-def test_prepare_manifest_json(functions: Functions, provided: archive.Archive) -> None:
-    """A JSON array names series as text or as objects with `series`."""
-    provided.put({"manifests/wanted.JSON": b'\xef\xbb\xbf["a", {"series": "b", "size": 3}, "a"]'})
-    items = prepare(
-        functions,
-        provided,
-        "batch-prepare-manifest-json",
-        {"manifest": f"s3://{archive.BUCKET}/manifests/wanted.JSON"},
-    )
-    assert [item["series"] for item in items] == ["a", "b"]
+    A JSON array names series as text or as objects with `series`.
+    """
+    provided.put({f"manifests/wanted.{kind}": text.encode()})
+    request = {"manifest": f"s3://{archive.BUCKET}/manifests/wanted.{kind}"}
+    items = prepare(functions, provided, f"batch-prepare-manifest-{kind.lower()}", request)
+    assert [item["series"] for item in items] == series
 
 
 def test_prepare_prefix(functions: Functions, provided: archive.Archive) -> None:

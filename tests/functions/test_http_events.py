@@ -65,12 +65,6 @@ def test_pictures(functions: Functions, name: str) -> None:
     assert answer["headers"]["Vary"] == "Accept"
 
 
-def test_a_prefix_says_which_series_it_is(functions: Functions) -> None:
-    """The series that a prefix has found is named."""
-    answer = functions["image"]("image-200-prefix").answer
-    assert answer["headers"]["Preview-Series"] == archive.SERIES
-
-
 def test_a_picture_with_a_failed_tile_is_not_cacheable(functions: Functions) -> None:
     """Neither a tag nor a permission to keep it comes with a picture that lacks a slice."""
     headers = functions["mosaic"]("mosaic-200-failed-tile").answer["headers"]

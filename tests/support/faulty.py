@@ -85,6 +85,11 @@ class Connection:
         self.head(reply, **{"Content-Length": str(len(reply.body))})
         self.write(reply.body)
 
+    def begin(self, reply: Reply) -> None:
+        """Send half of an answer's body."""
+        self.head(reply, **{"Content-Length": str(len(reply.body))})
+        self.write(reply.body[: len(reply.body) // 2])
+
     def write(self, data: bytes) -> None:
         """Send some of a body."""
         self._handler.wfile.write(data)
@@ -102,9 +107,9 @@ class Connection:
         os.close(self._handler.connection.detach())
 
 
-Answer = "Callable[[], Reply]"
-Fault = "Callable[[Connection, Answer], None]"
-Plan = "Callable[[Asked], Fault | None]"
+Answer = Callable[[], Reply]
+Fault = Callable[[Connection, Answer], None]
+Plan = Callable[[Asked], Fault | None]
 
 
 # --- faults
@@ -119,9 +124,7 @@ def refused(status: int, code: str = "", retry_after: str | None = None) -> Faul
 
 def cut_short(connection: Connection, answer: Answer) -> None:
     """Less of the body than Content-Length promises."""
-    reply = answer()
-    connection.head(reply, **{"Content-Length": str(len(reply.body))})
-    connection.write(reply.body[: len(reply.body) // 2])
+    connection.begin(answer())
     connection.close()
 
 
@@ -149,9 +152,7 @@ def reset_after_headers(connection: Connection, answer: Answer) -> None:
 
 def reset_in_body(connection: Connection, answer: Answer) -> None:
     """A reset in the middle of the body."""
-    reply = answer()
-    connection.head(reply, **{"Content-Length": str(len(reply.body))})
-    connection.write(reply.body[: len(reply.body) // 2])
+    connection.begin(answer())
     connection.reset()
 
 
@@ -163,9 +164,7 @@ def silent(connection: Connection, _answer: Answer) -> None:
 
 def silent_in_body(connection: Connection, answer: Answer) -> None:
     """No more than half of the body until the server stops."""
-    reply = answer()
-    connection.head(reply, **{"Content-Length": str(len(reply.body))})
-    connection.write(reply.body[: len(reply.body) // 2])
+    connection.begin(answer())
     connection.released.wait()
     connection.close()
 

@@ -98,16 +98,13 @@ def test_only_a_new_object_is_read(setting):
     assert opened.index.provenance.listed == 5
 
 
-def test_a_deleted_object_leaves_the_index():
+def test_a_deleted_object_leaves_the_index(setting):
     """An object that is gone leaves the index, and no header is read for it."""
-    setting = Setting()
-    setting.open()
 
     class Without(Wrapper):
         def list_objects(self, folder, most=None):
             return [info for info in super().list_objects(folder, most) if info.path != "s/3.dcm"]
 
-    setting = Setting()
     setting.open()
     counting = CountingStorage(Without(setting.memory))
     opened = SeriesIndexer(counting, IndexCache(setting.cache), Limits()).open(SeriesName("s"))

@@ -298,6 +298,12 @@ def test_pages_may_have_little_on_them(several: list[list[str]], tmp_path: Path)
         assert len(server.asked) == len(several)
 
 
+def endless(page: Callable[[int], bytes]) -> Callable[[Asked], Answer]:
+    """A listing without end, page by page."""
+    numbers = itertools.count()
+    return lambda _asked: Answer(200, {}, page(next(numbers)))
+
+
 def listed(answer: Callable[[Asked], Answer], error: type[Exception], match: str, most_pages: int) -> int:
     """How many pages are asked for of a listing that ends in an error."""
     with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
@@ -317,35 +323,20 @@ def listed(answer: Callable[[Asked], Answer], error: type[Exception], match: str
 )
 def test_a_listing_without_end(keys: Callable[[int], list[str]]) -> None:
     """Pages with hardly anything on them that never end are an error of the server's, after a thousand."""
-    numbers = itertools.count()
-
-    def answer(_asked: Asked) -> Answer:
-        number = next(numbers)
-        return Answer(200, {}, listing(keys(number), f"t{number}"))
-
+    answer = endless(lambda number: listing(keys(number), f"t{number}"))
     assert listed(answer, errors.StorageError, "has no end", 2 * POOR_PAGES) == POOR_PAGES
 
 
 @pytest.mark.parametrize("period", [1, 3])
 def test_a_listing_in_circles(period: int) -> None:
     """A server that tells to go on where the listing has been is left at once, whatever its pages hold."""
-    numbers = itertools.count()
-
-    def answer(_asked: Asked) -> Answer:
-        number = next(numbers)
-        return Answer(200, {}, listing([f"s/{number}"], f"t{number % period}"))
-
+    answer = endless(lambda number: listing([f"s/{number}"], f"t{number % period}"))
     assert listed(answer, errors.StorageError, "repeats a page", POOR_PAGES) == period + 1
 
 
 def test_full_pages_without_end() -> None:
     """Pages that are full have an end too, also where nobody says how many objects are enough."""
-    numbers = itertools.count()
-
-    def answer(_asked: Asked) -> Answer:
-        number = next(numbers)
-        return Answer(200, {}, listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
-
+    answer = endless(lambda number: listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
     assert listed(answer, errors.LimitError, "more than 7 pages", 7) == 7
 
 
