@@ -212,23 +212,33 @@ def test_prepare_inline(functions: Functions, provided: archive.Archive) -> None
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "series"),
+    ("name", "manifest", "text", "series"),
     [
-        ("csv", '\ufeffpatient,series\r\n1,a\r\n\r\n2,"b, c"\r\n3,\r\n4,a\r\n', ["a", "b, c"]),
-        ("JSON", '\ufeff["a", {"series": "b", "size": 3}, "a"]', ["a", "b"]),
+        (
+            "batch-prepare-manifest-csv",
+            "wanted.csv",
+            '\ufeffpatient,series\r\n1,a\r\n\r\n2,"b, c"\r\n3,\r\n4,a\r\n',
+            ["a", "b, c"],
+        ),
+        (
+            "batch-prepare-manifest-json",
+            "wanted.JSON",
+            '\ufeff["a", {"series": "b", "size": 3}, "a"]',
+            ["a", "b"],
+        ),
     ],
     ids=["csv", "json"],
 )
 def test_prepare_manifest(
-    functions: Functions, provided: archive.Archive, kind: str, text: str, series: list[str]
+    functions: Functions, provided: archive.Archive, name: str, manifest: str, text: str, series: list[str]
 ) -> None:
     """A CSV may come with a byte order mark, other columns and empty lines, and its names with commas.
 
     A JSON array names series as text or as objects with `series`.
     """
-    provided.put({f"manifests/wanted.{kind}": text.encode()})
-    request = {"manifest": f"s3://{archive.BUCKET}/manifests/wanted.{kind}"}
-    items = prepare(functions, provided, f"batch-prepare-manifest-{kind.lower()}", request)
+    provided.put({f"manifests/{manifest}": text.encode()})
+    request = {"manifest": f"s3://{archive.BUCKET}/manifests/{manifest}"}
+    items = prepare(functions, provided, name, request)
     assert [item["series"] for item in items] == series
 
 

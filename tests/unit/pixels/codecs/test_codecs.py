@@ -471,7 +471,7 @@ def test_jpeg_xl_recompressed_and_lossy():
     smooth = (np.add.outer(np.arange(64), np.arange(48)) * 2).astype(np.uint8)
     plain = jpeg(np.stack([smooth, 255 - smooth, smooth // 2], axis=-1), subsampling=0)
     expected = np.asarray(Image.open(io.BytesIO(plain)).convert("RGB")).astype(int)
-    data = bytes(imagecodecs.jpegxl_encodejpeg(plain))
+    data = bytes(imagecodecs.jpegxl_encode_jpeg(plain))
     decoded = decode_frame(data, _colour(JPEG_XL_RECOMPRESSED, "YBR_FULL"))
     assert np.abs(decoded.samples - expected).max() <= 3
     lossy = decode_frame(
