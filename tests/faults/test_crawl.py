@@ -15,17 +15,12 @@ from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.s3_pages import POOR_PAGES
 from doubles import Time
-from faulty import FaultyServer, always
+from faulty import FaultyServer, always, everything
 
 MOST_REQUESTS = 200
 SAME = "answers every path with the same page"
 ELSEWHERE = "sends on to another page"
 LINKS = ("a/", "b/", "c/", "about.html")
-
-
-def everything(_asked: faulty.Asked) -> bool:
-    """Whatever is asked."""
-    return True
 
 
 def but_for(path: str, fault: faulty.Fault, there: faulty.Fault) -> faulty.Plan:

@@ -1,7 +1,6 @@
 """Many pictures from a server that fails now and then."""
 
 import random
-import threading
 from collections import Counter
 from itertools import cycle
 from pathlib import Path
@@ -18,15 +17,11 @@ from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
+from faulty import at_once
 
 PICTURES, SERIES, SLICES = 200, 10, 6
 RETRIES = 5
 SETTINGS = Settings(Path("/nowhere"), concurrency=8, max_retries=RETRIES, request_timeout_s=60.0)
-
-
-def at_once(abandoned: threading.Event, _seconds: float) -> bool:
-    """No pause."""
-    return abandoned.is_set()
 
 
 def mosaic(storage: Storage, cache: IndexCache, series: str) -> bytes:

@@ -33,18 +33,13 @@ from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
 from doubles import Time
-from faulty import FaultyServer, always
+from faulty import FaultyServer, always, everything
 
 # Nothing here takes so long, save what waits for a silent server: that is silent for ever.
 HANG_S = 60.0
 PATIENT = {"DICOM_SERIES_PREVIEW_REQUEST_SECONDS": "3600", "DICOM_SERIES_PREVIEW_RETRY_SECONDS": "3600"}
 SERIES = synthetic.series("silent", 4, others=False, side=384)
 ROOTS = {"http": "", "s3": "s3://bucket"}
-
-
-def everything(_asked: faulty.Asked) -> bool:
-    """Whatever is asked."""
-    return True
 
 
 def is_list(asked: faulty.Asked) -> bool:

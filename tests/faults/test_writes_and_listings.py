@@ -1,6 +1,5 @@
 """Listings and writes whose answers fail: no name is lost, and what was written is known as written."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,11 @@ from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
+from faulty import at_once
 
 RETRIES = 2
 SETTINGS = Settings(Path("/nowhere"), concurrency=4, max_retries=RETRIES, request_timeout_s=20.0)
 NAMES = [f"S/{i:02}" for i in range(20)]
-
-
-def at_once(abandoned: threading.Event, _seconds: float) -> bool:
-    """No pause."""
-    return abandoned.is_set()
 
 
 def opened(server: faulty.FaultyServer, root: str = "s3://bucket") -> Storage:

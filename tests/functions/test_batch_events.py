@@ -212,32 +212,27 @@ def test_prepare_inline(functions: Functions, provided: archive.Archive) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "manifest", "text", "series"),
+    ("name", "text", "series"),
     [
         (
             "batch-prepare-manifest-csv",
-            "wanted.csv",
             '\ufeffpatient,series\r\n1,a\r\n\r\n2,"b, c"\r\n3,\r\n4,a\r\n',
             ["a", "b, c"],
         ),
-        (
-            "batch-prepare-manifest-json",
-            "wanted.JSON",
-            '\ufeff["a", {"series": "b", "size": 3}, "a"]',
-            ["a", "b"],
-        ),
+        ("batch-prepare-manifest-json", '\ufeff["a", {"series": "b", "size": 3}, "a"]', ["a", "b"]),
     ],
     ids=["csv", "json"],
 )
 def test_prepare_manifest(
-    functions: Functions, provided: archive.Archive, name: str, manifest: str, text: str, series: list[str]
+    functions: Functions, provided: archive.Archive, name: str, text: str, series: list[str]
 ) -> None:
     """A CSV may come with a byte order mark, other columns and empty lines, and its names with commas.
 
     A JSON array names series as text or as objects with `series`.
     """
-    provided.put({f"manifests/{manifest}": text.encode()})
-    request = {"manifest": f"s3://{archive.BUCKET}/manifests/{manifest}"}
+    path = "manifests/wanted.JSON" if name.endswith("json") else "manifests/wanted.csv"
+    provided.put({path: text.encode()})
+    request = {"manifest": f"s3://{archive.BUCKET}/{path}"}
     items = prepare(functions, provided, name, request)
     assert [item["series"] for item in items] == series
 

@@ -1,5 +1,6 @@
 """Objects -> records, indices and opened series, for tests of what is built on them."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ def records_of(objects: Mapping[str, bytes]) -> list[Record]:
 def index_of(objects: Mapping[str, bytes], provenance: Provenance = PROVENANCE) -> Index:
     """The index of some objects, through a Parquet file."""
     return Index.from_parquet(Index(build(records_of(objects), provenance)).to_parquet())
+
+
+def of_version(data: bytes, version: int) -> bytes:
+    """An index as a version of the product with another schema would have written it."""
+    table = Index.from_parquet(data).table
+    metadata = dict(table.schema.metadata)
+    document = json.loads(metadata[b"dicom_series_preview"])
+    metadata[b"dicom_series_preview"] = json.dumps({**document, "schema_version": version}).encode()
+    return Index(table.replace_schema_metadata(metadata)).to_parquet()
 
 
 def readable_records(folder: Path) -> tuple[list[Record], list[Skipped]]:

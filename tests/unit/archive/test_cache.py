@@ -12,7 +12,7 @@ from dicom_series_preview.base.errors import AccessDeniedError, LimitError, Stor
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import CountingStorage, Wrapper
-from indexing import Setting, objects
+from indexing import Setting, objects, of_version
 
 CACHED = "indices/s_index.parquet"
 
@@ -20,17 +20,6 @@ CACHED = "indices/s_index.parquet"
 def files(opened):
     """The objects in an index."""
     return sorted(set(opened.index.table["FileName"].to_pylist()))
-
-
-def of_another_schema(data):
-    """The index as another version of the product would have written it."""
-    table = Index.from_parquet(data).table
-    metadata = dict(table.schema.metadata)
-    document = json.loads(metadata[b"dicom_series_preview"])
-    metadata[b"dicom_series_preview"] = json.dumps(
-        {**document, "schema_version": SCHEMA_VERSION + 1}
-    ).encode()
-    return Index(table.replace_schema_metadata(metadata)).to_parquet()
 
 
 @pytest.mark.parametrize(
@@ -41,7 +30,7 @@ def of_another_schema(data):
         lambda data: data[: len(data) // 2],
         lambda _data: b"no Parquet at all",
         lambda data: data[:200] + bytes(100) + data[300:],
-        of_another_schema,
+        lambda data: of_version(data, SCHEMA_VERSION + 1),
     ],
     ids=["empty", "no end", "half", "other", "hole", "schema"],
 )

@@ -76,26 +76,24 @@ def test_progress_is_told():
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_only_a_changed_object_is_read(setting):
-    """Of a series with one changed object that one is read again."""
+@pytest.mark.parametrize(
+    ("path", "data", "listed"),
+    [("s/2.dcm", make.encode(make.image(2, KVP=90)), 4), ("s/9.dcm", make.encode(make.image(9)), 5)],
+    ids=["changed", "new"],
+)
+def test_only_a_changed_or_new_object_is_read(setting, path, data, listed):
+    """Of a series with one changed object that one is read again.
+
+    Of a series with one object more that one is read.
+    """
     setting.open()
-    setting.memory.put("s/2.dcm", make.encode(make.image(2, KVP=90)))
+    setting.memory.put(path, data)
     opened = setting.open()
     assert (opened.source, opened.headers_read) == ("updated", 1)
-    assert setting.names() == ["s/2.dcm"]
+    assert setting.names() == [path]
     assert opened.index.table.equals(fresh_table(setting))
+    assert opened.index.provenance.listed == listed
     assert setting.open().source == "cache"
-
-
-def test_only_a_new_object_is_read(setting):
-    """Of a series with one object more that one is read."""
-    setting.open()
-    setting.memory.put("s/9.dcm", make.encode(make.image(9)))
-    opened = setting.open()
-    assert (opened.source, opened.headers_read) == ("updated", 1)
-    assert setting.names() == ["s/9.dcm"]
-    assert opened.index.table.equals(fresh_table(setting))
-    assert opened.index.provenance.listed == 5
 
 
 def test_a_deleted_object_leaves_the_index(setting):

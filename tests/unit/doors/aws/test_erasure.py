@@ -10,7 +10,6 @@ import pytest
 
 import doubles
 import make_dicom
-from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import StorageUnavailableError
 from dicom_series_preview.doors.aws.batch_host import batch_host
@@ -19,6 +18,7 @@ from dicom_series_preview.doors.aws.updates import SWEEP_S
 from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.products.batches.places import mosaics_folder
 from dicom_series_preview.web.http.messages import HttpRequest
+from indexing import of_version
 from updating import SECRET, Closed, Killed, Pictures, Sent, Setting, bridged, notification, place
 
 
@@ -486,9 +486,7 @@ def test_an_index_that_cannot_be_read_may_have_known_what_is_gone(
     pictures = Pictures.of(setting.kept())
     assert len(pictures) == 2
     path = index_path("s", index_folder(setting.deployment.roots[alias]))
-    setting.data.put(
-        path, of_an_earlier_version(setting.data.get(path).data) if damage == b"older" else damage
-    )
+    setting.data.put(path, of_version(setting.data.get(path).data, 1) if damage == b"older" else damage)
     if change == "removed":
         setting.memory[alias].delete("s/2.dcm")
     else:
@@ -605,15 +603,6 @@ def test_pictures_go_before_the_index_forgets(setting: Setting) -> None:
     setting.see("s3://data", setting.data)
     summary = setting.update(notification("s/2.dcm"))
     assert (summary.updated, summary.erased) == (1, 2)
-
-
-def of_an_earlier_version(data: bytes) -> bytes:
-    """The index as an earlier version of the product would have written it."""
-    table = Index.from_parquet(data).table
-    metadata = dict(table.schema.metadata)
-    document = json.loads(metadata[b"dicom_series_preview"])
-    metadata[b"dicom_series_preview"] = json.dumps({**document, "schema_version": 1}).encode()
-    return Index(table.replace_schema_metadata(metadata)).to_parquet()
 
 
 class Disorder:
