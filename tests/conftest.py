@@ -1,18 +1,13 @@
 """What every test may use."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import planted
 import servers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)
@@ -58,18 +53,19 @@ def dav_url(web_folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def nginx_dav_url(web_folder: Path) -> Iterator[str]:
     """Nginx with PROPFIND."""
-    if missing := servers.nginx_missing(webdav=True):
-        pytest.skip(missing)
-    with servers.nginx_server(web_folder, webdav=True) as url:
-        yield url
+    yield from _nginx(web_folder, webdav=True)
 
 
 @pytest.fixture(scope="session")
 def nginx_url(web_folder: Path) -> Iterator[str]:
     """Nginx with directory pages and ranges, without WebDAV."""
-    if missing := servers.nginx_missing(webdav=False):
+    yield from _nginx(web_folder, webdav=False)
+
+
+def _nginx(web_folder: Path, *, webdav: bool) -> Iterator[str]:
+    if missing := servers.nginx_missing(webdav=webdav):
         pytest.skip(missing)
-    with servers.nginx_server(web_folder, webdav=False) as url:
+    with servers.nginx_server(web_folder, webdav=webdav) as url:
         yield url
 
 

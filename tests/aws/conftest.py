@@ -1,7 +1,5 @@
 """What tests of the deployment share."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

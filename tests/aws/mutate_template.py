@@ -7,8 +7,6 @@ action and resource of a policy is widened. What may survive stands in MEANINGLE
 Run it as `make mutate-template`, or with `KINDS="'public' 'without TLS'"` for some kinds alone.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 import itertools
@@ -18,14 +16,13 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-import cloudformation
+from collections.abc import Callable, Iterator
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+import cloudformation
 
 PROJECT = Path(__file__).parents[2]
 TESTS = Path(__file__).with_name("test_template.py")

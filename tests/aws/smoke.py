@@ -9,8 +9,6 @@ series and what is made of it in the data bucket, and send to and receive from t
 is JWT, SMOKE_TOKEN holds a token with the scope for batches.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -19,7 +17,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import boto3
@@ -29,11 +27,10 @@ from botocore.httpsession import URLLib3Session
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
+from collections.abc import Callable, Iterable, Iterator
+
 import synthetic
 from dicom_series_preview.archive.names import index_folder, index_path, series_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 SERIES, WITHOUT_IMAGE, SLICES = 10, 2, 4
 TOKEN_VARIABLE = "SMOKE_TOKEN"
@@ -91,7 +88,7 @@ class Deployment:
     sqs: Any = field(repr=False)
 
     @classmethod
-    def of(cls, stack: str, session: boto3.Session, **clients: Any) -> Deployment:
+    def of(cls, stack: str, session: boto3.Session, **clients: Any) -> Self:
         """Ask CloudFormation for a stack.
 
         Args:

@@ -3,22 +3,18 @@
 moto takes failures for successes: tests/unit/doors/aws/test_batch_states.py simulates what becomes of them.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "functions" / "batch.asl.json").read_text(encoding="utf-8")

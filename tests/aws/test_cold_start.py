@@ -1,12 +1,9 @@
 """What a cold start costs: how it compares with a warm function, and what it imports."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,15 +11,13 @@ from built import BUILT, PROJECT
 
 # isort: split
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import runtime
 import stack as stacks
 import synthetic
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from stack import Stack
+from stack import Stack
 
 pytestmark = pytest.mark.aws
 

@@ -1,7 +1,5 @@
 """The deployment as its callers see it: real requests and events through what `sam build` has made."""
 
-from __future__ import annotations
-
 import fnmatch
 import io
 import json
@@ -11,7 +9,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
@@ -19,6 +17,9 @@ import pytest
 from built import BUILT, PROJECT
 
 # isort: split
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -34,15 +35,9 @@ from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.open import open_storage
-from http_contract import PROBLEM, HttpContract, odd_series, opened, problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from gateway import Answer
-    from http_contract import Door
-    from stack import Stack
+from gateway import Answer
+from http_contract import PROBLEM, Door, HttpContract, odd_series, opened, problem
+from stack import Stack
 
 pytestmark = pytest.mark.aws
 

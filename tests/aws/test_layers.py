@@ -1,20 +1,15 @@
 """The built layers hold all that the product needs, and nothing that may not be there."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
 
 PROJECT = Path(__file__).parents[2]
 # What the Lambda runtime brings itself, and so the layers do not.

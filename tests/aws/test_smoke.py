@@ -1,12 +1,10 @@
 """`make smoke` works: what it tries on AWS, it tries here on the stand-in."""
 
-from __future__ import annotations
-
 import json
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
@@ -15,15 +13,14 @@ from built import BUILT
 
 # isort: split
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import boto3
 
 import stack as stacks
 from aws import smoke
 from gateway import ACCOUNT, REGION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.aws
 

@@ -4,8 +4,6 @@ The template is read as CloudFormation would, under several sets of parameters. 
 breaks it in every way that it can think of, and each of them must fail a test here.
 """
 
-from __future__ import annotations
-
 import ast
 import fnmatch
 import json
@@ -81,22 +79,18 @@ STACKS = {
     ),
 }
 on_every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+READ = {
+    "/series/{series}/mosaic": "mosaic",
+    "/series/{series}/image": "image",
+    "/series/{series}/contrast-mosaic": "contrast_mosaic",
+    "/series/{series}/index": "index",
+    "/health": "index",
+    "/openapi.json": "index",
+    "/batches/{id}": "batch_api",
+}
 ROUTES = {
-    "GET /series/{series}/mosaic": "mosaic",
-    "HEAD /series/{series}/mosaic": "mosaic",
-    "GET /series/{series}/image": "image",
-    "HEAD /series/{series}/image": "image",
-    "GET /series/{series}/contrast-mosaic": "contrast_mosaic",
-    "HEAD /series/{series}/contrast-mosaic": "contrast_mosaic",
-    "GET /series/{series}/index": "index",
-    "HEAD /series/{series}/index": "index",
-    "GET /health": "index",
-    "HEAD /health": "index",
-    "GET /openapi.json": "index",
-    "HEAD /openapi.json": "index",
+    **{f"{method} {path}": name for path, name in READ.items() for method in ("GET", "HEAD")},
     "POST /batches": "batch_api",
-    "GET /batches/{id}": "batch_api",
-    "HEAD /batches/{id}": "batch_api",
     "DELETE /batches/{id}": "batch_api",
 }
 LISTS = ("RootBucketArns", "RootKeyArns", "ManifestBucketArns", "ManifestKeyArns")
@@ -297,16 +291,16 @@ def test_choices_are_these(name: str, values: list[Any]) -> None:
     assert PARAMETERS[name]["Type"] == ("Number" if isinstance(values[0], int) else "String")
 
 
-KEY_TEXTS = {
-    "": True,
-    KEYS["own"]: True,
-    "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-0a1b": True,
-    f"arn:aws:kms:eu-central-1:{ACCOUNT}:alias/dicom": False,
-    "alias/dicom": False,
-    "0a1b": False,
-    f"{KEYS['own']}/x": False,
-}
-BUCKET_TEXTS = {"": True, "arn:aws:s3:::other": True, "*": False, "arn:aws:s3:::*": False, "other": False}
+def tried(good: tuple[str, ...], bad: tuple[str, ...]) -> dict[str, bool]:
+    """Texts that a pattern takes, and those that it does not."""
+    return dict.fromkeys(good, True) | dict.fromkeys(bad, False)
+
+
+KEY_TEXTS = tried(
+    ("", KEYS["own"], "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-0a1b"),
+    (f"arn:aws:kms:eu-central-1:{ACCOUNT}:alias/dicom", "alias/dicom", "0a1b", f"{KEYS['own']}/x"),
+)
+BUCKET_TEXTS = tried(("", "arn:aws:s3:::other"), ("*", "arn:aws:s3:::*", "other"))
 GOOD_ROOTS = (
     "s3://idc-open-data",
     "s3://one/",
@@ -338,81 +332,52 @@ BAD_ROOTS = (
     "ftp://h",
     "https://h/a\x01",
 )
-TEXTS: dict[str, dict[str, bool]] = {
-    "DicomBucketName": {
-        "": True,
-        "pacs": True,
-        "s3://pacs": False,
-        "PACS": False,
-        "a": False,
-        "p/acs": False,
-    },
-    "DicomPrefix": {
-        "": True,
-        "ct/new": True,
-        "year=2024/a b/c.d": True,
-        "/ct": False,
-        "ct/": False,
-        "a//b": False,
-        "../a": False,
-        "a/..": False,
-        "a/./b": False,
-        ".": False,
-        'a"b': False,
-        "a{b": False,
-        "a\\b": False,
-        "a*": False,
-        "a?": False,
-        "a$b": False,
-        "a\nb": False,
-    },
+TEXTS = {
+    "DicomBucketName": tried(("", "pacs"), ("s3://pacs", "PACS", "a", "p/acs")),
+    "DicomPrefix": tried(
+        ("", "ct/new", "year=2024/a b/c.d"),
+        ("/ct", "ct/", "a//b", "../a", "a/..", "a/./b", ".", 'a"b', "a{b", "a\\b", "a*", "a?", "a$b", "a\nb"),
+    ),
     "DicomKeyArn": KEY_TEXTS,
     "KeyArn": KEY_TEXTS,
-    "Roots": {
-        "{}": True,
-        '{"idc": "s3://idc-open-data"}': True,
-        '{"a":"s3://xx/y","b":"https://h/p"}': True,
-        "": False,
-        "{ }": False,
-        '{"a": "file:///etc"}': False,
-        '{"a": "s3://x"': False,
-        '{"a": {"b": "s3://x"}}': False,
-        '{"a": "s3://x", }': False,
-        '{"a": "s3://x""b": "s3://y"}': False,
-        '{"a": "s3://x\\"}': False,
-        '{"a": "s3://x", "default": "s3://y"}': False,
-        **dict.fromkeys((f'{{"a": "{url}"}}' for url in GOOD_ROOTS), True),
-        **dict.fromkeys((f'{{"a": "{url}"}}' for url in BAD_ROOTS), False),
-        '{"a": "s3://one", "b": "s3://two", "a": "s3://three"}': False,
-        '{"a": "s3://one", "aa": "s3://two", "a-a": "s3://three"}': True,
-        '{"A": "s3://one"}': False,
-    },
+    "Roots": tried(
+        (
+            "{}",
+            '{"idc": "s3://idc-open-data"}',
+            '{"a":"s3://xx/y","b":"https://h/p"}',
+            *(f'{{"a": "{url}"}}' for url in GOOD_ROOTS),
+            '{"a": "s3://one", "aa": "s3://two", "a-a": "s3://three"}',
+        ),
+        (
+            "",
+            "{ }",
+            '{"a": "file:///etc"}',
+            '{"a": "s3://x"',
+            '{"a": {"b": "s3://x"}}',
+            '{"a": "s3://x", }',
+            '{"a": "s3://x""b": "s3://y"}',
+            '{"a": "s3://x\\"}',
+            '{"a": "s3://x", "default": "s3://y"}',
+            *(f'{{"a": "{url}"}}' for url in BAD_ROOTS),
+            '{"a": "s3://one", "b": "s3://two", "a": "s3://three"}',
+            '{"A": "s3://one"}',
+        ),
+    ),
     "RootBucketArns": BUCKET_TEXTS,
     "RootKeyArns": KEY_TEXTS,
     "ManifestBucketArns": BUCKET_TEXTS,
     "ManifestKeyArns": KEY_TEXTS,
     # A scope that is empty would let any token start work.
-    "JwtBatchScope": {"batch:write": True, "": False, "a b": False},
-    "JwtIssuer": {
-        "": True,
-        "https://login.example.org/x": True,
-        "http://login.example.org": False,
-        "x": False,
-    },
-    "JwtAudience": {"": True, "0a1b-2c": True},
-    "CorsOrigins": {
-        "": True,
-        "https://viewer.example.org": True,
-        "http://localhost:3000": True,
-        "*": False,
-        "https://*": False,
-        "https://*.example.org": False,
-        "https://viewer.example.org/": False,
-        "null": False,
-    },
-    "SubnetIds": {"": True, "subnet-0a1b": True, "vpc-0a1b": False, "subnet-0a1b;x": False},
-    "SecurityGroupIds": {"": True, "sg-0a1b": True, "subnet-0a1b": False, "sg-0a1b;x": False},
-    "AlarmEmail": {"": True, "a@example.org": True, "a": False, "a b@example.org": False},
+    "JwtBatchScope": tried(("batch:write",), ("", "a b")),
+    "JwtIssuer": tried(("", "https://login.example.org/x"), ("http://login.example.org", "x")),
+    "JwtAudience": tried(("", "0a1b-2c"), ()),
+    "CorsOrigins": tried(
+        ("", "https://viewer.example.org", "http://localhost:3000"),
+        ("*", "https://*", "https://*.example.org", "https://viewer.example.org/", "null"),
+    ),
+    "SubnetIds": tried(("", "subnet-0a1b"), ("vpc-0a1b", "subnet-0a1b;x")),
+    "SecurityGroupIds": tried(("", "sg-0a1b"), ("subnet-0a1b", "sg-0a1b;x")),
+    "AlarmEmail": tried(("", "a@example.org"), ("a", "a b@example.org")),
 }
 
 
@@ -426,13 +391,13 @@ def test_texts_have_patterns(name: str) -> None:
 
 def test_every_parameter_has_a_rule() -> None:
     """What is new has bounds, choices or a pattern, is explained, and is tried above."""
-    tried = {
+    named = {
         mark.args[1][index][0] if isinstance(mark.args[1][index], tuple) else mark.args[1][index]
         for test in (test_numbers_have_bounds, test_choices_are_these)
         for mark in test.pytestmark  # type: ignore[attr-defined] - pytest's
         for index in range(len(mark.args[1]))
     }
-    assert set(PARAMETERS) == tried | set(TEXTS)
+    assert set(PARAMETERS) == named | set(TEXTS)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """The worst request that each route permits, on the Lambda runtime; with `-rP` the figures are told."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -10,20 +8,17 @@ from built import BUILT
 
 # isort: split
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 
 import make_dicom
 import stack as stacks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from stack import Stack
+from stack import Stack
 
 pytestmark = pytest.mark.aws
 

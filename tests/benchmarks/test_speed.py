@@ -1,13 +1,12 @@
 """The benchmark: its server is S3 to a client, its series are DICOM, its floor does what the product does."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import sys
 import time
+from collections.abc import Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import obstore
@@ -34,10 +33,6 @@ from pydicom import dcmread
 from s3_server import S3, s3_server
 
 from dicom_series_preview.archive.index.asking import FIRST_RANGE_BYTES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 COUNT = 40
 SMALL = Kind(COUNT, side=64)

@@ -4,26 +4,20 @@ Each stored value fills a block of 8 x 8 pixels. JPEG at quality 100 divides by 
 but its mean: what comes out is exactly what went in.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydicom import Dataset
 
 import make_dicom
 from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.report import Report
 from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pydicom import Dataset
-
-    from dicom_series_preview.products.pictures.report import Report
 
 BLOCK = 8
 SIGNED, UNSIGNED = {"PixelRepresentation": 1}, {"PixelRepresentation": 0}
@@ -59,18 +53,20 @@ def objects(*datasets: Dataset, transfer_syntax: str = make_dicom.EXPLICIT) -> d
 
 def image(series: Mapping[str, bytes], position: float = 0.0, **options: object) -> tuple[np.ndarray, Report]:
     """One image as levels, pixel by pixel, and the report."""
-    given = {"quality": ["100"], "position": [str(position)]}
-    given |= {name: [str(value)] for name, value in options.items()}
-    service = PreviewService(MemoryStorage(series), None, Limits())
-    rendered = service.render(ImageRequest.from_strings("S", "a.jpg", given))
-    return _levels(rendered.data), rendered.report
+    return _rendered(ImageRequest, series, {"position": position, **options})
 
 
 def mosaic(series: Mapping[str, bytes], **options: object) -> tuple[np.ndarray, Report]:
     """A mosaic as levels, pixel by pixel, and the report."""
+    return _rendered(MosaicRequest, series, options)
+
+
+def _rendered(
+    kind: type[ImageRequest | MosaicRequest], series: Mapping[str, bytes], options: Mapping[str, object]
+) -> tuple[np.ndarray, Report]:
     given = {"quality": ["100"]} | {name: [str(value)] for name, value in options.items()}
     service = PreviewService(MemoryStorage(series), None, Limits())
-    rendered = service.render(MosaicRequest.from_strings("S", "a.jpg", given))
+    rendered = service.render(kind.from_strings("S", "a.jpg", given))
     return _levels(rendered.data), rendered.report
 
 

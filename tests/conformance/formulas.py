@@ -1,13 +1,8 @@
 """The display formulas of PS3.3 C.11.2.1 in exact fractions, and 50 decimal digits for the sigmoid."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 HALF = Fraction(1, 2)
 

@@ -6,34 +6,28 @@ FOLDER holds `series/<name>/`, `single/<category>/` and `malformed/`; OUTPUT is 
 `index.html` is written. The page needs nothing but itself.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import html
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydicom.uid import UID
 
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.report import Report
 from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from dicom_series_preview.archive.index.index import Index
-    from dicom_series_preview.products.pictures.report import Report
 
 WIDTH, HEIGHT = 320, 400
 MOSAIC_WIDTH = 480

@@ -7,8 +7,6 @@ The part about real files is made from the collection that DICOM_TEST_DATA names
 as it is.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io

@@ -3,36 +3,27 @@
 A peer that has no picture of an object, or none of its own window, says so with `Refused`.
 """
 
-from __future__ import annotations
-
 import io
 import shutil
 import subprocess
 import warnings
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, decoders
 
+from conformance.truth import Frame
 from dicom_series_preview.pixels.codecs.colour import is_colour
 from dicom_series_preview.pixels.contrast.auto import AutoWindow
 from dicom_series_preview.pixels.contrast.modality import padding_mask
 from dicom_series_preview.pixels.contrast.render import is_inverted, render
-from dicom_series_preview.pixels.contrast.resolve import resolve
+from dicom_series_preview.pixels.contrast.resolve import Applied, resolve
 from dicom_series_preview.pixels.contrast.spec import DEFAULT
 from dicom_series_preview.pixels.decoded import Decoded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-    from pydicom import Dataset
-
-    from conformance.truth import Frame
-    from dicom_series_preview.pixels.contrast.resolve import Applied
 
 PEERS = ("pydicom", "highdicom", "dcmtk")
 
@@ -135,7 +126,7 @@ def levels_of(peer: str, frame: Frame, data: Dataset, path: Path, applied: Appli
     Raises:
         Refused: It has none.
     """
-    ask: dict[str, Callable[[], NDArray[np.int64]]] = {
+    ask = {
         "pydicom": lambda: pydicom_levels(frame, data),
         "highdicom": lambda: highdicom_levels(path),
         "dcmtk": lambda: dcmtk_levels(path, applied),

@@ -1,12 +1,8 @@
 """What a test proves: the item of the list of known mistakes, the rule, and the part of the standard."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import TypeVar
 
 Test = TypeVar("Test", bound="Callable[..., object]")
 

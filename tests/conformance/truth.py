@@ -4,16 +4,17 @@
 a series: listing, headers, index, byte ranges, codec.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.pixels import pixel_array
 
+from dicom_series_preview.archive.index.slices import Slice
 from dicom_series_preview.base.errors import ObjectError, StorageError
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.pixels.codecs.frame import decode_frame
@@ -21,14 +22,6 @@ from dicom_series_preview.pixels.frames import fetch_frames
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.open import open_storage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from dicom_series_preview.archive.index.slices import Slice
 
 
 @dataclass(frozen=True, slots=True)

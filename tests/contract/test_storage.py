@@ -1,34 +1,23 @@
 """One contract, every storage."""
 
-from __future__ import annotations
-
 import logging
 import os
 import threading
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import obstore
 import pytest
 import urllib3
 
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    StorageError,
-)
+import servers
+from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.sources.storage.base import ByteRange, Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import servers
 
 CONCURRENCY = 4
 TEN = b"0123456789"
@@ -239,7 +228,7 @@ class StorageContract:
         queue = [ByteRange("s/1", 0, 1)]
 
         class Queue:
-            def __iter__(self) -> Queue:
+            def __iter__(self) -> "Queue":
                 return self
 
             def __next__(self) -> ByteRange:
@@ -273,7 +262,7 @@ class StorageContract:
     def test_missing_object(self, backend: Backend) -> None:
         """A missing object is an error raised by `get`, and one among the results of `fetch`."""
         backend.fill("s/1")
-        with pytest.raises(ObjectNotFoundError) as raised:
+        with pytest.raises(errors.ObjectNotFoundError) as raised:
             backend.storage.get("s/none")
         assert raised.value.url.endswith("s/none")
         got = {
@@ -281,16 +270,16 @@ class StorageContract:
             for f in backend.storage.fetch([ByteRange("s/none", 0, 5), ByteRange("s/1", 0, 5)])
         }
         assert got["s/1"].data == b"01234"
-        assert isinstance(got["s/none"].error, ObjectNotFoundError)
+        assert isinstance(got["s/none"].error, errors.ObjectNotFoundError)
         assert got["s/none"].data == b""
 
     @pytest.mark.parametrize("path", ["", "../up", "s/../../up", "s//1", "s/./1", "/s/1"])
     def test_paths_stay_below_the_root(self, backend: Backend, path: str) -> None:
         """A path with empty, `.` or `..` parts is refused without a request."""
-        with pytest.raises(StorageError):
+        with pytest.raises(errors.StorageError):
             backend.storage.get(path)
         (got,) = backend.storage.fetch([ByteRange(path)])
-        assert isinstance(got.error, StorageError)
+        assert isinstance(got.error, errors.StorageError)
         assert backend.storage.usage.gets == 0
 
     def test_versions(self, backend: Backend) -> None:
@@ -302,7 +291,7 @@ class StorageContract:
         backend.write("s/1", b"abcdefghijkl")
         for start, end in ((2, 5), (0, None)):
             (got,) = backend.storage.fetch([ByteRange("s/1", start, end, version)])
-            assert isinstance(got.error, ObjectChangedError)
+            assert isinstance(got.error, errors.ObjectChangedError)
         assert backend.storage.get("s/1").version != version
 
     def test_listed_versions(self, backend: Backend) -> None:
@@ -362,7 +351,7 @@ class WritableContract(StorageContract):
     def test_put_only_where_nothing_is(self, backend: Backend) -> None:
         """An empty `if_version` writes only a new object."""
         backend.storage.put("s/new", TEN, if_version="")
-        with pytest.raises(ObjectChangedError):
+        with pytest.raises(errors.ObjectChangedError):
             backend.storage.put("s/new", b"other", if_version="")
         assert backend.storage.get("s/new").data == TEN
         assert len(backend.storage.list_objects("s")) == 1
@@ -372,9 +361,9 @@ class WritableContract(StorageContract):
         first = backend.storage.put("s/new", TEN)
         second = backend.storage.put("s/new", b"9876543210", if_version=first)
         assert first != second
-        with pytest.raises(ObjectChangedError):
+        with pytest.raises(errors.ObjectChangedError):
             backend.storage.put("s/new", b"late", if_version=first)
-        with pytest.raises(ObjectChangedError):
+        with pytest.raises(errors.ObjectChangedError):
             backend.storage.put("s/none", b"late", if_version=first)
         assert backend.storage.get("s/new").data == b"9876543210"
         assert [info.path for info in backend.storage.list_objects("")] == ["s/new"]
@@ -387,7 +376,7 @@ class WritableContract(StorageContract):
             try:
                 backend.storage.put("s/new", str(n).encode(), if_version="")
                 created.append(n)
-            except ObjectChangedError:
+            except errors.ObjectChangedError:
                 refused.append(n)
 
         threads = [threading.Thread(target=create, args=(n,)) for n in range(6)]
@@ -415,7 +404,7 @@ class WebContract(StorageContract):
 
     def test_put_is_refused(self, backend: Backend) -> None:
         """A web server's folder cannot be written."""
-        with pytest.raises(StorageError, match="cannot be written"):
+        with pytest.raises(errors.StorageError, match="cannot be written"):
             backend.storage.put("s/new", TEN)
 
 
@@ -494,17 +483,17 @@ class S3Contract(StorageContract):
             assert [info.path for info in backend.storage.list_objects("s", most)] == ["s//2", "s/1"]
         got = {f.range.path: f for f in backend.storage.fetch([ByteRange("s//2"), ByteRange("s/1")])}
         assert got["s/1"].data == TEN
-        assert isinstance(got["s//2"].error, StorageError)
+        assert isinstance(got["s//2"].error, errors.StorageError)
 
     def test_missing_bucket(self, moto: servers.Moto, tmp_path: Path) -> None:
         """A bucket that is not there is not found, whether listed or read."""
         environment = moto.environment | {"HOME": str(tmp_path)}
         storage = open_storage("s3://no-such-bucket-here", settings(), environment)
-        with pytest.raises(ObjectNotFoundError, match="bucket"):
+        with pytest.raises(errors.ObjectNotFoundError, match="bucket"):
             storage.list_objects("s")
-        with pytest.raises(ObjectNotFoundError, match="bucket"):
+        with pytest.raises(errors.ObjectNotFoundError, match="bucket"):
             storage.list_folders("s")
-        with pytest.raises(ObjectNotFoundError):
+        with pytest.raises(errors.ObjectNotFoundError):
             storage.get("s/1")
 
 
@@ -556,7 +545,7 @@ class TestS3Anonymous(S3Contract):
         client = moto.client("s3")
         client.put_object(Bucket=bucket, Key=f"{prefix}/private", Body=TEN)
         client.close()
-        with pytest.raises(AccessDeniedError, match="credentials"):
+        with pytest.raises(errors.AccessDeniedError, match="credentials"):
             backend.storage.get("private")
 
 

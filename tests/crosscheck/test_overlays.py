@@ -1,13 +1,12 @@
 """Our overlays beside those of dcmtk, pixel by pixel."""
 
-from __future__ import annotations
-
 import io
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 import make_dicom
@@ -18,11 +17,6 @@ from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import fetch_frames
 from dicom_series_preview.pixels.overlays import overlay_of
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 ROWS, COLUMNS = 19, 23
 RANDOM = np.random.default_rng(4)

@@ -4,8 +4,6 @@ Where a peer differs, the table says by how much, why, and which part of the sta
 the peer's; one that were ours would be mended, and stand nowhere.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections import Counter

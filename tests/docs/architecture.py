@@ -4,8 +4,6 @@ python tests/docs/architecture.py            # draw them
 python tests/docs/architecture.py --check    # say whether the page has them as they are
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import re

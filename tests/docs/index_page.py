@@ -4,28 +4,17 @@ python tests/docs/index_page.py            # write them
 python tests/docs/index_page.py --check    # say whether the page has them as they are
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from dicom_series_preview.archive.index import schema
 from dicom_series_preview.archive.index.declared import NUMBER_TYPES
-from dicom_series_preview.archive.index.schema import (
-    FIXED_COLUMNS,
-    MOSAIC_COLUMNS,
-    OTHER_ELEMENTS,
-    PART_COLUMNS,
-    Column,
-)
 from dicom_series_preview.sources.headers.dictionary import dictionary_vm, dictionary_vr
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PAGE = Path(__file__).parents[2] / "docs" / "index.md"
 NAMES = {
@@ -44,7 +33,7 @@ def type_name(kind: pa.DataType) -> str:
     return f"list of {NAMES[kind.value_type]}" if pa.types.is_list(kind) else NAMES[kind]
 
 
-def origin(column: Column) -> str:
+def origin(column: schema.Column) -> str:
     """The element that a column holds, and where the standard says more."""
     part = column.section if column.section.startswith("PS") else f"PS3.3 {column.section}"
     section = part if column.section else ""
@@ -54,7 +43,7 @@ def origin(column: Column) -> str:
     return f"{element} {dictionary_vr(column.tag)}, VM {dictionary_vm(column.tag)}; {section}"
 
 
-def columns(which: Sequence[Column]) -> str:
+def columns(which: Sequence[schema.Column]) -> str:
     """A table of columns."""
     cells = [(f"`{c.name}`", type_name(c.type), c.unit, origin(c), c.description) for c in which]
     rows = [f"| {' | '.join(row)} |" for row in cells]
@@ -76,10 +65,10 @@ def types() -> str:
 
 
 TABLES = {
-    "every index": columns(FIXED_COLUMNS),
-    "tiles": columns(PART_COLUMNS),
-    "mosaics": columns(MOSAIC_COLUMNS),
-    "rest": columns((OTHER_ELEMENTS,)),
+    "every index": columns(schema.FIXED_COLUMNS),
+    "tiles": columns(schema.PART_COLUMNS),
+    "mosaics": columns(schema.MOSAIC_COLUMNS),
+    "rest": columns((schema.OTHER_ELEMENTS,)),
     "types": types(),
 }
 

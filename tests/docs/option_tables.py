@@ -4,39 +4,29 @@ python tests/docs/option_tables.py            # write them
 python tests/docs/option_tables.py --check    # say whether the pages have them as they are
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dicom_series_preview.products.pictures.options import (
-    CONTRAST_MOSAIC,
-    EARLIER,
-    IMAGE,
-    INDEX,
-    MOSAIC,
-    PICTURE,
-    Option,
-    own,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from dicom_series_preview.products.pictures import options
 
 DOCS = Path(__file__).parents[2] / "docs"
 OF_HTTP = {
-    "mosaic": (*MOSAIC, *EARLIER),
-    "image": (*IMAGE, *EARLIER),
-    "contrast-mosaic": (*CONTRAST_MOSAIC, *EARLIER),
-    "index": INDEX,
+    "mosaic": (*options.MOSAIC, *options.EARLIER),
+    "image": (*options.IMAGE, *options.EARLIER),
+    "contrast-mosaic": (*options.CONTRAST_MOSAIC, *options.EARLIER),
+    "index": options.INDEX,
 }
-OF_COMMANDS = {"mosaic": MOSAIC, "get-image": IMAGE, "contrast-mosaic": CONTRAST_MOSAIC}
+OF_COMMANDS = {
+    "mosaic": options.MOSAIC,
+    "get-image": options.IMAGE,
+    "contrast-mosaic": options.CONTRAST_MOSAIC,
+}
 
 
-def command_line(tables: Mapping[str, Sequence[Option]] = OF_COMMANDS) -> str:
+def command_line(tables: Mapping[str, Sequence[options.Option]] = OF_COMMANDS) -> str:
     """The options of the commands that write pictures."""
     rows = []
     for option, where in _with_places(tables):
@@ -46,7 +36,7 @@ def command_line(tables: Mapping[str, Sequence[Option]] = OF_COMMANDS) -> str:
     return _table(("Option", "Of", "What it does; the default"), rows)
 
 
-def http(tables: Mapping[str, Sequence[Option]] = OF_HTTP) -> str:
+def http(tables: Mapping[str, Sequence[options.Option]] = OF_HTTP) -> str:
     """The parameters of the HTTP API."""
     rows = []
     for option, where in _with_places(tables):
@@ -55,17 +45,17 @@ def http(tables: Mapping[str, Sequence[Option]] = OF_HTTP) -> str:
     return _table(("Parameter", "Of", "Values; the default"), rows)
 
 
-def _with_places(tables: Mapping[str, Sequence[Option]]) -> list[tuple[Option, str]]:
+def _with_places(tables: Mapping[str, Sequence[options.Option]]) -> list[tuple[options.Option, str]]:
     """Each option once, those of every picture first, with the names of what takes it."""
-    found: dict[tuple[str, str], tuple[Option, list[str]]] = {}
-    for table in (PICTURE, *(own(table) for table in tables.values())):
+    found: dict[tuple[str, str], tuple[options.Option, list[str]]] = {}
+    for table in (options.PICTURE, *(options.own(table) for table in tables.values())):
         for option in table:
             found.setdefault((option.name, option.page), (option, []))
     for place, table in tables.items():
         for option in table:
             note = " (needed)" if option.required else ""
             found[option.name, option.page][1].append(f"`{place}`{note}")
-    pictures = sum(1 for table in tables.values() if PICTURE[0] in table)
+    pictures = sum(1 for table in tables.values() if options.PICTURE[0] in table)
     return [
         (option, "pictures" if len(places) == pictures and not option.required else ", ".join(places))
         for option, places in found.values()

@@ -8,8 +8,6 @@ account is named and left out: tests/functions and tests/aws run it against loca
 long and is left out without --with-tests.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,21 +1,18 @@
 """docs/architecture.md tells the code as it is."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
 import threading
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 import dicom_series_preview
 from dicom_sample import write_sample
 from dicom_series_preview.__main__ import main
-
-if TYPE_CHECKING:
-    import pytest
 
 PROJECT = Path(__file__).parents[2]
 PACKAGE = Path(dicom_series_preview.__file__).parent

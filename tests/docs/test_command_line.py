@@ -1,7 +1,5 @@
 """What the command line's page says is what it takes."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """docs/index.md is in step with the schema, and what it shows runs."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The notebook in `docs/` is run, cell by cell, in a kernel."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

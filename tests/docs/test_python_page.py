@@ -1,7 +1,5 @@
 """What docs/python.md shows is run, and it names all that there is."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

@@ -1,23 +1,17 @@
 """What the end-to-end tests may use: the command line, and a series on every kind of storage."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import counting
+import servers
 import synthetic
-from commandline import BUCKET, Outcome, clean_environment, command
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import servers
-    from commandline import PutSeries, Reports, Run
+from commandline import BUCKET, Outcome, PutSeries, Reports, Run, clean_environment, command
 
 __all__ = ["clean_environment", "command"]
 

@@ -1,16 +1,14 @@
 """Whatever is wrong: one plain line, status 1, and nothing written."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from PIL import Image
 import commandline
 import servers
 import synthetic
+from commandline import PutSeries, Reports, Run
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import AccessDeniedError, StorageUnavailableError
@@ -27,11 +26,6 @@ from dicom_series_preview.products.pictures.requests import ImageRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from commandline import PutSeries, Reports, Run
 
 SERIES = synthetic.SERIES
 GET = ("get-image", SERIES, "a.webp")

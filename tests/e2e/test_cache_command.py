@@ -1,25 +1,21 @@
 """`cache list`, `cache prune` and `cache clear`, as a user types them."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import synthetic
+from commandline import Run
 from dicom_series_preview.__main__ import main
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
-
-if TYPE_CHECKING:
-    from commandline import Run
 
 DAY_S = 86400
 NAMES = ("Schädel [red]", "two")

@@ -1,14 +1,13 @@
 """The manual page's examples, on every kind of storage."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,15 +16,9 @@ from PIL import Image
 import commandline
 import make_dicom
 import synthetic
-from commandline import SCRIPT
+from commandline import SCRIPT, PutSeries, Reports, Run
 from dicom_series_preview import Series
 from dicom_series_preview.archive.names import index_folder, index_path
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from commandline import PutSeries, Reports, Run
-
 
 SERIES = synthetic.SERIES
 SECOND = "45678abc-def0-1234-5678-90abcdef1234"

@@ -1,7 +1,5 @@
 """Lines that were hard to type, or badly answered, and what comes of them."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

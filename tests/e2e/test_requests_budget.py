@@ -1,22 +1,23 @@
 """What a preview asks a real S3 server for, as the server sees it."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from pydicom import dcmread
 
 import commandline
+import counting
 import doubles
 import make_dicom
 import synthetic
+from commandline import PutSeries, Reports, Run
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import MosaicRequest
@@ -24,12 +25,6 @@ from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import counting
-    from commandline import PutSeries, Reports, Run
 
 LARGE = "large-series"
 COUNT = 300

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import http.client
 import io
 import json
@@ -7,7 +5,9 @@ import re
 import signal
 import socket
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
@@ -15,20 +15,13 @@ import urllib3
 from PIL import Image
 
 import counting
+import gateway
+import servers
 import synthetic
-from commandline import BUCKET, SCRIPT
+from commandline import BUCKET, SCRIPT, PutSeries
 from dicom_series_preview.base.discreet import digest_of
 from doors import WAIT_S, ended, get, served
-from http_contract import ODD, HttpContract, door_at, odd_series, problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import gateway
-    import servers
-    from commandline import PutSeries
-    from http_contract import Door
+from http_contract import ODD, Door, HttpContract, door_at, odd_series, problem
 
 SERIES = synthetic.SERIES
 

@@ -1,16 +1,16 @@
 """The server among clients and storages that mean it harm, or are ill: real sockets, a real process."""
 
-from __future__ import annotations
-
 import json
 import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 import uvicorn
@@ -18,11 +18,6 @@ import uvicorn
 import synthetic
 from dicom_series_preview.doors.server.connections import Connections, protocol
 from doors import WAIT_S, ended, get, served
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-    from typing import Any
 
 SERIES = synthetic.SERIES
 HALF = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Half: "

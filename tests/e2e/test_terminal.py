@@ -1,7 +1,5 @@
 """What a terminal shows: bars, colours, completion; and what Ctrl-C does there."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal
@@ -10,7 +8,6 @@ import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,9 +22,7 @@ import fcntl
 import pty
 import struct
 import termios
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
 
 HANG_S = 120
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

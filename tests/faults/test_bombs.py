@@ -1,7 +1,5 @@
 """Small objects that ask for much: refused in one line before the memory is spent, beside what is sound."""
 
-from __future__ import annotations
-
 import json
 import os
 import resource

@@ -1,10 +1,8 @@
 """Servers that list without end: each is left after few requests, with one line that says what was seen."""
 
-from __future__ import annotations
-
 import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,26 +10,17 @@ import doors
 import faulty
 from dicom_series_preview.base.errors import LimitError, StorageError
 from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.s3_pages import POOR_PAGES
 from doubles import Time
-from faulty import FaultyServer, always
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dicom_series_preview.sources.storage.base import Storage
+from faulty import FaultyServer, always, everything
 
 MOST_REQUESTS = 200
 SAME = "answers every path with the same page"
 ELSEWHERE = "sends on to another page"
 LINKS = ("a/", "b/", "c/", "about.html")
-
-
-def everything(_asked: faulty.Asked) -> bool:
-    """Whatever is asked."""
-    return True
 
 
 def but_for(path: str, fault: faulty.Fault, there: faulty.Fault) -> faulty.Plan:

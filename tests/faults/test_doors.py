@@ -1,11 +1,10 @@
 """Each fault, over each storage, through each door: the same picture, a marked tile, or one clear error."""
 
-from __future__ import annotations
-
 import itertools
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +12,6 @@ import doors
 import faulty
 import synthetic
 from faulty import always, first_times, refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 RETRIES = 2
 SETTINGS = {

@@ -1,7 +1,5 @@
 """Headers whose numbers are finite, and beyond all reason."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from contextlib import suppress

@@ -3,23 +3,17 @@
 Eight moments a command; DICOM_SERIES_PREVIEW_KILLS sets another number.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import synthetic
-from commandline import SCRIPT
+from commandline import SCRIPT, Run
 from dicom_series_preview.archive.index.index import Index
-
-if TYPE_CHECKING:
-    from commandline import Run
 
 KILLS = int(os.environ.get("DICOM_SERIES_PREVIEW_KILLS", "8"))
 SERIES = synthetic.SERIES

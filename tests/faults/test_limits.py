@@ -1,21 +1,16 @@
 """What is too large or takes too long: refused early, in one line, with 413 where it is the whole request."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import make_dicom as make
+from commandline import Run
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
-
-if TYPE_CHECKING:
-    from commandline import Run
 
 SERIES = "1.2.3"
 LIMITS = {

@@ -1,12 +1,9 @@
 """Many pictures from a server that fails now and then."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,23 +13,15 @@ from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
-
-if TYPE_CHECKING:
-    import threading
-
-    from dicom_series_preview.sources.storage.base import Storage
+from faulty import at_once
 
 PICTURES, SERIES, SLICES = 200, 10, 6
 RETRIES = 5
 SETTINGS = Settings(Path("/nowhere"), concurrency=8, max_retries=RETRIES, request_timeout_s=60.0)
-
-
-def at_once(abandoned: threading.Event, _seconds: float) -> bool:
-    """No pause."""
-    return abandoned.is_set()
 
 
 def mosaic(storage: Storage, cache: IndexCache, series: str) -> bytes:

@@ -1,29 +1,22 @@
 """Places that go away, fill up, or are written by others meanwhile: whole files, one line, no halves."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import faulty
 import synthetic
-from commandline import SCRIPT
+from commandline import SCRIPT, Run
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.base.files import write_atomically
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from commandline import Run
 
 SERIES = synthetic.SERIES
 ROOT = "s3://bucket"

@@ -1,7 +1,5 @@
 """A storage that keeps silent: who waits for it is answered in time, and nothing outlives the program."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os
@@ -9,10 +7,10 @@ import re
 import signal
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import urllib3
@@ -28,30 +26,20 @@ from dicom_series_preview.base.errors import AbandonedError, StorageUnavailableE
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.base import ByteRange
+from dicom_series_preview.sources.storage.base import ByteRange, Storage
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
 from doubles import Time
-from faulty import FaultyServer, always
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dicom_series_preview.sources.storage.base import Storage
+from faulty import FaultyServer, always, everything
 
 # Nothing here takes so long, save what waits for a silent server: that is silent for ever.
 HANG_S = 60.0
 PATIENT = {"DICOM_SERIES_PREVIEW_REQUEST_SECONDS": "3600", "DICOM_SERIES_PREVIEW_RETRY_SECONDS": "3600"}
 SERIES = synthetic.series("silent", 4, others=False, side=384)
 ROOTS = {"http": "", "s3": "s3://bucket"}
-
-
-def everything(_asked: faulty.Asked) -> bool:
-    """Whatever is asked."""
-    return True
 
 
 def is_list(asked: faulty.Asked) -> bool:

@@ -1,7 +1,5 @@
 """An index that others have written into: what no slice has is built anew, and nothing else fails for it."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

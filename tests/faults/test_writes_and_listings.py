@@ -1,32 +1,20 @@
 """Listings and writes whose answers fail: no name is lost, and what was written is known as written."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import faulty
 from dicom_series_preview.base.errors import ObjectChangedError, StorageUnavailableError
 from dicom_series_preview.base.settings import Settings
+from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
-
-    from dicom_series_preview.sources.storage.base import Storage
+from faulty import at_once
 
 RETRIES = 2
 SETTINGS = Settings(Path("/nowhere"), concurrency=4, max_retries=RETRIES, request_timeout_s=20.0)
 NAMES = [f"S/{i:02}" for i in range(20)]
-
-
-def at_once(abandoned: threading.Event, _seconds: float) -> bool:
-    """No pause."""
-    return abandoned.is_set()
 
 
 def opened(server: faulty.FaultyServer, root: str = "s3://bucket") -> Storage:
@@ -86,7 +74,10 @@ def test_answer_to_a_write_is_lost(fault: faulty.Fault) -> None:
     """What a lost answer left behind is known as one's own: conditions hold as if it had come."""
     with faulty.FaultyServer() as server:
         storage = opened(server)
-        is_write: Callable[[faulty.Asked], bool] = lambda asked: asked.kind == "PUT"  # noqa: E731
+
+        def is_write(asked: faulty.Asked) -> bool:
+            return asked.kind == "PUT"
+
         versions = []
         for data, condition in ((b"one", ""), (b"two", None), (b"three", None)):
             server.begin(faulty.first_times(1, fault, is_write))

@@ -1,21 +1,15 @@
 """The functions, and what their events speak of."""
 
-from __future__ import annotations
-
 import json
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 
 import archive
 import lambdas
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import servers
+import servers
 
 
 @pytest.fixture(scope="session")

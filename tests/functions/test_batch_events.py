@@ -1,10 +1,10 @@
-from __future__ import annotations
-
 import copy
 import io
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,15 +12,9 @@ from PIL import Image
 
 import archive
 import lambdas
+import servers
 from dicom_series_preview.base.discreet import digest_of
-from lambdas import event
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import servers
-    from lambdas import Functions
+from lambdas import Functions, event
 
 NEVER: dict[str, Any] = {"root": "default", "mosaic": {}}
 
@@ -217,29 +211,30 @@ def test_prepare_inline(functions: Functions, provided: archive.Archive) -> None
     assert items == [{"root": "other", "series": name, "mosaic": mosaic} for name in ("b", "a")]
 
 
-def test_prepare_manifest_csv(functions: Functions, provided: archive.Archive) -> None:
-    """A CSV may come with a byte order mark, other columns and empty lines, and its names with commas."""
-    text = '\ufeffpatient,series\r\n1,a\r\n\r\n2,"b, c"\r\n3,\r\n4,a\r\n'
-    provided.put({"manifests/wanted.csv": text.encode()})
-    items = prepare(
-        functions,
-        provided,
-        "batch-prepare-manifest-csv",
-        {"manifest": f"s3://{archive.BUCKET}/manifests/wanted.csv"},
-    )
-    assert [item["series"] for item in items] == ["a", "b, c"]
+@pytest.mark.parametrize(
+    ("name", "text", "series"),
+    [
+        (
+            "batch-prepare-manifest-csv",
+            '\ufeffpatient,series\r\n1,a\r\n\r\n2,"b, c"\r\n3,\r\n4,a\r\n',
+            ["a", "b, c"],
+        ),
+        ("batch-prepare-manifest-json", '\ufeff["a", {"series": "b", "size": 3}, "a"]', ["a", "b"]),
+    ],
+    ids=["csv", "json"],
+)
+def test_prepare_manifest(
+    functions: Functions, provided: archive.Archive, name: str, text: str, series: list[str]
+) -> None:
+    """A CSV may come with a byte order mark, other columns and empty lines, and its names with commas.
 
-
-def test_prepare_manifest_json(functions: Functions, provided: archive.Archive) -> None:
-    """A JSON array names series as text or as objects with `series`."""
-    provided.put({"manifests/wanted.JSON": b'\xef\xbb\xbf["a", {"series": "b", "size": 3}, "a"]'})
-    items = prepare(
-        functions,
-        provided,
-        "batch-prepare-manifest-json",
-        {"manifest": f"s3://{archive.BUCKET}/manifests/wanted.JSON"},
-    )
-    assert [item["series"] for item in items] == ["a", "b"]
+    A JSON array names series as text or as objects with `series`.
+    """
+    path = "manifests/wanted.JSON" if name.endswith("json") else "manifests/wanted.csv"
+    provided.put({path: text.encode()})
+    request = {"manifest": f"s3://{archive.BUCKET}/{path}"}
+    items = prepare(functions, provided, name, request)
+    assert [item["series"] for item in items] == series
 
 
 def test_prepare_prefix(functions: Functions, provided: archive.Archive) -> None:

@@ -1,21 +1,13 @@
 """The functions behind API Gateway, as any door to the HTTP API."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
+import archive
 import gateway
-from http_contract import HttpContract, door_at, odd_series
-from lambdas import Invoked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import archive
-    from http_contract import Door
-    from lambdas import Functions
+from http_contract import Door, HttpContract, door_at, odd_series
+from lambdas import Functions, Invoked
 
 ROUTES = {
     "/health": "index",

@@ -1,10 +1,9 @@
-from __future__ import annotations
-
 import base64
 import copy
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,12 +11,7 @@ import urllib3
 from PIL import Image
 
 import archive
-from lambdas import event
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from lambdas import Functions
+from lambdas import Functions, event
 
 FUNCTION_OF = {
     "mosaic": "mosaic",
@@ -69,12 +63,6 @@ def test_pictures(functions: Functions, name: str) -> None:
     assert (image.format, image.size) == (image_format, size)
     assert answer["headers"]["Preview-Slices"] == shown
     assert answer["headers"]["Vary"] == "Accept"
-
-
-def test_a_prefix_says_which_series_it_is(functions: Functions) -> None:
-    """The series that a prefix has found is named."""
-    answer = functions["image"]("image-200-prefix").answer
-    assert answer["headers"]["Preview-Series"] == archive.SERIES
 
 
 def test_a_picture_with_a_failed_tile_is_not_cacheable(functions: Functions) -> None:

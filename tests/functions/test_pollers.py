@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import itertools
 import json
 import random
@@ -7,19 +5,17 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import counting
 import make_dicom
+import servers
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.doors.aws.environment import Deployment
+from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.doors.aws.updates import update_indices
-
-if TYPE_CHECKING:
-    import servers
-    from dicom_series_preview.doors.aws.rechecks import Recheck
 
 MESSAGES = 33
 BUCKET, DATA = "growing", "growing-data"

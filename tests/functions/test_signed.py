@@ -1,7 +1,5 @@
 """The documented ways to call a deployment signed, run against its functions behind a gateway that checks."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -10,21 +8,16 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
 import archive
 import gateway
-from lambdas import Invoked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lambdas import Functions
+from lambdas import Functions, Invoked
 
 PROJECT = Path(__file__).parents[2]
 SCRIPT = PROJECT / "examples" / "signed.py"

@@ -1,7 +1,5 @@
-from __future__ import annotations
-
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,10 +8,7 @@ import archive
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.renders import Renders
-from lambdas import event
-
-if TYPE_CHECKING:
-    from lambdas import Function, Functions
+from lambdas import Function, Functions, event
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
 """Changes to bytes, as values: drawn by hypothesis in the suite, by a seeded generator in `run.py`."""
 
-from __future__ import annotations
-
+import random
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Iterable
 
 KINDS = ("set", "insert", "delete", "repeat", "truncate", "copy")
 # Lengths, counts and markers that parsers stumble over, in either byte order.

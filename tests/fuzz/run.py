@@ -7,8 +7,6 @@ its seed and written to the folder that --findings names. DICOM_TEST_DATA adds r
 anything was found.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import random
@@ -25,16 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from dicom_series_preview.sources.headers.convert import Converter
+from fuzz import targets
 from fuzz.mutations import mutated, random_changes
-from fuzz.targets import (
-    check_after,
-    check_codestream,
-    check_description,
-    check_header,
-    codestreams,
-    headers,
-    real_headers,
-)
 
 EXAMPLES = 400
 # A batch takes seconds; this is only for what hangs.
@@ -45,9 +35,9 @@ def batch(seed: int, current: Path) -> int:
     """Run one batch in this process; what is tried is in a file before it is, in case the process dies."""
     warnings.simplefilter("error")
     rng = random.Random(seed)
-    objects, frames = headers(), codestreams()
+    objects, frames = targets.headers(), targets.codestreams()
     if folder := os.environ.get("DICOM_TEST_DATA"):
-        real = real_headers(Path(folder))
+        real = targets.real_headers(Path(folder))
         objects |= {name: real[name] for name in rng.sample(sorted(real), min(8, len(real)))}
     findings = 0
     # By the object that was changed: as if the changed ones were a series.
@@ -60,11 +50,11 @@ def batch(seed: int, current: Path) -> int:
         current.write_bytes(data)
         try:
             if is_header:
-                check_header(data, rng.choice((0, 132, 400, 5120)))
-                check_after(data, converters[name])
+                targets.check_header(data, rng.choice((0, 132, 400, 5120)))
+                targets.check_after(data, converters[name])
             else:
-                check_codestream(frames[name], data, rng.choice((1, 1, 2, 4, 8)))
-                check_description(frames[name], **_another_description(rng))
+                targets.check_codestream(frames[name], data, rng.choice((1, 1, 2, 4, 8)))
+                targets.check_description(frames[name], **_another_description(rng))
         except Exception:  # noqa: BLE001 - every other way out is a finding
             findings += 1
             print(f"FOUND with seed {seed} in {name}:\n{traceback.format_exc()}", flush=True)

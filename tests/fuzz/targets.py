@@ -1,22 +1,18 @@
 """What is fuzzed: objects and codestreams to change, and what must hold whatever the changes."""
 
-from __future__ import annotations
-
-import io
 import sys
 import tracemalloc
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
-import openjpeg.utils
-import rle.utils
-from PIL import Image
 from pydicom.uid import JPEG2000TransferSyntaxes
 
 import make_dicom as make
+from codestreams import described, j2k, jpeg, run_lengths
 from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Record
@@ -30,9 +26,6 @@ from dicom_series_preview.sources.headers.dicom_json import to_json
 from dicom_series_preview.sources.headers.header import Header, parse
 from dicom_series_preview.sources.headers.scan import Incomplete, data_set_of
 from indexing import PROVENANCE, header_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROOT = "1.2.840.10008.1.2"
 # A number takes 2 bytes of text at least and becomes 40 of a float in a tuple; what is nested in sequences is
@@ -215,11 +208,11 @@ def codestreams() -> dict[str, Codestream]:
         "native big endian": (f"{ROOT}.2", grey.byteswap().tobytes(), grey, 12),
         "native rgb": (f"{ROOT}.1", rgb.tobytes(), rgb, 8),
         "deflated frame": (f"{ROOT}.8.1", deflate.compress(grey.tobytes()) + deflate.flush(), grey, 12),
-        "rle": (f"{ROOT}.5", _rle(grey), grey, 12),
-        "rle rgb": (f"{ROOT}.5", _rle(rgb), rgb, 8),
-        "jpeg": (f"{ROOT}.4.50", _jpeg(byte), byte, 8),
-        "jpeg rgb": (f"{ROOT}.4.50", _jpeg(rgb), rgb, 8),
-        "jpeg progressive": (f"{ROOT}.4.55", _jpeg(rgb, progressive=True), rgb, 8),
+        "rle": (f"{ROOT}.5", run_lengths(grey), grey, 12),
+        "rle rgb": (f"{ROOT}.5", run_lengths(rgb), rgb, 8),
+        "jpeg": (f"{ROOT}.4.50", jpeg(byte, 90), byte, 8),
+        "jpeg rgb": (f"{ROOT}.4.50", jpeg(rgb, 90), rgb, 8),
+        "jpeg progressive": (f"{ROOT}.4.55", jpeg(rgb, 90, progressive=True), rgb, 8),
         "jpeg 12 bits": (
             f"{ROOT}.4.51",
             imagecodecs.jpeg8_encode(grey, level=90, bitspersample=12),
@@ -229,9 +222,9 @@ def codestreams() -> dict[str, Codestream]:
         "jpeg lossless": (f"{ROOT}.4.70", imagecodecs.ljpeg_encode(grey, bitspersample=12), grey, 12),
         "jpeg-ls": (f"{ROOT}.4.80", imagecodecs.jpegls_encode(grey), grey, 12),
         "jpeg-ls rgb": (f"{ROOT}.4.80", imagecodecs.jpegls_encode(rgb), rgb, 8),
-        "jpeg 2000": (f"{ROOT}.4.90", _j2k(grey, 12), grey, 12),
-        "jpeg 2000 signed": (f"{ROOT}.4.91", _j2k(signed, 12), signed, 12),
-        "jpeg 2000 rgb": (f"{ROOT}.4.90", _j2k(rgb, 8), rgb, 8),
+        "jpeg 2000": (f"{ROOT}.4.90", j2k(grey, 12), grey, 12),
+        "jpeg 2000 signed": (f"{ROOT}.4.91", j2k(signed, 12), signed, 12),
+        "jpeg 2000 rgb": (f"{ROOT}.4.90", j2k(rgb, 8, 1), rgb, 8),
         "htj2k": (f"{ROOT}.4.201", imagecodecs.htj2k_encode(grey, reversible=True), grey, 16),
         "jpeg xl": (
             f"{ROOT}.4.110",
@@ -242,49 +235,9 @@ def codestreams() -> dict[str, Codestream]:
         "jpeg xl rgb": (f"{ROOT}.4.112", imagecodecs.jpegxl_encode(rgb, distance=1.0), rgb, 8),
     }
     return {
-        name: Codestream(bytes(data), _described(uid, samples, bits))
+        name: Codestream(bytes(data), described(samples, uid, bits))
         for name, (uid, data, samples, bits) in made.items()
     }
-
-
-def _described(uid: str, samples: np.ndarray[Any, Any], stored: int) -> PixelDescription:
-    colour = samples.ndim == 3
-    return PixelDescription(
-        uid,
-        *samples.shape[:2],
-        samples_per_pixel=3 if colour else 1,
-        photometric_interpretation="RGB" if colour else "MONOCHROME2",
-        bits_allocated=samples.dtype.itemsize * 8,
-        bits_stored=stored,
-        high_bit=stored - 1,
-        pixel_representation=int(samples.dtype.kind == "i"),
-    )
-
-
-def _rle(samples: np.ndarray[Any, Any]) -> bytes:
-    return bytes(
-        rle.utils.encode_pixel_data(
-            samples.tobytes(),
-            rows=samples.shape[0],
-            columns=samples.shape[1],
-            samples_per_pixel=3 if samples.ndim == 3 else 1,
-            bits_allocated=samples.dtype.itemsize * 8,
-            byteorder="<",
-        )
-    )
-
-
-def _jpeg(samples: np.ndarray[Any, Any], **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(samples).save(buffer, "JPEG", quality=90, **options)
-    return buffer.getvalue()
-
-
-def _j2k(samples: np.ndarray[Any, Any], bits: int) -> bytes:
-    photometric = 1 if samples.ndim == 3 else 2
-    return bytes(
-        openjpeg.utils.encode_array(samples, bits_stored=bits, photometric_interpretation=photometric)
-    )
 
 
 def check_codestream(codestream: Codestream, data: bytes, reduction: int) -> None:

@@ -1,7 +1,5 @@
 """A short, repeatable part of what `make fuzz` does at length."""
 
-from __future__ import annotations
-
 import struct
 import tracemalloc
 import zlib

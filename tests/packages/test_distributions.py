@@ -1,20 +1,15 @@
 """What is uploaded: the source distribution, the wheel, and the page that is made of them."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
 import tarfile
 import zipfile
 from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from email.message import Message
 
 PROJECT = Path(__file__).parents[2]
 

@@ -1,7 +1,5 @@
 """What a dependency layer says of the work of others."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from importlib.metadata import distribution

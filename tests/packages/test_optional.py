@@ -1,14 +1,9 @@
 """What is said where an optional package is missing, or broken."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 HIDE = """
 import sys

@@ -1,7 +1,5 @@
 """What CONTRIBUTING and docstrings say of the whole package, held against its code."""
 
-from __future__ import annotations
-
 import ast
 import re
 import tomllib

@@ -1,7 +1,5 @@
 """What pyproject.toml asks for, and the locked environments that test it."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

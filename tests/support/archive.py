@@ -1,13 +1,12 @@
 """The buckets, series and batches that the events speak of, on a moto server."""
 
-from __future__ import annotations
-
 import json
 import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,6 @@ import synthetic
 from bench import one, reports, undecodable
 from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.archive.names import index_folder, index_path
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 BUCKET, OTHER, DATA = "dicom-archive", "dicom-other", "preview-data"
 SERIES = synthetic.SERIES

@@ -1,24 +1,20 @@
 """A deployment that runs batches, over storages in memory."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import doubles
 import make_dicom
+from dicom_series_preview.base.errors import StorageError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.products.batches.documents import keep_request
+from dicom_series_preview.products.batches.host import BatchHost
 from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.products.batches.outcomes import read_outcomes
 from dicom_series_preview.products.batches.prepare import check_source, prepare
 from dicom_series_preview.products.batches.request import BatchRequest
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from dicom_series_preview.base.errors import StorageError
-    from dicom_series_preview.products.batches.host import BatchHost
 
 ID = "0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e01"
 EARLIER = "0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e02"

@@ -1,11 +1,11 @@
 """An API over storages of the test's own."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
+
+from pydicom import Dataset
 
 import doubles
 import make_dicom
@@ -18,9 +18,6 @@ from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 from dicom_series_preview.web.http.problems import PROBLEM_TYPE
 from dicom_series_preview.web.http.renders import Renders
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 ROOT = "s3://the-clinics-bucket/of-patients"
 MPEG2 = "1.2.840.10008.1.2.4.100"

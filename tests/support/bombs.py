@@ -3,8 +3,6 @@
 As a program, decodes each within an address space of 1.5 GiB and prints, a JSON line each, what came of it.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import mmap

@@ -1,7 +1,5 @@
 """Put the layers that `make build-aws` built on the path, or skip the module of tests that imports this."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,15 +1,11 @@
 """Read a CloudFormation template, and evaluate its intrinsic functions."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NO_VALUE = object()
 """What AWS::NoValue takes away."""

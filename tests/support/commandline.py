@@ -1,7 +1,5 @@
 """Command lines in an environment of their own, what they come to, and where tests keep their objects."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A proxy between the product and a server that counts what really goes over the line."""
 
-from __future__ import annotations
-
 import http.client
 import http.server
 import re

@@ -1,13 +1,9 @@
 """Work counted as calls, which no other process on the machine changes."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Any
 
 
 def calls(work: Callable[[], object]) -> Counter[str]:

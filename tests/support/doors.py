@@ -1,15 +1,15 @@
 """The product's doors, asked for one mosaic each, and what comes of it in one shape."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import signal
 import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlencode
 
 import urllib3
@@ -19,10 +19,6 @@ import lambdas
 import planted
 from commandline import SCRIPT
 from dicom_series_preview.__main__ import main
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 WAIT_S = 60
 OPTIONS = {"tile_width": "2", "tile_height": "2", "image_width": "64"}

@@ -1,19 +1,12 @@
 """Storages that count, fail, change, or must not be touched, and a clock."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn, Self
 
-from dicom_series_preview.sources.storage.base import Fetched, ObjectInfo
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Self
-
-    from dicom_series_preview.base.errors import StorageError
-    from dicom_series_preview.sources.storage.base import ByteRange, Storage, Usage
-    from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.base.errors import StorageError
+from dicom_series_preview.sources.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage
+from dicom_series_preview.sources.storage.deadline import Deadline
 
 
 class Time:
@@ -230,6 +223,14 @@ class ChangingStorage(Wrapper):
             if change is not None:
                 change(self.inner)
             yield fetched
+
+
+class Backwards(Wrapper):
+    """A storage whose answers come in the reverse order."""
+
+    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
+        """The last one first."""
+        yield from reversed(list(self.inner.fetch(list(ranges))))
 
 
 class BareListingStorage(Wrapper):

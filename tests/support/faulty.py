@@ -6,29 +6,24 @@ A fault decides whether what was asked for is done: a write that is refused is n
 is.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
+import http.server
 import itertools
 import os
+import random
 import re
 import socket
 import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
 from servers import ServerInThreads
-
-if TYPE_CHECKING:
-    import http.server
-    import random
-    from collections.abc import Callable
 
 _KEY = re.compile("<Key>(.*?)</Key>")
 _DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
@@ -90,6 +85,11 @@ class Connection:
         self.head(reply, **{"Content-Length": str(len(reply.body))})
         self.write(reply.body)
 
+    def begin(self, reply: Reply) -> None:
+        """Send half of an answer's body."""
+        self.head(reply, **{"Content-Length": str(len(reply.body))})
+        self.write(reply.body[: len(reply.body) // 2])
+
     def write(self, data: bytes) -> None:
         """Send some of a body."""
         self._handler.wfile.write(data)
@@ -107,9 +107,9 @@ class Connection:
         os.close(self._handler.connection.detach())
 
 
-Answer = "Callable[[], Reply]"
-Fault = "Callable[[Connection, Answer], None]"
-Plan = "Callable[[Asked], Fault | None]"
+Answer = Callable[[], Reply]
+Fault = Callable[[Connection, Answer], None]
+Plan = Callable[[Asked], Fault | None]
 
 
 # --- faults
@@ -124,9 +124,7 @@ def refused(status: int, code: str = "", retry_after: str | None = None) -> Faul
 
 def cut_short(connection: Connection, answer: Answer) -> None:
     """Less of the body than Content-Length promises."""
-    reply = answer()
-    connection.head(reply, **{"Content-Length": str(len(reply.body))})
-    connection.write(reply.body[: len(reply.body) // 2])
+    connection.begin(answer())
     connection.close()
 
 
@@ -154,9 +152,7 @@ def reset_after_headers(connection: Connection, answer: Answer) -> None:
 
 def reset_in_body(connection: Connection, answer: Answer) -> None:
     """A reset in the middle of the body."""
-    reply = answer()
-    connection.head(reply, **{"Content-Length": str(len(reply.body))})
-    connection.write(reply.body[: len(reply.body) // 2])
+    connection.begin(answer())
     connection.reset()
 
 
@@ -168,9 +164,7 @@ def silent(connection: Connection, _answer: Answer) -> None:
 
 def silent_in_body(connection: Connection, answer: Answer) -> None:
     """No more than half of the body until the server stops."""
-    reply = answer()
-    connection.head(reply, **{"Content-Length": str(len(reply.body))})
-    connection.write(reply.body[: len(reply.body) // 2])
+    connection.begin(answer())
     connection.released.wait()
     connection.close()
 
@@ -568,3 +562,13 @@ def _children(objects: dict[str, bytes], folder: str) -> list[str]:
     start = f"{folder}/" if folder else ""
     below = {start + path[len(start) :].partition("/")[0] for path in objects if path.startswith(start)}
     return sorted(below)
+
+
+def everything(_asked: Asked) -> bool:
+    """Whatever is asked."""
+    return True
+
+
+def at_once(abandoned: threading.Event, _seconds: float) -> bool:
+    """No pause."""
+    return abandoned.is_set()

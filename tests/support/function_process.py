@@ -1,7 +1,5 @@
 """A function's process, as Lambda runs one: a line in is an event, one on descriptor 3 what came of it."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

@@ -1,7 +1,5 @@
 """API Gateway's HTTP API and Lambda's own, on 127.0.0.1."""
 
-from __future__ import annotations
-
 import base64
 import hmac
 import http.client
@@ -9,9 +7,10 @@ import http.server
 import json
 import re
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from botocore.auth import SigV4Auth
@@ -19,11 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 import servers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from runtime import Function
+from runtime import Function
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"

@@ -1,10 +1,8 @@
 """The rules that every door to the HTTP API keeps: a suite inherits them, and its fixture `door` asks."""
 
-from __future__ import annotations
-
 import io
 import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import numpy as np
@@ -15,9 +13,7 @@ from PIL import Image
 import gateway
 import planted
 import synthetic
-
-if TYPE_CHECKING:
-    from gateway import Answer
+from gateway import Answer
 
 SERIES = f"/series/{synthetic.SERIES}"
 ODD = "Schädel 1/ä b+c"

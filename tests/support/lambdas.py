@@ -1,22 +1,18 @@
 """Functions in processes of their own, and what comes of the events they are given."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import planted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PROJECT = Path(__file__).parents[2]
 PROCESS = Path(__file__).with_name("function_process.py")
@@ -44,7 +40,7 @@ class Function:
     log: Path
     read: int = field(default=0)
 
-    def __call__(self, given: str | dict[str, Any]) -> Outcome:
+    def __call__(self, given: str | dict[str, Any]) -> "Outcome":
         """What comes of an event, which is given by name or as it is."""
         document = event(given) if isinstance(given, str) else given
         self.process.stdin.write(json.dumps(document) + "\n")
@@ -113,7 +109,7 @@ class Invoked:
     function: Function
     turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def invoke(self, event: dict[str, Any]) -> Invoked.Result:
+    def invoke(self, event: dict[str, Any]) -> "Invoked.Result":
         """What comes of an event."""
         with self.turn:
             return self.Result(self.function(event).answer)

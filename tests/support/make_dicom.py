@@ -3,23 +3,18 @@
 `image()` and `enhanced()` make data sets, `encode()` makes objects of them, `encapsulate()` their pixels.
 """
 
-from __future__ import annotations
-
 import math
 import struct
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import DataElement, Dataset
 from pydicom.config import IGNORE
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence as Items
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -4,17 +4,13 @@ Every log record of the tests' process, every line and metric that a function wr
 the tests' own clients get is looked through; a planted value fails the test that saw it.
 """
 
-from __future__ import annotations
-
 import copy
 import io
 import json
 import logging
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 DESCRIPTION = "Verlauf nach Sturz"
 PATIENT = {

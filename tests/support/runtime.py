@@ -5,8 +5,6 @@ layers, the folder of its code and the environment that it is given, and nothing
 limits are not enforced.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
@@ -18,16 +16,14 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import cloudformation
 import servers
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # What the Lambda runtime has besides Python itself; boto3 and what it needs is there for functions to use.
 RUNTIME = ("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py")
@@ -53,7 +49,7 @@ class Artefacts:
     taken: float
 
     @classmethod
-    def take(cls, build: Path, scratch: Path) -> Artefacts:
+    def take(cls, build: Path, scratch: Path) -> Self:
         """Copy what was built, so that a build meanwhile does no harm."""
         template = cloudformation.load(build / "template.yaml")
         layers = []

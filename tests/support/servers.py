@@ -1,7 +1,5 @@
 """Real servers on 127.0.0.1 for tests: each a context manager that gives its address when it answers."""
 
-from __future__ import annotations
-
 import http.server
 import os
 import shutil
@@ -11,18 +9,16 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import boto3
 import urllib3
 from cheroot import wsgi
 from wsgidav.wsgidav_app import WsgiDAVApp
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 START_TIMEOUT_S = 60.0
 NGINX_MODULES = (

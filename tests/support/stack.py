@@ -8,8 +8,6 @@ for successes. IAM it shows as far as S3 goes: each function has a key of its ow
 what the role in the template allows.
 """
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import json
@@ -20,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import boto3
@@ -37,9 +36,6 @@ import counting
 import servers
 from gateway import ACCOUNT, REGION, Answer, Gateway, HttpServer, Route, fetch, lambda_api
 from runtime import Artefacts, Function
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DICOM_BUCKET, DATA_BUCKET, SECRET_BUCKET = "dicom-bucket", "data-bucket", "secret-bucket"
 QUEUE_URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/objects"

@@ -6,16 +6,12 @@ nothing of a definition is passed over in silence. https://states-language.net a
 "Setting failure thresholds for Distributed Map states" say what it does.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from typing import Any
 
 _COMMON = {"Type", "Comment", "Next", "End"}
 _FIELDS = {
@@ -68,7 +64,7 @@ class Execution:
     status: str = "RUNNING"
     output: Any = None
     error: str | None = None
-    children: list[Execution] = field(default_factory=list)
+    children: list["Execution"] = field(default_factory=list)
     tries: dict[str, int] = field(default_factory=dict)
     waits: list[float] = field(default_factory=list)
 

@@ -5,23 +5,18 @@ block at the upper left is white, so that a picture also tells which way up it i
 every header: nothing the product says may hold it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydicom import Dataset
 
 import make_dicom
 from make_dicom import encode
 from planted import OF_PATIENTS, PATIENT
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pydicom import Dataset
 
 SERIES = "38902e14-b11f-4548-910e-771ee757dc82"
 SLICES = 40

@@ -1,10 +1,8 @@
 """A deployment whose indices are brought up to date by events, over storages in memory."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote_plus
 
 import doubles
@@ -14,17 +12,14 @@ from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import AccessDeniedError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.doors.aws.updates import (
-    update_indices,
-)
+from dicom_series_preview.doors.aws.rechecks import Recheck
+from dicom_series_preview.doors.aws.updates import update_indices
 from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
 
-if TYPE_CHECKING:
-    from dicom_series_preview.doors.aws.rechecks import Recheck
-
 SECRET = "Zwiebelfisch^Leonora"
+BATCH = "00000000-0000-0000-0000-000000000000"
 
 
 class Setting:
@@ -55,6 +50,31 @@ class Setting:
         for path in paths:
             number = 1 + len(self.memory[alias].list_objects(""))
             self.memory[alias].put(path, make_dicom.encode(make_dicom.image(number, PatientName=SECRET)))
+
+    def known(self, *paths: str) -> None:
+        """Write a slice at each path, and tell of the first, so that their indices are there."""
+        self.put(*paths)
+        self.update(notification(paths[0]))
+
+    def remove(self, *paths: str, alias: str = "default") -> None:
+        """Remove objects without telling anyone."""
+        for path in paths:
+            self.memory[alias].delete(path)
+
+    def see(self, url: str, storage: Any) -> None:
+        """Let the deployment see another storage at a URL."""
+        self.deployment._opened[url] = storage
+
+    def limit(self, **limits: int) -> None:
+        """Let the deployment have other limits."""
+        settings = self.deployment.settings
+        settings = replace(settings, limits=replace(settings.limits, **limits))
+        self.deployment = replace(self.deployment, settings=settings)
+
+    def batch(self, series: str) -> dict[str, Any]:
+        """The outcome of a batch's mosaic of a series."""
+        item = {"root": "default", "series": series, "mosaic": {}}
+        return run_item(BATCH, item, batch_host(self.deployment))
 
     def update(self, *bodies: Any) -> Any:
         """Handle messages `0`, `1` and so on, counting from nothing."""
@@ -164,8 +184,8 @@ class Linking(doubles.Wrapper):
 class Pictures:
     """The pictures of two series and their batches' mosaics, rendered as the API and a batch render them."""
 
-    def __init__(self) -> None:
-        self.setting = Setting()
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
         self.setting.put("s/1.dcm", "s/2.dcm", "s/3.dcm", "t/1.dcm")
         self.setting.update(notification("s/1.dcm", "t/1.dcm"))
         self.render("t")
@@ -178,20 +198,12 @@ class Pictures:
         request = HttpRequest(series, {"position": ["0"]})
         assert deployment.api().picture("image", request).status == 200
         data = deployment.storage("s3://data")
-        batch = "00000000-0000-0000-0000-000000000000"
-        item = {"root": "default", "series": series, "mosaic": {}}
-        outcome = run_item(batch, item, batch_host(deployment))
-        assert data.get(outcome["picture"]).data
+        assert data.get(self.setting.batch(series)["picture"]).data
 
     @staticmethod
     def of(paths: list[str]) -> list[str]:
         """Those of them that are pictures."""
         return [path for path in paths if path.endswith(".webp")]
-
-    def remove(self, *paths: str) -> None:
-        """Remove objects without telling anyone."""
-        for path in paths:
-            self.setting.memory["default"].delete(path)
 
 
 class Closed(doubles.Wrapper):

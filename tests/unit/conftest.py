@@ -1,7 +1,5 @@
 """What tests of one part each share."""
 
-from __future__ import annotations
-
 from hypothesis import settings
 
 # No test depends on how busy the machine is.

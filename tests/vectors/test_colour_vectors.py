@@ -1,7 +1,5 @@
 """RGB by arithmetic of its own: the equations of PS3.3 C.7.6.3.1.2 in exact fractions."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from itertools import product
 

@@ -3,18 +3,17 @@
 What can be told is shown right; what cannot is refused by name, or shown with a warning that names it.
 """
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import openjpeg.utils
 import pytest
 from PIL import Image
+from pydicom import Dataset
 
 import make_dicom
 from conformance.flat import BLOCK, blocks, flat, image, objects
@@ -25,9 +24,6 @@ from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 J2K, HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
@@ -992,15 +988,20 @@ ENDED = {
 }
 
 
+def ended(family):
+    """A transfer syntax, some samples, and their whole codestream in it."""
+    syntax, encode = ENDED[family]
+    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    return syntax, samples, bytes(encode(samples))
+
+
 @proves(15, "A codestream without its end marker is shown with a warning that names the frame", "PS3.5 A.4")
 @pytest.mark.parametrize("frame", [1, 2])
 @pytest.mark.parametrize("filled", [b"", b"\0\0", bytes(40)])
 @pytest.mark.parametrize("family", ENDED)
 def test_a_codestream_without_its_end(family, filled, frame):
     """All samples are there, and nothing says so; the other frame has no warning."""
-    syntax, encode = ENDED[family]
-    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
-    whole = bytes(encode(samples))
+    syntax, samples, whole = ended(family)
     assert whole.endswith(b"\xff\xd9")
     unended = whole[:-2] + filled
     fragments = [unended, whole] if frame == 1 else [whole, unended]
@@ -1017,9 +1018,7 @@ def test_a_codestream_without_its_end(family, filled, frame):
 @pytest.mark.parametrize("family", ["JPEG", "JPEG lossless"])
 def test_a_codestream_that_is_cut_off_and_closed_again(family, share):
     """No matter that its decoder says nothing of it."""
-    syntax, encode = ENDED[family]
-    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
-    whole = bytes(encode(samples))
+    syntax, _, whole = ended(family)
     series = encapsulated([whole[: int(len(whole) * share)] + b"\xff\xd9"], syntax)
     with pytest.raises(UndecodableError, match="the JPEG codestream is cut off"):
         image(series, image_width=64)
@@ -1033,9 +1032,7 @@ def test_a_codestream_that_is_cut_off_and_closed_again(family, share):
 @pytest.mark.parametrize("family", ENDED)
 def test_a_codestream_that_is_cut_off(family, filled, share):
     """Filled up with zeros, as an interrupted copy leaves it, or not."""
-    syntax, encode = ENDED[family]
-    samples = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
-    whole = bytes(encode(samples))
+    syntax, _, whole = ended(family)
     kept = int(len(whole) * share)
     series = encapsulated([whole[:kept] + bytes(len(whole) - kept if filled else 0)], syntax)
     try:

@@ -1,7 +1,5 @@
 """Display values by arithmetic of their own: exact fractions, and 50 decimal digits for the sigmoid."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import numpy as np

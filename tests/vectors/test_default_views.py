@@ -1,7 +1,5 @@
 """What is shown where files say little of it, or nonsense: whole objects through the whole product."""
 
-from __future__ import annotations
-
 from io import BytesIO
 
 import imagecodecs

@@ -1,7 +1,5 @@
 """Order and places of frames that offsets tell: whole objects, listing to index."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

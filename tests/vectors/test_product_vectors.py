@@ -3,8 +3,6 @@
 Every number that is expected is worked out here, in exact fractions.
 """
 
-from __future__ import annotations
-
 from fractions import Fraction
 from typing import Any
 

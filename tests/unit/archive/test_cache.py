@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -10,18 +8,11 @@ from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    LimitError,
-    StorageError,
-)
+from dicom_series_preview.base.errors import AccessDeniedError, LimitError, StorageError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import (
-    CountingStorage,
-    Wrapper,
-)
-from indexing import Setting, objects
+from doubles import CountingStorage, Wrapper
+from indexing import Setting, objects, of_version
 
 CACHED = "indices/s_index.parquet"
 
@@ -29,17 +20,6 @@ CACHED = "indices/s_index.parquet"
 def files(opened):
     """The objects in an index."""
     return sorted(set(opened.index.table["FileName"].to_pylist()))
-
-
-def of_another_schema(data):
-    """The index as another version of the product would have written it."""
-    table = Index.from_parquet(data).table
-    metadata = dict(table.schema.metadata)
-    document = json.loads(metadata[b"dicom_series_preview"])
-    metadata[b"dicom_series_preview"] = json.dumps(
-        {**document, "schema_version": SCHEMA_VERSION + 1}
-    ).encode()
-    return Index(table.replace_schema_metadata(metadata)).to_parquet()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +30,7 @@ def of_another_schema(data):
         lambda data: data[: len(data) // 2],
         lambda _data: b"no Parquet at all",
         lambda data: data[:200] + bytes(100) + data[300:],
-        of_another_schema,
+        lambda data: of_version(data, SCHEMA_VERSION + 1),
     ],
     ids=["empty", "no end", "half", "other", "hole", "schema"],
 )
@@ -65,18 +45,16 @@ def test_a_damaged_index_is_built_anew(damage, immutable):
     assert setting.open().source == "cache"
 
 
-def test_an_index_of_more_rows_than_the_limit_is_not_read():
+def test_an_index_of_more_rows_than_the_limit_is_not_read(setting):
     """It was built with a greater limit, or by another hand; the limit holds for it too."""
-    setting = Setting()
     setting.open()
     opener = SeriesIndexer(setting.storage, IndexCache(setting.cache), Limits(rows=3))
     with pytest.raises(LimitError, match="more than 3 frames"):
         opener.open(SeriesName("s"))
 
 
-def test_an_index_of_another_root_is_built_anew():
+def test_an_index_of_another_root_is_built_anew(setting):
     """A cached index of the same series in another root is rebuilt."""
-    setting = Setting()
     setting.open()
     other = CountingStorage(MemoryStorage(objects(2), url="memory://other", immutable=True))
     opened = SeriesIndexer(other, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
@@ -91,9 +69,8 @@ def test_an_index_of_another_series_is_not_used():
     assert files(setting.open("s")) == ["1.dcm", "2.dcm", "3.dcm", "4.dcm"]
 
 
-def test_an_index_is_written_once_and_whole():
+def test_an_index_is_written_once_and_whole(setting):
     """What appears in the cache is one write of a whole file."""
-    setting = Setting()
     setting.open()
     assert setting.cache.puts == [CACHED]
     Index.from_parquet(setting.cache.get(CACHED).data)
@@ -111,9 +88,8 @@ def test_a_cache_that_cannot_be_read_is_an_error():
         opener.open(SeriesName("s"))
 
 
-def test_the_fingerprint_stands_in_the_file():
+def test_the_fingerprint_stands_in_the_file(setting):
     """The file's metadata hold the fingerprint of the listing that it was built from."""
-    setting = Setting()
     opened = setting.open()
     document = json.loads(opened.index.table.schema.metadata[b"dicom_series_preview"])
     assert document["fingerprint"] == opened.index.provenance.fingerprint

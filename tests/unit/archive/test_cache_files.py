@@ -1,59 +1,17 @@
-from __future__ import annotations
-
-import hashlib
-import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import make_dicom
+from cached_files import DAY, NOW, aged, drawn, index, paths, picture
 from dicom_series_preview.archive.cache_files import cache_files
 from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.archive.pruning import Stays, prune
 from dicom_series_preview.sources.storage.local import LocalStorage
-from indexing import index_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-HOUR, DAY = 3600 * 10**9, 86400 * 10**9
-# Later than any file of these tests is written.
-NOW = 4_000_000_000 * 10**9
-
-
-def picture(number: int) -> str:
-    """The path of a picture."""
-    digest = hashlib.sha256(str(number).encode()).hexdigest()[:40]
-    return f"renders/{digest[:32]}/{digest}.webp"
-
-
-def drawn(size: int = 16) -> bytes:
-    """What begins as a picture does."""
-    return b"RIFF\x08\x00\x00\x00WEBPVP8 ".ljust(size, b"\0")
-
-
-def index() -> bytes:
-    """An index."""
-    return index_of({"1.dcm": make_dicom.encode(make_dicom.image(1))}).to_parquet()
-
-
-def paths(folder: Path) -> set[str]:
-    """The files of a cache that are ours."""
-    return {file.path for file in cache_files(folder)}
-
-
-def aged(path: Path, used_ns: int) -> None:
-    """Let a file have been written and used at a time."""
-    os.utime(path, ns=(used_ns, used_ns))
-
 
 NOTHING_STAYS = Stays(0, 0)
-
-
-# --- whose files
 
 
 def test_what_is_not_ours_stays(tmp_path: Path) -> None:

@@ -1,45 +1,12 @@
-from __future__ import annotations
-
-import hashlib
-import os
 import subprocess
 import sys
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from cached_files import HOUR, NOW, aged, drawn, paths, picture, ticking
 from dicom_series_preview.archive.cache_files import cache_files
 from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.sources.storage.local import LocalStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-HOUR, DAY = 3600 * 10**9, 86400 * 10**9
-# Later than any file of these tests is written.
-NOW = 4_000_000_000 * 10**9
-
-
-def picture(number: int) -> str:
-    """The path of a picture."""
-    digest = hashlib.sha256(str(number).encode()).hexdigest()[:40]
-    return f"renders/{digest[:32]}/{digest}.webp"
-
-
-def drawn(size: int = 16) -> bytes:
-    """What begins as a picture does."""
-    return b"RIFF\x08\x00\x00\x00WEBPVP8 ".ljust(size, b"\0")
-
-
-def ticking(start: int = NOW) -> Callable[[], int]:
-    """A clock that is a second later each time it is looked at."""
-    seconds = count()
-    return lambda: start + next(seconds) * 10**9
-
-
-def paths(folder: Path) -> set[str]:
-    """The files of a cache that are ours."""
-    return {file.path for file in cache_files(folder)}
 
 
 def room(folder: Path) -> int:
@@ -47,19 +14,11 @@ def room(folder: Path) -> int:
     return sum(file.room for file in cache_files(folder))
 
 
-def aged(path: Path, used_ns: int) -> None:
-    """Let a file have been written and used at a time."""
-    os.utime(path, ns=(used_ns, used_ns))
-
-
 def filled(folder: Path, pictures: int) -> None:
     """Write pictures of a block each, as an earlier version did."""
     for number in range(pictures):
         (folder / picture(number)).parent.mkdir(parents=True, exist_ok=True)
         (folder / picture(number)).write_bytes(drawn())
-
-
-# --- the room
 
 
 def test_a_cache_does_not_outgrow_its_room(tmp_path: Path) -> None:

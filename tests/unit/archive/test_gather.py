@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -9,22 +7,12 @@ import make_dicom as make
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    LimitError,
-    NoImageError,
-)
+from dicom_series_preview.base.errors import AccessDeniedError, LimitError, NoImageError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import FetchOptions, fetch_frames
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.prefetched import Prefetched
-from doubles import (
-    BareListingStorage,
-    ChangingStorage,
-    CountingStorage,
-    FailingStorage,
-    Wrapper,
-)
+from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, Wrapper
 from indexing import Setting, objects
 
 
@@ -88,40 +76,33 @@ def test_progress_is_told():
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_only_a_changed_object_is_read():
-    """Of a series with one changed object that one is read again."""
-    setting = Setting()
+@pytest.mark.parametrize(
+    ("path", "data", "listed"),
+    [("s/2.dcm", make.encode(make.image(2, KVP=90)), 4), ("s/9.dcm", make.encode(make.image(9)), 5)],
+    ids=["changed", "new"],
+)
+def test_only_a_changed_or_new_object_is_read(setting, path, data, listed):
+    """Of a series with one changed object that one is read again.
+
+    Of a series with one object more that one is read.
+    """
     setting.open()
-    setting.memory.put("s/2.dcm", make.encode(make.image(2, KVP=90)))
+    setting.memory.put(path, data)
     opened = setting.open()
     assert (opened.source, opened.headers_read) == ("updated", 1)
-    assert setting.names() == ["s/2.dcm"]
+    assert setting.names() == [path]
     assert opened.index.table.equals(fresh_table(setting))
+    assert opened.index.provenance.listed == listed
     assert setting.open().source == "cache"
 
 
-def test_only_a_new_object_is_read():
-    """Of a series with one object more that one is read."""
-    setting = Setting()
-    setting.open()
-    setting.memory.put("s/9.dcm", make.encode(make.image(9)))
-    opened = setting.open()
-    assert (opened.source, opened.headers_read) == ("updated", 1)
-    assert setting.names() == ["s/9.dcm"]
-    assert opened.index.table.equals(fresh_table(setting))
-    assert opened.index.provenance.listed == 5
-
-
-def test_a_deleted_object_leaves_the_index():
+def test_a_deleted_object_leaves_the_index(setting):
     """An object that is gone leaves the index, and no header is read for it."""
-    setting = Setting()
-    setting.open()
 
     class Without(Wrapper):
         def list_objects(self, folder, most=None):
             return [info for info in super().list_objects(folder, most) if info.path != "s/3.dcm"]
 
-    setting = Setting()
     setting.open()
     counting = CountingStorage(Without(setting.memory))
     opened = SeriesIndexer(counting, IndexCache(setting.cache), Limits()).open(SeriesName("s"))
@@ -208,9 +189,6 @@ def test_a_series_whose_objects_are_all_withheld_is_not_one_without_images():
     setting = Setting(objects(2), wrap=lambda storage: FailingStorage(storage, denied))
     with pytest.raises(AccessDeniedError, match="no"):
         setting.open()
-
-
-# --- what comes with the headers
 
 
 def frames_of(opened, storage):

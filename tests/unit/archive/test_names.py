@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import hashlib
 
 import pytest
@@ -7,14 +5,10 @@ import pytest
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import SeriesName, index_folder, index_path
 from dicom_series_preview.archive.open import SeriesIndexer
-from dicom_series_preview.base.errors import (
-    SeriesNameError,
-)
+from dicom_series_preview.base.errors import SeriesNameError
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Limits
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import (
-    UntouchableStorage,
-)
+from doubles import UntouchableStorage
 
 
 def test_indices_of_the_default_root_lie_right_in_their_folder() -> None:
@@ -49,9 +43,6 @@ def test_a_root_whose_name_is_no_text_has_a_folder() -> None:
 UUID = "389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42"
 PLAIN = UUID.replace("-", "")
 UID = "1.2.840.113619.2.55.3"
-
-
-# --- names
 
 
 @pytest.mark.parametrize(

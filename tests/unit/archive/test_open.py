@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,18 +10,11 @@ from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.discreet import digest_of
-from dicom_series_preview.base.errors import (
-    SeriesNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.base.errors import SeriesNotFoundError, StorageError, StorageUnavailableError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.headers.locations import FrameLocation
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import (
-    FailingStorage,
-    Wrapper,
-)
+from doubles import FailingStorage, Wrapper
 from indexing import Setting, objects
 
 UUID = "389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42"
@@ -96,9 +87,8 @@ def test_objects_lie_at_any_depth():
 # --- building
 
 
-def test_a_first_opening_builds_and_keeps():
+def test_a_first_opening_builds_and_keeps(setting):
     """The first opening lists once, reads each header once, and keeps the index in its place."""
-    setting = Setting()
     opened = setting.open()
     assert (opened.source, opened.headers_read) == ("built", 4)
     assert (setting.storage.lists, len(setting.storage.ranges)) == (1, 4)
@@ -120,9 +110,8 @@ def test_without_a_cache_an_index_is_built_each_time():
 # --- freshness
 
 
-def test_an_unchanged_series_costs_one_listing():
+def test_an_unchanged_series_costs_one_listing(setting):
     """An index whose series is unchanged costs one listing and no header."""
-    setting = Setting()
     first = setting.open()
     again = setting.open()
     assert (again.source, again.headers_read) == ("cache", 0)
@@ -199,9 +188,8 @@ def test_no_log_names_a_series(caplog):
 # --- limits
 
 
-def test_a_limited_index_says_so_and_never_passes_for_a_whole_one():
+def test_a_limited_index_says_so_and_never_passes_for_a_whole_one(setting):
     """A limited index answers its own limit only; a whole one is made of it without reading twice."""
-    setting = Setting()
     limited = setting.open(limit=2)
     assert limited.index.provenance.limit == 2
     assert files(limited) == ["1.dcm", "2.dcm"]
@@ -222,9 +210,8 @@ def test_a_limited_index_of_an_immutable_root_is_no_whole_one(immutable):
     assert len(files(setting.open(limit=1))) == 4
 
 
-def test_a_whole_index_answers_a_limit():
+def test_a_whole_index_answers_a_limit(setting):
     """A whole index is good for any limit."""
-    setting = Setting()
     setting.open()
     opened = setting.open(limit=2)
     assert (opened.source, setting.storage.ranges) == ("cache", [])
@@ -238,9 +225,8 @@ def test_a_limit_that_is_not_reached_is_none():
 # --- failures
 
 
-def test_a_failing_storage_leaves_the_cache_as_it_was():
+def test_a_failing_storage_leaves_the_cache_as_it_was(setting):
     """Nothing is kept of a build that fails."""
-    setting = Setting()
     setting.open()
     before = setting.cache.get(CACHED).data
     setting.memory.put("s/9.dcm", make.encode(make.image(9)))

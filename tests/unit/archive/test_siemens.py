@@ -1,8 +1,6 @@
 """Siemens mosaics as the slices in them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +11,6 @@ from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.siemens import untiled
 from indexing import PROVENANCE, index_of, records_of
 from make_dicom import mosaic
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
 

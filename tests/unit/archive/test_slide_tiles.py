@@ -1,7 +1,5 @@
 """Frames of whole slide images as tiles of their levels."""
 
-from __future__ import annotations
-
 from io import BytesIO
 
 import numpy as np

@@ -1,24 +1,18 @@
-from __future__ import annotations
-
 import pytest
 
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.archive.update import UpdateOptions, update
-from dicom_series_preview.base.errors import (
-    LimitError,
-)
+from dicom_series_preview.base.errors import LimitError
 from dicom_series_preview.base.settings import Limits
-from indexing import Setting
 
 CACHED = "indices/s_index.parquet"
 
 
 @pytest.mark.parametrize("parts", [[4], [2, 2]], ids=["in one part", "in two"])
-def test_what_was_read_in_part_has_no_more_rows_than_the_limit(parts):
+def test_what_was_read_in_part_has_no_more_rows_than_the_limit(setting, parts):
     """An update keeps to the limit of rows, whether it reads objects or finds them read already."""
-    setting = Setting()
     setting.open()
     index = Index.from_parquet(setting.cache.get(CACHED).data)
     cache = IndexCache(setting.cache)

@@ -1,12 +1,12 @@
 """What logs may tell."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -23,19 +23,13 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.doors.aws.guarded import guarded
+from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.doors.aws.updates import update_indices
 from dicom_series_preview.doors.server.application import application
-from dicom_series_preview.sources.storage.base import ByteRange
+from dicom_series_preview.sources.storage.base import ByteRange, Storage
 from dicom_series_preview.sources.storage.failures import storage_error
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from dicom_series_preview.doors.aws.rechecks import Recheck
-    from dicom_series_preview.sources.storage.base import Storage
 
 SECRET = "Mustermann-Erika in planted-bucket: Zwiebelfisch^Leonora"
 

@@ -1,11 +1,10 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import FileDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_sample import SAMPLE_SERIES, write_sample
@@ -13,11 +12,6 @@ from dicom_sample.instances import Plan
 from dicom_sample.phantom import Phantom
 from dicom_sample.raster import AXIS_MM, PIXEL_MM, Profile, Tubes, ellipse, fill
 from dicom_series_preview.base.errors import OutputError, RequestError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pydicom.dataset import FileDataset
 
 SLICES = 5
 ONCE = (

@@ -1,21 +1,17 @@
 """Series of slices in memory, and readers of them."""
 
-from __future__ import annotations
-
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 import make_dicom
+from dicom_series_preview.archive.index.slices import Slice
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.stream import SliceReader
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from dicom_series_preview.archive.index.slices import Slice
 
 DEFLATED_FRAMES = b"1.2.840.10008.1.2.8.1\0"
 

@@ -1,12 +1,11 @@
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 import make_dicom
+from dicom_series_preview.archive.index.slices import Part, Slice
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.image import LookupTable, Palette
@@ -21,9 +20,6 @@ from dicom_series_preview.pixels.reduced import (
     reduced_length,
 )
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from dicom_series_preview.archive.index.slices import Part, Slice
 
 SIDE = 64
 TABLE = LookupTable(256, 0, 8, bytes(256))

@@ -1,8 +1,7 @@
-from __future__ import annotations
-
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +12,6 @@ from dicom_series_preview.base.errors import AccessDeniedError, DecodeError, Lim
 from dicom_series_preview.pixels.slices import DecodedSlice, FailedSlice
 from dicom_series_preview.pixels.stream import read_slices
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 MIB = 2**20
 

@@ -1,32 +1,10 @@
-from __future__ import annotations
-
 import itertools
 
 import pytest
 
-import make_dicom as make
 from dicom_series_preview.archive.index.asking import LearnedRange, Pace, is_read_whole
 from dicom_series_preview.archive.index.collect import HeaderReader
-from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-FOLDER = "series"
-LIMIT = 2**20
-LIMITS = Limits(header_bytes=LIMIT)
-KIB = 1024
-
-
-def padded(number, header_bytes, pixels=200_000, syntax=make.EXPLICIT):
-    """An object whose header is about as long as told, by a private value, with pixels behind it."""
-    source = make.image(number, PixelData=bytes(pixels))
-    block = source.private_block(0x0029, "PADDING", create=True)
-    block.add_new(0x10, "OB", bytes([number % 256]) * (header_bytes & ~1))
-    return make.encode(source, syntax)
-
-
-def memory(objects, **options):
-    """The objects below the series' folder."""
-    return MemoryStorage({f"{FOLDER}/{name}": data for name, data in objects.items()}, **options)
+from indexing import FOLDER, KIB, LIMITS, memory, padded
 
 
 def test_the_learned_range_follows_the_series():

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import random
 from dataclasses import replace
@@ -17,7 +15,17 @@ from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Provenance, Skipped
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, SCHEMA_VERSION
-from indexing import PROVENANCE, index_of, readable_records, records_of
+from indexing import (
+    PROVENANCE,
+    by_file,
+    cells,
+    index_of,
+    metadata_of,
+    readable_records,
+    records_of,
+    series,
+    table_of,
+)
 
 # The columns that the specification names first, exactly.
 FIRST_COLUMNS = {
@@ -35,34 +43,9 @@ FIRST_COLUMNS = {
 }
 
 
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-def table_of(*sources, provenance=PROVENANCE):
-    """The table of some data sets."""
-    return build(records_of(series(*sources)), provenance)
-
-
-def cells(table, name):
-    """A column's values by file name, or in order where files have several rows."""
-    return table[name].to_pylist()
-
-
-def by_file(table, name):
-    """A column's values by file name."""
-    return dict(zip(cells(table, "FileName"), cells(table, name), strict=True))
-
-
 def constants_of(table):
     """The constant elements as DICOM JSON."""
     return json.loads(table.schema.metadata[b"dicom_series_preview.constant_elements"])
-
-
-def metadata_of(table, name):
-    """A column's metadata as text."""
-    return {k.decode(): v.decode() for k, v in table.schema.field(name).metadata.items()}
 
 
 def write(table, folder):

@@ -1,8 +1,5 @@
-from __future__ import annotations
-
 import itertools
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,39 +8,11 @@ from dicom_series_preview.archive.index.asking import FIRST_RANGE_BYTES
 from dicom_series_preview.archive.index.collect import HeaderReader
 from dicom_series_preview.archive.index.records import Record, Skipped
 from dicom_series_preview.archive.query import is_passed_over
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    CredentialsError,
-    ObjectNotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
-from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.base import errors
+from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 from dicom_series_preview.sources.storage.in_flight import InFlight
-from dicom_series_preview.sources.storage.memory import MemoryStorage
 from doubles import BareListingStorage, ChangingStorage, CountingStorage, FailingStorage, WatchedStorage
-from indexing import records_of
-
-if TYPE_CHECKING:
-    from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
-
-FOLDER = "series"
-LIMIT = 2**20
-LIMITS = Limits(header_bytes=LIMIT)
-KIB = 1024
-
-
-def padded(number, header_bytes, pixels=200_000, syntax=make.EXPLICIT):
-    """An object whose header is about as long as told, by a private value, with pixels behind it."""
-    source = make.image(number, PixelData=bytes(pixels))
-    block = source.private_block(0x0029, "PADDING", create=True)
-    block.add_new(0x10, "OB", bytes([number % 256]) * (header_bytes & ~1))
-    return make.encode(source, syntax)
-
-
-def memory(objects, **options):
-    """The objects below the series' folder."""
-    return MemoryStorage({f"{FOLDER}/{name}": data for name, data in objects.items()}, **options)
+from indexing import FOLDER, KIB, LIMIT, LIMITS, memory, padded, records_of
 
 
 def read(storage: Storage, listing: list[ObjectInfo] | None = None, limits=LIMITS):
@@ -229,9 +198,9 @@ def test_what_is_no_header_is_named():
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ObjectNotFoundError("memory://x/b"), "not found"),
-        (AccessDeniedError("memory://x/b"), "access denied"),
-        (StorageError("memory://x/b", "cannot be addressed"), "cannot be addressed"),
+        (errors.ObjectNotFoundError("memory://x/b"), "not found"),
+        (errors.AccessDeniedError("memory://x/b"), "access denied"),
+        (errors.StorageError("memory://x/b", "cannot be addressed"), "cannot be addressed"),
     ],
 )
 def test_an_object_that_the_storage_withholds_is_named(error, reason):
@@ -242,7 +211,7 @@ def test_an_object_that_the_storage_withholds_is_named(error, reason):
     assert reason in skipped["b"].reason
 
 
-@pytest.mark.parametrize("kind", [StorageUnavailableError, CredentialsError])
+@pytest.mark.parametrize("kind", [errors.StorageUnavailableError, errors.CredentialsError])
 def test_a_storage_that_fails_is_raised(kind):
     """An index without what a failing storage did not tell never passes for a whole one."""
     objects = {name: make.encode(make.image(1)) for name in "abc"}
@@ -319,7 +288,7 @@ def test_an_object_deleted_between_two_ranges_is_named():
     class Vanishing(FailingStorage):
         def fetch(self, ranges):
             for fetched in super().fetch(ranges):
-                self.errors = {f"{FOLDER}/a": ObjectNotFoundError("memory://x/a")}
+                self.errors = {f"{FOLDER}/a": errors.ObjectNotFoundError("memory://x/a")}
                 yield fetched
 
     records, skipped = read(Vanishing(memory(objects), {}))

@@ -1,21 +1,6 @@
-from __future__ import annotations
-
 import make_dicom as make
 from dicom_series_preview.base.image import Content, Window
-from indexing import index_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-# --- slices
-
-
-def only(source, syntax=make.EXPLICIT):
-    """The one slice of an object."""
-    return index_of(series(source, syntax=syntax)).slices([0])[0]
+from indexing import only
 
 
 def test_slices_say_what_they_show():

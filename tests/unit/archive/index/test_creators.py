@@ -1,36 +1,9 @@
-from __future__ import annotations
-
 import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.index import Index
-from indexing import PROVENANCE, records_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-def table_of(*sources, provenance=PROVENANCE):
-    """The table of some data sets."""
-    return build(records_of(series(*sources)), provenance)
-
-
-def cells(table, name):
-    """A column's values by file name, or in order where files have several rows."""
-    return table[name].to_pylist()
-
-
-def by_file(table, name):
-    """A column's values by file name."""
-    return dict(zip(cells(table, "FileName"), cells(table, name), strict=True))
-
-
-def metadata_of(table, name):
-    """A column's metadata as text."""
-    return {k.decode(): v.decode() for k, v in table.schema.field(name).metadata.items()}
+from indexing import PROVENANCE, by_file, metadata_of, records_of, series, table_of
 
 
 def test_private_elements_are_named_by_their_creator():

@@ -1,7 +1,5 @@
 """What a folder holds beside the stack that is shown: duplicates, other stacks, series and patients."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

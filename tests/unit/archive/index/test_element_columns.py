@@ -1,7 +1,5 @@
 """The indices of all series are one table."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections import Counter
@@ -21,7 +19,7 @@ from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS
 from dicom_series_preview.sources.headers.elements import BULK_VRS, INTEGER_VRS, REAL_VRS
-from indexing import PROVENANCE, index_of, readable_records, records_of
+from indexing import PROVENANCE, by_file, index_of, readable_records, records_of
 
 MODALITY, MANUFACTURER, PIXEL_SPACING, ECHO_TIME = 0x00080060, 0x00080070, 0x00280030, 0x00180081
 INT, LONG, REAL, TEXT = pa.int32(), pa.int64(), pa.float64(), pa.utf8()
@@ -63,11 +61,6 @@ def in_file(objects, provenance=PROVENANCE):
 def plain(kind):
     """A type whatever its lists call what is in them."""
     return pa.list_(kind.value_type) if pa.types.is_list(kind) else kind
-
-
-def by_file(table, name):
-    """A column's values by file name."""
-    return dict(zip(table["FileName"].to_pylist(), table[name].to_pylist(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -360,9 +353,6 @@ def test_no_type_is_another_way_to_say_the_same():
     for field in in_file(series(make.image(1, KVP=1), make.image(2, KVP=2))).schema:
         kind = field.type.value_type if pa.types.is_list(field.type) else field.type
         assert kind in {INT, LONG, REAL, TEXT, pa.uint32(), pa.float32()}
-
-
-# --- real series
 
 
 @pytest.fixture(scope="module")

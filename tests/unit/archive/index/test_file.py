@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import random
 import struct
@@ -12,34 +10,7 @@ import make_dicom as make
 from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.damage import DamagedIndexError
 from dicom_series_preview.archive.index.index import Index
-from indexing import PROVENANCE, records_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-def some_series():
-    """A series with what columns find hard: mixed VRs, gaps, empty parts, private blocks, sequences."""
-    sources = [
-        make.image(1, KVP=120.1, StudyDescription="Schädel", ImageType=["A", "B"]),
-        make.image(2, KVP=None, StudyDescription="", ImageType=["A"]),
-        make.add(make.image(3), 0x00180060, "LO", "text"),
-        make.add(make.image(4), 0x00080008, "CS", ["A", "", "C"]),
-        make.image(5, ReferencedImageSequence=[make.dataset(ReferencedSOPInstanceUID="1.2")]),
-        make.image(6, ReferencedImageSequence=[]),
-        make.enhanced([make.position_group(0, 0, z) for z in (7, 8)], make.orientation_group()),
-        make.report(9),
-    ]
-    make.add(sources[0], 0x00181063, "FD", [float("nan"), 1.0])
-    sources[0].private_block(0x0019, "MAKER", create=True).add_new(1, "OB", bytes(4000))
-    sources[1].private_block(0x0019, "MAKER", create=True).add_new(1, "UN", b"short!")
-    sources[2].private_block(0x0019, "OTHER", create=True).add_new(1, "OB", b"short!")
-    return sources
-
-
-# --- damaged files
+from indexing import PROVENANCE, records_of, series, some_series
 
 
 @pytest.mark.parametrize("version", [0, 3])

@@ -1,28 +1,7 @@
-from __future__ import annotations
-
 import json
 
 import make_dicom as make
-from dicom_series_preview.archive.index.build import build
-from indexing import PROVENANCE, index_of, records_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-def table_of(*sources, provenance=PROVENANCE):
-    """The table of some data sets."""
-    return build(records_of(series(*sources)), provenance)
-
-
-def cells(table, name):
-    """A column's values by file name, or in order where files have several rows."""
-    return table[name].to_pylist()
-
-
-# --- multi-frame
+from indexing import cells, index_of, records_of, series, table_of
 
 
 def test_frame_groups_win_over_shared_ones_and_those_over_the_root():

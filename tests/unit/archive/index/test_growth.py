@@ -1,7 +1,5 @@
 """What an index costs grows with its slices, and no faster: counted in calls, which time does not blur."""
 
-from __future__ import annotations
-
 import pytest
 
 import make_dicom as make

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pydicom
@@ -11,12 +9,7 @@ from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.index.records import Skipped
 from dicom_series_preview.sources.headers.elements import BULK_VRS
-from indexing import PROVENANCE, index_of, readable_records
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
+from indexing import PROVENANCE, index_of, readable_records, series
 
 
 def test_headers_are_data_sets():
@@ -34,9 +27,6 @@ def test_provenance_survives():
     """What an index says of itself survives the file."""
     said = replace(PROVENANCE, limit=3, skipped=(Skipped("x", "not DICOM: text", None, ""),), notes=("n",))
     assert index_of(series(make.image()), said).provenance == replace(said, series_instance_uids=1)
-
-
-# --- stacks
 
 
 def test_stacks_are_rows_in_display_order():

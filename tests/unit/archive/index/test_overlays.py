@@ -1,18 +1,8 @@
-from __future__ import annotations
-
 import numpy as np
 
 import make_dicom as make
 from dicom_series_preview.sources.headers.overlays import OverlayPlane
-from indexing import index_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-# --- overlays
+from indexing import index_of, series
 
 
 def overlays_of(index):

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +8,7 @@ from dicom_series_preview.archive.index.build import build
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.sources.headers.dicom_json import to_json
 from dicom_series_preview.sources.headers.elements import BULK_VRS
-from indexing import PROVENANCE, index_of, readable_records, records_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
+from indexing import PROVENANCE, index_of, readable_records, records_of, series, some_series
 
 
 def without_bulk(document):
@@ -39,25 +32,6 @@ def assert_given_back(objects_records, index):
         assert back.elements == record.elements, record.name
         assert without_bulk(to_json(back.elements)) == without_bulk(to_json(record.elements)), record.name
         assert replace(back, elements={}) == replace(record, elements={}), record.name
-
-
-def some_series():
-    """A series with what columns find hard: mixed VRs, gaps, empty parts, private blocks, sequences."""
-    sources = [
-        make.image(1, KVP=120.1, StudyDescription="Schädel", ImageType=["A", "B"]),
-        make.image(2, KVP=None, StudyDescription="", ImageType=["A"]),
-        make.add(make.image(3), 0x00180060, "LO", "text"),
-        make.add(make.image(4), 0x00080008, "CS", ["A", "", "C"]),
-        make.image(5, ReferencedImageSequence=[make.dataset(ReferencedSOPInstanceUID="1.2")]),
-        make.image(6, ReferencedImageSequence=[]),
-        make.enhanced([make.position_group(0, 0, z) for z in (7, 8)], make.orientation_group()),
-        make.report(9),
-    ]
-    make.add(sources[0], 0x00181063, "FD", [float("nan"), 1.0])
-    sources[0].private_block(0x0019, "MAKER", create=True).add_new(1, "OB", bytes(4000))
-    sources[1].private_block(0x0019, "MAKER", create=True).add_new(1, "UN", b"short!")
-    sources[2].private_block(0x0019, "OTHER", create=True).add_new(1, "OB", b"short!")
-    return sources
 
 
 @pytest.mark.parametrize("syntax", [*make.NATIVE, make.DEFLATED])
@@ -92,9 +66,6 @@ def test_records_can_be_asked_for_by_name():
     assert [record.name for record in index.records(["003.dcm"])] == ["003.dcm"]
     assert index.records([]) == []
     assert index.records(["no such"]) == []
-
-
-# --- real series
 
 
 @pytest.mark.real_data

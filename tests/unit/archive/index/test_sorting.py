@@ -1,31 +1,9 @@
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.index.build import build
-from indexing import PROVENANCE, readable_records, records_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
-
-
-def table_of(*sources, provenance=PROVENANCE):
-    """The table of some data sets."""
-    return build(records_of(series(*sources)), provenance)
-
-
-def cells(table, name):
-    """A column's values by file name, or in order where files have several rows."""
-    return table[name].to_pylist()
-
-
-def by_file(table, name):
-    """A column's values by file name."""
-    return dict(zip(cells(table, "FileName"), cells(table, name), strict=True))
+from indexing import PROVENANCE, by_file, cells, readable_records, table_of
 
 
 def test_localizer_frames_and_frames_of_two_orientations_are_apart():
@@ -55,9 +33,6 @@ def test_localizers_are_known_by_their_image_type(word):
         make.image(9, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]),
     )
     assert by_file(table, "Stack") == {"000.dcm": 1, "001.dcm": 1, "002.dcm": 1, "003.dcm": 0}
-
-
-# --- real series
 
 
 def folders(real_data):

@@ -1,14 +1,7 @@
-from __future__ import annotations
-
 import numpy as np
 
 import make_dicom as make
-from indexing import index_of
-
-
-def series(*sources, syntax=make.EXPLICIT):
-    """Data sets as the objects of a series, named in order."""
-    return {f"{i:03}.dcm": make.encode(source, syntax) for i, source in enumerate(sources)}
+from indexing import index_of, series
 
 
 def test_positions_of_a_stack_are_exact():

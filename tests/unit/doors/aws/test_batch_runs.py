@@ -1,25 +1,20 @@
-from __future__ import annotations
-
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 import doubles
+import servers
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.batch_runs import STARTING_S, BatchRuns, batch_of_key
 from dicom_series_preview.doors.aws.environment import Deployment
+from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import servers
-    from dicom_series_preview.sources.storage.base import Storage
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:previews"
 EXECUTIONS = "arn:aws:states:eu-central-1:123456789012:execution:previews:"
@@ -116,6 +111,12 @@ class Setting:
         self.data.put(path, json.dumps(document).encode())
 
 
+@pytest.fixture
+def setting() -> Setting:
+    """A deployment without a batch."""
+    return Setting()
+
+
 def answered(response: Any) -> tuple[int, dict[str, Any]]:
     """An answer's status and document; nothing of a batch may be cached."""
     assert response.headers["Cache-Control"] == "no-store"
@@ -125,9 +126,8 @@ def answered(response: Any) -> tuple[int, dict[str, Any]]:
 # --- the key
 
 
-def test_with_a_key_a_batch_is_started_once() -> None:
+def test_with_a_key_a_batch_is_started_once(setting: Setting) -> None:
     """The same key and request come to the same batch, whether it runs or has ended, and are started once."""
-    setting = Setting()
     code, first = setting.start(key="mine")
     assert (code, first["status"]) == (202, "RUNNING")
     again = {"series": ["a", "b"]}
@@ -137,15 +137,13 @@ def test_with_a_key_a_batch_is_started_once() -> None:
     assert list(setting.states.executions) == [first["batch"]]
 
 
-def test_without_a_key_each_is_a_batch_of_its_own() -> None:
+def test_without_a_key_each_is_a_batch_of_its_own(setting: Setting) -> None:
     """Who gives no key starts a batch each time."""
-    setting = Setting()
     assert len({setting.start()[1]["batch"] for _ in range(3)}) == 3
 
 
-def test_a_key_is_of_one_request() -> None:
+def test_a_key_is_of_one_request(setting: Setting) -> None:
     """Another request under the same key is refused with 422, and starts nothing."""
-    setting = Setting()
     setting.start(key="mine")
     code, problem = setting.start({"series": ["c"]}, key="mine")
     assert (code, problem["type"].rpartition(":")[2]) == (422, "idempotency-key-reused")
@@ -153,9 +151,8 @@ def test_a_key_is_of_one_request() -> None:
     assert setting.start({"series": ["c"]}, key="other")[0] == 202
 
 
-def test_a_key_outlives_the_request_that_was_kept() -> None:
+def test_a_key_outlives_the_request_that_was_kept(setting: Setting) -> None:
     """A key comes to its batch for as long as Step Functions knows it, also when the request has expired."""
-    setting = Setting()
     _, first = setting.start(key="mine")
     setting.states.end(first["batch"])
     setting.data.delete(f"batches/{first['batch']}/request.json")
@@ -171,9 +168,8 @@ def test_a_key_that_is_none(key: str) -> None:
     assert caught.value.parameter == "idempotency_key"
 
 
-def test_a_start_that_died_half_way_goes_on() -> None:
+def test_a_start_that_died_half_way_goes_on(setting: Setting) -> None:
     """Whoever died between keeping a request and starting it, the same key starts it after all, once."""
-    setting = Setting()
     setting.keep(f"batches/{batch_of_key('mine')}/request.json", SERIES)
     assert setting.start(key="mine")[0] == 202
     assert setting.start(key="mine")[0] == 200
@@ -195,9 +191,8 @@ class Raced(doubles.Wrapper):
 
 
 @pytest.mark.parametrize(("other", "code"), [(SERIES, 202), ({"series": ["c"]}, 422)])
-def test_two_with_one_key_at_once(other: Any, code: int) -> None:
+def test_two_with_one_key_at_once(setting: Setting, other: Any, code: int) -> None:
     """Of two sent with one key at one moment comes one batch; if they differ, the second is refused."""
-    setting = Setting()
     raced = Raced(setting.data, "/request.json", lambda: setting.start(other, key="mine"))
     setting.deployment._opened["s3://data"] = raced
     assert setting.start(key="mine")[0] == code
@@ -274,9 +269,8 @@ def test_many_at_once_on_s3(moto: servers.Moto) -> None:
 # --- how it stands
 
 
-def test_progress() -> None:
+def test_progress(setting: Setting) -> None:
     """How far a batch has come is what its map run says, and what its outcomes are so far."""
-    setting = Setting()
     batch = setting.start()[1]["batch"]
     assert setting.status(batch) == {
         "batch": batch,
@@ -305,9 +299,8 @@ def test_progress() -> None:
     assert status["outcomes"] == {"ok": 1, "no_preview": 1, "failed": 0, "reasons": {"AccessDeniedError": 1}}
 
 
-def test_the_end() -> None:
+def test_the_end(setting: Setting) -> None:
     """A batch that has ended shows its summary instead of counts."""
-    setting = Setting()
     batch = setting.start()[1]["batch"]
     summary = {"batch": batch, "ok": 2, "error": None}
     setting.keep(f"batches/{batch}/summary.json", summary)
@@ -331,9 +324,10 @@ def test_the_end() -> None:
         ({"status": "ABORTED"}, None, "cancelled"),
     ],
 )
-def test_why_a_batch_did_not_succeed(ended: dict[str, str], summary: Any, error: str) -> None:
+def test_why_a_batch_did_not_succeed(
+    setting: Setting, ended: dict[str, str], summary: Any, error: str
+) -> None:
     """Whatever ended a batch, who asks is told why."""
-    setting = Setting()
     batch = setting.start()[1]["batch"]
     setting.states.end(batch, **ended)
     if summary is not None:
@@ -366,18 +360,16 @@ def test_cancel() -> None:
     assert setting.start({"rerun": batch})[0] == 202
 
 
-def test_cancel_what_has_ended() -> None:
+def test_cancel_what_has_ended(setting: Setting) -> None:
     """A batch that has ended stays as it is, however often it is cancelled."""
-    setting = Setting()
     batch = setting.start()[1]["batch"]
     setting.states.end(batch)
     assert setting.cancel(batch)[0] == 200
     assert setting.status(batch)["status"] == "SUCCEEDED"
 
 
-def test_a_batch_that_runs_is_not_done_again() -> None:
+def test_a_batch_that_runs_is_not_done_again(setting: Setting) -> None:
     """A rerun waits for the end of what it is to go on from."""
-    setting = Setting()
     batch = setting.start()[1]["batch"]
     code, problem = setting.start({"rerun": batch})
     assert (code, problem["type"].rpartition(":")[2]) == (409, "batch-running")
@@ -386,9 +378,8 @@ def test_a_batch_that_runs_is_not_done_again() -> None:
 
 
 @pytest.mark.parametrize("document", [{"series": []}, {"manifest": "s3://lists/none.csv"}])
-def test_what_is_refused_leaves_nothing_behind(document: Any) -> None:
+def test_what_is_refused_leaves_nothing_behind(setting: Setting, document: Any) -> None:
     """Nothing is written or started of a request that is wrong, or whose manifest cannot be read."""
-    setting = Setting()
     with pytest.raises(RequestError):
         setting.start(document, key="mine")
     assert setting.data.list_objects("") == []

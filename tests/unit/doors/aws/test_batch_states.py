@@ -1,12 +1,11 @@
 """Batches from end to end: the definition of their state machine, simulated, over the real steps."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,12 +18,7 @@ from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.products.batches.documents import keep_request, read_summary
 from dicom_series_preview.products.batches.outcomes import read_outcomes
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from states import LambdaError, Machine
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from states import Execution
+from states import Execution, LambdaError, Machine
 
 DEFINITION = (Path(__file__).parents[4] / "functions" / "batch.asl.json").read_text(encoding="utf-8")
 FIRST, SECOND = (f"0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e0{number}" for number in (1, 2))

@@ -1,10 +1,8 @@
-from __future__ import annotations
-
 import json
 import logging
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +15,6 @@ from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.doors.aws.logs import function_logger
 from dicom_series_preview.doors.aws.updates import update_indices
 from dicom_series_preview.web.http.messages import HttpRequest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROOTS = json.dumps({"default": "s3://archive", "more": "https://host/dicom"})
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import random
 import re
@@ -12,23 +10,21 @@ import pytest
 
 import doubles
 import make_dicom
-from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import StorageUnavailableError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.rechecks import Recheck
-from dicom_series_preview.doors.aws.updates import (
-    SWEEP_S,
-)
+from dicom_series_preview.doors.aws.updates import SWEEP_S
 from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.products.batches.places import mosaics_folder
 from dicom_series_preview.web.http.messages import HttpRequest
+from indexing import of_version
 from updating import SECRET, Closed, Killed, Pictures, Sent, Setting, bridged, notification, place
 
 
 def test_the_names_of_pictures_tell_nothing() -> None:
     """A picture lies below a digest: neither its series nor its root is in its name."""
-    pictures = Pictures.of(Pictures().setting.kept())
+    pictures = Pictures.of(Pictures(Setting()).setting.kept())
     assert len(pictures) == 4
     batch = "00000000-0000-0000-0000-000000000000"
     patterns = (r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.webp", rf"batches/mosaics/[0-9a-f]{{32}}/{batch}\.webp")
@@ -36,11 +32,11 @@ def test_the_names_of_pictures_tell_nothing() -> None:
 
 
 @pytest.mark.parametrize("event", [notification, bridged])
-def test_a_series_that_is_removed_takes_all_of_its_pictures_along(event: Any) -> None:
+def test_a_series_that_is_removed_takes_all_of_its_pictures_along(
+    pictures: Pictures, setting: Setting, event: Any
+) -> None:
     """Index, what was read, claim, pictures and mosaics go within the event; other series keep theirs."""
-    pictures = Pictures()
-    setting = pictures.setting
-    pictures.remove("s/1.dcm", "s/2.dcm", "s/3.dcm")
+    setting.remove("s/1.dcm", "s/2.dcm", "s/3.dcm")
     setting.data.put(place("s") + ".partial", b"what was read")
     summary = setting.update(event("s/3.dcm"))
     assert (summary.removed, summary.erased) == (1, 2)
@@ -54,12 +50,10 @@ def test_a_folder_at_another_depth_is_erased_as_well(depth: int, asked: str) -> 
     """What was made of a folder above or below a series goes when an object in it goes."""
     setting = Setting(depth=depth)
     setting.put("doe/s/1.dcm", "doe/s/2.dcm")
-    item = {"root": "default", "series": asked, "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
+    setting.batch(asked)
     assert setting.kept("indices")
     assert setting.kept("batches/mosaics")
-    setting.memory["default"].delete("doe/s/1.dcm")
-    setting.memory["default"].delete("doe/s/2.dcm")
+    setting.remove("doe/s/1.dcm", "doe/s/2.dcm")
     setting.update(notification("doe/s/1.dcm", "doe/s/2.dcm", name="ObjectRemoved:Delete"))
     setting.update_at_once()
     assert setting.kept("indices") == setting.kept("batches/mosaics") == []
@@ -79,11 +73,9 @@ def test_an_object_that_is_another_one_erases_folders_at_other_depths(
     A reader of the series may have seen it before its event came.
     """
     setting = Setting(depth=depth)
-    setting.put("doe/s/a/1.dcm", "doe/s/a/2.dcm")
-    setting.update(notification("doe/s/a/1.dcm"))
+    setting.known("doe/s/a/1.dcm", "doe/s/a/2.dcm")
     series = "/".join(["doe", "s", "a"][:depth])
-    item = {"root": "default", "series": asked, "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
+    setting.batch(asked)
     assert setting.kept("batches/mosaics")
     setting.put("doe/s/a/1.dcm")
     if reads:
@@ -112,13 +104,11 @@ def test_the_first_event_of_a_series_compares_what_was_made_around_it(
     """What was made of a folder above or below it goes if an object is another one, and stays if not."""
     setting = Setting(depth=depth)
     setting.put("doe/s/a/1.dcm", "doe/s/a/2.dcm")
-    item = {"root": "default", "series": asked, "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
+    setting.batch(asked)
     made = [*setting.kept("indices"), *setting.kept("batches/mosaics")]
     assert len(made) == 2
     if overwritten:
-        setting.put("doe/s/a/1.dcm")
-    setting.update(notification("doe/s/a/1.dcm"))
+        setting.known("doe/s/a/1.dcm")
     setting.update_at_once()
     assert [path for path in made if path in setting.kept()] == ([] if overwritten else made)
     swept = [(Recheck("default", asked, removed=True, swept=True), SWEEP_S)]
@@ -139,12 +129,12 @@ def test_a_folder_that_is_read_anew_keeps_its_index() -> None:
     assert setting.kept() == [place("doe")]
 
 
-def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> None:
+def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later(
+    pictures: Pictures, setting: Setting
+) -> None:
     """A picture that was being made while its series went is swept once nobody can be making it any more."""
-    pictures = Pictures()
-    setting = pictures.setting
     late = {path: setting.data.get(path).data for path in Pictures.of(setting.kept())}
-    pictures.remove("s/1.dcm", "s/2.dcm", "s/3.dcm")
+    setting.remove("s/1.dcm", "s/2.dcm", "s/3.dcm")
     setting.update(notification("s/1.dcm"))
     assert setting.queue.sent == [(Recheck("default", "s", removed=True, swept=True), SWEEP_S)]
     for path, data in late.items():
@@ -154,11 +144,9 @@ def test_what_requests_under_way_have_kept_goes_a_quarter_of_an_hour_later() -> 
     assert Pictures.of(setting.kept()) == pictures.of_t
 
 
-def test_what_a_sweep_finds_to_have_gone_is_swept_in_its_turn() -> None:
+def test_what_a_sweep_finds_to_have_gone_is_swept_in_its_turn(pictures: Pictures, setting: Setting) -> None:
     """Nothing tells later of an object that is another one by then: its event finds the index right."""
-    pictures = Pictures()
-    setting = pictures.setting
-    pictures.remove("s/1.dcm")
+    setting.remove("s/1.dcm")
     setting.update(notification("s/1.dcm", name="ObjectRemoved:Delete"))
     pictures.render("s")
     late = Pictures.of(setting.kept())[-1]
@@ -174,12 +162,12 @@ def test_what_a_sweep_finds_to_have_gone_is_swept_in_its_turn() -> None:
 @pytest.mark.parametrize("overdue", [False, True])
 @pytest.mark.parametrize("asked", ["s/sub", "s/sub/deeper"])
 def test_what_a_request_under_way_keeps_of_a_folder_below_a_series_goes(
+    setting: Setting,
     asked: str,
     overdue: bool,  # noqa: FBT001
     change: str,
 ) -> None:
     """It has read the folder's headers when the event comes; whether or not its claim still holds."""
-    setting = Setting()
     keys = [f"{asked}/1.dcm", f"{asked}/2.dcm"]
     setting.put("s/0.dcm", *keys)
     setting.update(notification("s/0.dcm"))
@@ -187,12 +175,12 @@ def test_what_a_request_under_way_keeps_of_a_folder_below_a_series_goes(
     class Slow(doubles.Wrapper):
         def put(self, path: str, data: bytes, **options: Any) -> str:
             if path.endswith(".parquet"):
-                setting.deployment._opened["s3://data"] = setting.data
+                setting.see("s3://data", setting.data)
                 if overdue:
                     setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
                 for key in keys:
                     if change == "removed":
-                        setting.memory["default"].delete(key)
+                        setting.remove(key)
                     else:
                         setting.put(key)
                 name = "ObjectRemoved:Delete" if change == "removed" else "ObjectCreated:Put"
@@ -200,7 +188,7 @@ def test_what_a_request_under_way_keeps_of_a_folder_below_a_series_goes(
                 setting.update_at_once()
             return super().put(path, data, **options)
 
-    setting.deployment._opened["s3://data"] = Slow(setting.data)
+    setting.see("s3://data", Slow(setting.data))
     answer = setting.deployment.api().picture("image", HttpRequest(asked, {"position": ["0"]}))
     assert (answer.status, len(setting.kept("renders"))) == (200, 1)
     assert place(asked) in setting.kept()
@@ -210,12 +198,12 @@ def test_what_a_request_under_way_keeps_of_a_folder_below_a_series_goes(
 
 
 @pytest.mark.parametrize("change", ["removed", "changed"])
-def test_an_object_that_goes_takes_the_pictures_of_its_series_along(change: str) -> None:
+def test_an_object_that_goes_takes_the_pictures_of_its_series_along(
+    pictures: Pictures, setting: Setting, change: str
+) -> None:
     """They may show it: when one is removed, or is another one than it was, whatever the event says."""
-    pictures = Pictures()
-    setting = pictures.setting
     if change == "removed":
-        pictures.remove("s/2.dcm")
+        setting.remove("s/2.dcm")
     else:
         setting.put("s/2.dcm")
     summary = setting.update(notification("s/2.dcm"))
@@ -223,11 +211,10 @@ def test_an_object_that_goes_takes_the_pictures_of_its_series_along(change: str)
     assert Pictures.of(setting.kept()) == pictures.of_t
 
 
-def test_a_removal_that_a_reader_saw_first_is_still_told() -> None:
+@pytest.mark.usefixtures("pictures")
+def test_a_removal_that_a_reader_saw_first_is_still_told(setting: Setting) -> None:
     """By the reader: the event finds that the index does not know the object any more, and erases nothing."""
-    pictures = Pictures()
-    setting = pictures.setting
-    pictures.remove("s/2.dcm")
+    setting.remove("s/2.dcm")
     setting.deployment.api().index(HttpRequest("s"))
     told, setting.queue.sent = setting.queue.sent, []
     summary = setting.update(bridged("s/2.dcm", kind="Object Deleted"))
@@ -249,10 +236,8 @@ def test_a_removal_that_a_reader_saw_first_is_still_told() -> None:
 def test_an_old_version_that_goes_takes_no_picture_along(asked: str, event: dict[str, Any]) -> None:
     """Where what is listed is what the index knows, nothing has gone: not of it, nor above or below it."""
     setting = Setting(depth=2)
-    setting.put("doe/s/1.dcm", "doe/s/2.dcm", "doe/s/sub/3.dcm")
-    setting.update(notification("doe/s/1.dcm"))
-    item = {"root": "default", "series": asked, "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
+    setting.known("doe/s/1.dcm", "doe/s/2.dcm", "doe/s/sub/3.dcm")
+    setting.batch(asked)
     kept = setting.kept()
     summary = setting.update(event, event)
     assert (summary.unchanged, summary.erased) == (1, 0)
@@ -267,25 +252,24 @@ def test_an_old_version_that_goes_takes_no_picture_along(asked: str, event: dict
 def test_a_request_that_saw_what_came_and_went_keeps_nothing_of_it(asked: str) -> None:
     """The index never knew the object when its events came; a look a quarter of an hour later finds it."""
     setting = Setting(depth=2)
-    setting.put("doe/s/1.dcm", "doe/s/sub/2.dcm")
-    setting.update(notification("doe/s/1.dcm"))
+    setting.known("doe/s/1.dcm", "doe/s/sub/2.dcm")
     setting.deployment.api().index(HttpRequest(asked))
     setting.put("doe/s/sub/3.dcm")
 
     class Late(doubles.Wrapper):
         def put(self, path: str, data: bytes, **options: Any) -> str:
             if path.endswith(".parquet"):
-                setting.deployment._opened["s3://data"] = setting.data
+                setting.see("s3://data", setting.data)
                 # The request's claim has run out: else the event waits for it.
                 setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
-                setting.memory["default"].delete("doe/s/sub/3.dcm")
+                setting.remove("doe/s/sub/3.dcm")
                 names = "ObjectCreated:Put", "ObjectRemoved:Delete"
                 events = [notification("doe/s/sub/3.dcm", name=name) for name in names]
                 assert setting.update(*events).unchanged == 1
                 setting.update_at_once()
             return super().put(path, data, **options)
 
-    setting.deployment._opened["s3://data"] = Late(setting.data)
+    setting.see("s3://data", Late(setting.data))
     assert setting.deployment.api().index(HttpRequest(asked)).status == 200
     assert len(setting.index(asked).table) == len(setting.memory["default"].list_objects(asked)) + 1
     while setting.queue.sent:
@@ -297,11 +281,10 @@ def test_an_object_above_where_series_lie_takes_what_shows_it_along() -> None:
     """It is of no series; the folder that it lies in is compared with what is there."""
     setting = Setting(depth=2)
     setting.put("doe/1.dcm", "doe/2.dcm")
-    item = {"root": "default", "series": "doe", "mosaic": {}}
-    run_item("389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42", item, batch_host(setting.deployment))
+    setting.batch("doe")
     for gone in (False, True):
         if gone:
-            setting.memory["default"].delete("doe/1.dcm")
+            setting.remove("doe/1.dcm")
         summary = setting.update(notification("doe/1.dcm", name="ObjectRemoved:Delete"))
         assert (summary.ignored, summary.erased) == (0, gone)
         assert setting.queue.sent.pop() == (
@@ -312,10 +295,9 @@ def test_an_object_above_where_series_lie_takes_what_shows_it_along() -> None:
 
 
 @pytest.mark.parametrize("reads", [False, True])
-def test_an_object_that_comes_leaves_pictures_alone(reads: bool) -> None:  # noqa: FBT001
+@pytest.mark.usefixtures("pictures")
+def test_an_object_that_comes_leaves_pictures_alone(setting: Setting, reads: bool) -> None:  # noqa: FBT001
     """They show nothing that is gone, whether its event or a reader tells of it first."""
-    pictures = Pictures()
-    setting = pictures.setting
     setting.put("s/4.dcm")
     if reads:
         assert setting.deployment.api().index(HttpRequest("s")).headers["Preview-Index"] == "updated"
@@ -340,7 +322,7 @@ def asked_of_data(setting: Setting) -> list[str]:
             asked.append("put")
             return super().put(path, data, if_version=if_version)
 
-    setting.deployment._opened["s3://data"] = Asked(setting.data)
+    setting.see("s3://data", Asked(setting.data))
     return asked
 
 
@@ -358,13 +340,11 @@ def test_a_first_upload_costs_one_listing_more(depth: int, above: int) -> None:
 
 
 @pytest.mark.parametrize("change", ["removed", "changed", "old version"])
-def test_what_goes_costs_a_few_listings(change: str) -> None:
+def test_what_goes_costs_a_few_listings(setting: Setting, change: str) -> None:
     """Of what is kept below, pictures and mosaics, and the same by the sweep; no more for an old version."""
-    setting = Setting()
-    setting.put("s/1.dcm", "s/2.dcm")
-    setting.update(notification("s/1.dcm"))
+    setting.known("s/1.dcm", "s/2.dcm")
     if change == "removed":
-        setting.memory["default"].delete("s/2.dcm")
+        setting.remove("s/2.dcm")
     elif change == "changed":
         setting.put("s/2.dcm")
     asked = asked_of_data(setting)
@@ -400,12 +380,12 @@ def test_an_ordinary_event_costs_no_more(again: bool, requests: int) -> None:  #
 
 
 @pytest.mark.parametrize("change", ["removed", "changed"])
-def test_a_reader_that_sees_first_what_has_gone_says_so(change: str) -> None:
+def test_a_reader_that_sees_first_what_has_gone_says_so(
+    pictures: Pictures, setting: Setting, change: str
+) -> None:
     """Its index forgets what is gone, so the pictures go by its message, whichever of both comes first."""
-    pictures = Pictures()
-    setting = pictures.setting
     if change == "removed":
-        pictures.remove("s/2.dcm")
+        setting.remove("s/2.dcm")
     else:
         setting.put("s/2.dcm")
     setting.deployment.api().index(HttpRequest("s"))
@@ -418,10 +398,8 @@ def test_a_reader_that_sees_first_what_has_gone_says_so(change: str) -> None:
     assert Pictures.of(setting.kept()) == pictures.of_t
 
 
-def test_a_message_that_comes_before_its_reader_is_done() -> None:
+def test_a_message_that_comes_before_its_reader_is_done(pictures: Pictures, setting: Setting) -> None:
     """It finds the reader's claim and comes again; what was kept meanwhile goes then, and is swept later."""
-    pictures = Pictures()
-    setting = pictures.setting
     setting.put("s/2.dcm")
 
     class Quick(Sent):
@@ -446,7 +424,7 @@ def test_a_message_that_comes_before_its_reader_is_done() -> None:
 def test_a_reader_that_dies_leaves_what_has_gone_to_be_found() -> None:
     """Between its message and its index: the event, or the message, finds in the index what is gone."""
     for told in (True, False):
-        pictures = Pictures()
+        pictures = Pictures(Setting())
         setting = pictures.setting
         setting.put("s/2.dcm")
 
@@ -456,19 +434,18 @@ def test_a_reader_that_dies_leaves_what_has_gone_to_be_found() -> None:
                     raise Killed
                 return super().put(path, data, if_version=if_version)
 
-        setting.deployment._opened["s3://data"] = Dies(setting.data)
+        setting.see("s3://data", Dies(setting.data))
         with pytest.raises(Killed):
             setting.deployment.api().index(HttpRequest("s"))
-        setting.deployment._opened["s3://data"] = setting.data
+        setting.see("s3://data", setting.data)
         summary = setting.update_again() if told else setting.update(notification("s/2.dcm"))
         assert (summary.updated, summary.erased) == (1, 2)
         assert Pictures.of(setting.kept()) == pictures.of_t
 
 
-def test_a_reader_whose_message_is_not_taken_forgets_nothing() -> None:
+@pytest.mark.usefixtures("pictures")
+def test_a_reader_whose_message_is_not_taken_forgets_nothing(setting: Setting) -> None:
     """Its request is told to come again, and the index still knows what is gone."""
-    pictures = Pictures()
-    setting = pictures.setting
     setting.put("s/2.dcm")
     setting.queue.fails = True
     before = setting.data.get(place("s")).data
@@ -478,14 +455,13 @@ def test_a_reader_whose_message_is_not_taken_forgets_nothing() -> None:
     assert not [path for path in setting.kept() if path.endswith(".lock")]
 
 
-def test_an_index_of_fewer_objects_takes_none_of_their_pictures_along() -> None:
+def test_an_index_of_fewer_objects_takes_none_of_their_pictures_along(
+    pictures: Pictures, setting: Setting
+) -> None:
     """A limited index that takes the place of a whole one forgets objects, whose pictures go before that."""
-    pictures = Pictures()
-    setting = pictures.setting
     setting.put("s/4.dcm")
     assert setting.deployment.api().index(HttpRequest("s", {"limit": ["1"]})).status == 200
-    setting.put("s/3.dcm")
-    setting.update(notification("s/3.dcm"))
+    setting.known("s/3.dcm")
     setting.update_again()
     assert Pictures.of(setting.kept()) == pictures.of_t
 
@@ -510,9 +486,7 @@ def test_an_index_that_cannot_be_read_may_have_known_what_is_gone(
     pictures = Pictures.of(setting.kept())
     assert len(pictures) == 2
     path = index_path("s", index_folder(setting.deployment.roots[alias]))
-    setting.data.put(
-        path, of_an_earlier_version(setting.data.get(path).data) if damage == b"older" else damage
-    )
+    setting.data.put(path, of_version(setting.data.get(path).data, 1) if damage == b"older" else damage)
     if change == "removed":
         setting.memory[alias].delete("s/2.dcm")
     else:
@@ -528,9 +502,8 @@ def test_an_index_that_cannot_be_read_may_have_known_what_is_gone(
 
 
 @pytest.mark.parametrize("reads", [False, True])
-def test_what_was_read_and_cannot_be_read_again_goes_with_its_series(reads: bool) -> None:  # noqa: FBT001
+def test_what_was_read_and_cannot_be_read_again_goes_with_its_series(setting: Setting, reads: bool) -> None:  # noqa: FBT001
     """What is kept of a series that has gone goes, whether or not it can be read."""
-    setting = Setting()
     setting.data.put(f"{place('s')}.partial", b"what an earlier version has read")
     setting.data.put(f"{mosaics_folder('s3://archive', 's')}/1.webp", b"a picture")
     if reads:
@@ -542,20 +515,20 @@ def test_what_was_read_and_cannot_be_read_again_goes_with_its_series(reads: bool
 
 
 @pytest.mark.parametrize("refusal", ["LimitError", "AccessDeniedError"])
-def test_a_series_that_is_refused_keeps_nothing_of_what_has_gone(refusal: str) -> None:
+def test_a_series_that_is_refused_keeps_nothing_of_what_has_gone(
+    pictures: Pictures, setting: Setting, refusal: str
+) -> None:
     """Where no index can take the place of one that knows what is gone, it goes, and is swept later."""
-    pictures = Pictures()
-    setting = pictures.setting
-    pictures.remove("s/2.dcm")
+    setting.remove("s/2.dcm")
     if refusal == "LimitError":
         settings = setting.deployment.settings
         limits = replace(settings.limits, instances=3)
         setting.deployment = replace(setting.deployment, settings=replace(settings, limits=limits))
         setting.put("s/4.dcm", "s/5.dcm")
     else:
-        pictures.remove("s/1.dcm", "s/3.dcm")
+        setting.remove("s/1.dcm", "s/3.dcm")
         setting.put("s/4.dcm")
-        setting.deployment._opened["s3://archive"] = Closed(setting.memory["default"])
+        setting.see("s3://archive", Closed(setting.memory["default"]))
     summary = setting.update(notification("s/2.dcm", name="ObjectRemoved:Delete"))
     assert (summary.refused, summary.erased, dict(summary.failures)) == (1, 2, {refusal: 1})
     assert summary.response() == {"batchItemFailures": []}
@@ -596,9 +569,8 @@ def test_what_has_gone_below_another_root_goes_when_it_is_asked_for(left: list[s
     assert [(recheck.series, recheck.swept) for recheck, _ in setting.queue.sent] == [("s", True)]
 
 
-def test_a_series_that_was_never_there_is_told_to_nobody() -> None:
+def test_a_series_that_was_never_there_is_told_to_nobody(setting: Setting) -> None:
     """A name that nothing is kept of takes no message."""
-    setting = Setting()
     assert setting.deployment.api().index(HttpRequest("no-such-series")).status == 404
     assert setting.queue.sent == []
 
@@ -615,11 +587,10 @@ def test_what_was_read_of_a_series_that_has_gone_goes_as_well() -> None:
     assert setting.kept() == []
 
 
-def test_pictures_go_before_the_index_forgets() -> None:
+@pytest.mark.usefixtures("pictures")
+def test_pictures_go_before_the_index_forgets(setting: Setting) -> None:
     """Where they cannot be removed, the index still knows what is gone, so that the next try removes them."""
-    pictures = Pictures()
-    setting = pictures.setting
-    pictures.remove("s/2.dcm")
+    setting.remove("s/2.dcm")
 
     class Stuck(doubles.Wrapper):
         def delete(self, path: str) -> None:
@@ -627,20 +598,11 @@ def test_pictures_go_before_the_index_forgets() -> None:
                 raise StorageUnavailableError("s3://data", "throttled")
             super().delete(path)
 
-    setting.deployment._opened["s3://data"] = Stuck(setting.data)
+    setting.see("s3://data", Stuck(setting.data))
     assert setting.update(notification("s/2.dcm")).failed == 1
-    setting.deployment._opened["s3://data"] = setting.data
+    setting.see("s3://data", setting.data)
     summary = setting.update(notification("s/2.dcm"))
     assert (summary.updated, summary.erased) == (1, 2)
-
-
-def of_an_earlier_version(data: bytes) -> bytes:
-    """The index as an earlier version of the product would have written it."""
-    table = Index.from_parquet(data).table
-    metadata = dict(table.schema.metadata)
-    document = json.loads(metadata[b"dicom_series_preview"])
-    metadata[b"dicom_series_preview"] = json.dumps({**document, "schema_version": 1}).encode()
-    return Index(table.replace_schema_metadata(metadata)).to_parquet()
 
 
 class Disorder:

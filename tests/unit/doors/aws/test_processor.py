@@ -1,14 +1,9 @@
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HANDLERS = ("http_handler('mosaic')", "sqs_handler()", "batch_prepare_handler()", "batch_api_handler()")
 

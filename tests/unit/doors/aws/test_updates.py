@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import logging
 import random
@@ -27,9 +25,8 @@ from dicom_series_preview.web.http.messages import HttpRequest
 from updating import SECRET, Closed, Killed, Linking, Pictures, Setting, bridged, notification, place
 
 
-def test_ten_thousand_records_of_a_series_are_one_update() -> None:
+def test_ten_thousand_records_of_a_series_are_one_update(setting: Setting) -> None:
     """However many events there are, a series is listed once, and only what is new is read."""
-    setting = Setting()
     names = [f"s/{i}.dcm" for i in range(60)]
     setting.put(*names[:40])
     assert setting.update(notification(names[0])).updated == 1
@@ -43,11 +40,9 @@ def test_ten_thousand_records_of_a_series_are_one_update() -> None:
     assert len(setting.indices()["indices/s"]) == 60
 
 
-def test_a_batch_with_nothing_new_reads_nothing() -> None:
+def test_a_batch_with_nothing_new_reads_nothing(setting: Setting) -> None:
     """Events that come again cost a listing and no header."""
-    setting = Setting()
-    setting.put("s/1.dcm")
-    setting.update(notification("s/1.dcm"))
+    setting.known("s/1.dcm")
     summary = setting.update(notification("s/1.dcm"), bridged("s/1.dcm"))
     assert (summary.updated, summary.unchanged) == (0, 1)
     assert (setting.storages["default"].lists, setting.storages["default"].ranges) == (1, [])
@@ -65,33 +60,29 @@ def test_events_in_any_order_come_to_the_same() -> None:
     assert ends == [{"indices/s": ["1.dcm", "2.dcm"]}] * 3
 
 
-def test_a_removed_object_leaves_the_index() -> None:
+def test_a_removed_object_leaves_the_index(setting: Setting) -> None:
     """The others stay, and none of them is read again."""
-    setting = Setting()
-    setting.put("s/1.dcm", "s/2.dcm")
-    setting.update(notification("s/1.dcm"))
-    setting.memory["default"].delete("s/1.dcm")
+    setting.known("s/1.dcm", "s/2.dcm")
+    setting.remove("s/1.dcm")
     assert setting.update(notification("s/1.dcm")).updated == 1
     assert setting.indices() == {"indices/s": ["2.dcm"]}
     assert setting.storages["default"].ranges == []
 
 
-def test_a_copy_that_was_handed_out_outlives_no_object() -> None:
+def test_a_copy_that_was_handed_out_outlives_no_object(setting: Setting) -> None:
     """The copy of an index that a link led to goes with the pictures when an object goes.
 
     A request that was under way may write one after that: it goes a quarter of an hour later.
     """
-    setting = Setting()
-    setting.put("s/1.dcm", "s/2.dcm")
-    setting.update(notification("s/1.dcm"))
-    setting.deployment._opened["s3://data"] = Linking(setting.data)
+    setting.known("s/1.dcm", "s/2.dcm")
+    setting.see("s3://data", Linking(setting.data))
     api = replace(setting.deployment.api(), answer_limit_bytes=1000)
     assert api.index(HttpRequest("s", {"format": ["parquet"]})).status == 303
     (copy,) = setting.kept("renders")
     assert re.fullmatch(r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.parquet", copy)
     late = setting.data.get(copy).data
     assert sorted(Index.from_parquet(late).table["FileName"].to_pylist()) == ["1.dcm", "2.dcm"]
-    setting.memory["default"].delete("s/1.dcm")
+    setting.remove("s/1.dcm")
     setting.update(notification("s/1.dcm", name="ObjectRemoved:Delete"))
     assert setting.kept() == [place("s")]
     setting.data.put(copy, late)
@@ -100,12 +91,10 @@ def test_a_copy_that_was_handed_out_outlives_no_object() -> None:
 
 
 @pytest.mark.parametrize("left", [[], ["s/notes.txt"], ["s/notes"]])
-def test_the_index_of_a_series_that_has_gone_is_forgotten(left: list[str]) -> None:
+def test_the_index_of_a_series_that_has_gone_is_forgotten(setting: Setting, left: list[str]) -> None:
     """A series of which no DICOM object is left keeps no index."""
-    setting = Setting()
-    setting.put("s/1.dcm")
-    setting.update(notification("s/1.dcm"))
-    setting.memory["default"].delete("s/1.dcm")
+    setting.known("s/1.dcm")
+    setting.remove("s/1.dcm")
     for path in left:
         setting.memory["default"].put(path, b"no DICOM")
     for _ in range(2):
@@ -151,7 +140,7 @@ def test_another_roots_index_at_a_former_place_stays() -> None:
     setting.update(notification("s/1.dcm"))
     setting.deployment.service("idc").index(IndexRequest(SeriesName("s")))
     assert "indices/s_index.parquet" in {info.path for info in setting.data.list_objects("")}
-    setting.memory["default"].delete("s/1.dcm")
+    setting.remove("s/1.dcm")
     assert setting.update(notification("s/1.dcm")).removed == 1
     assert [info.path for info in setting.data.list_objects("")] == ["indices/s_index.parquet"]
 
@@ -207,8 +196,7 @@ def test_a_failing_storage_fails_the_series_messages_and_keeps_its_index(error: 
 
     made: list[Failing] = []
     setting = Setting(wrap=lambda storage: made.append(Failing(storage)) or made[0])
-    setting.put("s/1.dcm")
-    setting.update(notification("s/1.dcm"))
+    setting.known("s/1.dcm")
     made[0].fails = True
     summary = setting.update(notification("s/1.dcm"), notification("s/1.dcm"))
     assert {item["itemIdentifier"] for item in summary.response()["batchItemFailures"]} == {"0", "1"}
@@ -229,9 +217,8 @@ def test_headers_that_cannot_be_read_fail_the_messages() -> None:
     assert setting.indices() == {}
 
 
-def test_a_series_that_someone_else_updates_is_left_to_them() -> None:
+def test_a_series_that_someone_else_updates_is_left_to_them(setting: Setting) -> None:
     """Its messages are done, nothing of it is listed or read, and one recheck looks at it later."""
-    setting = Setting()
     setting.put("s/1.dcm")
     with setting.deployment.service("default").cache.claim("s", "s3://archive", time.time()):
         summary = setting.update(notification("s/1.dcm"), notification("s/1.dcm"))
@@ -244,9 +231,8 @@ def test_a_series_that_someone_else_updates_is_left_to_them() -> None:
     assert setting.kept() == [place("s")]
 
 
-def test_the_claim_of_a_dead_updater_ends() -> None:
+def test_the_claim_of_a_dead_updater_ends(setting: Setting) -> None:
     """When its lease has run out the next one takes it."""
-    setting = Setting()
     setting.put("s/1.dcm")
     claim = setting.deployment.service("default").cache.claim("s", "s3://archive", time.time() - 2 * LEASE_S)
     claim.__enter__()
@@ -254,9 +240,8 @@ def test_the_claim_of_a_dead_updater_ends() -> None:
     assert setting.kept() == [place("s")]
 
 
-def test_what_cannot_be_rechecked_is_handed_back() -> None:
+def test_what_cannot_be_rechecked_is_handed_back(setting: Setting) -> None:
     """Where the queue takes no recheck, the messages themselves come again."""
-    setting = Setting()
     setting.put("s/1.dcm", "t/1.dcm")
     setting.queue.fails = True
     with setting.deployment.service("default").cache.claim("s", "s3://archive", time.time()):
@@ -265,11 +250,9 @@ def test_what_cannot_be_rechecked_is_handed_back() -> None:
     assert (summary.busy, summary.updated) == (1, 1)
 
 
-def test_an_update_that_is_raced_survives() -> None:
+def test_an_update_that_is_raced_survives(setting: Setting) -> None:
     """An index that someone else writes meanwhile stays; what was read is kept, and added by a recheck."""
-    setting = Setting()
-    setting.put("s/1.dcm")
-    setting.update(notification("s/1.dcm"))
+    setting.known("s/1.dcm")
     setting.put("s/2.dcm")
     raced: list[str] = []
 
@@ -282,19 +265,17 @@ def test_an_update_that_is_raced_survives() -> None:
                 SeriesIndexer(service.storage, service.cache, Limits()).open(SeriesName("s"))
             return super().put(path, data, **options)
 
-    setting.deployment._opened["s3://data"] = Raced(setting.data)
+    setting.see("s3://data", Raced(setting.data))
     assert setting.update(notification("s/2.dcm")).busy == 1
     assert setting.indices() == {"indices/s": ["1.dcm", "2.dcm", "3.dcm"]}
     assert setting.update_again().unchanged == 1
     assert setting.kept() == [place("s")]
 
 
-def test_a_late_reader_takes_nothing_back() -> None:
+def test_a_late_reader_takes_nothing_back(setting: Setting) -> None:
     """Who has listed a series before others came and were indexed does not write an index without them."""
-    setting = Setting()
-    setting.put("s/1.dcm")
-    setting.update(notification("s/1.dcm"))
-    setting.memory["default"].delete("s/1.dcm")
+    setting.known("s/1.dcm")
+    setting.remove("s/1.dcm")
     setting.put("s/2.dcm")
 
     class Late(doubles.Wrapper):
@@ -315,9 +296,8 @@ def test_a_late_reader_takes_nothing_back() -> None:
     assert setting.indices() == {"indices/s": ["2.dcm", "3.dcm"]}
 
 
-def test_rechecks_of_a_series_are_one() -> None:
+def test_rechecks_of_a_series_are_one(setting: Setting) -> None:
     """However many come, the series is listed once; one of a root that has gone since is ignored."""
-    setting = Setting()
     setting.put("s/1.dcm")
     summary = setting.update(
         Recheck("default", "s").body(), Recheck("gone", "s").body(), Recheck("default", "s").body()
@@ -409,25 +389,21 @@ def test_an_earlier_index_serves_until_the_next_is_whole() -> None:
     clock = Clock()
     setting = Setting(wrap=clock.taking({"s": 100.0}))
     setting.time_left_s = clock
-    setting.put("s/0.dcm")
-    setting.update(notification("s/0.dcm"))
+    setting.known("s/0.dcm")
     setting.put(*(f"s/{i}.dcm" for i in range(1, 9)))
     clock.left_s = 300.0
     assert setting.update(notification("s/1.dcm")).unfinished == 1
     assert setting.indices() == {"indices/s": ["0.dcm"]}
 
 
-def test_a_series_that_takes_too_long_is_given_up() -> None:
+def test_a_series_that_takes_too_long_is_given_up(setting: Setting) -> None:
     """Past the limit its other objects are noted as not read, and are not tried again until they change."""
-    setting = Setting()
-    setting.put("s/1.dcm", "s/2.dcm")
-    setting.update(notification("s/1.dcm"))
+    setting.known("s/1.dcm", "s/2.dcm")
     setting.put("s/3.dcm")
     clock = Clock(2 * RESERVE_S)
     setting.time_left_s = clock
-    setting.deployment._opened["s3://archive"] = doubles.CountingStorage(
-        clock.taking({"s": RESERVE_S})(setting.memory["default"])
-    )
+    slow = clock.taking({"s": RESERVE_S})(setting.memory["default"])
+    setting.see("s3://archive", doubles.CountingStorage(slow))
     setting.put("s/4.dcm")
     summary = setting.update(Recheck("default", "s", seconds=SERIES_S).body())
     assert (summary.updated, setting.queue.sent) == (1, [])
@@ -439,9 +415,8 @@ def test_a_series_that_takes_too_long_is_given_up() -> None:
     assert setting.update(notification("s/1.dcm")).unchanged == 1
 
 
-def test_no_time_is_no_loop() -> None:
+def test_no_time_is_no_loop(setting: Setting) -> None:
     """A function that has little time works through half of it, so that each call gets on."""
-    setting = Setting()
     setting.time_left_s = lambda: 20.0
     setting.put("s/1.dcm")
     assert setting.update(notification("s/1.dcm")).updated == 1
@@ -464,16 +439,15 @@ def test_what_there_was_no_time_for_comes_at_once() -> None:
                 clock.left_s = 0.0
             return super().list_objects(folder, most)
 
-    setting.deployment._opened["s3://archive"] = Gate(setting.deployment._opened["s3://archive"])
+    setting.see("s3://archive", Gate(setting.deployment._opened["s3://archive"]))
     summary = setting.update(*(notification(path) for path in others))
     assert summary.response() == {"batchItemFailures": []}
     assert summary.postponed
     assert [delay for _, delay in setting.queue.sent].count(0) == summary.postponed
 
 
-def test_a_series_without_dicom_is_looked_at_once() -> None:
+def test_a_series_without_dicom_is_looked_at_once(setting: Setting) -> None:
     """That nothing in it is DICOM is remembered: the next event reads none of it again."""
-    setting = Setting()
     for i in range(5):
         setting.memory["default"].put(f"s/{i}", b"no DICOM at all")
     assert setting.update(notification("s/1")).without_image == 1
@@ -488,12 +462,9 @@ def test_a_series_without_dicom_is_looked_at_once() -> None:
     assert [item.path for item in setting.storages["default"].ranges] == ["s/6"]
 
 
-def test_an_object_over_a_limit_is_inflated_once() -> None:
+def test_an_object_over_a_limit_is_inflated_once(setting: Setting) -> None:
     """It is in the index as passed over, with the reason, and is not fetched again before it changes."""
-    setting = Setting()
-    limits = replace(setting.deployment.settings.limits, inflated_bytes=1000)
-    settings = replace(setting.deployment.settings, limits=limits)
-    setting.deployment = replace(setting.deployment, settings=settings)
+    setting.limit(inflated_bytes=1000)
     setting.put("s/1.dcm")
     setting.memory["default"].put(
         "s/2.dcm", make_dicom.encode(make_dicom.image(2, PixelData=bytes(9999)), make_dicom.DEFLATED)
@@ -507,9 +478,8 @@ def test_an_object_over_a_limit_is_inflated_once() -> None:
     assert [item.path for item in setting.storages["default"].ranges] == ["s/3.dcm"]
 
 
-def test_deflated_objects_that_come_are_asked_for_whole() -> None:
+def test_deflated_objects_that_come_are_asked_for_whole(setting: Setting) -> None:
     """Where all that is known of a series is deflated, one GET reads another object, of whatever size."""
-    setting = Setting()
     noise = random.Random(0)
     for i in range(2):
         image = make_dicom.image(i + 1, PixelData=noise.randbytes(100_000))
@@ -518,12 +488,9 @@ def test_deflated_objects_that_come_are_asked_for_whole() -> None:
         assert len(setting.storages["default"].ranges) == 2 - i
 
 
-def test_a_series_of_too_many_objects_is_refused() -> None:
+def test_a_series_of_too_many_objects_is_refused(setting: Setting) -> None:
     """Its messages are done, and counted."""
-    setting = Setting()
-    limits = replace(setting.deployment.settings.limits, instances=2)
-    settings = replace(setting.deployment.settings, limits=limits)
-    setting.deployment = replace(setting.deployment, settings=settings)
+    setting.limit(instances=2)
     setting.put("s/1.dcm", "s/2.dcm", "s/3.dcm")
     summary = setting.update(notification("s/1.dcm"))
     assert (summary.refused, dict(summary.failures)) == (1, {"LimitError": 1})
@@ -601,20 +568,20 @@ def test_a_function_may_die_anywhere(gone: list[str]) -> None:
     """Wherever it dies, its messages come again, and then the index is right and no picture is left."""
     died = 0
     while True:
-        pictures = Pictures()
-        setting = pictures.setting
-        pictures.remove(*gone)
+        setting = Setting()
+        pictures = Pictures(setting)
+        setting.remove(*gone)
         if len(gone) == 1:
             setting.put("s/4.dcm")
         messages = [notification(*gone), notification("s/4.dcm")]
-        setting.deployment._opened["s3://data"] = Dying(setting.data, died)
+        setting.see("s3://data", Dying(setting.data, died))
         try:
             setting.update(*messages)
         except Killed:
             died += 1
         else:
             break
-        setting.deployment._opened["s3://data"] = setting.data
+        setting.see("s3://data", setting.data)
         for path in setting.kept():
             if path.endswith(".lock"):
                 setting.data.put(path, json.dumps({"until": time.time() - 1}).encode())

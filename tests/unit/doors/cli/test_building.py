@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import threading
 from contextlib import ExitStack
 from typing import NoReturn

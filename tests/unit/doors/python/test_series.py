@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import base64
 import inspect
 import pickle
@@ -12,13 +10,7 @@ import pytest
 import dicom_series_preview
 import make_dicom
 from dicom_series_preview.archive.names import index_folder, index_path
-from dicom_series_preview.base.errors import (
-    CombinedRequestError,
-    NoImageError,
-    OutputError,
-    PreviewError,
-    RequestError,
-)
+from dicom_series_preview.base import errors
 from dicom_series_preview.doors.python.series import Series
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 
@@ -66,7 +58,7 @@ def test_options_are_values(root: Path) -> None:
     (root / "M" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.mosaic(volume)))
     series = Series("M", root=root)
     assert series.mosaic(untile=True).report.slices == 4
-    with pytest.raises(PreviewError, match="untile: 'true' is neither True nor False"):
+    with pytest.raises(errors.PreviewError, match="untile: 'true' is neither True nor False"):
         series.mosaic(untile="true")
     assert series.mosaic(untile=False).report.slices == 1
 
@@ -97,14 +89,14 @@ def test_what_is_not_asked_for_is_as_everywhere(root: Path) -> None:
 def test_mistakes_are_request_errors(root: Path) -> None:
     """A wrong option is the request's error, all at once, and an unknown one too."""
     series = Series("S", root=root)
-    with pytest.raises(CombinedRequestError) as caught:
+    with pytest.raises(errors.CombinedRequestError) as caught:
         series.mosaic(tile_width=0, quality=101)
     assert [error.parameter for error in caught.value.errors] == ["tile_width", "quality"]
     with pytest.raises(TypeError, match="nonsense"):
         series.image(0, nonsense=1)  # as of any function
-    with pytest.raises(RequestError, match="position"):
+    with pytest.raises(errors.RequestError, match="position"):
         series.image(1.5)
-    with pytest.raises(RequestError, match="contrast"):
+    with pytest.raises(errors.RequestError, match="contrast"):
         series.contrast_mosaic()
 
 
@@ -112,7 +104,7 @@ def test_mistakes_are_request_errors(root: Path) -> None:
 def test_bad_names_are_refused_at_once(name: str, where: str, root: Path) -> None:
     """A name or root that cannot be one is refused before anything is asked."""
     assert root
-    with pytest.raises(RequestError):
+    with pytest.raises(errors.RequestError):
         Series(name, root=where)
 
 
@@ -155,7 +147,7 @@ def test_header(root: Path) -> None:
     assert (header.SOPInstanceUID, header.Modality, header.KVP) == (f"{make_dicom.SERIES_UID}.5", "CT", 105)
     assert "PixelData" not in header
     for row in (-1, 5):
-        with pytest.raises(RequestError, match="0 to 4"):
+        with pytest.raises(errors.RequestError, match="0 to 4"):
             series.header(row)
 
 
@@ -171,10 +163,10 @@ def test_save(root: Path, tmp_path: Path) -> None:
             0, image_format=image_format
         ).data
     for name in ("a.gif", "a"):
-        with pytest.raises(RequestError):
+        with pytest.raises(errors.RequestError):
             picture.save(tmp_path / name)
         assert not (tmp_path / name).exists()
-    with pytest.raises(OutputError, match="no such folder"):
+    with pytest.raises(errors.OutputError, match="no such folder"):
         picture.save(str(tmp_path / "missing" / "a.jpg"))
 
 
@@ -227,7 +219,7 @@ def test_array_that_cannot_be(root: Path) -> None:
     (root / "B").mkdir()
     data = make_dicom.encode(make_dicom.image(1, Rows=8, Columns=8, PixelData=bytes(128)))
     (root / "B" / "1.dcm").write_bytes(data[:-64])
-    with pytest.raises(PreviewError, match=r"1\.dcm"):
+    with pytest.raises(errors.PreviewError, match=r"1\.dcm"):
         Series("B", root=root).array(0)
 
 
@@ -301,7 +293,7 @@ def test_errors_are_the_products(root: Path) -> None:
     """Whatever goes wrong is a PreviewError."""
     (root / "empty-ish").mkdir()
     (root / "empty-ish" / "a").write_bytes(b"no DICOM")
-    with pytest.raises(NoImageError):
+    with pytest.raises(errors.NoImageError):
         Series("empty-ish", root=root).mosaic()
-    with pytest.raises(PreviewError):
+    with pytest.raises(errors.PreviewError):
         Series("missing", root=root).table  # noqa: B018

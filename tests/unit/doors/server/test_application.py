@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
@@ -8,7 +6,8 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,17 +19,13 @@ from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.doors.server.application import application
+from dicom_series_preview.doors.server.asgi import Application
 from dicom_series_preview.doors.server.guard import Guard
 from dicom_series_preview.doors.server.targets import Targets
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.local import open_api
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dicom_series_preview.doors.server.asgi import Application
 
 SECRET = "Zwiebelfisch^Leonora"
 OBJECTS = {
@@ -211,9 +206,6 @@ def test_a_mistake_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
     assert (got.status, json.loads(got.body)["type"]) == (500, "urn:dicom-series-preview:problem:unexpected")
     assert SECRET not in caplog.text + got.body.decode()
     assert "ZeroDivisionError" in caplog.text
-
-
-# --- the roots of `serve`
 
 
 def settings(cache: Path) -> Settings:

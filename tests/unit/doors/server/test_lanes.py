@@ -1,16 +1,11 @@
-from __future__ import annotations
-
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from dicom_series_preview.base.gate import Gate
 from dicom_series_preview.doors.server.connections import MOST_CONNECTIONS
 from dicom_series_preview.doors.server.lanes import Lane
 from dicom_series_preview.web.http.messages import HttpResponse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 OK = HttpResponse(200, {})
 

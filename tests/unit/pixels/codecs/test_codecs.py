@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import io
 import struct
 import subprocess
@@ -10,9 +8,9 @@ import imagecodecs
 import numpy as np
 import openjpeg.utils
 import pytest
-import rle.utils
 from PIL import Image
 
+from codestreams import j2k, jpeg, run_lengths
 from dicom_series_preview.base.errors import DecodeError, UnsupportedTransferSyntaxError
 from dicom_series_preview.base.image import PixelDescription
 from dicom_series_preview.pixels.codecs.colour import to_rgb
@@ -48,28 +46,14 @@ def _colour(uid: str, photometric: str = "RGB") -> PixelDescription:
     return PixelDescription(uid, 64, 48, 3, photometric, bits_allocated=8, bits_stored=8, high_bit=7)
 
 
-def _j2k(samples: np.ndarray, bits: int, photometric: int = 0, **options) -> bytes:
-    return openjpeg.utils.encode_array(
-        samples, bits_stored=bits, photometric_interpretation=photometric, **options
-    )
-
-
-def _jpeg(samples: np.ndarray, **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(samples).save(buffer, "JPEG", quality=95, **options)
-    return buffer.getvalue()
-
-
 def _encoded(uid: str) -> bytes:
     """RAMP's samples as a frame of one transfer syntax."""
     return {
-        RLE: lambda: rle.utils.encode_pixel_data(
-            RAMP.tobytes(), rows=64, columns=48, samples_per_pixel=1, bits_allocated=16, byteorder="<"
-        ),
+        RLE: lambda: run_lengths(RAMP),
         LOSSLESS: lambda: imagecodecs.ljpeg_encode(RAMP, bitspersample=12),
         EXTENDED: lambda: imagecodecs.jpeg8_encode(RAMP, level=95, bitspersample=12),
         JPEG_LS: lambda: imagecodecs.jpegls_encode(RAMP),
-        J2K_LOSSLESS: lambda: _j2k(RAMP, 12),
+        J2K_LOSSLESS: lambda: j2k(RAMP, 12),
     }[uid]()
 
 
@@ -82,7 +66,7 @@ def test_grey_jpeg2000_is_what_another_decoder_gives(bits, signed):
     dtype = np.dtype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
     pixels = _grey(J2K_LOSSLESS, bits, int(signed), 8 * dtype.itemsize)
     for options in ({}, {"compression_ratios": [4]}):
-        codestream = bytes(_j2k(words.astype(dtype), bits, **options))
+        codestream = j2k(words.astype(dtype), bits, **options)
         expected = np.frombuffer(openjpeg.utils.decode_pixel_data(codestream, version=2), dtype)
         found = decode_frame(codestream, pixels).samples
         np.testing.assert_array_equal(found, expected.reshape(64, 48))
@@ -104,7 +88,7 @@ def test_the_palette_of_a_jp2_file_is_left_out():
         _box(b"jP  ", b"\r\n\x87\n")
         + _box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
         + _box(b"jp2h", header + colours + palette + mapping)
-        + _box(b"jp2c", bytes(_j2k(indices, 8)))
+        + _box(b"jp2c", j2k(indices, 8))
     )
     np.testing.assert_array_equal(decode_frame(file, _grey(J2K_LOSSLESS, 8, allocated=8)).samples, indices)
 
@@ -158,14 +142,7 @@ def test_rle_of_every_size(allocated, samples):
     """RLE planes, most significant byte first, join to words; segments may be longer than the frame."""
     shape = (64, 48) if samples == 1 else (64, 48, 3)
     values = np.random.default_rng(1).integers(0, 1 << allocated, shape).astype(f"u{allocated // 8}")
-    data = rle.utils.encode_pixel_data(
-        values.tobytes(),
-        rows=64,
-        columns=48,
-        samples_per_pixel=samples,
-        bits_allocated=allocated,
-        byteorder="<",
-    )
+    data = run_lengths(values)
     pixels = replace(
         _grey(RLE, allocated, 0, allocated),
         samples_per_pixel=samples,
@@ -234,8 +211,8 @@ def _with_adobe(jpeg: bytes, transform: int) -> bytes:
     return jpeg[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform]) + jpeg[2:]
 
 
-YCBCR = _jpeg(COLOUR, subsampling=0)  # with a JFIF marker
-SUBSAMPLED = _jpeg(COLOUR, subsampling=2)
+YCBCR = jpeg(COLOUR, subsampling=0)  # with a JFIF marker
+SUBSAMPLED = jpeg(COLOUR, subsampling=2)
 
 
 @pytest.mark.parametrize(
@@ -268,14 +245,14 @@ def test_jpeg_that_says_rgb_but_holds_ycbcr_is_shown_right():
 @pytest.mark.parametrize("declared", ["RGB", "YBR_RCT", "YBR_ICT", "YBR_FULL"])
 def test_jpeg2000_with_a_component_transform_is_rgb(declared):
     """Where the codestream used RCT or ICT, the decoder gives RGB, whatever the header calls it."""
-    decoded = decode_frame(_j2k(COLOUR, 8, 1), _colour(J2K_LOSSLESS, declared))
+    decoded = decode_frame(j2k(COLOUR, 8, 1), _colour(J2K_LOSSLESS, declared))
     assert decoded.photometric_interpretation == "RGB"
     assert np.array_equal(decoded.samples, COLOUR)
 
 
 def test_jpeg2000_without_a_component_transform_is_what_the_header_says():
     """Without a component transform in the codestream, YBR_FULL stays YBR_FULL."""
-    decoded = decode_frame(_j2k(COLOUR, 8, 3), _colour(J2K_LOSSLESS, "YBR_FULL"))
+    decoded = decode_frame(j2k(COLOUR, 8, 3), _colour(J2K_LOSSLESS, "YBR_FULL"))
     assert decoded.photometric_interpretation == "YBR_FULL"
     assert np.array_equal(decoded.samples, COLOUR)
 
@@ -301,7 +278,7 @@ def test_jpeg2000_sign_and_precision_may_disagree_with_the_header(
     samples, precision, stored, representation, expected
 ):
     """A signed codestream stays signed; one that knows no sign has the header's (PS3.5 8.2.4)."""
-    decoded = decode_frame(_j2k(samples, precision), _grey(J2K_LOSSLESS, stored, representation)).samples
+    decoded = decode_frame(j2k(samples, precision), _grey(J2K_LOSSLESS, stored, representation)).samples
     assert decoded.dtype == expected.dtype
     assert np.array_equal(decoded, expected)
 
@@ -330,7 +307,7 @@ CONTRADICTED_BOTH = (
 def test_signed_samples_under_an_unsigned_header_are_told(lowest, highest, precision, stored, remarks):
     """Values that the header's sign or bits cannot hold are shown with a warning."""
     samples = np.resize(np.array([lowest, highest], np.int16), (64, 48))
-    decoded = decode_frame(_j2k(samples, precision), _grey(J2K_LOSSLESS, stored, 0))
+    decoded = decode_frame(j2k(samples, precision), _grey(J2K_LOSSLESS, stored, 0))
     assert np.array_equal(decoded.samples, samples)
     assert decoded.remarks == remarks
 
@@ -339,7 +316,7 @@ def test_signed_samples_under_an_unsigned_header_are_told(lowest, highest, preci
 def test_bits_beyond_bits_stored_are_values_unless_overlays_lie_there(overlay_bits, expected):
     """A codestream of more bits than BitsStored keeps them; those of a declared overlay are no value's."""
     pixels = replace(_grey(J2K_LOSSLESS, 12, 0), overlay_bits=overlay_bits)
-    decoded = decode_frame(_j2k(RAMP | 0xF000, 16), pixels)
+    decoded = decode_frame(j2k(RAMP | 0xF000, 16), pixels)
     assert np.array_equal(decoded.samples, expected)
     assert bool(decoded.remarks) == (not overlay_bits)
 
@@ -347,22 +324,22 @@ def test_bits_beyond_bits_stored_are_values_unless_overlays_lie_there(overlay_bi
 def test_lossy_values_that_overshoot_do_not_wrap():
     """Lossy values beyond BitsStored are kept: masking would turn the brightest into the darkest."""
     samples = np.full((64, 48), 4100, np.uint16)
-    assert decode_frame(_j2k(samples, 16), _grey(J2K, 12)).samples.max() == 4100
+    assert decode_frame(j2k(samples, 16), _grey(J2K, 12)).samples.max() == 4100
 
 
 def test_a_codestream_wider_than_bits_allocated_keeps_its_values():
     """A 12-bit codestream under a header of 8 bits is not cut to 8 bits."""
-    decoded = decode_frame(_j2k(RAMP, 12), _grey(J2K, 8, allocated=8)).samples
+    decoded = decode_frame(j2k(RAMP, 12), _grey(J2K, 8, allocated=8)).samples
     assert np.array_equal(decoded, RAMP)
 
 
 MIDDLE = np.full((64, 48), 2048, np.uint16)
 JPEGS = {
-    "baseline": (_grey(BASELINE, 8, allocated=8), _jpeg(COLOUR[:, :, 0])),
-    "colour": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, subsampling=0)),
-    "subsampled": (_colour(BASELINE, "YBR_FULL_422"), _jpeg(COLOUR, subsampling=2)),
-    "restarts": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, subsampling=0, restart_marker_rows=1)),
-    "progressive": (_colour(BASELINE, "YBR_FULL"), _jpeg(COLOUR, progressive=True)),
+    "baseline": (_grey(BASELINE, 8, allocated=8), jpeg(COLOUR[:, :, 0])),
+    "colour": (_colour(BASELINE, "YBR_FULL"), jpeg(COLOUR, subsampling=0)),
+    "subsampled": (_colour(BASELINE, "YBR_FULL_422"), jpeg(COLOUR, subsampling=2)),
+    "restarts": (_colour(BASELINE, "YBR_FULL"), jpeg(COLOUR, subsampling=0, restart_marker_rows=1)),
+    "progressive": (_colour(BASELINE, "YBR_FULL"), jpeg(COLOUR, progressive=True)),
     "extended": (_grey(EXTENDED), _encoded(EXTENDED)),
     "lossless": (_grey(LOSSLESS), _encoded(LOSSLESS)),
     **{
@@ -492,9 +469,9 @@ def test_jpeg_xl_colour_is_rgb(declared):
 def test_jpeg_xl_recompressed_and_lossy():
     """A recompressed JPEG shows what the JPEG shows, and a lossy codestream nearly what was encoded."""
     smooth = (np.add.outer(np.arange(64), np.arange(48)) * 2).astype(np.uint8)
-    jpeg = _jpeg(np.stack([smooth, 255 - smooth, smooth // 2], axis=-1), subsampling=0)
-    expected = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
-    data = bytes(imagecodecs.jpegxl_encode_jpeg(jpeg))
+    plain = jpeg(np.stack([smooth, 255 - smooth, smooth // 2], axis=-1), subsampling=0)
+    expected = np.asarray(Image.open(io.BytesIO(plain)).convert("RGB")).astype(int)
+    data = bytes(imagecodecs.jpegxl_encode_jpeg(plain))
     decoded = decode_frame(data, _colour(JPEG_XL_RECOMPRESSED, "YBR_FULL"))
     assert np.abs(decoded.samples - expected).max() <= 3
     lossy = decode_frame(

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from batching import ID, Setting
 from dicom_series_preview.products.batches.documents import keep_request, read_request, read_summary
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -8,20 +6,12 @@ import pytest
 import doubles
 import make_dicom
 from batching import ID, SECRET, Setting, failing, slices
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    CredentialsError,
-    IndexBusyError,
-    ObjectChangedError,
-    PreviewError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.base import errors
 from dicom_series_preview.products.batches.item import give_up, run_item
 
 
-def test_an_item_that_succeeds() -> None:
+def test_an_item_that_succeeds(setting: Setting) -> None:
     """Index and mosaic are written; the outcome says where and what it took, and is kept."""
-    setting = Setting()
     outcome = setting.run("a", tile_width=["1"], tile_height=["2"], contrast=["lung"])
     assert outcome == setting.outcomes()["a"]
     # One listing, and two slices, whose frames come with their headers.
@@ -33,9 +23,8 @@ def test_an_item_that_succeeds() -> None:
     assert setting.run("a")["index_source"] == "cache"
 
 
-def test_a_series_below_another_root() -> None:
+def test_a_series_below_another_root(setting: Setting) -> None:
     """The item's root is where its series is looked for."""
-    setting = Setting()
     assert setting.run("c", "other")["status"] == "ok"
     assert setting.run("c")["error"] == "SeriesNotFoundError"
 
@@ -71,10 +60,9 @@ def test_a_series_without_a_preview_is_an_outcome(
     assert SECRET not in json.dumps(outcome)
 
 
-def test_access_denied_to_a_series_is_an_outcome() -> None:
+def test_access_denied_to_a_series_is_an_outcome(setting: Setting) -> None:
     """A series that may not be read is one of those without a preview."""
-    setting = Setting()
-    failing(setting, "s3://archive").error = AccessDeniedError("s3://archive/a")
+    failing(setting, "s3://archive").error = errors.AccessDeniedError("s3://archive/a")
     outcome = setting.run("a")
     assert (outcome["status"], outcome["error"]) == ("no-preview", "AccessDeniedError")
 
@@ -82,15 +70,14 @@ def test_access_denied_to_a_series_is_an_outcome() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        StorageUnavailableError("s3://archive/a", "throttled"),
-        ObjectChangedError("s3://archive/a"),
-        CredentialsError("s3://archive/a", "expired"),
-        IndexBusyError("a", "s3://archive", 5),
+        errors.StorageUnavailableError("s3://archive/a", "throttled"),
+        errors.ObjectChangedError("s3://archive/a"),
+        errors.CredentialsError("s3://archive/a", "expired"),
+        errors.IndexBusyError("a", "s3://archive", 5),
     ],
 )
-def test_what_may_pass_is_raised_and_overwritten(error: PreviewError) -> None:
+def test_what_may_pass_is_raised_and_overwritten(setting: Setting, error: errors.PreviewError) -> None:
     """The map hears of what may pass, and tries again; the last outcome stays."""
-    setting = Setting()
     storage = failing(setting, "s3://archive")
     storage.error = error
     with pytest.raises(type(error)):
@@ -102,33 +89,30 @@ def test_what_may_pass_is_raised_and_overwritten(error: PreviewError) -> None:
     assert setting.outcomes()["a"]["status"] == "ok"
 
 
-def test_a_data_bucket_that_is_closed_is_no_fault_of_the_series() -> None:
+def test_a_data_bucket_that_is_closed_is_no_fault_of_the_series(setting: Setting) -> None:
     """What the deployment's own bucket refuses is raised, whatever its kind."""
-    setting = Setting()
 
     class Closed(doubles.Wrapper):
         def put(self, path: str, data: bytes, **options: Any) -> str:
             if path.startswith("indices/"):
-                raise AccessDeniedError(f"s3://data/{path}")
+                raise errors.AccessDeniedError(f"s3://data/{path}")
             return super().put(path, data, **options)
 
     setting.deployment._opened["s3://data"] = Closed(setting.data)
-    with pytest.raises(AccessDeniedError):
+    with pytest.raises(errors.AccessDeniedError):
         setting.run("a")
     assert setting.outcomes()["a"]["status"] == "failed"
 
 
-def test_a_series_that_takes_too_long_fails_and_is_not_tried_again_at_once() -> None:
+def test_a_series_that_takes_too_long_fails_and_is_not_tried_again_at_once(setting: Setting) -> None:
     """A series for which the time is too short has failed: another time the storage may be faster."""
-    setting = Setting()
     item = {"root": "default", "series": "a", "mosaic": {}}
     outcome = run_item(ID, item, setting.host, seconds=0.0)
     assert (outcome["status"], outcome["error"]) == ("failed", "LimitError")
 
 
-def test_what_dies_fails_after_the_last_try() -> None:
+def test_what_dies_fails_after_the_last_try(setting: Setting) -> None:
     """A function that has died leaves no outcome; the machine has one written that names how it died."""
-    setting = Setting()
     item = {"root": "other", "series": SECRET, "mosaic": {}}
     written = give_up(ID, item, "Sandbox.Timedout", setting.host)
     assert written == setting.outcomes()[SECRET]
@@ -136,13 +120,12 @@ def test_what_dies_fails_after_the_last_try() -> None:
     assert SECRET not in written["reason"]
 
 
-def test_what_is_known_of_a_failure_stays() -> None:
+def test_what_is_known_of_a_failure_stays(setting: Setting) -> None:
     """What the last try has written itself says more, and what is settled is never given up."""
-    setting = Setting()
     item = {"root": "default", "series": "a", "mosaic": {}}
     storage = failing(setting, "s3://archive")
-    storage.error = StorageUnavailableError("s3://archive/a", "throttled")
-    with pytest.raises(StorageUnavailableError):
+    storage.error = errors.StorageUnavailableError("s3://archive/a", "throttled")
+    with pytest.raises(errors.StorageUnavailableError):
         setting.run("a")
     told = give_up(ID, item, "StorageUnavailableError", setting.host)
     assert told["reason"] == "throttled"

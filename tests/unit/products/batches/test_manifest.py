@@ -1,14 +1,8 @@
-from __future__ import annotations
-
 import pytest
 
 import doubles
 from batching import ID, Failing, Setting
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    RequestError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.base.errors import AccessDeniedError, RequestError, StorageUnavailableError
 from dicom_series_preview.products.batches.summary import summarise
 
 
@@ -28,9 +22,8 @@ def test_manifests(name: str, content: bytes, names: list[str]) -> None:
     assert Setting().manifest(name, content) == names
 
 
-def test_half_a_character_in_a_manifest_takes_no_other_series_along() -> None:
+def test_half_a_character_in_a_manifest_takes_no_other_series_along(setting: Setting) -> None:
     """A name with a lone surrogate has no preview; the others have theirs, and the batch its summary."""
-    setting = Setting()
     for name in setting.manifest("x.json", b'["a", "\\ud800x", "\\ud83d\\ude00"]'):
         setting.run(name)
     assert [(outcome["series"], outcome["status"]) for outcome in setting.outcomes().values()] == [
@@ -82,10 +75,9 @@ def test_manifests_that_are_none(name: str, content: bytes) -> None:
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_refused_at_once(
-    name: str, content: bytes | None, problem: str
+    setting: Setting, name: str, content: bytes | None, problem: str
 ) -> None:
     """What can be seen of a manifest in its first bytes is said before a batch is started."""
-    setting = Setting()
     if content is not None:
         setting.manifests.put(name, content)
     with pytest.raises(RequestError, match=problem) as caught:
@@ -104,9 +96,8 @@ def test_a_manifest_that_cannot_be_read_is_refused_at_once(
         ("x.json", b' [\n"' + b"a" * 100_000 + b'"]'),
     ],
 )
-def test_a_manifest_is_looked_at_for_one_request(name: str, content: bytes) -> None:
+def test_a_manifest_is_looked_at_for_one_request(setting: Setting, name: str, content: bytes) -> None:
     """A manifest that may be one costs 64 KiB of one GET, however long it is."""
-    setting = Setting()
     setting.manifests.put(name, content)
     counted = doubles.CountingStorage(setting.manifests)
     setting.deployment._opened["s3://lists"] = counted
@@ -115,12 +106,11 @@ def test_a_manifest_is_looked_at_for_one_request(name: str, content: bytes) -> N
     assert counted.received <= 64 * 1024
 
 
-def test_a_manifest_that_may_not_be_read_says_what_may() -> None:
+def test_a_manifest_that_may_not_be_read_says_what_may(setting: Setting) -> None:
     """Where a manifest's bucket is closed to the deployment, the error says which ones are open.
 
     S3 answers the same for what is not there, to who may not list.
     """
-    setting = Setting()
     closed = setting.deployment._opened["s3://lists"] = Failing(setting.manifests)
     closed.error = AccessDeniedError("s3://lists/x.csv")
     said = r"access denied, or it is not there.*manifests/.*below DicomPrefix.*ManifestBucketArns"

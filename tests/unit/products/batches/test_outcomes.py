@@ -1,13 +1,10 @@
-from __future__ import annotations
-
 import doubles
 from batching import ID, Setting
 from dicom_series_preview.products.batches.outcomes import Counts, counts_so_far
 
 
-def test_counts_so_far() -> None:
+def test_counts_so_far(setting: Setting) -> None:
     """While a batch runs, its outcomes are counted as far as that is cheap."""
-    setting = Setting()
     assert counts_so_far(ID, setting.host.data) == Counts(0, 0, 0, {})
     setting.run("a")
     setting.run("none")

@@ -1,11 +1,7 @@
-from __future__ import annotations
-
 import pytest
 
 from batching import ID, SECRET, Setting
-from dicom_series_preview.base.errors import (
-    RequestError,
-)
+from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.products.batches.item import give_up, run_item
 from dicom_series_preview.products.batches.prepare import prepare
 from dicom_series_preview.products.batches.summary import summarise

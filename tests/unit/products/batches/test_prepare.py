@@ -1,15 +1,10 @@
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from batching import EARLIER, ID, Setting, slices
-from dicom_series_preview.base.errors import (
-    LimitError,
-    RequestError,
-)
+from dicom_series_preview.base.errors import LimitError, RequestError
 from dicom_series_preview.products.batches.documents import keep_request
 from dicom_series_preview.products.batches.item import give_up, run_item
 from dicom_series_preview.products.batches.prepare import prepare
@@ -60,9 +55,8 @@ def test_half_a_character_in_an_earlier_batch_takes_no_other_series_along() -> N
     assert prepare(ID, setting.host)["count"] == 2
 
 
-def test_more_series_than_a_batch_may_have() -> None:
+def test_more_series_than_a_batch_may_have(setting: Setting) -> None:
     """A batch that names too many series fails before any is done, and says how many may be."""
-    setting = Setting()
     setting.deployment = replace(setting.deployment, batch_series=2)
     assert setting.names({"series": ["a", "b", "b"]}) == ["a", "b"]
     keep_request(EARLIER, {"series": ["a", "b", "c"]}, setting.host.data)
@@ -70,9 +64,8 @@ def test_more_series_than_a_batch_may_have() -> None:
         prepare(EARLIER, setting.host)
 
 
-def test_why_a_batch_could_not_begin_is_kept() -> None:
+def test_why_a_batch_could_not_begin_is_kept(setting: Setting) -> None:
     """What stands in the way of a batch's first step is written down for those who ask."""
-    setting = Setting()
     keep_request(ID, {"manifest": "s3://lists/gone.csv"}, setting.host.data)
     with pytest.raises(RequestError):
         prepare(ID, setting.host)
@@ -125,16 +118,14 @@ def test_a_rerun_does_again_what_may_come_to_something_else() -> None:
     assert setting.prepare({"rerun": EARLIER, "no_preview": True}) == items[1:]
 
 
-def test_a_rerun_that_finds_nothing_left_is_done() -> None:
+def test_a_rerun_that_finds_nothing_left_is_done(setting: Setting) -> None:
     """When nothing is left, a rerun has no items, and that is no error."""
-    setting = Setting()
     earlier(setting, "ab", a="ok", b="no_preview")
     assert setting.prepare({"rerun": EARLIER}) == []
 
 
-def test_a_rerun_of_a_batch_that_ended_before_it_had_items() -> None:
+def test_a_rerun_of_a_batch_that_ended_before_it_had_items(setting: Setting) -> None:
     """Of a batch that was cancelled before its series were listed, a rerun does all, through reruns too."""
-    setting = Setting()
     first = "0b5a1c2e-7a1d-4c59-9a10-2f6f5c0d9e03"
     setting.keep("request.json", {"series": ["a", "b"], "mosaic": {"stack": 1}}, first)
     setting.keep("request.json", {"rerun": first}, EARLIER)

@@ -1,13 +1,9 @@
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
 
 from batching import EARLIER, Setting
-from dicom_series_preview.base.errors import (
-    RequestError,
-)
+from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.products.batches.request import BatchRequest
 
 

@@ -1,14 +1,10 @@
-from __future__ import annotations
-
 import io
 
 import pyarrow.parquet as pq
 import pytest
 
 from batching import ID, Setting
-from dicom_series_preview.base.errors import (
-    RequestError,
-)
+from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.products.batches.documents import keep_request, read_summary
 from dicom_series_preview.products.batches.item import give_up
 from dicom_series_preview.products.batches.prepare import prepare

@@ -1,6 +1,5 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -12,17 +11,12 @@ import make_dicom
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.frames import FetchOptions
+from dicom_series_preview.products.pictures.plan import Plan
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.products.pictures.tiles import paint
+from dicom_series_preview.products.pictures.tiles import Painted, paint
+from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dicom_series_preview.products.pictures.plan import Plan
-    from dicom_series_preview.products.pictures.tiles import Painted
-    from dicom_series_preview.sources.storage.base import Storage
 
 SIDE, SLICES = 256, 9
 CODECS: dict[str, Callable[[np.ndarray], Any]] = {

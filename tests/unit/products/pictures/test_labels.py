@@ -1,9 +1,8 @@
 """Labels on tiles: what they say, where they are, and what they leave alone."""
 
-from __future__ import annotations
-
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,17 +11,13 @@ from PIL import Image
 import make_dicom
 from conformance.flat import objects
 from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.products.pictures.labels import Label
+from dicom_series_preview.products.pictures.report import Report
 from dicom_series_preview.products.pictures.requests import ContrastRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from planted import OF_PATIENTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dicom_series_preview.products.pictures.labels import Label
-    from dicom_series_preview.products.pictures.report import Report
 
 SIDE = 64
 GREY, BLACK, WHITE = 2048, 0, 4095

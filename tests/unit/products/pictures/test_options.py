@@ -1,7 +1,5 @@
 """One table of options: an option that is added to it is there at every door."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import dataclass, fields
 from fractions import Fraction

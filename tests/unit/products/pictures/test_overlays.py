@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from io import BytesIO
 
 import imagecodecs
@@ -10,12 +8,8 @@ from PIL import Image
 from pydicom import dcmread
 
 import make_dicom
-from dicom_series_preview.archive.cache import IndexCache
-from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
-from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import CountingStorage
+from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest
+from rendering import Bench, pixels
 
 ROWS, COLUMNS = 48, 64
 LOSSLESS_JPEG, J2K, BASELINE = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50"
@@ -37,33 +31,16 @@ def embedded(**elements):
     return {"OverlayBitsAllocated": 16, "OverlayBitPosition": 13, "OverlayData": None, **elements}
 
 
-class Bench:
-    """A service over one object, or some."""
-
-    def __init__(self, *objects):
-        named = {f"S/{number}.dcm": data for number, data in enumerate(objects)}
-        self.storage = CountingStorage(MemoryStorage(named))
-        self.service = PreviewService(self.storage, IndexCache(MemoryStorage()), Limits())
-
-    def render(self, kind=ImageRequest, **options):
-        """A picture in which an image's pixels are the picture's."""
-        given = {"image_width": COLUMNS, "quality": 100, "overlays": "true", **options}
-        if kind is ImageRequest:
-            given.setdefault("position", 0)
-        strings = {k: [str(x) for x in v] if isinstance(v, list) else [str(v)] for k, v in given.items()}
-        return self.service.render(kind.from_strings("S", "a.jpg", strings))
-
-    def pixels(self, kind=ImageRequest, **options):
-        """A picture without a warning."""
-        rendered = self.render(kind, **options)
-        assert rendered.report.warnings == ()
-        return decoded(rendered)
+def with_overlays(*objects):
+    """A service over some objects, whose pictures have the pixels of their images."""
+    named = {f"S/{number}.dcm": data for number, data in enumerate(objects)}
+    return Bench(named, options={"image_width": COLUMNS, "quality": 100, "overlays": "true"})
 
 
-def decoded(rendered):
-    """A picture's pixels, grey."""
-    with Image.open(BytesIO(rendered.data)) as picture:
-        return np.asarray(picture.convert("L")).astype(int)
+def picture_of(rendered):
+    """The grey pixels of a picture without a warning."""
+    assert rendered.report.warnings == ()
+    return pixels(rendered, "L")
 
 
 def assert_drawn(picture, mask, grey=77):
@@ -83,15 +60,15 @@ def test_plane_with_data_is_drawn(syntax):
     if syntax == make_dicom.BIG_ENDIAN:
         source.PixelData = make_dicom.swapped(source.PixelData)
         source[0x60003000].value = make_dicom.swapped(source[0x60003000].value)
-    assert_drawn(Bench(make_dicom.encode(source, syntax)).pixels(**GREY), truth)
+    assert_drawn(picture_of(with_overlays(make_dicom.encode(source, syntax)).image(**GREY)), truth)
 
 
 def test_nothing_is_drawn_unasked():
     """Without the option the picture is the one of an object without overlays, byte for byte."""
-    plain = Bench(make_dicom.encode(image())).render(overlays="false", **GREY)
-    overlaid = Bench(make_dicom.encode(make_dicom.overlay(image(), MASK)))
-    assert overlaid.render(overlays="false", **GREY).data == plain.data
-    assert overlaid.render(**GREY).data != plain.data
+    plain = with_overlays(make_dicom.encode(image())).image(overlays="false", **GREY)
+    overlaid = with_overlays(make_dicom.encode(make_dicom.overlay(image(), MASK)))
+    assert overlaid.image(overlays="false", **GREY).data == plain.data
+    assert overlaid.image(**GREY).data != plain.data
 
 
 def test_all_planes_are_drawn():
@@ -99,7 +76,7 @@ def test_all_planes_are_drawn():
     source = make_dicom.overlay(image(), MASK)
     other = RANDOM.random((ROWS, COLUMNS)) < 0.2
     make_dicom.overlay(source, other, 0x6008, OverlayType="R")
-    assert_drawn(Bench(make_dicom.encode(source)).pixels(**GREY), MASK | other)
+    assert_drawn(picture_of(with_overlays(make_dicom.encode(source)).image(**GREY)), MASK | other)
 
 
 @pytest.mark.parametrize("origin", [(-3, -8), (40, 60), (5, -20), (-30, 30)])
@@ -110,7 +87,8 @@ def test_plane_that_reaches_out_of_the_image_is_cut(origin):
     padded = np.zeros((ROWS + 200, COLUMNS + 200), bool)
     padded[99 + origin[0] :, 99 + origin[1] :][:20, :30] = part
     assert_drawn(
-        Bench(make_dicom.encode(source)).pixels(**GREY), padded[100 : 100 + ROWS, 100 : 100 + COLUMNS]
+        picture_of(with_overlays(make_dicom.encode(source)).image(**GREY)),
+        padded[100 : 100 + ROWS, 100 : 100 + COLUMNS],
     )
 
 
@@ -125,8 +103,8 @@ def test_frames_have_their_own():
     everywhere = np.zeros((9, 7), bool)
     everywhere[0] = True
     make_dicom.overlay(source, everywhere, 0x6002)
-    bench = Bench(make_dicom.encode(source))
-    picture = bench.pixels(MosaicRequest, tile_width=4, tile_height=1, image_width=7, contrast="1000/500")
+    bench = with_overlays(make_dicom.encode(source))
+    picture = picture_of(bench.mosaic(tile_width=4, tile_height=1, image_width=7, contrast="1000/500"))
     expected = np.concatenate([np.zeros((1, 9, 7), bool), several, np.zeros((1, 9, 7), bool)]) | everywhere
     assert_drawn(picture, np.concatenate(list(expected), axis=1))
 
@@ -152,8 +130,8 @@ def test_plane_in_the_pixel_data_is_drawn(syntax):
         ),
     }[syntax]()
     source = make_dicom.overlay(image(PixelData=pixels), MASK, **embedded())
-    bench = Bench(make_dicom.encode(source, syntax))
-    assert_drawn(bench.pixels(**GREY), MASK)
+    bench = with_overlays(make_dicom.encode(source, syntax))
+    assert_drawn(picture_of(bench.image(**GREY)), MASK)
     assert len(bench.storage.ranges) == 1  # small: the pixels come with the header
 
 
@@ -182,18 +160,18 @@ def test_statistics_are_of_the_image():
         make_dicom.overlay(image(ramp), MASK),
         make_dicom.overlay(image(ramp | bits), MASK, **embedded()),
     ]
-    plain = Bench(make_dicom.encode(image(ramp))).render(contrast="auto").report.tiles[0].contrast
+    plain = with_overlays(make_dicom.encode(image(ramp))).image(contrast="auto").report.tiles[0].contrast
     for source in sources:
-        bench = Bench(make_dicom.encode(source))
-        assert bench.render(contrast="auto").report.tiles[0].contrast == plain
-        picture = bench.pixels(contrast="auto")
+        bench = with_overlays(make_dicom.encode(source))
+        assert bench.image(contrast="auto").report.tiles[0].contrast == plain
+        picture = picture_of(bench.image(contrast="auto"))
         assert (picture[MASK] > 245).all()
 
 
 def test_overlays_are_white_where_low_values_are_bright():
     """MONOCHROME1 inverts the image, not what is drawn on it."""
     source = make_dicom.overlay(image(PhotometricInterpretation="MONOCHROME1"), MASK)
-    assert_drawn(Bench(make_dicom.encode(source)).pixels(**GREY), MASK, grey=255 - 77)
+    assert_drawn(picture_of(with_overlays(make_dicom.encode(source)).image(**GREY)), MASK, grey=255 - 77)
 
 
 def test_overlays_are_white_on_colour():
@@ -211,7 +189,7 @@ def test_overlays_are_white_on_colour():
     mask = np.zeros((ROWS, COLUMNS), bool)
     mask[:, 32:] = True
     source = make_dicom.overlay(image(PixelData=red.tobytes(), **eight, **colour), mask)
-    rendered = Bench(make_dicom.encode(source)).render()
+    rendered = with_overlays(make_dicom.encode(source)).image()
     with Image.open(BytesIO(rendered.data)) as picture:
         pixels = np.asarray(picture).astype(int)
     assert pixels[:, 40:].min() > 245
@@ -235,8 +213,8 @@ def test_reduced_frames_have_theirs_in_place():
         )
     ]
     options = {"contrast": "255/127.5", "image_width": 64}
-    whole, reduced = (Bench(data).pixels(**options) for data in sources)
-    plain = Bench(sources[1]).pixels(**options, overlays="false")
+    whole, reduced = (picture_of(with_overlays(data).image(**options)) for data in sources)
+    plain = picture_of(with_overlays(sources[1]).image(**options, overlays="false"))
     assert np.abs(whole - reduced).max() <= 8
     drawn = reduced - plain
     assert (drawn[12, 8:55] > 15).all()
@@ -249,23 +227,23 @@ def test_another_shape_of_pixels_and_tiles():
     mask = np.zeros((ROWS, COLUMNS), bool)
     mask[:, :8] = True
     tall = make_dicom.overlay(image(PixelSpacing=[2.0, 1.0], InstanceNumber=2), mask)
-    picture = Bench(make_dicom.encode(tall)).pixels(**GREY)
+    picture = picture_of(with_overlays(make_dicom.encode(tall)).image(**GREY))
     assert_drawn(picture[:, np.r_[:7, 9:64]], np.repeat(mask, 2, axis=0)[:, np.r_[:7, 9:64]])
     square = make_dicom.encode(image(ImagePositionPatient=[0, 0, 9], InstanceNumber=9, SOPInstanceUID="1.9"))
-    both = Bench(square, make_dicom.encode(tall))
-    tile = both.pixels(MosaicRequest, tile_width=2, tile_height=1, **GREY)[:, COLUMNS:]
+    both = with_overlays(square, make_dicom.encode(tall))
+    tile = picture_of(both.mosaic(tile_width=2, tile_height=1, **GREY))[:, COLUMNS:]
     assert tile.mean(axis=0)[[17, 18, 40, 60]] == pytest.approx([255, 255, 77, 0], abs=6)
 
 
 def test_every_contrast_has_them():
     """In a contrast mosaic each column shows the slice with its overlays, read once."""
-    bench = Bench(make_dicom.encode(make_dicom.overlay(image(), MASK)))
+    bench = with_overlays(make_dicom.encode(make_dicom.overlay(image(), MASK)))
     given = {"contrast": ["1000/500", "2000/300"], "tile_height": 1}
-    picture = bench.pixels(ContrastRequest, **given)
+    picture = picture_of(bench.rendered(ContrastRequest, **given))
     assert_drawn(picture[:, :COLUMNS], MASK)
     assert_drawn(picture[:, COLUMNS:], MASK, grey=128)
     bench.storage.reset()
-    bench.render(ContrastRequest, **given)
+    bench.rendered(ContrastRequest, **given)
     assert len(bench.storage.ranges) == 1
 
 
@@ -284,15 +262,15 @@ def test_a_plane_that_cannot_be_read_is_left_out(elements, reason):
     """A broken plane is one warning that names it; the image and the other planes are shown."""
     source = make_dicom.overlay(image(), ~MASK, **elements)
     make_dicom.overlay(source, MASK, 0x6002)
-    rendered = Bench(make_dicom.encode(source)).render(**GREY)
+    rendered = with_overlays(make_dicom.encode(source)).image(**GREY)
     assert rendered.report.warnings == (f"0.dcm: overlay 6000 is left out: {reason}",)
-    assert_drawn(decoded(rendered), MASK)
+    assert_drawn(pixels(rendered, "L"), MASK)
 
 
 def test_a_broken_plane_is_warned_of_once_in_a_contrast_mosaic():
     """However many columns show a slice, its plane is one warning."""
-    bench = Bench(make_dicom.encode(make_dicom.overlay(image(), MASK, OverlayRows=0)))
-    rendered = bench.render(ContrastRequest, contrast=["lung", "bone"], tile_height=1)
+    bench = with_overlays(make_dicom.encode(make_dicom.overlay(image(), MASK, OverlayRows=0)))
+    rendered = bench.rendered(ContrastRequest, contrast=["lung", "bone"], tile_height=1)
     assert len(rendered.report.warnings) == 1
 
 
@@ -303,7 +281,7 @@ def test_lossy_pixels_keep_no_planes():
     eight = {"BitsAllocated": 8, "BitsStored": 7, "HighBit": 6}
     source = image(PixelData=make_dicom.encapsulate([[buffer.getvalue()]]), **eight)
     make_dicom.overlay(source, MASK, **embedded(OverlayBitsAllocated=8, OverlayBitPosition=7))
-    rendered = Bench(make_dicom.encode(source, BASELINE)).render(**GREY)
+    rendered = with_overlays(make_dicom.encode(source, BASELINE)).image(**GREY)
     (warning,) = rendered.report.warnings
     assert warning.endswith("compressed without their unused bits")
 
@@ -315,20 +293,20 @@ def test_only_slices_with_overlays_cost_more():
     """Of slices without overlays not a byte more is asked for; of others the header, in the same request."""
     with_overlay = make_dicom.encode(make_dicom.overlay(image(InstanceNumber=1), MASK))
     without = make_dicom.encode(image(InstanceNumber=2, ImagePositionPatient=[0, 0, 2.0]))
-    bench = Bench(with_overlay, without)
-    bench.render(MosaicRequest)
+    bench = with_overlays(with_overlay, without)
+    bench.mosaic()
     bench.storage.reset()
-    bench.render(MosaicRequest)
+    bench.mosaic()
     assert bench.storage.ranges_of("S/0.dcm") == [(0, len(with_overlay))]
     assert bench.storage.ranges_of("S/1.dcm") == [(len(without) - 2 * STORED.size, len(without))]
     bench.storage.reset()
-    bench.render(MosaicRequest, overlays="false")
+    bench.mosaic(overlays="false")
     assert bench.storage.received == 2 * 2 * STORED.size
 
 
 def test_pictures_with_and_without_have_their_own_names():
     """A picture that was kept without overlays is never taken for one with them."""
-    service = Bench(make_dicom.encode(make_dicom.overlay(image(), MASK))).service
+    service = with_overlays(make_dicom.encode(make_dicom.overlay(image(), MASK))).service
     plans = [
         service.plan(ImageRequest.from_strings("S", "a.webp", {"position": ["0"], **given}))
         for given in ({}, {"overlays": ["false"]}, {"overlays": ["true"]})
@@ -357,8 +335,8 @@ def test_real_overlays_are_pydicoms(real_data, name):
             inside = (y >= 0) & (y < data.Rows) & (x >= 0) & (x < data.Columns)
             marked[y[inside], x[inside]] = True
     assert marked.any()
-    bench = Bench(path.read_bytes())
-    shown = bench.pixels(image_width=data.Columns)
-    plain = bench.pixels(image_width=data.Columns, overlays="false")
+    bench = with_overlays(path.read_bytes())
+    shown = picture_of(bench.image(image_width=data.Columns))
+    plain = picture_of(bench.image(image_width=data.Columns, overlays="false"))
     assert (shown[marked] > 240).all()
     assert np.abs(shown - plain)[~marked].max() <= 8

@@ -1,22 +1,14 @@
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 import pytest
-from rendering_bench import SIDE, Bench, files, greys, pixels, ramp, uniform
 
 import doubles
 import make_dicom
-from dicom_series_preview.base.errors import (
-    LimitError,
-    RequestError,
-    UndecodableError,
-)
+from dicom_series_preview.base.errors import LimitError, RequestError, UndecodableError
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.requests import (
-    IndexRequest,
-)
+from dicom_series_preview.products.pictures.requests import IndexRequest
+from rendering import SIDE, Bench, files, greys, pixels, ramp, uniform
 
 
 def test_mosaic_shows_slices_in_order() -> None:

@@ -1,33 +1,21 @@
-from __future__ import annotations
-
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import Dataset
 
 import doubles
 import make_dicom
 from dicom_series_preview.archive.cache import IndexCache
-from dicom_series_preview.base.errors import (
-    ObjectChangedError,
-    RequestError,
-)
+from dicom_series_preview.base.errors import ObjectChangedError, RequestError
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.requests import (
-    IndexRequest,
-    MosaicRequest,
-)
+from dicom_series_preview.products.pictures.requests import IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.base import ObjectInfo
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-    from dicom_series_preview.sources.storage.base import ObjectInfo
-
-from rendering_bench import SIDE, AfterListing, Bench, files, given, greys, ramp, uniform
+from rendering import SIDE, AfterListing, Bench, files, greys, ramp, uniform
 
 # --- freshness
 
@@ -188,7 +176,7 @@ def test_an_index_that_others_have_written_is_left() -> None:
     kept = MemoryStorage()
     bench = Bench(cine(), cache=IndexCache(kept))
     bench.service.index(IndexRequest.from_strings("S", {}))
-    plan = bench.service.plan(MosaicRequest.from_strings("S", "a.jpg", given({})))
+    plan = bench.service.plan(bench.request(MosaicRequest))
     path = IndexCache(kept).path("S")
     newer = kept.get(path).data
     version = kept.put(path, newer)
@@ -200,14 +188,9 @@ def test_an_index_that_others_have_written_is_left() -> None:
 @pytest.mark.parametrize("output", ["a.webp", "a.jpg"])
 def test_same_request_same_bytes(output: str) -> None:
     """The same series and request give the same bytes: cold, warm, and in whatever order answers come."""
-
-    class Backwards(doubles.Wrapper):
-        def fetch(self, ranges: Any) -> Any:
-            yield from reversed(list(self.inner.fetch(list(ranges))))
-
     bench = Bench(ramp(5))
     cold, warm = bench.mosaic(output).data, bench.mosaic(output).data
-    other = Bench({}, storage=Backwards(MemoryStorage(ramp(5)))).mosaic(output).data
+    other = Bench({}, storage=doubles.Backwards(MemoryStorage(ramp(5)))).mosaic(output).data
     assert cold == warm == other
 
 

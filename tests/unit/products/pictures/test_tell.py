@@ -1,10 +1,7 @@
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
-from rendering_bench import SECRET, SIDE, Bench, files, greys, pixels, ramp, uniform
 
 import doubles
 import make_dicom
@@ -14,6 +11,7 @@ from dicom_series_preview.base.errors import (
     SeriesNotFoundError,
     StorageUnavailableError,
 )
+from rendering import SECRET, SIDE, Bench, files, greys, pixels, ramp, uniform
 
 
 def failing(bench: Bench, *names: str, error: type = AccessDeniedError) -> None:

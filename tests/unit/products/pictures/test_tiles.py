@@ -1,9 +1,8 @@
-from __future__ import annotations
-
 import threading
 import tracemalloc
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +14,11 @@ from dicom_series_preview.base.errors import AccessDeniedError, DecodeError, Obj
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.contrast.resolve import COLOUR
 from dicom_series_preview.pixels.frames import FetchOptions
+from dicom_series_preview.products.pictures.plan import Plan
 from dicom_series_preview.products.pictures.requests import MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.products.pictures.tiles import paint
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dicom_series_preview.products.pictures.plan import Plan
 
 DEFLATED_FRAMES = b"1.2.840.10008.1.2.8.1\0"
 MIB = 2**20
@@ -177,11 +172,6 @@ def test_an_object_that_changes_between_the_passes_is_noticed(native):
 @pytest.mark.parametrize("room", [MIB, 1500, 0])
 def test_the_order_of_answers_changes_nothing(contrast, room):
     """Storage may answer in any order: cells, contrasts and errors are the same."""
-
-    class Backwards(doubles.Wrapper):
-        def fetch(self, ranges: Any) -> Any:
-            yield from reversed(list(self.inner.fetch(list(ranges))))
-
     objects = series(ramps(9, 16), native=True)
     objects["S/004.dcm"] = objects["S/004.dcm"][:-50]
     inner = MemoryStorage(objects)
@@ -189,7 +179,9 @@ def test_the_order_of_answers_changes_nothing(contrast, room):
     storage = doubles.FailingStorage(inner, denied)
     plan = plan_of(inner, contrast, 3, 3)
     forwards = paint(storage, plan, FetchOptions(), waiting_bytes=room)
-    assert picture(forwards) == picture(paint(Backwards(storage), plan, FetchOptions(), waiting_bytes=room))
+    assert picture(forwards) == picture(
+        paint(doubles.Backwards(storage), plan, FetchOptions(), waiting_bytes=room)
+    )
     errors = [type(forwards[item.row].cells[0].error) for item in plan.slices]
     assert errors == [{3: DecodeError, 6: AccessDeniedError}.get(number, type(None)) for number in range(9)]
 

@@ -1,7 +1,4 @@
-from __future__ import annotations
-
 import struct
-from typing import Any
 
 import pytest
 
@@ -9,23 +6,7 @@ import make_dicom as make
 from dicom_series_preview.base.errors import HeaderError
 from dicom_series_preview.sources.headers.convert import Converter
 from dicom_series_preview.sources.headers.dictionary import tag_of
-from indexing import header_of
-
-
-def elements_of(source, syntax=make.EXPLICIT, converter=None):
-    """The elements of a data set that was written and read."""
-    return header_of(make.encode(source, syntax), converter).elements
-
-
-def value_of(tag: int, vr: str, raw: bytes, *before: bytes) -> Any:
-    """The value of one element's bytes, behind what else its data set holds."""
-    data = (
-        make.preamble()
-        + make.element(0x00080016, "UI", b"1.2\0")
-        + b"".join(before)
-        + make.element(tag, vr, raw)
-    )
-    return header_of(data).elements[tag].value
+from indexing import elements_of, header_of, value_of
 
 
 def test_a_sequence_item_may_have_its_own_character_set():

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import math
 import struct
@@ -17,14 +15,9 @@ from dicom_series_preview.sources.headers.dicom_json import (
 )
 from dicom_series_preview.sources.headers.dictionary import tag_of
 from dicom_series_preview.sources.headers.elements import Element
-from indexing import header_of
+from indexing import elements_of
 
 SYNTAXES = pytest.mark.parametrize("syntax", [*make.NATIVE, make.DEFLATED])
-
-
-def elements_of(source, syntax=make.EXPLICIT, converter=None):
-    """The elements of a data set that was written and read."""
-    return header_of(make.encode(source, syntax), converter).elements
 
 
 @SYNTAXES

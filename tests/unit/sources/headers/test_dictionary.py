@@ -1,7 +1,5 @@
 """The dictionary beside pydicom's own functions."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import struct
 
 import numpy as np
@@ -137,9 +135,6 @@ def test_items_are_laid_out_like_those_before():
     assert_alike(objects)
     found = header_of(objects[0]).elements[tag_of("ProcedureCodeSequence")].value
     assert [len(item) for item in found] == [0, *(2 if n % 3 else 1 for n in range(12)), 0]
-
-
-# --- what it costs
 
 
 def test_a_header_like_the_one_before_is_not_walked():

@@ -1,12 +1,8 @@
-from __future__ import annotations
-
 import pytest
 
 import make_dicom as make
 from dicom_series_preview.base.errors import HeaderError
 from dicom_series_preview.sources.headers.fragments import codestream_of
-
-# --- fragments
 
 
 def test_fragments_are_joined_up_to_what_follows():

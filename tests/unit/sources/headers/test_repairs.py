@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import struct
 
 import pydicom
@@ -8,16 +6,10 @@ from pydicom.filebase import DicomBytesIO
 
 import make_dicom as make
 from dicom_series_preview.base.errors import HeaderError
-from dicom_series_preview.sources.headers.scan import Incomplete, Scan, scan
+from dicom_series_preview.sources.headers.scan import Incomplete, scan
+from indexing import complete
 
 ITEM_DELIMITER = b"\xfe\xff\x0d\xe0\0\0\0\0"
-
-
-def complete(data: bytes, size: int | None) -> Scan:
-    """The scan of what must be complete."""
-    found = scan(data, size)
-    assert isinstance(found, Scan)
-    return found
 
 
 @pytest.mark.parametrize(

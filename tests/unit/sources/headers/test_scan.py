@@ -1,8 +1,7 @@
-from __future__ import annotations
-
 import csv
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -13,10 +12,7 @@ import make_dicom as make
 from dicom_series_preview.base.errors import HeaderError, NotDicomError, ObjectError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.headers.scan import Incomplete, Scan, data_set_of, scan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+from indexing import complete
 
 PIXEL_TAG_BYTES = b"\xe0\x7f\x10\x00OW\0\0\x10\0\0\0"
 
@@ -73,13 +69,6 @@ GENERATED = {
     + make.element(0x7FE00010, "OW", b"12"),
 }
 OBJECTS = pytest.mark.parametrize("data", GENERATED.values(), ids=GENERATED.keys())
-
-
-def complete(data: bytes, size: int | None) -> Scan:
-    """The scan of what must be complete."""
-    found = scan(data, size)
-    assert isinstance(found, Scan)
-    return found
 
 
 def needed(data: bytes, whole: Scan) -> int:

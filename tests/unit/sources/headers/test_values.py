@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import base64
 import json
 import struct
@@ -13,30 +11,11 @@ from pydicom.filebase import DicomBytesIO
 import make_dicom as make
 from dicom_series_preview.base.errors import ObjectError
 from dicom_series_preview.sources.headers.dataset import to_dataset
-from dicom_series_preview.sources.headers.dicom_json import (
-    from_json,
-    to_json,
-)
+from dicom_series_preview.sources.headers.dicom_json import from_json, to_json
 from dicom_series_preview.sources.headers.elements import BULK_VRS, Bulk
-from indexing import header_of
+from indexing import elements_of, header_of, value_of
 
 SYNTAXES = pytest.mark.parametrize("syntax", [*make.NATIVE, make.DEFLATED])
-
-
-def elements_of(source, syntax=make.EXPLICIT, converter=None):
-    """The elements of a data set that was written and read."""
-    return header_of(make.encode(source, syntax), converter).elements
-
-
-def value_of(tag: int, vr: str, raw: bytes, *before: bytes) -> Any:
-    """The value of one element's bytes, behind what else its data set holds."""
-    data = (
-        make.preamble()
-        + make.element(0x00080016, "UI", b"1.2\0")
-        + b"".join(before)
-        + make.element(tag, vr, raw)
-    )
-    return header_of(data).elements[tag].value
 
 
 def comparable(document: dict[str, Any]) -> dict[str, Any]:

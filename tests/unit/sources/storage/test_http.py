@@ -1,13 +1,11 @@
 """What a web server may do wrong, from a real one that does it."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,9 +21,6 @@ from dicom_series_preview.sources.storage.base import ByteRange, Fetched, Storag
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.retry import RetryPolicy
 from servers import Answer, Asked, ScriptedServer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TEN = b"0123456789"
 ETAG = '"v1"'

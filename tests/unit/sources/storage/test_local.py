@@ -1,29 +1,19 @@
-from __future__ import annotations
-
 import errno
 import itertools
 import os
 import resource
 import tempfile
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    StorageError,
-)
+from dicom_series_preview.base import errors
 from dicom_series_preview.sources.storage.base import ByteRange
 from dicom_series_preview.sources.storage.disk import file_error
 from dicom_series_preview.sources.storage.local import LocalStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOBODY = 65534
 
@@ -64,7 +54,7 @@ def test_missing_root(tmp_path: Path, *, is_file: bool) -> None:
     storage = LocalStorage(tmp_path / "none", 4)
     listings = [(storage.list_objects, "s"), (storage.list_folders, "s"), (storage.list_objects, "")]
     for listing, name in listings:
-        with pytest.raises(ObjectNotFoundError, match="no such folder") as raised:
+        with pytest.raises(errors.ObjectNotFoundError, match="no such folder") as raised:
             listing(name)
         assert raised.value.url == str(tmp_path / "none")
 
@@ -75,7 +65,7 @@ def test_a_file_is_no_folder(storage: LocalStorage, tmp_path: Path) -> None:
     (tmp_path / "s" / "1").write_bytes(b"x")
     assert paths(storage, "s/1") == []
     assert paths(storage, "s/1/deeper") == []
-    with pytest.raises(ObjectNotFoundError, match="not a file"):
+    with pytest.raises(errors.ObjectNotFoundError, match="not a file"):
         storage.get("s")
 
 
@@ -111,7 +101,7 @@ def test_links(storage: LocalStorage, tmp_path: Path) -> None:
     sizes = {info.path: info.size for info in storage.list_objects("s")}
     assert (sizes["s/1"], sizes["s/same"], sizes["s/dangling"], sizes["s/self"]) == (1, 1, None, None)
     assert storage.get("s/same").data == b"x"
-    with pytest.raises(ObjectNotFoundError):
+    with pytest.raises(errors.ObjectNotFoundError):
         storage.get("s/dangling")
     assert storage.list_folders("linked") == ["linked"]
 
@@ -168,7 +158,7 @@ def test_file_systems_without_hard_links(
     monkeypatch.setattr(os, "link", refuse)
     version = storage.put("1", b"new", if_version="")
     assert (storage.get("1").data, storage.get("1").version) == (b"new", version)
-    with pytest.raises(ObjectChangedError):
+    with pytest.raises(errors.ObjectChangedError):
         storage.put("1", b"other", if_version="")
     assert storage.get("1").data == b"new"
     assert os.listdir(tmp_path) == ["1"]  # noqa: PTH208  the names alone
@@ -178,7 +168,7 @@ def test_pipes_are_no_objects(storage: LocalStorage, tmp_path: Path) -> None:
     """A pipe is neither listed nor waited for."""
     os.mkfifo(tmp_path / "pipe")
     assert paths(storage) == []
-    with pytest.raises(ObjectNotFoundError):
+    with pytest.raises(errors.ObjectNotFoundError):
         storage.get("pipe")
 
 
@@ -186,7 +176,7 @@ def test_unreadable_file(unprivileged: Path) -> None:
     """A file without permission is denied by its name."""
     (unprivileged / "1").write_bytes(b"x")
     (unprivileged / "1").chmod(0)
-    with pytest.raises(AccessDeniedError, match="permission"):
+    with pytest.raises(errors.AccessDeniedError, match="permission"):
         LocalStorage(unprivileged, 1).get("1")
 
 
@@ -194,7 +184,7 @@ def test_unreadable_folder(unprivileged: Path) -> None:
     """A subfolder that cannot be listed is an error, not a shorter listing."""
     (unprivileged / "s" / "closed").mkdir(parents=True)
     (unprivileged / "s" / "closed").chmod(0)
-    with pytest.raises(AccessDeniedError) as raised:
+    with pytest.raises(errors.AccessDeniedError) as raised:
         LocalStorage(unprivileged, 1).list_objects("s")
     assert raised.value.url.endswith("s/closed")
 
@@ -203,7 +193,7 @@ def test_unwritable_folder(unprivileged: Path) -> None:
     """A folder without permission takes no object, and the error names the object."""
     (unprivileged / "s").mkdir()
     (unprivileged / "s").chmod(0o500)
-    with pytest.raises(AccessDeniedError) as raised:
+    with pytest.raises(errors.AccessDeniedError) as raised:
         LocalStorage(unprivileged, 1).put("s/new", b"x")
     assert raised.value.url.endswith("s/new")
 
@@ -214,7 +204,7 @@ def test_failed_writes_leave_nothing(storage: LocalStorage, tmp_path: Path) -> N
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(StorageError, match="File too large") as raised:
+        with pytest.raises(errors.StorageError, match="File too large") as raised:
             storage.put("1", bytes(5000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -226,7 +216,7 @@ def test_failed_writes_leave_nothing(storage: LocalStorage, tmp_path: Path) -> N
 def test_full_disk() -> None:
     """A full disk is said to be one."""
     error = file_error(Path("/x"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    assert type(error) is StorageError
+    assert type(error) is errors.StorageError
     assert "free some space" in str(error)
 
 
@@ -256,5 +246,5 @@ def test_versions_are_checked_before_reading(storage: LocalStorage, tmp_path: Pa
     version = storage.put("1", b"abc")
     (tmp_path / "1").write_bytes(b"changed")
     (got,) = storage.fetch([ByteRange("1", 0, 1, version)])
-    assert isinstance(got.error, ObjectChangedError)
+    assert isinstance(got.error, errors.ObjectChangedError)
     assert storage.usage.bytes == 0

@@ -1,12 +1,10 @@
 """Who gets which password, from servers that ask for one."""
 
-from __future__ import annotations
-
 import logging
 import os
 from base64 import b64decode
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +15,6 @@ from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.passwords import authorization_for
 from dicom_series_preview.sources.storage.retry import RetryPolicy
 from servers import Answer, Asked, ScriptedServer, dav_server
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 TOKEN = "eyJ0.b2s-ZW4_/~+=="
 PASSWORD = "correct horse: \u00e4"

@@ -1,7 +1,5 @@
 """Names on Windows are told by pure paths, wherever the tests run."""
 
-from __future__ import annotations
-
 import ntpath
 from pathlib import PurePosixPath, PureWindowsPath
 

@@ -1,8 +1,6 @@
-from __future__ import annotations
-
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,9 +9,6 @@ from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.pool import FetchPool
 from dicom_series_preview.sources.storage.throttle import Throttle
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 
 def fetch(

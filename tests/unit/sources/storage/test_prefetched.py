@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from dicom_series_preview.sources.storage.base import ByteRange

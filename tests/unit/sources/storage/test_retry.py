@@ -1,6 +1,4 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import threading
 
 import pytest
 
@@ -9,9 +7,6 @@ from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.retry import RetryPolicy, full_jitter
 from dicom_series_preview.sources.storage.throttle import Throttle
 from dicom_series_preview.sources.storage.transient import TransientError
-
-if TYPE_CHECKING:
-    import threading
 
 
 def failing() -> None:

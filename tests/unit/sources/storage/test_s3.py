@@ -1,24 +1,15 @@
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import re
 import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from dicom_series_preview.base.errors import (
-    AccessDeniedError,
-    CredentialsError,
-    LimitError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    RequestError,
-    StorageError,
-    StorageUnavailableError,
-)
+import servers
+from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Settings
 from dicom_series_preview.sources.storage.base import ByteRange, Meter, Storage
 from dicom_series_preview.sources.storage.connections import connection_pool
@@ -29,12 +20,6 @@ from dicom_series_preview.sources.storage.retry import RetryPolicy
 from dicom_series_preview.sources.storage.s3_pages import MAX_PAGE_BYTES, POOR_PAGES, Lister
 from dicom_series_preview.sources.storage.throttle import Throttle
 from servers import Answer, Asked, ScriptedServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import servers
-
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAKEY", "AWS_SECRET_ACCESS_KEY": "wordless"}
 SETTINGS = Settings(cache_dir=Path("unused"), concurrency=4, request_timeout_s=5.0)
@@ -98,7 +83,7 @@ def test_all_goes_to_one_address(
         once = dataclasses.replace(QUICK, max_retries=0)
         storage = open_storage("s3://bucket", SETTINGS, variables, retry=once)
         for ask in (storage.get, storage.list_objects, storage.list_folders):
-            with pytest.raises(StorageUnavailableError):
+            with pytest.raises(errors.StorageUnavailableError):
                 ask("s")
         assert [(asked.method, asked.path) for asked in proxy.asked] == [("CONNECT", f"{host}:443")] * 4
         link = storage.link("s/1", 60)
@@ -141,7 +126,7 @@ def test_retries_are_bounded(tmp_path: Path) -> None:
     body = b"<Error><Code>SlowDown</Code><Message>secret\n</Message></Error>"
     with ScriptedServer([Answer(503, {}, body)]) as server:
         (got,) = opened(server.url, tmp_path).fetch([RANGE])
-        assert isinstance(got.error, StorageUnavailableError)
+        assert isinstance(got.error, errors.StorageUnavailableError)
         assert got.error.url == "s3://bucket/s/1"
         for said in ("503", "SlowDown", "3 tries"):
             assert said in got.error.problem
@@ -153,13 +138,13 @@ def test_retries_are_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (401, AccessDeniedError),
-        (403, AccessDeniedError),
-        (404, ObjectNotFoundError),
-        (412, ObjectChangedError),
+        (401, errors.AccessDeniedError),
+        (403, errors.AccessDeniedError),
+        (404, errors.ObjectNotFoundError),
+        (412, errors.ObjectChangedError),
     ],
 )
-def test_refusals_are_final(status: int, kind: type[StorageError], tmp_path: Path) -> None:
+def test_refusals_are_final(status: int, kind: type[errors.StorageError], tmp_path: Path) -> None:
     """What another try does not change fails at once, with its own error."""
     with ScriptedServer([Answer(status, {}, b"<Error><Code>Why</Code><Key>AKIAKEY</Key></Error>")]) as server:
         (got,) = opened(server.url, tmp_path, **KEYS).fetch([RANGE])
@@ -178,14 +163,14 @@ def test_short_bodies_are_retried(tmp_path: Path) -> None:
         assert len(server.asked) == 2
     with ScriptedServer([cut]) as server:
         (got,) = opened(server.url, tmp_path).fetch([RANGE])
-        assert isinstance(got.error, StorageUnavailableError)
+        assert isinstance(got.error, errors.StorageUnavailableError)
         assert "connection broke; gave up after 3 tries" in got.error.problem
         assert len(server.asked) == 3
     less = Answer(206, PART.headers | {"Content-Range": "bytes 2-3/10"}, b"23")
     whole = Answer(200, {**PART.headers, "Content-Range": ""}, b"0123456789")
     with ScriptedServer(lambda asked: less if "range" in asked.headers else whole) as server:
         (got,) = opened(server.url, tmp_path).fetch([RANGE])
-        assert isinstance(got.error, StorageUnavailableError)
+        assert isinstance(got.error, errors.StorageUnavailableError)
         assert got.data == b""
 
 
@@ -193,7 +178,7 @@ def test_server_that_ignores_if_match(tmp_path: Path) -> None:
     """Another version's bytes are refused even where the server does not check."""
     with ScriptedServer([PART]) as server:
         (got,) = opened(server.url, tmp_path).fetch([dataclasses.replace(RANGE, version='"v0"')])
-        assert isinstance(got.error, ObjectChangedError)
+        assert isinstance(got.error, errors.ObjectChangedError)
         assert server.asked[0].headers["if-match"] == '"v0"'
 
 
@@ -222,10 +207,10 @@ def test_credentials_that_fail_say_what_to_do(status: int, code: str, said: str,
     with ScriptedServer([Answer(status, {}, error(code))]) as server:
         storage = opened(server.url, tmp_path, **KEYS)
         (got,) = storage.fetch([RANGE])
-        with pytest.raises(CredentialsError) as raised:
+        with pytest.raises(errors.CredentialsError) as raised:
             storage.list_objects("s")
         for failed in (got.error, raised.value):
-            assert isinstance(failed, CredentialsError)
+            assert isinstance(failed, errors.CredentialsError)
             assert said in str(failed)
             assert code in str(failed)
             assert "\n" not in str(failed)
@@ -240,7 +225,7 @@ def test_credentials_that_cannot_be_had(tmp_path: Path) -> None:
         storage = opened(server.url, tmp_path, AWS_SHARED_CREDENTIALS_FILE=str(credentials))
         credentials.write_text("")
         (got,) = storage.fetch([RANGE])
-    assert isinstance(got.error, CredentialsError)
+    assert isinstance(got.error, errors.CredentialsError)
     assert "the AWS credentials cannot be had" in got.error.problem
     assert "Unable to locate credentials" in got.error.problem
 
@@ -277,7 +262,7 @@ def test_a_page_has_bounds(tmp_path: Path) -> None:
         tracemalloc.start()
         try:
             for listing in (storage.list_objects, storage.list_folders):
-                with pytest.raises(StorageError, match=f"more than {MAX_PAGE_BYTES} bytes"):
+                with pytest.raises(errors.StorageError, match=f"more than {MAX_PAGE_BYTES} bytes"):
                     listing("s")
             assert tracemalloc.get_traced_memory()[1] < 4 * MAX_PAGE_BYTES
         finally:
@@ -313,6 +298,12 @@ def test_pages_may_have_little_on_them(several: list[list[str]], tmp_path: Path)
         assert len(server.asked) == len(several)
 
 
+def endless(page: Callable[[int], bytes]) -> Callable[[Asked], Answer]:
+    """A listing without end, page by page."""
+    numbers = itertools.count()
+    return lambda _asked: Answer(200, {}, page(next(numbers)))
+
+
 def listed(answer: Callable[[Asked], Answer], error: type[Exception], match: str, most_pages: int) -> int:
     """How many pages are asked for of a listing that ends in an error."""
     with ScriptedServer(answer) as server, connection_pool(server.url, {}, 1) as pool:
@@ -332,36 +323,21 @@ def listed(answer: Callable[[Asked], Answer], error: type[Exception], match: str
 )
 def test_a_listing_without_end(keys: Callable[[int], list[str]]) -> None:
     """Pages with hardly anything on them that never end are an error of the server's, after a thousand."""
-    numbers = itertools.count()
-
-    def answer(_asked: Asked) -> Answer:
-        number = next(numbers)
-        return Answer(200, {}, listing(keys(number), f"t{number}"))
-
-    assert listed(answer, StorageError, "has no end", 2 * POOR_PAGES) == POOR_PAGES
+    answer = endless(lambda number: listing(keys(number), f"t{number}"))
+    assert listed(answer, errors.StorageError, "has no end", 2 * POOR_PAGES) == POOR_PAGES
 
 
 @pytest.mark.parametrize("period", [1, 3])
 def test_a_listing_in_circles(period: int) -> None:
     """A server that tells to go on where the listing has been is left at once, whatever its pages hold."""
-    numbers = itertools.count()
-
-    def answer(_asked: Asked) -> Answer:
-        number = next(numbers)
-        return Answer(200, {}, listing([f"s/{number}"], f"t{number % period}"))
-
-    assert listed(answer, StorageError, "repeats a page", POOR_PAGES) == period + 1
+    answer = endless(lambda number: listing([f"s/{number}"], f"t{number % period}"))
+    assert listed(answer, errors.StorageError, "repeats a page", POOR_PAGES) == period + 1
 
 
 def test_full_pages_without_end() -> None:
     """Pages that are full have an end too, also where nobody says how many objects are enough."""
-    numbers = itertools.count()
-
-    def answer(_asked: Asked) -> Answer:
-        number = next(numbers)
-        return Answer(200, {}, listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
-
-    assert listed(answer, LimitError, "more than 7 pages", 7) == 7
+    answer = endless(lambda number: listing([f"s/{number}-{i}" for i in range(100)], f"t{number}"))
+    assert listed(answer, errors.LimitError, "more than 7 pages", 7) == 7
 
 
 ENTITY = (
@@ -394,7 +370,7 @@ ENTITY = (
 def test_what_is_no_page(body: bytes, tmp_path: Path) -> None:
     """An answer that is no page of a listing is an error of the server's, in one line, and asked for once."""
     with ScriptedServer([Answer(200, {}, body)]) as server:
-        with pytest.raises(StorageError, match="the server's listing") as raised:
+        with pytest.raises(errors.StorageError, match="the server's listing") as raised:
             opened(server.url, tmp_path).list_objects("s")
         assert "\n" not in str(raised.value)
         assert "http:" not in str(raised.value)
@@ -416,19 +392,23 @@ def test_an_error_after_the_status(code: str, tmp_path: Path) -> None:
         assert [info.path for info in opened(server.url, tmp_path).list_objects("s")] == ["s/1"]
         assert len(server.asked) == 3
     with ScriptedServer([trouble]) as server:
-        with pytest.raises(StorageUnavailableError, match=f"{code}; gave up after 3 tries"):
+        with pytest.raises(errors.StorageUnavailableError, match=f"{code}; gave up after 3 tries"):
             opened(server.url, tmp_path).list_objects("s")
         assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [("AccessDenied", AccessDeniedError), ("ExpiredToken", CredentialsError), ("Odd", StorageError)],
+    [
+        ("AccessDenied", errors.AccessDeniedError),
+        ("ExpiredToken", errors.CredentialsError),
+        ("Odd", errors.StorageError),
+    ],
 )
-def test_a_refusal_after_the_status(code: str, kind: type[StorageError], tmp_path: Path) -> None:
+def test_a_refusal_after_the_status(code: str, kind: type[errors.StorageError], tmp_path: Path) -> None:
     """An error that another try does not change is told at once, also where the status was 200."""
     with ScriptedServer([Answer(200, {}, error(code))]) as server:
-        with pytest.raises(StorageError, match=code) as raised:
+        with pytest.raises(errors.StorageError, match=code) as raised:
             opened(server.url, tmp_path).list_objects("s")
         assert type(raised.value) is kind
         assert len(server.asked) == 1
@@ -449,24 +429,24 @@ def test_keys_may_hold_anything(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (403, "AccessDenied", AccessDeniedError),
-        (301, "PermanentRedirect", StorageError),
-        (400, "ExpiredToken", CredentialsError),
-        (403, "RequestTimeTooSkewed", CredentialsError),
-        (404, "NoSuchBucket", ObjectNotFoundError),
-        (503, "SlowDown", StorageUnavailableError),
-        (400, "Strange", StorageError),
+        (403, "AccessDenied", errors.AccessDeniedError),
+        (301, "PermanentRedirect", errors.StorageError),
+        (400, "ExpiredToken", errors.CredentialsError),
+        (403, "RequestTimeTooSkewed", errors.CredentialsError),
+        (404, "NoSuchBucket", errors.ObjectNotFoundError),
+        (503, "SlowDown", errors.StorageUnavailableError),
+        (400, "Strange", errors.StorageError),
     ],
 )
-def test_refused_listings(status: int, code: str, kind: type[StorageError], tmp_path: Path) -> None:
+def test_refused_listings(status: int, code: str, kind: type[errors.StorageError], tmp_path: Path) -> None:
     """A refused listing has its own error, in one line."""
     with ScriptedServer([Answer(status, {}, error(code))]) as server:
         storage = opened(server.url, tmp_path)
         for listing in (storage.list_objects, storage.list_folders):
-            with pytest.raises(StorageError) as raised:
+            with pytest.raises(errors.StorageError) as raised:
                 listing("s")
             assert type(raised.value) is kind
-            assert code in str(raised.value) or kind is ObjectNotFoundError
+            assert code in str(raised.value) or kind is errors.ObjectNotFoundError
             assert "\n" not in str(raised.value)
 
 
@@ -477,7 +457,7 @@ def test_objects_that_are_there_and_cannot_be_read(code: str, told: str, tmp_pat
     """An archived object says that it has to be restored; where requesters pay, S3 says no more than no."""
     with ScriptedServer([Answer(403, {}, error(code))]) as server:
         storage = opened(server.url, tmp_path)
-        with pytest.raises(AccessDeniedError, match=told) as raised:
+        with pytest.raises(errors.AccessDeniedError, match=told) as raised:
             storage.get("s/1")
         assert "s/1" in str(raised.value)
         assert len(server.asked) == 1
@@ -488,10 +468,10 @@ def test_nobody_listens(tmp_path: Path) -> None:
     with ScriptedServer([PART]) as server:
         pass
     storage = opened(server.url, tmp_path, dataclasses.replace(QUICK, max_retries=0))
-    with pytest.raises(StorageUnavailableError):
+    with pytest.raises(errors.StorageUnavailableError):
         storage.get("s/1")
     for listing in (storage.list_objects, storage.list_folders):
-        with pytest.raises(StorageUnavailableError):
+        with pytest.raises(errors.StorageUnavailableError):
             listing("s")
 
 
@@ -526,13 +506,13 @@ def test_requests_are_signed(tmp_path: Path) -> None:
 
 def test_missing_ca_bundle(tmp_path: Path) -> None:
     """Certificate authorities that are not there are named when the root is opened."""
-    with pytest.raises(StorageError, match="none"):
+    with pytest.raises(errors.StorageError, match="none"):
         opened("https://127.0.0.1:1", tmp_path, AWS_CA_BUNDLE=str(tmp_path / "none.pem"))
 
 
 def test_bad_root() -> None:
     """A root that is none is refused before anything is asked."""
-    with pytest.raises(RequestError):
+    with pytest.raises(errors.RequestError):
         open_storage("s3://", SETTINGS, {})
 
 
@@ -569,7 +549,7 @@ def test_keys_from_elsewhere(key: str, beside: str, tmp_path: Path) -> None:
     """A listing with a key outside of what is listed is an error, whatever is beside it."""
     with (
         ScriptedServer([Answer(200, {}, listing([beside, key]))]) as server,
-        pytest.raises(StorageError, match="elsewhere"),
+        pytest.raises(errors.StorageError, match="elsewhere"),
     ):
         opened(server.url, tmp_path).list_objects("s")
 
@@ -578,7 +558,7 @@ def test_folders_from_elsewhere(tmp_path: Path) -> None:
     """So is a listing of folders."""
     with (
         ScriptedServer(answers_listing) as server,
-        pytest.raises(StorageError, match="elsewhere"),
+        pytest.raises(errors.StorageError, match="elsewhere"),
     ):
         opened(server.url, tmp_path).list_folders("a")
 
@@ -588,6 +568,6 @@ def test_a_page_that_does_not_tell_the_next(tmp_path: Path) -> None:
     body = b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"
     with (
         ScriptedServer([Answer(200, {}, body)]) as server,
-        pytest.raises(StorageError, match="next page"),
+        pytest.raises(errors.StorageError, match="next page"),
     ):
         opened(server.url, tmp_path).list_folders("")

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,10 +7,7 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import EndpointProviderError, NoCredentialsError
 from botocore.session import Session
 
-from dicom_series_preview.base.errors import (
-    RequestError,
-    StorageError,
-)
+from dicom_series_preview.base.errors import RequestError, StorageError
 from dicom_series_preview.base.settings import DEFAULT_ROOT, Settings
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.s3_access import (

@@ -1,9 +1,7 @@
-from __future__ import annotations
-
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +15,6 @@ from dicom_series_preview.sources.storage.throttle import CONCURRENCY, Throttle
 from dicom_series_preview.sources.storage.transient import ThrottledError, TransientError
 from faulty import Busy, FaultyServer
 from servers import Answer, Asked, ScriptedServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NEVER = Deadline()
 SETTINGS = Settings(cache_dir=Path("unused"))

@@ -1,9 +1,6 @@
-from __future__ import annotations
-
 import io
 import json
 import re
-from typing import TYPE_CHECKING
 
 import imagecodecs
 import numpy as np
@@ -14,19 +11,17 @@ from PIL import Image
 
 import doubles
 import make_dicom
+import servers
 from bench import MPEG2, PICTURES, RESOURCES, ROOT, Bench, assert_discreet, one, problem, slices, with_patient
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.renders import Renders
-
-if TYPE_CHECKING:
-    import servers
-    from dicom_series_preview.sources.storage.base import Storage
 
 FAILING = {"S/3.dcm": one(3)[:-8]}
 
@@ -42,9 +37,8 @@ def picture(data: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("resource", PICTURES)
-def test_a_picture_and_what_it_took(resource: str) -> None:
+def test_a_picture_and_what_it_took(bench: Bench, resource: str) -> None:
     """A picture comes with its format, its slices, what it took, and the time of each phase."""
-    bench = Bench()
     response = bench.ok(resource)
     assert response.headers["Content-Type"] == "image/webp"
     assert picture(response.body).format == "WEBP"
@@ -167,18 +161,16 @@ def etag(bench: Bench, query: str = "position=0", resource: str = "image", **hea
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_equal_answers_have_equal_tags(resource: str) -> None:
+def test_equal_answers_have_equal_tags(bench: Bench, resource: str) -> None:
     """The same question to the same series is answered by the same bytes under the same tag, cold or warm."""
-    bench = Bench()
     cold, warm, elsewhere = bench.ok(resource), bench.ok(resource), Bench().ok(resource)
     assert cold.headers["ETag"] == warm.headers["ETag"] == elsewhere.headers["ETag"]
     assert cold.body == warm.body == elsewhere.body
     assert (cold.headers["Preview-Index"], warm.headers["Preview-Index"]) == ("built", "cache")
 
 
-def test_every_parameter_and_format_has_a_tag_of_its_own() -> None:
+def test_every_parameter_and_format_has_a_tag_of_its_own(bench: Bench) -> None:
     """No two different pictures share a tag."""
-    bench = Bench()
     queries = {
         "image": [
             *("position=0", "position=1", "position=0&slice_offset=1", "position=0&contrast=lung"),
@@ -197,16 +189,14 @@ def test_every_parameter_and_format_has_a_tag_of_its_own() -> None:
     assert etag(bench, accept="image/jpeg") == etag(bench, "position=0&format=jpeg") != etag(bench)
 
 
-def test_index_tags_differ_by_format() -> None:
+def test_index_tags_differ_by_format(bench: Bench) -> None:
     """Each format of the index has a tag of its own."""
-    bench = Bench()
     tags = {etag(bench, query, "index") for query in ("", "format=parquet", "format=json", "format=jsonl")}
     assert len(tags) == 4
 
 
-def test_a_changed_object_changes_the_tag_of_its_pictures() -> None:
+def test_a_changed_object_changes_the_tag_of_its_pictures(bench: Bench) -> None:
     """A source object that is replaced changes the tag of what shows it, and of nothing else."""
-    bench = Bench()
     first, last = etag(bench, "position=0"), etag(bench, "position=1")
     mosaic, index = etag(bench, "", "mosaic"), etag(bench, "", "index")
     bench.memory.put("S/4.dcm", one(4, PixelData=bytes(48)))
@@ -217,9 +207,8 @@ def test_a_changed_object_changes_the_tag_of_its_pictures() -> None:
     assert etag(bench, "", "index") != index
 
 
-def test_unrelated_changes_leave_a_tag_as_it_is() -> None:
+def test_unrelated_changes_leave_a_tag_as_it_is(bench: Bench) -> None:
     """Objects that come into the series and are not shown do not change a picture's tag."""
-    bench = Bench()
     tag = etag(bench, "position=0")
     for path, data in {
         "S/0.dcm": one(0),
@@ -245,9 +234,8 @@ def test_series_of_the_same_slices_have_tags_of_their_own() -> None:
 
 @pytest.mark.parametrize("resource", RESOURCES)
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"x", {}', '"x",W/{} , "y"', "*", ' W/"x" , * '])
-def test_what_the_client_has_is_not_sent_again(resource: str, form: str) -> None:
+def test_what_the_client_has_is_not_sent_again(bench: Bench, resource: str, form: str) -> None:
     """If-None-Match, by a tag, a weak one, a list or any, is answered 304 without a request for pixels."""
-    bench = Bench()
     first = bench.ok(resource)
     bench.reset()
     response = bench.get(resource, if_none_match=form.format(first.headers["ETag"]))
@@ -261,9 +249,8 @@ def test_what_the_client_has_is_not_sent_again(resource: str, form: str) -> None
 
 @pytest.mark.parametrize("resource", RESOURCES)
 @pytest.mark.parametrize("form", ["", '""', '"x"', "x", '{0}x"', "0{}"])
-def test_another_tag_gets_the_answer(resource: str, form: str) -> None:
+def test_another_tag_gets_the_answer(bench: Bench, resource: str, form: str) -> None:
     """A tag that is not this version's is answered in full."""
-    bench = Bench()
     tag = bench.ok(resource).headers["ETag"]
     assert bench.ok(resource, if_none_match=form.format(tag)).body
 
@@ -285,9 +272,8 @@ def test_cache_control(resource: str, *, immutable: bool, expected: str) -> None
 
 
 @pytest.mark.parametrize("resource", PICTURES)
-def test_a_picture_is_kept(resource: str) -> None:
+def test_a_picture_is_kept(bench: Bench, resource: str) -> None:
     """A picture that was made is served again without a request for pixels, byte for byte."""
-    bench = Bench()
     made = bench.ok(resource)
     bench.reset()
     kept = bench.ok(resource)
@@ -485,9 +471,8 @@ def test_index_summary() -> None:
     assert {"Index", "FileName", "ImagePositionPatient"} <= set(document["columns"])
 
 
-def test_index_formats_have_the_same_rows() -> None:
+def test_index_formats_have_the_same_rows(bench: Bench) -> None:
     """Parquet, JSON and JSON lines hold the same table."""
-    bench = Bench()
     parquet = bench.ok("index", "format=parquet")
     rows = pq.read_table(io.BytesIO(parquet.body)).to_pylist()
     as_json, lines = bench.ok("index", "format=json"), bench.ok("index", "format=jsonl")
@@ -517,9 +502,8 @@ def test_json_of_what_json_cannot_say() -> None:
         assert sorted((row["DiffusionBValue"] for row in rows), key=str) == [1.0, None, None]
 
 
-def test_an_index_with_a_limit() -> None:
+def test_an_index_with_a_limit(bench: Bench) -> None:
     """A limited index says so and is no whole one; its tag is not the whole one's."""
-    bench = Bench()
     limited, whole = bench.ok("index", "limit=2"), bench.ok("index")
     assert (json.loads(limited.body)["slices"], json.loads(limited.body)["limit"]) == (2, 2)
     assert (json.loads(whole.body)["slices"], json.loads(whole.body)["limit"]) == (4, None)
@@ -690,9 +674,8 @@ def test_a_link_to_a_large_index_leads_to_one_that_tells_no_root(s3_root: Storag
 @pytest.mark.parametrize(
     ("asked", "quality"), [({"format": ["jpeg"]}, 50), ({"format": ["webp"]}, 25), ({}, 25)]
 )
-def test_the_default_quality_is_that_of_the_format_asked_for(asked, quality):
+def test_the_default_quality_is_that_of_the_format_asked_for(bench, asked, quality):
     """JPEG has another default quality than WebP, here as on the command line."""
-    bench = Bench()
     query = {"position": ["0"], **asked}
     named = bench.api.picture("image", HttpRequest("S", {**query, "quality": [str(quality)]}))
     assert named.status == 200

@@ -1,12 +1,11 @@
 """Pictures that are kept in the local cache, and what becomes of them there."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,6 @@ from bench import slices
 from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def asked(tmp_path: Path, image_format: str = "webp", name: str = "S") -> HttpResponse:

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace
@@ -119,9 +117,8 @@ def test_heads_are_told_of_once() -> None:
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_parameters_are_exactly_those_that_requests_accept(resource: str) -> None:
+def test_parameters_are_exactly_those_that_requests_accept(bench: Bench, resource: str) -> None:
     """What is declared is accepted, and what is not is refused as no option."""
-    bench = Bench()
     every = set().union(*(declared(one) for one in RESOURCES)) | OTHERS
     for name in every:
         response = (
@@ -137,9 +134,8 @@ def test_parameters_are_exactly_those_that_requests_accept(resource: str) -> Non
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_values_that_the_document_gives_are_accepted(resource: str) -> None:
+def test_values_that_the_document_gives_are_accepted(bench: Bench, resource: str) -> None:
     """Defaults, members of enumerations and ends of ranges are accepted, and what lies beyond is not."""
-    bench = Bench()
 
     def wrong(name: str, value: object) -> bool:
         # An offset is one from a position.

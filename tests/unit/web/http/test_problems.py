@@ -1,9 +1,7 @@
-from __future__ import annotations
-
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -12,15 +10,10 @@ from bench import PICTURES, RESOURCES, ROOT, Bench, problem, reports, slices, un
 from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.storage.base import ByteRange, Fetched
+from dicom_series_preview.sources.storage.base import ByteRange, Fetched, ObjectInfo
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.problems import PROBLEMS, problem_response
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from dicom_series_preview.sources.storage.base import ObjectInfo
 
 
 class Refusing(doubles.Wrapper):
@@ -83,9 +76,8 @@ def test_400_names_every_wrong_parameter(resource: str) -> None:
         assert f"{wrong['parameter']}: {wrong['detail']}" in document["detail"]
 
 
-def test_400_of_what_only_the_series_tells() -> None:
+def test_400_of_what_only_the_series_tells(bench: Bench) -> None:
     """A stack or a slice that the series does not have is a wrong parameter."""
-    bench = Bench()
     for query in ("position=0&stack=7", "position=0&slice_offset=-1"):
         document = problem(bench.get("image", query), 400, "bad-parameter")
         assert len(document["errors"]) == 1
@@ -181,9 +173,8 @@ def test_503_for_a_series_that_keeps_changing(resource: str) -> None:
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_503_while_the_index_is_built() -> None:
+def test_503_while_the_index_is_built(bench: Bench) -> None:
     """While another builds the index, the answer says how soon to ask again."""
-    bench = Bench()
     for resource in RESOURCES:
         with bench.service(bench.storage, "indices").cache.claim("S", ROOT, now=time.time()):
             response = bench.get(resource)

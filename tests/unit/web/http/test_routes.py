@@ -1,9 +1,8 @@
-from __future__ import annotations
-
 import base64
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -14,9 +13,6 @@ from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.routes import RESOURCES as ROUTED
 from dicom_series_preview.web.http.routes import register
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SECRET = "Zwiebelfisch^Leonora"
 

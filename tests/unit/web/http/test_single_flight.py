@@ -1,10 +1,9 @@
-from __future__ import annotations
-
 import json
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,21 +14,12 @@ from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
-from dicom_series_preview.base.errors import (
-    AbandonedError,
-    IndexBusyError,
-    ObjectChangedError,
-    StorageUnavailableError,
-)
+from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import IndexRequest
+from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 
 PATH = "indices/S_index.parquet"
 LOCK = f"{PATH}.lock"
@@ -170,7 +160,7 @@ def test_who_has_less_time_waits_less() -> None:
     service = bench.service(bench.storage, "indices").within(deadline)
     with (
         IndexCache(bench.cache.inner).claim("S", ROOT, time.time()),
-        pytest.raises(IndexBusyError),
+        pytest.raises(errors.IndexBusyError),
     ):
         service.index(IndexRequest(SeriesName("S")))
     assert 0 < sum(pauses) < 1
@@ -188,14 +178,13 @@ def test_nobody_is_waited_for_who_has_left() -> None:
     service = bench.service(bench.storage, "indices").within(deadline)
     with (
         IndexCache(bench.cache.inner).claim("S", ROOT, time.time()),
-        pytest.raises(AbandonedError),
+        pytest.raises(errors.AbandonedError),
     ):
         service.index(IndexRequest(SeriesName("S")))
 
 
-def test_an_index_whose_builder_failed_is_built_by_who_waited() -> None:
+def test_an_index_whose_builder_failed_is_built_by_who_waited(bench: Bench) -> None:
     """When a claim is given back and no index is there, one of those who waited builds it."""
-    bench = Bench()
     claim = IndexCache(bench.cache.inner).claim("S", ROOT, time.time())
     claim.__enter__()
 
@@ -248,7 +237,7 @@ def test_a_claim_says_how_long_it_lasts() -> None:
     memory, cache = MemoryStorage(slices()), MemoryStorage()
     with IndexCache(cache).claim("S", ROOT, 1000):
         for now, seconds in ((1000, 5), (1000 + LEASE_S - 2.5, 3), (1000 + LEASE_S - 0.1, 1)):
-            with pytest.raises(IndexBusyError) as caught:
+            with pytest.raises(errors.IndexBusyError) as caught:
                 opener(memory, cache, single_flight=True, now=now).open(SeriesName("S"))
             assert caught.value.retry_after_s == seconds
 
@@ -259,7 +248,7 @@ def test_a_claim_is_renewed_when_half_of_it_is_over() -> None:
     with IndexCache(cache).claim("S", ROOT, 1000) as claim:
         for now in range(1000, 1000 + 3 * LEASE_S):
             claim.renew(now)
-            with pytest.raises(IndexBusyError), IndexCache(cache.inner).claim("S", ROOT, now + 1):
+            with pytest.raises(errors.IndexBusyError), IndexCache(cache.inner).claim("S", ROOT, now + 1):
                 pass
     assert len(cache.puts) == 1 + 5
     assert cache.inner.list_objects("") == []
@@ -271,7 +260,7 @@ def test_a_claim_that_was_taken_over_is_the_others() -> None:
     first = IndexCache(cache).claim("S", ROOT, 1000)
     late = first.__enter__()
     with IndexCache(cache).claim("S", ROOT, 1001 + LEASE_S):
-        with pytest.raises(ObjectChangedError):
+        with pytest.raises(errors.ObjectChangedError):
             late.renew(1002 + LEASE_S)
         first.__exit__(None, None, None)
         assert [info.path for info in cache.list_objects("")] == [LOCK]
@@ -310,7 +299,7 @@ def test_of_two_that_take_over_one_builds() -> None:
                 self.inner.put(path, json.dumps({"until": 1050}).encode())
             return super().put(path, data, **options)
 
-    with pytest.raises(IndexBusyError):
+    with pytest.raises(errors.IndexBusyError):
         opener(memory, Faster(cache), single_flight=True).open(SeriesName("S"))
     assert exists(cache, LOCK)
     assert not exists(cache, PATH)
@@ -322,10 +311,10 @@ def test_a_claim_that_was_given_back_this_moment() -> None:
     class GivenBack(doubles.Wrapper):
         def put(self, path: str, data: bytes, **options: Any) -> str:
             if path == LOCK:
-                raise ObjectChangedError(path)
+                raise errors.ObjectChangedError(path)
             return super().put(path, data, **options)
 
-    with pytest.raises(IndexBusyError) as caught:
+    with pytest.raises(errors.IndexBusyError) as caught:
         opener(MemoryStorage(slices()), GivenBack(MemoryStorage()), single_flight=True).open(SeriesName("S"))
     assert caught.value.retry_after_s == 1
 
@@ -339,7 +328,7 @@ def test_a_claim_is_given_back(objects: dict[str, bytes]) -> None:
     class Failing(doubles.Wrapper):
         def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
             if len(objects) > 1:
-                raise StorageUnavailableError(ROOT, "throttled")
+                raise errors.StorageUnavailableError(ROOT, "throttled")
             return super().fetch(ranges)
 
     bench = Bench(storage=doubles.CountingStorage(Failing(MemoryStorage(objects, url=ROOT))))

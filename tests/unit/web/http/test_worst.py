@@ -1,8 +1,7 @@
 """What one request may ask for: bounded in what it takes, and refused in one answer that names the bound."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,9 +10,6 @@ import make_dicom
 from bench import Bench, one, problem, slices
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.web.http.index_body import index_body
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def square(side: int, **elements: Any) -> dict[str, bytes]:
@@ -119,7 +115,7 @@ def test_an_index_that_no_answer_holds(wanted: str) -> None:
             self.index = self
             self.whole = Watched()
 
-        def with_root(self, _alias: str) -> Opened:
+        def with_root(self, _alias: str) -> "Opened":
             """The same, below another root."""
             return self
 

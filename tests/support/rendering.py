@@ -1,32 +1,22 @@
 """A service over objects in memory, and series of slices of one value each."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydicom import Dataset
 
 import doubles
 import make_dicom
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.requests import (
-    ContrastRequest,
-    ImageRequest,
-    MosaicRequest,
-)
+from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
+from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pydicom import Dataset
-
-    from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 
 SIDE = 16
 SECRET = "Secret^Patient"
@@ -39,9 +29,9 @@ def uniform(number: int, value: int, **elements: Any) -> Dataset:
     return make_dicom.image(number, **{**given, "PixelData": stored.tobytes(), **elements})
 
 
-def files(*datasets: Dataset, folder: str = "S") -> dict[str, bytes]:
-    """Objects of a series, in a folder, by InstanceNumber."""
-    return {f"{folder}/{data.InstanceNumber}.dcm": make_dicom.encode(data) for data in datasets}
+def files(*datasets: Dataset, syntax: str = make_dicom.EXPLICIT) -> dict[str, bytes]:
+    """Objects of a series, by InstanceNumber."""
+    return {f"S/{data.InstanceNumber}.dcm": make_dicom.encode(data, syntax) for data in datasets}
 
 
 def ramp(count: int = 5) -> dict[str, bytes]:
@@ -51,13 +41,25 @@ def ramp(count: int = 5) -> dict[str, bytes]:
 
 @dataclass
 class Bench:
-    """A service, and what it stands on."""
+    """A service, what it stands on, and what it is asked for where a test does not say.
+
+    Attributes:
+        objects: What lies in the root.
+        limits: What is refused.
+        immutable: What the root says.
+        storage: The root; replaces `objects`.
+        cache: Where indices are kept, or None.
+        output: The name of a picture.
+        options: Options of each request. By default tiles are as large as the slices, at the best quality.
+    """
 
     objects: dict[str, bytes]
     limits: Limits = field(default_factory=Limits)
     immutable: bool = False
     storage: Any = None
     cache: IndexCache | None = field(default_factory=lambda: IndexCache(MemoryStorage()))
+    output: str = "a.jpg"
+    options: dict[str, Any] = field(default_factory=lambda: {"image_width": SIDE, "quality": 100})
 
     def __post_init__(self) -> None:
         if self.storage is None:
@@ -68,31 +70,36 @@ class Bench:
         """A service as of now."""
         return PreviewService(self.storage, self.cache, self.limits)
 
-    def mosaic(self, output: str = "a.jpg", series: str = "S", **options: Any) -> Rendered:
-        """A mosaic in JPEG at quality 100, of tiles as large as the slices."""
-        return self.service.render(MosaicRequest.from_strings(series, output, given(options)))
+    def mosaic(self, output: str | None = None, series: str = "S", **options: Any) -> Rendered:
+        """A mosaic."""
+        return self.rendered(MosaicRequest, output, series, **options)
 
-    def image(self, position: float, **options: Any) -> Rendered:
-        """An image, as `mosaic`."""
-        options = given({"position": position, **options})
-        return self.service.render(ImageRequest.from_strings("S", "a.jpg", options))
+    def image(self, position: float = 0.0, **options: Any) -> Rendered:
+        """An image."""
+        return self.rendered(ImageRequest, position=position, **options)
 
     def contrasts(self, *contrasts: str, **options: Any) -> Rendered:
-        """A contrast mosaic, as `mosaic`."""
-        options = given({"contrast": list(contrasts), **options})
-        return self.service.render(ContrastRequest.from_strings("S", "a.jpg", options))
+        """A contrast mosaic."""
+        return self.rendered(ContrastRequest, contrast=list(contrasts), **options)
+
+    def rendered(self, kind: Any, output: str | None = None, series: str = "S", **options: Any) -> Rendered:
+        """A picture of some kind."""
+        return self.service.render(self.request(kind, output, series, **options))
+
+    def request(self, kind: Any, output: str | None = None, series: str = "S", **options: Any) -> Any:
+        """The request for it."""
+        return kind.from_strings(series, output or self.output, as_strings({**self.options, **options}))
 
 
-def given(options: dict[str, Any]) -> dict[str, list[str]]:
-    """Options as a request is built from, with tiles as large as the slices at the best quality."""
-    options = {"image_width": SIDE, "quality": 100, **options}
+def as_strings(options: dict[str, Any]) -> dict[str, list[str]]:
+    """Options as a request is built from."""
     return {k: [str(x) for x in v] if isinstance(v, list) else [str(v)] for k, v in options.items()}
 
 
-def pixels(rendered: Rendered) -> np.ndarray:
-    """A picture's pixels."""
+def pixels(rendered: Rendered, mode: str | None = None) -> np.ndarray:
+    """A picture's pixels, as they are or in another mode."""
     with Image.open(BytesIO(rendered.data)) as image:
-        return np.asarray(image).astype(int)
+        return np.asarray(image.convert(mode) if mode else image).astype(int)
 
 
 def greys(rendered: Rendered) -> list[int]:
