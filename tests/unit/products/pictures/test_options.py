@@ -3,7 +3,8 @@
 import inspect
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import click
 import numpy as np
@@ -35,9 +36,6 @@ from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.web.http.openapi import parameters_of
 from docs import option_tables
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class WithGamma(MosaicOptions, total=False):
