@@ -67,7 +67,7 @@ class Pace:
     is wasted where reading ends early.
 
     Attributes:
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
         under_way: Ranges requested and not yet parsed.
         latest_s: The latest objects' times.
     """

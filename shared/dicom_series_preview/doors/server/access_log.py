@@ -28,7 +28,7 @@ class AccessLog:
 
     Args:
         app: Answers the requests.
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, app: Application, clock: Callable[[], float] = time.perf_counter) -> None:

@@ -28,7 +28,7 @@ def check_manifest(url: str, host: BatchHost) -> None:
     """Check the beginning of a manifest, or all of a short one.
 
     Raises:
-        RequestError: The manifest cannot be read, or is none.
+        RequestError: The manifest cannot be read, or is not a manifest.
     """
     head = _fetch(url, _HEAD_BYTES, host)
     if head.object_size > MANIFEST_LIMIT_BYTES:
@@ -50,7 +50,7 @@ def read_manifest(url: str, host: BatchHost) -> list[str]:
     """Return the series that a manifest in S3 names: a CSV with a column `series`, or a JSON array.
 
     Raises:
-        RequestError: The manifest cannot be read, or is none.
+        RequestError: The manifest cannot be read, or is not a manifest.
         StorageError: The storage does not answer.
     """
     fetched = _fetch(url, MANIFEST_LIMIT_BYTES + 1, host)

@@ -39,7 +39,7 @@ class Stopwatch:
     Args:
         storage: The storage whose requests are counted from now on.
         deadline: The end of the wait for the result.
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class Plan:
         request: The request.
         shape: The grid.
         opened: The series.
-        index: Its index; where mosaics are taken apart, their slices' index.
+        index: Its index; with `untile`, the index of the mosaics' slices.
         stack: The shown stack.
         slices: The chosen slices, in order.
         positions: 0 (first slice of the stack) to 1, or None, by row of the index.

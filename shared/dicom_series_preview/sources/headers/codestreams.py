@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _ROOT = "1.2.840.10008.1.2.4."
-# A family of transfer syntaxes stands as its member that claims least.
+# We represent a family of transfer syntaxes by its most general one.
 _JPEG, _JPEG_LS, _JPEG_2000, _JPEG_XL = f"{_ROOT}51", f"{_ROOT}81", f"{_ROOT}91", f"{_ROOT}112"
 _FAMILIES = {
     _JPEG: frozenset(f"{_ROOT}{number}" for number in (50, 51, 52, 53, 54, 55, 57, 70)),

@@ -27,7 +27,7 @@ class Deadline:
 
     Args:
         limit_s: Seconds from now until the end.
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
 
     Attributes:
         limit_s: As given.

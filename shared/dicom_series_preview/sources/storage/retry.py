@@ -42,7 +42,7 @@ class RetryPolicy:
         longest_delay_s: The longest pause of ours. A server's own pause is kept; if it does not fit the time,
             the request fails at once.
         wait: Pauses for some seconds, or until the event is set; True if it was set. Tests pass their own.
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
         jitter: Draws a pause from its upper bound.
     """
 
