@@ -10,7 +10,8 @@ import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import container_bits
-from dicom_series_preview.pixels.codecs.jpeg2000_header import check_dimensions, read_jpeg2000_header
+from dicom_series_preview.pixels.codecs.dimensions import check_dimensions
+from dicom_series_preview.pixels.codecs.jpeg2000_header import read_jpeg2000_header
 from dicom_series_preview.pixels.codecs.words import Words
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def decode_jpeg2000_part2(data: bytes | memoryview, pixels: PixelDescription) ->
         raise DecodeError("python-gdcm is installed and cannot be loaded; install it anew") from error
     codestream = bytes(data)
     header = read_jpeg2000_header(codestream)
-    check_dimensions(header, pixels)
+    check_dimensions(header.dimensions, pixels)
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(codestream)
     fragments = gdcm.SequenceOfFragments.New()

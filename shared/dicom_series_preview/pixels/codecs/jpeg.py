@@ -10,7 +10,8 @@ from PIL import Image
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import stored_bits
-from dicom_series_preview.pixels.codecs.jpeg_header import check_dimensions, read_jpeg_header
+from dicom_series_preview.pixels.codecs.dimensions import check_dimensions
+from dicom_series_preview.pixels.codecs.jpeg_header import read_jpeg_header
 from dicom_series_preview.pixels.codecs.words import Words, reduced_shape
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def decode_jpeg(data: bytes | memoryview, pixels: PixelDescription) -> Words:
     """Decode a frame of any Huffman-coded JPEG process, without converting its colours."""
     codestream = bytes(data)
     header = read_jpeg_header(codestream)
-    check_dimensions(header, pixels)
+    check_dimensions(header.dimensions, pixels)
     _check_scans(codestream, header)
     is_ended = codestream.find(b"\xff\xd9", header.scan_offset) >= 0
     samples = (_decode_ended if is_ended else _decode_unended)(codestream, header)
@@ -57,7 +58,7 @@ def decode_jpeg_reduced(data: bytes | memoryview, pixels: PixelDescription, redu
     """
     codestream = bytes(data)
     header = read_jpeg_header(codestream)
-    check_dimensions(header, pixels)
+    check_dimensions(header.dimensions, pixels)
     _check_scans(codestream, header)
     mode = "RGB" if len(header.component_ids) == 3 else "L"
     if not _is_reducible(header, pixels) or codestream.find(b"\xff\xd9", header.scan_offset) < 0:

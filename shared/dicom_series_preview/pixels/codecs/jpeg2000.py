@@ -17,11 +17,8 @@ from PIL import ImageFile
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.bits import container_bits, stored_bits
-from dicom_series_preview.pixels.codecs.jpeg2000_header import (
-    check_dimensions,
-    read_jpeg2000_header,
-    without_file,
-)
+from dicom_series_preview.pixels.codecs.dimensions import check_dimensions
+from dicom_series_preview.pixels.codecs.jpeg2000_header import read_jpeg2000_header, without_file
 from dicom_series_preview.pixels.codecs.jpeg2000_pieces import EOC, Ending, ending
 from dicom_series_preview.pixels.codecs.words import Words, reduced_shape
 
@@ -40,7 +37,7 @@ def decode_jpeg2000(data: bytes | memoryview, pixels: PixelDescription) -> Words
     """Decode a frame with the sign and precision of its codestream (PS3.5 8.2.4)."""
     codestream = without_file(bytes(data))
     header = read_jpeg2000_header(codestream)
-    check_dimensions(header, pixels)
+    check_dimensions(header.dimensions, pixels)
     end, behind = ending(codestream, header.tiles)
     is_plain_grey = header.plain and header.components == 1 and header.precision <= 16
     # The decoders refuse a stream without its end marker, even if nothing else is missing.
@@ -95,7 +92,7 @@ def decode_jpeg2000_reduced(data: bytes | memoryview, pixels: PixelDescription, 
     """
     codestream = without_file(bytes(data))
     header = read_jpeg2000_header(codestream)
-    check_dimensions(header, pixels)
+    check_dimensions(header.dimensions, pixels)
     reduction = min(reduction, 1 << header.reductions)
     if (
         not _is_reducible(header, pixels, reduction)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
 from dicom_series_preview.pixels.codecs.jpeg2000_pieces import Area, check_pieces
-
-if TYPE_CHECKING:
-    from dicom_series_preview.base.image import PixelDescription
 
 _SOC_SIZ = b"\xff\x4f\xff\x51"
 _COD, _SOT = 0x52, 0x90
@@ -45,6 +41,11 @@ class Jpeg2000Header:
     tiles: int
     tile_sides: tuple[int, int]
     reductions: int
+
+    @property
+    def dimensions(self) -> tuple[int, int, int]:
+        """Rows, columns and samples per pixel."""
+        return self.rows, self.columns, self.components
 
 
 def without_file(data: bytes) -> bytes:
@@ -93,22 +94,6 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
         tile_sides=(tile_height, tile_width),
         reductions=levels,
     )
-
-
-def check_dimensions(header: Jpeg2000Header, pixels: PixelDescription) -> None:
-    """Refuse a codestream with another size than the header's: it is another picture, or a broken one.
-
-    Raises:
-        DecodeError: Rows, columns or samples disagree.
-    """
-    found = header.rows, header.columns, header.components
-    expected = pixels.rows, pixels.columns, pixels.samples_per_pixel
-    if found != expected:
-        raise DecodeError(
-            "the codestream is {} x {} with {} samples a pixel, the header says {} x {} with {}".format(
-                *found, *expected
-            )
-        )
 
 
 def _coding_style(codestream: bytes, offset: int) -> tuple[bool, int]:

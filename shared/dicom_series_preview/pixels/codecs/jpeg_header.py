@@ -10,7 +10,6 @@ from dicom_series_preview.base.errors import DecodeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dicom_series_preview.base.image import PixelDescription
 
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _APP0, _APP14 = 0xE0, 0xEE
@@ -47,6 +46,11 @@ class JpegHeader:
     jfif: bool
     adobe_transform: int
     scan_offset: int
+
+    @property
+    def dimensions(self) -> tuple[int, int, int]:
+        """Rows, columns and samples per pixel."""
+        return self.rows, self.columns, len(self.component_ids)
 
     @property
     def subsampled(self) -> bool:
@@ -90,22 +94,6 @@ def read_jpeg_header(codestream: bytes) -> JpegHeader:
         adobe_transform=adobe,
         scan_offset=scan_offset,
     )
-
-
-def check_dimensions(header: JpegHeader, pixels: PixelDescription) -> None:
-    """Refuse a codestream with another size than the header's: it is another picture, or a broken one.
-
-    Raises:
-        DecodeError: Rows, columns or samples disagree.
-    """
-    found = header.rows, header.columns, len(header.component_ids)
-    expected = pixels.rows, pixels.columns, pixels.samples_per_pixel
-    if found != expected:
-        raise DecodeError(
-            "the codestream is {} x {} with {} samples a pixel, the header says {} x {} with {}".format(
-                *found, *expected
-            )
-        )
 
 
 def _markers(codestream: bytes) -> Iterator[tuple[int, int, bytes]]:

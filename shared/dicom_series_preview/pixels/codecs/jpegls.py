@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicom_series_preview.base.errors import DecodeError
-from dicom_series_preview.pixels.codecs.jpeg_header import check_dimensions, read_jpeg_header
+from dicom_series_preview.pixels.codecs.dimensions import check_dimensions
+from dicom_series_preview.pixels.codecs.jpeg_header import read_jpeg_header
 from dicom_series_preview.pixels.codecs.words import Words
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def decode_jpegls(data: bytes | memoryview, pixels: PixelDescription) -> Words:
 
     codestream = bytes(data)
     header = read_jpeg_header(codestream)
-    check_dimensions(header, pixels)
+    check_dimensions(header.dimensions, pixels)
     if codestream.find(b"\xff\xd9", header.scan_offset) < 0:
         # CharLS would read zeros beyond the end, for seconds. (No marker can occur inside a scan.)
         raise DecodeError("the JPEG-LS codestream is cut off")
