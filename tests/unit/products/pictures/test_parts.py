@@ -109,7 +109,7 @@ def test_a_mosaic_is_fetched_once_for_all_its_slices() -> None:
     assert len(bench.storage.ranges) == 2
 
 
-def test_auto_window_is_of_the_slices_pixels() -> None:
+def test_auto_window_is_of_the_slices_shown() -> None:
     """Statistics count the values of the slices that are shown, not those of all of the mosaic."""
     rendered = in_webp(files(mosaic(volume(9)))).mosaic(
         untile="true", tile_width=2, tile_height=1, image_width=8, contrast="auto", end=0.2
