@@ -108,16 +108,16 @@ ELSEWHERE = {
         "Position along the normal, then InstanceNumber, then time; SliceLocation only without positions",
         OURS,
     ): (
-        f"{UNIT}/base/test_geometry.py::test_display_order",
-        f"{UNIT}/base/test_geometry.py::test_ties_go_by_instance_number_then_time",
-        f"{UNIT}/base/test_geometry.py::test_slice_location_lies_where_there_are_positions",
-        f"{UNIT}/base/test_geometry.py::test_slices_without_position_go_last_with_a_note",
+        f"{UNIT}/base/test_arrangement.py::test_display_order",
+        f"{UNIT}/base/test_arrangement.py::test_ties_go_by_instance_number_then_time",
+        f"{UNIT}/base/test_arrangement.py::test_slice_location_lies_where_there_are_positions",
+        f"{UNIT}/base/test_arrangement.py::test_slices_without_position_go_last_with_a_note",
     ),
     Rule(12, "Localizers are a stack of their own", OURS): (
-        f"{UNIT}/base/test_geometry.py::test_localizers_are_never_the_main_stack",
+        f"{UNIT}/base/test_arrangement.py::test_localizers_are_never_the_main_stack",
     ),
     Rule(13, "A tilted stack is ordered along the normal", "PS3.3 C.7.6.2.1.1"): (
-        f"{UNIT}/base/test_geometry.py::test_gantry_tilt_orders_by_the_normal",
+        f"{UNIT}/base/test_arrangement.py::test_gantry_tilt_orders_by_the_normal",
     ),
     Rule(
         14, "Every cut header is told from a complete one; lookalikes of pixel data are data", "PS3.5 7.1"

@@ -189,13 +189,13 @@ class Series:
         return self._preview("image", {"position": position, **options})
 
     @takes(CONTRAST_MOSAIC)
-    def contrast_mosaic(self, *contrast: str, **options: Unpack[ContrastMosaicOptions]) -> Preview:
+    def contrast_mosaic(self, *contrasts: str, **options: Unpack[ContrastMosaicOptions]) -> Preview:
         """Make images under several contrasts: one row per image, one column per contrast.
 
         Raises:
             PreviewError: The series cannot be read, or an option is wrong.
         """
-        return self._preview("contrast-mosaic", {"contrast": contrast, **options})
+        return self._preview("contrast-mosaic", {"contrasts": contrasts, **options})
 
     def array(
         self, position: float, *, slice_offset: int = 0, stack: int = 0, untile: bool = False

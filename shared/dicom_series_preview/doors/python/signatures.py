@@ -6,7 +6,8 @@ import inspect
 import textwrap
 from functools import wraps
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from dicom_series_preview.products.pictures.options import own
 
@@ -36,11 +37,20 @@ def takes(table: Sequence[Option]) -> Callable[[Callable[P, R]], Callable[P, R]]
 
         @wraps(method)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            signature.bind(*args, **kwargs)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{method.__qualname__}() {error}") from None
             return method(*args, **kwargs)
 
         checked.__doc__ = _documented(inspect.getdoc(method) or "", table, signature)
         checked.__signature__ = signature  # type: ignore[attr-defined]
+        declared = {name: one.annotation for name, one in signature.parameters.items()}
+        checked.__annotations__ = {
+            name: annotation
+            for name, annotation in {**declared, "return": signature.return_annotation}.items()
+            if annotation is not inspect.Parameter.empty
+        }
         return checked
 
     return decorate
@@ -53,12 +63,17 @@ def signature_of(method: Callable[..., Any], table: Sequence[Option]) -> inspect
     names = {one.name for one in named}
     keywords = [
         Parameter(
-            option.keyword, Parameter.KEYWORD_ONLY, default=option.default, annotation=option.annotation
+            option.keyword, Parameter.KEYWORD_ONLY, default=_default_of(option), annotation=option.annotation
         )
         for option in dict.fromkeys((*own(table), *table))
         if option.keyword not in names
     ]
     return signature.replace(parameters=[*named, *keywords])
+
+
+def _default_of(option: Option) -> Any:  # noqa: ANN401 - of the option's type
+    """Return None where Python may leave an option out by it, else its default."""
+    return None if NoneType in get_args(option.annotation) else option.default
 
 
 def _documented(text: str, table: Sequence[Option], signature: inspect.Signature) -> str:

@@ -131,6 +131,7 @@ _POSITION = "Position: 0.0 first (superior, posterior, right) to 1.0 last."
 _START = Option(
     help="First position shown, 0.0 to 1.0.",
     description="First position shown.",
+    in_python="First position shown, 0 to 1.",
     page="first position shown, 0 to 1; 0",
     metavar="POSITION",
     default=0,
@@ -141,6 +142,7 @@ _START = Option(
 _END = Option(
     help="Last position shown, 0.0 to 1.0.",
     description="Last position shown.",
+    in_python="Last position shown, 0 to 1.",
     page="last position shown, 0 to 1; 1",
     metavar="POSITION",
     default=1,
@@ -159,6 +161,8 @@ _CONTRAST = Option(
     help=f"Preset ({', '.join(_NAMES)}), WIDTH/CENTER, auto, or embedded; embedded:2 or embedded:NAME for "
     "another view of the file's.",
     description="The contrast; else the file's own, else by what it shows.",
+    in_python="A preset such as `lung`, a window such as `1500/-500`, `auto` or `embedded`; by default the "
+    "file's own, or what suits the image.",
     page=", ".join(f"`{name}`" for name in _NAMES)
     + " (also with `ct-`), `1500/-500`, `1500,-500`, `auto`, `embedded`, `embedded:2` or `embedded:NAME` "
     f"(the file's second view, or the one with that explanation); up to {MOST_CONTRASTS} times in "
@@ -328,15 +332,16 @@ class ContrastMosaicOptions(PictureOptions, total=False):
         Option(
             help=f"{_POSITION} One image; or --start and --end.",
             description="One image; or start and end.",
+            in_python="One image, 0 to 1; without it there are several, from `start` to `end`.",
             page="a single image, 0 first to 1 last; or give `start` and `end`",
             metavar="POSITION",
             low=0,
             high=1,
         ),
     ]
-    slice_offset: Annotated[int, _SLICE_OFFSET]
-    start: Annotated[float, _START]
-    end: Annotated[float, _END]
+    slice_offset: Annotated[int | None, _SLICE_OFFSET]
+    start: Annotated[float | None, _START]
+    end: Annotated[float | None, _END]
     tile_height: Annotated[
         int | None,
         Option(
@@ -355,10 +360,11 @@ class ContrastMosaicOptions(PictureOptions, total=False):
 class Contrasts(TypedDict):
     """The columns of a contrast mosaic."""
 
-    contrast: Annotated[
+    contrasts: Annotated[
         Sequence[str],
         replace(
             _CONTRAST,
+            name="contrast",
             description="The columns; needed unless one is given the earlier way.",
             in_python="The columns, such as `lung`, `1500/-500`, `auto`.",
             repeated=True,

@@ -146,18 +146,23 @@ def from_value(option: Option, value: Any) -> Any:  # noqa: ANN401 - what Python
     """
     text = str(value)
     if option.type is bool:
-        if not isinstance(value, bool):
+        if not _is_truth(value):
             raise RequestError(option.keyword, f"{quoted(text)} is neither True nor False")
-        return value
+        return bool(value)
     if option.type is str:
         if not isinstance(value, str):
             raise RequestError(option.keyword, f"{quoted(text)} is no text")
         return value
     # True is 1 to Python, but no number to anyone else.
-    if isinstance(value, bool | str):
+    if isinstance(value, str) or _is_truth(value):
         raise RequestError(option.keyword, f"{quoted(text)} is no {_KINDS[option.type]}")
     convert = operator.index if option.type is int else float
     return _bounded(option, _converted(lambda: convert(value), option, text), text)
+
+
+def _is_truth(value: Any) -> bool:  # noqa: ANN401 - what Python was given
+    """Return True for True and False, NumPy's too."""
+    return not isinstance(value, str) and str(value) in ("True", "False")
 
 
 _KINDS = {int: "whole number", float: "number"}

@@ -4,7 +4,7 @@ import inspect
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import click
 import numpy as np
@@ -124,7 +124,7 @@ def test_every_option_is_told_at_every_door(table: tuple[Option, ...], method: s
     assert all(f"{option.keyword}: " in told for option in table)
     assert list(inspect.signature(getattr(Series, method)).parameters)[1] in (
         own(table)[0].keyword,
-        "contrast",
+        "contrasts",
     )
 
 
@@ -143,7 +143,7 @@ VALUES = {
     "image_format": "jpeg",
     "quality": None,
     "stack": 1,
-    "untile": True,
+    "untile": np.True_,
     "overlays": False,
     "labels": True,
 }
@@ -158,7 +158,7 @@ def test_values_and_strings_make_the_same_request() -> None:
     assert ImageRequest.from_values("S", image) == ImageRequest.from_strings(
         "S", "-", {"position": ["0.5"], "slice_offset": ["-1"]}
     )
-    compared = {"contrast": ("lung", "1500/-500"), "tile_height": 3}
+    compared = {"contrasts": ("lung", "1500/-500"), "tile_height": 3, "position": None, "start": None}
     assert ContrastRequest.from_values("S", compared) == ContrastRequest.from_strings(
         "S", "-", {"contrast": ["lung", "1500/-500"], "tile_height": ["3"]}
     )
@@ -175,6 +175,7 @@ def test_values_and_strings_make_the_same_request() -> None:
         ({"start": float("nan")}, "start: nan is out of range; give 0 to 1"),
         ({"start": 10**400}, f"start: {quoted(str(10**400))} is no number"),
         ({"untile": "true"}, "untile: 'true' is neither True nor False"),
+        ({"start": np.True_}, "start: 'True' is no number"),
         ({"contrast": 7}, "contrast: '7' is no text"),
         ({"image_format": "gif"}, "image_format: 'gif' is not a format; use webp, jpg, jpeg or png"),
     ],
@@ -256,3 +257,21 @@ def test_an_added_option_changes_the_identity(tmp_path: Path) -> None:
     assert identity(0, mirrored=False) == service.within(Deadline()).plan(plain).identity
     found = {identity(degrees, mirrored=mirrored) for degrees in (0, 90) for mirrored in (False, True)}
     assert len(found) == 4
+
+
+def test_the_defaults_of_a_signature_may_be_given() -> None:
+    """A call with every default that the signature states is the call without them."""
+    bound = inspect.signature(Series.contrast_mosaic).bind(None, "lung", position=0.5)
+    bound.apply_defaults()
+    given = {"contrasts": bound.args[1:], **bound.kwargs}
+    asked = {"contrasts": ("lung",), "position": 0.5}
+    assert ContrastRequest.from_values("S", given) == ContrastRequest.from_values("S", asked)
+
+
+def test_signatures_are_typed_and_named() -> None:
+    """Each option has its type among a method's hints, and a wrong call names the method."""
+    assert get_type_hints(Series.image)["quality"] == int | None
+    with pytest.raises(
+        TypeError, match=r"^Series\.mosaic\(\) got an unexpected keyword argument 'tile_widht'$"
+    ):
+        Series.mosaic(None, tile_widht=4)
