@@ -22,7 +22,6 @@ from dicom_series_preview.doors.cli.declare import (
 )
 from dicom_series_preview.doors.cli.opening import begin, request, service_of
 from dicom_series_preview.products.pictures.options import INDEX
-from dicom_series_preview.products.pictures.requests import IndexRequest
 
 
 @click.command(
@@ -77,6 +76,8 @@ def build_index(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN40
 def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Print the path of the index of SERIES, built if it is not there or not fresh."""
     opening = begin(series, options)
+    from dicom_series_preview.products.pictures.requests import IndexRequest  # noqa: PLC0415 - as in `pictures`
+
     asked = request(opening, series, IndexRequest.from_strings, {})
     log(verbose=options["verbose"])
     with Progress(quiet=options["quiet"]) as progress:

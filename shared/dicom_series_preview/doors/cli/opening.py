@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import PreviewError, RequestError
 from dicom_series_preview.base.settings import Settings, absolute
 from dicom_series_preview.doors.cli.console import say
@@ -99,6 +98,8 @@ def begin(series: str, options: Mapping[str, Any]) -> Future[Opened]:
 
 def _list_ahead(opened: Opened) -> None:
     """Begin to list the series, unless something else must be requested first."""
+    from dicom_series_preview.archive.names import index_folder, index_path  # noqa: PLC0415 - 2 ms that --help spares
+
     name, storage, settings = opened.named.name, opened.storage, opened.settings
     place = opened.output or settings.cache_dir
     below = index_folder(storage.identity) if opened.cached else ""

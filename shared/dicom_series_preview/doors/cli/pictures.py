@@ -27,10 +27,11 @@ from dicom_series_preview.products.pictures.options import (
     PICTURE,
     own,
 )
-from dicom_series_preview.products.pictures.requests import PICTURES, PictureRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from dicom_series_preview.products.pictures.requests import PictureRequest
 
 _OUTPUT = click.argument("output", type=click.Path(dir_okay=False, allow_dash=True))
 _WRITTEN = together(
@@ -110,6 +111,8 @@ def contrast_mosaic(**options: Any) -> None:  # noqa: ANN401 - click passes what
 def _write(kind: str, series: str, output: str, **options: Any) -> None:  # noqa: ANN401 - as above
     """Write a picture of one kind."""
     opening = begin(series, options)
+    from dicom_series_preview.products.pictures.requests import PICTURES  # noqa: PLC0415 - 6 ms that --help spares
+
     make: Callable[..., PictureRequest] = PICTURES[kind].from_strings
     asked = request(opening, series, make, output, given(options))
     write_picture(opening, (series, output), options, asked)
