@@ -14,9 +14,9 @@ from dicom_series_preview.products.pictures import options
 
 DOCS = Path(__file__).parents[2] / "docs"
 OF_HTTP = {
-    "mosaic": (*options.MOSAIC, *options.EARLIER),
-    "image": (*options.IMAGE, *options.EARLIER),
-    "contrast-mosaic": (*options.CONTRAST_MOSAIC, *options.EARLIER),
+    "mosaic": options.MOSAIC,
+    "image": options.IMAGE,
+    "contrast-mosaic": options.CONTRAST_MOSAIC,
     "index": options.INDEX,
 }
 OF_COMMANDS = {

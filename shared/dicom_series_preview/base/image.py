@@ -9,6 +9,10 @@ BIG_ENDIAN_TRANSFER_SYNTAXES = frozenset(("1.2.840.10008.1.2.2", GE_PRIVATE_BIG_
 """Transfer syntaxes with the most significant byte first; GE's only in its pixels."""
 
 
+WINDOW_FUNCTIONS = frozenset(("LINEAR", "LINEAR_EXACT", "SIGMOID"))
+"""The functions of windows (PS3.3 C.11.2.1.3)."""
+
+
 @dataclass(frozen=True, slots=True)
 class NativeLayout:
     """The layout of frames in a native (uncompressed) pixel data element (PS3.5 8.1.1).

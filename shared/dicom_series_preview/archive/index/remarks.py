@@ -15,6 +15,7 @@ import numpy as np
 from dicom_series_preview.archive.index.offsets import unplaced
 from dicom_series_preview.base.errors import counted
 from dicom_series_preview.base.geometry import FARTHEST_MM, MOST_UNEQUAL, orientation_fault
+from dicom_series_preview.base.image import WINDOW_FUNCTIONS
 from dicom_series_preview.sources.headers.elements import all_values
 from dicom_series_preview.sources.headers.transfer_syntaxes import NATIVE_TRANSFER_SYNTAXES
 
@@ -29,8 +30,6 @@ _ROWS, _COLUMNS, _NUMBER_OF_FRAMES = 0x00280010, 0x00280011, 0x00280008
 _TRANSFER_SYNTAX_UID, _PHOTOMETRIC = 0x00020010, 0x00280004
 _WINDOW_CENTER, _WINDOW_WIDTH = 0x00281050, 0x00281051
 _PROPORTIONS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
-# A window's functions (PS3.3 C.11.2.1.3).
-_FUNCTIONS = frozenset(("LINEAR", "LINEAR_EXACT", "SIGMOID"))
 _SHAPES = frozenset(("", "IDENTITY", "INVERSE"))
 _MOST_LUT_BITS = 16
 _POSITION, _ORIENTATION, _SPACING = 0x00200032, 0x00200037, 0x00280030
@@ -130,7 +129,7 @@ def _of_tables(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
 
 def _of_windows(cells: Mapping[str, Any], contrast: Contrast) -> Iterator[str]:
     """Yield the remarks on windows that cannot be used as they are."""
-    if contrast.voi_lut_function not in _FUNCTIONS:
+    if contrast.voi_lut_function not in WINDOW_FUNCTIONS:
         yield "VOILUTFunction is none that DICOM defines: LINEAR is used"
     centers, widths = (len(cells[name] or ()) for name in ("WindowCenter", "WindowWidth"))
     told = {NUMBERS[tag] for tag in (_WINDOW_CENTER, _WINDOW_WIDTH)}

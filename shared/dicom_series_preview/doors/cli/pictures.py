@@ -21,7 +21,6 @@ from dicom_series_preview.doors.cli.opening import begin, given, request
 from dicom_series_preview.doors.cli.rendering import write_picture
 from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
-    EARLIER,
     IMAGE,
     MOSAIC,
     PICTURE,
@@ -63,7 +62,7 @@ _WRITTEN = together(
 )
 @SERIES
 @_OUTPUT
-@options_of((*own(MOSAIC), *EARLIER))
+@options_of(own(MOSAIC))
 @_WRITTEN
 def mosaic(**options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Write a grid of images that are spread evenly over SERIES to OUTPUT (.webp, .jpg, .jpeg, .png or -)."""
@@ -84,7 +83,7 @@ def mosaic(**options: Any) -> None:  # noqa: ANN401 - click passes what is decla
 )
 @SERIES
 @_OUTPUT
-@options_of((*own(IMAGE), *EARLIER))
+@options_of(own(IMAGE))
 @_WRITTEN
 def get_image(**options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Write the one image at a position of SERIES to OUTPUT (.webp, .jpg, .jpeg, .png or -)."""
@@ -101,7 +100,7 @@ def get_image(**options: Any) -> None:  # noqa: ANN401 - click passes what is de
 )
 @SERIES
 @_OUTPUT
-@options_of((*own(CONTRAST_MOSAIC), *EARLIER))
+@options_of(own(CONTRAST_MOSAIC))
 @_WRITTEN
 def contrast_mosaic(**options: Any) -> None:  # noqa: ANN401 - click passes what is declared
     """Write images of SERIES to OUTPUT, each --contrast a column."""

@@ -66,7 +66,7 @@ def signature_of(method: Callable[..., Any], table: Sequence[Option]) -> inspect
             option.keyword, Parameter.KEYWORD_ONLY, default=_default_of(option), annotation=option.annotation
         )
         for option in dict.fromkeys((*own(table), *table))
-        if option.keyword not in names
+        if option.keyword not in names and not option.deprecated
     ]
     return signature.replace(parameters=[*named, *keywords])
 

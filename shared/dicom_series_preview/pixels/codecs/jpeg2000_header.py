@@ -54,8 +54,12 @@ def without_file(data: bytes) -> bytes:
     The DICOM header gives the samples their meaning. A decoder that sees the file's palette returns three
     samples for one, and pylibjpeg-openjpeg writes them beyond the end of its memory.
     """
-    start = data.find(_SOC_SIZ) if data[:8] == _JP2_SIGNATURE else 0
-    return data[max(start, 0) :]
+    return data[max(_start(data), 0) :]
+
+
+def _start(data: bytes) -> int:
+    """Return the offset of a codestream, in a JP2 file or alone; -1 for a file without one."""
+    return data.find(_SOC_SIZ) if data[:8] == _JP2_SIGNATURE else 0
 
 
 def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
@@ -64,9 +68,7 @@ def read_jpeg2000_header(codestream: bytes) -> Jpeg2000Header:
     Raises:
         DecodeError: The bytes are no JPEG 2000 codestream, or one with too many pieces.
     """
-    start = 0
-    if codestream[:8] == _JP2_SIGNATURE:
-        start = codestream.find(_SOC_SIZ)
+    start = _start(codestream)
     if start < 0 or codestream[start : start + 4] != _SOC_SIZ or len(codestream) < start + 45:
         raise DecodeError("the frame is no JPEG 2000 codestream")
     right, bottom, left, top = np.frombuffer(codestream, ">u4", 4, start + 8).tolist()

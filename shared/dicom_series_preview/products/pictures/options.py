@@ -418,7 +418,7 @@ class IndexOptions(TypedDict, total=False):
 
 PICTURE = table_of(PictureOptions)
 EARLIER = table_of(EarlierContrast)
-MOSAIC = table_of(MosaicOptions)
-IMAGE = table_of(Position, ImageOptions)
-CONTRAST_MOSAIC = table_of(ContrastMosaicOptions, Contrasts)
+MOSAIC = table_of(MosaicOptions, EarlierContrast)
+IMAGE = table_of(Position, ImageOptions, EarlierContrast)
+CONTRAST_MOSAIC = table_of(ContrastMosaicOptions, Contrasts, EarlierContrast)
 INDEX = table_of(IndexOptions)

@@ -12,7 +12,6 @@ from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
     DEFAULT_CONTRAST_ROWS,
     DEFAULT_TILES,
-    EARLIER,
     IMAGE,
     INDEX,
     MOSAIC,
@@ -54,7 +53,7 @@ class _Readable:
         Raises:
             RequestError: An option is wrong; one error has all reasons.
         """
-        return cls._read(series, output, Reader.of_strings((*cls.table, *EARLIER), options))
+        return cls._read(series, output, Reader.of_strings(cls.table, options))
 
     @classmethod
     def from_values(cls, series: str, options: Mapping[str, Any]) -> Self:
@@ -75,8 +74,25 @@ class _Readable:
         raise NotImplementedError
 
 
+class _OfOneContrast(_Readable):
+    """A request for images under one contrast."""
+
+    __slots__ = ()
+    contrast: ContrastSpec
+
+    @property
+    def contrasts(self) -> tuple[ContrastSpec, ...]:
+        """The contrasts of each slice: one."""
+        return (self.contrast,)
+
+    @property
+    def contrast_names(self) -> tuple[str, ...]:
+        """The name of each contrast on a label: none, as there is only one."""
+        return ("",)
+
+
 @dataclass(frozen=True, slots=True)
-class ImageRequest(_Readable):
+class ImageRequest(_OfOneContrast):
     """One image of a series.
 
     Attributes:
@@ -117,16 +133,6 @@ class ImageRequest(_Readable):
         return 1, 1
 
     @property
-    def contrasts(self) -> tuple[ContrastSpec, ...]:
-        """The contrasts of each slice: one."""
-        return (self.contrast,)
-
-    @property
-    def contrast_names(self) -> tuple[str, ...]:
-        """The name of each contrast on a label: none, as there is only one."""
-        return ("",)
-
-    @property
     def whole_series_frames(self) -> int:
         """The least number of frames that the picture shows for any series."""
         return 1
@@ -137,7 +143,7 @@ class ImageRequest(_Readable):
 
 
 @dataclass(frozen=True, slots=True)
-class MosaicRequest(_Readable):
+class MosaicRequest(_OfOneContrast):
     """A grid of images of a series.
 
     Attributes:
@@ -194,16 +200,6 @@ class MosaicRequest(_Readable):
         if self.columns is None and self.rows is not None:
             columns = -(-slices // rows)
         return columns, self.rows or -(-slices // columns)
-
-    @property
-    def contrasts(self) -> tuple[ContrastSpec, ...]:
-        """The contrasts of each slice: one."""
-        return (self.contrast,)
-
-    @property
-    def contrast_names(self) -> tuple[str, ...]:
-        """See `ImageRequest.contrast_names`."""
-        return ("",)
 
     @property
     def whole_series_frames(self) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dicom_series_preview.base.errors import StorageError, UndecodableError
 from dicom_series_preview.base.geometry import unusual_orientation
+from dicom_series_preview.base.image import WINDOW_FUNCTIONS
 from dicom_series_preview.pixels.slices import reason_of
 from dicom_series_preview.products.pictures.labels import directions_of
 from dicom_series_preview.products.pictures.plan import without_image
@@ -122,7 +123,7 @@ def _reported(plan: Plan, number: int, item: Slice, cell: Cell, failed_frames: i
 
 def _applied(applied: Applied) -> AppliedContrast:
     """Describe the contrast of one tile."""
-    has_window = applied.function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    has_window = applied.function in WINDOW_FUNCTIONS
     return AppliedContrast(
         kind=applied.kind,
         name=applied.name or applied.explanation,

@@ -8,7 +8,6 @@ from dicom_series_preview._version import __version__
 from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
-    EARLIER,
     IMAGE,
     INDEX,
     MOSAIC,
@@ -36,11 +35,11 @@ _INDEX_FORMAT = {
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 _OF_PICTURES = {option.name for option in PICTURE}
 _RESOURCES: dict[str, tuple[str, tuple[Option, ...]]] = {
-    "mosaic": ("A grid of images spread evenly over the series.", (*MOSAIC, *EARLIER)),
-    "image": ("The image at a position.", (*IMAGE, *EARLIER)),
+    "mosaic": ("A grid of images spread evenly over the series.", MOSAIC),
+    "image": ("The image at a position.", IMAGE),
     "contrast-mosaic": (
         "Images under several contrasts: a row an image, a column a contrast.",
-        (*CONTRAST_MOSAIC, *EARLIER),
+        CONTRAST_MOSAIC,
     ),
     "index": ("What the series holds: a summary, or the whole index.", INDEX),
 }
