@@ -1,0 +1,1 @@
+"""The catalogue: indices come in, one row a series with the facts of its main stack goes out."""
