@@ -177,6 +177,31 @@ class StorageUnavailableError(StorageError):
     """Throttling, server errors, timeouts or broken connections outlasted every retry."""
 
 
+class CatalogueError(PreviewError):
+    """The catalogue of series cannot be read or written.
+
+    Attributes:
+        url: The catalogue's place, without credentials.
+        problem: What happened.
+    """
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url = url
+        self.problem = problem
+        super().__init__(f"{url}: {problem}")
+
+
+class NoCatalogueError(CatalogueError):
+    """Nothing has been catalogued there yet."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "there is no catalogue yet; `dicom-series-preview update` makes one")
+
+
+class CatalogueBusyError(CatalogueError):
+    """Others kept writing the catalogue until the last try."""
+
+
 class SeriesError(PreviewError):
     """A series as a whole cannot be shown.
 

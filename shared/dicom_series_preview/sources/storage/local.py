@@ -63,6 +63,11 @@ class LocalStorage(PooledStorage):
         self._root = root
         self._bounds = None if follow_links else os.path.realpath(root)
 
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
+
     def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
         """List as `Storage.list_objects`; a dangling link has no size, so that reading it reports it."""
         return self._pool.run(lambda part: self._listed(folder, most, part), self._deadline)

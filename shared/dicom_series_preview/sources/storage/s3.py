@@ -63,6 +63,11 @@ class S3Storage(ObjectStoreStorage):
         self._lister = cache(partial(_build_lister, access, settings, retry, self._throttle))
 
     @property
+    def access(self) -> S3Access:
+        """The access to the bucket."""
+        return self._access
+
+    @property
     def identity(self) -> str:
         """The URL, and the server's where it is not AWS; mirrors of a public bucket count as that bucket."""
         endpoint = self._access.endpoint

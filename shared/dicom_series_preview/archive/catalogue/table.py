@@ -1,0 +1,247 @@
+"""Write the catalogue's table: a Delta Lake table, one commit for each piece of work."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import random
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from dicom_series_preview.archive.catalogue.columns import KEY, Shape
+from dicom_series_preview.archive.catalogue.rows import table_of
+from dicom_series_preview.archive.catalogue.snapshot import FOLDER, FileCache, Filter, SnapshotReader
+from dicom_series_preview.base.errors import CatalogueBusyError, CatalogueError
+from dicom_series_preview.sources.storage.native import native_place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dicom_series_preview.sources.storage.base import Storage
+
+_LOGGER = logging.getLogger(__name__)
+# A checkpoint at each commit, so that a reader replays none; the log of a day, for readers of other engines.
+_CONFIGURATION = {
+    "delta.checkpointInterval": "1",
+    "delta.logRetentionDuration": "interval 1 days",
+    "delta.deletedFileRetentionDuration": "interval 1 days",
+}
+# A reader fetches each file: with more than these, a writer joins them.
+_MOST_FILES = 4
+_FILE_BYTES = 256 * 2**20
+_TRIES = 25
+_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
+_RETENTION_H = 24
+_GONE = "Gone"
+# Rows with these alike were made of the same index.
+_COMPARED = ("Fingerprint", "IndexVersion", "Problem", "CataloguedAt")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The outcome of a commit.
+
+    Attributes:
+        added: New rows.
+        changed: Rows with newer contents.
+        removed: Rows that are gone.
+        tries: How often the commit was tried: others may have come first.
+    """
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueTable:
+    """Writes the table below a cache.
+
+    Attributes:
+        storage: The cache's storage.
+        shape: The site's columns.
+        pause: Waits for some seconds before another try.
+        kept: Files of it that were read already.
+    """
+
+    storage: Storage
+    shape: Shape = field(default_factory=Shape)
+    pause: Callable[[float], None] = time.sleep
+    kept: FileCache = field(default_factory=FileCache)
+
+    @property
+    def url(self) -> str:
+        """The table's URL."""
+        return f"{self.storage.url}/{FOLDER}"
+
+    def merge(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        series: Mapping[tuple[str, str], dt.datetime],
+        *,
+        anew: bool = False,
+    ) -> Change:
+        """Write the rows of some series in one commit; no commit where nothing is new.
+
+        Of each row, the one with the later `CataloguedAt` stays.
+
+        Args:
+            rows: Their rows.
+            series: The root and folder of all of them, and when each was looked at; a row of theirs that is
+                not among `rows` goes.
+            anew: Write also rows of indices that the table has already.
+
+        Raises:
+            CatalogueBusyError: Others kept writing.
+            CatalogueError: The table cannot be written.
+            StorageError: The credentials are gone.
+        """
+        if not series:
+            return Change()
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return replace(self._merged(rows, series, anew=anew), tries=attempt)
+            except CommitFailedError:
+                # Someone else was first: read again what is there now.
+                self.pause(random.uniform(0, min(_LONGEST_PAUSE_S, _PAUSE_S * 2**attempt)))
+            except (DeltaError, OSError) as error:
+                raise self._failed(error) from error
+        raise CatalogueBusyError(self.url, f"others kept writing the catalogue for {_TRIES} tries")
+
+    def maintain(self) -> None:
+        """Join small files, and remove files and log entries that no version of the last day needs.
+
+        Raises:
+            CatalogueError: The table cannot be written.
+            StorageError: The credentials are gone.
+        """
+        try:
+            table = self._open()
+            table.optimize.compact(target_size=_FILE_BYTES)
+            table.vacuum(_RETENTION_H, dry_run=False, enforce_retention_duration=False)
+            table.cleanup_metadata()
+        except CommitFailedError:
+            _LOGGER.info("others write the catalogue; its files are joined another time")
+        except (DeltaError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _merged(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        series: Mapping[tuple[str, str], dt.datetime],
+        *,
+        anew: bool,
+    ) -> Change:
+        table = self._open()
+        there = self._existing(table, series)
+        source, change = _compared(rows, series, there, anew=anew)
+        if not source:
+            return change
+        schema = self.shape.stored_schema.append(pa.field(_GONE, pa.bool_()))
+        names = [name for name in schema.names if name != _GONE]
+        newer = "s.CataloguedAt >= t.CataloguedAt"
+        merger = table.merge(
+            table_of((_stored(row) for row in source), schema),
+            " AND ".join(f"t.{name} = s.{name}" for name in KEY),
+            source_alias="s",
+            target_alias="t",
+            merge_schema=not set(names) <= {one.name for one in table.schema().fields},
+        )
+        cells = {name: f"s.{name}" for name in names}
+        (
+            merger.when_matched_delete(f"s.{_GONE} AND {newer}")
+            .when_matched_update(cells, f"NOT s.{_GONE} AND {newer}")
+            .when_not_matched_insert(cells, f"NOT s.{_GONE}")
+            .execute()
+        )
+        self._join_files(table)
+        return change
+
+    def _existing(
+        self, table: DeltaTable, series: Mapping[tuple[str, str], dt.datetime]
+    ) -> list[dict[str, Any]]:
+        """Return what the opened version of the table knows of series."""
+        reader = SnapshotReader(self.storage, self.kept)
+        snapshot = reader.snapshot()
+        if snapshot.version != table.version():
+            raise CommitFailedError("someone else has written since")
+        folders = pc.field("Series").isin(sorted({folder for _, folder in series}))
+        where = Filter(folders, ("Series",))
+        found = reader.read([*KEY, *_COMPARED], where, snapshot).to_pylist()
+        return [row for row in found if (row["Root"], row["Series"]) in series]
+
+    def _open(self) -> DeltaTable:
+        """Open the table; create it if missing."""
+        place, options = native_place(self.storage, FOLDER)
+        try:
+            return DeltaTable(place, storage_options=options)
+        except TableNotFoundError:
+            DeltaTable.create(
+                place,
+                self.shape.stored_schema.remove_metadata(),
+                mode="ignore",
+                name="series",
+                description="One row a DICOM series",
+                configuration=_CONFIGURATION,
+                storage_options=options,
+            )
+            return DeltaTable(place, storage_options=options)
+
+    def _join_files(self, table: DeltaTable) -> None:
+        if len(table.file_uris()) <= _MOST_FILES:
+            return
+        try:
+            table.optimize.compact(target_size=_FILE_BYTES)
+        except CommitFailedError:
+            _LOGGER.info("others write the catalogue; its files are joined another time")
+
+    def _failed(self, error: Exception) -> CatalogueError:
+        line = str(error).partition("\n")[0][:300]
+        return CatalogueError(
+            self.url, f"the catalogue cannot be written: {line}; `update --rebuild` makes it anew"
+        )
+
+
+def _compared(
+    rows: Sequence[Mapping[str, Any]],
+    series: Mapping[tuple[str, str], dt.datetime],
+    there: Sequence[Mapping[str, Any]],
+    *,
+    anew: bool,
+) -> tuple[list[dict[str, Any]], Change]:
+    """Return the rows to merge, and what that will change."""
+    before = {tuple(row[name] for name in KEY): row for row in there}
+    source: list[dict[str, Any]] = []
+    added = changed = 0
+    for row in rows:
+        known = before.pop(tuple(row[name] for name in KEY), None)
+        if known is None:
+            added += 1
+        elif known["CataloguedAt"] > row["CataloguedAt"] or (not anew and _is_same(known, row)):
+            continue
+        else:
+            changed += 1
+        source.append({**row, _GONE: False})
+    gone = [row for row in before.values() if row["CataloguedAt"] <= series[row["Root"], row["Series"]]]
+    for row in gone:
+        moment = series[row["Root"], row["Series"]]
+        source.append({**{name: row[name] for name in KEY}, "CataloguedAt": moment, _GONE: True})
+    return source, Change(added, changed, len(gone))
+
+
+def _is_same(known: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """True where a row was made of the same index."""
+    return all(known[name] == row.get(name) for name in _COMPARED if name != "CataloguedAt")
+
+
+def _stored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as the table's files have it."""
+    return {name: value.isoformat("microseconds") if isinstance(value, dt.time) else value for name, value in row.items()}
