@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.sources.headers.locations import FrameLocation
-    from dicom_series_preview.sources.storage.base import Storage
+    from dicom_series_preview.sources.storage.base import ObjectInfo, Storage
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -140,6 +140,29 @@ class SeriesIndexer:
                 # While waiting we hold nothing that the builder needs.
                 if not self._is_done(busy.series, pauses):
                     raise
+
+    def open_listed(self, series: str, listing: list[ObjectInfo]) -> OpenedSeries:
+        """Open a series that a listing of its root has shown, without listing it again.
+
+        Args:
+            series: Its folder below the root.
+            listing: Its objects, sorted by path.
+
+        Raises:
+            NoImageError: None of its objects is DICOM.
+            IndexBusyError: Someone else is building its index.
+            ObjectChangedError: Others keep rewriting its index.
+            StorageError: The storage or the cache fails.
+        """
+        query = IndexQuery(series, listing, fingerprint(listing), limit=None, refresh=False)
+        for attempt in range(1, _CONFLICTS + 1):
+            kept = self.kept(series)
+            try:
+                return self.fresh(query, kept) or self._build_and_save(query, kept)
+            except ObjectChangedError:
+                if attempt == _CONFLICTS:
+                    raise
+        raise AssertionError("unreachable")
 
     def _is_done(self, series: str, pauses: Iterator[float]) -> bool:
         """Wait until someone else has built an index; return False if the pauses end first."""

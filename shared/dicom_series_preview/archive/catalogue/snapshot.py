@@ -19,7 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dicom_series_preview.base.errors import CatalogueError, NoCatalogueError, ObjectNotFoundError, StorageError
+from dicom_series_preview.base.errors import (
+    CatalogueError,
+    NoCatalogueError,
+    ObjectNotFoundError,
+    StorageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

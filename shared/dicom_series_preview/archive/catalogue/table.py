@@ -116,6 +116,15 @@ class CatalogueTable:
                 raise self._failed(error) from error
         raise CatalogueBusyError(self.url, f"others kept writing the catalogue for {_TRIES} tries")
 
+    def clear(self) -> None:
+        """Remove the whole table, of all roots.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
+        for info in self.storage.list_objects(FOLDER):
+            self.storage.delete(info.path)
+
     def maintain(self) -> None:
         """Join small files, and remove files and log entries that no version of the last day needs.
 
@@ -244,4 +253,7 @@ def _is_same(known: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 
 def _stored(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as the table's files have it."""
-    return {name: value.isoformat("microseconds") if isinstance(value, dt.time) else value for name, value in row.items()}
+    return {
+        name: value.isoformat("microseconds") if isinstance(value, dt.time) else value
+        for name, value in row.items()
+    }

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.here import Named, find
 from dicom_series_preview.archive.local import open_cache, open_output
 from dicom_series_preview.archive.names import SeriesName
+from dicom_series_preview.archive.room import Room
 from dicom_series_preview.base.errors import PreviewError, RequestError, SeriesNotFoundError, counted
 from dicom_series_preview.doors.cli.console import Progress, answer, line_of, say
 from dicom_series_preview.doors.cli.opening import damage_of, output_folder, settings_of
@@ -22,7 +21,7 @@ from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dicom_series_preview.archive.open import OpenedSeries
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import Storage
 
 _AT_ONCE = 4
-# The memory for indices built at once: enough for four series of small objects, or for one with large
-# objects, which can have any number of frames.
-_ROOM_BYTES = 2**30
-_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,34 +46,6 @@ class _Job:
     name: SeriesName
 
 
-@dataclass(slots=True)
-class _Room:
-    """Room in memory: a job that does not fit waits, unless it is the only one.
-
-    Attributes:
-        running: Abandoned once nobody waits for the indices.
-    """
-
-    running: Deadline
-    taken: int = 0
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-    @contextmanager
-    def passage(self, wanted: int) -> Iterator[None]:
-        """Admit work that takes this many bytes."""
-        with self.changed:
-            while self.taken and self.taken + wanted > _ROOM_BYTES:
-                self.changed.wait(_LOOK_S)
-                self.running.check()
-            self.taken += wanted
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.taken -= wanted
-                self.changed.notify_all()
-
-
 class _Builder:
     """Builds indices below several roots, and opens each once.
 
@@ -92,7 +59,7 @@ class _Builder:
         self._output: Path | None = output_folder(options)
         self._storages: dict[tuple[str, Path | None], Storage] = {}
         self.running = Deadline()
-        self._room = _Room(self.running)
+        self._room = Room(self.running)
 
     def jobs(self, typed: str) -> list[_Job]:
         """List the series that a name means: one, or all with a prefix.

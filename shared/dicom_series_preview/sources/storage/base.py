@@ -26,11 +26,13 @@ class ObjectInfo:
         size: Bytes, or None where the listing has none (some HTTP directory pages).
         version: Changes when the object does (ETag, or modification time and size); empty where the listing
             has none.
+        modified_s: When it was written, in seconds since 1970; None where the listing does not say.
     """
 
     path: str
     size: int | None
     version: str
+    modified_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

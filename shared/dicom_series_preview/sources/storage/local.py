@@ -194,7 +194,7 @@ class LocalStorage(PooledStorage):
                     if real not in above:
                         yield from self._walk(Path(entry.path), name, above | {real}, deadline)
                 elif stat.S_ISREG(status.st_mode) and not TEMPORARY_NAME.fullmatch(entry.name):
-                    yield ObjectInfo(name, status.st_size, file_version(status))
+                    yield ObjectInfo(name, status.st_size, file_version(status), status.st_mtime_ns / 1e9)
 
     def _read(self, wanted: ByteRange, _deadline: Deadline) -> Fetched:
         path = self._path(wanted.path)

@@ -55,7 +55,12 @@ class MemoryStorage(ObjectStoreStorage):
         listed = obstore.list(self._store, prefix=folder or None, chunk_size=PAGE_OBJECTS)
         pages = (
             [
-                ObjectInfo(inside(self._url, meta["path"], start), meta["size"], meta["e_tag"] or "")
+                ObjectInfo(
+                    inside(self._url, meta["path"], start),
+                    meta["size"],
+                    meta["e_tag"] or "",
+                    meta["last_modified"].timestamp(),
+                )
                 for meta in page
             ]
             for page in listed

@@ -31,7 +31,9 @@ def native_place(storage: Storage, path: str) -> tuple[str, dict[str, str]]:
         return str(storage.root / path), {}
     access = getattr(storage, "access", None)
     if access is None:
-        raise RequestError("cache_dir", f"{storage.url} is neither a local folder nor s3://; only those hold a catalogue")
+        raise RequestError(
+            "cache_dir", f"{storage.url} is neither a local folder nor s3://; only those hold a catalogue"
+        )
     return f"{storage.url}/{path}", _s3_options(access)
 
 

@@ -42,7 +42,8 @@ class OneFile(LocalStorage):
         status = os.stat(self._file)  # noqa: PTH116 - text, as in listings
         if not stat.S_ISREG(status.st_mode):
             return []
-        return [ObjectInfo(f"{folder}/{folder}", status.st_size, file_version(status))]
+        name = f"{folder}/{folder}"
+        return [ObjectInfo(name, status.st_size, file_version(status), status.st_mtime_ns / 1e9)]
 
     def _path(self, path: str) -> Path:
         return self._file if path == f"{self._series}/{self._series}" else super()._path(path)

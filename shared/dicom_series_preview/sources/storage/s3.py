@@ -107,7 +107,12 @@ class S3Storage(ObjectStoreStorage):
         pages = (
             [
                 # A key with a slash at its end is a folder marker; this folder's own is no object.
-                ObjectInfo(inside(url, key.name, below)[len(start) :].removesuffix("/"), key.size, key.etag)
+                ObjectInfo(
+                    inside(url, key.name, below)[len(start) :].removesuffix("/"),
+                    key.size,
+                    key.etag,
+                    key.modified_s,
+                )
                 for key in page.keys
                 if key.name != below
             ]

@@ -51,11 +51,13 @@ class Key:
         name: Its key.
         size: Bytes.
         etag: Its ETag, or empty.
+        modified_s: When it was written, in seconds since 1970, or None.
     """
 
     name: str
     size: int
     etag: str
+    modified_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,8 @@ def parse_listing(body: bytes, url: str) -> Page:
         name, size = entry.findtext(f"{space}Key", ""), told_size(entry.findtext(f"{space}Size", ""))
         if not name or size is None:
             raise StorageError(url, "the server's listing cannot be read: an object has no key or no size")
-        keys.append(Key(plain(name), size, entry.findtext(f"{space}ETag", "")))
+        modified_s = _seconds(entry.findtext(f"{space}LastModified", ""))
+        keys.append(Key(plain(name), size, entry.findtext(f"{space}ETag", ""), modified_s))
     prefixes = root.iterfind(f"{space}CommonPrefixes/{space}Prefix")
     folders = [plain(prefix.text) for prefix in prefixes if prefix.text]
     following = None
@@ -203,3 +206,12 @@ def parse_listing(body: bytes, url: str) -> Page:
         if not following:
             raise StorageError(url, "the server does not tell the listing's next page")
     return Page(keys, folders, following)
+
+
+def _seconds(text: str) -> float | None:
+    """Return a time as S3 writes it in seconds since 1970; None where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else None

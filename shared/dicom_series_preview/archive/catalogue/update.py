@@ -1,0 +1,313 @@
+"""Bring the catalogue of a root up to date: list it, index what is new or changed, and write the rows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from dicom_series_preview.archive.catalogue.columns import PATIENT
+from dicom_series_preview.archive.catalogue.discover import Discovered, discover
+from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of
+from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
+from dicom_series_preview.archive.catalogue.table import Change
+from dicom_series_preview.archive.index.records import fingerprint
+from dicom_series_preview.base.discreet import digest_of
+from dicom_series_preview.base.errors import (
+    AbandonedError,
+    CatalogueError,
+    NoCatalogueError,
+    PreviewError,
+    StorageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from dicom_series_preview.archive.catalogue.table import CatalogueTable
+    from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer
+    from dicom_series_preview.sources.storage.base import ObjectInfo
+
+_LOGGER = logging.getLogger(__name__)
+
+# Series at once: while one waits for the storage, others are read.
+_AT_ONCE = 8
+# A commit rewrites the files that it touches: few large ones cost less than many small ones.
+_COMMIT_SERIES = 1000
+_COMMIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePlan:
+    """What an update has to do.
+
+    Attributes:
+        new: The objects of series without a row, by folder.
+        changed: The objects of series whose listing is not that of their row.
+        unchanged: How many series are as their rows say.
+        gone: The folders of rows without a series.
+        loose: Objects right in the root, which belong to no series.
+        anew: Rows are also written of indices that the table has already: its columns have changed.
+    """
+
+    new: Mapping[str, list[ObjectInfo]] = field(repr=False)
+    changed: Mapping[str, list[ObjectInfo]] = field(repr=False)
+    unchanged: int
+    gone: tuple[str, ...]
+    loose: int
+    anew: bool = False
+
+    @property
+    def objects(self) -> int:
+        """The objects of new and changed series: at most so many headers are read."""
+        return sum(map(len, (*self.new.values(), *self.changed.values())))
+
+
+@dataclass(slots=True)
+class UpdateSummary:
+    """What an update did.
+
+    Attributes:
+        new: Series that have rows now.
+        changed: Series whose rows have changed.
+        unchanged: Series that are as they were.
+        gone: Series whose rows are gone.
+        failed: Why there is no index, by folder; the row says it, too.
+        loose: Objects right in the root, which belong to no series.
+        headers: Headers read.
+        commits: Commits of the table.
+    """
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    loose: int = 0
+    headers: int = 0
+    commits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Updater:
+    """Updates the catalogue of one root.
+
+    Attributes:
+        indexer: Opens series of the root.
+        table: The catalogue's table.
+        progress: Called with the series done and in all.
+        now: The time.
+        clock: A monotonic clock, in seconds.
+    """
+
+    indexer: SeriesIndexer
+    table: CatalogueTable
+    progress: Callable[[int, int], None] = lambda _done, _total: None
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    clock: Callable[[], float] = time.monotonic
+
+    def plan(self, named: Sequence[str] = (), *, rebuild: bool = False) -> UpdatePlan:
+        """List the root, and compare it with the catalogue.
+
+        Args:
+            named: Only these series' folders; all without any.
+            rebuild: Every row is made anew, and the root may be empty.
+
+        Raises:
+            CatalogueError: The table is broken, or the root is empty though the catalogue has series of it.
+            StorageError: The root cannot be listed.
+        """
+        found = self._named(named) if named else discover(self.indexer.storage.list_objects(""))
+        known, anew = self._known(rebuild=rebuild)
+        if named:
+            known = {series: prints for series, prints in known.items() if series in set(named)}
+        elif known and not found.series and not rebuild:
+            raise CatalogueError(
+                self.table.url,
+                f"it has series of {self.indexer.storage.url}, where nothing is now; "
+                "mount it, or give `--rebuild` to forget them",
+            )
+        new = {series: listing for series, listing in found.series.items() if series not in known}
+        changed = {
+            series: listing
+            for series, listing in found.series.items()
+            if series in known and (anew or known[series] != {fingerprint(listing)})
+        }
+        gone = tuple(sorted(known.keys() - found.series.keys()))
+        unchanged = len(found.series) - len(new) - len(changed)
+        return UpdatePlan(new, changed, unchanged, gone, len(found.loose), anew)
+
+    def _named(self, named: Sequence[str]) -> Discovered:
+        storage = self.indexer.storage
+        listings = {series: storage.list_objects(series) for series in named}
+        return Discovered({series: listing for series, listing in listings.items() if listing}, ())
+
+    def _known(self, *, rebuild: bool) -> tuple[dict[str, set[str]], bool]:
+        """Return the fingerprints of the rows of each series, and whether all rows must be made anew."""
+        reader = SnapshotReader(self.table.storage, self.table.kept)
+        where = Filter(pc.field("Root") == self.indexer.storage.url, ("Root",))
+        try:
+            rows = reader.read(None, where)
+        except NoCatalogueError:
+            return {}, False
+        except CatalogueError:
+            if not rebuild:
+                raise
+            self.table.clear()
+            return {}, False
+        shape = self.table.shape
+        names = rows.column_names
+        anew = rebuild or any(column.name not in names for column in shape.columns)
+        if not shape.has_patients:
+            anew |= any(rows[name].null_count < rows.num_rows for name in PATIENT if name in names)
+        known: dict[str, set[str]] = {}
+        for series, print_ in zip(rows["Series"].to_pylist(), rows["Fingerprint"].to_pylist(), strict=True):
+            known.setdefault(series, set()).add(print_)
+        return known, anew
+
+    def run(self, plan: UpdatePlan) -> UpdateSummary:
+        """Do what is planned; what is done stays done after an interrupt.
+
+        Raises:
+            CatalogueError: The table cannot be written.
+            AbandonedError: Nobody waits for it any more.
+        """
+        summary = UpdateSummary(unchanged=plan.unchanged, loose=plan.loose)
+        batch = _Batch(self, summary, anew=plan.anew)
+        try:
+            for done in self._done(plan):
+                batch.add(done, is_new=done.series in plan.new)
+            batch.remove(plan.gone)
+        finally:
+            batch.commit()
+        return summary
+
+    def _done(self, plan: UpdatePlan) -> Iterator[_Done]:
+        """Yield the series of a plan as each is done."""
+        work = [*plan.new.items(), *plan.changed.items()]
+        todo, count = iter(work), 0
+        self.progress(0, len(work))
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="catalogue") as pool:
+            running: set[Future[_Done]] = set()
+            try:
+                while True:
+                    for series, listing in islice(todo, 2 * _AT_ONCE - len(running)):
+                        running.add(pool.submit(self._rows, series, listing))
+                    if not running:
+                        return
+                    ended, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        count += 1
+                        self.progress(count, len(work))
+                        yield future.result()
+            finally:
+                for future in running:
+                    future.cancel()
+
+    def _rows(self, series: str, listing: list[ObjectInfo]) -> _Done:
+        """Make the rows of a series; one that says why where there is no index."""
+        moment, root = self.now(), self.indexer.storage.url
+        times = [info.modified_s for info in listing if info.modified_s is not None]
+        modified = dt.datetime.fromtimestamp(max(times), dt.UTC) if times else None
+        digest = fingerprint(listing)
+        try:
+            opened = self.indexer.open_listed(series, listing)
+        except AbandonedError:
+            raise
+        except PreviewError as error:
+            # What the storage withheld is tried again; anything else once it has changed.
+            digest = "" if isinstance(error, StorageError) else digest
+            place = Place(root, series, digest, "", "", modified, moment)
+            problem = getattr(error, "problem", str(error))
+            _LOGGER.info("series %s has no index: %s", digest_of(series), type(error).__name__)
+            return _Done(series, moment, [problem_row(place, problem, objects=len(listing))], problem=problem)
+        return self._done_of(opened, digest, modified, moment)
+
+    def _done_of(
+        self, opened: OpenedSeries, digest: str, modified: dt.datetime | None, moment: dt.datetime
+    ) -> _Done:
+        is_whole = not any(item.transient for item in opened.index.provenance.skipped)
+        cache = self.indexer.cache
+        path = cache.path(opened.name) if cache is not None and opened.kept_version else ""
+        place = Place(
+            self.indexer.storage.url,
+            opened.name,
+            digest if is_whole else "",
+            path,
+            opened.kept_version,
+            modified,
+            moment,
+        )
+        rows = rows_of(opened.index, place, self.table.shape)
+        return _Done(opened.name, moment, rows, headers=opened.headers_read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A series that is done.
+
+    Attributes:
+        series: Its folder.
+        moment: When it was looked at.
+        rows: Its rows.
+        headers: Headers read.
+        problem: Why it has no index, or empty.
+    """
+
+    series: str
+    moment: dt.datetime
+    rows: list[dict[str, Any]]
+    headers: int = 0
+    problem: str = ""
+
+
+class _Batch:
+    """Rows that wait for a commit.
+
+    Args:
+        updater: The update.
+        summary: Counts what is done.
+        anew: Write also rows of indices that the table has already.
+    """
+
+    def __init__(self, updater: Updater, summary: UpdateSummary, *, anew: bool) -> None:
+        self._updater = updater
+        self._summary = summary
+        self._anew = anew
+        self._rows: list[dict[str, Any]] = []
+        self._series: dict[tuple[str, str], dt.datetime] = {}
+        self._since = updater.clock()
+
+    def add(self, done: _Done, *, is_new: bool) -> None:
+        """Add the rows of a series; commit if there are many, or they have waited long."""
+        self._rows += done.rows
+        self._series[self._updater.indexer.storage.url, done.series] = done.moment
+        self._summary.headers += done.headers
+        if done.problem:
+            self._summary.failed[done.series] = done.problem
+        elif is_new:
+            self._summary.new += 1
+        else:
+            self._summary.changed += 1
+        if len(self._series) >= _COMMIT_SERIES or self._updater.clock() - self._since >= _COMMIT_S:
+            self.commit()
+
+    def remove(self, series: Sequence[str]) -> None:
+        """Remove the rows of series."""
+        moment = self._updater.now()
+        self._series |= {(self._updater.indexer.storage.url, name): moment for name in series}
+        self._summary.gone += len(series)
+
+    def commit(self) -> None:
+        """Write what has been added."""
+        rows, series = self._rows, self._series
+        self._rows, self._series = [], {}
+        change = self._updater.table.merge(rows, series, anew=self._anew) if series else Change()
+        self._summary.commits += bool(change.added or change.changed or change.removed)
+        self._since = self._updater.clock()
