@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dicom_series_preview.archive.index.declared import NUMBER_TYPES, declared, element_description
 from dicom_series_preview.archive.index.schema import Column
@@ -103,6 +104,10 @@ COLUMNS = (
 """The columns that every catalogue has."""
 
 
+TIMES = frozenset(column.name for column in COLUMNS if pa.types.is_time(column.type))
+"""The columns with times of day."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The columns of one site's catalogue.
@@ -156,6 +161,16 @@ class Shape:
 def stored(field: pa.Field) -> pa.Field:
     """Return a field as the table's files have it."""
     return field.with_type(_TEXT) if pa.types.is_time(field.type) else field
+
+
+def typed(table: pa.Table) -> pa.Table:
+    """Return rows as the table's files have them with times of day instead of their text."""
+    for at, field in enumerate(table.schema):
+        if field.name in TIMES and pa.types.is_string(field.type):
+            moments = pc.binary_join_element_wise("1970-01-01", table.column(at), "T")
+            times = moments.cast(pa.timestamp("us")).cast(_TIME)
+            table = table.set_column(at, field.with_type(_TIME), times)
+    return table
 
 
 def _added(name: str) -> Column:

@@ -254,11 +254,16 @@ def _read(data: bytes, columns: Sequence[str] | None, where: Filter | None) -> p
     wanted = [name for name in (there if columns is None else columns) if name in there]
     needed = [name for name in (where.columns if where else ()) if name in there]
     table = file.read(list(dict.fromkeys((*wanted, *needed))))
-    table = table.cast(pa.schema([field.with_type(_plain(field.type)) for field in table.schema]))
+    table = plain_text(table)
     for name in where.columns if where else ():
         if name not in there:
             table = table.append_column(name, pa.nulls(table.num_rows, pa.utf8()))
     return (table.filter(where.expression) if where else table).select(wanted)
+
+
+def plain_text(table: pa.Table) -> pa.Table:
+    """Return a table with Arrow's usual kind of text in place of others."""
+    return table.cast(pa.schema([field.with_type(_plain(field.type)) for field in table.schema]))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -14,6 +14,7 @@ import click
 from dicom_series_preview._version import __version__
 from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.doors.cli.cache import cache_group
+from dicom_series_preview.doors.cli.catalogue import list_series, query, update
 from dicom_series_preview.doors.cli.console import PROGRAM, line_of, output_error, say
 from dicom_series_preview.doors.cli.indices import build_index, get_index
 from dicom_series_preview.doors.cli.offline import codecs, sample
@@ -58,6 +59,9 @@ for _command in (
     contrast_mosaic,
     build_index,
     get_index,
+    update,
+    list_series,
+    query,
     serve,
     codecs,
     cache_group,

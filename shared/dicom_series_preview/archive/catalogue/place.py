@@ -1,0 +1,38 @@
+"""Open the place of indices and catalogue: the user's cache folder, or a bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.archive.cache import IndexCache
+from dicom_series_preview.archive.local import cache_storage
+from dicom_series_preview.archive.names import index_folder
+from dicom_series_preview.sources.storage.open import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicom_series_preview.base.settings import Settings
+    from dicom_series_preview.sources.storage.base import Storage
+
+
+def catalogue_storage(place: str | None, settings: Settings, environment: Mapping[str, str]) -> Storage:
+    """Open the place that holds indices and catalogue.
+
+    Args:
+        place: An `s3://` URL; anything else is the settings' cache folder, which is created if missing.
+        settings: The cache folder, its size, and concurrency.
+        environment: The AWS variables.
+
+    Raises:
+        OutputError: The folder cannot be created.
+        RequestError: The URL is none.
+    """
+    if place is not None and "://" in place:
+        return open_storage(place, settings, environment)
+    return cache_storage(settings, optional=False)
+
+
+def catalogue_cache(kept: Storage, root: Storage) -> IndexCache:
+    """Return the cache of a root's indices in that place."""
+    return IndexCache(kept, index_folder(root.identity))
