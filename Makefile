@@ -36,6 +36,8 @@ demo: $(VENV)/.installed ## preview a built-in sample series; says where the pic
 	$(TOOL) get-image '5a3b*' demo/image.webp $(HERE) --position 0.5 --contrast abdomen --image-width 512 -q 60
 	$(TOOL) contrast-mosaic '5a3b*' demo/contrasts.webp $(HERE) --position 0.3 --image-width 256 -q 50 \
 		--contrast lung --contrast abdomen --contrast bone
+	$(TOOL) update $(HERE)
+	$(TOOL) list $(HERE) --columns SeriesInstanceUID,Modality,SeriesDescription,Slices,SliceSpacing,Plane,Series
 	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp"
 
 pictures: demo ## render the README's pictures anew

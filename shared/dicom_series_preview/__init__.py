@@ -1,6 +1,6 @@
 """Look inside a DICOM series in S3, on HTTP or on disk without downloading it.
 
-`Series` is the door for Python; every error of a series or storage is a `PreviewError`.
+`Series` and `Archive` are the door for Python; every error of a series or storage is a `PreviewError`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dicom_series_preview._version import __version__
 from dicom_series_preview.base.errors import PreviewError
 
 if TYPE_CHECKING:
+    from dicom_series_preview.doors.python.archive import Archive
     from dicom_series_preview.doors.python.series import Preview, Series
 
-__all__ = ["Preview", "PreviewError", "Series", "__version__"]
+__all__ = ["Archive", "Preview", "PreviewError", "Series", "__version__"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
         from dicom_series_preview.doors.python import series  # noqa: PLC0415 - loads numpy and pyarrow
 
         return getattr(series, name)
+    if name == "Archive":
+        from dicom_series_preview.doors.python.archive import Archive  # noqa: PLC0415 - loads deltalake, too
+
+        return Archive
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from dicom_series_preview.archive.catalogue.columns import PATIENT
 from dicom_series_preview.archive.catalogue.discover import Discovered, discover
+from dicom_series_preview.archive.catalogue.place import folder_below
 from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
 from dicom_series_preview.archive.catalogue.table import Change
@@ -123,7 +124,7 @@ class Updater:
             CatalogueError: The table is broken, or the root is empty though the catalogue has series of it.
             StorageError: The root cannot be listed.
         """
-        found = self._named(named) if named else discover(self.indexer.storage.list_objects(""))
+        found = self._named(named) if named else discover(self._listed())
         known, anew = self._known(rebuild=rebuild)
         if named:
             known = {series: prints for series, prints in known.items() if series in set(named)}
@@ -142,6 +143,12 @@ class Updater:
         gone = tuple(sorted(known.keys() - found.series.keys()))
         unchanged = len(found.series) - len(new) - len(changed)
         return UpdatePlan(new, changed, unchanged, gone, len(found.loose), anew)
+
+    def _listed(self) -> list[ObjectInfo]:
+        """List the root; what lies in the cache, if that lies in the root, is no series."""
+        listing = self.indexer.storage.list_objects("")
+        own = folder_below(self.indexer.storage, self.table.storage)
+        return listing if own is None else [info for info in listing if not info.path.startswith(f"{own}/")]
 
     def _named(self, named: Sequence[str]) -> Discovered:
         storage = self.indexer.storage

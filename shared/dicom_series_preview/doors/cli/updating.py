@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.archive.catalogue.columns import COLUMNS_VARIABLE, PATIENT_VARIABLE, Shape
-from dicom_series_preview.archive.catalogue.place import catalogue_cache, catalogue_storage
-from dicom_series_preview.archive.catalogue.table import CatalogueTable
-from dicom_series_preview.archive.catalogue.update import Updater
+from dicom_series_preview.archive.catalogue.place import catalogue_storage
 from dicom_series_preview.archive.here import find
-from dicom_series_preview.archive.open import SeriesIndexer
-from dicom_series_preview.archive.room import Room
-from dicom_series_preview.base.errors import RequestError, SeriesNotFoundError, counted
+from dicom_series_preview.base.errors import counted
 from dicom_series_preview.base.settings import DEFAULT_ROOT
 from dicom_series_preview.doors.cli.console import Progress, answer, say
 from dicom_series_preview.doors.cli.opening import settings_of
+from dicom_series_preview.products.catalogue.updating import folders_of, open_updater
 from dicom_series_preview.sources.storage.base import Usage, total
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.open import open_storage
@@ -46,22 +43,17 @@ def run_update(typed: Sequence[str], options: Mapping[str, Any], environment: Ma
     """
     place = options["cache_dir"]
     settings = settings_of({} if place and "://" in place else options)
-    shape = Shape.from_settings(environment.get(COLUMNS_VARIABLE, ""), environment.get(PATIENT_VARIABLE, ""))
     running = Deadline()
     root = open_storage(options["root"] or DEFAULT_ROOT, settings, environment).within(running.begin())
-    names = _folders(typed, root, options["root"], environment)
-    if root.immutable and not names:
-        raise RequestError("root", f"{root.url} holds too much to list it whole; name series, such as '389*'")
+    names = [find(text, options["root"] or DEFAULT_ROOT, environment).name for text in typed]
+    folders = folders_of(names, root)
     kept = catalogue_storage(place, settings, environment)
+    updater = open_updater(root, kept, settings.limits, environment, running)
+    summary = None
     with Progress(quiet=options["quiet"]) as progress:
-        indexer = SeriesIndexer(
-            root, catalogue_cache(kept, root), settings.limits, gate=Room(running).passage
-        )
-        updater = Updater(indexer, CatalogueTable(kept, shape), progress)
-        plan = updater.plan(names, rebuild=options["rebuild"])
-        summary = None
         try:
-            summary = None if options["dry_run"] else updater.run(plan)
+            plan = updater.plan(folders, rebuild=options["rebuild"])
+            summary = None if options["dry_run"] else replace(updater, progress=progress).run(plan)
         finally:
             running.abandon()
     if summary is None:
@@ -69,30 +61,6 @@ def run_update(typed: Sequence[str], options: Mapping[str, Any], environment: Ma
         return True
     _tell(summary, root, kept, options)
     return not summary.failed
-
-
-def _folders(
-    typed: Sequence[str], root: Storage, given: str | None, environment: Mapping[str, str]
-) -> list[str]:
-    """Return the folders of series named on the command line.
-
-    Raises:
-        SeriesNotFoundError: No series begins with a prefix.
-        RequestError: A name leads to another root.
-    """
-    found: list[str] = []
-    for text in typed:
-        name = find(text, given or DEFAULT_ROOT, environment).name
-        if name.root is not None:
-            raise RequestError("series", f"{text} is no folder below the root; give its root with `root`")
-        if not name.is_prefix:
-            found.append(name.text)
-            continue
-        folders = root.list_folders(name.text)
-        if not folders:
-            raise SeriesNotFoundError(f"{name.text}*", root.url, "no series begins so")
-        found += folders
-    return list(dict.fromkeys(found))
 
 
 def _tell_plan(plan: UpdatePlan, root: Storage, options: Mapping[str, Any]) -> None:
@@ -155,6 +123,7 @@ def _tell(summary: UpdateSummary, root: Storage, kept: Storage, options: Mapping
         cost = f", ${dollars(usage):.4f}" if is_s3 else ""
         say(
             f"{summary.new} new, {summary.changed} changed, {summary.gone} gone, "
-            f"{summary.unchanged} unchanged, {len(summary.failed)} failed; {counted(summary.headers, 'header')} read, "
+            f"{summary.unchanged} unchanged, {len(summary.failed)} failed; "
+            f"{counted(summary.headers, 'header')} read, "
             f"{counted(usage.lists + usage.gets + usage.puts, 'request')}, {usage.bytes / 1e6:.1f} MB{cost}"
         )

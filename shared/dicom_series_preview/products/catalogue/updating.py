@@ -1,0 +1,71 @@
+"""Set up the update of a root's catalogue, for every door that offers it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.archive.catalogue.columns import COLUMNS_VARIABLE, PATIENT_VARIABLE, Shape
+from dicom_series_preview.archive.catalogue.place import catalogue_cache
+from dicom_series_preview.archive.catalogue.table import CatalogueTable
+from dicom_series_preview.archive.catalogue.update import Updater
+from dicom_series_preview.archive.open import SeriesIndexer
+from dicom_series_preview.archive.room import Room
+from dicom_series_preview.base.errors import RequestError, SeriesNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dicom_series_preview.archive.names import SeriesName
+    from dicom_series_preview.base.settings import Limits
+    from dicom_series_preview.sources.storage.base import Storage
+    from dicom_series_preview.sources.storage.deadline import Deadline
+
+
+def open_updater(
+    root: Storage,
+    kept: Storage,
+    limits: Limits,
+    environment: Mapping[str, str],
+    running: Deadline,
+) -> Updater:
+    """Set up the update of a root.
+
+    Args:
+        root: The root.
+        kept: The place of indices and catalogue.
+        limits: The bounds of work.
+        environment: The variables of the catalogue's columns.
+        running: Abandoned once nobody waits any more.
+
+    Raises:
+        RequestError: A variable is wrong.
+    """
+    shape = Shape.from_settings(environment.get(COLUMNS_VARIABLE, ""), environment.get(PATIENT_VARIABLE, ""))
+    indexer = SeriesIndexer(root, catalogue_cache(kept, root), limits, gate=Room(running).passage)
+    return Updater(indexer, CatalogueTable(kept, shape))
+
+
+def folders_of(names: Sequence[SeriesName], root: Storage) -> list[str]:
+    """Return the folders that names mean, of a prefix all matches.
+
+    Args:
+        names: The names; without any, the whole root is meant.
+        root: The root.
+
+    Raises:
+        SeriesNotFoundError: No series begins with a prefix.
+        RequestError: A name leads to another root, or a root that is too large is meant.
+    """
+    found: list[str] = []
+    for name in names:
+        if name.root is not None:
+            raise RequestError(
+                "series", f"{name.text} is no folder below the root; give its root with `root`"
+            )
+        folders = root.list_folders(name.text) if name.is_prefix else [name.text]
+        if not folders:
+            raise SeriesNotFoundError(f"{name.text}*", root.url, "no series begins so")
+        found += folders
+    if root.immutable and not found:
+        raise RequestError("root", f"{root.url} holds too much to list it whole; name series, such as '389*'")
+    return list(dict.fromkeys(found))
