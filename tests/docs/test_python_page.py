@@ -8,7 +8,7 @@ import pytest
 
 import dicom_series_preview
 from dicom_sample import write_sample
-from dicom_series_preview import Preview, Series
+from dicom_series_preview import Archive, Preview, Series
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 
@@ -31,7 +31,7 @@ def test_the_python_of_the_page_runs(
 
 def test_the_page_names_all_that_there_is() -> None:
     """Every public name of the package, of a series and of a picture is on the page."""
-    names = {*dicom_series_preview.__all__, *vars(Series), *vars(Preview)}
+    names = {*dicom_series_preview.__all__, *vars(Series), *vars(Preview), *vars(Archive)}
     assert not [name for name in names if not name.startswith("_") and name not in PAGE]
 
 

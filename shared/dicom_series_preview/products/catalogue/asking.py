@@ -146,7 +146,7 @@ class Asking:
             )
         tables = [table for path in paths if (table := self._index(path)) is not None]
         if not tables:
-            raise RequestError("where", "leaves no series with an index; `update` builds them")
+            raise RequestError("where", "leaves no series with an index; run update first")
         return pa.concat_tables(tables, promote_options="permissive")
 
     def _index(self, path: str) -> pa.Table | None:
