@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +22,16 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sample series."""
+    return write_sample(tmp_path_factory.mktemp("sample"), slices=101)
+
+
 @pytest.fixture
-def sampled(clean_environment: Path) -> Path:
+def sampled(clean_environment: Path, sample: Path) -> Path:
     """A working folder with the sample in `demo`, as `make demo` leaves it."""
-    write_sample(Path("demo"), slices=101)
+    shutil.copytree(sample, clean_environment / "demo" / sample.name)
     return clean_environment
 
 
