@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HIDE = """
 import sys
 class Hidden:
@@ -69,3 +71,49 @@ def test_without_pandas_the_table_says_so(tmp_path: Path) -> None:
     """`table.to_pandas()` names pandas in one line; nothing else asks for it."""
     (line,) = printed(HIDE.format(hidden=("pandas",)) + TABLE, tmp_path).splitlines()
     assert line == "No module named 'pandas'"
+
+
+HIDE_CATALOGUE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        ours = "dicom_series_preview.archive.catalogue."
+        if name.partition(".")[0] in ("deltalake", "arro3") or name in [
+            ours + "table", ours + "update", ours + "rows"
+        ]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden())
+from pathlib import Path
+from dicom_sample import write_sample
+folder = write_sample(Path("sample"), slices=2)
+"""
+COMMANDS = """
+from dicom_series_preview.__main__ import main
+where = ["--root", "sample", "--cache-dir", "cache"]
+for number, command in enumerate((
+    ["build-index", folder.name],
+    ["mosaic", folder.name, "a.webp"],
+    ["get-image", folder.name, "b.webp", "--position", "0.5"],
+    ["contrast-mosaic", folder.name, "c.webp", "--position", "0.5", "--contrast", "lung"],
+    ["get-index", folder.name],
+)):
+    assert main([*command, *where]) == 0, command
+"""
+NOTEBOOK = """
+from dicom_series_preview import Series
+series = Series(folder.name, root="sample", cache_dir="cache")
+series.mosaic()
+series.image(0.5)
+series.contrast_mosaic("lung", position=0.5)
+"""
+DOORS = """
+from importlib import import_module
+for name in ("aws.http_door", "aws.sqs_door", "aws.batch_door", "server.serving"):
+    import_module(f"dicom_series_preview.doors.{name}")
+"""
+
+
+@pytest.mark.parametrize("code", [COMMANDS, NOTEBOOK, DOORS], ids=["commands", "Python", "servers"])
+def test_pictures_do_without_the_catalogues_library(code: str, tmp_path: Path) -> None:
+    """No picture loads Delta Lake, nor what writes the catalogue: Lambda's picture functions have neither."""
+    printed(HIDE_CATALOGUE + code, tmp_path)

@@ -26,7 +26,10 @@ def test_the_environment_is_read_at_the_doors() -> None:
     """`os.environ` is looked at where somebody comes in, and nowhere else; functions do so in one place."""
     assert where("environ", "getenv") == {
         *("doors/python/series.py", "doors/aws/environment.py"),
-        *(f"doors/cli/{name}.py" for name in ("building", "commands", "console", "opening", "serve")),
+        *(
+            f"doors/cli/{name}.py"
+            for name in ("building", "catalogue", "commands", "console", "opening", "serve")
+        ),
     }
 
 
@@ -34,7 +37,7 @@ def test_threads_are_started_in_few_places() -> None:
     """Threads are started where CONTRIBUTING says, besides the one that ends the program."""
     starts = where("ThreadPoolExecutor", "Thread") - {"doors/cli/stopping.py"}
     assert starts == {
-        *("sources/storage/pool.py", "pixels/stream.py"),
+        *("sources/storage/pool.py", "pixels/stream.py", "archive/catalogue/update.py"),
         *("doors/aws/updates.py", "doors/server/lanes.py", "doors/cli/building.py"),
     }
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
