@@ -69,6 +69,22 @@ class SortedStack:
     def __len__(self) -> int:
         return int(self.positions.size)
 
+    @property
+    def shares_locations(self) -> bool:
+        """Several slices lie at one location."""
+        return bool(np.any((np.diff(self.locations) == 0) & (self.locations[1:] >= 0)))
+
+    def only(self, slices: IntArray) -> SortedStack:
+        """Return some slices of the stack as a stack.
+
+        Args:
+            slices: int64 (k,), at least one, ascending.
+        """
+        times = tuple(values[slices] for values in self.times)
+        return SortedStack(
+            self.positions[slices], self.locations[slices], times, self.instance_numbers[slices]
+        )
+
 
 def normalised_positions(stack: SortedStack) -> FloatArray:
     """Return each slice's position on the stack's scale, 0 for the first and 1 for the last.

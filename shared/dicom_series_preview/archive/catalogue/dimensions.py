@@ -3,60 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from dicom_series_preview.archive.catalogue.axes import AXES, Axis
 from dicom_series_preview.archive.catalogue.elements import Elements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    import numpy as np
+    from numpy.typing import NDArray
 
     from dicom_series_preview.archive.index.index import Index
 
+    IntArray = NDArray[np.int64]
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """An element that slices of one location may vary by.
-
-    Attributes:
-        name: What a dimension along it is called.
-        keyword: The element's keyword.
-        tag: Its tag.
-        unit: The unit of its values, or empty.
-        is_order: It says which came first and no more: a clock, a counter. Only the order at each location
-            counts, as clocks differ from location to location.
-    """
-
-    name: str
-    keyword: str
-    tag: int
-    unit: str = ""
-    is_order: bool = False
-
-
-AXES = (
-    Axis("echo time", "EffectiveEchoTime", 0x00189082, "ms"),
-    Axis("echo time", "EchoTime", 0x00180081, "ms"),
-    Axis("b-value", "DiffusionBValue", 0x00189087, "s/mm2"),
-    Axis("direction", "DiffusionGradientOrientation", 0x00189089),
-    Axis("inversion time", "InversionTime", 0x00180082, "ms"),
-    Axis("flip angle", "FlipAngle", 0x00181314, "degrees"),
-    Axis("image type", "ComplexImageComponent", 0x00089208),
-    Axis("image type", "0043,30:GEMS_PARM_01", 0x00431030),
-    Axis("image type", "ImageType", 0x00080008),
-    Axis("trigger time", "NominalCardiacTriggerDelayTime", 0x00209153, "ms", is_order=True),
-    Axis("trigger time", "TriggerTime", 0x00181060, "ms", is_order=True),
-    Axis("time", "TemporalPositionIndex", 0x00209128, is_order=True),
-    Axis("time", "TemporalPositionIdentifier", 0x00200100, is_order=True),
-    Axis("time", "AcquisitionDateTime", 0x0008002A, is_order=True),
-    Axis("time", "AcquisitionTime", 0x00080032, is_order=True),
-    Axis("acquisition", "AcquisitionNumber", 0x00200012, is_order=True),
-    Axis("time", "ContentTime", 0x00080033, is_order=True),
-    Axis("repetition", "InstanceNumber", 0x00200013, is_order=True),
-)
-"""The elements that can be dimensions, those that say most first (PS3.3 C.8.3, C.8.13, C.7.6.16.2)."""
+# An element is a dimension if it varies at this share of the locations, or more; at fewer, some locations
+# have slices too many.
+_LOCATIONS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +29,11 @@ class Dimension:
     """One dimension of a stack beside its locations.
 
     Attributes:
-        axis: The element that it runs along.
-        values: Its values in ascending order; of one that only orders, 1, 2, 3 ...
-        coordinates: Each slice's place along it, in display order.
+        axis: The axis that it runs along.
+        values: Its values in ascending order; None, the last, stands for slices without one. 1, 2, 3 ... of
+            an axis that only ranks.
+        coordinates: Each slice's value, as a place in `values`, in display order; -1 for a slice without a
+            location.
     """
 
     axis: Axis
@@ -77,59 +44,137 @@ class Dimension:
 def dimensions_of(index: Index, number: int) -> tuple[Dimension, ...]:
     """Find what tells apart the slices of a stack that share a location.
 
+    An element is a dimension if it varies at half of the locations or more, and tells slices apart that the
+    dimensions before it do not. Elements with a meaning come first; one with an order does the rest.
+
     Args:
         index: The series' index.
         number: The stack.
 
     Returns:
-        The dimensions that together tell all slices apart, as few as possible; none where every location has
-        one slice, and where no element tells them apart.
+        The dimensions; none where no two slices share a location, or no element tells them apart.
 
     Raises:
         KeyError: There is no such stack.
     """
-    rows = [int(row) for row in index.stacks[number]]
-    locations = index.sorted_stack(number).locations
-    if len(set(locations.tolist())) == len(rows):
+    rows, all_locations = index.stacks[number], index.sorted_stack(number).locations
+    placed = np.flatnonzero(all_locations >= 0)
+    locations = np.unique(all_locations[placed], return_inverse=True)[1].astype(np.int64)
+    if not len(placed) or _count(locations) == len(locations):
         return ()
-    elements = Elements(index)
-    found = [_dimension(axis, elements.values(rows, axis.keyword, axis.tag), locations) for axis in AXES]
-    candidates = [one for one in found if one is not None and len(one.values) > 1]
-    meaningful = [one for one in candidates if not one.axis.is_order]
-    for chosen in _choices(meaningful, [one for one in candidates if one.axis.is_order]):
-        if _tells_apart(chosen, locations):
-            return chosen
-    return ()
+    search = _Search(Elements(index, rows[placed].tolist()), locations)
+    return tuple(
+        Dimension(found.axis, found.values, _spread(found.places, placed, len(rows)))
+        for found in search.found()
+    )
 
 
-def _choices(meaningful: Sequence[Dimension], orders: Sequence[Dimension]) -> Iterator[tuple[Dimension, ...]]:
-    """Sets of dimensions to try: those with a meaning before those with an order, few before many."""
-    for count in (1, 2, 3):
-        yield from combinations(meaningful, count)
-    for order in orders:
-        for count in (0, 1, 2):
-            for chosen in combinations(meaningful, count):
-                yield (*chosen, order)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A dimension of the slices that have a location: its values, and each slice's place in them."""
+
+    axis: Axis
+    values: tuple[Any, ...]
+    places: IntArray
 
 
-def _dimension(axis: Axis, values: Sequence[Any], locations: np.ndarray[Any, Any]) -> Dimension | None:
-    """The dimension along an axis; None where a slice has no value there."""
-    if any(value is None for value in values) and axis.name != "direction":
-        return None
-    if not axis.is_order:
-        # Images without diffusion weighting have no direction.
-        values = [() if value is None else value for value in values]
-        ordered = sorted(set(values))
-        return Dimension(axis, tuple(ordered), tuple(ordered.index(value) for value in values))
-    at: dict[int, list[Any]] = {}
-    for location, value in zip(locations.tolist(), values, strict=True):
-        at.setdefault(location, []).append(value)
-    ranks = {location: sorted(set(members)) for location, members in at.items()}
-    places = tuple(ranks[one].index(value) for one, value in zip(locations.tolist(), values, strict=True))
-    return Dimension(axis, tuple(range(1, max(places) + 2)), places)
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The search for dimensions: the slices' elements, and the number of each slice's location."""
+
+    elements: Elements
+    locations: IntArray
+
+    def found(self) -> list[_Found]:
+        """Return the dimensions, those with a meaning first."""
+        found, groups = [], self.locations
+        for axis in AXES:
+            if axis.kind == "value" and _count(groups) < len(groups):
+                one = self._along(axis, groups)
+                if one is not None and self._splits(groups, one.places):
+                    found.append(one)
+                    groups = _together(groups, one.places)
+        if _count(groups) == len(groups):
+            return found
+        ranked = [self._along(axis, groups) for axis in AXES if axis.kind != "value"]
+        orders = [one for one in ranked if one is not None and self._splits(groups, one.places)]
+        if orders:
+            found.append(max(orders, key=lambda one: _count(_together(groups, one.places))))
+        return found
+
+    def _along(self, axis: Axis, groups: IntArray) -> _Found | None:
+        """Return the dimension along an axis; None where it tells nothing, or does not order all slices."""
+        values = self.elements.values(axis.element)
+        if values is None or (axis.kind != "value" and None in values):
+            return None
+        known, places = _ordered(values)
+        if len(known) < 2:
+            return None
+        if axis.kind == "value":
+            return _Found(axis, _named(known), places)
+        ranks = _ranks(groups, places)
+        count = int(ranks.max()) + 1
+        if axis.kind == "number" and len(known) == count:
+            return _Found(axis, known, places)
+        return _Found(axis, tuple(range(1, count + 1)), ranks) if count > 1 else None
+
+    def _splits(self, groups: IntArray, places: IntArray) -> bool:
+        """Return True where places on an axis tell slices apart at enough locations."""
+        before, after = (self._groups_at_locations(one) for one in (groups, _together(groups, places)))
+        return bool(np.mean(after > before) >= _LOCATIONS)
+
+    def _groups_at_locations(self, groups: IntArray) -> IntArray:
+        """Return how many groups each location has."""
+        first = np.unique(groups, return_index=True)[1]
+        return np.bincount(self.locations[first], minlength=_count(self.locations)).astype(np.int64)
 
 
-def _tells_apart(chosen: Sequence[Dimension], locations: np.ndarray[Any, Any]) -> bool:
-    """True where no two slices of a location have the same coordinates."""
-    keys = list(zip(locations.tolist(), *(one.coordinates for one in chosen), strict=True))
-    return len(set(keys)) == len(keys)
+def _count(groups: IntArray) -> int:
+    """Return the number of groups, which are numbered from 0."""
+    return int(groups.max()) + 1
+
+
+def _together(groups: IntArray, places: IntArray) -> IntArray:
+    """Return the groups of slices that share a group and a place."""
+    pairs = groups * (int(places.max()) + 1) + places
+    together: IntArray = np.unique(pairs, return_inverse=True)[1].astype(np.int64)
+    return together
+
+
+def _ordered(values: Sequence[Any]) -> tuple[tuple[Any, ...], IntArray]:
+    """Return the different values in ascending order, None last, and the place of each slice's."""
+    different = set(values)
+    known = (*sorted(different - {None}), *({None} & different))
+    place_of = {value: place for place, value in enumerate(known)}
+    return known, np.array([place_of[value] for value in values], np.int64)
+
+
+def _ranks(groups: IntArray, places: IntArray) -> IntArray:
+    """Return the rank, from 0, of each slice's place among the different ones of its group."""
+    order = np.lexsort((places, groups))
+    is_new_group = np.diff(groups[order], prepend=-1) > 0
+    is_new = is_new_group | (np.diff(places[order], prepend=-1) != 0)
+    running = np.cumsum(is_new)
+    first_of_group = np.maximum.accumulate(np.where(is_new_group, running, 0))
+    ranks = np.empty(len(groups), np.int64)
+    ranks[order] = running - first_of_group
+    return ranks
+
+
+def _named(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    r"""Return values as people name them: code strings by the words that only some have, like `M\ND`."""
+    words = [value for value in values if isinstance(value, tuple) and isinstance(value[0], str)]
+    if not words:
+        return values
+    common = set(words[0]).intersection(*words[1:])
+    short = ["\\".join(word for word in one if word not in common) for one in words]
+    if not all(short) or len(set(short)) < len(short):
+        short = ["\\".join(one) for one in words]
+    return (*short, *values[len(words) :])
+
+
+def _spread(places: IntArray, placed: NDArray[np.intp], count: int) -> tuple[int, ...]:
+    """Return the places of slices that have a location among all slices, -1 for the others."""
+    coordinates = np.full(count, -1, np.int64)
+    coordinates[placed] = places
+    return tuple(coordinates.tolist())

@@ -1,107 +1,110 @@
-"""Look up an element of slices: in a frame's own functional groups, in the shared ones, or in its object."""
+"""Look up elements of slices: in a frame's own functional groups, in the shared ones, or in its object."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dicom_series_preview.archive.catalogue.axes import MACROS
 from dicom_series_preview.archive.index.declared import column_name
 from dicom_series_preview.archive.index.records import PER_FRAME_FUNCTIONAL_GROUPS, SHARED_FUNCTIONAL_GROUPS
 from dicom_series_preview.sources.headers.dicom_json import element_to_json
-from dicom_series_preview.sources.headers.elements import all_values, tag_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pyarrow as pa
-
+    from dicom_series_preview.archive.catalogue.axes import Element
     from dicom_series_preview.archive.index.index import Index
+
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
 class Elements:
-    """The elements of an index's slices.
+    """The elements of some slices, as far as they differ.
 
     Attributes:
-        index: The index.
+        index: The slices' index.
+        rows: Their rows in it, at least one.
     """
 
     index: Index
+    rows: Sequence[int]
 
-    def values(self, rows: Sequence[int], keyword: str, tag: int) -> list[Any]:
-        """Return the value of an element in each row, a tuple of several, None where a row has none.
+    def values(self, element: Element) -> list[Any] | None:
+        """Return the value of an element in each row, None where a row has none; None if no row has any.
 
-        What holds for a frame wins over what its object has (PS3.3 C.7.6.16).
-
-        Args:
-            rows: Rows of the index.
-            keyword: The element's keyword, or a private element's column.
-            tag: Its tag.
+        What holds for a frame wins over what its object has (PS3.3 C.7.6.16). An element that all objects
+        have with one value tells nothing apart and counts as missing.
         """
-        of_objects = self._of_objects(rows, keyword, tag)
-        key = tag_key(tag)
-        return [self._groups(row).get(key, own) for row, own in zip(rows, of_objects, strict=True)]
-
-    def _of_objects(self, rows: Sequence[int], keyword: str, tag: int) -> list[Any]:
-        constant = self.index.constants.get(tag)
-        if constant is not None:
-            return [_one(list(all_values(constant)))] * len(rows)
-        table = self.index.table
-        if keyword not in table.column_names:
-            return [None] * len(rows)
-        column = table[keyword]
-        return [_one(column[row].as_py()) for row in rows]
-
-    def _groups(self, row: int) -> Mapping[str, Any]:
-        """The elements in the functional groups of a row's frame, its own before the shared ones."""
-        if not self._texts:
-            return self._shared
-        leaves: dict[str, Any] = dict(self._shared)
-        for texts in self._texts:
-            text = texts[row].as_py()
-            if text:
-                leaves |= _read(text)
-        return leaves
+        if self._names.isdisjoint(element.columns):
+            cells: list[Any] = [None] * len(self.rows)
+        elif len(element.columns) == 1:
+            cells = self._cells(element.columns[0])
+        else:
+            cells = list(zip(*map(self._cells, element.columns), strict=True))
+        if element.group and self._groups is not None:
+            cells = [group.get(element.group, cell) for group, cell in zip(self._groups, cells, strict=True)]
+        found = [None if cell is None else element.read(cell) for cell in cells]
+        return found if any(value is not None for value in found) else None
 
     @cached_property
-    def _texts(self) -> list[pa.ChunkedArray]:
-        """The columns of functional groups as DICOM JSON: the objects' shared ones, then the frames' own."""
-        table = self.index.table
-        names = [column_name(tag, "") for tag in (SHARED_FUNCTIONAL_GROUPS, PER_FRAME_FUNCTIONAL_GROUPS)]
-        return [table[name] for name in names if name in table.column_names]
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.index.table.column_names)
+
+    def _cells(self, name: str) -> list[Any]:
+        """Return a column's cells in the rows; None for a column that is not there."""
+        if name not in self._names:
+            return [None] * len(self.rows)
+        # A stack's rows are neighbours or nearly so; one slice at a time is a hundred times slower.
+        first, last = min(self.rows), max(self.rows)
+        cells = self.index.table[name].slice(first, last - first + 1).to_pylist()
+        return [cells[row - first] for row in self.rows]
 
     @cached_property
-    def _shared(self) -> Mapping[str, Any]:
-        """The elements in the functional groups that all frames of all objects share."""
-        element = self.index.constants.get(SHARED_FUNCTIONAL_GROUPS)
-        return {} if element is None else _leaves(element_to_json(element).get("Value", []))
+    def _groups(self) -> list[Mapping[str, Any]] | None:
+        """The elements in each row's functional groups, its own before the shared; None without groups."""
+        shared = column_name(SHARED_FUNCTIONAL_GROUPS, "")
+        own = column_name(PER_FRAME_FUNCTIONAL_GROUPS, "")
+        constant = self.index.constants.get(SHARED_FUNCTIONAL_GROUPS)
+        if constant is None and self._names.isdisjoint((shared, own)):
+            return None
+        texts = json.dumps(element_to_json(constant).get("Value", [])) if constant is not None else ""
+        columns = [[texts] * len(self.rows) if texts else self._cells(shared), self._cells(own)]
+        known: dict[str, dict[str, Any]] = {"": {}}
+        groups: list[Mapping[str, Any]] = []
+        for of_object, of_frame in zip(*columns, strict=True):
+            base = of_object or ""
+            if base not in known:
+                known[base] = _read(base)
+            groups.append({**known[base], **_read(of_frame)} if of_frame else known[base])
+        return groups
 
 
-@lru_cache(maxsize=4096)
 def _read(text: str) -> dict[str, Any]:
-    return _leaves(json.loads(text))
+    """Return the elements in the macros of a groups item, by tag.
 
-
-def _one(values: Any) -> Any:  # noqa: ANN401 - a cell
-    """A value as it is, several as a tuple, None for none."""
-    if not isinstance(values, list):
-        return values
-    return tuple(values) if len(values) > 1 else (values[0] if values else None)
-
-
-def _leaves(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The values of each element in items and the sequences in them, by tag; the outermost wins."""
+    Only the few macros that matter are parsed: an item has several thousand characters, and a series up to
+    100,000 items.
+    """
     found: dict[str, Any] = {}
-    inner: list[Mapping[str, Any]] = []
-    for item in items:
-        for key, element in item.items():
-            values = element.get("Value") or []
-            if element.get("vr") == "SQ":
-                inner += values
-            elif values and key not in found:
-                found[key] = _one(values)
-    if inner:
-        found = _leaves(inner) | found
+    for macro in MACROS:
+        key = f'"{macro}": '
+        at = text.find(key)
+        if at >= 0:
+            for item in _DECODER.raw_decode(text, at + len(key))[0].get("Value", ())[:1]:
+                _gather(item, found)
     return found
+
+
+def _gather(item: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """Add the elements of an item, and of the first items of its sequences, to those found."""
+    for key, element in item.items():
+        values = element.get("Value") or ()
+        if element.get("vr") == "SQ":
+            for inner in values[:1]:
+                _gather(inner, found)
+        elif values and key not in found:
+            found[key] = values[0] if len(values) == 1 else values

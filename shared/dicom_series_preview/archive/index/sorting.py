@@ -14,6 +14,7 @@ from dicom_series_preview.archive.index.stacks import WHOLE_SLIDE_IMAGE, names_a
 from dicom_series_preview.archive.slide_tiles import is_aside
 from dicom_series_preview.base.arrangement import Slices
 from dicom_series_preview.base.geometry import places
+from dicom_series_preview.sources.headers.clock import seconds_of
 from dicom_series_preview.sources.headers.elements import Element, all_values
 
 if TYPE_CHECKING:
@@ -128,20 +129,5 @@ def _as_number(element: Element | None) -> float | None:
     if isinstance(value, (int, float)):
         # Neither NaN, nor so large that differences fail.
         return float(value) if abs(value) <= _LARGEST_TIME else None
-    seconds = _seconds(value, element.vr) if element is not None and isinstance(value, str) else math.nan
+    seconds = seconds_of(value, element.vr) if element is not None and isinstance(value, str) else math.nan
     return None if math.isnan(seconds) else seconds
-
-
-def _seconds(text: str, vr: str) -> float:
-    """Convert a TM or DT to seconds (PS3.5 6.2); a DT's months count 31 days, which keeps the order."""
-    digits, _, fraction = text.partition("&")[0].partition("+")[0].partition("-")[0].partition(".")
-    digits = digits.replace(":", "").strip()
-    if not (digits.isascii() and digits.isdigit()):
-        return math.nan
-    days = 0
-    if vr == "DT":
-        date, digits = digits[:8].ljust(8, "0"), digits[8:]
-        days = (int(date[:4]) * 12 + int(date[4:6])) * 31 + int(date[6:])
-    time = digits.ljust(6, "0")
-    seconds = int(time[:2]) * 3600 + int(time[2:4]) * 60 + int(time[4:6])
-    return days * 86400.0 + seconds + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)

@@ -52,7 +52,7 @@ def write_picture(
     report = rendered.report
     _write(output, rendered.data)
     if options["report"]:
-        _write(options["report"], report.to_json().encode())
+        _write(options["report"], report.to_json(rendered.plan.facts()).encode())
     say(*(f"warning: {warning}" for warning in report.warnings))
     if options["as_json"]:
         answer(json.dumps({"output": _text(output), **report.in_short()}, indent=2, ensure_ascii=False))

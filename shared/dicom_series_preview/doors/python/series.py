@@ -31,7 +31,7 @@ from dicom_series_preview.products.pictures.requests import PICTURES, ImageReque
 from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -198,7 +198,13 @@ class Series:
         return self._preview("contrast-mosaic", {"contrasts": contrasts, **options})
 
     def array(
-        self, position: float, *, slice_offset: int = 0, stack: int = 0, untile: bool = False
+        self,
+        position: float,
+        *,
+        slice_offset: int = 0,
+        stack: int = 0,
+        at: Sequence[str] = (),
+        untile: bool = False,
     ) -> NDArray[Any]:
         """Return the slice at a position as measured: before any window, at full size, padding included.
 
@@ -206,6 +212,7 @@ class Series:
             position: 0 (first) to 1 (last).
             slice_offset: Slices to move on from there.
             stack: The stack of the series.
+            at: The places on the stack's further dimensions, as in `image`.
             untile: Take a slice in a Siemens mosaic.
 
         Returns:
@@ -216,7 +223,13 @@ class Series:
         Raises:
             PreviewError: The slice cannot be read.
         """
-        options = {"position": position, "slice_offset": slice_offset, "stack": stack, "untile": untile}
+        options = {
+            "position": position,
+            "slice_offset": slice_offset,
+            "stack": stack,
+            "at": at,
+            "untile": untile,
+        }
         asked = ImageRequest.from_values(self._named.text, options)
         with self._named.hinting():
             return self._service.values(asked)

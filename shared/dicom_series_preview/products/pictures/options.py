@@ -17,6 +17,7 @@ DEFAULT_IMAGE_WIDTH = 128
 DEFAULT_TILES = 6
 DEFAULT_CONTRAST_ROWS = 2
 MOST_CONTRASTS = 16
+MOST_PLACES = 16
 _LARGEST_SIDE = max(image_format.largest_side for image_format in ImageFormat)
 _WEBP, _JPEG = ImageFormat.WEBP.default_quality, ImageFormat.JPEG.default_quality
 _NAMES = tuple(name.removeprefix("ct-") for name in PRESETS)
@@ -235,6 +236,24 @@ class PictureOptions(TypedDict, total=False):
             default=0,
             default_text="0, the main one",
             low=0,
+        ),
+    ]
+    at: Annotated[
+        Sequence[str] | None,
+        Option(
+            help="What to show of a stack with more dimensions than its slices, such as EchoTime=4.6, b=1000 "
+            "or time=3; once for each dimension. `explain` lists them.",
+            description="The place on a dimension of the stack beside its slices, such as EchoTime=4.6, "
+            "b=1000, time=3; once for each. By default the first; slices of one location run over time.",
+            in_python='The places on dimensions of the stack beside its slices, such as `["b=1000"]`; by '
+            "default the first of each.",
+            page="the place on a dimension of the stack beside its slices: `EchoTime=4.6`, `b=1000`, "
+            '`time=3`, `"image type=P"`; once for each dimension, which `explain` lists with their values '
+            "([more](explain.md)); the first of each, but slices of a single location run over time",
+            metavar="AXIS=VALUE",
+            default_text="the first of each",
+            repeated=True,
+            values="AXIS=VALUE",
         ),
     ]
     untile: Annotated[

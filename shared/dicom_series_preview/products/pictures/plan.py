@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import PIL
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dicom_series_preview.archive.catalogue.choose import Choice
     from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.archive.open import OpenedSeries
@@ -73,6 +74,7 @@ class Plan:
         opened: The series.
         index: Its index; with `untile`, the index of the mosaics' slices.
         stack: The shown stack.
+        choice: The chosen places on the stack's further dimensions; None where it has none.
         slices: The chosen slices, in order.
         positions: 0 (first slice of the stack) to 1, or None, by row of the index.
         tile: Width and height of a tile in pixels.
@@ -90,6 +92,7 @@ class Plan:
     tile: tuple[int, int]
     watch: Stopwatch = field(repr=False)
     warnings: tuple[str, ...] = ()
+    choice: Choice | None = None
 
     @property
     def picture(self) -> Picture:
@@ -163,6 +166,12 @@ class Plan:
         specs = self.shape.contrasts
         return grey if any(needs_statistics(spec, item.contrast) for item in grey for spec in specs) else []
 
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of the shown stack as JSON values; it may take seconds of 100,000 slices."""
+        from dicom_series_preview.archive.catalogue.facts import facts_document  # noqa: PLC0415 - few pictures need it
+
+        return facts_document(self.index, self.picture.stack)
+
     def cost(self) -> Cost:
         """Return the cost so far."""
         return self.watch.cost()
@@ -215,8 +224,11 @@ def plan_picture(request: PictureRequest, opened: OpenedSeries, watch: Stopwatch
     index, warnings = _untiled(opened.index) if picture.untile else (opened.index, ())
     rows = _rows_of_stack(picture.stack, index, opened)
     stack = index.sorted_stack(picture.stack)
-    chosen = request.choose(stack)
-    normalised = normalised_positions(stack)
+    choice = _choice(index, picture, stack) if picture.at or stack.shares_locations else None
+    shown = stack if choice is None else stack.only(choice.slices)
+    rows = rows if choice is None else rows[choice.slices]
+    chosen = request.choose(shown)
+    normalised = normalised_positions(shown)
     slices = index.slices([int(rows[i]) for i in chosen], overlays=picture.overlays)
     positions = {
         int(rows[i]): None if math.isnan(normalised[i]) else round(float(normalised[i]), 6) + 0.0
@@ -224,8 +236,29 @@ def plan_picture(request: PictureRequest, opened: OpenedSeries, watch: Stopwatch
     }
     tile = _tile(picture, slices[0])
     shape = Shape(*request.grid(len(slices)), request.contrasts)
-    warnings = (*opened.index.provenance.warnings, *warnings, *_warnings(picture, shape, slices, tile))
-    return Plan(request, shape, opened, index, stack, slices, positions, tile, watch, warnings)
+    warnings = (
+        *opened.index.provenance.warnings,
+        *warnings,
+        *([] if choice is None else _not_shown(choice)),
+        *_warnings(picture, shape, slices, tile),
+    )
+    return Plan(request, shape, opened, index, stack, slices, positions, tile, watch, warnings, choice)
+
+
+def _choice(index: Index, picture: Picture, stack: SortedStack) -> Choice:
+    """Choose the places on a stack's further dimensions."""
+    # Few stacks have any.
+    from dicom_series_preview.archive.catalogue.choose import choose  # noqa: PLC0415
+    from dicom_series_preview.archive.catalogue.dimensions import dimensions_of  # noqa: PLC0415
+
+    return choose(stack.locations, dimensions_of(index, picture.stack), picture.at)
+
+
+def _not_shown(choice: Choice) -> Iterator[str]:
+    """Yield the dimensions of which the first place is shown without being asked for."""
+    for place in choice.places:
+        if place.which and not place.asked:
+            yield f"only {place.text} is shown, {place.which}; `at` shows another, such as {place.another}"
 
 
 def _untiled(index: Index) -> tuple[Index, tuple[str, ...]]:

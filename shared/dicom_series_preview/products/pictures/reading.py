@@ -64,7 +64,9 @@ class Reader:
         for keyword, value in options.items():
             option = names[keyword]
             if value is not None:
-                given[option.name] = list(value) if option.repeated else [value]
+                # A text alone is one value, not one for each letter.
+                several = option.repeated and not isinstance(value, str)
+                given[option.name] = list(value) if several else [value]
         return cls({option.name: option for option in table}, given, from_value)
 
     def problem(self, error: RequestError) -> None:

@@ -11,6 +11,8 @@ from dicom_series_preview.archive.index.stacks import told
 from dicom_series_preview.base.errors import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dicom_series_preview.archive.index.records import Duplicate, Skipped
     from dicom_series_preview.archive.index.stacks import Stack
     from dicom_series_preview.products.pictures.cost import Cost
@@ -81,6 +83,29 @@ class ReportedTile:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedPlace:
+    """The place that is shown on one of the stack's dimensions beside its locations.
+
+    Attributes:
+        name: The dimension's name, such as `echo time`.
+        element: The element that tells the place, by keyword or as `gggg,ee:CREATOR`.
+        text: The place as one asks for it, such as `echo time=20`.
+        number: Its number among the dimension's values, from 1.
+        of: The number of these.
+        asked: It was asked for; else it is the first.
+        which: Which it is of those that could be shown, such as `the first of 3`; empty if there is no other.
+    """
+
+    name: str
+    element: str
+    text: str
+    number: int
+    of: int
+    asked: bool
+    which: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The report of a picture.
 
@@ -92,6 +117,7 @@ class Report:
         headers_read: The number of headers read for this.
         stack: The shown stack.
         slices: The number of its slices.
+        at: The places that are shown on its further dimensions.
         stacks: Descriptions of the series' stacks.
         series_instance_uids: The number of different SeriesInstanceUIDs in the folder.
         patient_ids: The number of different PatientIDs.
@@ -114,6 +140,7 @@ class Report:
     headers_read: int
     stack: int
     slices: int
+    at: tuple[ReportedPlace, ...]
     stacks: tuple[Stack, ...]
     series_instance_uids: int
     patient_ids: int
@@ -128,12 +155,17 @@ class Report:
     warnings: tuple[str, ...]
     cost: Cost
 
-    def to_json(self) -> str:
-        """Return the report as a JSON document."""
+    def to_json(self, facts: Mapping[str, Any] | None = None) -> str:
+        """Return the report as a JSON document.
+
+        Args:
+            facts: The facts of the shown stack, from `Plan.facts`.
+        """
         document: dict[str, Any] = {
             "report_schema": REPORT_SCHEMA,
             "product_version": __version__,
             **asdict(self),
+            **({} if facts is None else {"facts": facts}),
         }
         document["skipped"] = [{"name": item.name, "reason": item.reason} for item in self.skipped]
         document["duplicates"] = [{"name": one.name, "of": one.of} for one in self.duplicates]
@@ -158,6 +190,7 @@ class Report:
             "series_instance_uids": self.series_instance_uids,
             "patient_ids": self.patient_ids,
             "slices": self.slices,
+            "at": [place.text for place in self.at],
             "shown": self.shown,
             "failed_tiles": sum(tile.error is not None or tile.failed_frames > 0 for tile in self.tiles),
             "skipped": len(self.skipped),
@@ -172,7 +205,9 @@ class Report:
         skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
         skipped += f", {counted(len(self.duplicates), 'duplicate')}" if self.duplicates else ""
         prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
-        picture = f"{prefix}{self.width} x {self.height}, {shown} of {counted(self.slices, 'slice')}{skipped}"
+        places = "".join(map(_in_summary, self.at))
+        slices = f"{shown} of {counted(self.slices, 'slice')}"
+        picture = f"{prefix}{self.width} x {self.height}, {slices}{places}{skipped}"
         requests = f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB"
         return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
 
@@ -186,3 +221,9 @@ class Report:
             f"{self.series} holds {found}: this is stack {self.stack}; --stack N ({numbers}) shows another, "
             "--report FILE lists them"
         )
+
+
+def _in_summary(place: ReportedPlace) -> str:
+    """Say in a summary which place is shown, and how to see another unless this one was asked for."""
+    other = f" ({place.which}; --at shows another)" if place.which and not place.asked else ""
+    return f", {place.text}{other}"

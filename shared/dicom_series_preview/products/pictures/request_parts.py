@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dicom_series_preview.archive.catalogue.at import At, parse_at
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec, parse_contrast
 from dicom_series_preview.products.pictures.formats import ImageFormat
-from dicom_series_preview.products.pictures.options import DEFAULT_IMAGE_WIDTH, EARLIER, MOST_CONTRASTS
+from dicom_series_preview.products.pictures.options import (
+    DEFAULT_IMAGE_WIDTH,
+    EARLIER,
+    MOST_CONTRASTS,
+    MOST_PLACES,
+)
 
 if TYPE_CHECKING:
     from dicom_series_preview.products.pictures.reading import Reader
@@ -28,6 +34,7 @@ class Picture:
         quality: 0 (smallest) to 100 (best); 100 for PNG.
         image_width: Width of one tile in pixels; its height follows the image's proportions.
         stack: The stack to show, 0 for the main one.
+        at: The places on the stack's dimensions; on any other, the first is shown.
         untile: Siemens mosaics are shown as the slices in them.
         overlays: Overlay planes are drawn into the images.
         labels: Each tile shows its position, contrast and directions.
@@ -37,6 +44,7 @@ class Picture:
     quality: int
     image_width: int = DEFAULT_IMAGE_WIDTH
     stack: int = 0
+    at: tuple[At, ...] = ()
     untile: bool = False
     overlays: bool = False
     labels: bool = False
@@ -59,6 +67,7 @@ def read_picture(reader: Reader, output: str) -> Picture:
         quality=image_format.default_quality if quality is None else quality,
         image_width=reader.value("image_width"),
         stack=reader.value("stack"),
+        at=_places(reader),
         untile=reader.value("untile"),
         overlays=reader.value("overlays"),
         labels=reader.value("labels"),
@@ -77,6 +86,18 @@ def _format(reader: Reader, output: str) -> ImageFormat:
     if named not in (None, image_format):
         reader.problem(RequestError("format", f"{text} is another one than that of `output`, {output}"))
     return image_format
+
+
+def _places(reader: Reader) -> tuple[At, ...]:
+    """Read `at`, which may be given several times."""
+    reader.read.add("at")
+    texts = reader.given.get("at") or ()
+    if len(texts) > MOST_PLACES:
+        reader.problem(RequestError("at", f"is given {len(texts)} times; give {MOST_PLACES} at most"))
+        return ()
+    option = reader.table["at"]
+    parsed = [reader.tried(lambda: parse_at(reader.read_one(option, text)), None) for text in texts]  # noqa: B023 - called at once
+    return tuple(place for place in parsed if place is not None)
 
 
 def read_range(reader: Reader) -> tuple[float, float]:

@@ -11,11 +11,12 @@ from dicom_series_preview.base.image import WINDOW_FUNCTIONS
 from dicom_series_preview.pixels.slices import reason_of
 from dicom_series_preview.products.pictures.labels import directions_of
 from dicom_series_preview.products.pictures.plan import without_image
-from dicom_series_preview.products.pictures.report import AppliedContrast, Report, ReportedTile
+from dicom_series_preview.products.pictures.report import AppliedContrast, Report, ReportedPlace, ReportedTile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from dicom_series_preview.archive.catalogue.choose import Choice
     from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.archive.index.slices import Slice
     from dicom_series_preview.pixels.contrast.resolve import Applied
@@ -63,6 +64,7 @@ def report_of(
         headers_read=opened.headers_read,
         stack=plan.picture.stack,
         slices=len(plan.stack),
+        at=_places(plan.choice),
         stacks=tuple(plan.index.described_stacks()),
         series_instance_uids=provenance.series_instance_uids,
         patient_ids=provenance.patient_ids,
@@ -76,6 +78,22 @@ def report_of(
         notes=plan.index.provenance.notes,
         warnings=warnings,
         cost=plan.cost(),
+    )
+
+
+def _places(choice: Choice | None) -> tuple[ReportedPlace, ...]:
+    """Describe the shown places on a stack's further dimensions."""
+    return tuple(
+        ReportedPlace(
+            name=one.dimension.axis.name,
+            element=one.dimension.axis.keyword,
+            text=one.text,
+            number=one.number + 1,
+            of=len(one.dimension.values),
+            asked=one.asked,
+            which=one.which,
+        )
+        for one in (() if choice is None else choice.places)
     )
 
 

@@ -34,9 +34,17 @@ def picture_headers(plan: Plan) -> dict[str, str]:
         # Header fields are ASCII; names can have more.
         "Preview-Series": quote(plan.opened.name),
         "Preview-Slices": f"{len(plan.slices)}/{len(plan.stack)}",
+        **_places(plan),
         "Preview-Stacks": f"shown={plan.picture.stack}, {contents(plan.index)}",
         "Preview-Index": plan.opened.source,
     }
+
+
+def _places(plan: Plan) -> dict[str, str]:
+    """Return the header with the places on the stack's further dimensions, if it has any."""
+    places = () if plan.choice is None else plan.choice.places
+    told = [f"{one.text}{f' ({one.which})' if not one.asked and one.which else ''}" for one in places]
+    return {"Preview-At": ", ".join(told)} if told else {}
 
 
 def contents(index: Index) -> str:

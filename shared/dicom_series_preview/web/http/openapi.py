@@ -53,6 +53,8 @@ _HEADERS = {
 }
 _PICTURE_HEADERS = {
     "Preview-Slices": "Slices shown / slices of the stack.",
+    "Preview-At": "b-value=0 (the first of 2), direction=none: the places shown on the stack's dimensions "
+    "beside its slices, where it has any. The parameter at chooses others.",
     "Preview-Render": "made or kept.",
     "Preview-Failed-Tiles": "How many tiles could not be shown, where there are any.",
     "Preview-Warnings": "How many warnings there are of the picture, where there are any.",

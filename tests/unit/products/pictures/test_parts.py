@@ -144,7 +144,7 @@ def test_untile_is_true_or_false() -> None:
 
 def test_a_mosaic_that_cannot_be_decoded_fails_each_of_its_slices() -> None:
     """Slices of one broken mosaic are marked, those of others are shown."""
-    good, bad = (mosaic(volume(4), n, ImagePositionPatient=[0.0, 0.0, 0.0]) for n in (1, 2))
+    good, bad = (mosaic(volume(4), n, ImagePositionPatient=[0.0, 0.0, -1.5 * n]) for n in (1, 2))
     objects = {**files(good), **{name: data[:-300] for name, data in files(bad).items()}}
     report = in_webp(objects).mosaic(untile="true", tile_width=8, tile_height=1).report
     assert [tile.error is None for tile in report.tiles] == [True, False] * 4
