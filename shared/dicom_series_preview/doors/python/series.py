@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from PIL import Image
 
 from dicom_series_preview.archive.here import find
-from dicom_series_preview.archive.local import open_cache
+from dicom_series_preview.archive.local import open_cache, open_places
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Settings, absolute
@@ -157,7 +157,7 @@ class Series:
         self._named = find(text, None if root is None else os.fspath(root), os.environ)
         storage = self._named.open(settings, os.environ)
         kept = open_cache(settings, storage) if cache else None
-        self._service = PreviewService(storage, kept, settings.limits)
+        self._service = PreviewService(storage, kept, settings.limits, places=open_places(settings, storage))
         self._text = text
         self._cache_dir = str(settings.cache_dir)
 
@@ -198,7 +198,13 @@ class Series:
         return self._preview("contrast-mosaic", {"contrasts": contrasts, **options})
 
     def array(
-        self, position: float, *, slice_offset: int = 0, stack: int = 0, untile: bool = False
+        self,
+        position: float,
+        *,
+        slice_offset: int = 0,
+        stack: int = 0,
+        untile: bool = False,
+        series_uid: str | None = None,
     ) -> NDArray[Any]:
         """Return the slice at a position as measured: before any window, at full size, padding included.
 
@@ -207,6 +213,7 @@ class Series:
             slice_offset: Slices to move on from there.
             stack: The stack of the series.
             untile: Take a slice in a Siemens mosaic.
+            series_uid: The series, by SeriesInstanceUID, of a folder that holds several.
 
         Returns:
             Modality values (Hounsfield units for CT), shape (rows, columns): float64 where a slope or an
@@ -216,7 +223,13 @@ class Series:
         Raises:
             PreviewError: The slice cannot be read.
         """
-        options = {"position": position, "slice_offset": slice_offset, "stack": stack, "untile": untile}
+        options = {
+            "position": position,
+            "slice_offset": slice_offset,
+            "stack": stack,
+            "untile": untile,
+            "series_uid": series_uid,
+        }
         asked = ImageRequest.from_values(self._named.text, options)
         with self._named.hinting():
             return self._service.values(asked)

@@ -56,7 +56,7 @@ def report_of(
     """
     opened, provenance = plan.opened, plan.opened.index.provenance
     return Report(
-        series=opened.name,
+        series=opened.title,
         root=opened.storage.url,
         matches=opened.matches,
         index_source=opened.source,
@@ -96,7 +96,7 @@ def raise_failure(plan: Plan, painted: Mapping[int, Painted], reported: Sequence
         else f"none of the {count} slices chosen can be shown"
     )
     problem = f"{text}; {reported[0].error}"
-    raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
+    raise UndecodableError(plan.opened.title, plan.opened.storage.url, problem)
 
 
 def _reported(plan: Plan, number: int, item: Slice, cell: Cell, failed_frames: int) -> ReportedTile:
