@@ -119,12 +119,14 @@ class SeriesOpener:
         self, uid: str, parts: Sequence[OpenedSeries], opened_folder: Callable[..., OpenedSeries]
     ) -> OpenedSeries | None:
         """Return one SeriesInstanceUID of opened folders; read those again whose index is damaged."""
-        from dicom_series_preview.archive.index.damage import DamagedIndexError  # noqa: PLC0415 - for few requests
+        from dicom_series_preview.archive.index.damage import DamagedIndexError, damage_told  # noqa: PLC0415 - for few requests
         from dicom_series_preview.archive.one_series import only  # noqa: PLC0415 - likewise
 
         indexer = self.indexer
         try:
-            return only(uid, parts, indexer.limits.rows, indexer.gate)
+            # Showing slices checks their cells one by one; this takes whole rows.
+            with damage_told("its content"):
+                return only(uid, parts, indexer.limits.rows, indexer.gate)
         except DamagedIndexError as error:
             for part in parts:
                 indexer.damaged(part.name, str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
+from dicom_series_preview.archive.index.held import held_series
 from dicom_series_preview.base.errors import StorageError, UndecodableError
 from dicom_series_preview.base.geometry import unusual_orientation
 from dicom_series_preview.base.image import WINDOW_FUNCTIONS
@@ -57,6 +58,8 @@ def report_of(
     opened, provenance = plan.opened, plan.opened.index.provenance
     return Report(
         series=opened.title,
+        folders=opened.folders,
+        series_uid=opened.uid,
         root=opened.storage.url,
         matches=opened.matches,
         index_source=opened.source,
@@ -64,6 +67,7 @@ def report_of(
         stack=plan.picture.stack,
         slices=len(plan.stack),
         stacks=tuple(plan.index.described_stacks()),
+        held_series=tuple(held_series(opened.index)),
         series_instance_uids=provenance.series_instance_uids,
         patient_ids=provenance.patient_ids,
         width=size[0],
