@@ -1,5 +1,6 @@
 """Archives in which the places of each series are known, and the layouts that archives come in."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -98,9 +99,11 @@ class Layouts:
         """Lay out DICOM files; a number shuffles those of the flat folder."""
         by_series: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
         for path in files:
-            header = dcmread(path, stop_before_pixels=True, force=True)
-            uid = str(header.get("SeriesInstanceUID") or "").strip()
-            by_series[uid].append((str(header.get("StudyInstanceUID") or "none"), path.read_bytes()))
+            with warnings.catch_warnings(action="ignore"):  # of UIDs that are none
+                header = dcmread(path, stop_before_pixels=True, force=True)
+                uid = str(header.get("SeriesInstanceUID") or "").strip()
+                study = str(header.get("StudyInstanceUID") or "none")
+            by_series[uid].append((study, path.read_bytes()))
         separate, nested = {}, {}
         for number, members in enumerate(by_series.values()):
             for i, (study, data) in enumerate(members):

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 # So many series of a folder are listed in an error.
 _LISTED = 20
-_NO_PLACE = "and no folder is known to hold this SeriesInstanceUID; `dicom-series-preview update` finds it"
+_NO_PLACE = "and no folder is known to hold this SeriesInstanceUID; dicom-series-preview update finds it"
 _LEFT = (
-    "and the folders that held this SeriesInstanceUID hold it no more; `dicom-series-preview update` finds "
+    "and the folders that held this SeriesInstanceUID hold it no more; dicom-series-preview update finds "
     "where it is now"
 )
 

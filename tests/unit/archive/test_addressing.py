@@ -97,7 +97,7 @@ def test_a_folder_erased_meanwhile():
         archive.find(ONE)
     assert str(error.value) == (
         "1.2.3 in memory://objects: no such series, or nothing in it, and the folders that held this "
-        "SeriesInstanceUID hold it no more; `dicom-series-preview update` finds where it is now"
+        "SeriesInstanceUID hold it no more; dicom-series-preview update finds where it is now"
     )
 
 
@@ -129,7 +129,7 @@ def test_an_unknown_uid(name):
         archive.find(name)
     assert str(error.value).startswith(f"{name} in memory://objects: no s")
     assert str(error.value).endswith(
-        ", and no folder is known to hold this SeriesInstanceUID; `dicom-series-preview update` finds it"
+        ", and no folder is known to hold this SeriesInstanceUID; dicom-series-preview update finds it"
     )
     assert archive.find("a").name == "a"
 
