@@ -881,8 +881,9 @@ def keep(*folders: str) -> set[Right]:
 
 
 def keep_indices(stack: Stack) -> set[Right]:
-    """Reading and writing indices, giving back their claims, and saying what they forget."""
+    """Reading and writing indices, reading places of series, giving back claims, saying what is forgotten."""
     return keep("indices") | {
+        ("s3:GetObject", "DataBucket.Arn/uids/*", ""),
         ("s3:DeleteObject", "DataBucket.Arn/indices/*.lock", ""),
         ("sqs:SendMessage", f"{queue_of(stack)}.Arn", ""),
     }

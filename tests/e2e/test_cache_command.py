@@ -13,7 +13,9 @@ import synthetic
 from commandline import Run
 from dicom_series_preview.__main__ import main
 from dicom_series_preview.archive.index.index import Index
+from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.settings import Settings
+from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest
 
@@ -149,6 +151,16 @@ def test_clear(kept: Path, succeed: Run, tmp_path: Path) -> None:
     assert [path.name for path in (kept / "indices").iterdir()] == ["notes.txt"]
     assert not (kept / "renders").exists()
     assert succeed("get-index", "two", "--root", tmp_path / "data").status == 0
+
+
+def test_places_of_series_go_with_the_whole_cache_alone(kept: Path, succeed: Run) -> None:
+    """The places of series are listed with their folder; pruning leaves them, and clearing removes them."""
+    SeriesPlaces(LocalStorage(kept, 4), places_folder("file:///data")).add("1.2.3", "A/two")
+    assert [entry["series"] for entry in listed(succeed) if entry["kind"] == "place"] == ["A/two"]
+    assert succeed("cache", "prune", "--max-size", "0").lines[0].endswith("; 0 files left, 0 bytes")
+    assert [entry["kind"] for entry in listed(succeed)] == ["place"]
+    assert succeed("cache", "clear", "--yes").lines[0].startswith(f"{kept}: 1 file removed, ")
+    assert not listed(succeed)
 
 
 def test_clear_asks(kept: Path, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from dicom_series_preview.archive.index.metadata import CONSTANTS_KEY, PROVENANC
 from dicom_series_preview.archive.index.schema import FIXED_COLUMNS, OTHER_ELEMENTS, Column
 from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.products.pictures.requests import ImageRequest, MosaicRequest
+from dicom_series_preview.products.pictures.requests import ImageRequest, IndexRequest, MosaicRequest
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 
@@ -120,6 +120,41 @@ def test_whatever_a_cell_holds(tampered: Tampered, column: Column) -> None:
             with suppress(PreviewError):
                 assert tampered.service.render(MOSAIC).data
                 tampered.service.render(ImageRequest.from_strings("s", "a.webp", {"position": ["0.5"]}))
+
+
+@pytest.mark.parametrize("column", FIXED_COLUMNS, ids=lambda column: column.name)
+def test_whatever_a_cell_holds_of_one_series(tampered: Tampered, column: Column) -> None:
+    """One series of a folder whose index was tampered with is shown, or an error of the product's."""
+    (uid,) = set(tampered.table["SeriesInstanceUID"].to_pylist())
+    mosaic = MosaicRequest.from_strings("s", "a.webp", {"series_uid": [uid]})
+    for value in SENSELESS[column.type]:
+        # Another series in a row, so that the index is made of the other rows.
+        tampered.keep(tampered.with_cells(column.name, value, 1))
+        with suppress(PreviewError):
+            assert tampered.service.render(mosaic).data
+        cells = tampered.with_cells(column.name, value)
+        at = cells.schema.get_field_index("SeriesInstanceUID")
+        if column.name != "SeriesInstanceUID":
+            others = pa.array(["1.9", *[uid] * (cells.num_rows - 1)])
+            tampered.keep(cells.set_column(at, cells.schema.field(at), others))
+            with suppress(PreviewError):
+                assert tampered.service.render(mosaic).data
+
+
+def test_one_series_does_not_build_on_damage() -> None:
+    """One series of a folder whose index cannot give its headers back is read anew, and shown."""
+    tampered = Tampered()
+    objects = tampered.service.storage
+    (uid,) = set(tampered.table["SeriesInstanceUID"].to_pylist())
+    name = tampered.table["FileName"][0].as_py()
+    other = objects.get(f"s/{name}").data.replace(uid.encode(), b"9" + uid.encode()[1:])
+    objects.put("s/other", other)
+    table = tampered.service.index(IndexRequest.from_strings("s", {})).index.table
+    column = pa.array(["{"] * table.num_rows)
+    tampered.keep(table.append_column(OTHER_ELEMENTS.field(), column))
+    options = {"series_uid": [uid], "tile_width": ["2"], "image_width": ["64"]}
+    rendered = tampered.service.render(MosaicRequest.from_strings("s", "a.webp", options))
+    assert (rendered.data, rendered.report.headers_read) == (tampered.picture, len(OBJECTS) + 1)
 
 
 @pytest.mark.parametrize(

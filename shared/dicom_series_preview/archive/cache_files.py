@@ -14,20 +14,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from io import FileIO
     from pathlib import Path
 
-Kind = Literal["index", "picture", "claim", "leftover"]
-FOLDERS = ("indices", "renders")
-# By kind, the paths below the cache folder, as `Renders.path` and `IndexCache.path` make them. A user can
-# have such names too, so the content has to be ours as well.
+Kind = Literal["index", "picture", "claim", "place", "leftover"]
+# Folders of what is made again when it is asked for.
+MADE_AGAIN = ("indices", "renders")
+FOLDERS = (*MADE_AGAIN, "uids")
+# By kind, the paths below the cache folder, as `Renders.path`, `IndexCache.path` and `SeriesPlaces` make
+# them. A user can have such names too, so the content has to be ours as well.
 PATHS: dict[Kind, re.Pattern[str]] = {
     "index": re.compile(r"indices/.*_index\.parquet", re.DOTALL),
     "picture": re.compile(r"renders/[0-9a-f]{32}/[0-9a-f]{40}\.(?:webp|jpg|png)"),
     "claim": re.compile(r"indices/.*_index\.parquet\.lock", re.DOTALL),
+    "place": re.compile(r"uids/[0-9a-f]{32}/[0-9.]{1,64}/[0-9a-z._=~-]{1,200}"),
     "leftover": re.compile(
-        r"(?:indices/(?:.*/)?|renders/[0-9a-f]{32}/)\.dicom-series-preview-[0-9a-f]{32}\.part", re.DOTALL
+        r"(?:indices/(?:.*/)?|renders/[0-9a-f]{32}/|uids/[0-9a-f]{32}/[0-9.]{1,64}/)"
+        r"\.dicom-series-preview-[0-9a-f]{32}\.part",
+        re.DOTALL,
     ),
 }
 _STARTS = {
@@ -39,6 +44,7 @@ _START_BYTES = 16
 _HOLDER = re.compile(r"[0-9a-f]{32}")
 _FOOTER_BYTES = 64 * 2**20
 _CLAIM_BYTES = 4096
+_PLACE_BYTES = 4096
 # A process that has held a claim or written a file for so long has died.
 DEAD_AFTER_S: dict[Kind, int] = {"claim": 3600, "leftover": 24 * 3600}
 BLOCK_BYTES = 4096
@@ -51,7 +57,8 @@ class CacheFile:
 
     Attributes:
         path: Its path below the cache folder, `/` between parts.
-        kind: An index, a picture, a claim to build an index, or a killed writer's leftover.
+        kind: An index, a picture, a claim to build an index, a place of a SeriesInstanceUID, or a killed
+            writer's leftover.
         size: Bytes.
         used_ns: The time of its last write or use, in nanoseconds since 1970.
     """
@@ -72,13 +79,14 @@ class CacheFile:
         return after_s is not None and self.used_ns < now_ns - after_s * 10**9
 
 
-def cache_files(folder: Path) -> Iterator[CacheFile]:
+def cache_files(folder: Path, folders: Sequence[str] = FOLDERS) -> Iterator[CacheFile]:
     """Yield all of our files in a cache, in no order.
 
     Args:
         folder: The cache folder.
+        folders: The folders in it to look at.
     """
-    pending = [name for name in FOLDERS if not (folder / name).is_symlink()]
+    pending = [name for name in folders if not (folder / name).is_symlink()]
     while pending:
         below = pending.pop()
         with suppress(OSError), os.scandir(folder / below) as entries:  # it is gone, or closed to us
@@ -120,7 +128,21 @@ def _is_ours(folder: Path, file: CacheFile) -> bool:
         return file.size <= _CLAIM_BYTES and _is_claim(path)
     if file.kind == "index":
         return _is_index(path)
+    if file.kind == "place":
+        return file.size <= _PLACE_BYTES and _is_place(path)
     return file.kind == "leftover" or _is_picture(path)
+
+
+def _is_place(path: Path) -> bool:
+    """Return True for a file that `SeriesPlaces.add` writes: its name is made of its content."""
+    from dicom_series_preview.archive.uids import place_name  # noqa: PLC0415 - few commands look at places
+
+    try:
+        with unnoted(path) as file:
+            series = file.read(_PLACE_BYTES).decode(errors="surrogatepass")
+    except (OSError, UnicodeError):
+        return False
+    return place_name(series) == path.name
 
 
 def _is_picture(path: Path) -> bool:

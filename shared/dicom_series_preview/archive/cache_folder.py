@@ -84,8 +84,8 @@ class CacheFolder(LocalStorage):
         self._check_inside(self._path(path).parent)
         data += _sealed(attributes or {})
         version = super().put(path, data, if_version=if_version)
-        # Claims do not stay.
-        if not PATHS["claim"].fullmatch(path):
+        # Claims do not stay, and places of series are none of what is pruned.
+        if not (PATHS["claim"].fullmatch(path) or PATHS["place"].fullmatch(path)):
             self._note_written(path, len(data))
         return version
 

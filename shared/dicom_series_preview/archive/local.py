@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.cache_folder import CacheFolder
 from dicom_series_preview.archive.names import index_folder
+from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import OutputError
 from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY
@@ -32,6 +33,13 @@ def open_cache(settings: Settings, root: Storage, *, optional: bool = True) -> I
     """
     kept = cache_storage(settings, optional=optional)
     return IndexCache(kept, index_folder(root.identity), optional=optional)
+
+
+def open_places(settings: Settings, root: Storage) -> SeriesPlaces:
+    """Open the places of a root's series in the local cache; without the cache folder there are none."""
+    concurrency = settings.concurrency or CONCURRENCY
+    kept = CacheFolder(settings.cache_dir, concurrency, settings.cache_bytes)
+    return SeriesPlaces(kept, places_folder(root.identity), optional=True)
 
 
 def open_output(folder: Path, settings: Settings) -> IndexCache:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.cache import CachedIndex, excused, log_damage
 from dicom_series_preview.archive.index.records import fingerprint
+from dicom_series_preview.archive.opened import OpenedSeries, located_in
 from dicom_series_preview.archive.query import IndexQuery
 from dicom_series_preview.base.discreet import digest_of
 from dicom_series_preview.base.errors import (
@@ -21,7 +22,6 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.base.settings import index_bytes
-from dicom_series_preview.sources.storage.prefetched import Prefetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,31 +41,6 @@ _LOGGER = logging.getLogger(__name__)
 # caller has to ask again.
 BUSY_PAUSES_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5)
 _CONFLICTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedSeries:
-    """A series with an index that is as fresh as its listing.
-
-    Attributes:
-        name: Its folder below the root.
-        storage: Its storage.
-        index: Its index.
-        source: `cache`, `updated` (some headers were read) or `built` (all were).
-        matches: The number of series that the prefix matched; 1 without a prefix.
-        headers_read: The number of headers read now.
-        prefetched: The bytes of frames that arrived with those headers.
-        kept_version: The cached index's version, empty if it is not cached.
-    """
-
-    name: str
-    storage: Storage
-    index: Index = field(repr=False)
-    source: str
-    matches: int = 1
-    headers_read: int = 0
-    prefetched: Prefetched = field(default_factory=Prefetched, repr=False)
-    kept_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +254,8 @@ class SeriesIndexer:
             opened: The series as it was opened.
             found: The places of an object's frames, by its path below the series' folder.
         """
+        for part, own in located_in(opened, found):
+            self.keep_locations(part, own)
         if self.cache is None or not opened.kept_version or not found:
             return
         try:

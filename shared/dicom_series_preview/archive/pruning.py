@@ -16,6 +16,8 @@ except ImportError:  # Windows
 from dicom_series_preview.archive.cache_files import (
     BLOCK_BYTES,
     DEAD_AFTER_S,
+    FOLDERS,
+    MADE_AGAIN,
     NO_LINK,
     CacheFile,
     cache_files,
@@ -41,12 +43,15 @@ class Stays:
         left_bytes: If they take more, the room that they may take afterwards.
         since_ns: Only files used since then survive, in nanoseconds since 1970.
         spared: The path of a file that survives in any case.
+        places: The places of series survive, which only a look at the whole archive gives back. They take
+            none of the room.
     """
 
     most_bytes: int
     left_bytes: int
     since_ns: int = 0
     spared: str = ""
+    places: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def prune(folder: Path, rule: Stays, now_ns: int) -> Pruned:
     """
     with _held_ledger(folder) as ledger:
         before = ledger.seek(0, os.SEEK_END) if ledger else 0
-        files = list(cache_files(folder))
+        files = list(cache_files(folder, MADE_AGAIN if rule.places else FOLDERS))
         room = sum(file.room for file in files)
         wanted = rule.left_bytes if room > rule.most_bytes else room
         removed = freed = 0

@@ -16,7 +16,7 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.extract import frame_from_range, is_one_of_many
 from dicom_series_preview.pixels.slices import FrameBytes
-from dicom_series_preview.sources.storage.base import ByteRange
+from dicom_series_preview.sources.storage.base import ByteRange, path_below
 from dicom_series_preview.sources.storage.in_flight import InFlight
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 
@@ -140,7 +140,7 @@ def _header_ranges(series: str, slices: Sequence[Slice]) -> Iterator[tuple[ByteR
     """Yield the ranges before the pixels of objects with overlays there, and several frames."""
     for item in {item.file_name: item for item in slices}.values():
         if item.location is not None and _needs_header(item) and is_one_of_many(item):
-            path = f"{series}/{item.file_name}"
+            path = path_below(series, item.file_name)
             yield ByteRange(path, 0, item.header_length, item.object_version), item
 
 
@@ -149,7 +149,7 @@ def _needs_header(item: Slice) -> bool:
 
 
 def _range(series: str, item: Slice) -> ByteRange:
-    path = f"{series}/{item.file_name}"
+    path = path_below(series, item.file_name)
     if item.location is None:
         return ByteRange(path, 0, None, item.object_version)
     start = item.location.offset

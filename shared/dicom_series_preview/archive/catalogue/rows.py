@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from dicom_series_preview.archive.catalogue.cells import Cells
 from dicom_series_preview.archive.catalogue.columns import OF_SERIES, PATIENT, Shape
-from dicom_series_preview.archive.catalogue.elements import Elements
 from dicom_series_preview.archive.catalogue.facts import facts_of
 from dicom_series_preview.archive.catalogue.values import converted, moment_of
 
@@ -87,7 +87,7 @@ def rows_of(index: Index, place: Place, shape: Shape) -> list[dict[str, Any]]:
     stacks: dict[str, list[int]] = {}
     for number, rows in index.stacks.items():
         stacks.setdefault(uids[int(rows[0])], []).append(number)
-    row_of = _RowOf(index, Elements(index), place, shape)
+    row_of = _RowOf(index, Cells(index), place, shape)
     return [row_of(uid, rows, stacks.get(uid, [])) for uid, rows in members.items()]
 
 
@@ -123,7 +123,7 @@ class _RowOf:
     """
 
     index: Index
-    elements: Elements
+    elements: Cells
     place: Place
     shape: Shape
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dicom_series_preview.archive.catalogue.table import CatalogueTable
-    from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer
+    from dicom_series_preview.archive.open import SeriesIndexer
+    from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.sources.storage.base import ObjectInfo
 
 _LOGGER = logging.getLogger(__name__)

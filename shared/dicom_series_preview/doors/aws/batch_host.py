@@ -59,7 +59,8 @@ class _Mosaics:
         report = rendered.report
         return Mosaic(
             root=service.storage.url,
-            series=report.series,
+            folders=report.folders,
+            series_uid=report.series_uid,
             data=rendered.data,
             media_type=rendered.image_format.media_type,
             slices=report.slices,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS, index_folder
+from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE, Limits, Settings, number_of
 from dicom_series_preview.doors.aws.rechecks import Recheck, SqsQueue, send_all
@@ -170,7 +171,8 @@ class Deployment:
         kept = IndexCache(self.storage(self.data), index_folder(storage.url), former, storage.url)
         vanished = None if self.queue is None else partial(self._vanished, self.queue, alias)
         limits = self.settings.limits
-        return PreviewService(storage, kept, limits, single_flight=True, vanished=vanished)
+        places = SeriesPlaces(self.storage(self.data), places_folder(storage.url))
+        return PreviewService(storage, kept, limits, single_flight=True, vanished=vanished, places=places)
 
     @staticmethod
     def _vanished(queue: Queue, alias: str, series: str) -> None:

@@ -24,7 +24,7 @@ from dicom_series_preview.base.errors import IndexBusyError, LimitError, Preview
 from dicom_series_preview.doors.aws.erasure import Erasure
 from dicom_series_preview.doors.aws.queue_messages import is_series, touched_by
 from dicom_series_preview.doors.aws.rechecks import Recheck
-from dicom_series_preview.products.batches.places import mosaics_folder
+from dicom_series_preview.products.batches.places import marked_mosaic, mosaics_folder
 from dicom_series_preview.web.http.renders import Renders
 
 if TYPE_CHECKING:
@@ -239,6 +239,9 @@ def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]
     data = deployment.storage(deployment.data)
     folders = Renders(data).folder_of(root, series), mosaics_folder(root, series)
     paths = [info.path for folder in folders for info in data.list_objects(folder)]
+    # A mosaic of several folders goes with each; the mark of it goes last, so that a retry finds it.
+    marked = [mosaic for path in paths if (mosaic := marked_mosaic(path)) is not None]
     with ThreadPoolExecutor(_REMOVED_AT_ONCE) as pool:
+        list(pool.map(data.delete, marked))
         list(pool.map(data.delete, paths))
-    return paths
+    return [*marked, *paths]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.here import Named, find
-from dicom_series_preview.archive.local import open_cache, open_output
+from dicom_series_preview.archive.local import open_cache, open_output, open_places
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.room import Room
 from dicom_series_preview.base.errors import PreviewError, RequestError, SeriesNotFoundError, counted
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from dicom_series_preview.archive.open import OpenedSeries
+    from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.base.settings import Settings
     from dicom_series_preview.sources.storage.base import Storage
 
@@ -76,10 +76,13 @@ class _Builder:
             folders = storage.list_folders(prefix)
             if folders:
                 return [_Job(folder, named, SeriesName(folder)) for folder in folders]
+        uids = open_places(self._settings, storage).matching(name.text)
+        if uids:
+            return [_Job(uid, named, SeriesName(uid)) for uid in uids]
         raise SeriesNotFoundError(f"{name.text}*", storage.url, "no series begins so")
 
-    def build(self, job: _Job, limit: int | None, progress: Any) -> tuple[OpenedSeries, str]:  # noqa: ANN401 - a part
-        """Build the index of a series, and return it with its path.
+    def build(self, job: _Job, limit: int | None, progress: Any) -> tuple[OpenedSeries, list[str]]:  # noqa: ANN401 - a part
+        """Build the index of a series, and return it with the paths of its folders' indices.
 
         Raises:
             PreviewError: The index cannot be built.
@@ -96,10 +99,11 @@ class _Builder:
             progress,
             gate=self._room.passage,
             damaged=damage_of(job.shown),
+            places=open_places(self._settings, storage),
         ).within(self.running.begin())
         with job.named.hinting():
             built = service.index(IndexRequest(job.name, limit))
-        return built, service.index_path(built)
+        return built, service.index_paths(built)
 
     def _storage(self, named: Named) -> Storage:
         place = (named.root, named.file)
@@ -144,7 +148,7 @@ def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
 def _build_all(
     builder: _Builder, jobs: Sequence[_Job], limit: int | None, progress: Progress, told: _Told
 ) -> None:
-    def build(number: int, job: _Job) -> tuple[OpenedSeries, str]:
+    def build(number: int, job: _Job) -> tuple[OpenedSeries, list[str]]:
         many = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
         with progress.part(job.shown, many) as part:
             return builder.build(job, limit, part)
@@ -183,11 +187,11 @@ class _Told:
         self.failures = 0
         self.order: Sequence[str] = ()
 
-    def built(self, name: str, built: OpenedSeries, path: str) -> None:
+    def built(self, name: str, built: OpenedSeries, paths: Sequence[str]) -> None:
         """Report a finished index."""
         provenance, stacks = built.index.provenance, len(built.index.stacks)
         found = {
-            "series": built.name,
+            "series": built.title,
             "root": provenance.root,
             "status": built.source,
             "slices": built.index.slice_count,
@@ -195,7 +199,8 @@ class _Told:
             "skipped": len(provenance.skipped),
             "duplicates": len(provenance.duplicates),
             "limit": provenance.limit,
-            "path": path,
+            "path": paths[0],
+            "paths": list(paths),
         }
         self._found.append((name, found))
         text = counted(built.index.slice_count, "slice")
@@ -207,7 +212,7 @@ class _Told:
             text += f", {counted(len(provenance.duplicates), 'duplicate')}"
         if provenance.limit is not None:
             text += f", limited to {provenance.limit}"
-        self._say(f"{built.source:8} {built.name}: {text} -> {path}")
+        self._say(f"{built.source:8} {built.title}: {text} -> {', '.join(paths)}")
 
     def failed(self, name: str, error: Exception) -> None:
         """Report a failed index; a bug of ours only by its type."""

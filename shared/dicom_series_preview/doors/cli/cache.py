@@ -59,6 +59,9 @@ def list_cache(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - clic
         if file.kind == "index":
             with suppress(OSError), unnoted(settings.cache_dir / file.path) as opened:
                 root, series = origin(opened) or (None, None)
+        elif file.kind == "place":
+            with suppress(OSError), unnoted(settings.cache_dir / file.path) as opened:
+                series = opened.read().decode(errors="backslashreplace")
         used = datetime.fromtimestamp(file.used_ns / 10**9, UTC).isoformat(timespec="seconds")
         found.append(
             {
@@ -112,21 +115,22 @@ def prune(**options: Any) -> None:  # noqa: ANN401 - click passes what is declar
 @CACHE_DIR
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def clear(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
-    """Remove all indices and pictures; they are made again when they are asked for."""
+    """Remove all indices and pictures, made again when asked for, and which folder holds which series."""
     folder = settings_of(options).cache_dir
     if not yes and not sys.stdin.isatty():
         raise RequestError("yes", "is needed where nobody can be asked")
     if not yes and not click.confirm(f"Remove all indices and pictures from {folder}?", err=True):
         raise SystemExit(1)
-    _prune(folder, 0)
+    _prune(folder, 0, places=False)
 
 
-def _prune(folder: Path, most_bytes: int, since_ns: int = 0) -> None:
+def _prune(folder: Path, most_bytes: int, since_ns: int = 0, *, places: bool = True) -> None:
     """Remove cache files, and report the result."""
     from dicom_series_preview.archive import pruning  # noqa: PLC0415 - few commands need it
 
     try:
-        pruned = pruning.prune(folder, pruning.Stays(most_bytes, most_bytes, since_ns), time.time_ns())
+        rule = pruning.Stays(most_bytes, most_bytes, since_ns, places=places)
+        pruned = pruning.prune(folder, rule, time.time_ns())
     except BlockingIOError as error:
         raise OutputError(str(folder), "another process is making room in it; try again") from error
     except OSError as error:

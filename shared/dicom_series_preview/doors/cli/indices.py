@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dicom_series_preview.base.errors import RequestError
-from dicom_series_preview.doors.cli.console import Progress, answer, log
+from dicom_series_preview.doors.cli.console import Progress, answer, log, say
 from dicom_series_preview.doors.cli.declare import (
     CACHE_DIR,
     JSON,
@@ -84,4 +84,6 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
         service = service_of(opening, series, progress, must_keep=True)
         with opening.result().named.hinting():
             built = service.index(asked)
-    answer(service.index_path(built))
+    if built.uid and not options["quiet"]:
+        say(f"rows of this series have the SeriesInstanceUID {built.uid}; there are others beside them")
+    answer("\n".join(service.index_paths(built)))

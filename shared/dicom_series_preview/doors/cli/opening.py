@@ -145,7 +145,7 @@ def service_of(
         progress: Called with the headers read and in all.
         must_keep: Fail if an index cannot be cached, as its path is the command's result.
     """
-    from dicom_series_preview.archive.local import open_cache, open_output  # noqa: PLC0415 - loads numpy and pyarrow
+    from dicom_series_preview.archive.local import open_cache, open_output, open_places  # noqa: PLC0415 - loads numpy and pyarrow
     from dicom_series_preview.products.pictures.service import PreviewService  # noqa: PLC0415 - likewise
 
     opened = opening.result()
@@ -158,7 +158,12 @@ def service_of(
         kept = "no index is kept" if cache is None else f"indices are kept in {cache.storage.url}"
         say(f"info: {typed} lies in {opened.storage.url}; {kept}")
     service = PreviewService(
-        opened.storage, cache, opened.settings.limits, progress, damaged=damage_of(typed)
+        opened.storage,
+        cache,
+        opened.settings.limits,
+        progress,
+        damaged=damage_of(typed),
+        places=open_places(opened.settings, opened.storage),
     )
     return service.within(opened.deadline)
 

@@ -47,7 +47,7 @@ def write_picture(
             plan = service.plan(asked)
             if options["verbose"]:
                 found = plan.opened
-                say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.name}")
+                say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.title}")
             rendered = service.render_plan(plan)
     report = rendered.report
     _write(output, rendered.data)
@@ -58,7 +58,7 @@ def write_picture(
         answer(json.dumps({"output": _text(output), **report.in_short()}, indent=2, ensure_ascii=False))
     elif not options["quiet"]:
         name = "standard output" if output == STANDARD_OUTPUT else output
-        say(f"{name}: {report.summary()}", *filter(None, [report.choice()]))
+        say(f"{name}: {report.summary()}", *report.choice())
 
 
 def check_targets(output: str, options: Mapping[str, Any]) -> None:

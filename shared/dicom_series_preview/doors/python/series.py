@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from PIL import Image
 
 from dicom_series_preview.archive.here import find
-from dicom_series_preview.archive.local import open_cache
+from dicom_series_preview.archive.local import open_cache, open_places
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Settings, absolute
@@ -157,7 +157,7 @@ class Series:
         self._named = find(text, None if root is None else os.fspath(root), os.environ)
         storage = self._named.open(settings, os.environ)
         kept = open_cache(settings, storage) if cache else None
-        self._service = PreviewService(storage, kept, settings.limits)
+        self._service = PreviewService(storage, kept, settings.limits, places=open_places(settings, storage))
         self._text = text
         self._cache_dir = str(settings.cache_dir)
 
@@ -197,7 +197,7 @@ class Series:
         """
         return self._preview("contrast-mosaic", {"contrasts": contrasts, **options})
 
-    def array(
+    def array(  # noqa: PLR0913 - the options of an image that measure
         self,
         position: float,
         *,
@@ -205,6 +205,7 @@ class Series:
         stack: int = 0,
         at: Sequence[str] = (),
         untile: bool = False,
+        series_uid: str | None = None,
     ) -> NDArray[Any]:
         """Return the slice at a position as measured: before any window, at full size, padding included.
 
@@ -214,6 +215,7 @@ class Series:
             stack: The stack of the series.
             at: The places on the stack's further dimensions, as in `image`.
             untile: Take a slice in a Siemens mosaic.
+            series_uid: The series, by SeriesInstanceUID, of a folder that holds several.
 
         Returns:
             Modality values (Hounsfield units for CT), shape (rows, columns): float64 where a slope or an
@@ -229,6 +231,7 @@ class Series:
             "stack": stack,
             "at": at,
             "untile": untile,
+            "series_uid": series_uid,
         }
         asked = ImageRequest.from_values(self._named.text, options)
         with self._named.hinting():

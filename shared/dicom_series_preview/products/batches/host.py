@@ -17,7 +17,8 @@ class Mosaic:
 
     Attributes:
         root: The URL of the series' root.
-        series: The series' folder below it.
+        folders: The folders below it that the series lies in.
+        series_uid: The one SeriesInstanceUID that it is of what they hold; empty where it is all.
         data: The encoded picture.
         media_type: Its media type.
         slices: The number of the series' slices.
@@ -28,7 +29,8 @@ class Mosaic:
     """
 
     root: str
-    series: str
+    folders: tuple[str, ...]
+    series_uid: str
     data: bytes
     media_type: str
     slices: int

@@ -10,7 +10,7 @@ from dicom_series_preview.base.errors import LimitError, PreviewError, StorageEr
 from dicom_series_preview.products.batches.documents import read_document, whole_characters
 from dicom_series_preview.products.batches.host import Item
 from dicom_series_preview.products.batches.outcomes import RETRIED, failure_of, keep_outcome
-from dicom_series_preview.products.batches.places import check_batch_id, mosaics_folder, outcome_path
+from dicom_series_preview.products.batches.places import check_batch_id, mosaic_paths, outcome_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,9 @@ def run_item(
 def _preview(batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float) -> dict[str, Any]:
     """Write a series' mosaic, and return its cost."""
     mosaic = host.mosaics.make(Item(item["root"], item["series"], item["mosaic"]), seconds)
-    picture = f"{mosaics_folder(mosaic.root, mosaic.series)}/{batch}.webp"
+    picture, marks = mosaic_paths(batch, mosaic.root, mosaic.folders, mosaic.series_uid)
+    for mark in marks:
+        host.data.put(mark, picture.encode())
     host.data.put(picture, mosaic.data, attributes={"Content-Type": mosaic.media_type})
     return {
         "picture": picture,

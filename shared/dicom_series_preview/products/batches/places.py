@@ -6,17 +6,24 @@ batches/ID/outcomes/NN/DIGEST.json  the outcome of one series
 batches/ID/failure.json           why it could not begin
 batches/ID/summary.json           its result, beside outcomes.parquet
 batches/mosaics/DIGEST/ID.webp    the mosaics of one series, of all batches
+batches/mosaics/DIGEST/ID-UID.webp  of one SeriesInstanceUID of the folder, by a digest of it
+batches/mosaics/DIGEST/ID-UID.OTHER  a mark: a mosaic below OTHER shows objects of this folder, too
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.names import series_digest
 from dicom_series_preview.base.errors import RequestError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 BATCH_FOLDER = "batches"
+_MARK = re.compile(r"(.+)/[0-9a-f]{32}/([^/.]+)\.([0-9a-f]{32})")
 _BATCH_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -64,3 +71,24 @@ def mosaics_folder(root: str, series: str) -> str:
         series: Its folder below the root.
     """
     return f"{BATCH_FOLDER}/mosaics/{series_digest(root, series)}"
+
+
+def mosaic_paths(batch: str, root: str, folders: Sequence[str], series_uid: str) -> tuple[str, list[str]]:
+    """Return the path of a mosaic, and of its marks: it goes with any of the folders whose objects it shows.
+
+    Args:
+        batch: The batch.
+        root: The URL of the series' root.
+        folders: The folders that the series lies in.
+        series_uid: The one SeriesInstanceUID that it is of what they hold; empty where it is all.
+    """
+    first, *others = folders
+    name = f"{batch}-{hashlib.sha256(series_uid.encode()).hexdigest()[:32]}" if series_uid else batch
+    marks = [f"{mosaics_folder(root, other)}/{name}.{series_digest(root, first)}" for other in others]
+    return f"{mosaics_folder(root, first)}/{name}.webp", marks
+
+
+def marked_mosaic(path: str) -> str | None:
+    """Return the mosaic that a mark stands for; None for any other path."""
+    found = _MARK.fullmatch(path)
+    return f"{found[1]}/{found[3]}/{found[2]}.webp" if found is not None else None

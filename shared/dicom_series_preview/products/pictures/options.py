@@ -256,6 +256,18 @@ class PictureOptions(TypedDict, total=False):
             values="AXIS=VALUE",
         ),
     ]
+    series_uid: Annotated[
+        str | None,
+        Option(
+            help="Which series, by SeriesInstanceUID, of a folder that holds several.",
+            description="Which series, by SeriesInstanceUID, of a folder that holds several; the index "
+            "lists them.",
+            page="which series, by SeriesInstanceUID, of a folder that holds several "
+            "([series by UID](series-by-uid.md)); all of them, where `stack` 0 is the largest",
+            metavar="UID",
+            default_text="all of them",
+        ),
+    ]
     untile: Annotated[
         bool,
         Option(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.catalogue.choose import Choice
     from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.archive.index.slices import Slice
-    from dicom_series_preview.archive.open import OpenedSeries
+    from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.base.selection import SortedStack
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.pixels.contrast.spec import ContrastSpec
@@ -107,6 +107,7 @@ class Plan:
         parts: list[object] = [
             self.opened.storage.url,
             self.opened.name,
+            *(["uid", self.opened.uid, self.opened.folders] if self.opened.uid else []),
             (picture.image_format.name, picture.quality),
             (self.shape.columns, self.shape.rows, *self.tile),
             [str(spec) for spec in self.shape.contrasts],
@@ -271,10 +272,10 @@ def _untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
 def _rows_of_stack(number: int, index: Index, opened: OpenedSeries) -> NDArray[np.int64]:
     """Return a stack's rows of the index."""
     if not index.stacks:
-        raise NoImageError(opened.name, opened.storage.url, _why_no_image(opened))
+        raise NoImageError(opened.title, opened.storage.url, _why_no_image(opened))
     if number == 0 and 0 not in index.stacks:
         problem = "a slide's label or overview is all it has; `stack` chooses it"
-        raise NoImageError(opened.name, opened.storage.url, problem)
+        raise NoImageError(opened.title, opened.storage.url, problem)
     rows = index.stacks.get(number)
     if rows is None:
         counts = ", ".join(
@@ -309,7 +310,10 @@ def _warnings(picture: Picture, shape: Shape, slices: list[Slice], tile: tuple[i
 
 
 # The fields that the other parts of an identity stand for.
-_PARTS_OF_PICTURES = {"image_format", "quality", "image_width", "stack", "untile", "overlays", "labels"}
+_PARTS_OF_PICTURES = {
+    *("image_format", "quality", "image_width"),
+    *("stack", "series_uid", "untile", "overlays", "labels"),
+}
 _PARTS_OF_REQUESTS = {
     *("series", "picture", "position", "slice_offset", "contrast", "contrasts"),
     *("columns", "rows", "start", "end"),

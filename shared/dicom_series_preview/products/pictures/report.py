@@ -13,11 +13,14 @@ from dicom_series_preview.base.errors import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dicom_series_preview.archive.index.held import HeldSeries
     from dicom_series_preview.archive.index.records import Duplicate, Skipped
     from dicom_series_preview.archive.index.stacks import Stack
     from dicom_series_preview.products.pictures.cost import Cost
 
 REPORT_SCHEMA = 2
+# So many series of a folder are told of after a picture.
+_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,9 @@ class Report:
     """The report of a picture.
 
     Attributes:
-        series: The series' folder.
+        series: The series' folder; its SeriesInstanceUID where it lies in several.
+        folders: The folders that it lies in. Names of objects are below the one around them.
+        series_uid: The one SeriesInstanceUID that is shown of what they hold; empty where it is all.
         root: The storage root's URL.
         matches: The number of series that a prefix matched.
         index_source: `cache`, `updated` or `built`.
@@ -119,6 +124,7 @@ class Report:
         slices: The number of its slices.
         at: The places that are shown on its further dimensions.
         stacks: Descriptions of the series' stacks.
+        held_series: Descriptions of the folder's series by SeriesInstanceUID, the largest first.
         series_instance_uids: The number of different SeriesInstanceUIDs in the folder.
         patient_ids: The number of different PatientIDs.
         width: The picture's width in pixels.
@@ -134,6 +140,8 @@ class Report:
     """
 
     series: str
+    folders: tuple[str, ...]
+    series_uid: str
     root: str
     matches: int
     index_source: str
@@ -142,6 +150,7 @@ class Report:
     slices: int
     at: tuple[ReportedPlace, ...]
     stacks: tuple[Stack, ...]
+    held_series: tuple[HeldSeries, ...]
     series_instance_uids: int
     patient_ids: int
     width: int
@@ -180,6 +189,8 @@ class Report:
         """Return the contents of `summary` and `choice`, and the warnings, as values."""
         return {
             "series": self.series,
+            "folders": list(self.folders),
+            "series_uid": self.series_uid,
             "root": self.root,
             "matches": self.matches,
             "index": self.index_source,
@@ -187,6 +198,7 @@ class Report:
             "height": self.height,
             "stack": self.stack,
             "stacks": len(self.stacks),
+            "held_series": [asdict(one) for one in self.held_series],
             "series_instance_uids": self.series_instance_uids,
             "patient_ids": self.patient_ids,
             "slices": self.slices,
@@ -211,16 +223,29 @@ class Report:
         requests = f"{cost.list_requests} LIST and {cost.get_requests} GET, {cost.bytes / 1e6:.1f} MB"
         return f"{picture}, index {self.index_source}; {requests}, {cost.milliseconds['total'] / 1000:.2f} s"
 
-    def choice(self) -> str:
-        """Say in one line what else the folder holds, and how to see it; empty if it is one stack."""
+    def choice(self) -> list[str]:
+        """Say what else the folder holds, and how to see it, and list its series; nothing of one stack."""
         if len(self.stacks) < 2:
-            return ""
+            return []
         found = told(len(self.stacks), self.series_instance_uids, self.patient_ids)
         numbers = f"{self.stacks[0].stack} to {self.stacks[-1].stack}"
-        return (
+        line = (
             f"{self.series} holds {found}: this is stack {self.stack}; --stack N ({numbers}) shows another, "
             "--report FILE lists them"
         )
+        if len(self.held_series) < 2:
+            return [line]
+        left = len(self.held_series) - _LISTED
+        more = [f"  and {left} more"] if left > 0 else []
+        return [line, *map(_listed, self.held_series[:_LISTED]), *more]
+
+
+def _listed(one: HeldSeries) -> str:
+    """Describe a series in a line that begins with the option for it."""
+    option = f"--series-uid {one.series_instance_uid}" if one.series_instance_uid else "without a UID"
+    number = "" if one.series_number is None else f"SeriesNumber {one.series_number}, "
+    description = f": {one.description}" if one.description else ""
+    return f"  {option}  {number}{counted(one.slices, 'slice')}{description}"
 
 
 def _in_summary(place: ReportedPlace) -> str:

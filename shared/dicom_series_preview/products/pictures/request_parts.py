@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.archive.catalogue.at import At, parse_at
+from dicom_series_preview.archive.index.held import PADDING
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.pixels.contrast.spec import DEFAULT, ContrastSpec, parse_contrast
@@ -38,6 +39,7 @@ class Picture:
         untile: Siemens mosaics are shown as the slices in them.
         overlays: Overlay planes are drawn into the images.
         labels: Each tile shows its position, contrast and directions.
+        series_uid: The one SeriesInstanceUID to show of the series; empty for all that it holds.
     """
 
     image_format: ImageFormat
@@ -48,6 +50,7 @@ class Picture:
     untile: bool = False
     overlays: bool = False
     labels: bool = False
+    series_uid: str = ""
 
 
 def read_series(reader: Reader, text: str) -> SeriesName:
@@ -71,7 +74,16 @@ def read_picture(reader: Reader, output: str) -> Picture:
         untile=reader.value("untile"),
         overlays=reader.value("overlays"),
         labels=reader.value("labels"),
+        series_uid=_series_uid(reader),
     )
+
+
+def _series_uid(reader: Reader) -> str:
+    """Return the one SeriesInstanceUID to show, without padding."""
+    uid = reader.value("series_uid")
+    if uid is not None and not uid.strip(PADDING):
+        reader.problem(RequestError("series_uid", "is empty; give a SeriesInstanceUID, or leave it out"))
+    return (uid or "").strip(PADDING)
 
 
 def _format(reader: Reader, output: str) -> ImageFormat:

@@ -9,9 +9,10 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dicom_series_preview.archive.addressing import SeriesOpener
 from dicom_series_preview.archive.cache import log_damage
 from dicom_series_preview.archive.index.damage import DamagedIndexError
-from dicom_series_preview.archive.open import OpenedSeries, SeriesIndexer
+from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.errors import (
     ObjectChangedError,
     ObjectError,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.archive.cache import IndexCache
+    from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.archive.uids import SeriesPlaces
     from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.products.pictures.formats import ImageFormat
@@ -93,6 +96,7 @@ class PreviewService:
         wait: Pauses for some seconds, or until the event is set; True when it was set. Tests pass their own.
         vanished: See `SeriesIndexer`.
         damaged: Called with a series and the reason when its cached index is damaged and rebuilt.
+        places: Knows in which folders a SeriesInstanceUID lies; or None.
     """
 
     storage: Storage
@@ -105,6 +109,7 @@ class PreviewService:
     wait: Callable[[Event, float], bool] = Event.wait
     vanished: Callable[[str], None] | None = field(default=None, repr=False)
     damaged: Callable[[str, str], None] = log_damage
+    places: SeriesPlaces | None = None
 
     def within(self, deadline: Deadline) -> PreviewService:
         """Return the service for one request, which arrived when the deadline began, with a time limit.
@@ -114,7 +119,8 @@ class PreviewService:
         """
         ends = deadline.limited(self.limits.seconds)
         cache = None if self.cache is None else self.cache.within(ends)
-        return replace(self, storage=self.storage.within(ends), cache=cache, deadline=ends)
+        places = None if self.places is None else self.places.within(ends)
+        return replace(self, storage=self.storage.within(ends), cache=cache, places=places, deadline=ends)
 
     def plan(self, request: PictureRequest) -> Plan:
         """Choose the slices of a picture without fetching pixels; call it on the result of `within`.
@@ -179,18 +185,21 @@ class PreviewService:
         Raises:
             PreviewError: The series cannot be listed or read.
         """
-        return self._begun()._indexer().open(request.series, limit=request.limit)  # noqa: SLF001 - its own kind
+        service = self._begun()
+        return SeriesOpener(service._indexer(), service.places).open(request.series, limit=request.limit)  # noqa: SLF001 - its own kind
 
     def watch(self) -> Stopwatch:
         """Start a stopwatch for one request."""
         return Stopwatch(self.storage, self.deadline)
 
-    def index_path(self, opened: OpenedSeries) -> str:
-        """Return the path of a series' cached index; in a local cache the absolute path."""
+    def index_paths(self, opened: OpenedSeries) -> list[str]:
+        """Return the path of the cached index of each folder of a series; in a local cache absolute paths."""
         if self.cache is None:
             raise RequestError("cache_dir", "there is no cache, so the index has no path")
-        url, path = self.cache.storage.url, self.cache.path(opened.name)
-        return str(file_below(path_of_file_url(url), path)) if url.startswith("file://") else f"{url}/{path}"
+        url, paths = self.cache.storage.url, map(self.cache.path, opened.folders)
+        if not url.startswith("file://"):
+            return [f"{url}/{path}" for path in paths]
+        return [str(file_below(path_of_file_url(url), path)) for path in paths]
 
     def _on_current_index(self, plan: Plan, work: Callable[[Plan], _Result]) -> tuple[Plan, _Result]:
         """Do some work on a plan; if its index does not match the objects, read and plan the series again.
@@ -218,7 +227,7 @@ class PreviewService:
         errors = (cell.error for shown in painted.values() for cell in shown.cells)
         if plan is first and any(isinstance(error, ObjectNotFoundError) for error in errors):
             _LOGGER.info("an object of the index is not there: the series is read anew")
-            raise ObjectNotFoundError(plan.opened.name)
+            raise ObjectNotFoundError(plan.opened.title)
         return painted
 
     def _values(self, plan: Plan) -> NDArray[Any]:
@@ -228,7 +237,7 @@ class PreviewService:
             return read_values(reader, plan.slices[0])
         except ObjectError as error:
             problem = f"{plan.slices[0].file_name} cannot be decoded: {error.reason}"
-            raise UndecodableError(opened.name, opened.storage.url, problem) from error
+            raise UndecodableError(opened.title, opened.storage.url, problem) from error
 
     def _begun(self) -> PreviewService:
         """Return the service for a request that starts now, unless it is already one for a request."""
@@ -263,7 +272,8 @@ class PreviewService:
     def _plan(self, request: PictureRequest, watch: Stopwatch, *, refresh: bool) -> Plan:
         with watch.phase("index"):
             indexer = replace(self._indexer(), next_frames=request.whole_series_frames)
-            opened = indexer.open(request.series, refresh=refresh)
+            opener = SeriesOpener(indexer, self.places)
+            opened = opener.open(request.series, request.picture.series_uid, refresh=refresh)
         try:
             plan = plan_picture(request, opened, watch)
         except DamagedIndexError as error:

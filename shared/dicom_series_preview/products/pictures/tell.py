@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
+from dicom_series_preview.archive.index.held import held_series
 from dicom_series_preview.base.errors import StorageError, UndecodableError
 from dicom_series_preview.base.geometry import unusual_orientation
 from dicom_series_preview.base.image import WINDOW_FUNCTIONS
@@ -57,7 +58,9 @@ def report_of(
     """
     opened, provenance = plan.opened, plan.opened.index.provenance
     return Report(
-        series=opened.name,
+        series=opened.title,
+        folders=opened.folders,
+        series_uid=opened.uid,
         root=opened.storage.url,
         matches=opened.matches,
         index_source=opened.source,
@@ -66,6 +69,7 @@ def report_of(
         slices=len(plan.stack),
         at=_places(plan.choice),
         stacks=tuple(plan.index.described_stacks()),
+        held_series=tuple(held_series(opened.index)),
         series_instance_uids=provenance.series_instance_uids,
         patient_ids=provenance.patient_ids,
         width=size[0],
@@ -114,7 +118,7 @@ def raise_failure(plan: Plan, painted: Mapping[int, Painted], reported: Sequence
         else f"none of the {count} slices chosen can be shown"
     )
     problem = f"{text}; {reported[0].error}"
-    raise UndecodableError(plan.opened.name, plan.opened.storage.url, problem)
+    raise UndecodableError(plan.opened.title, plan.opened.storage.url, problem)
 
 
 def _reported(plan: Plan, number: int, item: Slice, cell: Cell, failed_frames: int) -> ReportedTile:

@@ -235,6 +235,11 @@ def is_path(path: str) -> bool:
     return "\0" not in path and not any(part in {"", ".", ".."} for part in path.split("/"))
 
 
+def path_below(folder: str, name: str) -> str:
+    """Return the path of what has a name below a folder; the empty folder is the root."""
+    return f"{folder}/{name}" if folder else name
+
+
 def check_path(root_url: str, path: str) -> None:
     """Refuse a path that is empty or could leave its root.
 

@@ -36,6 +36,11 @@ class Prefetched:
             self._left -= len(data)
             self._kept[path] = data, object_size, version
 
+    def keep_all(self, others: Prefetched) -> None:
+        """Keep what others have, too, as far as there is room."""
+        for path, kept in others._kept.items():
+            self.keep(path, *kept)
+
     def fetch(self, wanted: ByteRange) -> Fetched | None:
         """Return the storage's answer; None where only the storage has it."""
         kept = self._kept.get(wanted.path)

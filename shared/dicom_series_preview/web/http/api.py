@@ -41,6 +41,7 @@ from dicom_series_preview.web.http.renders import KeptPicture, Renders, keep, ke
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.base.gate import Gate
     from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.products.pictures.service import PreviewService, Rendered
@@ -112,8 +113,8 @@ class PreviewApi:
         asked = PICTURES[kind].from_strings(request.series, output, query)
         refuse_root(asked.series)
         service = service.within(request.deadline)
-        renders = self._renders(service)
         plan = service.plan(asked)
+        renders = self._renders(service, plan.opened)
         headers = picture_headers(plan)
         if matches(request.headers.get("if-none-match", ""), headers["ETag"]):
             return HttpResponse(304, {**headers, **cost_headers(plan.cost())})
@@ -124,6 +125,7 @@ class PreviewApi:
         if rendered.plan is not plan:
             # If the series has changed since it was planned, the picture has another tag.
             plan = rendered.plan
+            renders = self._renders(service, plan.opened)
             headers = picture_headers(plan)
         if _failed_tiles(rendered):
             # A tile's failure can be temporary; nobody may cache the picture.
@@ -143,7 +145,8 @@ class PreviewApi:
         if picture.failed_tiles:
             all_headers["Preview-Failed-Tiles"] = str(picture.failed_tiles)
         if len(data) > self.answer_limit_bytes and self.renders is not None:
-            link = self.renders.storage.link(self.renders.path(plan), LINK_EXPIRES_S)
+            renders = self.renders.of(plan.opened)
+            link = None if renders is None else renders.storage.link(renders.path(plan), LINK_EXPIRES_S)
             if link is not None and "ETag" in headers:
                 return HttpResponse(303, {**all_headers, "Location": link, "Cache-Control": "no-store"})
             raise LimitError(
@@ -170,7 +173,7 @@ class PreviewApi:
         headers = {
             "ETag": etag,
             "Cache-Control": cache_control(service.storage),
-            "Preview-Series": quote(opened.name),
+            "Preview-Series": quote(opened.title),
             "Preview-Stacks": contents(opened.index),
             "Preview-Index": opened.source,
             **cost_headers(watch.cost()),
@@ -182,7 +185,7 @@ class PreviewApi:
             body = index_body(opened, wanted, alias, self.answer_limit_bytes)
         if len(body) > self.answer_limit_bytes:
             link = None
-            renders = self._renders(service)
+            renders = self._renders(service, opened)
             if wanted == "parquet" and renders is not None:
                 path = renders.copy_path(opened, identity)
                 link = renders.storage.link(path, LINK_EXPIRES_S)
@@ -207,11 +210,12 @@ class PreviewApi:
             raise RequestError("root", f"is one alias of this deployment: {names}")
         return self.services[named[0]]()
 
-    def _renders(self, service: PreviewService) -> Renders | None:
-        """Return the store of pictures for a service's request."""
-        if self.renders is None or service.deadline is None:
-            return self.renders
-        return replace(self.renders, storage=self.renders.storage.within(service.deadline))
+    def _renders(self, service: PreviewService, opened: OpenedSeries) -> Renders | None:
+        """Return the store of a series' pictures for a service's request."""
+        renders = None if self.renders is None else self.renders.of(opened)
+        if renders is None or service.deadline is None:
+            return renders
+        return replace(renders, storage=renders.storage.within(service.deadline))
 
 
 def _failed_tiles(rendered: Rendered) -> int:

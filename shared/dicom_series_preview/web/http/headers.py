@@ -32,7 +32,7 @@ def picture_headers(plan: Plan) -> dict[str, str]:
         "Cache-Control": cache_control(plan.opened.storage),
         "Vary": "Accept",
         # Header fields are ASCII; names can have more.
-        "Preview-Series": quote(plan.opened.name),
+        "Preview-Series": quote(plan.opened.title),
         "Preview-Slices": f"{len(plan.slices)}/{len(plan.stack)}",
         **_places(plan),
         "Preview-Stacks": f"shown={plan.picture.stack}, {contents(plan.index)}",

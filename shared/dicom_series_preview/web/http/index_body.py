@@ -12,7 +12,7 @@ from dicom_series_preview.archive.index.schema import SCHEMA_VERSION
 from dicom_series_preview.products.pictures.plan import CACHEABLE_VERSION
 
 if TYPE_CHECKING:
-    from dicom_series_preview.archive.open import OpenedSeries
+    from dicom_series_preview.archive.opened import OpenedSeries
 
 # So many rows become Python objects at once: an object takes many times its text.
 _ROWS_AT_ONCE = 500
@@ -27,7 +27,7 @@ def _summary(opened: OpenedSeries, alias: str) -> dict[str, Any]:
         # Free text can hold names.
         del stack["description"]
     return {
-        "series": opened.name,
+        "series": opened.title,
         "root": alias,
         "matches": opened.matches,
         "fingerprint": provenance.fingerprint,

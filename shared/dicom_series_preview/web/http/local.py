@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.local import cache_storage
 from dicom_series_preview.archive.names import index_folder
+from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import ObjectNotFoundError, PreviewError
 from dicom_series_preview.base.gate import Gate
 from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings
@@ -58,6 +59,7 @@ def open_api(
             settings.limits,
             single_flight=True,
             gate=gates[alias].passage,
+            places=SeriesPlaces(kept, places_folder(storage.identity), optional=True),
         )
         services[alias] = partial(replace, service)
     return PreviewApi(

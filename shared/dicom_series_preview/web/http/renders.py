@@ -13,7 +13,7 @@ from dicom_series_preview.archive.names import series_digest
 from dicom_series_preview.base.errors import ObjectNotFoundError
 
 if TYPE_CHECKING:
-    from dicom_series_preview.archive.open import OpenedSeries
+    from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.products.pictures.service import Rendered
     from dicom_series_preview.sources.storage.base import Storage
@@ -37,6 +37,13 @@ class Renders:
     storage: Storage
     folder: str = "renders"
     optional: bool = False
+
+    def of(self, opened: OpenedSeries) -> Renders | None:
+        """Return the store where it keeps pictures of a series; None for one that lies in several folders.
+
+        Whatever is kept must go with the folder whose objects it shows.
+        """
+        return self if len(opened.folders) == 1 else None
 
     def path(self, plan: Plan) -> str:
         """Return the path of a picture; its name reveals nothing about the series."""

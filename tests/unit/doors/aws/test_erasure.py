@@ -11,6 +11,7 @@ import pytest
 import doubles
 import make_dicom
 from dicom_series_preview.archive.names import index_folder, index_path
+from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import StorageUnavailableError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.rechecks import Recheck
@@ -43,6 +44,50 @@ def test_a_series_that_is_removed_takes_all_of_its_pictures_along(
     left = [path for path in setting.kept() if "outcomes" not in path]
     assert Pictures.of(left) == pictures.of_t
     assert [path for path in left if path.startswith("indices/")] == [place("t")]
+
+
+def placed(setting: Setting, *folders: str) -> None:
+    """Let folders be known to hold the series of the test's objects."""
+    for folder in folders:
+        SeriesPlaces(setting.data, places_folder("s3://archive")).add(make_dicom.SERIES_UID, folder)
+
+
+@pytest.mark.parametrize("gone", ["s", "t", "u"])
+def test_a_picture_of_several_folders_goes_with_each(gone: str) -> None:
+    """A batch's mosaic of several folders goes with any of them; no other picture of it is kept."""
+    setting = Setting()
+    setting.put("s/1.dcm", "t/2.dcm", "u/3.dcm", "v/4.dcm")
+    placed(setting, "s", "t", "u")
+    picture = setting.batch(make_dicom.SERIES_UID)["picture"]
+    assert setting.deployment.api().picture("mosaic", HttpRequest(make_dicom.SERIES_UID)).status == 200
+    other = setting.batch("v")["picture"]
+    assert Pictures.of(setting.kept()) == sorted([picture, other])
+    name = f"{gone}/{'stu'.index(gone) + 1}.dcm"
+    setting.remove(name)
+    setting.update(notification(name, name="ObjectRemoved:Delete"))
+    assert Pictures.of(setting.kept()) == [other]
+    setting.update_at_once()
+    assert Pictures.of(setting.kept()) == [other]
+
+
+def test_series_of_one_folder_have_a_mosaic_each() -> None:
+    """Mosaics of several series of one folder do not replace each other, and all go with the folder."""
+    setting = Setting()
+    setting.put("s/1.dcm", "s/2.dcm")
+    other = make_dicom.encode(make_dicom.image(3, SeriesInstanceUID="1.9", SOPInstanceUID="1.9.3"))
+    setting.memory["default"].put("s/3.dcm", other)
+    places = SeriesPlaces(setting.data, places_folder("s3://archive"))
+    for uid in (make_dicom.SERIES_UID, "1.9"):
+        places.add(uid, "s")
+    names = (make_dicom.SERIES_UID, "1.9", "s")
+    paths = {setting.batch(name)["picture"] for name in names}
+    request = HttpRequest("1.9", {"position": ["0"]})
+    assert setting.deployment.api().picture("image", request).headers["Preview-Render"] == "made"
+    assert setting.deployment.api().picture("image", request).headers["Preview-Render"] == "kept"
+    assert len(paths) == len(Pictures.of(setting.kept())) - 1 == 3
+    setting.remove("s/1.dcm", "s/2.dcm", "s/3.dcm")
+    setting.update(notification("s/3.dcm", name="ObjectRemoved:Delete"))
+    assert Pictures.of(setting.kept()) == []
 
 
 @pytest.mark.parametrize(("depth", "asked"), [(2, "doe"), (1, "doe/s"), (3, "doe"), (3, "doe/s")])

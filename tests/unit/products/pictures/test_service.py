@@ -211,18 +211,18 @@ def test_progress_counts_headers() -> None:
     assert heard == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_index_path() -> None:
+def test_index_paths() -> None:
     """An index's path is below the cache's root; without a cache it has none."""
     bench = Bench(ramp(2))
     opened = bench.service.index(IndexRequest.from_strings("S", {}))
-    assert bench.service.index_path(opened) == "memory://objects/indices/S_index.parquet"
+    assert bench.service.index_paths(opened) == ["memory://objects/indices/S_index.parquet"]
     bench.cache = None
     with pytest.raises(RequestError, match="no cache"):
-        bench.service.index_path(opened)
+        bench.service.index_paths(opened)
 
 
 def test_index_path_of_a_local_cache_is_a_path() -> None:
     """A local cache's path is as the file system knows it, not as a URL escapes it."""
     bench = Bench(ramp(2), cache=IndexCache(MemoryStorage(url="file:///a%20b/%C3%BC%23")))
     opened = bench.service.index(IndexRequest.from_strings("S", {}))
-    assert bench.service.index_path(opened) == "/a b/ü#/indices/S_index.parquet"
+    assert bench.service.index_paths(opened) == ["/a b/ü#/indices/S_index.parquet"]

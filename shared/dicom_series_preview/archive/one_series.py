@@ -1,0 +1,140 @@
+"""One SeriesInstanceUID as a series, in whichever folders its objects lie.
+
+Its index is built in memory from the indices of these folders, of its objects alone. So its pictures do not
+depend on how the archive is laid out. A folder that holds nothing else needs none of this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dicom_series_preview.archive.index.held import names_of
+from dicom_series_preview.archive.index.index import Index
+from dicom_series_preview.archive.index.records import Provenance, Record
+from dicom_series_preview.archive.opened import name_below
+from dicom_series_preview.base.errors import LimitError, counted
+from dicom_series_preview.base.gate import open_gate
+from dicom_series_preview.base.settings import index_bytes
+from dicom_series_preview.sources.storage.prefetched import Prefetched
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dicom_series_preview.archive.index.records import Skipped
+    from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.base.gate import Passage
+
+_SOURCES = ("built", "updated", "cache")
+
+
+def outermost(folders: Sequence[str]) -> list[str]:
+    """Return the folders that lie in none of the others: an index has all that is below its folder."""
+    return [one for one in folders if not any(one.startswith(f"{other}/") for other in folders)]
+
+
+def only(
+    uid: str, parts: Sequence[OpenedSeries], most_rows: int, gate: Passage = open_gate
+) -> OpenedSeries | None:
+    """Return one SeriesInstanceUID of opened folders as a series; None where none holds it.
+
+    Args:
+        uid: The SeriesInstanceUID, without padding.
+        parts: Folders of one root, none of which lies in another.
+        most_rows: The most frames of an index.
+        gate: Admits the making of an index, given the bytes that it may take.
+
+    Raises:
+        LimitError: It has more frames in all than an index may have.
+    """
+    found = [(part, names_of(part.index.table, uid)) for part in parts]
+    found = [(part, names) for part, names in found if names is None or names]
+    if not found:
+        return None
+    holding = [part for part, _ in found]
+    if len(found) == 1 and found[0][1] is None:
+        return holding[0]
+    parent = _common_folder([part.name for part in holding])
+    sizes = [row for part, _ in found for row in part.index.table["ObjectSize"].to_pylist()]
+    with gate(index_bytes(sizes)):
+        records = [
+            replace(record, name=name_below(parent, part.name) + record.name)
+            for part, names in found
+            for record in _records(part.index, names)
+        ]
+        index = _index(records, _provenance(parent, holding, uid, len(records)), most_rows)
+    return replace(
+        holding[0],
+        name=parent,
+        index=index,
+        source=min((part.source for part in holding), key=_SOURCES.index),
+        headers_read=sum(part.headers_read for part in holding),
+        prefetched=holding[0].prefetched if len(holding) == 1 else _prefetched(holding),
+        kept_version="",
+        uid=uid,
+        parts=tuple(holding),
+    )
+
+
+def _records(index: Index, names: Sequence[str] | None) -> list[Record]:
+    """Return the records of some objects of an index, and of those identical to one of them."""
+    if names is None:
+        return index.records()
+    by_name = {record.name: record for record in index.records(names)}
+    same = [one for one in index.provenance.duplicates if one.of in by_name]
+    return [
+        *by_name.values(),
+        *(replace(by_name[one.of], name=one.name, version=one.version) for one in same),
+    ]
+
+
+def _index(records: list[Record], provenance: Provenance, most_rows: int) -> Index:
+    from dicom_series_preview.archive.index.build import build  # noqa: PLC0415 - a folder of one series needs none
+
+    if sum(max(1, record.number_of_frames) for record in records) > most_rows:
+        limit = counted(most_rows, "frame")
+        raise LimitError("series", f"it has more than {limit}, the limit of an index")
+    # As where the headers are read: the index must not depend on an order of arrival.
+    records.sort(key=lambda record: record.name)
+    return Index(build(records, provenance))
+
+
+def _provenance(parent: str, parts: Sequence[OpenedSeries], uid: str, objects: int) -> Provenance:
+    """Return the facts about the index of one SeriesInstanceUID, which change when a folder does."""
+    digest = hashlib.sha256(uid.encode(errors="surrogatepass"))
+    skipped: list[Skipped] = []
+    for part in parts:
+        provenance = part.index.provenance
+        digest.update(repr((part.name, provenance.fingerprint)).encode())
+        start = name_below(parent, part.name)
+        # What could not be read can be of any series.
+        skipped += [replace(one, name=start + one.name) for one in provenance.skipped]
+    first = parts[0].index.provenance
+    return Provenance(
+        series=parent,
+        root=first.root,
+        fingerprint=digest.hexdigest(),
+        listed=objects + len(skipped),
+        limit=next((limit for part in parts if (limit := part.index.provenance.limit) is not None), None),
+        skipped=tuple(sorted(skipped, key=lambda one: one.name)),
+    )
+
+
+def _prefetched(parts: Sequence[OpenedSeries]) -> Prefetched:
+    together = Prefetched()
+    for part in parts:
+        together.keep_all(part.prefetched)
+    return together
+
+
+def _common_folder(folders: Sequence[str]) -> str:
+    """Return the folder right above some folders, or the one folder; empty for the root itself."""
+    if len(folders) == 1:
+        return folders[0]
+    common = []
+    for names in zip(*(folder.split("/") for folder in folders), strict=False):
+        if len(set(names)) > 1:
+            break
+        common.append(names[0])
+    return "/".join(common)
