@@ -1,4 +1,4 @@
-"""Read an element of slices by its tag: in a frame's own functional groups, in the shared ones, or in its object."""
+"""Read elements of slices by their tags: in a frame's functional groups, the shared ones, or the object."""
 
 from __future__ import annotations
 

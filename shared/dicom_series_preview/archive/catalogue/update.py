@@ -19,6 +19,7 @@ from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
 from dicom_series_preview.archive.catalogue.table import Change
 from dicom_series_preview.archive.index.records import fingerprint
+from dicom_series_preview.archive.uids import is_uid
 from dicom_series_preview.base.discreet import digest_of
 from dicom_series_preview.base.errors import (
     AbandonedError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.catalogue.table import CatalogueTable
     from dicom_series_preview.archive.open import SeriesIndexer
     from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.archive.uids import SeriesPlaces
     from dicom_series_preview.sources.storage.base import ObjectInfo
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class UpdatePlan:
         gone: The folders of rows without a series.
         loose: Objects right in the root, which belong to no series.
         anew: Rows are also written of indices that the table has already: its columns have changed.
+        known_uids: The SeriesInstanceUIDs of the rows that there are, by folder.
     """
 
     new: Mapping[str, list[ObjectInfo]] = field(repr=False)
@@ -64,6 +67,7 @@ class UpdatePlan:
     gone: tuple[str, ...]
     loose: int
     anew: bool = False
+    known_uids: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
 
     @property
     def objects(self) -> int:
@@ -103,6 +107,7 @@ class Updater:
     Attributes:
         indexer: Opens series of the root.
         table: The catalogue's table.
+        places: Where the SeriesInstanceUIDs are noted; None to note none.
         progress: Called with the series done and in all.
         now: The time.
         clock: A monotonic clock, in seconds.
@@ -110,6 +115,7 @@ class Updater:
 
     indexer: SeriesIndexer
     table: CatalogueTable
+    places: SeriesPlaces | None = None
     progress: Callable[[int, int], None] = lambda _done, _total: None
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     clock: Callable[[], float] = time.monotonic
@@ -128,7 +134,7 @@ class Updater:
         found = self._named(named) if named else discover(self._listed())
         known, anew = self._known(rebuild=rebuild)
         if named:
-            known = {series: prints for series, prints in known.items() if series in set(named)}
+            known = {series: rows for series, rows in known.items() if series in set(named)}
         elif known and not found.series and not rebuild:
             raise CatalogueError(
                 self.table.url,
@@ -139,11 +145,12 @@ class Updater:
         changed = {
             series: listing
             for series, listing in found.series.items()
-            if series in known and (anew or known[series] != {fingerprint(listing)})
+            if series in known and (anew or known[series].fingerprints != {fingerprint(listing)})
         }
         gone = tuple(sorted(known.keys() - found.series.keys()))
         unchanged = len(found.series) - len(new) - len(changed)
-        return UpdatePlan(new, changed, unchanged, gone, len(found.loose), anew)
+        uids = {series: frozenset(rows.uids) for series, rows in known.items()}
+        return UpdatePlan(new, changed, unchanged, gone, len(found.loose), anew, uids)
 
     def _listed(self) -> list[ObjectInfo]:
         """List the root; what lies in the cache, if that lies in the root, is no series."""
@@ -156,8 +163,8 @@ class Updater:
         listings = {series: storage.list_objects(series) for series in named}
         return Discovered({series: listing for series, listing in listings.items() if listing}, ())
 
-    def _known(self, *, rebuild: bool) -> tuple[dict[str, set[str]], bool]:
-        """Return the fingerprints of the rows of each series, and whether all rows must be made anew."""
+    def _known(self, *, rebuild: bool) -> tuple[dict[str, _Known], bool]:
+        """Return what the rows of each series say, and whether all must be made anew."""
         reader = SnapshotReader(self.table.storage, self.table.kept)
         where = Filter(pc.field("Root") == self.indexer.storage.url, ("Root",))
         try:
@@ -174,9 +181,12 @@ class Updater:
         anew = rebuild or any(column.name not in names for column in shape.columns)
         if not shape.has_patients:
             anew |= any(rows[name].null_count < rows.num_rows for name in PATIENT if name in names)
-        known: dict[str, set[str]] = {}
-        for series, print_ in zip(rows["Series"].to_pylist(), rows["Fingerprint"].to_pylist(), strict=True):
-            known.setdefault(series, set()).add(print_)
+        known: dict[str, _Known] = {}
+        cells = (rows[name].to_pylist() for name in ("Series", "Fingerprint", "SeriesInstanceUID"))
+        for series, print_, uid in zip(*cells, strict=True):
+            one = known.setdefault(series, _Known())
+            one.fingerprints.add(print_)
+            one.uids.add(uid)
         return known, anew
 
     def run(self, plan: UpdatePlan) -> UpdateSummary:
@@ -187,10 +197,10 @@ class Updater:
             AbandonedError: Nobody waits for it any more.
         """
         summary = UpdateSummary(unchanged=plan.unchanged, loose=plan.loose)
-        batch = _Batch(self, summary, anew=plan.anew)
+        batch = _Batch(self, summary, plan)
         try:
             for done in self._done(plan):
-                batch.add(done, is_new=done.series in plan.new)
+                batch.add(done)
             batch.remove(plan.gone)
         finally:
             batch.commit()
@@ -253,6 +263,10 @@ class Updater:
             moment,
         )
         rows = rows_of(opened.index, place, self.table.shape)
+        # Before the rows: a place without a row leads to the folder, which tells.
+        for row in rows if self.places is not None else ():
+            if is_uid(row["SeriesInstanceUID"]):
+                self.places.add(row["SeriesInstanceUID"], opened.name)
         return _Done(opened.name, moment, rows, headers=opened.headers_read)
 
 
@@ -274,6 +288,24 @@ class _Done:
     headers: int = 0
     problem: str = ""
 
+    @property
+    def uids(self) -> set[str]:
+        """Its SeriesInstanceUIDs."""
+        return {row["SeriesInstanceUID"] for row in self.rows}
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the rows of a series say.
+
+    Attributes:
+        fingerprints: The digests of its listing.
+        uids: Its SeriesInstanceUIDs.
+    """
+
+    fingerprints: set[str] = field(default_factory=set)
+    uids: set[str] = field(default_factory=set)
+
 
 class _Batch:
     """Rows that wait for a commit.
@@ -281,25 +313,28 @@ class _Batch:
     Args:
         updater: The update.
         summary: Counts what is done.
-        anew: Write also rows of indices that the table has already.
+        plan: What there is to do.
     """
 
-    def __init__(self, updater: Updater, summary: UpdateSummary, *, anew: bool) -> None:
+    def __init__(self, updater: Updater, summary: UpdateSummary, plan: UpdatePlan) -> None:
         self._updater = updater
         self._summary = summary
-        self._anew = anew
+        self._plan = plan
+        self._left: list[tuple[str, str]] = []
         self._rows: list[dict[str, Any]] = []
         self._series: dict[tuple[str, str], dt.datetime] = {}
         self._since = updater.clock()
 
-    def add(self, done: _Done, *, is_new: bool) -> None:
+    def add(self, done: _Done) -> None:
         """Add the rows of a series; commit if there are many, or they have waited long."""
         self._rows += done.rows
         self._series[self._updater.indexer.storage.url, done.series] = done.moment
         self._summary.headers += done.headers
+        left = self._plan.known_uids.get(done.series, frozenset()) - done.uids
+        self._left += [(uid, done.series) for uid in left]
         if done.problem:
             self._summary.failed[done.series] = done.problem
-        elif is_new:
+        elif done.series in self._plan.new:
             self._summary.new += 1
         else:
             self._summary.changed += 1
@@ -311,11 +346,16 @@ class _Batch:
         moment = self._updater.now()
         self._series |= {(self._updater.indexer.storage.url, name): moment for name in series}
         self._summary.gone += len(series)
+        self._left += [(uid, name) for name in series for uid in self._plan.known_uids.get(name, ())]
 
     def commit(self) -> None:
         """Write what has been added."""
         rows, series = self._rows, self._series
         self._rows, self._series = [], {}
-        change = self._updater.table.merge(rows, series, anew=self._anew) if series else Change()
+        change = self._updater.table.merge(rows, series, anew=self._plan.anew) if series else Change()
         self._summary.commits += bool(change.added or change.changed or change.removed)
+        left, self._left = self._left, []
+        for uid, name in left:
+            if self._updater.places is not None and is_uid(uid):
+                self._updater.places.remove(uid, name)
         self._since = self._updater.clock()

@@ -10,6 +10,7 @@ from dicom_series_preview.archive.catalogue.table import CatalogueTable
 from dicom_series_preview.archive.catalogue.update import Updater
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.archive.room import Room
+from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import RequestError, SeriesNotFoundError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def open_updater(
     """
     shape = Shape.from_settings(environment.get(COLUMNS_VARIABLE, ""), environment.get(PATIENT_VARIABLE, ""))
     indexer = SeriesIndexer(root, catalogue_cache(kept, root), limits, gate=Room(running).passage)
-    return Updater(indexer, CatalogueTable(kept, shape))
+    places = SeriesPlaces(kept, places_folder(root.identity))
+    return Updater(indexer, CatalogueTable(kept, shape), places)
 
 
 def folders_of(names: Sequence[SeriesName], root: Storage) -> list[str]:
