@@ -39,7 +39,7 @@ import re
 _PARAMETER = re.compile("`([a-z_]+)`")
 _SHOWN = 60
 # The command line takes these without their names.
-_ARGUMENTS = {"series", "output"}
+_ARGUMENTS = {"series", "output", "sql"}
 
 
 def counted(number: int, noun: str) -> str:

@@ -264,8 +264,8 @@ class Updater:
         )
         rows = rows_of(opened.index, place, self.table.shape)
         # Before the rows: a place without a row leads to the folder, which tells.
-        for row in rows if self.places is not None else ():
-            if is_uid(row["SeriesInstanceUID"]):
+        for row in rows:
+            if self.places is not None and is_uid(row["SeriesInstanceUID"]):
                 self.places.add(row["SeriesInstanceUID"], opened.name)
         return _Done(opened.name, moment, rows, headers=opened.headers_read)
 

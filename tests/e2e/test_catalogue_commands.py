@@ -1,0 +1,204 @@
+"""`update`, `list` and `query`, as a user types them."""
+
+import csv
+import datetime as dt
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import make_dicom as make
+from commandline import Run
+
+
+def write(path: Path, uid: str, number: int, **elements: object) -> None:
+    """Write one slice of a series."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = make.image(number, SeriesInstanceUID=uid, **elements)
+    path.write_bytes(make.encode(source))
+
+
+@pytest.fixture
+def discs(clean_environment: Path) -> Path:
+    """A root with two discs: one of two series in one folder, one of a series in two folders, and clutter."""
+    root = clean_environment / "discs"
+    for number in (1, 2, 3):
+        write(root / "disc 1" / "DICOM" / f"IM{number:05}", "1.2.1", number, SeriesDescription="first")
+    write(root / "disc 1" / "DICOM" / "IM00004", "1.2.2", 1, Modality="MR", StudyDate="20240229")
+    write(root / "disc 2" / "A" / "x", "1.2.3", 1)
+    write(root / "disc 2" / "B" / "x", "1.2.3", 2)
+    (root / "disc 1" / "DICOMDIR").write_bytes(b"none of ours")
+    (root / "disc 2" / "readme.txt").write_text("hello", encoding="utf-8")
+    return root
+
+
+def listed(command: Run, *arguments: object) -> list[dict]:
+    done = command("list", "--json", *arguments)
+    assert done.status == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_discs_are_found_and_shown_by_uid(discs: Path, command: Run) -> None:
+    """After `update`, `list` names each series, and `mosaic` shows it without any folder's name."""
+    assert command("update", "--root", discs).status == 0
+    rows = listed(
+        command, "--columns", "Series,SeriesInstanceUID,Slices", "--sort", "SeriesInstanceUID,Series"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("disc 1/DICOM", "1.2.1", 3),
+        ("disc 1/DICOM", "1.2.2", 1),
+        ("disc 2/A", "1.2.3", 1),
+        ("disc 2/B", "1.2.3", 1),
+    ]
+    for uid, slices in (("1.2.1", "3 of 3"), ("1.2.2", "1 of 1"), ("1.2.3", "2 of 2")):
+        done = command("mosaic", uid, "x.webp", "--root", discs)
+        assert done.status == 0, done.stderr
+        assert f"{slices} slice" in done.stderr
+
+
+def test_a_second_update_does_nothing(discs: Path, command: Run) -> None:
+    """It lists, reads no header and makes no commit."""
+    command("update", "--root", discs)
+    done = json.loads(command("update", "--root", discs, "--json").stdout)
+    assert (done["new"], done["changed"], done["gone"], done["unchanged"]) == (0, 0, 0, 3)
+    assert (done["headers"], done["commits"], done["requests"]["get"]) == (0, 0, 0)
+
+
+def test_an_update_reads_what_has_changed_alone(discs: Path, command: Run) -> None:
+    """A new slice, a folder that is gone and a new one: the others' headers are not read again."""
+    command("update", "--root", discs)
+    write(discs / "disc 1" / "DICOM" / "IM00009", "1.2.1", 4)
+    write(discs / "disc 3" / "x", "1.2.9", 1)
+    shutil.rmtree(discs / "disc 2" / "A")
+    done = json.loads(command("update", "--root", discs, "--json").stdout)
+    assert (done["new"], done["changed"], done["gone"], done["unchanged"]) == (1, 1, 1, 1)
+    assert (done["headers"], done["commits"]) == (2, 1)
+    slices = {row["SeriesInstanceUID"]: row["Slices"] for row in listed(command)}
+    assert slices == {"1.2.1": 4, "1.2.2": 1, "1.2.3": 1, "1.2.9": 1}
+    assert "1 of 1 slice" in command("mosaic", "1.2.3", "x.webp", "--root", discs).stderr
+
+
+def test_a_dry_run_does_nothing(discs: Path, command: Run, tmp_path: Path) -> None:
+    """It says how many series it would index, and writes no index and no row."""
+    done = command("update", "--root", discs, "--dry-run")
+    assert done.lines == [
+        "3 new, 0 changed, 0 gone, 0 unchanged; an update would read at most 6 headers; nothing was done"
+    ]
+    assert not list((tmp_path / "cache").rglob("*.parquet"))
+
+
+def test_an_update_of_some_leaves_the_rest(discs: Path, command: Run) -> None:
+    """Named folders alone are looked at; rows of others stay, also where their folders are gone."""
+    command("update", "--root", discs)
+    shutil.rmtree(discs / "disc 2")
+    write(discs / "disc 1" / "DICOM" / "IM00009", "1.2.1", 4)
+    done = json.loads(command("update", "disc 1/DICOM", "--root", discs, "--json").stdout)
+    assert (done["changed"], done["gone"]) == (1, 0)
+    assert len(listed(command)) == 4
+    assert json.loads(command("update", "disc 2/A", "--root", discs, "--json").stdout)["gone"] == 1
+    assert len(listed(command)) == 3
+
+
+def test_a_root_that_shows_nothing_is_refused(discs: Path, command: Run) -> None:
+    """A disk that is not mounted does not empty the catalogue; `--rebuild` does."""
+    command("update", "--root", discs)
+    shutil.rmtree(discs)
+    discs.mkdir()
+    done = command("update", "--root", discs)
+    assert done.status == 1
+    assert "where nothing is now; mount it" in done.stderr
+    assert len(listed(command)) == 4
+    assert command("update", "--root", discs, "--rebuild").status == 0
+    assert listed(command) == []
+
+
+def test_a_folder_without_instances_has_a_row(discs: Path, command: Run) -> None:
+    """Its row says why there is no index, and `update` says so and ends with status 1."""
+    (discs / "other").mkdir()
+    (discs / "other" / "notes").write_text("no DICOM", encoding="utf-8")
+    done = command("update", "--root", discs)
+    assert done.status == 1
+    assert any(line.startswith("failed   other: ") for line in done.lines)
+    (row,) = listed(command, "--where", "Problem IS NOT NULL")
+    assert (row["Series"], row["Slices"], row["Instances"]) == ("other", None, 1)
+    assert row["Problem"] in done.stderr
+
+
+def test_objects_right_in_the_root_are_counted(discs: Path, command: Run) -> None:
+    """They belong to no folder; a line says what to do, and doing so finds them."""
+    write(discs / "loose", "1.2.7", 1)
+    assert "warning: 1 object right in" in command("update", "--root", discs).stderr
+    assert command("update", "--root", discs.parent).status == 0
+    assert [row["SeriesInstanceUID"] for row in listed(command, "--where", "SeriesInstanceUID = '1.2.7'")]
+
+
+def test_the_cache_in_the_root_is_no_series(discs: Path, command: Run) -> None:
+    """Indices and the catalogue's own files are not looked at, however often it is updated."""
+    for _ in range(2):
+        done = json.loads(command("update", "--root", discs, "--cache-dir", discs / "cache", "--json").stdout)
+    assert (done["unchanged"], done["new"], done["failed"]) == (3, 0, [])
+
+
+def test_outputs_agree(discs: Path, command: Run) -> None:
+    """JSON, JSON lines, CSV and Parquet hold the same rows; Parquet has the types."""
+    command("update", "--root", discs)
+    rows = listed(command)
+    for name in ("x.jsonl", "x.csv", "x.parquet", "x.json"):
+        assert command("list", "-o", name).status == 0
+    lines = Path("x.jsonl").read_text(encoding="utf-8").splitlines()
+    assert (
+        [json.loads(line) for line in lines] == rows == json.loads(Path("x.json").read_text(encoding="utf-8"))
+    )
+    read = list(csv.DictReader(io.StringIO(Path("x.csv").read_text(encoding="utf-8"))))
+    assert [row["SeriesInstanceUID"] for row in read] == [row["SeriesInstanceUID"] for row in rows]
+    table = pq.read_table("x.parquet").to_pylist()
+    assert [row["StudyDate"] for row in table if row["SeriesInstanceUID"] == "1.2.2"] == [
+        dt.date(2024, 2, 29)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ("list", "--columns", "Modalty"),
+            "error: --columns: 'Modalty' is no column of the catalogue; did you mean Modality?",
+        ),
+        (("list", "--limit", "-1"), "error: --limit: must be 0 or more, not -1"),
+        (("list", "--json", "--csv"), "error: --json: csv and output exclude each other; give one"),
+        (("list", "-o", "x.txt"), "error: output: ends in .json, .jsonl, .csv, .parquet, not .txt"),
+        (("query", "DROP TABLE series"), "error: sql: is no question; begin with SELECT or WITH"),
+    ],
+)
+def test_mistakes_get_one_line(discs: Path, command: Run, arguments: tuple[str, ...], line: str) -> None:
+    """A wrong column, limit, output or question is refused in one line that says what would be right."""
+    command("update", "--root", discs)
+    done = command(*arguments)
+    assert (done.status, done.lines) == (1, [line])
+
+
+def test_without_a_catalogue_a_line_says_how_to_make_one(command: Run) -> None:
+    """`list` and `query` name `update`."""
+    for arguments in (("list",), ("query", "SELECT 1 FROM series")):
+        done = command(*arguments)
+        assert done.status == 1
+        assert done.stderr.endswith("there is no catalogue yet; `dicom-series-preview update` makes one\n")
+
+
+def test_the_whole_public_bucket_is_refused(command: Run) -> None:
+    """The default root has a hundred million objects; series must be named."""
+    done = command("update")
+    assert done.status == 1
+    assert "holds too much to list it whole; name series" in done.stderr
+
+
+def test_a_query_joins_slices(discs: Path, command: Run) -> None:
+    """`slices` holds the indices of the series that `--where` selects."""
+    command("update", "--root", discs)
+    done = command(
+        "query", "SELECT count(*) AS n FROM slices", "--where", "SeriesInstanceUID = '1.2.2'", "--json"
+    )
+    assert json.loads(done.stdout) == [{"n": 4}], "the folder's index holds both of its series"
