@@ -101,9 +101,9 @@ def test_every_signed_line_of_the_docs_is_answered(
             assert Image.open(io.BytesIO(picture.read_bytes())).format == "WEBP"
 
 
-def test_the_readmes_invocation_prints_the_index(functions: Functions, tmp_path: Path) -> None:
-    """The README's call of a function by boto3 runs as it stands, with the names filled in."""
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+def test_the_pages_invocation_prints_the_index(functions: Functions, tmp_path: Path) -> None:
+    """The deployment page's call of a function by boto3 runs as it stands, with the names filled in."""
+    text = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
     (code,) = (
         block
         for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
