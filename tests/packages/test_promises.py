@@ -25,7 +25,7 @@ def where(*names: str) -> set[str]:
 def test_the_environment_is_read_at_the_doors() -> None:
     """`os.environ` is looked at where somebody comes in, and nowhere else; functions do so in one place."""
     assert where("environ", "getenv") == {
-        *("doors/python/series.py", "doors/aws/environment.py"),
+        *("doors/python/archive.py", "doors/python/series.py", "doors/aws/environment.py"),
         *(
             f"doors/cli/{name}.py"
             for name in ("building", "catalogue", "commands", "console", "opening", "serve")
