@@ -48,6 +48,7 @@ COMMANDS = (
     "cache",
     "codecs",
     "contrast-mosaic",
+    "explain",
     "get-image",
     "get-index",
     "mosaic",

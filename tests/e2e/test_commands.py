@@ -1,5 +1,6 @@
 """The manual page's examples, on every kind of storage."""
 
+import csv
 import json
 import shlex
 import shutil
@@ -617,6 +618,31 @@ def test_build_index_goes_on_past_a_failure(many: Path, command: Run) -> None:
     assert index_file(Path("c"), SECOND, many).is_file()
 
 
+def test_explain_says_what_a_series_holds(many: Path, succeed: Run) -> None:
+    """The explanation goes to standard output, as lines or as JSON; its index is built or taken as any."""
+    said = succeed("explain", SERIES, "--root", many).stdout.splitlines()
+    assert said[0].startswith(f"{SERIES} in ")
+    assert "  Spacing: 2.50 mm, regular; from first to last 97.50 mm" in said
+    assert any(line.startswith("Skipped: 1 object: not DICOM: text: ") for line in said)
+    document = json.loads(succeed("explain", SERIES, "--root", many, "--no-cache", "--json").stdout)
+    assert [stack["localizer"] for stack in document["stacks"]] == [False, True]
+    assert document["stacks"][0]["facts"]["spacing_mm"] == 2.5
+    assert document["stacks"][1]["differs_from_main_by"][0]["elements"] == ["ImageType"]
+
+
+def test_a_report_has_the_facts_of_the_shown_stack(many: Path, report_of: Reports) -> None:
+    """The report says how the shown stack lies, and which dimensions it has."""
+    facts = report_of("mosaic", SERIES, "a.webp", "--root", many)["facts"]
+    assert (facts["shape"], facts["plane"], facts["spacing_mm"], facts["missing"]) == (
+        "slice",
+        "axial",
+        2.5,
+        0,
+    )
+    localizer = report_of("mosaic", SERIES, "a.webp", "--root", many, "--stack", 1)["facts"]
+    assert (localizer["stack"], localizer["plane"]) == (1, "coronal")
+
+
 @pytest.mark.parametrize(
     "options", [(), ("--cache-dir", "my indices"), ("--cache-dir", "../Schädel%20#1"), ("-v",)]
 )
@@ -709,11 +735,25 @@ REAL = [
 ]
 
 
+def first_of_each(table: Path) -> list[str]:
+    """The instances of a known order that a mosaic shows: at each location the first echo, or image."""
+    lines = table.read_text(encoding="utf-8").splitlines()
+    rows = [row for row in csv.DictReader(lines) if row["in_main_stack"] == "yes"]
+    if len({row["position_index"] for row in rows}) > 1:
+        echo = min((row["echo_time"] for row in rows), key=lambda text: float(text or 0))
+        rows = [row for row in rows if row["echo_time"] == echo]
+        first: dict[str, dict[str, str]] = {}
+        for row in sorted(rows, key=lambda row: int(row["instance_number"])):
+            first.setdefault(row["position_index"], row)
+        rows = [row for row in rows if row in first.values()]
+    return [row["sop_instance_uid"] for row in rows]
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("series", REAL)
 def test_real_series_follow_the_known_order(series: str, real_data: Path, report_of: Reports) -> None:
-    """The tiles of a real series are spread over the order that is known of it."""
-    order = (real_data / "order" / f"{series}.txt").read_text(encoding="utf-8").split()
+    """The tiles of a real series are spread over the order that is known of it, and of its first volume."""
+    order = first_of_each(real_data / "order" / f"{series}.csv")
     report = report_of("mosaic", series, "a.webp", "--root", real_data / "series", "--image-width", 64)
     expected = [order[i] for i in evenly(0, len(order) - 1, 36)]
     assert [tile["sop_instance_uid"] for tile in report["tiles"]] == expected

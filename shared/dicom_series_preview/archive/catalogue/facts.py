@@ -126,7 +126,11 @@ def facts_document(index: Index, number: int) -> dict[str, Any]:
     Raises:
         KeyError: There is no such stack.
     """
-    facts = facts_of(index, number)
+    return with_names(facts_of(index, number))
+
+
+def with_names(facts: StackFacts) -> dict[str, Any]:
+    """Return the facts of a stack as JSON values; see `facts_document`."""
     return {
         "stack": facts.stack,
         "shape": facts.shape,

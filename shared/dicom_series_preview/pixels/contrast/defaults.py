@@ -65,6 +65,24 @@ _AS_STORED = frozenset(("US", "IVUS", "ES", "OP", "OPT", "XC", "GM", "SM"))
 _DISPLAY_RANGE = (0, 255)
 
 
+def rule_of(contrast: Contrast) -> str:
+    """Name the rule for the window of a slice that has neither window nor VOI LUT.
+
+    Returns:
+        A preset, `uptake`, `from-zero` or `as-stored`; empty for the automatic window, which also takes over
+        where the pixels do not suit the rule.
+    """
+    content = contrast.content
+    if is_hounsfield(contrast):
+        return ct_preset(content.body_part)
+    if content.modality in _UPTAKE:
+        return "uptake"
+    if content.modality in _FROM_ZERO:
+        return "from-zero"
+    is_ready = content.stored_range == _DISPLAY_RANGE and not _is_changed(contrast)
+    return "as-stored" if content.modality in _AS_STORED and is_ready else ""
+
+
 def default_window(contrast: Contrast, pooled: AutoWindow) -> tuple[str, Window] | None:
     """Return the window, and its name, of a slice that has neither window nor VOI LUT.
 
@@ -79,23 +97,17 @@ def default_window(contrast: Contrast, pooled: AutoWindow) -> tuple[str, Window]
     extremes = pooled.percentiles(0.0, 100.0)
     if extremes is None:
         return None
-    modality = contrast.content.modality
-    if is_hounsfield(contrast):
-        return _hounsfield(contrast.content.body_part, pooled)
-    if modality in _UPTAKE:
+    rule, (minimum, maximum) = rule_of(contrast), extremes
+    if rule in PRESETS:
+        return _hounsfield(rule, pooled)
+    if rule == "uptake":
         return _uptake(pooled)
-    minimum, maximum = extremes
-    if modality in _FROM_ZERO:
+    if rule == "from-zero":
         full = contrast.content.full_fraction
-        return _between("from-zero", min(minimum, 0.0), maximum if full is None else float(full))
-    if (
-        modality in _AS_STORED
-        and contrast.content.stored_range == _DISPLAY_RANGE
-        and not _is_changed(contrast)
-    ):
-        # Values below half the range are counts or labels, not shades.
-        return _between("as-stored", *_DISPLAY_RANGE) if maximum > _DISPLAY_RANGE[1] / 2 else None
-    return None
+        return _between(rule, min(minimum, 0.0), maximum if full is None else float(full))
+    # Values below half the range are counts or labels, not shades.
+    is_shown = rule == "as-stored" and maximum > _DISPLAY_RANGE[1] / 2
+    return _between(rule, *_DISPLAY_RANGE) if is_shown else None
 
 
 def is_hounsfield(contrast: Contrast) -> bool:
@@ -127,8 +139,7 @@ def ct_preset(body_part: str) -> str:
     return "ct-soft-tissue"
 
 
-def _hounsfield(body_part: str, pooled: AutoWindow) -> tuple[str, Window] | None:
-    name = ct_preset(body_part)
+def _hounsfield(name: str, pooled: AutoWindow) -> tuple[str, Window] | None:
     width, center = PRESETS[name]
     # A slice of mostly air should be dark; a thousandth of its pixels is still patient.
     found = pooled.percentiles(0.1, 99.9)

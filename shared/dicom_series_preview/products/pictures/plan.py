@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import PIL
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.archive.index.records import Skipped
+from dicom_series_preview.archive.index.imageless import NO_IMAGE, without_image
 from dicom_series_preview.base.errors import LimitError, NoImageError, RequestError, counted
 from dicom_series_preview.base.geometry import MOST_UNEQUAL
 from dicom_series_preview.base.selection import normalised_positions
@@ -46,7 +46,6 @@ CACHEABLE_VERSION = f"{__version__} {RENDERER} {PIL.__version__}"
 
 # Every image, however small, may have this width: one width for all series of an archive.
 _ALWAYS_WIDE = 512
-_NO_IMAGE = "has no image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +258,8 @@ def _not_shown(choice: Choice) -> Iterator[str]:
     """Yield the dimensions of which the first place is shown without being asked for."""
     for place in choice.places:
         if place.which and not place.asked:
-            yield f"only {place.text} is shown, {place.which}; `at` shows another, such as {place.another}"
+            another = f'the option at shows another, such as "{place.another}"'
+            yield f"only {place.text} is shown, {place.which}; {another}"
 
 
 def _untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
@@ -332,20 +332,11 @@ def _version(item: Slice) -> tuple[object, ...]:
     return item.file_name, item.object_version, item.object_size, item.frame_number
 
 
-def without_image(index: Index) -> list[Skipped]:
-    """List the indexed objects without an image: reports, structures, states."""
-    if not index.table["FrameNumber"].null_count:
-        return []
-    cells = index.table.select(["FileName", "FrameNumber", "Remarks"]).to_pydict()
-    rows = zip(*cells.values(), strict=True)
-    return [Skipped(name, (remarks or [_NO_IMAGE])[0]) for name, number, remarks in rows if number is None]
-
-
 def _why_no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
     count = provenance.listed
     text = "its one object has no image" if count == 1 else f"none of its {count} objects has an image"
-    reasons = Counter(item.reason for item in without_image(opened.index) if item.reason != _NO_IMAGE)
+    reasons = Counter(item.reason for item in without_image(opened.index) if item.reason != NO_IMAGE)
     text += "".join(
         f"; {reason}" + (f" ({number} times)" if number > 1 else "") for reason, number in reasons.items()
     )

@@ -6,12 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 from dicom_series_preview.archive.index.held import held_series
+from dicom_series_preview.archive.index.imageless import without_image
 from dicom_series_preview.base.errors import StorageError, UndecodableError
 from dicom_series_preview.base.geometry import unusual_orientation
 from dicom_series_preview.base.image import WINDOW_FUNCTIONS
 from dicom_series_preview.pixels.slices import reason_of
 from dicom_series_preview.products.pictures.labels import directions_of
-from dicom_series_preview.products.pictures.plan import without_image
 from dicom_series_preview.products.pictures.report import AppliedContrast, Report, ReportedPlace, ReportedTile
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ def parsed(line: str) -> click.Context:
 
 
 def test_commands() -> None:
-    """The manual page's five commands, the sample, the server, and the list of codecs."""
+    """The manual page's five commands, the explanation, the sample, the server, and the list of codecs."""
     five = {"mosaic", "get-image", "contrast-mosaic", "build-index", "get-index"}
-    assert five | {"codecs", "sample", "serve"} <= set(COMMANDS)
+    assert five | {"explain", "codecs", "sample", "serve"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def test_a_mosaic_never_mixes_dimensions() -> None:
     report = (rendered := bench().mosaic()).report
     assert near(shown(rendered), expected(0, 1))
     assert report.warnings == (
-        "only echo time=5 is shown, the first of 2; `at` shows another, such as echo time=10",
-        "only time=1 is shown, the first of 3; `at` shows another, such as time=2",
+        'only echo time=5 is shown, the first of 2; the option at shows another, such as "echo time=10"',
+        'only time=1 is shown, the first of 3; the option at shows another, such as "time=2"',
     )
     told = "4 of 24 slices, echo time=5 (the first of 2; --at shows another), time=1 (the first of 3; "
     assert told in report.summary()

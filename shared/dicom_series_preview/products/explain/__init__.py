@@ -1,0 +1,1 @@
+"""Explanations: an index comes in; what decided its stacks, order, dimensions and windows goes out."""
