@@ -397,18 +397,21 @@ def ward(tmp_path: Path) -> Path:
 
 
 def test_other_stacks_are_told_in_one_line(ward: Path, succeed: Run) -> None:
-    """Where a folder holds more than is shown, a line says what, which stack it is, and how to see more."""
+    """Where a folder holds more than is shown, a line says what and how to see more; each series has one."""
     expected = (
         "WARD holds 3 stacks, 3 series and 3 patients: this is stack {}; --stack N (0 to 2) shows another, "
         "--report FILE lists them"
     )
     for _ in ("built", "kept"):
-        first, second = succeed("mosaic", ward, "a.webp").lines
+        first, second, *series = succeed("mosaic", ward, "a.webp").lines
         assert "4 of 4 slices, 1 duplicate, index" in first
         assert second == expected.format(0)
+        assert [line.split("  ", 2)[1] for line in series] == [
+            f"--series-uid {uid}" for uid in (make_dicom.SERIES_UID, "1.2.3", "1.2.4")
+        ]
     for command in (("get-image", "--position", 0), ("contrast-mosaic", "--contrast", "auto")):
         name, *options = command
-        assert succeed(name, ward, "a.webp", *options, "--stack", 1).lines[-1] == expected.format(1)
+        assert succeed(name, ward, "a.webp", *options, "--stack", 1).lines[1] == expected.format(1)
 
 
 def test_one_stack_is_no_matter(tmp_path: Path, succeed: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.cache import excused
@@ -56,19 +57,16 @@ class SeriesOpener:
             RequestError: It does not hold the one SeriesInstanceUID.
             PreviewError: See `SeriesIndexer.open`.
         """
-
-        def opened_folder(folder: SeriesName, *, again: bool) -> OpenedSeries:
-            return self.indexer.open(folder, limit=limit, refresh=refresh or again)
-
+        open_folder = partial(self.indexer.open, limit=limit, refresh=refresh)
         try:
-            opened = opened_folder(name, again=False)
+            opened = open_folder(name)
         except SeriesNotFoundError as error:
-            if not is_uid(name.text) or (uid and uid != name.text):
+            if not is_uid(name.text):
                 raise
-            return self._of_places(name, opened_folder, error)
-        if not uid:
+            opened = self._of_places(name, open_folder, error)
+        if uid in ("", opened.uid):
             return opened
-        chosen = self._only(uid, [opened], opened_folder)
+        chosen = self._only(uid, [opened], open_folder)
         if chosen is None:
             raise RequestError("series_uid", _none_of(uid, opened))
         return chosen
@@ -76,7 +74,7 @@ class SeriesOpener:
     def _of_places(
         self,
         name: SeriesName,
-        opened_folder: Callable[..., OpenedSeries],
+        open_folder: Callable[..., OpenedSeries],
         unknown: SeriesNotFoundError,
     ) -> OpenedSeries:
         """Open the series that a SeriesInstanceUID names, from the folders that hold it.
@@ -92,8 +90,8 @@ class SeriesOpener:
         for folder in outermost(folders):
             # Folders that are gone, or hold nothing, hold no more of it.
             with suppress(SeriesNotFoundError, NoImageError):
-                parts.append(opened_folder(SeriesName(folder), again=False))
-        found = self._only(uid, parts, opened_folder)
+                parts.append(open_folder(SeriesName(folder)))
+        found = self._only(uid, parts, open_folder)
         if found is None:
             problem = f"{unknown.problem}, {_LEFT if folders else _NO_PLACE}"
             raise SeriesNotFoundError(unknown.series, unknown.root, problem) from None
@@ -116,7 +114,7 @@ class SeriesOpener:
         return []
 
     def _only(
-        self, uid: str, parts: Sequence[OpenedSeries], opened_folder: Callable[..., OpenedSeries]
+        self, uid: str, parts: Sequence[OpenedSeries], open_folder: Callable[..., OpenedSeries]
     ) -> OpenedSeries | None:
         """Return one SeriesInstanceUID of opened folders; read those again whose index is damaged."""
         from dicom_series_preview.archive.index.damage import DamagedIndexError, damage_told  # noqa: PLC0415 - for few requests
@@ -130,7 +128,7 @@ class SeriesOpener:
         except DamagedIndexError as error:
             for part in parts:
                 indexer.damaged(part.name, str(error))
-        parts = [opened_folder(SeriesName(part.name), again=True) for part in parts]
+        parts = [open_folder(SeriesName(part.name), refresh=True) for part in parts]
         return only(uid, parts, indexer.limits.rows, indexer.gate)
 
 
