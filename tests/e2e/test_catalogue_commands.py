@@ -202,3 +202,15 @@ def test_a_query_joins_slices(discs: Path, command: Run) -> None:
         "query", "SELECT count(*) AS n FROM slices", "--where", "SeriesInstanceUID = '1.2.2'", "--json"
     )
     assert json.loads(done.stdout) == [{"n": 4}], "the folder's index holds both of its series"
+
+
+def test_clearing_the_cache_removes_the_catalogue(discs: Path, command: Run, tmp_path: Path) -> None:
+    """No row is left, nor what else lies in its folder touched; `update` makes all of it again."""
+    command("update", "--root", discs)
+    mine = tmp_path / "cache" / "catalogue" / "notes.txt"
+    mine.write_text("mine", encoding="utf-8")
+    assert command("cache", "clear", "--yes").status == 0
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [mine]
+    assert command("list").status == 1
+    assert command("update", "--root", discs).status == 0
+    assert command("mosaic", "1.2.3", "x.webp", "--root", discs).status == 0

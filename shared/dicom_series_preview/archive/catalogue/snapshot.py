@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -34,6 +36,10 @@ FOLDER = "catalogue"
 """The table's folder below the cache."""
 
 _LOG = f"{FOLDER}/_delta_log"
+# The files that Delta Lake writes: data, and a log of commits and checkpoints.
+_OURS = re.compile(
+    rf"{FOLDER}/(?:part-[^/]+\.parquet|_delta_log/(?:\d{{20}}\.[^/]+|_last_checkpoint|\.?[^/]*\.tmp))"
+)
 _CHECKPOINT_PARTS = ("add", "remove", "metaData", "protocol")
 # What this reads of the Delta protocol: no deletion vectors, no renamed columns.
 _READER_VERSION = 1
@@ -283,3 +289,18 @@ def _applied(snapshot: Snapshot, version: int, actions: Iterable[Mapping[str, An
         elif metadata := action.get("metaData"):
             schema = metadata["schemaString"]
     return replace(snapshot, version=version, schema=schema, files=files)
+
+
+def remove_table(storage: Storage) -> int:
+    """Remove the table below a cache, of all roots, and nothing else that lies there; return its files.
+
+    Raises:
+        StorageError: It cannot be removed.
+    """
+    with suppress(ObjectNotFoundError):  # there is no cache
+        paths = [info.path for info in storage.list_objects(FOLDER) if _OURS.fullmatch(info.path)]
+        # The log goes last: until then the table says what is missing.
+        for path in sorted(paths, key=lambda path: (path.startswith(_LOG), path)):
+            storage.delete(path)
+        return len(paths)
+    return 0

@@ -16,7 +16,13 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from dicom_series_preview.archive.catalogue.columns import KEY, Shape
 from dicom_series_preview.archive.catalogue.rows import table_of
-from dicom_series_preview.archive.catalogue.snapshot import FOLDER, FileCache, Filter, SnapshotReader
+from dicom_series_preview.archive.catalogue.snapshot import (
+    FOLDER,
+    FileCache,
+    Filter,
+    SnapshotReader,
+    remove_table,
+)
 from dicom_series_preview.base.errors import CatalogueBusyError, CatalogueError
 from dicom_series_preview.sources.storage.native import native_place
 
@@ -122,8 +128,7 @@ class CatalogueTable:
         Raises:
             StorageError: It cannot be removed.
         """
-        for info in self.storage.list_objects(FOLDER):
-            self.storage.delete(info.path)
+        remove_table(self.storage)
 
     def maintain(self) -> None:
         """Join small files, and remove files and log entries that no version of the last day needs.

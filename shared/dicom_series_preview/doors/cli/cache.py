@@ -115,13 +115,21 @@ def prune(**options: Any) -> None:  # noqa: ANN401 - click passes what is declar
 @CACHE_DIR
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def clear(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
-    """Remove all indices and pictures, made again when asked for, and which folder holds which series."""
-    folder = settings_of(options).cache_dir
+    """Remove all indices and pictures, made again when asked for, and the catalogue, made again by `update`."""
+    settings = settings_of(options)
+    folder = settings.cache_dir
     if not yes and not sys.stdin.isatty():
         raise RequestError("yes", "is needed where nobody can be asked")
-    if not yes and not click.confirm(f"Remove all indices and pictures from {folder}?", err=True):
+    if not yes and not click.confirm(
+        f"Remove all indices and pictures, and the catalogue, from {folder}?", err=True
+    ):
         raise SystemExit(1)
     _prune(folder, 0, places=False)
+    from dicom_series_preview.archive.catalogue.snapshot import remove_table  # noqa: PLC0415 - loads pyarrow
+    from dicom_series_preview.archive.local import cache_storage  # noqa: PLC0415 - likewise
+
+    if folder.is_dir() and (gone := remove_table(cache_storage(settings))):
+        say(f"{folder}: the catalogue is gone, {counted(gone, 'file')}; update makes it again")
 
 
 def _prune(folder: Path, most_bytes: int, since_ns: int = 0, *, places: bool = True) -> None:
