@@ -115,13 +115,13 @@ def prune(**options: Any) -> None:  # noqa: ANN401 - click passes what is declar
 @CACHE_DIR
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def clear(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
-    """Remove all indices and pictures, made again when asked for, and the catalogue, made again by `update`."""
+    """Remove all indices and pictures, made again when asked for, and the catalogue, which `update` makes."""
     settings = settings_of(options)
     folder = settings.cache_dir
     if not yes and not sys.stdin.isatty():
         raise RequestError("yes", "is needed where nobody can be asked")
     if not yes and not click.confirm(
-        f"Remove all indices and pictures, and the catalogue, from {folder}?", err=True
+        f"Remove all indices, pictures and the catalogue from {folder}?", err=True
     ):
         raise SystemExit(1)
     _prune(folder, 0, places=False)
