@@ -21,6 +21,10 @@ _DATE, _TIME, _NOW = pa.date32(), pa.time64("us"), pa.timestamp("us", "UTC")
 _TEXTS, _REALS = pa.list_(_TEXT), pa.list_(_REAL)
 
 _TAG = re.compile(r"\(?([0-9a-fA-F]{4}),?([0-9a-fA-F]{4})\)?")
+# The comma in a tag separates no columns.
+_NAMES = re.compile(rf"\s*(?:{_TAG.pattern}|[^,]+)\s*")
+
+_NO_CELL = frozenset(("SQ", "OB", "OD", "OF", "OL", "OV", "OW"))
 
 KEY = ("Root", "Series", "SeriesInstanceUID")
 """The columns that together name a row."""
@@ -104,10 +108,6 @@ COLUMNS = (
 """The columns that every catalogue has."""
 
 
-TIMES = frozenset(column.name for column in COLUMNS if pa.types.is_time(column.type))
-"""The columns with times of day."""
-
-
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The columns of one site's catalogue.
@@ -133,7 +133,7 @@ class Shape:
         """
         if patient.lower() not in {"", "true", "false"}:
             raise RequestError(PATIENT_VARIABLE, f"{patient!r} is neither true nor false")
-        names = [name.strip() for name in added.split(",") if name.strip()]
+        names = [name for found in _NAMES.finditer(added) if (name := found[0].strip())]
         columns = tuple(_added(name) for name in names)
         taken = {column.name for column in COLUMNS}
         for column in columns:
@@ -166,25 +166,44 @@ def stored(field: pa.Field) -> pa.Field:
 def typed(table: pa.Table) -> pa.Table:
     """Return rows as the table's files have them with times of day instead of their text."""
     for at, field in enumerate(table.schema):
-        if field.name in TIMES and pa.types.is_string(field.type):
+        if _is_time(field.name) and pa.types.is_string(field.type):
             moments = pc.binary_join_element_wise("1970-01-01", table.column(at), "T")
             times = moments.cast(pa.timestamp("us")).cast(_TIME)
             table = table.set_column(at, field.with_type(_TIME), times)
     return table
 
 
+def _is_time(name: str) -> bool:
+    """True for the column of an element that holds a time of day."""
+    try:
+        return declared(tag_of(name), "")[0] == ("TM",)
+    except KeyError:
+        return False
+
+
 def _added(name: str) -> Column:
     """Return the column of an element that a site adds.
 
     Raises:
-        RequestError: There is no such element.
+        RequestError: There is no such element, or no column can hold it.
     """
     written = _TAG.fullmatch(name)
     try:
         tag = int(written[1] + written[2], 16) if written else tag_of(name)
     except KeyError as error:
         raise RequestError(COLUMNS_VARIABLE, f"{name!r} is no DICOM keyword or tag") from error
-    vrs, _ = declared(tag, "")
-    vr = vrs[0] if vrs else ""
-    kind = {"DA": _DATE, "TM": _TIME}.get(vr) or NUMBER_TYPES.get(vr, _TEXT)
-    return Column(keyword(tag), kind, element_description(tag, ""), tag)
+    if tag >> 16 & 1:
+        raise RequestError(COLUMNS_VARIABLE, f"{name} is a private element, which the index alone has")
+    vrs, is_several = declared(tag, "")
+    if not vrs:
+        raise RequestError(COLUMNS_VARIABLE, f"{name} is no element of the DICOM dictionary")
+    if vrs[0] in _NO_CELL:
+        kind = "a sequence" if vrs[0] == "SQ" else "bulk data"
+        raise RequestError(COLUMNS_VARIABLE, f"{name} is {kind}, which no cell can hold")
+    if vrs[0] in NUMBER_TYPES:
+        # Delta Lake has no unsigned numbers.
+        number = _LONG if NUMBER_TYPES[vrs[0]] == pa.uint64() else NUMBER_TYPES[vrs[0]]
+        of_number = pa.list_(number) if is_several else number
+        return Column(keyword(tag), of_number, element_description(tag, ""), tag)
+    of_text = {"DA": _DATE, "TM": _TIME}.get(vrs[0], _TEXT)
+    return Column(keyword(tag), of_text, element_description(tag, ""), tag)

@@ -3,6 +3,8 @@
 The table's writers leave a checkpoint at each commit and few files, so that opening takes three requests
 and reading one for each file. That needs no Delta Lake library, which would send 13 requests and more to
 open the same table, and which the HTTP API can then do without.
+
+Nothing here takes a table that is damaged for one that is empty.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import io
 import json
 import re
 import threading
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,7 +31,7 @@ from dicom_series_preview.base.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from dicom_series_preview.sources.storage.base import Storage
 
@@ -45,6 +48,25 @@ _CHECKPOINT_PARTS = ("add", "remove", "metaData", "protocol")
 _READER_VERSION = 1
 _TRIES = 3
 _KEPT_BYTES = 256 * 2**20
+# So long a version is taken on without a look whether its log goes on from it: it may have been made anew.
+_TRUSTED_S = 60.0
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.\d{10}\.(\d{10}))?\.parquet")
+_COMMIT = re.compile(r"(\d{20})\.json")
+# The Delta protocol's names of the types that the catalogue has.
+_TYPES = {
+    "string": pa.utf8(),
+    "long": pa.int64(),
+    "integer": pa.int32(),
+    "short": pa.int16(),
+    "byte": pa.int8(),
+    "double": pa.float64(),
+    "float": pa.float32(),
+    "boolean": pa.bool_(),
+    "binary": pa.binary(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "timestamp_ntz": pa.timestamp("us"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +77,25 @@ class Snapshot:
         version: Its number.
         schema: The table's schema, as Delta Lake's JSON.
         files: The actions that added its files, by path below the table.
+        table: The table's own identifier: one made anew has another.
+        seen_s: When the whole log was looked at, by the reader's clock.
     """
 
     version: int
     schema: str
     files: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    table: str = ""
+    seen_s: float = field(default=0.0, compare=False)
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The table's columns.
+
+        Raises:
+            ValueError: Another program has added one of a type that the catalogue does not have.
+        """
+        fields = json.loads(self.schema)["fields"]
+        return pa.schema([pa.field(one["name"], _arrow_type(one["type"])) for one in fields])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +146,12 @@ class SnapshotReader:
     Attributes:
         storage: The cache's storage.
         kept: Files that were read already.
+        clock: A monotonic clock, in seconds.
     """
 
     storage: Storage
     kept: FileCache = field(default_factory=FileCache)
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def url(self) -> str:
@@ -124,53 +162,104 @@ class SnapshotReader:
         """Return the newest version.
 
         Args:
-            known: A version that was read before; only what follows it is read.
+            known: A version that was read before; mostly only what follows it is read.
 
         Raises:
             NoCatalogueError: There is no table.
             CatalogueError: Its log is broken, or of a newer protocol.
             StorageError: It cannot be read.
         """
-        if known is not None:
-            try:
-                return self._replayed(known)
-            except ObjectNotFoundError:
-                pass  # what follows is no longer there one by one
-        return self._newest()
+        if known is not None and self.clock() - known.seen_s < _TRUSTED_S:
+            return self._replayed(known)
+        newest = self._newest()
+        if known is not None and (known.table, known.version) == (newest.table, newest.version):
+            return replace(known, seen_s=newest.seen_s)
+        return newest
+
+    def version(self, number: int) -> Snapshot:
+        """Return an older version, for as long as the table keeps its log.
+
+        Raises:
+            NoCatalogueError: That version is not there, or no more.
+            CatalogueError: The log is broken, or of a newer protocol.
+            StorageError: It cannot be read.
+        """
+        try:
+            return self._checkpoint(number, 1)
+        except ObjectNotFoundError as error:
+            if number:
+                raise NoCatalogueError(self.url) from error
+        try:
+            return self._state(0, self._actions(0))
+        except ObjectNotFoundError as error:
+            raise NoCatalogueError(self.url) from error
 
     def _newest(self) -> Snapshot:
         for _ in range(_TRIES):
+            moment = self.clock()
             try:
-                found = json.loads(self.storage.get(f"{_LOG}/_last_checkpoint").data)
+                start: Snapshot | None = self._checkpoint(*self._last_checkpoint())
             except ObjectNotFoundError:
-                return self._from_the_beginning()
-            except ValueError as error:
-                raise self._broken("its last checkpoint is no JSON") from error
-            try:
-                return self._replayed(self._checkpoint(int(found["version"])))
-            except ObjectNotFoundError:
-                continue  # a newer checkpoint has replaced it meanwhile
-            except (KeyError, TypeError, ValueError) as error:
-                raise self._broken("its last checkpoint names no version") from error
+                # A newer checkpoint has replaced it meanwhile; or its name is lost.
+                start = self._found_in_the_log()
+            if start is not None:
+                return replace(self._replayed(start), seen_s=moment)
         raise self._broken("its last checkpoint is gone")
 
-    def _from_the_beginning(self) -> Snapshot:
+    def _last_checkpoint(self) -> tuple[int, int]:
+        """Return the version and the parts of the newest checkpoint."""
         try:
-            first = self._actions(0)
-        except ObjectNotFoundError as error:
-            raise NoCatalogueError(self.url) from error
-        return self._replayed(_applied(Snapshot(0, "", {}), 0, self._checked(first)))
+            found = json.loads(self.storage.get(f"{_LOG}/_last_checkpoint").data)
+            return int(found["version"]), int(found.get("parts") or 1)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._broken("its last checkpoint names no version") from error
 
-    def _checkpoint(self, version: int) -> Snapshot:
-        data = self.storage.get(f"{_LOG}/{version:020d}.checkpoint.parquet").data
-        try:
-            table = pq.read_table(io.BytesIO(data))
-            table = table.select([name for name in _CHECKPOINT_PARTS if name in table.column_names])
-            rows = table.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise self._broken("a checkpoint is damaged") from error
-        actions = [{name: action for name, action in row.items() if action is not None} for row in rows]
-        return _applied(Snapshot(version, "", {}), version, self._checked(actions))
+    def _found_in_the_log(self) -> Snapshot | None:
+        """Return a version to begin with by a listing; None where the log has changed since.
+
+        Raises:
+            NoCatalogueError: There is no table at all.
+            CatalogueError: Something of one is there, and not enough.
+        """
+        names = [info.path.rpartition("/")[2] for info in self.storage.list_objects(_LOG)]
+        checkpoints = {
+            (int(one[1]), int(one[2] or 1)) for name in names if (one := _CHECKPOINT.fullmatch(name))
+        }
+        commits = {int(one[1]) for name in names if (one := _COMMIT.fullmatch(name))}
+        for version, parts in sorted(checkpoints, reverse=True):
+            try:
+                return self._checkpoint(version, parts)
+            except ObjectNotFoundError:
+                continue
+        if 0 in commits:
+            try:
+                return self._state(0, self._actions(0))
+            except ObjectNotFoundError:
+                return None
+        if commits or self.storage.list_objects(FOLDER, 1):
+            raise self._broken("the beginning of its log is gone")
+        raise NoCatalogueError(self.url)
+
+    def _checkpoint(self, version: int, parts: int) -> Snapshot:
+        actions: list[dict[str, Any]] = []
+        for part in range(1, parts + 1):
+            name = f"{version:020d}.checkpoint" + (f".{part:010d}.{parts:010d}" if parts > 1 else "")
+            data = self.storage.get(f"{_LOG}/{name}.parquet").data
+            try:
+                table = pq.read_table(io.BytesIO(data))
+                table = table.select([one for one in _CHECKPOINT_PARTS if one in table.column_names])
+                rows = table.to_pylist()
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise self._broken("a checkpoint is damaged") from error
+            actions += ({key: action for key, action in row.items() if action is not None} for row in rows)
+        return self._state(version, actions)
+
+    def _state(self, version: int, actions: Sequence[Mapping[str, Any]]) -> Snapshot:
+        """Return the version that a checkpoint, or the first commit, describes."""
+        made = self._applied(Snapshot(version, "", {}), version, actions)
+        if not made.schema:
+            raise self._broken("its log does not say which columns it has")
+        return made
 
     def _replayed(self, snapshot: Snapshot) -> Snapshot:
         """Apply the commits that follow a version, one request each, and one that finds none."""
@@ -179,16 +268,26 @@ class SnapshotReader:
                 actions = self._actions(snapshot.version + 1)
             except ObjectNotFoundError:
                 return snapshot
-            snapshot = _applied(snapshot, snapshot.version + 1, self._checked(actions))
+            snapshot = self._applied(snapshot, snapshot.version + 1, actions)
 
     def _actions(self, version: int) -> list[dict[str, Any]]:
         text = self.storage.get(f"{_LOG}/{version:020d}.json").data
         try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            actions = [json.loads(line) for line in text.splitlines() if line.strip()]
         except ValueError as error:
             raise self._broken(f"commit {version} is no JSON") from error
+        if not actions or not all(isinstance(action, dict) for action in actions):
+            raise self._broken(f"commit {version} is empty or damaged")
+        return actions
 
-    def _checked(self, actions: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    def _applied(self, snapshot: Snapshot, version: int, actions: Iterable[Mapping[str, Any]]) -> Snapshot:
+        """Return the version after a commit."""
+        try:
+            return _applied(snapshot, version, self._checked(actions))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._broken(f"its log is damaged at commit {version}") from error
+
+    def _checked(self, actions: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         for action in actions:
             protocol = action.get("protocol")
             if protocol and protocol["minReaderVersion"] > _READER_VERSION:
@@ -196,29 +295,34 @@ class SnapshotReader:
                 raise self._broken(problem)
             if (action.get("add") or {}).get("deletionVector"):
                 raise self._broken("another program has put deletion vectors into it")
-        return actions
+            yield action
 
     def _broken(self, problem: str) -> CatalogueError:
         return CatalogueError(
             self.url, f"the catalogue cannot be read: {problem}; `update --rebuild` makes it anew"
         )
 
-    def files(self, snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
-        """Yield a version's files: their paths below the table, and their bytes.
+    def file(self, path: str, size: int | None = None) -> bytes:
+        """Return the bytes of a file.
+
+        Args:
+            path: Its path below the table, as the log has it.
+            size: Its size as the log has it, or None.
 
         Raises:
-            CatalogueError: A file is gone.
+            CatalogueError: The file is gone, or has another size.
             StorageError: It cannot be read.
         """
-        for path in snapshot.files:
-            data = self.kept.get(path)
-            if data is None:
-                try:
-                    data = self.storage.get(f"{FOLDER}/{unquote(path)}").data
-                except ObjectNotFoundError as error:
-                    raise self._broken("a file of it is gone") from error
-                self.kept.put(path, data)
-            yield path, data
+        data = self.kept.get(path)
+        if data is None:
+            try:
+                data = self.storage.get(f"{FOLDER}/{unquote(path)}").data
+            except ObjectNotFoundError as error:
+                raise FileGoneError(self.url, self._broken("a file of it is gone").problem) from error
+            if size is not None and len(data) != size:
+                raise self._broken("a file of it has another size than its log says")
+            self.kept.put(path, data)
+        return data
 
     def read(
         self,
@@ -229,42 +333,94 @@ class SnapshotReader:
         """Read rows.
 
         Args:
-            columns: The columns; None for all.
+            columns: The columns, of which those that the table lacks are left out; None for all.
             where: Which rows, or None for all.
             known: The version; None for the newest.
 
         Returns:
-            The rows in no order, with the table's own types: times of day are ISO 8601 text.
+            The rows in no order, with the table's own types: times of day are ISO 8601 text. All columns have
+            their types, also without a row.
 
         Raises:
             NoCatalogueError: There is no table.
-            CatalogueError: It is broken.
+            CatalogueError: It is broken, or files of this version are gone.
             StorageError: It cannot be read.
         """
-        tables = []
-        for path, data in self.files(known or self.snapshot()):
+        if known is not None:
+            return self._rows(known, columns, where)
+        for _ in range(_TRIES - 1):
+            snapshot = self.snapshot()
             try:
-                tables.append(_read(data, columns, where))
-            except (pa.ArrowException, OSError) as error:
-                raise self._broken(f"{path} is damaged") from error
-        return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+                # What another process removes has been joined with others, which a newer version names.
+                return self._rows(snapshot, columns, where)
+            except FileGoneError as error:
+                if self.snapshot().version == snapshot.version:
+                    raise self._broken(error.problem) from error
+        return self._rows(self.snapshot(), columns, where)
+
+    def _rows(self, snapshot: Snapshot, columns: Sequence[str] | None, where: Filter | None) -> pa.Table:
+        try:
+            schema = snapshot.columns
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._broken("its columns have types that the catalogue does not know") from error
+        wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
+        tables = []
+        for path in snapshot.files:
+            data = self.file(path, snapshot.files[path].get("size"))
+            try:
+                tables.append(_read(data, schema, wanted, where))
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise self._broken("a file of it is damaged") from error
+        empty = pa.schema([schema.field(name) for name in wanted]).empty_table()
+        return pa.concat_tables([empty, *tables])
 
 
-def _read(data: bytes, columns: Sequence[str] | None, where: Filter | None) -> pa.Table:
-    """Read the rows of a file.
+class FileGoneError(CatalogueError):
+    """A file of a version is gone."""
 
-    The library that writes them declares its own kind of text, which Arrow's functions do not take.
+
+def _read(data: bytes, schema: pa.Schema, wanted: Sequence[str], where: Filter | None) -> pa.Table:
+    """Read the rows of a file; a column that is newer than the file is null.
+
+    Args:
+        data: The file.
+        schema: The table's columns.
+        wanted: Those to return.
+        where: Which rows, or None for all.
+
+    Raises:
+        ArrowException: It is damaged.
+        OSError: It is damaged.
+        ValueError: It is damaged.
     """
     file = pq.ParquetFile(pa.BufferReader(data))
     there = file.schema_arrow.names
-    wanted = [name for name in (there if columns is None else columns) if name in there]
-    needed = [name for name in (where.columns if where else ()) if name in there]
-    table = file.read(list(dict.fromkeys((*wanted, *needed))))
-    table = plain_text(table)
-    for name in where.columns if where else ():
-        if name not in there:
-            table = table.append_column(name, pa.nulls(table.num_rows, pa.utf8()))
+    needed = [name for name in (where.columns if where else ()) if name in schema.names]
+    names = list(dict.fromkeys((*wanted, *needed)))
+    # One column at least, which says how many rows there are.
+    found = file.read([name for name in names if name in there] or there[:1])
+    cells = [
+        # The library that writes them declares its own kind of text, which Arrow's functions do not take.
+        found[name].cast(schema.field(name).type)
+        if name in there
+        else pa.nulls(found.num_rows, schema.field(name).type)
+        for name in names
+    ]
+    table = pa.table(cells, schema=pa.schema([schema.field(name) for name in names]))
     return (table.filter(where.expression) if where else table).select(wanted)
+
+
+def _arrow_type(kind: Any) -> pa.DataType:  # noqa: ANN401 - a part of a document
+    """Return the Arrow type of a column as the log describes it.
+
+    Raises:
+        ValueError: The catalogue has no such type.
+    """
+    if isinstance(kind, dict) and kind.get("type") == "array":
+        return pa.list_(_arrow_type(kind["elementType"]))
+    if isinstance(kind, str) and kind in _TYPES:
+        return _TYPES[kind]
+    raise ValueError(kind)
 
 
 def plain_text(table: pa.Table) -> pa.Table:
@@ -280,15 +436,15 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 def _applied(snapshot: Snapshot, version: int, actions: Iterable[Mapping[str, Any]]) -> Snapshot:
     """Return the version after a commit."""
-    files, schema = dict(snapshot.files), snapshot.schema
+    files, schema, table = dict(snapshot.files), snapshot.schema, snapshot.table
     for action in actions:
         if add := action.get("add"):
             files[add["path"]] = add
         elif remove := action.get("remove"):
             files.pop(remove["path"], None)
         elif metadata := action.get("metaData"):
-            schema = metadata["schemaString"]
-    return replace(snapshot, version=version, schema=schema, files=files)
+            schema, table = metadata["schemaString"], metadata["id"]
+    return replace(snapshot, version=version, schema=schema, files=files, table=table)
 
 
 def remove_table(storage: Storage) -> int:

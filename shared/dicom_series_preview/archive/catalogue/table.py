@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import random
+import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError
 
 from dicom_series_preview.archive.catalogue.columns import KEY, Shape
 from dicom_series_preview.archive.catalogue.rows import table_of
@@ -20,10 +21,16 @@ from dicom_series_preview.archive.catalogue.snapshot import (
     FOLDER,
     FileCache,
     Filter,
+    Snapshot,
     SnapshotReader,
     remove_table,
 )
-from dicom_series_preview.base.errors import CatalogueBusyError, CatalogueError
+from dicom_series_preview.base.errors import (
+    CatalogueBusyError,
+    CatalogueError,
+    NoCatalogueError,
+    PreviewError,
+)
 from dicom_series_preview.sources.storage.native import native_place
 
 if TYPE_CHECKING:
@@ -97,7 +104,8 @@ class CatalogueTable:
     ) -> Change:
         """Write the rows of some series in one commit; no commit where nothing is new.
 
-        Of each row, the one with the later `CataloguedAt` stays.
+        Of each row, the one with the later `CataloguedAt` stays; and nothing is written of a series of which
+        the table has a row that was made after the series was looked at here.
 
         Args:
             rows: Their rows.
@@ -118,7 +126,10 @@ class CatalogueTable:
             except CommitFailedError:
                 # Someone else was first: read again what is there now.
                 self.pause(random.uniform(0, min(_LONGEST_PAUSE_S, _PAUSE_S * 2**attempt)))
-            except (DeltaError, OSError) as error:
+            except PreviewError:
+                raise
+            except Exception as error:
+                # The library raises Python's own errors, and bare `Exception`, besides those that it names.
                 raise self._failed(error) from error
         raise CatalogueBusyError(self.url, f"others kept writing the catalogue for {_TRIES} tries")
 
@@ -138,13 +149,15 @@ class CatalogueTable:
             StorageError: The credentials are gone.
         """
         try:
-            table = self._open()
+            _, table = self._open()
             table.optimize.compact(target_size=_FILE_BYTES)
             table.vacuum(_RETENTION_H, dry_run=False, enforce_retention_duration=False)
             table.cleanup_metadata()
         except CommitFailedError:
             _LOGGER.info("others write the catalogue; its files are joined another time")
-        except (DeltaError, OSError) as error:
+        except PreviewError:
+            raise
+        except Exception as error:
             raise self._failed(error) from error
 
     def _merged(
@@ -154,8 +167,8 @@ class CatalogueTable:
         *,
         anew: bool,
     ) -> Change:
-        table = self._open()
-        there = self._existing(table, series)
+        snapshot, table = self._open()
+        there = self._existing(snapshot, series)
         source, change = _compared(rows, series, there, anew=anew)
         if not source:
             return change
@@ -169,35 +182,43 @@ class CatalogueTable:
             target_alias="t",
             merge_schema=not set(names) <= {one.name for one in table.schema().fields},
         )
-        cells = {name: f"s.{name}" for name in names}
+        # A column that the site no longer adds has no value in new rows.
+        left = [one.name for one in table.schema().fields if one.name not in names]
+        cells = {name: f"s.{name}" for name in names} | dict.fromkeys(left, "NULL")
         (
             merger.when_matched_delete(f"s.{_GONE} AND {newer}")
             .when_matched_update(cells, f"NOT s.{_GONE} AND {newer}")
-            .when_not_matched_insert(cells, f"NOT s.{_GONE}")
+            .when_not_matched_insert({name: f"s.{name}" for name in names}, f"NOT s.{_GONE}")
             .execute()
         )
         self._join_files(table)
         return change
 
     def _existing(
-        self, table: DeltaTable, series: Mapping[tuple[str, str], dt.datetime]
+        self, snapshot: Snapshot, series: Mapping[tuple[str, str], dt.datetime]
     ) -> list[dict[str, Any]]:
-        """Return what the opened version of the table knows of series."""
-        reader = SnapshotReader(self.storage, self.kept)
-        snapshot = reader.snapshot()
-        if snapshot.version != table.version():
-            raise CommitFailedError("someone else has written since")
+        """Return what a version of the table knows of series."""
         folders = pc.field("Series").isin(sorted({folder for _, folder in series}))
         where = Filter(folders, ("Series",))
-        found = reader.read([*KEY, *_COMPARED], where, snapshot).to_pylist()
+        found = self._reader.read([*KEY, *_COMPARED], where, snapshot).to_pylist()
         return [row for row in found if (row["Root"], row["Series"]) in series]
 
-    def _open(self) -> DeltaTable:
-        """Open the table; create it if missing."""
+    @property
+    def _reader(self) -> SnapshotReader:
+        return SnapshotReader(self.storage, self.kept)
+
+    def _open(self) -> tuple[Snapshot, DeltaTable]:
+        """Open the table at its newest version; create it if nothing is there.
+
+        Raises:
+            CommitFailedError: Someone else has written it meanwhile.
+            CatalogueError: It is broken.
+        """
         place, options = native_place(self.storage, FOLDER)
         try:
-            return DeltaTable(place, storage_options=options)
-        except TableNotFoundError:
+            # This tells a broken table from none, and says how to mend it.
+            snapshot = self._reader.snapshot()
+        except NoCatalogueError:
             DeltaTable.create(
                 place,
                 self.shape.stored_schema.remove_metadata(),
@@ -207,7 +228,11 @@ class CatalogueTable:
                 configuration=_CONFIGURATION,
                 storage_options=options,
             )
-            return DeltaTable(place, storage_options=options)
+            snapshot = self._reader.snapshot()
+        table = DeltaTable(place, storage_options=options)
+        if table.version() != snapshot.version:
+            raise CommitFailedError("someone else has written since")
+        return snapshot, table
 
     def _join_files(self, table: DeltaTable) -> None:
         if len(table.file_uris()) <= _MOST_FILES:
@@ -218,10 +243,10 @@ class CatalogueTable:
             _LOGGER.info("others write the catalogue; its files are joined another time")
 
     def _failed(self, error: Exception) -> CatalogueError:
-        line = str(error).partition("\n")[0][:300]
-        return CatalogueError(
-            self.url, f"the catalogue cannot be written: {line}; `update --rebuild` makes it anew"
-        )
+        line = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("\n")[0].strip()[:300]
+        # A full disk, a folder that may not be written: nothing that making the table anew would mend.
+        hint = "" if isinstance(error, OSError) else "; `update --rebuild` makes it anew"
+        return CatalogueError(self.url, f"the catalogue cannot be written: {line}{hint}")
 
 
 def _compared(
@@ -233,18 +258,22 @@ def _compared(
 ) -> tuple[list[dict[str, Any]], Change]:
     """Return the rows to merge, and what that will change."""
     before = {tuple(row[name] for name in KEY): row for row in there}
+    # Whoever made the later row knew which UIDs the series has now; a row of another one would stay for good.
+    passed = {place for row in there if row["CataloguedAt"] > series[place := (row["Root"], row["Series"])]}
     source: list[dict[str, Any]] = []
     added = changed = 0
     for row in rows:
+        if (row["Root"], row["Series"]) in passed:
+            continue
         known = before.pop(tuple(row[name] for name in KEY), None)
         if known is None:
             added += 1
-        elif known["CataloguedAt"] > row["CataloguedAt"] or (not anew and _is_same(known, row)):
+        elif not anew and _is_same(known, row):
             continue
         else:
             changed += 1
         source.append({**row, _GONE: False})
-    gone = [row for row in before.values() if row["CataloguedAt"] <= series[row["Root"], row["Series"]]]
+    gone = [row for row in before.values() if (row["Root"], row["Series"]) not in passed]
     for row in gone:
         moment = series[row["Root"], row["Series"]]
         source.append({**{name: row[name] for name in KEY}, "CataloguedAt": moment, _GONE: True})

@@ -28,6 +28,7 @@ from dicom_series_preview.base.errors import (
     PreviewError,
     StorageError,
 )
+from dicom_series_preview.sources.storage.base import is_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ class UpdatePlan:
         changed: The objects of series whose listing is not that of their row.
         unchanged: How many series are as their rows say.
         gone: The folders of rows without a series.
+        nameless: Folders of series whose names are no text, or lead elsewhere: no row can have them.
         loose: Objects right in the root, which belong to no series.
         anew: Rows are also written of indices that the table has already: its columns have changed.
         known_uids: The SeriesInstanceUIDs of the rows that there are, by folder.
@@ -66,6 +68,7 @@ class UpdatePlan:
     unchanged: int
     gone: tuple[str, ...]
     loose: int
+    nameless: tuple[str, ...] = ()
     anew: bool = False
     known_uids: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
 
@@ -124,7 +127,7 @@ class Updater:
         """List the root, and compare it with the catalogue.
 
         Args:
-            named: Only these series' folders; all without any.
+            named: Only these folders, of series or of series' folders; all without any.
             rebuild: Every row is made anew, and the root may be empty.
 
         Raises:
@@ -132,9 +135,14 @@ class Updater:
             StorageError: The root cannot be listed.
         """
         found = self._named(named) if named else discover(self._listed())
+        nameless = tuple(series for series in found.series if not _is_name(series))
+        found = Discovered(
+            {series: listing for series, listing in found.series.items() if series not in nameless},
+            found.loose,
+        )
         known, anew = self._known(rebuild=rebuild)
         if named:
-            known = {series: rows for series, rows in known.items() if series in set(named)}
+            known = {series: rows for series, rows in known.items() if _is_below(series, named)}
         elif known and not found.series and not rebuild:
             raise CatalogueError(
                 self.table.url,
@@ -150,7 +158,7 @@ class Updater:
         gone = tuple(sorted(known.keys() - found.series.keys()))
         unchanged = len(found.series) - len(new) - len(changed)
         uids = {series: frozenset(rows.uids) for series, rows in known.items()}
-        return UpdatePlan(new, changed, unchanged, gone, len(found.loose), anew, uids)
+        return UpdatePlan(new, changed, unchanged, gone, len(found.loose), nameless, anew, uids)
 
     def _listed(self) -> list[ObjectInfo]:
         """List the root; what lies in the cache, if that lies in the root, is no series."""
@@ -159,16 +167,22 @@ class Updater:
         return listing if own is None else [info for info in listing if not info.path.startswith(f"{own}/")]
 
     def _named(self, named: Sequence[str]) -> Discovered:
+        """List folders of series, or of series' folders."""
         storage = self.indexer.storage
-        listings = {series: storage.list_objects(series) for series in named}
-        return Discovered({series: listing for series, listing in listings.items() if listing}, ())
+        found: dict[str, list[ObjectInfo]] = {}
+        for name in named:
+            found |= discover(storage.list_objects(name)).series
+        return Discovered(found, ())
 
     def _known(self, *, rebuild: bool) -> tuple[dict[str, _Known], bool]:
         """Return what the rows of each series say, and whether all must be made anew."""
-        reader = SnapshotReader(self.table.storage, self.table.kept)
+        reader, shape = SnapshotReader(self.table.storage, self.table.kept), self.table.shape
         where = Filter(pc.field("Root") == self.indexer.storage.url, ("Root",))
         try:
-            rows = reader.read(None, where)
+            snapshot = reader.snapshot()
+            names = snapshot.columns.names
+            patient = [] if shape.has_patients else [name for name in PATIENT if name in names]
+            rows = reader.read(["Series", "SeriesInstanceUID", "Fingerprint", *patient], where)
         except NoCatalogueError:
             return {}, False
         except CatalogueError:
@@ -176,11 +190,8 @@ class Updater:
                 raise
             self.table.clear()
             return {}, False
-        shape = self.table.shape
-        names = rows.column_names
         anew = rebuild or any(column.name not in names for column in shape.columns)
-        if not shape.has_patients:
-            anew |= any(rows[name].null_count < rows.num_rows for name in PATIENT if name in names)
+        anew |= any(rows[name].null_count < rows.num_rows for name in patient)
         known: dict[str, _Known] = {}
         cells = (rows[name].to_pylist() for name in ("Series", "Fingerprint", "SeriesInstanceUID"))
         for series, print_, uid in zip(*cells, strict=True):
@@ -197,6 +208,7 @@ class Updater:
             AbandonedError: Nobody waits for it any more.
         """
         summary = UpdateSummary(unchanged=plan.unchanged, loose=plan.loose)
+        summary.failed |= dict.fromkeys(plan.nameless, "its folder's name is no text that can name a series")
         batch = _Batch(self, summary, plan)
         try:
             for done in self._done(plan):
@@ -236,16 +248,20 @@ class Updater:
         digest = fingerprint(listing)
         try:
             opened = self.indexer.open_listed(series, listing)
+            return self._done_of(opened, digest, modified, moment)
         except AbandonedError:
             raise
         except PreviewError as error:
             # What the storage withheld is tried again; anything else once it has changed.
             digest = "" if isinstance(error, StorageError) else digest
-            place = Place(root, series, digest, "", "", modified, moment)
             problem = getattr(error, "problem", str(error))
             _LOGGER.info("series %s has no index: %s", digest_of(series), type(error).__name__)
-            return _Done(series, moment, [problem_row(place, problem, objects=len(listing))], problem=problem)
-        return self._done_of(opened, digest, modified, moment)
+        except Exception as error:  # noqa: BLE001 - see below
+            # A fault of this program at one series must not stop the others; its text could quote a header.
+            digest, problem = "", f"an error of this program: {type(error).__name__}"
+            _LOGGER.warning("series %s has no row: %s", digest_of(series), type(error).__name__)
+        place = Place(root, series, digest, "", "", modified, moment)
+        return _Done(series, moment, [problem_row(place, problem, objects=len(listing))], problem=problem)
 
     def _done_of(
         self, opened: OpenedSeries, digest: str, modified: dt.datetime | None, moment: dt.datetime
@@ -268,6 +284,20 @@ class Updater:
             if self.places is not None and is_uid(row["SeriesInstanceUID"]):
                 self.places.add(row["SeriesInstanceUID"], opened.name)
         return _Done(opened.name, moment, rows, headers=opened.headers_read)
+
+
+def _is_name(series: str) -> bool:
+    """True for text that the table can hold, and that leads to a folder below the root."""
+    try:
+        series.encode()
+    except UnicodeEncodeError:
+        return False
+    return is_path(series)
+
+
+def _is_below(series: str, named: Sequence[str]) -> bool:
+    """True for one of these folders, and for one in them."""
+    return any(series == name or series.startswith(f"{name}/") for name in named)
 
 
 @dataclass(frozen=True, slots=True)

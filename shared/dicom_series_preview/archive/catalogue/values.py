@@ -13,28 +13,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # PS3.5 6.2: DA, with the ACR-NEMA form; TM, with its old colons; the offset of DT.
-_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
-_TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2})(?:\.(\d{1,6}))?)?)?")
-_OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
+_DATE = re.compile(r"(\d{4})([.-]?)(\d{2})\2(\d{2})", re.ASCII)
+_TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2})(?:\.(\d{1,6}))?)?)?", re.ASCII)
+_OFFSET = re.compile(r"([+-])(\d{2})(\d{2})", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_PADDING = " \0"
+_LEAP_SECOND = 60
 
 
 def date_of(value: Any) -> dt.date | None:  # noqa: ANN401 - an element's
     """Convert a DA; None where it is none."""
-    found = _DATE.fullmatch(str(value).strip())
+    found = _DATE.fullmatch(str(value).strip(_PADDING))
     try:
-        return dt.date(*map(int, found.groups())) if found else None
+        return dt.date(int(found[1]), int(found[3]), int(found[4])) if found else None
     except ValueError:
         return None
 
 
 def time_of(value: Any) -> dt.time | None:  # noqa: ANN401 - an element's
     """Convert a TM; None where it is none. A leap second counts as the second before."""
-    found = _TIME.fullmatch(str(value).strip())
+    found = _TIME.fullmatch(str(value).strip(_PADDING))
     if not found:
         return None
     hours, minutes, seconds = (int(part or 0) for part in found.groups()[:3])
     try:
-        return dt.time(hours, minutes, min(seconds, 59), int((found[4] or "").ljust(6, "0")))
+        seconds = 59 if seconds == _LEAP_SECOND else seconds
+        return dt.time(hours, minutes, seconds, int((found[4] or "").ljust(6, "0")))
     except ValueError:
         return None
 
@@ -46,40 +50,56 @@ def moment_of(day: Any, clock: Any, offset: Any) -> dt.datetime | None:  # noqa:
         day: A DA, or a DT.
         clock: A TM, where `day` is a DA.
         offset: TimezoneOffsetFromUTC (0008,0201).
+
+    Returns:
+        The moment; None where the day is no whole date, or the clock no time of day.
     """
-    text = str(day or "").strip()
-    found = _OFFSET.search(text) or _OFFSET.fullmatch(str(offset or "").strip())
-    text = _OFFSET.sub("", text)
-    date = date_of(text[:8])
-    time = time_of(text[8:] or clock or "000000")
+    text = str("" if day is None else day).strip(_PADDING)
+    found = _DATE.match(text)
+    if found is None:
+        return None
+    rest = text[found.end() :]
+    # A DT's own offset comes before that of the object (PS3.3 C.12.1.1.8).
+    own = _OFFSET.search(rest)
+    shift = own or _OFFSET.fullmatch(str("" if offset is None else offset).strip(_PADDING))
+    date = date_of(found[0])
+    time = time_of((rest[: own.start()] if own else rest) or clock or "000000")
     if date is None or time is None:
         return None
     moment = dt.datetime.combine(date, time, dt.UTC)
-    if found is None:
+    if shift is None:
         return moment
-    shift = dt.timedelta(hours=int(found[2]), minutes=int(found[3]))
+    hours = dt.timedelta(hours=int(shift[2]), minutes=int(shift[3]))
     try:
-        return moment - shift if found[1] == "+" else moment + shift
+        return moment - hours if shift[1] == "+" else moment + hours
     except OverflowError:
         return moment
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 - an element's
     parts = value if isinstance(value, tuple | list) else (value,)
-    return "\\".join("" if part is None else str(part).strip(" \0") for part in parts) or None
+    texts = ["" if part is None else str(part).strip(_PADDING) for part in parts]
+    # Half a character, which only a damaged header has, stands in no table.
+    return "\\".join(texts).encode(errors="replace").decode() if any(texts) else None
 
 
 def _real(value: Any) -> float | None:  # noqa: ANN401 - an element's
+    one = _first(value)
+    if isinstance(one, str) and not _NUMBER.fullmatch(one.strip(_PADDING)):
+        return None
     try:
-        number = float(_first(value))
-    except (TypeError, ValueError):
+        number = float(one.strip(_PADDING) if isinstance(one, str) else one)
+    except (OverflowError, TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
 
 
 def _integer(value: Any) -> int | None:  # noqa: ANN401 - an element's
-    number = _real(value)
-    return int(number) if number is not None and number.is_integer() and abs(number) < 2**63 else None
+    one = _first(value)
+    if isinstance(one, int):
+        return one
+    number = _real(one)
+    return int(number) if number is not None and number.is_integer() else None
 
 
 def _first(value: Any) -> Any:  # noqa: ANN401 - an element's
@@ -89,6 +109,12 @@ def _first(value: Any) -> Any:  # noqa: ANN401 - an element's
 def _list(one: Callable[[Any], Any], value: Any) -> list[Any] | None:  # noqa: ANN401 - an element's
     parts = value if isinstance(value, tuple | list) else (value,)
     return [one(part) for part in parts]
+
+
+def _fits(number: int, kind: pa.DataType) -> bool:
+    if pa.types.is_unsigned_integer(kind):
+        return bool(0 <= number < 2**kind.bit_width)
+    return bool(-(2 ** (kind.bit_width - 1)) <= number < 2 ** (kind.bit_width - 1))
 
 
 def converted(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - of the type
@@ -111,5 +137,5 @@ def converted(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - of the ty
         return time_of(_first(value))
     if pa.types.is_integer(kind):
         number = _integer(value)
-        return number if number is not None and abs(number) < 2 ** (kind.bit_width - 1) else None
+        return number if number is not None and _fits(number, kind) else None
     return _real(value) if pa.types.is_floating(kind) else _text(value)
