@@ -236,7 +236,7 @@ class SnapshotReader:
                 return self._state(0, self._actions(0))
             except ObjectNotFoundError:
                 return None
-        if commits or self.storage.list_objects(FOLDER, 1):
+        if commits or any(_OURS.fullmatch(info.path) for info in self.storage.list_objects(FOLDER)):
             raise self._broken("the beginning of its log is gone")
         raise NoCatalogueError(self.url)
 
