@@ -214,3 +214,10 @@ def test_clearing_the_cache_removes_the_catalogue(discs: Path, command: Run, tmp
     assert command("list").status == 1
     assert command("update", "--root", discs).status == 0
     assert command("mosaic", "1.2.3", "x.webp", "--root", discs).status == 0
+
+
+def test_pictures_refuse_a_cache_in_a_bucket(discs: Path, command: Run) -> None:
+    """They would write to a folder of that name; a line says which commands take one."""
+    done = command("mosaic", "disc 2/A", "x.webp", "--root", discs, "--cache-dir", "s3://bucket/cache")
+    assert done.status == 1
+    assert done.lines == ["error: --cache-dir: is a folder here; update, list and query also take s3://"]

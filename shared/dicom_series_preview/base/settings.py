@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -153,10 +154,12 @@ class Settings:
             defaults: Used where there is no variable, except for the cache folder.
 
         Raises:
-            RequestError: A variable holds no number, or one out of range.
+            RequestError: A variable holds no number, or one out of range, or the cache folder is a URL.
         """
         # Path.expanduser raises for an unknown user; this keeps `~name` as a name, like a shell.
         folder = os.path.expanduser(cache_dir or default_cache_dir(environment))  # noqa: PTH111
+        if _URL.match(folder):
+            raise RequestError("cache_dir", "is a folder here; update, list and query also take s3://")
         base = replace(defaults or cls(Path()), cache_dir=absolute(folder))
         numbers: dict[str, Any] = {
             field: number_of(name, environment[name], least, most)
@@ -168,6 +171,8 @@ class Settings:
         return replace(base, limits=limits, **numbers)
 
 
+# A URL's scheme; pathlib leaves one of its slashes. One letter is a drive.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _MOST_BYTES = 10**15
 _MOST_COUNT = 10**9
 _DAY_S = 86_400.0
