@@ -14,6 +14,9 @@
     │   │   └── CredentialsError      the credentials themselves are refused
     │   ├── ObjectChangedError        another version than the one the index describes
     │   └── StorageUnavailableError   throttled, timed out or broken, after every retry
+    ├── CatalogueError                the catalogue of series
+    │   ├── NoCatalogueError          nothing has been catalogued yet
+    │   └── CatalogueBusyError        others kept writing it
     ├── SeriesError                   a series as a whole
     │   ├── SeriesNotFoundError
     │   ├── NoImageError              nothing in it can be shown
