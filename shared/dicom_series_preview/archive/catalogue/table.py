@@ -52,6 +52,8 @@ _TRIES = 25
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _RETENTION_H = 24
+# The library's words for what the disk or the bucket has answered, wrapped in errors of its own.
+_OF_STORAGE = re.compile(r"\(os error \d+\)|Generic \w+ error")
 _GONE = "Gone"
 # Rows with these alike were made of the same index.
 _COMPARED = ("Fingerprint", "IndexVersion", "Problem", "CataloguedAt")
@@ -83,12 +85,14 @@ class CatalogueTable:
         shape: The site's columns.
         pause: Waits for some seconds before another try.
         kept: Files of it that were read already.
+        tries: How often to try a commit that others are writing at the same time.
     """
 
     storage: Storage
     shape: Shape = field(default_factory=Shape)
     pause: Callable[[float], None] = time.sleep
     kept: FileCache = field(default_factory=FileCache)
+    tries: int = _TRIES
 
     @property
     def url(self) -> str:
@@ -120,7 +124,7 @@ class CatalogueTable:
         """
         if not series:
             return Change()
-        for attempt in range(1, _TRIES + 1):
+        for attempt in range(1, self.tries + 1):
             try:
                 return replace(self._merged(rows, series, anew=anew), tries=attempt)
             except CommitFailedError:
@@ -131,7 +135,7 @@ class CatalogueTable:
             except Exception as error:
                 # The library raises Python's own errors, and bare `Exception`, besides those that it names.
                 raise self._failed(error) from error
-        raise CatalogueBusyError(self.url, f"others kept writing the catalogue for {_TRIES} tries")
+        raise CatalogueBusyError(self.url, f"others kept writing the catalogue for {self.tries} tries")
 
     def clear(self) -> None:
         """Remove the whole table, of all roots.
@@ -244,8 +248,9 @@ class CatalogueTable:
 
     def _failed(self, error: Exception) -> CatalogueError:
         line = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("\n")[0].strip()[:300]
-        # A full disk, a folder that may not be written: nothing that making the table anew would mend.
-        hint = "" if isinstance(error, OSError) else "; `update --rebuild` makes it anew"
+        # A full disk, a refused request: nothing that making the table anew would mend.
+        is_storage = isinstance(error, OSError) or _OF_STORAGE.search(str(error))
+        hint = "" if is_storage else "; `update --rebuild` makes it anew"
         return CatalogueError(self.url, f"the catalogue cannot be written: {line}{hint}")
 
 

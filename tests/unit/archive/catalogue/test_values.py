@@ -113,7 +113,7 @@ def test_half_a_moment_is_null(day: str | None, clock: str | None) -> None:
     ],
 )
 def test_a_cell_is_of_its_columns_type_or_null(value: object, kind: pa.DataType, expected: object) -> None:
-    """A value becomes what its column holds, the first of several numbers; one of another type is null."""
+    """A value becomes what its column holds, the first of several numbers; another type gives null."""
     cell = converted(value, kind)
     assert cell == expected
     assert pa.array([cell], kind).to_pylist() == [expected]
