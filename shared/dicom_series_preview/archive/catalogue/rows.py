@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from dicom_series_preview.archive.catalogue.facts import facts_of
 from dicom_series_preview.archive.catalogue.values import converted, moment_of
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable, Mapping, Sequence
 
     from dicom_series_preview.archive.catalogue.facts import StackFacts

@@ -23,7 +23,6 @@ from dicom_series_preview.base.errors import (
     CatalogueError,
     NoCatalogueError,
     ObjectNotFoundError,
-    StorageError,
 )
 
 if TYPE_CHECKING:
@@ -133,6 +132,24 @@ class SnapshotReader:
                 pass  # what follows is no longer there one by one
         return self._newest()
 
+    def version(self, number: int) -> Snapshot:
+        """Return an older version, for as long as the table keeps its log.
+
+        Raises:
+            NoCatalogueError: That version is not there, or no more.
+            CatalogueError: The log is broken, or of a newer protocol.
+            StorageError: It cannot be read.
+        """
+        try:
+            return self._checkpoint(number)
+        except ObjectNotFoundError as error:
+            if number:
+                raise NoCatalogueError(self.url) from error
+        try:
+            return _applied(Snapshot(0, "", {}), 0, self._checked(self._actions(0)))
+        except ObjectNotFoundError as error:
+            raise NoCatalogueError(self.url) from error
+
     def _newest(self) -> Snapshot:
         for _ in range(_TRIES):
             try:
@@ -206,14 +223,26 @@ class SnapshotReader:
             StorageError: It cannot be read.
         """
         for path in snapshot.files:
-            data = self.kept.get(path)
-            if data is None:
-                try:
-                    data = self.storage.get(f"{FOLDER}/{unquote(path)}").data
-                except ObjectNotFoundError as error:
-                    raise self._broken("a file of it is gone") from error
-                self.kept.put(path, data)
-            yield path, data
+            yield path, self.file(path)
+
+    def file(self, path: str) -> bytes:
+        """Return the bytes of a file.
+
+        Args:
+            path: Its path below the table, as the log has it.
+
+        Raises:
+            CatalogueError: The file is gone.
+            StorageError: It cannot be read.
+        """
+        data = self.kept.get(path)
+        if data is None:
+            try:
+                data = self.storage.get(f"{FOLDER}/{unquote(path)}").data
+            except ObjectNotFoundError as error:
+                raise self._broken("a file of it is gone") from error
+            self.kept.put(path, data)
+        return data
 
     def read(
         self,
