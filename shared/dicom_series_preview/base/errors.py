@@ -16,7 +16,9 @@
     │   └── StorageUnavailableError   throttled, timed out or broken, after every retry
     ├── CatalogueError                the catalogue of series
     │   ├── NoCatalogueError          nothing has been catalogued yet
-    │   └── CatalogueBusyError        others kept writing it
+    │   ├── CatalogueBusyError        others kept writing it
+    │   └── ExpiredCursorError        of a version that is there no more
+    ├── StudyNotFoundError
     ├── SeriesError                   a series as a whole
     │   ├── SeriesNotFoundError
     │   ├── NoImageError              nothing in it can be shown
@@ -205,6 +207,27 @@ class CatalogueBusyError(CatalogueError):
     """Others kept writing the catalogue until the last try."""
 
 
+class ExpiredCursorError(CatalogueError):
+    """The version of the catalogue whose pages someone reads is there no more."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            url, "the catalogue has changed since this cursor's first page; ask again without the cursor"
+        )
+
+
+class StudyNotFoundError(PreviewError):
+    """No series of the study is catalogued.
+
+    Attributes:
+        study: The study's UID, as asked for.
+    """
+
+    def __init__(self, study: str) -> None:
+        self.study = study
+        super().__init__(f"{cut(study)}: no series of this study is catalogued")
+
+
 class SeriesError(PreviewError):
     """A series as a whole cannot be shown.
 
@@ -323,6 +346,6 @@ def detail_of(error: PreviewError) -> str:
         return "; ".join(f"{one.parameter}: {one.problem}" for one in wrong_parameters(error))
     if isinstance(error, SeriesError):
         return f"{error.series}: {error.problem}"
-    if isinstance(error, StorageError):
+    if isinstance(error, StorageError | CatalogueError):
         return error.problem
     return str(error)

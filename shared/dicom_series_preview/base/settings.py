@@ -6,7 +6,7 @@ import math
 import os
 import re
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,11 @@ SERVED_ANSWER_BYTES = 2**28
 TOKEN_VARIABLE = "DICOM_SERIES_PREVIEW_TOKEN"  # noqa: S105 - the variable's name
 HTTP_TOKENS_VARIABLE = "DICOM_SERIES_PREVIEW_HTTP_TOKENS"
 CACHE_DIR_VARIABLE = "DICOM_SERIES_PREVIEW_CACHE_DIR"
+IDENTIFIERS_VARIABLE = "DICOM_SERIES_PREVIEW_IDENTIFIERS"
+HASH_KEY_VARIABLE = "DICOM_SERIES_PREVIEW_HASH_KEY"
+IDENTIFIER_MODES = ("drop", "hash", "keep")
+# With a shorter key, whoever guesses it tells the patients from their hashes.
+_LEAST_KEY = 16
 
 # The most memory that a request takes, in bytes, as measured in docs/performance.md: for the program and its
 # libraries, then per byte of a decoded frame, pixel of a slide's level, pixel of the picture, row of the
@@ -114,6 +119,40 @@ def text_bytes(rows: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Identifiers:
+    """How a door shows what identifies a patient in the catalogue; see `products.catalogue.identifiers`.
+
+    Attributes:
+        mode: `drop`, `hash` or `keep`.
+        key: The key of the hashes; empty in the other modes.
+    """
+
+    mode: str = "keep"
+    key: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], default: Identifiers) -> Identifiers:
+        """Read the mode, and the key that hashes need.
+
+        Raises:
+            RequestError: The mode is none of the three, or the key is missing or short.
+        """
+        mode = environment.get(IDENTIFIERS_VARIABLE) or default.mode
+        if mode not in IDENTIFIER_MODES:
+            raise RequestError(
+                IDENTIFIERS_VARIABLE, f"is one of {', '.join(IDENTIFIER_MODES)}, not {quoted(mode)}"
+            )
+        key = environment.get(HASH_KEY_VARIABLE, "") if mode == "hash" else ""
+        if mode == "hash" and len(key) < _LEAST_KEY:
+            raise RequestError(
+                HASH_KEY_VARIABLE,
+                f"is needed to hash identifiers, and has at least {_LEAST_KEY} characters; "
+                "make one with openssl rand -hex 32",
+            )
+        return cls(mode, key.encode())
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The product's settings.
 
@@ -129,6 +168,8 @@ class Settings:
         follow_links: Links may lead out of a root that is a local folder.
         region: Where S3 buckets lie, or None to ask AWS.
         signed: Requests to S3 are signed if there are credentials.
+        identifiers: How patients' identifiers are shown: kept on the user's own terminal; the doors of the
+            HTTP API drop them by default.
     """
 
     cache_dir: Path
@@ -141,6 +182,7 @@ class Settings:
     follow_links: bool = True
     region: str | None = None
     signed: bool = True
+    identifiers: Identifiers = Identifiers()
 
     @classmethod
     def from_environment(
@@ -154,7 +196,8 @@ class Settings:
             defaults: Used where there is no variable, except for the cache folder.
 
         Raises:
-            RequestError: A variable holds no number, or one out of range, or the cache folder is a URL.
+            RequestError: A variable holds no number, or one out of range, or what `Identifiers` refuses; or
+                the cache folder is a URL.
         """
         # Path.expanduser raises for an unknown user; this keeps `~name` as a name, like a shell.
         folder = os.path.expanduser(cache_dir or default_cache_dir(environment))  # noqa: PTH111
@@ -162,13 +205,14 @@ class Settings:
             raise RequestError("cache_dir", "is a folder here; update, list and query also take s3://")
         base = replace(defaults or cls(Path()), cache_dir=absolute(folder))
         numbers: dict[str, Any] = {
-            field: number_of(name, environment[name], least, most)
-            for name, (field, least, most) in VARIABLES.items()
+            setting: number_of(name, environment[name], least, most)
+            for name, (setting, least, most) in VARIABLES.items()
             if environment.get(name)
         }
-        of_limits = {field.name for field in fields(Limits)}
+        of_limits = {limit.name for limit in fields(Limits)}
         limits = replace(base.limits, **{name: numbers.pop(name) for name in of_limits & numbers.keys()})
-        return replace(base, limits=limits, **numbers)
+        identifiers = Identifiers.from_environment(environment, base.identifiers)
+        return replace(base, limits=limits, identifiers=identifiers, **numbers)
 
 
 # A URL's scheme; pathlib leaves one of its slashes. One letter is a drive.
@@ -185,12 +229,12 @@ VARIABLES: Mapping[str, tuple[str, int | float, int | float]] = {
     "DICOM_SERIES_PREVIEW_RETRY_SECONDS": ("retry_timeout_s", 0.0, _DAY_S),
     "DICOM_SERIES_PREVIEW_REQUEST_SECONDS": ("request_timeout_s", 0.001, _DAY_S),
     **{
-        f"DICOM_SERIES_PREVIEW_MAX_{field.name.upper()}": (
-            (field.name, 0.0, _DAY_S)
-            if field.name == "seconds"
-            else (field.name, 1, _MOST_BYTES if field.name.endswith("_bytes") else _MOST_COUNT)
+        f"DICOM_SERIES_PREVIEW_MAX_{limit.name.upper()}": (
+            (limit.name, 0.0, _DAY_S)
+            if limit.name == "seconds"
+            else (limit.name, 1, _MOST_BYTES if limit.name.endswith("_bytes") else _MOST_COUNT)
         )
-        for field in fields(Limits)
+        for limit in fields(Limits)
     },
 }
 

@@ -15,7 +15,7 @@ from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS, index_folder
 from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import RequestError
-from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE, Limits, Settings, number_of
+from dicom_series_preview.base.settings import HTTP_TOKENS_VARIABLE, Identifiers, Limits, Settings, number_of
 from dicom_series_preview.doors.aws.rechecks import Recheck, SqsQueue, send_all
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.open import open_storage
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dicom_series_preview.doors.aws.rechecks import Queue
+    from dicom_series_preview.products.catalogue.view import CatalogueView
     from dicom_series_preview.sources.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,6 +57,9 @@ BATCHES_AT_ONCE = 5
 _MOST_DEPTH = 8
 _MOST_BATCHES = 100
 _MOST_ANSWER_S = 900
+# The program, and what one request takes.
+_PROGRAM_BYTES = 400 * 2**20
+_UNKNOWN_MEMORY = 1769 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +185,34 @@ class Deployment:
     def api(self) -> PreviewApi:
         """Return the HTTP API of all roots."""
         services = {alias: partial(self._answering, alias) for alias in (*self.roots, *self.refused)}
-        return PreviewApi(services, Renders(self.storage(self.data)), batches=True, auth_mode=self.auth_mode)
+        return PreviewApi(
+            services,
+            Renders(self.storage(self.data)),
+            batches=True,
+            auth_mode=self.auth_mode,
+            limit_s=min(self.settings.limits.seconds, self.answer_limit_s),
+            catalogue=cache(self._catalogue),
+        )
+
+    def _catalogue(self) -> CatalogueView:
+        """Return the catalogue, of which a part of the function's memory is kept."""
+        from dicom_series_preview.products.catalogue.view import CatalogueView  # noqa: PLC0415 - pictures do without it
+
+        urls = {alias: parse_root(url, self.environment).url for alias, url in self.roots.items()}
+        memory = self.environment.get(MEMORY_VARIABLE, "")
+        most = _catalogue_bytes(int(memory) * 2**20 if memory.isdecimal() else _UNKNOWN_MEMORY)
+        return CatalogueView(self.storage(self.data), urls, self.settings.identifiers, most_bytes=most)
 
     def _answering(self, alias: str) -> PreviewService:
         """Return the service of a root for callers who wait for an answer."""
         service = self.service(alias)
         limits = service.limits
         return replace(service, limits=replace(limits, seconds=min(limits.seconds, self.answer_limit_s)))
+
+
+def _catalogue_bytes(memory: int) -> int:
+    """Return how many bytes of the decoded catalogue a function keeps; its files take half as many."""
+    return max(memory // 8, (memory - _PROGRAM_BYTES) // 2)
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -261,7 +286,11 @@ def _settings(environment: Mapping[str, str]) -> Settings:
     limits = Limits.for_memory(int(memory) * 2**20) if memory.isdecimal() else Limits()
     nowhere = Path("/tmp")  # noqa: S108 - no local cache is used
     defaults = Settings(
-        nowhere, request_timeout_s=_REQUEST_TIMEOUT_S, retry_timeout_s=_RETRY_TIMEOUT_S, limits=limits
+        nowhere,
+        request_timeout_s=_REQUEST_TIMEOUT_S,
+        retry_timeout_s=_RETRY_TIMEOUT_S,
+        limits=limits,
+        identifiers=Identifiers("drop"),
     )
     return Settings.from_environment(environment, nowhere, defaults)
 

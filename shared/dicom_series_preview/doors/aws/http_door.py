@@ -64,12 +64,13 @@ def handler_of(resource: str) -> Handler:
 
 
 def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the event with a path whose series name is one encoded part, whatever it holds."""
-    series = (event.get("pathParameters") or {}).get("series")
-    if series is None:
+    """Return the event with a path whose series or study is one encoded part, whatever it holds."""
+    parameters = event.get("pathParameters") or {}
+    if not parameters:
         return event
-    resource = event["rawPath"].rpartition("/")[2]
-    path = f"/series/{quote(series, safe='')}/{resource}"
+    path = event["routeKey"].partition(" ")[2]
+    for name, value in parameters.items():
+        path = path.replace(f"{{{name}}}", quote(value, safe=""))
     http = {**event["requestContext"]["http"], "path": path}
     context = {**event["requestContext"], "http": http, "stage": "$default"}
     return {**event, "rawPath": path, "requestContext": context}

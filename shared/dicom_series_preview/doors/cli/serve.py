@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from dicom_series_preview.base.errors import RequestError
-from dicom_series_preview.base.settings import DEFAULT_ROOT, SERVED_BYTES, TOKEN_VARIABLE, Limits, Settings
+from dicom_series_preview.base.settings import (
+    DEFAULT_ROOT,
+    HASH_KEY_VARIABLE,
+    IDENTIFIER_MODES,
+    IDENTIFIERS_VARIABLE,
+    SERVED_BYTES,
+    TOKEN_VARIABLE,
+    Identifiers,
+    Limits,
+    Settings,
+)
 from dicom_series_preview.doors.cli.console import log, say
 from dicom_series_preview.doors.cli.declare import CACHE_DIR, ROOT, VERBOSE, Command
 from dicom_series_preview.doors.cli.stopping import status_of
@@ -69,6 +79,12 @@ _SERVED_S = 300.0
     metavar="TOKEN",
     help=f"What callers must send: Authorization: Bearer TOKEN.  [default: ${TOKEN_VARIABLE}]",
 )
+@click.option(
+    "--identifiers",
+    type=click.Choice(IDENTIFIER_MODES),
+    help="What the catalogue shows of patients' identifiers; hash needs a key in "
+    f"{HASH_KEY_VARIABLE}.  [default: ${IDENTIFIERS_VARIABLE}, or drop]",
+)
 @click.option("--follow-links", is_flag=True, help="Let links lead out of a root that is a folder.")
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
@@ -95,10 +111,12 @@ def serve(run_server: RunServer, /, host: str, port: int, **options: Any) -> Non
     # every thread for seconds.
     gc.enable()
     gc.set_threshold(20_000, 10, 100)
+    limits = replace(Limits.for_memory(SERVED_BYTES), seconds=_SERVED_S)
+    identifiers = {IDENTIFIERS_VARIABLE: options["identifiers"]} if options["identifiers"] else {}
     settings = Settings.from_environment(
-        os.environ,
+        {**os.environ, **identifiers},
         Path(options["cache_dir"]) if options["cache_dir"] else None,
-        Settings(Path(), limits=replace(Limits.for_memory(SERVED_BYTES), seconds=_SERVED_S)),
+        Settings(Path(), limits=limits, identifiers=Identifiers("drop")),
     )
     api = open_api(roots, settings, os.environ, follow_links=options["follow_links"])
     shown = f"[{host}]" if ":" in host else host

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from dicom_series_preview.base.discreet import digest_of
-from dicom_series_preview.web.http.routes import RESOURCES
+from dicom_series_preview.web.http.routes import CATALOGUE, RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _TOLD = ("preview-index", "preview-render", "preview-requests", "preview-bytes")
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"}
-_PAGES = {"": "the front page", "health": "health", "openapi.json": "openapi.json"}
+_PAGES = {
+    "": "the front page",
+    "health": "health",
+    "openapi.json": "openapi.json",
+    CATALOGUE: "the catalogue",
+}
 
 
 class AccessLog:
@@ -73,6 +78,10 @@ def _resource_of(scope: Message) -> str:
     """Return the requested resource, its series as a digest; nothing from a path without a resource."""
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     parts = path.partition("?")[0].strip("/").split("/")
+    if parts[0] == "studies" and len(parts) == 2:
+        return "a study"
+    if parts[0] == CATALOGUE and len(parts) == 2:
+        return f"series {digest_of(unquote(parts[1]))}"
     if len(parts) == 3 and parts[0] == "series" and parts[2] in RESOURCES:
         return f"{parts[2]} of series {digest_of(unquote(parts[1]))}"
     return _PAGES.get(parts[0], "no resource") if len(parts) == 1 else "no resource"

@@ -18,7 +18,7 @@ from dicom_series_preview.doors.server.lanes import WAIT_S, Lane
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.problems import problem_response
-from dicom_series_preview.web.http.routes import FRONT, RESOURCES, register
+from dicom_series_preview.web.http.routes import CATALOGUE, FRONT, RESOURCES, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.web.http.api import PreviewApi
     from dicom_series_preview.web.http.messages import HttpResponse
 
+# No alias is empty.
+_CATALOGUE_LANE = ""
 _DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
 
 
@@ -43,7 +45,9 @@ def application(api: PreviewApi, running: Deadline | None = None) -> Application
         alias: Lane(api.gates.get(alias) or Gate.for_machine(), wait_s=min(WAIT_S, api.limit_s))
         for alias in api.services
     }
-    register(app, api, (*RESOURCES, FRONT), partial(_request, app), partial(_in_lane, lanes))
+    # Listings of the catalogue wait for no root.
+    lanes[_CATALOGUE_LANE] = Lane(Gate.for_machine(), wait_s=min(WAIT_S, api.limit_s))
+    register(app, api, (*RESOURCES, CATALOGUE, FRONT), partial(_request, app), partial(_in_lane, lanes))
 
     async def served(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -79,8 +83,10 @@ def _request(app: HttpResolverLocal, series: str) -> HttpRequest:
 async def _in_lane(
     lanes: Mapping[str, Lane], request: HttpRequest, answer: Callable[[], HttpResponse]
 ) -> HttpResponse:
-    """Produce an answer in the lane of the requested root."""
+    """Produce an answer in the lane of the requested root, or of the catalogue."""
     alias = request.query.get("root", (DEFAULT_ROOT_ALIAS,))[0]
+    if request.of_catalogue:
+        alias = _CATALOGUE_LANE
     # An unknown root is reported at once.
     return await lanes[alias].run(answer) if alias in lanes else answer()
 

@@ -10,11 +10,7 @@ from urllib.parse import quote
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS, refuse_root
-from dicom_series_preview.base.errors import (
-    LimitError,
-    PreviewError,
-    RequestError,
-)
+from dicom_series_preview.base.errors import LimitError, NoCatalogueError, PreviewError, RequestError
 from dicom_series_preview.base.gate import open_gate
 from dicom_series_preview.base.settings import text_bytes
 from dicom_series_preview.products.pictures.requests import PICTURES, IndexRequest
@@ -43,6 +39,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.base.gate import Gate
+    from dicom_series_preview.products.catalogue.view import CatalogueView
     from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.products.pictures.service import PreviewService, Rendered
 
@@ -65,6 +62,7 @@ class PreviewApi:
         limit_s: The longest that a request may take.
         gates: By root alias, the gate of the service's heavy work, if any.
         auth_mode: API Gateway's authorization, for the OpenAPI document: `IAM`, `JWT` or none.
+        catalogue: Opens the catalogue, the same each time; or None.
     """
 
     services: Mapping[str, Callable[[], PreviewService]]
@@ -74,6 +72,7 @@ class PreviewApi:
     limit_s: float = math.inf
     gates: Mapping[str, Gate] = field(default_factory=dict)
     auth_mode: str = ""
+    catalogue: Callable[[], CatalogueView] | None = None
 
     def picture(self, kind: str, request: HttpRequest) -> HttpResponse:
         """Answer `GET /series/{series}/mosaic | image | contrast-mosaic`."""
@@ -82,6 +81,14 @@ class PreviewApi:
     def index(self, request: HttpRequest) -> HttpResponse:
         """Answer `GET /series/{series}/index`."""
         return _answer(lambda: self._index(request))
+
+    def series(self, request: HttpRequest) -> HttpResponse:
+        """Answer `GET /series`, and `GET /studies/{study}` where the request names one."""
+        return _answer(lambda: self._series(request))
+
+    def one_series(self, request: HttpRequest) -> HttpResponse:
+        """Answer `GET /series/{series}`."""
+        return _answer(lambda: self._one_series(request))
 
     def health(self) -> HttpResponse:
         """Answer `GET /health`."""
@@ -201,6 +208,28 @@ class PreviewApi:
             return HttpResponse(303, {**headers, "Location": link, "Cache-Control": "no-store"})
         media_type = INDEX_FORMATS[wanted or "json"]
         return HttpResponse(200, {**headers, "Content-Type": media_type}, body)
+
+    def _series(self, request: HttpRequest) -> HttpResponse:
+        from dicom_series_preview.web.http.catalogue import series_answer  # noqa: PLC0415 - pictures do without it
+
+        if self.catalogue is None:
+            raise NoCatalogueError("")
+        return series_answer(self.catalogue(), request, self.answer_limit_bytes, self.limit_s)
+
+    def _one_series(self, request: HttpRequest) -> HttpResponse:
+        from dicom_series_preview.web.http.catalogue import one_series_answer  # noqa: PLC0415 - likewise
+
+        query = own_copy(request.query)
+        aliases = query.pop("root", ())
+        _, service, asked = all_of(
+            lambda: None,
+            lambda: self._service(aliases),
+            lambda: IndexRequest.from_strings(request.series, query),
+        )
+        refuse_root(asked.series)
+        view = None if self.catalogue is None else self.catalogue()
+        alias = aliases[0] if aliases else DEFAULT_ROOT_ALIAS
+        return one_series_answer(view, service.within(request.deadline), asked, alias, request)
 
     def _service(self, aliases: Sequence[str]) -> PreviewService:
         """Return the service of a root."""

@@ -13,6 +13,10 @@ FRONT_PAGE = f"""<!doctype html>
 <h1>dicom-series-preview {__version__}</h1>
 <p>Shows what is inside a DICOM series without downloading it.</p>
 <ul>
+<li><a href="series"><code>GET /series</code></a>: which series there are;
+<code>?modality=CT&amp;q=thorax</code> searches them</li>
+<li><code>GET /series/{{series}}</code>: one of them, with its stacks and their geometry</li>
+<li><code>GET /studies/{{study}}</code>: the series of a study</li>
 <li><code>GET /series/{{series}}/mosaic</code>: a grid of its slices</li>
 <li><code>GET /series/{{series}}/image?position=0.5</code>: one slice</li>
 <li><code>GET /series/{{series}}/contrast-mosaic?contrast=lung&amp;contrast=bone</code>: slices under several

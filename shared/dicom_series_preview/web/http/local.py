@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.cache import IndexCache
@@ -14,6 +14,7 @@ from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import ObjectNotFoundError, PreviewError
 from dicom_series_preview.base.gate import Gate
 from dicom_series_preview.base.settings import SERVED_ANSWER_BYTES, SERVED_BYTES, Settings
+from dicom_series_preview.products.catalogue.view import CatalogueView
 from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.memory import MemoryStorage
@@ -38,7 +39,7 @@ def open_api(
 
     Args:
         roots: The URLs of roots by alias.
-        settings: Concurrency, retries, limits and the cache folder.
+        settings: Concurrency, retries, limits, the cache folder, and how identifiers are shown.
         environment: The variables of credentials and proxies.
         follow_links: Links may lead out of a local root.
 
@@ -49,6 +50,7 @@ def open_api(
     # Claims of this process: a killed one blocks nobody. Two processes can do the same work twice.
     claims = MemoryStorage(url="memory://claims")
     services: dict[str, Callable[[], PreviewService]] = {}
+    urls: dict[str, str] = {}
     gates = {alias: Gate.for_machine(SERVED_BYTES // 2 // len(roots)) for alias in roots}
     for alias, root in roots.items():
         storage = open_storage(root, replace(settings, follow_links=follow_links), environment)
@@ -62,12 +64,14 @@ def open_api(
             places=SeriesPlaces(kept, places_folder(storage.identity), optional=True),
         )
         services[alias] = partial(replace, service)
+        urls[alias] = storage.url
     return PreviewApi(
         services,
         Renders(kept, optional=True),
         SERVED_ANSWER_BYTES,
         limit_s=settings.limits.seconds,
         gates=gates,
+        catalogue=cache(partial(CatalogueView, kept, urls, settings.identifiers)),
     )
 
 

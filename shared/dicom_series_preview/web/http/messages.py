@@ -14,19 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request for a series' resource.
+    """A request for a resource.
 
     Attributes:
-        series: The path's {series}, percent-decoded.
+        series: The path's {series} or {study}, percent-decoded; empty without one.
         query: The values given for each parameter, by name.
         headers: The headers, by name in lower case.
         deadline: The request's deadline; it began when the request arrived.
+        of_catalogue: It asks for series of the catalogue, not for one series of a root.
     """
 
     series: str = ""
     query: Mapping[str, Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     deadline: Deadline = field(default_factory=Deadline, repr=False)
+    of_catalogue: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.products.catalogue.search import OF_A_STUDY, PARAMETERS, Parameter
 from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.options import (
     CONTRAST_MOSAIC,
@@ -14,6 +15,7 @@ from dicom_series_preview.products.pictures.options import (
     PICTURE,
     Option,
 )
+from dicom_series_preview.web.http.catalogue import MEDIA_TYPES
 from dicom_series_preview.web.http.problems import OF_BATCHES, PROBLEM_TYPE, PROBLEMS
 
 if TYPE_CHECKING:
@@ -94,7 +96,12 @@ def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str,
     asked: list[dict[str, list[str]]] = [{auth_mode: []}] if auth_mode in _SECURITY_SCHEMES else []
     of_batches = asked or ([{"IAM": []}] if batches and auth_mode else [])
     schemes = {name: _SECURITY_SCHEMES[name] for entry in of_batches for name in entry}
-    paths = {f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES}
+    paths = {
+        "/series": {"get": _search_operation("series", "Which series there are.", PARAMETERS)},
+        "/series/{series}": {"get": _one_series()},
+        **{f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES},
+        "/studies/{study}": {"get": _search_operation("study", "The series of a study.", OF_A_STUDY)},
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -167,7 +174,7 @@ def _operation(name: str) -> dict[str, Any]:
     }
     pictures = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
     index: dict[str, dict[str, Any]] = {media_type: {"schema": {}} for media_type in _INDEX_TYPES}
-    others = _ONLY_OF_BATCHES | (_STATUSES_OF_PICTURES if name == "index" else set())
+    others = {410} | _ONLY_OF_BATCHES | (_STATUSES_OF_PICTURES if name == "index" else set())
     statuses = [status for status in _statuses() if status not in others]
     return {
         "operationId": name.replace("-", "_"),
@@ -186,8 +193,87 @@ def _operation(name: str) -> dict[str, Any]:
     }
 
 
+def _search_operation(name: str, summary: str, table: Sequence[Parameter]) -> dict[str, Any]:
+    """Return the operation of a search of the catalogue."""
+    study = {
+        "name": "study",
+        "in": "path",
+        "required": True,
+        "description": "StudyInstanceUID.",
+        "schema": {"type": "string"},
+    }
+    headers = {
+        "Preview-Total": "How many series the search finds.",
+        "Preview-Next": "The cursor of the next page, where there is one.",
+        **{header: _HEADERS[header] for header in ("Preview-Requests", "Preview-Bytes")},
+    }
+    content: dict[str, Any] = {media_type: {"schema": {}} for media_type in MEDIA_TYPES.values()}
+    content["application/json"] = {"schema": _page_schema(of_study=name == "study")}
+    statuses = [400, 403, 404, 410, 413, 500, 502, 503]
+    return {
+        "operationId": name,
+        "summary": summary,
+        "parameters": [*([study] if name == "study" else []), *map(_catalogue_parameter, table)],
+        "responses": {
+            "200": {"description": summary, "headers": _described(headers), "content": content},
+            "304": {"description": "Nothing has changed since the version that If-None-Match names."},
+            **_problems(statuses),
+        },
+    }
+
+
+def _catalogue_parameter(parameter: Parameter) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if parameter.bounds:
+        least, most = parameter.bounds
+        schema = {"type": "integer", "default": int(parameter.default), "minimum": least, "maximum": most}
+    elif parameter.choices:
+        schema = {"enum": list(parameter.choices)}
+    if parameter.default and not parameter.bounds:
+        schema["default"] = parameter.default
+    if parameter.example:
+        schema["examples"] = [parameter.example]
+    return {"name": parameter.name, "in": "query", "description": parameter.description, "schema": schema}
+
+
+def _page_schema(*, of_study: bool) -> dict[str, Any]:
+    row = {"type": "object", "description": "A row of the catalogue, keys as its columns."}
+    properties = {
+        "series": {"type": "array", "items": row},
+        "next": {"type": ["string", "null"], "description": "The cursor of the next page."},
+        "total": {"type": "integer"},
+        **({"study": {"type": "string"}} if of_study else {}),
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _one_series() -> dict[str, Any]:
+    whole = _operation("index")
+    summary = "One series: its rows of the catalogue, and the geometry and dimensions of its stacks."
+    properties = {
+        "series": {"type": "string"},
+        "root": {"type": "string"},
+        "rows": {"type": "array", "items": {"type": "object"}},
+        "stacks": {"type": "array", "items": {"type": "object"}},
+    }
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    found = {**whole["responses"]["200"], "description": summary}
+    responses = {
+        status: response for status, response in whole["responses"].items() if status not in {"200", "303"}
+    }
+    return {
+        "operationId": "one_series",
+        "summary": summary,
+        "parameters": [one for one in whole["parameters"] if one["name"] != "format"],
+        "responses": {"200": {**found, "content": {"application/json": {"schema": schema}}}, **responses},
+    }
+
+
 def _headers(*, of_picture: bool) -> dict[str, Any]:
-    told = _PICTURE_HEADERS | _HEADERS if of_picture else _HEADERS
+    return _described(_PICTURE_HEADERS | _HEADERS if of_picture else _HEADERS)
+
+
+def _described(told: dict[str, str]) -> dict[str, Any]:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
@@ -31,8 +32,11 @@ _LOGGER = logging.getLogger(__name__)
 RESOURCES = ("mosaic", "image", "contrast-mosaic", "index")
 FRONT = "front"
 """A page for people, not a resource of a series."""
+CATALOGUE = "series"
+"""The series that there are, each of them, and those of a study."""
 # The routes beside `index`, as regular expressions.
 _OF_THE_API = ("/health", r"/openapi\.json")
+_OF_THE_CATALOGUE = ("/series", "/series/[^/]+", "/studies/[^/]+")
 
 Prepare: TypeAlias = "Callable[[str], tuple[HttpRequest, Callable[[], HttpResponse]]]"
 Run: TypeAlias = "Callable[[HttpRequest, Callable[[], HttpResponse]], Awaitable[HttpResponse]]"
@@ -50,42 +54,60 @@ def register(
     Args:
         app: The resolver.
         api: Answers the requests.
-        resources: A subset of `RESOURCES`; `index` adds `/health` and `/openapi.json`. `FRONT` is `/`.
+        resources: A subset of `RESOURCES`; `index` adds `/health` and `/openapi.json`. `FRONT` is `/`, and
+            `CATALOGUE` the routes of the catalogue.
         read: Builds a series' request from the resolver's current event.
         run: For an asynchronous resolver, runs the work elsewhere.
     """
-    of_series = [name for name in resources if name != FRONT]
-    paths = [f"/series/[^/]+/(?:{'|'.join(of_series)})", *(_OF_THE_API if "index" in resources else ())]
+    of_series = [name for name in resources if name in RESOURCES]
+    paths = [
+        *([f"/series/[^/]+/(?:{'|'.join(of_series)})"] if of_series else []),
+        *(_OF_THE_API if "index" in resources else ()),
+        *(_OF_THE_CATALOGUE if CATALOGUE in resources else ()),
+    ]
     if FRONT in resources:
         paths.append("/")
         app.get("/")(lambda: as_response(api.front()))
     answer_mistakes(app, dict.fromkeys(paths, "GET, HEAD"))
+    if CATALOGUE in resources:
+        _add_catalogue(app, api, read, run)
     for name in of_series:
-        _add_resource(app, name, partial(_prepared, api, name, read), run)
+        _add_route(app, f"/series/<name>/{name}", partial(_prepared, api, name, read), run)
         if name == "index":
             app.get("/health")(lambda: as_response(api.health()))
             app.get("/openapi.json")(lambda: as_response(api.openapi()))
 
 
-def _add_resource(
-    app: ApiGatewayResolver,
-    name: str,
-    prepare: Prepare,
-    run: Run | None,
+def _add_catalogue(
+    app: ApiGatewayResolver, api: PreviewApi, read: Callable[[str], HttpRequest], run: Run | None
 ) -> None:
+    def several(name: str) -> tuple[HttpRequest, Callable[[], HttpResponse]]:
+        request = replace(read(unquote(name)), of_catalogue=True)
+        return request, partial(api.series, request)
+
+    def one(name: str) -> tuple[HttpRequest, Callable[[], HttpResponse]]:
+        request = read(unquote(name))
+        return request, partial(api.one_series, request)
+
+    _add_route(app, "/series", several, run)
+    _add_route(app, "/series/<name>", one, run)
+    _add_route(app, "/studies/<name>", several, run)
+
+
+def _add_route(app: ApiGatewayResolver, path: str, prepare: Prepare, run: Run | None) -> None:
     # Without annotations: Powertools would validate against them.
-    def answer_here(series: Any) -> Response[Any]:  # noqa: ANN401
-        return as_response(prepare(series)[1]())
+    def answer_here(name: Any = "") -> Response[Any]:  # noqa: ANN401
+        return as_response(prepare(name)[1]())
 
     if run is None:
-        app.get(f"/series/<series>/{name}")(answer_here)
+        app.get(path)(answer_here)
         return
 
-    async def answer_elsewhere(series: Any) -> Response[Any]:  # noqa: ANN401
+    async def answer_elsewhere(name: Any = "") -> Response[Any]:  # noqa: ANN401
         # Read the event now, while it is still this request's.
-        return as_response(await run(*prepare(series)))
+        return as_response(await run(*prepare(name)))
 
-    app.get(f"/series/<series>/{name}")(answer_elsewhere)
+    app.get(path)(answer_elsewhere)
 
 
 def answer_mistakes(app: ApiGatewayResolver, methods: Mapping[str, str]) -> None:

@@ -50,7 +50,9 @@ def test_an_answer_is_a_line_without_names(caplog: pytest.LogCaptureFixture) -> 
     ("path", "told"),
     [
         ("/health", "GET health"),
-        ("/series/Mustermann-Erika", "GET no resource"),
+        ("/series", "GET the catalogue"),
+        ("/studies/Mustermann-Erika", "GET a study"),
+        ("/series/Mustermann-Erika/", "GET no resource"),
         ("/series/x/Mustermann-Erika", "GET no resource"),
         ("/Mustermann-Erika/x/mosaic", "GET no resource"),
         ("/", "GET the front page"),

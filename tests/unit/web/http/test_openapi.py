@@ -104,7 +104,10 @@ def test_references_lead_somewhere_and_components_are_used() -> None:
 
 def test_every_route_is_listed() -> None:
     """Every route stands in the document, batches where the deployment has them."""
-    own = {*(f"/series/{{series}}/{resource}" for resource in RESOURCES), "/health", "/openapi.json"}
+    own = {
+        *(f"/series/{{series}}/{resource}" for resource in RESOURCES),
+        *("/health", "/openapi.json", "/series", "/series/{series}", "/studies/{study}"),
+    }
     assert set(openapi_document()["paths"]) == own
     assert set(DOCUMENT["paths"]) == own | {"/batches", "/batches/{id}"}
     assert json.loads(Bench().api.openapi().body) == openapi_document()

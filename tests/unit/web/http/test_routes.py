@@ -11,8 +11,8 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from bench import RESOURCES, Bench
 from dicom_series_preview.web.http.api import PreviewApi
 from dicom_series_preview.web.http.messages import HttpRequest
+from dicom_series_preview.web.http.routes import CATALOGUE, register
 from dicom_series_preview.web.http.routes import RESOURCES as ROUTED
-from dicom_series_preview.web.http.routes import register
 
 SECRET = "Zwiebelfisch^Leonora"
 
@@ -22,7 +22,7 @@ def resolve(
     path: str,
     query: str = "",
     method: str = "GET",
-    resources: Iterable[str] = ROUTED,
+    resources: Iterable[str] = (*ROUTED, CATALOGUE),
 ) -> dict[str, Any]:
     """What a resolver of Powertools makes of a request."""
     app = APIGatewayHttpResolver()
@@ -102,10 +102,11 @@ def test_a_name_is_decoded_once(path: str, series: str) -> None:
     [
         *(
             "/",
-            "/series",
-            "/series/S",
+            "/series/",
             "/series/S/",
             "/series//index",
+            "/studies",
+            "/studies/1.2/series",
             "/series/S/mosaics",
             "/series/a/b/index",
         ),
@@ -120,7 +121,13 @@ def test_other_paths_lead_nowhere(path: str) -> None:
     assert answer["headers"]["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("path", ["/health", "/openapi.json", "/series/S/index", "/series/a%2Fb/mosaic"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/health", "/openapi.json", "/series/S/index", "/series/a%2Fb/mosaic"),
+        *("/series", "/series/a%2Fb", "/studies/1.2"),
+    ],
+)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
 def test_other_methods_are_refused(path: str, method: str) -> None:
     """Where there is a resource, a method that it does not answer is told which ones it does."""
@@ -131,7 +138,7 @@ def test_other_methods_are_refused(path: str, method: str) -> None:
 
 def test_other_methods_of_what_is_not_there() -> None:
     """Where there is no resource, every method leads nowhere."""
-    for path in ("/", "/series", "/series/S", "/series/S/nothing", "/series/a/b/index", "/healthy"):
+    for path in ("/", "/studies", "/series/S/nothing", "/series/a/b/index", "/healthy"):
         assert resolve(Bench().api, path, method="POST")["statusCode"] == 404
     assert resolve(Bench().api, "/health", method="POST", resources=["mosaic"])["statusCode"] == 404
 
@@ -139,6 +146,8 @@ def test_other_methods_of_what_is_not_there() -> None:
 def test_a_function_has_its_own_resource_only() -> None:
     """A function serves its resource; health and description come with the index."""
     api = Bench().api
+    assert resolve(api, "/series", resources=["mosaic"])["statusCode"] == 404
+    assert resolve(api, "/series/S/index", resources=[CATALOGUE])["statusCode"] == 404
     assert resolve(api, "/health", resources=["index"])["statusCode"] == 200
     assert resolve(api, "/openapi.json", resources=["index"])["statusCode"] == 200
     for path in ("/health", "/openapi.json", "/series/S/index"):

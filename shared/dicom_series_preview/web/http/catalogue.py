@@ -1,0 +1,203 @@
+"""The resources of the catalogue: the series that there are, one of them, and those of a study."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview._version import __version__
+from dicom_series_preview.archive.names import SeriesName
+from dicom_series_preview.base.errors import (
+    LimitError,
+    NoCatalogueError,
+    SeriesNotFoundError,
+    StudyNotFoundError,
+)
+from dicom_series_preview.base.settings import text_bytes
+from dicom_series_preview.products.catalogue.answers import as_csv, as_parquet, as_values
+from dicom_series_preview.products.catalogue.facts import facts_document
+from dicom_series_preview.products.catalogue.identifiers import hashed
+from dicom_series_preview.products.catalogue.pages import page_of
+from dicom_series_preview.products.catalogue.search import (
+    OF_A_STUDY,
+    PARAMETERS,
+    check_text,
+    exactly,
+    search_of,
+)
+from dicom_series_preview.products.catalogue.view import files_of
+from dicom_series_preview.products.pictures.cost import Stopwatch
+from dicom_series_preview.web.http.headers import contents, cost_headers, matches
+from dicom_series_preview.web.http.index_body import index_identity
+from dicom_series_preview.web.http.messages import HttpResponse
+from dicom_series_preview.web.http.query import own_copy
+
+if TYPE_CHECKING:
+    from dicom_series_preview.archive.open import OpenedSeries
+    from dicom_series_preview.products.catalogue.columns import ShownTable
+    from dicom_series_preview.products.catalogue.search import Search
+    from dicom_series_preview.products.catalogue.view import CatalogueView, Result
+    from dicom_series_preview.products.pictures.requests import IndexRequest
+    from dicom_series_preview.products.pictures.service import PreviewService
+    from dicom_series_preview.web.http.messages import HttpRequest
+
+MEDIA_TYPES = {
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8; header=present",
+    "parquet": "application/vnd.apache.parquet",
+}
+"""The media types of a search's forms, by name."""
+
+_CACHED = {"Cache-Control": "private, no-cache"}
+# The longest that a name of a study is: UIDs have at most 64 characters.
+_STUDY_LENGTH = 64
+
+
+def series_answer(view: CatalogueView, request: HttpRequest, most_bytes: int, limit_s: float) -> HttpResponse:
+    """Answer `GET /series`, and `GET /studies/{study}` where the request names one.
+
+    Args:
+        view: The catalogue.
+        request: The request; its `series` is the study, or empty.
+        most_bytes: The longest body.
+        limit_s: The longest that it may take, in seconds.
+
+    Raises:
+        PreviewError: There is no answer.
+    """
+    query, study = own_copy(request.query), request.series
+    if study:
+        check_text("study", study)
+        if len(study) > _STUDY_LENGTH:
+            raise StudyNotFoundError(study)
+    deadline = request.deadline.limited(limit_s)
+    storage = view.storage.within(deadline)
+    watch = Stopwatch(storage, deadline)
+    with watch.phase("catalogue"):
+        table = view.newest(storage)
+        search = search_of(query, view.shelf(table), OF_A_STUDY if study else PARAMETERS, study=study)
+    etag = _tag(table, search)
+    wanted = request.headers.get("if-none-match", "")
+    # Where a cursor leads to may be gone, which is said before it is called unchanged.
+    if not search.cursor and matches(wanted, etag):
+        return HttpResponse(304, {**_CACHED, "ETag": etag, **cost_headers(watch.cost())})
+    with watch.phase("search"):
+        result = view.find(table, search)
+    if study and not result.page.total:
+        raise StudyNotFoundError(study)
+    headers = {**_CACHED, "ETag": etag, "Preview-Total": str(result.page.total)}
+    if result.next:
+        headers["Preview-Next"] = result.next
+    if matches(wanted, etag):
+        return HttpResponse(304, {**headers, **cost_headers(watch.cost())})
+    with watch.phase("encode"):
+        body = _body(result, search.form, study)
+    if len(body) > most_bytes:
+        raise LimitError(
+            "limit", f"the answer has {len(body)} bytes, and one can hold {most_bytes}; give a smaller limit"
+        )
+    headers |= {**cost_headers(watch.cost()), "Content-Type": MEDIA_TYPES[search.form]}
+    if search.form == "csv":
+        headers["Content-Disposition"] = 'attachment; filename="series.csv"'
+    return HttpResponse(200, headers, body)
+
+
+def _body(result: Result, form: str, study: str) -> bytes:
+    rows = result.page.rows
+    if form == "csv":
+        return as_csv(rows)
+    if form == "parquet":
+        return as_parquet(rows)
+    found = {"series": as_values(rows), "next": result.next, "total": result.page.total}
+    return _json({"study": study, **found} if study else found)
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def _tag(table: ShownTable, search: Search) -> str:
+    """Return the ETag of an answer: all that decides its bytes."""
+    identifiers = table.identifiers
+    key = hashed(["ETag"], identifiers.key) if identifiers.mode == "hash" else []
+    version = search.cursor or files_of(table.snapshot)
+    parts = (__version__, version, identifiers.mode, key, search.identity, search.limit, search.form)
+    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:40]}"'
+
+
+def one_series_answer(
+    view: CatalogueView | None, service: PreviewService, asked: IndexRequest, alias: str, request: HttpRequest
+) -> HttpResponse:
+    """Answer `GET /series/{series}`: the rows, the stacks and the facts of one series.
+
+    Args:
+        view: The catalogue, or None.
+        service: The root's service, for this request.
+        asked: The series.
+        alias: The root's alias.
+        request: The request.
+
+    Raises:
+        PreviewError: There is no answer.
+    """
+    deadline = service.deadline or request.deadline
+    table = None
+    if view is not None:
+        try:
+            table = view.newest(view.storage.within(deadline))
+        except NoCatalogueError:
+            view = None
+    watch = service.watch()
+    uid = ""
+    with watch.phase("index"):
+        try:
+            opened = service.index(asked)
+        except SeriesNotFoundError:
+            folder = _folder_of(view, table, alias, asked)
+            if not folder:
+                raise
+            uid = asked.series.text
+            opened = service.index(replace(asked, series=SeriesName(folder)))
+    rows: list[dict[str, Any]] = []
+    if view is not None and table is not None:
+        named = {"Series": opened.name} if not uid else {"SeriesInstanceUID": uid}
+        rows = as_values(page_of(table, exactly(view.shelf(table), alias, **named)).rows)
+    identity = hashlib.sha256(repr((index_identity(opened, "facts", alias), uid, rows)).encode())
+    etag = f'"{identity.hexdigest()[:40]}"'
+    headers = {
+        **_CACHED,
+        "ETag": etag,
+        "Preview-Stacks": contents(opened.index),
+        "Preview-Index": opened.source,
+    }
+    if matches(request.headers.get("if-none-match", ""), etag):
+        return HttpResponse(304, {**headers, **cost_headers(watch.cost())})
+    with service.gate(text_bytes(opened.index.table.num_rows)):
+        body = _json(_document(opened, alias, rows, uid))
+    return HttpResponse(
+        200, {**headers, **cost_headers(watch.cost()), "Content-Type": MEDIA_TYPES["json"]}, body
+    )
+
+
+def _folder_of(view: CatalogueView | None, table: ShownTable | None, alias: str, asked: IndexRequest) -> str:
+    """Return the folder of a series by its SeriesInstanceUID: the one with most slices; empty without one."""
+    if view is None or table is None or asked.series.is_prefix:
+        return ""
+    check_text("series", asked.series.text)
+    search = exactly(view.shelf(table), alias, SeriesInstanceUID=asked.series.text)
+    rows = page_of(table, search).rows.to_pylist()
+    return max(rows, key=lambda row: (row["Slices"] or 0, row["Series"]))["Series"] if rows else ""
+
+
+def _document(opened: OpenedSeries, alias: str, rows: list[dict[str, Any]], uid: str) -> dict[str, Any]:
+    stacks = []
+    for stack in opened.index.described_stacks():
+        if uid and stack.series_instance_uid != uid:
+            continue
+        told = asdict(stack)
+        # The rows have the description.
+        del told["description"]
+        stacks.append({**told, "facts": facts_document(opened.index, stack.stack)})
+    return {"series": opened.name, "root": alias, "rows": rows, "stacks": stacks}
