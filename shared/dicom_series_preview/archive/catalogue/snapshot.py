@@ -23,7 +23,6 @@ from dicom_series_preview.base.errors import (
     CatalogueError,
     NoCatalogueError,
     ObjectNotFoundError,
-    StorageError,
 )
 
 if TYPE_CHECKING:

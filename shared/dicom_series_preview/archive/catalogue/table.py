@@ -91,7 +91,8 @@ class CatalogueTable:
     ) -> Change:
         """Write the rows of some series in one commit; no commit where nothing is new.
 
-        Of each row, the one with the later `CataloguedAt` stays.
+        Of each row, the one with the later `CataloguedAt` stays; and nothing is written of a series of which
+        the table has a row that was made after the series was looked at here.
 
         Args:
             rows: Their rows.
@@ -228,18 +229,22 @@ def _compared(
 ) -> tuple[list[dict[str, Any]], Change]:
     """Return the rows to merge, and what that will change."""
     before = {tuple(row[name] for name in KEY): row for row in there}
+    # Whoever made the later row knew which UIDs the series has now; a row of another one would stay for good.
+    passed = {place for row in there if row["CataloguedAt"] > series[place := (row["Root"], row["Series"])]}
     source: list[dict[str, Any]] = []
     added = changed = 0
     for row in rows:
+        if (row["Root"], row["Series"]) in passed:
+            continue
         known = before.pop(tuple(row[name] for name in KEY), None)
         if known is None:
             added += 1
-        elif known["CataloguedAt"] > row["CataloguedAt"] or (not anew and _is_same(known, row)):
+        elif not anew and _is_same(known, row):
             continue
         else:
             changed += 1
         source.append({**row, _GONE: False})
-    gone = [row for row in before.values() if row["CataloguedAt"] <= series[row["Root"], row["Series"]]]
+    gone = [row for row in before.values() if (row["Root"], row["Series"]) not in passed]
     for row in gone:
         moment = series[row["Root"], row["Series"]]
         source.append({**{name: row[name] for name in KEY}, "CataloguedAt": moment, _GONE: True})
