@@ -104,6 +104,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # The Lambda runtime is Python 3.13, and so is what tests it.
 # What it brings itself stays out of the layer.
 IN_RUNTIME := botocore python-dateutil six
+# What the dependencies layer has stays out of the catalogue's.
+IN_DEPENDENCIES := wrapt
 LOCK_313 = $(subst --python-version 3.11,--python-version 3.13,$(LOCK))
 lock: $(BIN)/python ## resolve requirements/*.txt anew
 	$(BIN)/python -m pip install --quiet uv
@@ -114,6 +116,8 @@ lock: $(BIN)/python ## resolve requirements/*.txt anew
 	$(LOCK) --constraint requirements/minimum.txt --group test -o requirements/minimum-dev.txt
 	$(LOCK_313) --constraint requirements/runtime.txt $(foreach name,$(IN_RUNTIME),--no-emit-package $(name)) \
 		layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
+	$(LOCK_313) --constraint layers/dependencies/requirements.txt $(foreach name,$(IN_DEPENDENCIES),--no-emit-package $(name)) \
+		layers/catalogue/requirements.in -o layers/catalogue/requirements.txt
 	$(LOCK_313) requirements/aws.in -o requirements/aws.txt
 
 clean: ## remove everything that make has made
@@ -125,6 +129,7 @@ AWS_VENV := .venv-aws
 AWS_BIN := $(AWS_VENV)/bin
 ARCHITECTURE ?= x86_64
 LAYERS := .aws-sam/build/DependenciesLayer .aws-sam/build/PackageLayer
+CATALOGUE_LAYER := .aws-sam/build/CatalogueLayer
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(AWS_BIN):$$PATH" $(AWS_BIN)/sam
 include layers/common.mk
 .PHONY: build-aws check-layers test-aws mutate-template smoke clean-aws
@@ -142,7 +147,9 @@ build-aws: $(AWS_VENV)/.installed ## build layers and template for AWS Lambda; A
 check-layers: $(AWS_VENV)/.installed ## list what the built layers hold; fails when they are too large or under the GPL
 	@test -d .aws-sam/build/DependenciesLayer || { echo "make: nothing is built; make build-aws" >&2; exit 1; }
 	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) --functions functions
+	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) $(CATALOGUE_LAYER) --functions functions --limit 250
 	$(AWS_BIN)/python layers/check.py licences .aws-sam/build/DependenciesLayer/python
+	$(AWS_BIN)/python layers/check.py licences $(CATALOGUE_LAYER)/python
 
 test-aws: build-aws check-layers ## build for AWS Lambda, and test the template and the built layers
 	$(AWS_BIN)/python -m pytest tests/aws

@@ -1,8 +1,10 @@
 """Check the sizes of built layers, and the licences of their parts.
 
 Usage:
-    python check.py sizes LAYER... --functions FOLDER    what AWS Lambda unpacks for the largest function
-    python check.py licences FOLDER                      packages, and the libraries they bring along
+    python check.py sizes LAYER... --functions FOLDER [--limit MB]
+        what AWS Lambda unpacks for the largest function
+    python check.py licences FOLDER
+        packages, and the libraries they bring along
 """
 
 from __future__ import annotations
@@ -109,6 +111,8 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["sizes", *layers, "--functions", functions] if layers:
             wrong = sizes([Path(layer) for layer in layers], Path(functions))
+        case ["sizes", *layers, "--functions", functions, "--limit", limit] if layers:
+            wrong = sizes([Path(layer) for layer in layers], Path(functions), int(limit) * 10**6)
         case ["licences", folder]:
             wrong = licences(Path(folder))
         case _:

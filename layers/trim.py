@@ -90,7 +90,7 @@ def main(folder: Path) -> None:
     for pattern in (*EVERYWHERE, *UNUSED):
         for path in list(folder.glob(pattern)):
             remove(path)
-    for path in (folder / "imagecodecs").iterdir():
+    for path in list(folder.glob("imagecodecs/*")):
         if not path.name.startswith(IMAGECODECS):
             remove(path)
     for path in unlinked(folder):

@@ -76,6 +76,9 @@ STACKS = {
         Tracing="on",
         AlarmEmail="a@example.org",
         WithDashboard="yes",
+        CatalogueColumns="EchoTime,(0018,9087)",
+        CataloguePatient="false",
+        CatalogueAthena="yes",
     ),
 }
 on_every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
@@ -100,6 +103,9 @@ STATEMENT_FIELDS = {"Sid", "Effect", "Action", "Resource", "Condition"}
 ONLY_FOR_ALL = re.compile(
     r"xray:\w+|ec2:\w+NetworkInterfaces?|logs:(\w+LogDelivery|ListLogDeliveries|\w+ResourcePolic\w+|DescribeLogGroups)"
 )
+
+# The functions that write the catalogue's table.
+TABLE_WRITERS = ("catalogue_fold", "catalogue_maintenance")
 
 Stack = cloudformation.Stack
 Right = tuple[str, str, str]
@@ -229,6 +235,8 @@ def test_nothing_has_to_be_set() -> None:
     assert int(given["BatchRetentionDays"]) in range(30, 366)
     assert int(given["LogRetentionDays"]) in range(30, 366)
     assert (given["LogLevel"], given["Tracing"], given["WithDashboard"]) == ("INFO", "off", "no")
+    assert (given["CatalogueColumns"], given["CataloguePatient"]) == ("", "true")
+    assert given["CatalogueAthena"] == "no"
     assert given["Architecture"] == "x86_64"
     assert given["Roots"] == "{}"
     empty = ["DicomBucketName", "DicomPrefix", "DicomKeyArn", "JwtIssuer", "JwtAudience", "KeyArn"]
@@ -283,6 +291,8 @@ def test_numbers_have_bounds(name: str, least: int, most: int | None) -> None:
         ("LogLevel", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
         ("Tracing", ["on", "off"]),
         ("WithDashboard", ["no", "yes"]),
+        ("CataloguePatient", ["true", "false"]),
+        ("CatalogueAthena", ["no", "yes"]),
     ],
 )
 def test_choices_are_these(name: str, values: list[Any]) -> None:
@@ -378,6 +388,7 @@ TEXTS = {
     "SubnetIds": tried(("", "subnet-0a1b"), ("vpc-0a1b", "subnet-0a1b;x")),
     "SecurityGroupIds": tried(("", "sg-0a1b"), ("subnet-0a1b", "sg-0a1b;x")),
     "AlarmEmail": tried(("", "a@example.org"), ("a", "a b@example.org")),
+    "CatalogueColumns": tried(("", "EchoTime,(0018,9087)", "00189087"), ("Echo Time", "a;b", 'a"', "a\nb")),
 }
 
 
@@ -547,25 +558,29 @@ class TestBuckets:
 # --- Changes ------------------------------------------------------------------------------------------------
 
 
-def consumer(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The function that hears of changes, and its event's properties."""
-    (found,) = [function for function in functions(stack).values() if "Events" in function]
-    assert folder(found) == "index_updates"
+CONSUMERS = ("index_updates", "catalogue_fold")
+for_each_consumer = pytest.mark.parametrize("name", CONSUMERS)
+
+
+def consumer(stack: Stack, name: str = "index_updates") -> tuple[dict[str, Any], dict[str, Any]]:
+    """A function that reads a queue, and its event's properties."""
+    found = functions(stack)[by_folder(stack, name)]
     (event,) = found["Events"].values()
     assert event["Type"] == "SQS"
     return found, event["Properties"]
 
 
-def queue_of(stack: Stack) -> str:
-    """The logical name of the queue that the function reads."""
-    name: str = consumer(stack)[1]["Queue"].removesuffix(".Arn")
+def queue_of(stack: Stack, function: str = "index_updates") -> str:
+    """The logical name of the queue that a function reads."""
+    name: str = consumer(stack, function)[1]["Queue"].removesuffix(".Arn")
     assert name in stack.of("AWS::SQS::Queue")
     return name
 
 
-def dead_letters_of(stack: Stack) -> str:
+def dead_letters_of(stack: Stack, function: str = "index_updates") -> str:
     """The logical name of that queue's dead-letter queue."""
-    name: str = stack.of("AWS::SQS::Queue")[queue_of(stack)]["RedrivePolicy"]["deadLetterTargetArn"]
+    queue = stack.of("AWS::SQS::Queue")[queue_of(stack, function)]
+    name: str = queue["RedrivePolicy"]["deadLetterTargetArn"]
     assert name.removesuffix(".Arn") in stack.of("AWS::SQS::Queue")
     return name.removesuffix(".Arn")
 
@@ -644,32 +659,107 @@ class TestChanges:
             assert queue.get("KmsMasterKeyId") == (key or None)
             assert queue.get("SqsManagedSseEnabled") is (None if key else True)
 
-    def test_what_fails_again_and_again_is_put_aside(self, stack: Stack) -> None:
+    @for_each_consumer
+    def test_what_fails_again_and_again_is_put_aside(self, stack: Stack, name: str) -> None:
         """After a few tries a message goes to the dead-letter queue, which keeps it as long as SQS can."""
         queues = stack.of("AWS::SQS::Queue")
-        queue, dead = queues[queue_of(stack)], queues[dead_letters_of(stack)]
-        assert len(queues) == 2
+        queue, dead = queues[queue_of(stack, name)], queues[dead_letters_of(stack, name)]
+        own = {queue_of(stack, other) for other in CONSUMERS}
+        assert own | {dead_letters_of(stack, other) for other in CONSUMERS} == set(queues)
+        assert len(queues) == 2 * len(CONSUMERS)
         assert queue["RedrivePolicy"]["maxReceiveCount"] in range(3, 11)
         assert dead["MessageRetentionPeriod"] == 14 * 86_400
         assert queue["MessageRetentionPeriod"] in range(86_400, 7 * 86_400 + 1)
         assert "RedrivePolicy" not in dead
 
-    def test_no_message_comes_while_it_is_worked_on(self, stack: Stack) -> None:
+    @for_each_consumer
+    def test_no_message_comes_while_it_is_worked_on(self, stack: Stack, name: str) -> None:
         """It stays hidden for six timeouts and the batching window, as AWS says, and not much longer."""
-        function, source = consumer(stack)
-        hidden = stack.of("AWS::SQS::Queue")[queue_of(stack)]["VisibilityTimeout"]
+        function, source = consumer(stack, name)
+        hidden = stack.of("AWS::SQS::Queue")[queue_of(stack, name)]["VisibilityTimeout"]
         least = 6 * function["Timeout"] + source["MaximumBatchingWindowInSeconds"]
         assert hidden in range(least, 2 * least)
 
-    def test_messages_come_in_large_batches_and_fail_singly(self, stack: Stack) -> None:
-        """An index is updated once for many objects; only what failed comes again; so many at once."""
-        _, source = consumer(stack)
+    @for_each_consumer
+    def test_messages_come_in_large_batches_and_fail_singly(self, stack: Stack, name: str) -> None:
+        """Many messages make one index or commit; only what failed comes again; so many at once."""
+        _, source = consumer(stack, name)
         assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-        assert source["ScalingConfig"] == {"MaximumConcurrency": stack.given["UpdateConcurrency"]}
+        # Writers of one table hinder each other: as few as SQS allows.
+        most = stack.given["UpdateConcurrency"] if name == "index_updates" else 2
+        assert source["ScalingConfig"] == {"MaximumConcurrency": most}
         assert source["BatchSize"] in range(500, 10_001)
         assert source["MaximumBatchingWindowInSeconds"] in range(10, 301)
         assert source.get("Enabled", True) is True
         assert "FilterCriteria" not in source
+
+
+@on_every_stack
+class TestCatalogue:
+    """What is written or removed below indices/ reaches the catalogue."""
+
+    def test_the_data_bucket_tells_of_indices_and_nothing_else(self, stack: Stack) -> None:
+        """S3 sends what becomes of an index, or of what stands in its place, and of no claim or picture."""
+        bucket = stack.resources["DataBucket"]
+        assert set(bucket["Properties"]["NotificationConfiguration"]) == {"QueueConfigurations"}
+        told = set()
+        for entry in bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]:
+            assert set(entry) == {"Event", "Queue", "Filter"}
+            assert entry["Queue"] == f"{queue_of(stack, 'catalogue_fold')}.Arn"
+            rules = {rule["Name"]: rule["Value"] for rule in entry["Filter"]["S3Key"]["Rules"]}
+            told.add((entry["Event"], rules["prefix"], rules["suffix"]))
+            assert len(rules) == len(entry["Filter"]["S3Key"]["Rules"]) == 2
+        assert told == {
+            (f"s3:Object{what}:*", "indices/", f"_index.parquet{end}")
+            for what in ("Created", "Removed")
+            for end in ("", ".partial")
+        }
+        assert bucket["DependsOn"] in stack.of("AWS::SQS::QueuePolicy")
+
+    def test_only_s3_may_send(self, stack: Stack) -> None:
+        """To the queue: S3 for buckets of this account. Nobody without TLS."""
+        queue, dead = queue_of(stack, "catalogue_fold"), dead_letters_of(stack, "catalogue_fold")
+        policy = policy_of(stack, "AWS::SQS::QueuePolicy", "Queues", queue)
+        assert policy == policy_of(stack, "AWS::SQS::QueuePolicy", "Queues", dead)
+        (sender,) = [statement for statement in policy if statement["Effect"] == "Allow"]
+        assert (sender["Action"], sender["Resource"]) == ("sqs:SendMessage", f"{queue}.Arn")
+        assert sender["Principal"] == {"Service": "s3.amazonaws.com"}
+        # The bucket waits for the policy, which therefore cannot name it.
+        assert sender["Condition"] == {
+            "StringEquals": {"aws:SourceAccount": ACCOUNT},
+            "ArnLike": {"aws:SourceArn": f"arn:{stack.given['AWS::Partition']}:s3:::*"},
+        }
+        assert denied(policy, "sqs:*", [f"{queue}.Arn", f"{dead}.Arn"]) == [WITHOUT_TLS]
+        assert len(policy) == 2
+
+    def test_maintenance_comes_every_day(self, stack: Stack) -> None:
+        """Once a day, and by nothing else."""
+        function = functions(stack)[by_folder(stack, "catalogue_maintenance")]
+        (event,) = function["Events"].values()
+        assert event == {"Type": "Schedule", "Properties": {"Schedule": "rate(1 day)"}}
+
+    def test_nothing_else_hears_events(self, stack: Stack) -> None:
+        """Functions of the HTTP API and of batches are called by those."""
+        heard = {folder(function) for function in functions(stack).values() if "Events" in function}
+        assert heard == {*CONSUMERS, "catalogue_maintenance"}
+
+    def test_athena_finds_the_table_where_it_is_wanted(self, stack: Stack) -> None:
+        """Glue has a table of Delta Lake at its place, whose columns Athena reads in the table's own log."""
+        wanted = stack.given["CatalogueAthena"] == "yes"
+        databases, tables = stack.of("AWS::Glue::Database"), stack.of("AWS::Glue::Table")
+        assert len(databases) == len(tables) == wanted
+        for table in tables.values():
+            assert [table["DatabaseName"]] == list(databases)
+            assert {entry["CatalogId"] for entry in (table, *databases.values())} == {ACCOUNT}
+            given = table["TableInput"]
+            assert given["Parameters"] == {"EXTERNAL": "TRUE", "spark.sql.sources.provider": "delta"}
+            assert (given["Name"], given["TableType"]) == ("series", "EXTERNAL_TABLE")
+            assert given["PartitionKeys"] == []
+            assert given["StorageDescriptor"] == {
+                "Columns": [{"Name": "col", "Type": "array<string>"}],
+                "Location": "s3://DataBucket/catalogue/",
+                "SerdeInfo": {"Parameters": {"path": "s3://DataBucket/catalogue/"}},
+            }
 
 
 # --- Functions ----------------------------------------------------------------------------------------------
@@ -706,16 +796,20 @@ class TestFunctions:
             assert stack.resources[name]["Metadata"] == {"SkipBuild": True}
             assert (function["Runtime"], function["Handler"]) == ("python3.13", "app.handler")
             assert function["Architectures"] == [stack.given["Architecture"]]
-            assert function["Layers"] == ["DependenciesLayer", "PackageLayer"]
-            assert function["MemorySize"] == stack.given["MemorySize"]
+            writes = folder(function) in TABLE_WRITERS
+            more = ["CatalogueLayer"] if writes else []
+            assert function["Layers"] == ["DependenciesLayer", "PackageLayer", *more]
+            # What a commit takes depends on the table; the most that a new account may ask for.
+            assert function["MemorySize"] == (3008 if writes else stack.given["MemorySize"])
 
     def test_ends_in_time(self, stack: Stack) -> None:
         """What a caller waits for ends just before API Gateway gives up, after 30 s; others have minutes."""
         for function in functions(stack).values():
             if folder(function) in ROUTES.values():
                 assert function["Timeout"] in range(25, 30)
-            elif folder(function) == "index_updates":
-                assert function["Timeout"] in range(120, 901)
+            elif folder(function) in CONSUMERS:
+                # Shorter than the delay of the messages that look again at what may be under way.
+                assert function["Timeout"] in range(120, 900)
             else:
                 # The state machine waits as long (tests/aws/test_batch_machine.py).
                 assert function["Timeout"] == 900
@@ -762,6 +856,10 @@ class TestFunctions:
         given = stack.given
         bucket, prefix = given["DicomBucketName"] or "DicomBucket", given["DicomPrefix"]
         roots = {"default": f"s3://{bucket}/{prefix}".rstrip("/"), **json.loads(given["Roots"])}
+        columns = {
+            "CATALOGUE_COLUMNS": given["CatalogueColumns"],
+            "CATALOGUE_PATIENT": given["CataloguePatient"],
+        }
         for function in functions(stack).values():
             variables = dict(function["Environment"]["Variables"])
             assert json.loads(variables.pop("PREVIEW_ROOTS")) == roots
@@ -771,6 +869,8 @@ class TestFunctions:
                     "PREVIEW_BATCHES_AT_ONCE": given["BatchLimit"],
                 },
                 "batch_prepare": {"PREVIEW_BATCH_SERIES": given["BatchSeriesLimit"]},
+                "catalogue_fold": {"PREVIEW_CATALOGUE_QUEUE": "CatalogueQueue", **columns},
+                "catalogue_maintenance": columns,
             }
             if folder(function) in {
                 "mosaic",
@@ -799,7 +899,7 @@ class TestFunctions:
 def test_layers_are_built_for_the_processor_they_run_on(stack: Stack) -> None:
     """Each layer has a Makefile, for the processor and the Python that functions run on."""
     layers = {name: stack.resources[name] for name in stack.of("AWS::Serverless::LayerVersion")}
-    assert sorted(layers) == ["DependenciesLayer", "PackageLayer"]
+    assert sorted(layers) == ["CatalogueLayer", "DependenciesLayer", "PackageLayer"]
     for name, layer in layers.items():
         place, properties = PROJECT / layer["Metadata"]["ContextPath"], layer["Properties"]
         targets = re.findall(r"^build-(\w+):", "".join(map(Path.read_text, makefiles(place))), re.MULTILINE)
@@ -809,10 +909,11 @@ def test_layers_are_built_for_the_processor_they_run_on(stack: Stack) -> None:
         assert properties["CompatibleArchitectures"] == [stack.given["Architecture"]]
         assert properties["CompatibleRuntimes"] == ["python3.13"]
         assert properties["RetentionPolicy"] == "Delete"
-    assert layers["DependenciesLayer"]["Metadata"]["ContextPath"].endswith(f"/{stack.given['Architecture']}")
-    sources = [PROJECT / layers[name]["Properties"]["ContentUri"] for name in sorted(layers)]
-    assert (sources[0] / "requirements.txt").is_file()
-    assert (sources[1] / "dicom_series_preview").is_dir()
+    sources = {name: PROJECT / layer["Properties"]["ContentUri"] for name, layer in layers.items()}
+    for name in ("CatalogueLayer", "DependenciesLayer"):
+        assert layers[name]["Metadata"]["ContextPath"].endswith(f"/{stack.given['Architecture']}")
+        assert (sources[name] / "requirements.txt").is_file()
+    assert (sources["PackageLayer"] / "dicom_series_preview").is_dir()
 
 
 def makefiles(place: Path) -> list[Path]:
@@ -950,7 +1051,25 @@ def changes(stack: Stack) -> set[Right]:
     }
 
 
+def keep_catalogue(_stack: Stack) -> set[Right]:
+    """Reading and writing the table, and removing what it needs no more."""
+    return keep("catalogue") | {("s3:DeleteObject", "DataBucket.Arn/catalogue/*", "")}
+
+
+def catalogue(stack: Stack) -> set[Right]:
+    """What the poller and looks need of the queue, reading indices, and noting where UIDs lie."""
+    actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "SendMessage")
+    return (
+        keep_catalogue(stack)
+        | {(f"sqs:{action}", f"{queue_of(stack, 'catalogue_fold')}.Arn", "") for action in actions}
+        | {("s3:GetObject", "DataBucket.Arn/indices/*", "")}
+        | {(f"s3:{action}", "DataBucket.Arn/uids/*", "") for action in ("PutObject", "DeleteObject")}
+    )
+
+
 MAY = {
+    "catalogue_fold": catalogue,
+    "catalogue_maintenance": keep_catalogue,
     "mosaic": pictures,
     "image": pictures,
     "contrast_mosaic": pictures,
@@ -1230,24 +1349,20 @@ class TestWatching:
     """What somebody is told of: only what can happen and means something."""
 
     def test_alarms(self, stack: Stack) -> None:
-        """Dead letters, changes that wait, the API's own faults, callers turned away, batches that failed."""
-        queue, dead, name = queue_of(stack), dead_letters_of(stack), stack.given["AWS::StackName"]
-        wanted: dict[frozenset[tuple[str, ...]], Any] = {
-            frozenset(
-                {
-                    (
-                        "AWS/SQS",
-                        "ApproximateNumberOfMessagesVisible",
-                        "Maximum",
-                        "QueueName",
-                        f"{dead}.QueueName",
-                    )
-                }
-            ): range(1),
+        """Dead letters, what waits, faults of the API and of maintenance, callers turned away, batches."""
+        name = stack.given["AWS::StackName"]
+        wanted: dict[frozenset[tuple[str, ...]], Any] = {}
+        for function in CONSUMERS:
+            queue, dead = queue_of(stack, function), dead_letters_of(stack, function)
+            visible = ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", "QueueName")
+            wanted[frozenset({(*visible, f"{dead}.QueueName")})] = range(1)
             # Longer than one failure hides a message, shorter than SQS keeps it.
-            frozenset(
-                {("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", "QueueName", f"{queue}.QueueName")}
-            ): range(stack.of("AWS::SQS::Queue")[queue]["VisibilityTimeout"], 86_400),
+            oldest = ("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", "QueueName")
+            hidden = stack.of("AWS::SQS::Queue")[queue]["VisibilityTimeout"]
+            wanted[frozenset({(*oldest, f"{queue}.QueueName")})] = range(hidden, 86_400)
+        maintenance = by_folder(stack, "catalogue_maintenance")
+        wanted |= {
+            frozenset({("AWS/Lambda", "Errors", "Sum", "FunctionName", maintenance)}): range(1),
             frozenset({(name, "ApiFaults", "Sum")}): range(1),
             frozenset({(name, "ApiThrottles", "Sum")}): range(1),
             frozenset(
@@ -1318,7 +1433,8 @@ class TestWatching:
                 for text in entry[:5]
                 if isinstance(text, str)
             }
-            assert {*functions(stack), "Api", "BatchMachine", "ObjectsQueue.QueueName"} <= shown
+            queues = {f"{name}.QueueName" for name in stack.of("AWS::SQS::Queue")}
+            assert {*functions(stack), "Api", "BatchMachine", *queues} <= shown
 
 
 # --- Outputs ------------------------------------------------------------------------------------------------
@@ -1344,6 +1460,8 @@ def test_outputs(stack: Stack) -> None:
         "SeriesBucketName": given["DicomBucketName"] or "DicomBucket",
         "ObjectsQueueUrl": queue_of(stack),
         "ObjectsDeadLettersUrl": dead_letters_of(stack),
+        "CatalogueQueueUrl": queue_of(stack, "catalogue_fold"),
+        "CatalogueDeadLettersUrl": dead_letters_of(stack, "catalogue_fold"),
         "BatchMachineArn": "BatchMachine",
         **{
             f"{name}FunctionName": f"{name}Function"

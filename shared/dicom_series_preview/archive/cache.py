@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
 
-    from dicom_series_preview.sources.storage.base import Storage
+    from dicom_series_preview.sources.storage.base import Fetched, Storage
     from dicom_series_preview.sources.storage.deadline import Deadline
 
 _LOGGER = logging.getLogger(__name__)
@@ -124,9 +124,20 @@ class IndexCache:
 
     def _load(self, path: str, series: str, root: str, most_rows: int | None) -> CachedIndex:
         try:
-            fetched = self.storage.get(path)
+            return self.parsed(self.storage.get(path), series, root, most_rows)
         except ObjectNotFoundError:
             return CachedIndex(None, "")
+
+    @staticmethod
+    def parsed(fetched: Fetched, series: str, root: str, most_rows: int | None = None) -> CachedIndex:
+        """Return what the file of a series' index holds.
+
+        Args:
+            fetched: The file, whole.
+            series: The series.
+            root: Its root.
+            most_rows: No index is returned that has more rows.
+        """
         try:
             index = Index.from_parquet(fetched.data, most_rows)
         except DamagedIndexError as error:

@@ -288,7 +288,7 @@ class SeriesIndexer:
             # Nothing is known about the series: it may well hold images.
             raise read.withheld
         if not read.records:
-            raise NoImageError(query.series, self.storage.url, _nothing_reason(read.skipped))
+            raise NoImageError(query.series, self.storage.url, nothing_reason(read.skipped))
         source = "built" if cached is None else "updated"
         index = gatherer.index(query, read)
         return OpenedSeries(
@@ -302,7 +302,7 @@ def _is_enough(index: Index, limit: int | None) -> bool:
     return built_with is None or built_with == limit
 
 
-def _nothing_reason(skipped: Sequence[Skipped]) -> str:
+def nothing_reason(skipped: Sequence[Skipped]) -> str:
     """Return why a series has nothing to show, with its first object as the example."""
     first = skipped[0]
     if len(skipped) == 1:

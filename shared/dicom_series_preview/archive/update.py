@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicom_series_preview.archive.claims import RETRY_AFTER_S
 from dicom_series_preview.archive.gather import Gatherer, Read, left_out
+from dicom_series_preview.archive.index.build import build
+from dicom_series_preview.archive.index.index import Index
+from dicom_series_preview.archive.index.records import Provenance, Skipped
 from dicom_series_preview.base.errors import AccessDeniedError, IndexBusyError, LimitError, ObjectChangedError
 
 if TYPE_CHECKING:
@@ -15,9 +18,11 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.cache import CachedIndex, IndexCache
     from dicom_series_preview.archive.claims import Claim
-    from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.archive.open import SeriesIndexer
     from dicom_series_preview.archive.query import IndexQuery
+
+
+_DENIED = "the storage denies access to each of its objects"
 
 
 class Updated(Enum):
@@ -34,7 +39,7 @@ class Updated(Enum):
     WITHOUT_IMAGE = auto()
     """No object is a readable DICOM instance; the reasons are kept, and no index."""
     DENIED = auto()
-    """The storage denies every object."""
+    """The storage denies every object; the reason is kept, and no index."""
 
 
 class Vanished(Protocol):
@@ -109,6 +114,24 @@ class _Update:
 
     def run(self, series: str) -> Updated:
         """Update the index of a series."""
+        try:
+            outcome = self._updated(series)
+        except LimitError as limit:
+            self._keep_reason(series, limit.problem)
+            raise
+        if outcome is Updated.DENIED:
+            self._keep_reason(series, _DENIED)
+        return outcome
+
+    def _keep_reason(self, series: str, reason: str) -> None:
+        """Keep why a series has no index, as what was skipped: the folder itself."""
+        if not self.options.reads:
+            return
+        skipped = (Skipped("", reason, transient=True),)
+        provenance = Provenance(series, self.indexer.storage.url, "", listed=0, skipped=skipped)
+        self.cache.save_partial(series, Index(build([], provenance)))
+
+    def _updated(self, series: str) -> Updated:
         indexer, cache, options = self.indexer, self.cache, self.options
         kept = indexer.kept(series)
         if kept.damage:

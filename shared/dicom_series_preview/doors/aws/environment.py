@@ -50,6 +50,7 @@ _SET_WRONG = "{alias} is set up wrong in this deployment; whoever deployed it me
 ANSWER_SECONDS_VARIABLE = "PREVIEW_ANSWER_SECONDS"
 BATCH_STATE_MACHINE_VARIABLE = "PREVIEW_BATCH_STATE_MACHINE"
 UPDATES_QUEUE_VARIABLE = "PREVIEW_UPDATES_QUEUE"
+CATALOGUE_QUEUE_VARIABLE = "PREVIEW_CATALOGUE_QUEUE"
 # The summary holds some 3 kB of each outcome; this is half of its function's memory.
 BATCH_SERIES = 250_000
 BATCHES_AT_ONCE = 5

@@ -70,6 +70,22 @@ def batch_summary_handler() -> Handler:
     return guarded(summary_handler)
 
 
+def catalogue_fold_handler() -> Handler:
+    """Return the handler of S3's notifications of indices through SQS, which write the catalogue's rows."""
+    _check_processor()
+    from dicom_series_preview.doors.aws.catalogue_door import fold_handler  # noqa: PLC0415 - see the module
+
+    return guarded(fold_handler)
+
+
+def catalogue_maintenance_handler() -> Handler:
+    """Return the handler of the daily schedule, which joins the files of the catalogue's table."""
+    _check_processor()
+    from dicom_series_preview.doors.aws.catalogue_door import maintenance_handler  # noqa: PLC0415 - see the module
+
+    return guarded(maintenance_handler)
+
+
 def _check_processor() -> None:
     """Refuse layers for another processor before one of their libraries fails with its own text.
 

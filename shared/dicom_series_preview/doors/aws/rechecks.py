@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import SeriesNameError, StorageUnavailableError
@@ -79,10 +79,20 @@ class Recheck:
         )
 
 
+class Message(Protocol):
+    """A message of our own."""
+
+    def body(self) -> str:
+        """Return its text."""
+
+
+_Message = TypeVar("_Message", bound=Message)
+
+
 class Queue(Protocol):
     """The queue that rechecks are sent to."""
 
-    def send(self, rechecks: Sequence[tuple[Recheck, int]]) -> Collection[Recheck]:
+    def send(self, messages: Sequence[tuple[Recheck, int]], /) -> Collection[Recheck]:
         """Send rechecks, each to arrive after some seconds; return those that could not be sent."""
 
 
@@ -107,7 +117,7 @@ def is_no_series(folders: Sequence[str]) -> bool:
 
 
 class SqsQueue:
-    """The queue of the events, in SQS.
+    """A queue of events, in SQS.
 
     Args:
         url: Its URL.
@@ -125,21 +135,21 @@ class SqsQueue:
         config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 3})
         return boto3.client("sqs", config=config)
 
-    def send(self, rechecks: Sequence[tuple[Recheck, int]]) -> Collection[Recheck]:
-        """Send rechecks; see `Queue.send`."""
+    def send(self, messages: Sequence[tuple[_Message, int]]) -> Collection[_Message]:
+        """Send messages of our own; see `Queue.send`."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - likewise
 
-        failed: list[Recheck] = []
-        for at in range(0, len(rechecks), _ENTRIES):
-            part = rechecks[at : at + _ENTRIES]
+        failed: list[_Message] = []
+        for at in range(0, len(messages), _ENTRIES):
+            part = messages[at : at + _ENTRIES]
             entries = [
-                {"Id": str(number), "MessageBody": recheck.body(), "DelaySeconds": delay_s}
-                for number, (recheck, delay_s) in enumerate(part)
+                {"Id": str(number), "MessageBody": message.body(), "DelaySeconds": delay_s}
+                for number, (message, delay_s) in enumerate(part)
             ]
             try:
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             except (BotoCoreError, ClientError):
                 # The others would wait as long as this one: hand back their messages.
-                return [*failed, *(recheck for recheck, _ in rechecks[at:])]
+                return [*failed, *(message for message, _ in messages[at:])]
             failed += [part[int(entry["Id"])][0] for entry in answer.get("Failed", ())]
         return failed

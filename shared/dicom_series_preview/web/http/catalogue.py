@@ -35,7 +35,7 @@ from dicom_series_preview.web.http.messages import HttpResponse
 from dicom_series_preview.web.http.query import own_copy
 
 if TYPE_CHECKING:
-    from dicom_series_preview.archive.open import OpenedSeries
+    from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.products.catalogue.columns import ShownTable
     from dicom_series_preview.products.catalogue.search import Search
     from dicom_series_preview.products.catalogue.view import CatalogueView, Result
