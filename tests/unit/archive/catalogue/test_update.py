@@ -9,6 +9,7 @@ from catalogued import Catalogued
 from dicom_series_preview.archive.catalogue.columns import PATIENT, Shape
 from dicom_series_preview.archive.catalogue.snapshot import FOLDER
 from dicom_series_preview.base.errors import CatalogueError
+from dicom_series_preview.sources.storage.base import ObjectInfo
 from doubles import CountingStorage
 
 
@@ -44,7 +45,7 @@ def test_an_update_does_what_there_is_to_do(archive: Catalogued) -> None:
 
 
 def test_an_unchanged_archive_is_listed_and_no_more(archive: Catalogued) -> None:
-    """A second update reads no header, no index and writes nothing: it lists the root, and reads the table."""
+    """A second update lists the root and reads the table: no header, no index, no commit."""
     for number in range(5):
         put_series(archive, f"s{number}", f"1.2.{number}")
     archive.update()
@@ -122,7 +123,7 @@ def test_an_object_without_an_image_has_a_row(archive: Catalogued) -> None:
 
 
 def test_a_fault_of_the_program_stops_no_other_series(archive: Catalogued) -> None:
-    """Where a series makes the program fail, its row names the kind of error alone, and the others are done."""
+    """Where a series makes the program fail, its row names the kind of error, and the others are done."""
     for name in ("a", "b"):
         put_series(archive, name)
     updater = archive.updater
@@ -156,7 +157,7 @@ def test_named_folders_alone_are_updated(archive: Catalogued) -> None:
 
 
 def test_an_empty_root_forgets_nothing(archive: Catalogued) -> None:
-    """A root that is empty now, as a disk that is not mounted, is an error; `--rebuild` forgets its series."""
+    """An empty root, such as a disk that is not mounted, is an error; `--rebuild` forgets its series."""
     put_series(archive, "a")
     archive.update()
     for number in (1, 2, 3):
@@ -168,7 +169,7 @@ def test_an_empty_root_forgets_nothing(archive: Catalogued) -> None:
 
 
 def test_a_broken_table_is_made_anew_on_demand_alone(archive: Catalogued, tmp_path: Path) -> None:
-    """A damaged table is an error that names the cure, which makes all rows of the root again from indices."""
+    """A damaged table is an error that names the cure, which makes all rows again from indices."""
     put_series(archive, "a")
     archive.update()
     before = archive.rows("Series", "SeriesInstanceUID", "Slices")
@@ -193,7 +194,7 @@ def test_rebuild_writes_each_row_again(archive: Catalogued) -> None:
 
 
 def test_patients_leave_the_table_when_the_site_says_so(archive: Catalogued) -> None:
-    """With CATALOGUE_PATIENT=false no row says who it is, those from before neither, and no header is read again."""
+    """With CATALOGUE_PATIENT=false no row says who it is, nor do earlier ones; no header is read again."""
     put_series(archive, "a", PatientID="4711", PatientSex="F", AccessionNumber="A1")
     archive.update()
     assert archive.rows()[0]["PatientID"] == "4711"
@@ -215,20 +216,31 @@ def test_an_added_column_is_filled_in_for_all(archive: Catalogued) -> None:
     assert archive.update().commits == 0
 
 
-def test_a_name_that_is_no_text_stops_no_other_series(archive: Catalogued, tmp_path: Path) -> None:
-    """A folder or a file whose name is no UTF-8 is told of, and all else is catalogued."""
+def test_a_folder_that_no_name_leads_to_stops_no_other_series(archive: Catalogued) -> None:
+    """A bucket's keys with empty parts, `..` or half characters are told of; the rest is done."""
     put_series(archive, "a")
+
+    class Odd(CountingStorage):
+        def list_objects(self, folder: str, most: int | None = None) -> list[ObjectInfo]:
+            odd = [ObjectInfo(f"{name}/1.dcm", 9, "v") for name in ("b//c", "b/../c", "caf\udce9", "/d")]
+            return sorted([*super().list_objects(folder, most), *odd], key=lambda info: info.path)
+
+    odd = Catalogued(Odd(archive.root), archive.kept)
+    summary = odd.update()
+    assert sorted(summary.failed) == ["/d", "b/../c", "b//c", "caf\udce9"]
+    assert names(archive) == [("a", "1.2.3")]
+
+
+def test_files_whose_names_are_no_text_are_catalogued(archive: Catalogued, tmp_path: Path) -> None:
+    """A disk's names that are no UTF-8 are escaped, in folders and files alike."""
+    put_series(archive, "a", count=1)
     data = (tmp_path / "root/a/1.dcm").read_bytes()
-    bad = os.fsencode(tmp_path / "root") + b"/caf\xe9"
-    os.mkdir(bad)  # noqa: PTH102 - a name that is no text
-    with open(bad + b"/1.dcm", "wb") as file:  # noqa: PTH123
+    folder = os.fsencode(tmp_path / "root") + b"/caf\xe9"
+    os.mkdir(folder)  # noqa: PTH102 - a name that is no text
+    with open(folder + b"/\xff.dcm", "wb") as file:  # noqa: PTH123
         file.write(data)
-    with open(os.fsencode(tmp_path / "root/a") + b"/\xff.dcm", "wb") as file:  # noqa: PTH123
-        file.write(data)
-    summary = archive.update()
-    assert [name.encode(errors="replace") for name in summary.failed] == [b"caf?"]
-    (one,) = archive.rows()
-    assert (one["Series"], one["Instances"]) == ("a", 3)
+    assert archive.update().new == 2
+    assert [series for series, _ in names(archive)] == ["a", "caf\\xe9"]
 
 
 def test_an_interrupt_keeps_what_is_done(archive: Catalogued) -> None:
@@ -254,7 +266,7 @@ def test_an_interrupt_keeps_what_is_done(archive: Catalogued) -> None:
 
 
 def test_an_index_that_pictures_made_is_used(archive: Catalogued) -> None:
-    """A series that has an index already gets its row of that: no header is read, and a picture needs no new one."""
+    """A series that has an index already gets its row of that: no header is read."""
     put_series(archive, "a")
     archive.updater.indexer.open_listed("a", archive.root.list_objects("a"))
     assert archive.update().headers == 0
