@@ -185,7 +185,7 @@ AXES = (
     ),
     Axis("cardiac phase", _public("NominalPercentageOfCardiacPhase", _number, "00209241"), "%"),
     Axis("segment", _public("ReferencedSegmentNumber", _number, "0062000B")),
-    Axis("stack id", _public("StackID", _word, "00209056")),
+    Axis("stack id", _public("StackID", _number, "00209056")),
     Axis("trigger time", _public("NominalCardiacTriggerDelayTime", _number, "00209153"), "ms", kind="number"),
     Axis("trigger time", _public("TriggerTime", _number), "ms", kind="number"),
     Axis("time", _public("TemporalPositionIndex", _number, "00209128"), kind="number"),

@@ -113,6 +113,8 @@ class Plan:
             *(["labels", *self.labels] if self.is_labelled else []),
             *_further(picture, _PARTS_OF_PICTURES),
             *_further(self.request, _PARTS_OF_REQUESTS),
+            # Cached pictures have the number of their warnings, and these come from the places.
+            *((place.text, place.which) for place in (self.choice.places if self.choice else ())),
             [_version(item) for item in self.slices],
             [
                 (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))

@@ -212,7 +212,7 @@ def test_objects_of_frames_differ_in_their_shared_groups():
     ("macro", "name", "values"),
     [
         ({"SegmentIdentificationSequence": [{"ReferencedSegmentNumber": 1}]}, "segment", (1.0, 2.0)),
-        ({"FrameContentSequence": [{"StackID": "1"}]}, "stack id", ("1", "2")),
+        ({"FrameContentSequence": [{"StackID": "1"}]}, "stack id", (1.0, 2.0)),
     ],
 )
 def test_segments_and_stacks_of_frames_are_dimensions(macro, name, values):
