@@ -38,10 +38,15 @@ def explain(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes
         service = service_of(opening, series, progress)
         with opening.result().named.hinting():
             opened = service.index(asked)
-    from dicom_series_preview.products.explain.explanation import explain as explained  # noqa: PLC0415 - loads numpy
-    from dicom_series_preview.products.explain.lines import lines_of  # noqa: PLC0415 - likewise
+            from dicom_series_preview.archive.index.damage import DamagedIndexError  # noqa: PLC0415 - loads numpy
+            from dicom_series_preview.products.explain.explanation import explain as explained  # noqa: PLC0415 - likewise
+            from dicom_series_preview.products.explain.lines import lines_of  # noqa: PLC0415 - likewise
 
-    found = explained(opened)
+            try:
+                found = explained(opened)
+            except DamagedIndexError as error:
+                service.damaged(opened.name, str(error))
+                found = explained(service.index(asked, refresh=True))
     if options["as_json"]:
         answer(json.dumps(found.document(), indent=2, ensure_ascii=False))
     else:
