@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -19,6 +20,7 @@ import make_dicom
 import synthetic
 from commandline import SCRIPT, PutSeries, Reports, Run
 from dicom_series_preview import Series
+from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import index_folder, index_path
 
 SERIES = synthetic.SERIES
@@ -631,6 +633,25 @@ def test_explain_says_what_a_series_holds(many: Path, succeed: Run) -> None:
     assert [stack["localizer"] for stack in document["stacks"]] == [False, True]
     assert document["stacks"][0]["facts"]["spacing_mm"] == 2.5
     assert document["stacks"][1]["differs_from_main_by"][0]["elements"] == ["ImageType"]
+
+
+def test_explain_builds_a_damaged_index_anew(tmp_path: Path, succeed: Run) -> None:
+    """Where the cached index has impossible elements, a warning says so, and the series is read again."""
+    groups = [make_dicom.position_group(0, 0, 1, FrameContentSequence=[make_dicom.dataset()])] * 2
+    made = make_dicom.encode(make_dicom.enhanced(groups, make_dicom.orientation_group()))
+    (tmp_path / "data" / "S").mkdir(parents=True)
+    (tmp_path / "data" / "S" / "1.dcm").write_bytes(made)
+    said = succeed("explain", "S", "--root", tmp_path / "data").stdout
+    path = Path(succeed("get-index", "S", "--root", tmp_path / "data").stdout.strip())
+    index = Index.from_parquet(path.read_bytes())
+    number = index.table.schema.get_field_index("PerFrameFunctionalGroupsSequence")
+    broken = pa.array(['[{"00209111": '] * 2)
+    path.write_bytes(
+        Index(index.table.set_column(number, index.table.schema.field(number), broken)).to_parquet()
+    )
+    again = succeed("explain", "S", "--root", tmp_path / "data")
+    assert again.stdout == said
+    assert any("the index kept of S cannot be used" in line for line in again.lines)
 
 
 def test_a_report_has_the_facts_of_the_shown_stack(many: Path, report_of: Reports) -> None:

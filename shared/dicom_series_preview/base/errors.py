@@ -33,7 +33,8 @@
     └── AbandonedError                nobody waits for the answer any more
 
 Each carries its facts as fields and builds its one-line message from them; callers look at the type
-and the fields, never at the text. No message holds a value read from a DICOM header other than UIDs.
+and the fields, never at the text. No message holds a value read from a DICOM header other than UIDs,
+and the numbers and codes of a stack's dimensions, such as echo times.
 """
 
 from __future__ import annotations

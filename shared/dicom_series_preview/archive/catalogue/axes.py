@@ -67,7 +67,7 @@ def _number(cell: Any) -> float | None:  # noqa: ANN401 - a cell
     first = cell[0] if isinstance(cell, (list, tuple)) and cell else cell
     try:
         number = float(first)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return float(f"{number:.{_DIGITS}g}") + 0.0 if math.isfinite(number) else None
 
@@ -87,7 +87,7 @@ def _direction(cell: Any) -> tuple[float, ...] | None:  # noqa: ANN401 - a cell
     """Return a unit vector; None for the zero vector of an image that is not diffusion weighted."""
     try:
         vector = tuple(round(float(one), _DIRECTION_DIGITS) + 0.0 for one in cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return vector if len(vector) == 3 and any(vector) and all(map(math.isfinite, vector)) else None
 
@@ -185,7 +185,7 @@ AXES = (
     ),
     Axis("cardiac phase", _public("NominalPercentageOfCardiacPhase", _number, "00209241"), "%"),
     Axis("segment", _public("ReferencedSegmentNumber", _number, "0062000B")),
-    Axis("stack id", _public("StackID", _word, "00209056")),
+    Axis("stack id", _public("StackID", _number, "00209056")),
     Axis("trigger time", _public("NominalCardiacTriggerDelayTime", _number, "00209153"), "ms", kind="number"),
     Axis("trigger time", _public("TriggerTime", _number), "ms", kind="number"),
     Axis("time", _public("TemporalPositionIndex", _number, "00209128"), kind="number"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from dicom_series_preview.archive.catalogue.axes import AXES, Axis
 from dicom_series_preview.archive.catalogue.elements import Elements
+from dicom_series_preview.archive.index.damage import damage_told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,17 +57,16 @@ def dimensions_of(index: Index, number: int) -> tuple[Dimension, ...]:
 
     Raises:
         KeyError: There is no such stack.
+        DamagedIndexError: The index has elements that none can have.
     """
     rows, all_locations = index.stacks[number], index.sorted_stack(number).locations
     placed = np.flatnonzero(all_locations >= 0)
     locations = np.unique(all_locations[placed], return_inverse=True)[1].astype(np.int64)
     if not len(placed) or _count(locations) == len(locations):
         return ()
-    search = _Search(Elements(index, rows[placed].tolist()), locations)
-    return tuple(
-        Dimension(found.axis, found.values, _spread(found.places, placed, len(rows)))
-        for found in search.found()
-    )
+    with damage_told("the elements of its slices"):
+        found = _Search(Elements(index, rows[placed].tolist()), locations).found()
+    return tuple(Dimension(one.axis, one.values, _spread(one.places, placed, len(rows))) for one in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dicom_series_preview.archive.index.damage import damage_told
 from dicom_series_preview.archive.index.file import read_table, write_table
 from dicom_series_preview.archive.index.metadata import constants_of, provenance_of, saying
 from dicom_series_preview.archive.index.overlays import may_hold_overlay_bits, with_overlays
+from dicom_series_preview.archive.index.records import Skipped
 from dicom_series_preview.archive.index.schema import BY_NAME, FIXED_COLUMNS, MOSAIC_COLUMNS, PART_COLUMNS
 from dicom_series_preview.archive.index.slices import Part, Slice, slice_of
 from dicom_series_preview.archive.index.stacks import Stack, described_stacks, sorted_stack, told
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.index.records import Provenance, Record
     from dicom_series_preview.base.selection import SortedStack
 
+NO_IMAGE = "has no image"
+"""The reason for an object that is no image, and has no fault."""
 _PATIENT_ORIENTATION, _ANATOMICAL_ORIENTATION_TYPE = 0x00200020, 0x00102210
 
 
@@ -114,6 +117,14 @@ class Index:
             KeyError: There is no such stack.
         """
         return len(set(self.table["FileName"].take(pa.array(self.stacks[number])).to_pylist()))
+
+    def without_image(self) -> list[Skipped]:
+        """List the objects without an image, such as reports and structures, with the reasons."""
+        if not self.table["FrameNumber"].null_count:
+            return []
+        cells = self.table.select(["FileName", "FrameNumber", "Remarks"]).to_pydict()
+        rows = zip(*cells.values(), strict=True)
+        return [Skipped(name, (remarks or [NO_IMAGE])[0]) for name, number, remarks in rows if number is None]
 
     def described_stacks(self) -> list[Stack]:
         """Describe the stacks, in the order of their numbers."""

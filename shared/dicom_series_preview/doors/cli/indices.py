@@ -1,7 +1,8 @@
-"""The commands for indices: `build-index` and `get-index`."""
+"""The commands for indices: `build-index`, `get-index` and `explain`."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -87,3 +88,44 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
     if built.uid and not options["quiet"]:
         say(f"rows of this series have the SeriesInstanceUID {built.uid}; there are others beside them")
     answer("\n".join(service.index_paths(built)))
+
+
+@click.command(
+    cls=Command,
+    name="explain",
+    examples=(
+        "dicom-series-preview explain SERIES",
+        "dicom-series-preview explain /data/dicom/SERIES --json > series.json",
+    ),
+)
+@SERIES
+@ROOT
+@CACHE_DIR
+@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@JSON
+@QUIET
+@VERBOSE
+def explain(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Say how SERIES was grouped, ordered and windowed, what its stacks hold, and what was skipped."""
+    opening = begin(series, options)
+    from dicom_series_preview.products.pictures.requests import IndexRequest  # noqa: PLC0415 - as in `pictures`
+
+    asked = request(opening, series, IndexRequest.from_strings, {})
+    log(verbose=options["verbose"])
+    with Progress(quiet=options["quiet"]) as progress:
+        service = service_of(opening, series, progress)
+        with opening.result().named.hinting():
+            opened = service.index(asked)
+            from dicom_series_preview.archive.index.damage import DamagedIndexError  # noqa: PLC0415 - loads numpy
+            from dicom_series_preview.products.explain.explanation import explain as explained  # noqa: PLC0415 - likewise
+            from dicom_series_preview.products.explain.lines import lines_of  # noqa: PLC0415 - likewise
+
+            try:
+                found = explained(opened)
+            except DamagedIndexError as error:
+                service.damaged(opened.name, str(error))
+                found = explained(service.index(asked, refresh=True))
+    if options["as_json"]:
+        answer(json.dumps(found.document(), indent=2, ensure_ascii=False))
+    else:
+        answer("\n".join(lines_of(found)))

@@ -242,6 +242,20 @@ class Series:
         """The index: a row per slice, in display order, stack after stack; docs/index.md has the columns."""
         return self._index().whole
 
+    def facts(self, stack: int = 0) -> dict[str, Any]:
+        """Return the dimensions and the geometry of a stack; docs/explain.md has the keys, which name units.
+
+        Raises:
+            RequestError: The stack does not exist.
+        """
+        from dicom_series_preview.archive.catalogue.facts import facts_document  # noqa: PLC0415 - pictures need none
+
+        index = self._index()
+        if stack not in index.stacks:
+            numbers = ", ".join(map(str, index.stacks)) or "none"
+            raise RequestError("stack", f"{stack} is none of this series' stacks: {numbers}")
+        return facts_document(index, stack)
+
     def header(self, row: int) -> Dataset:
         """Return the header of the object of an index row, without long binary values.
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.catalogue.choose import choose
 from dicom_series_preview.archive.catalogue.facts import StackFacts, facts_of, with_names
-from dicom_series_preview.archive.index.imageless import without_image
 from dicom_series_preview.archive.index.schema import MOSAIC_COLUMNS
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.selection import spread
@@ -135,7 +134,7 @@ def explain(opened: OpenedSeries) -> Explanation:
         is_slide=is_slide(index),
         stacks=_explained(index),
         taken_apart=() if apart is None else _explained(apart),
-        skipped=(*provenance.skipped, *without_image(index)),
+        skipped=(*provenance.skipped, *index.without_image()),
         duplicates=provenance.duplicates,
         notes=provenance.notes,
         warnings=(*provenance.warnings, *warnings),

@@ -81,8 +81,8 @@ def _rising(index: Index, rows: IntArray, pairs: NDArray[np.bool_]) -> tuple[str
         rows: The slices' rows, in display order.
         pairs: True for a slice and the next if their order is to be explained.
     """
-    found = []
-    for name, values in _keys(index, rows):
+    found: list[str] = []
+    for name, values in _keys(index, rows) if pairs.any() else ():
         # A missing value comes last.
         steps = np.diff(np.where(np.isnan(values), np.finfo(np.float64).max, values))[pairs]
         if (steps >= 0).all() and (steps > 0).any():

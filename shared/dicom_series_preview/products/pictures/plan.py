@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import PIL
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.archive.index.imageless import NO_IMAGE, without_image
+from dicom_series_preview.archive.index.index import NO_IMAGE
 from dicom_series_preview.base.errors import LimitError, NoImageError, RequestError, counted
 from dicom_series_preview.base.geometry import MOST_UNEQUAL
 from dicom_series_preview.base.selection import normalised_positions
@@ -114,6 +114,8 @@ class Plan:
             *(["labels", *self.labels] if self.is_labelled else []),
             *_further(picture, _PARTS_OF_PICTURES),
             *_further(self.request, _PARTS_OF_REQUESTS),
+            # Cached pictures have the number of their warnings, and these come from the places.
+            *((place.text, place.which) for place in (self.choice.places if self.choice else ())),
             [_version(item) for item in self.slices],
             [
                 (item.pixels.rows, item.pixels.columns, part.top, part.left, _version(part.frame))
@@ -336,7 +338,7 @@ def _why_no_image(opened: OpenedSeries) -> str:
     provenance = opened.index.provenance
     count = provenance.listed
     text = "its one object has no image" if count == 1 else f"none of its {count} objects has an image"
-    reasons = Counter(item.reason for item in without_image(opened.index) if item.reason != NO_IMAGE)
+    reasons = Counter(item.reason for item in opened.index.without_image() if item.reason != NO_IMAGE)
     text += "".join(
         f"; {reason}" + (f" ({number} times)" if number > 1 else "") for reason, number in reasons.items()
     )

@@ -179,14 +179,20 @@ class PreviewService:
         with service.gate(plan.bytes):
             return service._on_current_index(plan, service._values)[1]  # noqa: SLF001 - its own kind
 
-    def index(self, request: IndexRequest) -> OpenedSeries:
+    def index(self, request: IndexRequest, *, refresh: bool = False) -> OpenedSeries:
         """Return a series' index, built or updated unless it is fresh.
+
+        Args:
+            request: The series.
+            refresh: Build it anew, as the cached one is damaged.
 
         Raises:
             PreviewError: The series cannot be listed or read.
         """
         service = self._begun()
-        return SeriesOpener(service._indexer(), service.places).open(request.series, limit=request.limit)  # noqa: SLF001 - its own kind
+        return SeriesOpener(service._indexer(), service.places).open(  # noqa: SLF001 - its own kind
+            request.series, limit=request.limit, refresh=refresh
+        )
 
     def watch(self) -> Stopwatch:
         """Start a stopwatch for one request."""

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 from dicom_series_preview.archive.index.held import held_series
-from dicom_series_preview.archive.index.imageless import without_image
 from dicom_series_preview.base.errors import StorageError, UndecodableError
 from dicom_series_preview.base.geometry import unusual_orientation
 from dicom_series_preview.base.image import WINDOW_FUNCTIONS
@@ -77,7 +76,7 @@ def report_of(
         tile_width=plan.tile[0],
         tile_height=plan.tile[1],
         tiles=tiles,
-        skipped=(*provenance.skipped, *without_image(opened.index)),
+        skipped=(*provenance.skipped, *opened.index.without_image()),
         duplicates=provenance.duplicates,
         notes=plan.index.provenance.notes,
         warnings=warnings,

@@ -1,7 +1,10 @@
+import pyarrow as pa
 import pytest
 
 import make_dicom as make
 from dicom_series_preview.archive.catalogue.dimensions import dimensions_of
+from dicom_series_preview.archive.index.damage import DamagedIndexError
+from dicom_series_preview.archive.index.index import Index
 from facts import at, frame, frames, private, real_index
 from indexing import index_of, series
 
@@ -212,7 +215,7 @@ def test_objects_of_frames_differ_in_their_shared_groups():
     ("macro", "name", "values"),
     [
         ({"SegmentIdentificationSequence": [{"ReferencedSegmentNumber": 1}]}, "segment", (1.0, 2.0)),
-        ({"FrameContentSequence": [{"StackID": "1"}]}, "stack id", ("1", "2")),
+        ({"FrameContentSequence": [{"StackID": "1"}]}, "stack id", (1.0, 2.0)),
     ],
 )
 def test_segments_and_stacks_of_frames_are_dimensions(macro, name, values):
@@ -286,3 +289,14 @@ def test_real_b_values_and_directions(real_data):
             same = all(abs(p - q) < 2e-3 for p, q in zip(vector, expected_vector, strict=True))
             opposite = all(abs(p + q) < 2e-3 for p, q in zip(vector, expected_vector, strict=True))
             assert same or opposite
+
+
+def test_groups_that_cannot_be_read_are_damage():
+    """An index whose functional groups are no JSON is damaged, not one without dimensions."""
+    groups = [frame(1.0, FrameContentSequence=[make.dataset()])] * 2
+    index = index_of(series(frames(*groups)))
+    at_column = index.table.schema.get_field_index("PerFrameFunctionalGroupsSequence")
+    broken = pa.array(['[{"00209111": {"vr"'] * 2)
+    table = index.table.set_column(at_column, index.table.schema.field(at_column), broken)
+    with pytest.raises(DamagedIndexError, match="the elements of its slices cannot be read"):
+        dimensions_of(Index(table), 0)

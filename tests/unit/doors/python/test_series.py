@@ -151,6 +151,24 @@ def test_header(root: Path) -> None:
             series.header(row)
 
 
+def test_facts_and_places(tmp_path: Path) -> None:
+    """A series tells its stacks' dimensions, and shows and measures the place on one that is asked for."""
+    (tmp_path / "E").mkdir()
+    for number in range(6):
+        echo = {"EchoTime": 5.0 * (1 + number % 2), "ImagePositionPatient": [0, 0, number // 2]}
+        stored = np.full((4, 6), 100 * (number % 2), "<u2").tobytes()
+        made = make_dicom.image(number, **echo, RescaleIntercept=0, PixelData=stored)
+        (tmp_path / "E" / f"{number}.dcm").write_bytes(make_dicom.encode(made))
+    series = Series("E", root=tmp_path, cache=False)
+    facts = series.facts()
+    assert (facts["shape"], facts["dimensions"][0]["values"]) == ("slice x echo time", [5.0, 10.0])
+    with pytest.raises(errors.RequestError, match="stack: 1 is none of this series' stacks: 0"):
+        series.facts(1)
+    assert [series.array(0, at=[f"te={echo}"])[0, 0] for echo in (5, 10)] == [0, 100]
+    assert series.array(0.5)[0, 0] == 0
+    assert [place.text for place in series.mosaic(at="te=10").report.at] == ["echo time=10"]
+
+
 def test_save(root: Path, tmp_path: Path) -> None:
     """A picture is saved whole; under another format's extension it is rendered anew in that one."""
     picture = Series("S", root=root).image(0, image_format="jpeg")

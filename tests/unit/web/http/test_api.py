@@ -600,6 +600,33 @@ def test_other_stacks_are_told_by_every_answer_with_a_picture(resource: str) -> 
     assert Bench().ok(resource).headers["Preview-Stacks"] == "shown=0, stacks=1, series=1, patients=1"
 
 
+@pytest.mark.parametrize("resource", PICTURES)
+def test_places_on_dimensions_are_told_by_every_answer_with_a_picture(resource: str) -> None:
+    """Made, kept or unchanged: an answer tells the places shown; each place has its own ETag."""
+    objects = {
+        f"S/{number}.dcm": make_dicom.encode(
+            make_dicom.image(
+                number, ImagePositionPatient=[0, 0, number // 2], EchoTime=5.0 * (1 + number % 2)
+            )
+        )
+        for number in range(6)
+    }
+    bench = Bench(objects)
+    made, kept = bench.ok(resource), bench.ok(resource)
+    assert [made.headers["Preview-Render"], kept.headers["Preview-Render"]] == ["made", "kept"]
+    unchanged = bench.get(resource, if_none_match=made.headers["ETag"])
+    told = [one.headers["Preview-At"] for one in (made, kept, unchanged)]
+    assert told == ["echo time=5 (the first of 2)"] * 3
+    assert (made.headers["Preview-Warnings"], kept.headers["Preview-Warnings"]) == ("1", "1")
+    other = bench.ok(resource, f"{PICTURES[resource]}&at=EchoTime%3D10")
+    assert other.headers["Preview-At"] == "echo time=10"
+    assert "Preview-Warnings" not in other.headers
+    assert other.headers["ETag"] != made.headers["ETag"]
+    refused = bench.get(resource, f"{PICTURES[resource]}&at=EchoTime%3D7")
+    assert (refused.status, json.loads(refused.body)["errors"][0]["parameter"]) == (400, "at")
+    assert "Preview-At" not in Bench().ok(resource).headers
+
+
 def test_other_stacks_cost_no_request() -> None:
     """What else lies in the folder is known from the index: a kept picture costs one listing, as any."""
     bench = Bench(mixed())
