@@ -241,7 +241,7 @@ def test_one_series_of_a_folder(root: Path, succeed: Run, command: Run) -> None:
     assert len(lines) == 1
     outcome = command("mosaic", where, "b.png", "--series-uid", "1.9")
     line = (
-        "error: --series-uid: '1.9' is none of the series here: 1.2.3 (3 slices), 1.2.4 (2 slices), "
+        "error: --series-uid: 1.9 is none of the series here: 1.2.3 (3 slices), 1.2.4 (2 slices), "
         "1.2.5 (0 slices)"
     )
     assert (outcome.status, outcome.lines) == (1, [line])

@@ -143,4 +143,4 @@ def _none_of(uid: str, opened: OpenedSeries) -> str:
     ]
     told = [f"{name} ({counted(slices, 'slice')})" for name, slices in held[:_LISTED]]
     more = [f"and {len(held) - _LISTED} more"] if len(held) > _LISTED else []
-    return f"{quoted(uid)} is none of the series here: {', '.join([*told, *more])}"
+    return f"{uid if is_uid(uid) else quoted(uid)} is none of the series here: {', '.join([*told, *more])}"

@@ -196,7 +196,7 @@ def test_one_series_of_a_folder_is_chosen():
     with pytest.raises(RequestError) as error:
         archive.find("x", OTHER)
     assert str(error.value) == (
-        "series_uid: '1.2.30' is none of the series here: 1.2.3 (2 slices), 1.2.4 (1 slice)"
+        "series_uid: 1.2.30 is none of the series here: 1.2.3 (2 slices), 1.2.4 (1 slice)"
     )
 
 
