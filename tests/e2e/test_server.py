@@ -91,7 +91,9 @@ def test_health_and_description(address: str) -> None:
     ("target", "kind"),
     [
         (f"/series/{SERIES}/mosaic?root=empty", "no-such-series"),
-        (f"/series/{SERIES}", "no-such-resource"),
+        (f"/series/{SERIES}?root=empty", "no-such-series"),
+        ("/series", "no-catalogue"),
+        ("/studies/1.2.840.99", "no-catalogue"),
         ("/nowhere", "no-such-resource"),
         ("/batches", "no-such-resource"),
     ],
