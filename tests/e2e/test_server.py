@@ -14,6 +14,7 @@ import pytest
 import urllib3
 from PIL import Image
 
+import catalogued
 import counting
 import gateway
 import servers
@@ -21,9 +22,10 @@ import synthetic
 from commandline import BUCKET, SCRIPT, PutSeries
 from dicom_series_preview.base.discreet import digest_of
 from doors import WAIT_S, ended, get, served
-from http_contract import ODD, Door, HttpContract, door_at, odd_series, problem
+from http_contract import ODD, CatalogueContract, Door, HttpContract, door_at, odd_series, problem
 
 SERIES = synthetic.SERIES
+CATALOGUED = (synthetic.series(), odd_series())
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on a local folder, with a second root that is empty."""
     cache, empty = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("empty")
+    catalogued.catalogue(root.as_uri(), catalogued.storage_of(cache), *CATALOGUED)
     with served("--root", root, "--cache-dir", cache, "--alias", f"empty={empty}") as (address, _):
         yield address
 
@@ -51,6 +54,7 @@ def s3(
     for series in (synthetic.series(), odd_series()):
         bucket(f"served/{series.name}", series.objects)
     cache = tmp_path_factory.mktemp("cache")
+    catalogued.catalogue(f"s3://{BUCKET}/served", catalogued.storage_of(cache), *CATALOGUED)
     with counting.CountingProxy(moto.endpoint) as proxy:
         environment = {**moto.environment, "AWS_ENDPOINT_URL": proxy.url}
         roots = ("--root", f"s3://{BUCKET}/served", "--alias", f"empty=s3://{BUCKET}/none")
@@ -65,7 +69,7 @@ def address(request: pytest.FixtureRequest) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-class TestHttp(HttpContract):
+class TestHttp(HttpContract, CatalogueContract):
     """The server keeps the rules of the HTTP API, on each kind of root."""
 
     @pytest.fixture
@@ -92,8 +96,6 @@ def test_health_and_description(address: str) -> None:
     [
         (f"/series/{SERIES}/mosaic?root=empty", "no-such-series"),
         (f"/series/{SERIES}?root=empty", "no-such-series"),
-        ("/series", "no-catalogue"),
-        ("/studies/1.2.840.99", "no-catalogue"),
         ("/nowhere", "no-such-resource"),
         ("/batches", "no-such-resource"),
     ],

@@ -7,14 +7,18 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import planted
+import synthetic
 from dicom_series_preview.archive.catalogue.columns import Shape
 from dicom_series_preview.archive.catalogue.table import CatalogueTable
-from dicom_series_preview.base.settings import Identifiers
+from dicom_series_preview.archive.catalogue.update import Updater
+from dicom_series_preview.archive.open import SeriesIndexer
+from dicom_series_preview.base.settings import Identifiers, Limits
 from dicom_series_preview.products.catalogue.columns import ShownTable
 from dicom_series_preview.products.catalogue.search import Search, search_of
 from dicom_series_preview.products.catalogue.view import CatalogueView, Result
 from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.local import LocalStorage
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 ROOT = "s3://the-clinics-bucket/of-patients"
 NOW = dt.datetime(2026, 3, 12, 10, tzinfo=dt.UTC)
@@ -57,6 +61,22 @@ def remove(folder: Path, *series: str) -> None:
     """Take the rows of series out of it, in one commit."""
     later = NOW + dt.timedelta(days=1)
     CatalogueTable(storage_of(folder)).merge([], {(ROOT, name): later for name in series})
+
+
+def catalogue(root: str, cache: Storage, *series: synthetic.Synthetic) -> None:
+    """Catalogue series as an update of their root does, and a series of a root that nobody serves.
+
+    Args:
+        root: The root's URL.
+        cache: Where the table lies.
+        *series: What lies in the root.
+    """
+    objects = {f"{one.name}/{name}": data for one in series for name, data in one.objects.items()}
+    indexer = SeriesIndexer(MemoryStorage(objects, url=root), None, Limits())
+    updater = Updater(indexer, CatalogueTable(cache))
+    updater.run(updater.plan())
+    other = row(1, Root="s3://planted-bucket/other", StudyInstanceUID=f"{synthetic.UID_ROOT}.1")
+    CatalogueTable(cache).merge([other], {(other["Root"], other["Series"]): other["CataloguedAt"]})
 
 
 def view_of(

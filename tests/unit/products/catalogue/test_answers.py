@@ -64,7 +64,7 @@ def read_csv(data: bytes) -> list[dict[str, str]]:
 def test_values() -> None:
     """Dates and times are ISO 8601, lists are lists, and what JSON cannot say is null."""
     (values,) = as_values(table_of([ROW], SCHEMA))
-    assert values == {name: None for name in SCHEMA.names} | {
+    assert values == dict.fromkeys(SCHEMA.names) | {
         **ROW,
         "StudyDate": "2026-01-31",
         "CataloguedAt": "2026-03-12T10:00:00.000005Z",
@@ -73,7 +73,7 @@ def test_values() -> None:
 
 
 def test_csv() -> None:
-    """A header line, then a line a row; a missing value is empty, and several are joined as DICOM joins them."""
+    """A header line, then a line a row; a missing value is empty, several are joined as in DICOM."""
     (row,) = read_csv(as_csv(table_of([ROW], SCHEMA)))
     assert list(row) == SCHEMA.names
     assert {name: text for name, text in row.items() if text} == {

@@ -19,7 +19,7 @@ TABLE = table_of(ROWS, Shape().schema)
 
 
 def test_what_is_dropped() -> None:
-    """Without identifiers, the columns of the patient's and the request's numbers, name and birthday are gone."""
+    """Without identifiers, the patient's and the request's numbers, name and birthday are gone."""
     table = shown(TABLE, "drop")
     hidden = ["PatientID", "PatientName", "PatientBirthDate", "StudyID", "AccessionNumber"]
     assert [name for name in TABLE.column_names if name not in table.column_names] == hidden
@@ -60,7 +60,7 @@ def test_what_stays() -> None:
     ],
 )
 def test_columns_that_a_site_adds(mode: str, column: str, is_there: bool) -> None:  # noqa: FBT001
-    """Of added columns, those of PS3.15's identifying elements are gone, and all text that may hold a name."""
+    """Added columns of PS3.15's identifying elements are gone, and all text that may hold a name."""
     assert is_shown(column, mode) is is_there
     assert is_shown(column, "keep")
 

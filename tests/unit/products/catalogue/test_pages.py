@@ -91,7 +91,7 @@ def walked(view: CatalogueView, query: str) -> tuple[list[str], int]:
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("column", SORTED)
 def test_order_and_pages(folder: Path, column: str, *, descending: bool) -> None:
-    """Rows come in the order of any column, those without a value last, ties by key; pages follow each other."""
+    """Rows are in the order of any column, those without a value last, ties by key, on all pages."""
     view = view_of(storage_of(folder))
     sort = f"sort={'-' if descending else ''}{column}"
     expected = in_order(ROWS, column, descending=descending)
@@ -114,7 +114,7 @@ def test_pages_of_a_search(folder: Path) -> None:
 def test_rows_are_whole(folder: Path) -> None:
     """A row has all columns, with the table's values and types; its root is the alias."""
     view = view_of(storage_of(folder))
-    (got,) = found(view, "q=1.2.840.99.1.7").page.rows.select(SORTED + ("Root",)).to_pylist()
+    (got,) = found(view, "q=1.2.840.99.1.7").page.rows.select((*SORTED, "Root")).to_pylist()
     given = next(one for one in ROWS if one["SeriesInstanceUID"] == "1.2.840.99.1.7")
     assert {name: got[name] for name in SORTED if name != "Tilt_deg"} == {
         name: given.get(name) for name in SORTED if name != "Tilt_deg"
@@ -181,7 +181,7 @@ def test_cursors_tampered_with(folder: Path) -> None:
         table = view.newest(view.storage)
         search = catalogued.searched(view, table, "limit=2")
         object.__setattr__(search, "cursor", one)
-        with pytest.raises(RequestError, match="^cursor: "):
+        with pytest.raises(RequestError, match=r"^cursor: "):
             view.find(table, search)
 
 
@@ -194,7 +194,7 @@ def test_a_forged_row_is_no_row(folder: Path) -> None:
     table = view.newest(view.storage)
     search = catalogued.searched(view, table, "limit=2")
     forged = Place(table.snapshot.version, 60, files_of(table.snapshot)).cursor(search.identity)
-    with pytest.raises(RequestError, match="^cursor: "):
+    with pytest.raises(RequestError, match=r"^cursor: "):
         found(view, f"limit=2&cursor={forged}")
 
 
@@ -229,9 +229,7 @@ def test_a_version_that_is_gone(tmp_path: Path, lost: str) -> None:
 
 
 def test_a_table_that_was_made_anew(tmp_path: Path) -> None:
-    """Another table with the same version number neither follows the cursors of the one before nor is it taken
-    for it for longer than five minutes.
-    """
+    """A table of the same version number follows no cursor of the one before; it is seen in five minutes."""
     clock = doubles.Time()
     write(tmp_path, [row(n) for n in range(3)])
     view = view_of(storage_of(tmp_path), clock=clock)

@@ -1,5 +1,4 @@
 import datetime as dt
-from pathlib import Path
 
 import pytest
 
@@ -137,7 +136,7 @@ def test_half_a_character_is_refused(view: CatalogueView) -> None:
 
 @pytest.mark.parametrize("parameter", ["patient", "accession"])
 def test_dropped_identifiers_are_not_searched(view: CatalogueView, parameter: str) -> None:
-    """Where identifiers are dropped, no search and no order tells them; the answer says how they are shown."""
+    """Where identifiers are dropped, no search and no order tells them, and the answer says so."""
     dropped = catalogued.view_of(view.storage, catalogued.DROP)
     for query in (f"{parameter}=x", "sort=PatientID", "sort=-PatientName", "sort=StudyID"):
         with pytest.raises(RequestError, match=r"is dropped here; DICOM_SERIES_PREVIEW_IDENTIFIERS=hash"):
@@ -147,7 +146,7 @@ def test_dropped_identifiers_are_not_searched(view: CatalogueView, parameter: st
 
 
 def test_hashes_are_searched(view: CatalogueView) -> None:
-    """Where identifiers are hashed, their hashes are compared and sorted by, and no word is looked for in them."""
+    """Hashes are compared and sorted by, and no word is looked for in them."""
     hashing = catalogued.view_of(view.storage, catalogued.HASH)
     rows = catalogued.found(hashing, "sort=SeriesNumber").page.rows
     hashes = rows["PatientID"].to_pylist()
