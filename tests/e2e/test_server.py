@@ -1,6 +1,8 @@
+import hmac
 import http.client
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +19,7 @@ from PIL import Image
 import catalogued
 import counting
 import gateway
+import planted
 import servers
 import synthetic
 from commandline import BUCKET, SCRIPT, PutSeries
@@ -103,6 +106,48 @@ def test_health_and_description(address: str) -> None:
 def test_what_is_not_there(address: str, target: str, kind: str) -> None:
     """A series that another root has, and a path that leads nowhere, are problems."""
     problem(door_at(address)(target), 404, kind)
+
+
+def test_no_catalogue_yet(root: Path, tmp_path: Path) -> None:
+    """Without a catalogue the answer says what makes one, and a series is told by its index alone."""
+    with served("--root", root, "--cache-dir", tmp_path) as (address, _):
+        detail = problem(door_at(address)("/series"), 404, "no-catalogue")["detail"]
+        assert detail == "there is no catalogue yet; `dicom-series-preview update` makes one"
+        document = json.loads(get(f"{address}/series/{SERIES}").data)
+    assert (document["rows"], document["stacks"][0]["facts"]["slices"]) == ([], synthetic.SLICES)
+
+
+def test_identifiers(root: Path, tmp_path: Path) -> None:
+    """`--identifiers` wins over the environment; hashes are searched by, as kept values are."""
+    catalogued.catalogue(root.as_uri(), catalogued.storage_of(tmp_path), *CATALOGUED)
+    environment = {
+        "DICOM_SERIES_PREVIEW_IDENTIFIERS": "hash",
+        "DICOM_SERIES_PREVIEW_HASH_KEY": catalogued.KEY.decode(),
+    }
+    arguments = ("--root", root, "--cache-dir", tmp_path)
+    hashed = hmac.new(catalogued.KEY, planted.PATIENT["PatientID"].encode(), "sha256").hexdigest()[:16]
+    for more, patient in (((), hashed), (("--identifiers", "keep"), planted.PATIENT["PatientID"])):
+        with served(*arguments, *more, environment=environment) as (address, _):
+            document = json.loads(get(f"{address}/series?patient={patient}").data)
+            assert document["total"] == 2
+            assert {one["PatientID"] for one in document["series"]} == {patient}
+            assert ("PatientName" in document["series"][0]) == bool(more)
+
+
+@pytest.mark.parametrize("key", ["", "short"])
+def test_hashes_need_a_key(root: Path, key: str) -> None:
+    """Without a key that nobody guesses, a server that should hash does not start, and says so."""
+    done = subprocess.run(
+        [SCRIPT, "serve", "--root", root, "--identifiers", "hash"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DICOM_SERIES_PREVIEW_HASH_KEY": key},
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: DICOM_SERIES_PREVIEW_HASH_KEY: is needed to hash identifiers")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_request_that_is_too_long(address: str) -> None:

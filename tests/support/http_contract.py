@@ -218,10 +218,10 @@ class HttpContract:
 
 
 class CatalogueContract:
-    """What a client may rely on of the catalogue; it has the main series, `odd_series`, and another root's."""
+    """What a client may rely on of the catalogue: of the main series, `odd_series`, and another root's."""
 
     def test_which_series_there_are(self, door: Door) -> None:
-        """The catalogue has a row for each series of the roots that are served, without identifiers."""
+        """The catalogue has a row a series of the roots that are served, without identifiers."""
         document = door("/series?sort=Series").json()
         assert (document["total"], document["next"]) == (2, None)
         by_name = {one["Series"]: one for one in document["series"]}
