@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -240,6 +241,33 @@ def test_a_table_that_was_made_anew(tmp_path: Path) -> None:
     assert found(view).page.total == 5
     with pytest.raises(ExpiredCursorError):
         found(view, f"limit=2&cursor={first.next}")
+
+
+def test_a_table_that_overtakes_the_one_before(tmp_path: Path) -> None:
+    """Where commits of another table seem to follow the known version, at most one answer fails."""
+    write(tmp_path, [row(1)])
+    view = view_of(storage_of(tmp_path))
+    assert found(view).page.total == 1
+    shutil.rmtree(tmp_path / "catalogue")
+    for number in range(10, 15):
+        write(tmp_path, [row(number)])
+    view._files._files.clear()
+    view._columns._columns.clear()
+    with pytest.raises(CatalogueError, match="a file of it is gone"):
+        found(view)
+    assert found(view).page.total == 5
+
+
+def test_files_of_many_pieces(folder: Path, tmp_path: Path) -> None:
+    """Files of several row groups, each with a dictionary of its own, give the same answers."""
+    shutil.copytree(folder, tmp_path / "c")
+    for path in (tmp_path / "c" / "catalogue").glob("*.parquet"):
+        pq.write_table(pq.read_table(path), path, row_group_size=3)
+    pieces, whole = view_of(storage_of(tmp_path / "c")), view_of(storage_of(folder))
+    for query in ("", "sort=Modality", "modality=ct&sort=-Series", "q=series-00&limit=7"):
+        assert str(found(pieces, query).page.rows.to_pylist()) == str(
+            found(whole, query).page.rows.to_pylist()
+        )
 
 
 def test_requests(tmp_path: Path) -> None:
