@@ -1,6 +1,8 @@
+import hmac
 import http.client
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -16,14 +18,17 @@ from PIL import Image
 
 import counting
 import gateway
+import planted
+import searched
 import servers
 import synthetic
 from commandline import BUCKET, SCRIPT, PutSeries
 from dicom_series_preview.base.discreet import digest_of
 from doors import WAIT_S, ended, get, served
-from http_contract import ODD, Door, HttpContract, door_at, odd_series, problem
+from http_contract import ODD, CatalogueContract, Door, HttpContract, door_at, odd_series, problem
 
 SERIES = synthetic.SERIES
+CATALOGUED = (synthetic.series(), odd_series())
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on a local folder, with a second root that is empty."""
     cache, empty = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("empty")
+    searched.catalogue(root.as_uri(), searched.storage_of(cache), *CATALOGUED)
     with served("--root", root, "--cache-dir", cache, "--alias", f"empty={empty}") as (address, _):
         yield address
 
@@ -51,6 +57,7 @@ def s3(
     for series in (synthetic.series(), odd_series()):
         bucket(f"served/{series.name}", series.objects)
     cache = tmp_path_factory.mktemp("cache")
+    searched.catalogue(f"s3://{BUCKET}/served", searched.storage_of(cache), *CATALOGUED)
     with counting.CountingProxy(moto.endpoint) as proxy:
         environment = {**moto.environment, "AWS_ENDPOINT_URL": proxy.url}
         roots = ("--root", f"s3://{BUCKET}/served", "--alias", f"empty=s3://{BUCKET}/none")
@@ -65,7 +72,7 @@ def address(request: pytest.FixtureRequest) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-class TestHttp(HttpContract):
+class TestHttp(HttpContract, CatalogueContract):
     """The server keeps the rules of the HTTP API, on each kind of root."""
 
     @pytest.fixture
@@ -91,7 +98,7 @@ def test_health_and_description(address: str) -> None:
     ("target", "kind"),
     [
         (f"/series/{SERIES}/mosaic?root=empty", "no-such-series"),
-        (f"/series/{SERIES}", "no-such-resource"),
+        (f"/series/{SERIES}?root=empty", "no-such-series"),
         ("/nowhere", "no-such-resource"),
         ("/batches", "no-such-resource"),
     ],
@@ -99,6 +106,48 @@ def test_health_and_description(address: str) -> None:
 def test_what_is_not_there(address: str, target: str, kind: str) -> None:
     """A series that another root has, and a path that leads nowhere, are problems."""
     problem(door_at(address)(target), 404, kind)
+
+
+def test_no_catalogue_yet(root: Path, tmp_path: Path) -> None:
+    """Without a catalogue the answer says what makes one, and a series is told by its index alone."""
+    with served("--root", root, "--cache-dir", tmp_path) as (address, _):
+        detail = problem(door_at(address)("/series"), 404, "no-catalogue")["detail"]
+        assert detail == "there is no catalogue yet; `dicom-series-preview update` makes one"
+        document = json.loads(get(f"{address}/series/{SERIES}").data)
+    assert (document["rows"], document["stacks"][0]["facts"]["slices"]) == ([], synthetic.SLICES)
+
+
+def test_identifiers(root: Path, tmp_path: Path) -> None:
+    """`--identifiers` wins over the environment; hashes are searched by, as kept values are."""
+    searched.catalogue(root.as_uri(), searched.storage_of(tmp_path), *CATALOGUED)
+    environment = {
+        "DICOM_SERIES_PREVIEW_IDENTIFIERS": "hash",
+        "DICOM_SERIES_PREVIEW_HASH_KEY": searched.KEY.decode(),
+    }
+    arguments = ("--root", root, "--cache-dir", tmp_path)
+    hashed = hmac.new(searched.KEY, planted.PATIENT["PatientID"].encode(), "sha256").hexdigest()[:16]
+    for more, patient in (((), hashed), (("--identifiers", "keep"), planted.PATIENT["PatientID"])):
+        with served(*arguments, *more, environment=environment) as (address, _):
+            document = json.loads(get(f"{address}/series?patient={patient}").data)
+            assert document["total"] == 2
+            assert {one["PatientID"] for one in document["series"]} == {patient}
+            assert ("PatientName" in document["series"][0]) == bool(more)
+
+
+@pytest.mark.parametrize("key", ["", "short"])
+def test_hashes_need_a_key(root: Path, key: str) -> None:
+    """Without a key that nobody guesses, a server that should hash does not start, and says so."""
+    done = subprocess.run(
+        [SCRIPT, "serve", "--root", root, "--identifiers", "hash"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DICOM_SERIES_PREVIEW_HASH_KEY": key},
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: DICOM_SERIES_PREVIEW_HASH_KEY: is needed to hash identifiers")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_request_that_is_too_long(address: str) -> None:

@@ -4,12 +4,18 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 import archive
 import lambdas
+import searched
 import servers
+import synthetic
+from dicom_series_preview.base.settings import Settings
+from dicom_series_preview.sources.storage.open import open_storage
+from http_contract import odd_series
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +49,8 @@ def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]
 def provided(moto: servers.Moto) -> Iterator[archive.Archive]:
     """The buckets and series that the events speak of."""
     with archive.provided(moto) as made:
+        data = open_storage(f"s3://{archive.DATA}", Settings(Path()), moto.environment)
+        searched.catalogue(made.roots["default"], data, synthetic.series(), odd_series())
         yield made
 
 

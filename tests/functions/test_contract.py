@@ -6,13 +6,14 @@ import pytest
 
 import archive
 import gateway
-from http_contract import Door, HttpContract, door_at, odd_series
+from http_contract import CatalogueContract, Door, HttpContract, door_at, odd_series
 from lambdas import Functions, Invoked
 
 ROUTES = {
     "/health": "index",
     **{f"/series/{{series}}/{name}": name for name in ("mosaic", "image", "index")},
     "/series/{series}/contrast-mosaic": "contrast_mosaic",
+    **dict.fromkeys(("/series", "/series/{series}", "/studies/{study}"), "series"),
 }
 
 
@@ -30,7 +31,7 @@ def address(functions: Functions, provided: archive.Archive) -> Iterator[str]:
         yield server.url
 
 
-class TestHttp(HttpContract):
+class TestHttp(HttpContract, CatalogueContract):
     """The functions keep the rules of the HTTP API."""
 
     @pytest.fixture

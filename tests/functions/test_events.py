@@ -83,6 +83,7 @@ ODD: dict[str, dict[str, object]] = {
     "batch_prepare": {"Mustermann-Erika": "planted-bucket"},
     "batch_item": {"batch": archive.BATCH + "99", "item": {"series": {"Zwiebelfisch": 1}, "root": []}},
     "batch_summary": {"batch": archive.BATCH + "99", "error": {"Cause": "planted-bucket"}},
+    "series": {"routeKey": "GET /series/{series}", "pathParameters": {"series": ["Mustermann-Erika"]}},
     "index_updates": {"Records": [{"messageId": "m", "Mustermann-Erika": "planted-bucket"}]},
 }
 

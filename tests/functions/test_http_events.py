@@ -20,6 +20,7 @@ FUNCTION_OF = {
     "index": "index",
     "health": "index",
     "openapi": "index",
+    "series": "series",
 }
 
 
@@ -82,7 +83,7 @@ def test_other_methods_are_refused(functions: Functions, method: str) -> None:
     assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("name", ["mosaic-304", "image-304", "index-304"])
+@pytest.mark.parametrize("name", ["mosaic-304", "image-304", "index-304", "series-304"])
 def test_unchanged(functions: Functions, name: str) -> None:
     """What the client has already is not sent again."""
     answer = functions[function_of(name)](name).answer
@@ -123,6 +124,9 @@ PROBLEMS: dict[str, tuple[int, str, set[str]]] = {
     "contrast-mosaic-400-no-contrast": (400, "bad-parameter", {"contrast"}),
     "index-400-unknown-format": (400, "bad-parameter", {"format", "limit"}),
     "index-404-no-such-resource": (404, "no-such-resource", set()),
+    "series-400-misspelt": (400, "bad-parameter", {"modalty"}),
+    "series-400-patient": (400, "bad-parameter", {"patient"}),
+    "series-404-no-such-study": (404, "no-such-study", set()),
 }
 
 
@@ -174,6 +178,30 @@ def test_whole_index(functions: Functions, name: str, media_type: str) -> None:
         rows = json.loads(body)
     assert [row["Index"] for row in rows] == list(range(41))
     assert {row["SeriesUID"] for row in rows} == {archive.SERIES}
+
+
+def test_the_catalogue(functions: Functions) -> None:
+    """Pages of the catalogue, one series of it and a study come without identifiers, as JSON text or CSV."""
+    answer = functions["series"]("series-200").answer
+    assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, False)
+    document = json.loads(answer["body"])
+    (row,) = document["series"]
+    assert (row["Series"], row["Root"], document["total"]) == (archive.SERIES, "default", 2)
+    assert "PatientID" not in row
+    assert document["next"]
+    one = json.loads(functions["series"]("series-200-one").answer["body"])
+    assert (one["rows"], one["stacks"][0]["facts"]["spacing_mm"]) == ([row], 2.5)
+    assert json.loads(functions["series"]("series-200-study").answer["body"])["total"] == 2
+    text = functions["series"]("series-200-csv").answer
+    assert text["headers"]["Content-Type"].startswith("text/csv")
+    assert len(body_of(text).splitlines()) == 3
+
+
+def test_a_warm_search_costs_one_request(functions: Functions) -> None:
+    """Once a function has read the catalogue, it only asks whether there is a newer version."""
+    functions["series"]("series-200")
+    outcome = functions["series"]("series-200-csv")
+    assert (outcome.metrics["StorageRequests"], outcome.metrics["Status2xx"]) == (1, 1)
 
 
 def test_health_and_openapi(functions: Functions) -> None:

@@ -1,5 +1,6 @@
 """The rules that every door to the HTTP API keeps: a suite inherits them, and its fixture `door` asks."""
 
+import csv
 import io
 import json
 from typing import Any, Protocol
@@ -214,3 +215,119 @@ class HttpContract:
         document = problem(door(f"{SERIES}/mosaic?{query}"), 400, "bad-parameter")
         wrong = {error["parameter"] for error in document["errors"]}
         assert wrong == {"tile_width", "start", "contrast", "colour", "quality"}
+
+
+class CatalogueContract:
+    """What a client may rely on of the catalogue: of the main series, `odd_series`, and another root's."""
+
+    def test_which_series_there_are(self, door: Door) -> None:
+        """The catalogue has a row a series of the roots that are served, without identifiers."""
+        document = door("/series?sort=Series").json()
+        assert (document["total"], document["next"]) == (2, None)
+        by_name = {one["Series"]: one for one in document["series"]}
+        assert list(by_name) == sorted((synthetic.SERIES, ODD))
+        main = by_name[synthetic.SERIES]
+        assert (main["Root"], main["Modality"], main["Slices"]) == ("default", "CT", synthetic.SLICES)
+        assert (main["StudyDate"], main["SliceSpacing"], main["Plane"]) == ("2024-01-02", 2.5, "AXIAL")
+        assert {"PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "StudyID"} & set(
+            main
+        ) == set()
+
+    @pytest.mark.parametrize(
+        ("query", "total"),
+        [
+            ("modality=ct", 2),
+            ("modality=MR", 0),
+            ("q=38902e14", 1),
+            ("q=sch%C3%A4del", 1),
+            ("date=20240101-20240131", 2),
+            ("from=2024-01-03", 0),
+            (f"study={synthetic.UID_ROOT}.*", 2),
+            ("problem=true", 0),
+            ("root=default", 2),
+        ],
+    )
+    def test_searches(self, door: Door, query: str, total: int) -> None:
+        """Each parameter narrows the search."""
+        answer = door(f"/series?{query}")
+        assert (answer.status, answer.json()["total"], answer.headers["preview-total"]) == (
+            200,
+            total,
+            str(total),
+        )
+
+    def test_pages(self, door: Door) -> None:
+        """The cursor of an answer leads to the rows after its own."""
+        first = door("/series?sort=-Slices&limit=1").json()
+        second = door(f"/series?sort=-Slices&limit=1&cursor={first['next']}").json()
+        assert [one["Series"] for one in (*first["series"], *second["series"])] == [synthetic.SERIES, ODD]
+        assert second["next"] is None
+        problem(door(f"/series?sort=Slices&limit=1&cursor={first['next']}"), 400, "bad-parameter")
+
+    def test_forms(self, door: Door) -> None:
+        """CSV and Parquet have the rows of JSON."""
+        expected = [one["SeriesInstanceUID"] for one in door("/series").json()["series"]]
+        text = door("/series?format=csv")
+        rows = list(csv.DictReader(io.StringIO(text.body.decode(), newline="")))
+        assert [one["SeriesInstanceUID"] for one in rows] == expected
+        assert text.headers["content-type"].startswith("text/csv")
+        parquet = door("/series?format=parquet")
+        assert parquet.headers["content-type"] == "application/vnd.apache.parquet"
+        table = pq.read_table(io.BytesIO(parquet.body))
+        assert table["SeriesInstanceUID"].to_pylist() == expected
+        assert "PatientID" not in table.column_names
+
+    @pytest.mark.parametrize("target", ["/series", SERIES, f"/studies/{synthetic.UID_ROOT}.1"])
+    def test_catalogue_unchanged(self, door: Door, target: str) -> None:
+        """What a client has of the catalogue is not sent again, and HEAD is GET without the body."""
+        got = door(target)
+        assert (got.status, got.headers["cache-control"]) == (200, "private, no-cache")
+        again = door(target, If_None_Match=got.headers["etag"])
+        assert (again.status, again.body) == (304, b"")
+        head = door(target, "HEAD")
+        assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(got.body)))
+        assert head.headers["etag"] == got.headers["etag"]
+
+    @pytest.mark.parametrize("by", ["folder", "UID"])
+    def test_one_series(self, door: Door, by: str) -> None:
+        """One series, by folder or UID: its rows, and its stacks with their facts."""
+        rows = {one["Series"]: one for one in door("/series").json()["series"]}
+        name = quote(ODD, safe="") if by == "folder" else rows[ODD]["SeriesInstanceUID"]
+        document = door(f"/series/{name}").json()
+        assert (document["series"], document["root"], document["rows"]) == (ODD, "default", [rows[ODD]])
+        main = document["stacks"][0]
+        assert (main["facts"]["slices"], main["facts"]["spacing_mm"], main["facts"]["shape"]) == (
+            3,
+            2.5,
+            "slice",
+        )
+
+    def test_a_study(self, door: Door) -> None:
+        """A study has its series, of served roots."""
+        document = door(f"/studies/{synthetic.UID_ROOT}.1").json()
+        assert (document["study"], document["total"]) == (f"{synthetic.UID_ROOT}.1", 2)
+        assert {one["Series"] for one in document["series"]} == {synthetic.SERIES, ODD}
+
+    @pytest.mark.parametrize(
+        ("target", "status", "kind"),
+        [
+            ("/series?modalty=CT", 400, "bad-parameter"),
+            ("/series?patient=PID-4711-0815", 400, "bad-parameter"),
+            ("/series?sort=PatientName", 400, "bad-parameter"),
+            ("/series?cursor=AAAA", 400, "bad-parameter"),
+            ("/series?root=s3%3A%2F%2Fplanted-bucket%2Fother", 400, "bad-parameter"),
+            ("/series?where=1%3D1", 400, "bad-parameter"),
+            ("/series/none", 404, "no-such-series"),
+            ("/series/..", 400, "bad-parameter"),
+            ("/series/1.2.840.99.1.1", 404, "no-such-series"),
+            ("/studies/1.2.3", 404, "no-such-study"),
+            pytest.param(f"/series?q={'x' * 20_000}", 413, "limit", id="a long query"),
+        ],
+    )
+    def test_problems_of_the_catalogue(self, door: Door, target: str, status: int, kind: str) -> None:
+        """What cannot be asked or is not there is a problem, that tells nothing of a patient or a root."""
+        problem(door(target), status, kind)
+
+    def test_the_nearest_parameter_is_named(self, door: Door) -> None:
+        """Whoever misspells a parameter learns its name."""
+        assert "did you mean modality?" in problem(door("/series?modalty=CT"), 400, "bad-parameter")["detail"]

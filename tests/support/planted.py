@@ -32,6 +32,8 @@ BUCKETS = (
     *("dicom-archive", "dicom-other", "preview-data", "clinics-bucket", "of-patients", "memory://"),
     *("planted-bucket", "planted-host"),
 )
+# What the catalogue's rows tell all the same, as docs/privacy.md says.
+_IN_ROWS = (DESCRIPTION, "Nordpol")
 EVERYTHING = (*OF_PATIENTS, *FOLDERS, *BUCKETS)
 
 # They log what the tests' own clients and servers do.
@@ -54,7 +56,7 @@ def check_answer(headers: Mapping[str, str], body: bytes) -> None:
     """Fail where an HTTP answer tells a patient's value or where a root lies.
 
     The whole index gives back every header, to those who ask for it, and yet no root; a link to what is kept
-    names the data bucket, as it must.
+    names the data bucket, as it must. The catalogue's rows have descriptions and institutions.
     """
     named = {name.lower(): value for name, value in headers.items()}
     named.pop("location", None)
@@ -67,7 +69,9 @@ def check_answer(headers: Mapping[str, str], body: bytes) -> None:
         text = f"{table.to_pylist()} {table.schema.metadata}"
     is_whole = "parquet" in media_type or "jsonl" in media_type or ("json" in media_type and text[:1] == "[")
     check("a header", json.dumps(named), (*OF_PATIENTS, *BUCKETS))
-    check("an answer", text, BUCKETS if is_whole else (*OF_PATIENTS, *BUCKETS))
+    has_rows = '"SeriesDescription": ' in text or "csv" in media_type
+    secrets = [value for value in OF_PATIENTS if not (has_rows and value in _IN_ROWS)]
+    check("an answer", text, BUCKETS if is_whole else (*secrets, *BUCKETS))
 
 
 @contextmanager

@@ -118,6 +118,7 @@ def test_the_server_withholds_texts(caplog: pytest.LogCaptureFixture) -> None:
 
     class Broken:
         services: Any = ()
+        limit_s = 1.0
 
         def __getattr__(self, name: str) -> Any:
             return lambda *_args: None

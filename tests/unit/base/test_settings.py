@@ -9,7 +9,10 @@ import make_dicom
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.settings import (
     CACHE_DIR_VARIABLE,
+    HASH_KEY_VARIABLE,
+    IDENTIFIERS_VARIABLE,
     VARIABLES,
+    Identifiers,
     Limits,
     Settings,
     default_cache_dir,
@@ -84,6 +87,35 @@ def test_variables() -> None:
         door, cache_dir=Path("/kept"), max_retries=0, limits=Limits(frames=20, seconds=20)
     )
     assert Settings.from_environment({CACHE_DIR_VARIABLE: "/kept"}) == Settings(Path("/kept"))
+
+
+def test_identifiers() -> None:
+    """How identifiers are shown is what the variable says, else the door's way; a terminal shows them."""
+    key = "a key that is long enough"
+    door = Settings(Path("/any"), identifiers=Identifiers("drop"))
+    assert Settings.from_environment({}).identifiers == Identifiers("keep")
+    assert Settings.from_environment({IDENTIFIERS_VARIABLE: ""}, None, door).identifiers.mode == "drop"
+    assert Settings.from_environment({IDENTIFIERS_VARIABLE: "keep"}, None, door).identifiers.mode == "keep"
+    hashed = Settings.from_environment({IDENTIFIERS_VARIABLE: "hash", HASH_KEY_VARIABLE: key}, None, door)
+    assert hashed.identifiers == Identifiers("hash", key.encode())
+    assert key not in repr(hashed)
+    assert Settings.from_environment({HASH_KEY_VARIABLE: key}, None, door).identifiers.key == b""
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({IDENTIFIERS_VARIABLE: "show"}, IDENTIFIERS_VARIABLE),
+        ({IDENTIFIERS_VARIABLE: "hash"}, HASH_KEY_VARIABLE),
+        ({IDENTIFIERS_VARIABLE: "hash", HASH_KEY_VARIABLE: "too short"}, HASH_KEY_VARIABLE),
+    ],
+)
+def test_identifiers_that_cannot_be_shown_so(environment: dict[str, str], named: str) -> None:
+    """Another mode, and hashes without a key that is hard to guess, are refused by the variable's name."""
+    with pytest.raises(RequestError) as refused:
+        Settings.from_environment(environment)
+    assert refused.value.parameter == named
+    assert "too short" not in str(refused.value)
 
 
 def test_every_limit_has_a_variable() -> None:

@@ -148,18 +148,19 @@ class ShownTable:
     def _decoded(self, path: str, wanted: Sequence[pa.Field]) -> dict[str, pa.Array]:
         data = self.reader.file(path)
         try:
-            repeated = [one.name for one in wanted if pa.types.is_string(one.type)]
+            metadata = pq.read_metadata(pa.BufferReader(data))
+            there = set(metadata.schema.to_arrow_schema().names)
+            texts = {one.name for one in wanted if pa.types.is_string(one.type)}
             file = pq.ParquetFile(
-                pa.BufferReader(data), read_dictionary=[name for name in repeated if name not in _DISTINCT]
+                pa.BufferReader(data), metadata=metadata, read_dictionary=sorted(texts & there - _DISTINCT)
             )
-            there = set(file.schema_arrow.names)
             columns = {}
             for one in wanted:
                 if one.name in there:
                     # One by one in this thread: several at once take more memory, and no less time.
                     values = _joined(file.read([one.name], use_threads=False)[one.name], one.type)
                 else:
-                    values = pa.nulls(file.metadata.num_rows, one.type)
+                    values = pa.nulls(metadata.num_rows, one.type)
                 columns[one.name] = self._shown(one.name, values)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._broken(f"{path} is damaged") from error

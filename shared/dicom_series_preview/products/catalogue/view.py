@@ -117,11 +117,15 @@ class CatalogueView:
             CatalogueError: The table is broken.
             StorageError: It cannot be read.
         """
-        if not search.cursor:
-            return self._result(table, search, None)
-        place = place_of(search.cursor, search.identity)
-        if place.files == files_of(table.snapshot):
-            return self._result(table, search, place.row)
+        place = place_of(search.cursor, search.identity) if search.cursor else None
+        if place is None or place.files == files_of(table.snapshot):
+            try:
+                return self._result(table, search, None if place is None else place.row)
+            except CatalogueError:
+                # The table may have been made anew: the next request does not go on from this version.
+                with self._lock:
+                    self._known = None
+                raise
         older = self._older(table, place.version, place.files)
         try:
             return self._result(older, search, place.row)

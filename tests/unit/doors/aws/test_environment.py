@@ -27,6 +27,16 @@ def test_what_a_deployment_sets() -> None:
     assert Deployment.from_environment(deeper).series_depth == 3
 
 
+def test_identifiers_are_dropped_unless_it_is_set() -> None:
+    """A deployment shows no patients' identifiers, unless whoever deploys it says so."""
+    set_up = {"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data"}
+    assert Deployment.from_environment(set_up).settings.identifiers.mode == "drop"
+    kept = {**set_up, "DICOM_SERIES_PREVIEW_IDENTIFIERS": "keep"}
+    assert Deployment.from_environment(kept).settings.identifiers.mode == "keep"
+    with pytest.raises(RequestError, match="DICOM_SERIES_PREVIEW_HASH_KEY"):
+        Deployment.from_environment({**set_up, "DICOM_SERIES_PREVIEW_IDENTIFIERS": "hash"})
+
+
 def test_limits_of_batches() -> None:
     """How many series a batch has, and how many batches run at once, is set where it is not the default."""
     set_up = {"PREVIEW_ROOTS": ROOTS, "PREVIEW_DATA": "s3://data"}

@@ -1,0 +1,292 @@
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pyarrow.parquet as pq
+import pytest
+
+import doubles
+import make_dicom
+import planted
+from bench import Bench, problem, slices
+from dicom_series_preview.base.settings import Identifiers
+from dicom_series_preview.products.catalogue.search import OF_A_STUDY, PARAMETERS
+from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
+from dicom_series_preview.web.http.openapi import openapi_document
+from searched import DROP, HASH, KEEP, row, storage_of, view_of, write
+
+UID = make_dicom.SERIES_UID
+STUDY = "1.2.840.99.0"
+ROWS = [
+    row(
+        1,
+        Series="S",
+        SeriesInstanceUID=UID,
+        Slices=4,
+        Modality="CT",
+        SeriesNumber=None,
+        StudyInstanceUID=STUDY,
+    ),
+    row(2, Modality="MR", StudyInstanceUID=STUDY, SeriesDescription=planted.DESCRIPTION),
+    row(3, Modality="MR", StudyInstanceUID=STUDY, SeriesNumber=1),
+    row(4, Root="s3://planted-bucket/other", StudyInstanceUID=STUDY),
+]
+
+
+class Api:
+    """The API over a catalogue, and over one series, `S`."""
+
+    def __init__(self, folder: Path, identifiers: Identifiers = DROP, **rest: Any) -> None:
+        self.storage = doubles.CountingStorage(storage_of(folder))
+        view = view_of(self.storage, identifiers)
+        self.api = replace(Bench(slices("S")).api, **{"catalogue": lambda: view, **rest})
+
+    def __call__(
+        self, query: str = "", series: str | None = None, study: str = "", **headers: str
+    ) -> HttpResponse:
+        """The answer to a search, or of one series or study."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = HttpRequest(series or study, parse_qs(query, keep_blank_values=True), named)
+        return self.api.series(request) if series is None else self.api.one_series(request)
+
+    def document(self, query: str = "", **rest: str) -> dict[str, Any]:
+        """The document of an answer that must be one."""
+        answer = self(query, **rest)
+        assert answer.status == 200, answer.body
+        assert answer.headers["Content-Type"] == "application/json"
+        return json.loads(answer.body)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A cache with a catalogue."""
+    write(tmp_path, ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def api(folder: Path) -> Api:
+    """The API, with identifiers dropped."""
+    return Api(folder)
+
+
+def test_a_page(api: Api) -> None:
+    """The answer has rows with keys as the columns, the next page's cursor and the number of all."""
+    document = api.document("sort=Series&limit=2")
+    assert set(document) == {"series", "next", "total"}
+    assert [one["Series"] for one in document["series"]] == ["S", "series-0002"]
+    assert (document["total"], document["series"][0]["Root"]) == (3, "default")
+    assert document["series"][0]["StudyDate"] == "2026-01-02"
+    answer = api(f"sort=Series&limit=2&cursor={document['next']}")
+    rest = json.loads(answer.body)
+    assert ([one["Series"] for one in rest["series"]], rest["next"]) == (["series-0003"], None)
+    assert (answer.headers["Preview-Total"], "Preview-Next" in answer.headers) == ("3", False)
+    assert api("limit=1").headers["Preview-Next"] == api.document("limit=1")["next"]
+
+
+@pytest.mark.parametrize("query", ["", "format=csv", "format=parquet"])
+def test_identifiers_are_as_the_door_shows_them(folder: Path, query: str) -> None:
+    """In no form do dropped or hashed identifiers come out; kept ones do."""
+    secrets = (b"Zwiebelfisch", b"4711-0815", b"998877", b"1947")
+    for mode in (DROP, HASH):
+        body = Api(folder, mode)(query).body
+        assert not [secret for secret in secrets if secret in body]
+    assert b"planted-bucket" not in Api(folder, KEEP)(query).body
+    if "parquet" not in query:
+        assert all(secret in Api(folder, KEEP)(query).body for secret in secrets)
+
+
+def test_one_patient_has_one_hash(folder: Path) -> None:
+    """Hashes tell that series are of one patient, and a search by a hash finds them."""
+    api = Api(folder, HASH)
+    hashes = {one["PatientID"] for one in api.document()["series"]}
+    assert len(hashes) == 1
+    assert api.document(f"patient={hashes.pop()}")["total"] == 3
+
+
+@pytest.mark.parametrize("parameter", ["patient", "accession"])
+def test_a_search_by_what_is_dropped(api: Api, parameter: str) -> None:
+    """400 says why: nobody finds out by asking whether a patient is there."""
+    document = problem(api(f"{parameter}=PID-4711-0815"), 400, "bad-parameter")
+    assert document["errors"][0]["parameter"] == parameter
+    assert "is dropped here" in document["detail"]
+
+
+def test_forms(api: Api) -> None:
+    """CSV and Parquet have the same rows as JSON; total and cursor are headers there."""
+    rows = api.document("sort=Series&limit=2")["series"]
+    text = api("sort=Series&limit=2&format=csv")
+    assert text.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
+    assert text.headers["Content-Disposition"] == 'attachment; filename="series.csv"'
+    table = list(csv.DictReader(io.StringIO(text.body.decode(), newline="")))
+    assert [one["Series"] for one in table] == [one["Series"] for one in rows]
+    assert list(table[0]) == list(rows[0])
+    parquet = api("sort=Series&limit=2&format=parquet")
+    assert parquet.headers["Content-Type"] == "application/vnd.apache.parquet"
+    assert pq.read_table(io.BytesIO(parquet.body))["Slices"].to_pylist() == [one["Slices"] for one in rows]
+    for answer in (text, parquet):
+        assert answer.headers["Preview-Total"] == "3"
+        assert answer.headers["Preview-Next"] == api.document("sort=Series&limit=2")["next"]
+
+
+def test_unchanged(folder: Path) -> None:
+    """What a client has is not sent again, until table, search, form or identifiers are others."""
+    api = Api(folder)
+    queries = ("", "modality=CT", "limit=2", "sort=Series", "format=csv")
+    tags = [api(query).headers["ETag"] for query in queries]
+    tags.append(Api(folder, HASH)().headers["ETag"])
+    tags.append(Api(folder, Identifiers("hash", b"another key, as long"))().headers["ETag"])
+    assert len(set(tags)) == len(tags)
+    for query, tag in zip(queries, tags, strict=False):
+        answer = api(query, **{"if-none-match": tag})
+        assert (answer.status, answer.body, answer.headers["ETag"]) == (304, b"", tag)
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+    write(folder, [row(9)])
+    assert api("", **{"if-none-match": tags[0]}).status == 200
+
+
+def test_requests(api: Api) -> None:
+    """A warm search, and one that is unchanged, cost one request; the headers say so."""
+    tag = api().headers["ETag"]
+    for query, headers in (("", {}), ("modality=MR", {}), ("", {"if-none-match": tag})):
+        api.storage.reset()
+        answer = api(query, **headers)
+        assert len(api.storage.gets) == 1
+        assert answer.headers["Preview-Requests"] == "list=0, get=1"
+
+
+def test_without_a_catalogue(tmp_path: Path) -> None:
+    """404 says what makes a catalogue; one series is told without it."""
+    for api in (Api(tmp_path), Api(tmp_path, catalogue=None)):
+        for answer in (api(), api(study=STUDY)):
+            assert "dicom-series-preview update" in problem(answer, 404, "no-catalogue")["detail"]
+        document = api.document(series="S")
+        assert (document["series"], document["rows"], len(document["stacks"])) == ("S", [], 1)
+
+
+def test_a_broken_catalogue(folder: Path) -> None:
+    """502 tells neither the table's place nor its contents."""
+    for path in (folder / "catalogue").glob("*.parquet"):
+        path.write_bytes(b"broken")
+    document = problem(Api(folder)(), 502, "catalogue")
+    assert str(folder) not in json.dumps(document)
+
+
+def test_an_expired_cursor(folder: Path) -> None:
+    """410 once the version of the first page is gone, also for who has that page."""
+    api = Api(folder)
+    query = f"limit=1&cursor={api.document('limit=1')['next']}"
+    tag = api(query).headers["ETag"]
+    assert api(query, **{"if-none-match": tag}).status == 304
+    write(folder, [row(9)])
+    for path in (folder / "catalogue" / "_delta_log").glob("*1.checkpoint.parquet"):
+        path.unlink()
+    problem(Api(folder)(query, **{"if-none-match": tag}), 410, "cursor-expired")
+
+
+def test_a_page_that_is_too_large(folder: Path) -> None:
+    """413 asks for a smaller limit, where an answer cannot hold the page."""
+    api = Api(folder, answer_limit_bytes=4_000)
+    document = problem(api(), 413, "limit")
+    assert document["errors"][0]["parameter"] == "limit"
+    assert api("limit=1").status == 200
+
+
+def test_a_study(api: Api) -> None:
+    """The series of a study come by number, with the study; of other roots none."""
+    document = api.document(study=STUDY)
+    assert [one["Series"] for one in document["series"]] == ["series-0003", "series-0002", "S"]
+    assert (document["study"], document["total"], document["next"]) == (STUDY, 3, None)
+    assert [one["Series"] for one in api.document("sort=-Series&limit=1", study=STUDY)["series"]] == [
+        "series-0003"
+    ]
+
+
+@pytest.mark.parametrize("study", ["1.2.840.99.7", "*", "1.2.840.99.?", "x" * 100, "'; DROP TABLE series"])
+def test_no_such_study(api: Api, study: str) -> None:
+    """A study that no series is of is a problem, and a name is no pattern."""
+    problem(api(study=study), 404, "no-such-study")
+
+
+def test_names_that_are_no_text(api: Api) -> None:
+    """Half a character in a name or a cursor is refused."""
+    problem(api(study="\ud800"), 400, "bad-parameter")
+    problem(api("cursor=\ud800"), 400, "bad-parameter")
+    problem(api("\ud800=1"), 400, "bad-parameter")
+
+
+@pytest.mark.parametrize("name", ["S", UID, "S*"])
+def test_one_series(api: Api, name: str) -> None:
+    """A series by folder, beginning or UID: its rows, and its stacks with their facts."""
+    document = api.document(series=name)
+    assert (document["series"], document["root"]) == ("S", "default")
+    (told,) = document["rows"]
+    assert (told["SeriesInstanceUID"], told["Slices"], told["Root"]) == (UID, 4, "default")
+    assert "PatientID" not in told
+    (stack,) = document["stacks"]
+    assert (stack["slices"], stack["modality"], "description" in stack) == (4, "CT", False)
+    facts = stack["facts"]
+    assert (facts["shape"], facts["slices"], facts["spacing_mm"], facts["gaps"]) == ("slice", 4, 1.0, [])
+
+
+def test_one_series_unchanged(folder: Path) -> None:
+    """Its tag stays while it and its rows do, whatever becomes of others."""
+    api = Api(folder)
+    tag = api(series="S").headers["ETag"]
+    write(folder, [row(9)])
+    assert api(series="S", **{"if-none-match": tag}).status == 304
+    write(folder, [{**ROWS[0], "Fingerprint": "changed", "SeriesDescription": "other"}])
+    assert api(series="S", **{"if-none-match": tag}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "status", "kind"),
+    [
+        ("", "none", 404, "no-such-series"),
+        ("", "1.2.840.99.1.4", 404, "no-such-series"),
+        ("root=other", "S", 400, "bad-parameter"),
+        ("format=csv", "S", 400, "bad-parameter"),
+        ("", "..", 400, "bad-parameter"),
+        ("", "s3://b/S", 400, "bad-parameter"),
+    ],
+)
+def test_no_such_series(api: Api, query: str, name: str, status: int, kind: str) -> None:
+    """What names no series of the root is a problem; so is the UID of a series of another root."""
+    problem(api(query, series=name), status, kind)
+
+
+OPERATIONS: list[tuple[str, Any, Callable[[Api, str], HttpResponse]]] = [
+    ("/series", PARAMETERS, lambda api, query: api(query)),
+    ("/studies/{study}", OF_A_STUDY, lambda api, query: api(query, study=STUDY)),
+]
+
+
+@pytest.mark.parametrize(("path", "table", "ask"), OPERATIONS)
+def test_the_description_is_true(folder: Path, path: str, table: Any, ask: Any) -> None:
+    """OpenAPI has exactly the parameters that are read, with values that are accepted."""
+    api = Api(folder, KEEP)
+    operation = openapi_document()["paths"][path]["get"]
+    declared = {one["name"]: one for one in operation["parameters"] if one["in"] == "query"}
+    assert list(declared) == [one.name for one in table]
+    for name in {one.name for one in PARAMETERS} | {"columns", "where", "page"}:
+        refused = b"not an option" in ask(api, f"{name}=1").body
+        assert refused == (name not in declared), name
+    for name, parameter in declared.items():
+        schema = parameter["schema"]
+        values = [schema.get(key) for key in ("default", "minimum", "maximum")]
+        for value in (*values, *schema.get("enum", ()), *schema.get("examples", ())):
+            if value is not None:
+                answer = ask(api, f"{name}={value}")
+                assert answer.status == 200, (name, value, answer.body)
+                assert answer.headers["Content-Type"] in operation["responses"]["200"]["content"]
+        if "minimum" in schema:
+            assert ask(api, f"{name}={schema['minimum'] - 1}").status == 400
+            assert ask(api, f"{name}={schema['maximum'] + 1}").status == 400
+        if "enum" in schema:
+            assert ask(api, f"{name}=something-else").status == 400
+    assert set(operation["responses"]) >= {"200", "304", "400", "404", "410", "413", "502", "503"}
