@@ -231,7 +231,7 @@ def test_a_uid_that_has_left_meanwhile_does_not_come_back(setting: Catalogued) -
 
 
 def test_a_row_that_comes_after_its_removal_is_swept(setting: Catalogued) -> None:
-    """A function that read an index before it went may write its row afterwards; the second look removes it."""
+    """A function that read an index before it went may write its row later; the second look removes it."""
     setting.known("s/1.dcm")
 
     def others() -> None:
