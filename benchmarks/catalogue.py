@@ -3,8 +3,8 @@
 Usage: python benchmarks/catalogue.py [--rows N] [--series N] [--json FILE]
 
 The rows are made, not read from headers: as many as real archives have, with text of real lengths. Updates
-run on small generated series on a local S3 server. The script prints figures; docs/performance.md has those of
-one machine.
+run on small generated series on a local S3 server. The script prints figures; docs/performance.md has those
+of one machine.
 """
 
 from __future__ import annotations

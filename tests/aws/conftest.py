@@ -50,3 +50,9 @@ def layers() -> list[Path]:
     if not list((folders[0] / "python").glob(f"numpy/_core/*-{machine}-linux-gnu.so")):
         pytest.skip(f"the layers are built for another processor than {machine}")
     return folders
+
+
+@pytest.fixture(scope="session")
+def catalogue_layer(layers: list[Path]) -> Path:
+    """The built layer of the functions that write the catalogue's table."""
+    return layers[0].with_name("CatalogueLayer")

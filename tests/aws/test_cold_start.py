@@ -138,7 +138,11 @@ def probe(stack: Stack, folder: Path, **environment: str) -> Iterator[runtime.Sa
     """A mosaic's function that tells what it has imported, beyond Lambda's own."""
     function = stack.functions["MosaicFunction"]
     (folder / "app.py").write_text(PROBE.format(function=str(function.folder / "app.py")), encoding="utf-8")
-    variables = {**function.environment, "PYTHONPATH": stack.artefacts.python_path(folder), **environment}
+    variables = {
+        **function.environment,
+        "PYTHONPATH": stack.artefacts.python_path("MosaicFunction", folder),
+        **environment,
+    }
     command = [sys.executable, "-S", "-s", "-m", "awslambdaric", "app.handler"]
     sandbox = runtime.Sandbox(command, folder, variables, folder / "log")
     try:

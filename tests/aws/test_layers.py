@@ -17,6 +17,8 @@ RUNTIME = ("boto3", "botocore", "s3transfer", "dateutil", "six.py", "jmespath")
 # The command line and the local server stay at home.
 LEFT_OUT = ("__main__", "doors.cli", "doors.server")
 
+# The functions that write the catalogue's table.
+TABLE_WRITERS = ("catalogue_fold", "catalogue_maintenance")
 FUNCTIONS = sorted(path.parent.name for path in (PROJECT / "functions").glob("*/app.py"))
 ENVIRONMENT = {
     "AWS_REGION": "eu-central-1",
@@ -31,6 +33,7 @@ ENVIRONMENT = {
     "PREVIEW_TRACING": "true",
     "PREVIEW_BATCH_STATE_MACHINE": "arn:aws:states:eu-central-1:123456789012:stateMachine:machine",
     "PREVIEW_UPDATES_QUEUE": "https://sqs.eu-central-1.amazonaws.com/123456789012/objects",
+    "PREVIEW_CATALOGUE_QUEUE": "https://sqs.eu-central-1.amazonaws.com/123456789012/catalogue",
     "POWERTOOLS_SERVICE_NAME": "stack",
     "POWERTOOLS_METRICS_NAMESPACE": "DicomSeriesPreview",
     "POWERTOOLS_LOG_LEVEL": "INFO",
@@ -117,6 +120,23 @@ assert obstore.get_range(store, "indices/a.parquet", start=0, end=4) == b"PAR1"
 print("ok")
 """
 
+TABLE = """
+import datetime as dt, json, sys
+from pathlib import Path
+from dicom_series_preview.archive.catalogue.rows import Place, problem_row
+from dicom_series_preview.archive.catalogue.snapshot import SnapshotReader
+from dicom_series_preview.archive.catalogue.table import CatalogueTable
+from dicom_series_preview.sources.storage.local import LocalStorage
+
+Path(sys.argv[1]).mkdir()
+data = LocalStorage(Path(sys.argv[1]), 4)
+now = dt.datetime.now(dt.UTC)
+rows = [problem_row(Place("s3://b", name, "", "", "", None, now), "none", objects=0) for name in "ab"]
+change = CatalogueTable(data).merge(rows, {("s3://b", name): now for name in "ab"})
+read = SnapshotReader(data).read(["Series"])["Series"].to_pylist()
+print(json.dumps({"added": change.added, "rows": sorted(read)}))
+"""
+
 SAMPLE = """
 import sys
 from pathlib import Path
@@ -180,7 +200,9 @@ def runtime(python313: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(python313: str, layers: list[Path], runtime: Path, tmp_path: Path) -> Callable[..., str]:
+def run(
+    python313: str, layers: list[Path], catalogue_layer: Path, runtime: Path, tmp_path: Path
+) -> Callable[..., str]:
     """Run a script in an interpreter that has the layers, the runtime, and nothing else of this machine."""
 
     def run_script(
@@ -190,7 +212,7 @@ def run(python313: str, layers: list[Path], runtime: Path, tmp_path: Path) -> Ca
         environment: dict[str, str] | None = None,
     ) -> str:
         # As in Lambda: layers before what the runtime brings.
-        folders = path or [layer / "python" for layer in layers]
+        folders = path or [layer / "python" for layer in (*layers, catalogue_layer)]
         result = subprocess.run(
             [python313, "-S", "-s", "-c", script, *arguments],
             cwd=tmp_path,
@@ -241,9 +263,26 @@ class TestBuiltLayers:
         assert not [name for name in found if name.partition(".")[2].startswith(LEFT_OUT)]
 
     @pytest.mark.parametrize("function", FUNCTIONS)
-    def test_every_function_starts(self, run: Callable[..., str], function: str) -> None:
-        """A function's module loads with what the template tells it, tracing included."""
-        run(FUNCTION, str(PROJECT / "functions" / function / "app.py"), environment=ENVIRONMENT)
+    def test_every_function_starts(
+        self, run: Callable[..., str], layers: list[Path], catalogue_layer: Path, function: str
+    ) -> None:
+        """A function's module loads with its own layers and what the template tells it, tracing included."""
+        own = [*layers, catalogue_layer] if function in TABLE_WRITERS else layers
+        app = str(PROJECT / "functions" / function / "app.py")
+        run(FUNCTION, app, path=[layer / "python" for layer in own], environment=ENVIRONMENT)
+
+    def test_the_packed_library_writes_a_table(self, run: Callable[..., str], tmp_path: Path) -> None:
+        """What writes the catalogue is unpacked as it is loaded, and leaves no file of that behind."""
+        unpacked = tmp_path / "unpacked"
+        unpacked.mkdir()
+        told = run(TABLE, str(tmp_path / "data"), environment={"TMPDIR": str(unpacked)})
+        assert json.loads(told) == {"added": 2, "rows": ["a", "b"]}
+        assert list(unpacked.iterdir()) == []
+
+    def test_no_package_is_in_two_layers(self, layers: list[Path], catalogue_layer: Path) -> None:
+        """What the catalogue's layer needs of the dependencies layer is not there again."""
+        names = [{path.name for path in (layer / "python").iterdir()} for layer in (*layers, catalogue_layer)]
+        assert names[0] & names[2] <= {"THIRD_PARTY_NOTICES.txt", "__pycache__"}
 
     def test_it_says_what_it_was_built_for(self, run: Callable[..., str]) -> None:
         """The layers name their processor, by which a function on another one tells what is wrong."""
@@ -284,29 +323,36 @@ class TestBuiltLayers:
         """Every real series shows itself, whatever its transfer syntax."""
         assert json.loads(run(REAL, str(real_data / "series"))) == {}
 
-    def test_all_is_compiled(self, layers: list[Path]) -> None:
+    def test_all_is_compiled(self, layers: list[Path], catalogue_layer: Path) -> None:
         """Each module lies beside its .pyc, which is valid whatever time the file bears."""
-        sources = [path for layer in layers for path in layer.rglob("*.py")]
+        sources = [path for layer in (*layers, catalogue_layer) for path in layer.rglob("*.py")]
         assert len(sources) > 500
         for path in sources:
             compiled = path.parent / "__pycache__" / f"{path.stem}.cpython-313.pyc"
             # PEP 552: flags 1 are a hash that is not checked.
             assert compiled.read_bytes()[4:8] == b"\1\0\0\0", path
 
-    def test_what_is_there_is_small_and_free(self, layers: list[Path], check: ModuleType) -> None:
-        """Both layers and the largest function stay below the limit, and no part is under a GPL."""
+    def test_what_is_there_is_small_and_free(
+        self, layers: list[Path], catalogue_layer: Path, check: ModuleType
+    ) -> None:
+        """Layers and the largest function stay below the limit, and no part is under a GPL."""
         assert check.sizes(layers, PROJECT / "functions") == []
-        assert check.licences(layers[0] / "python") == []
+        assert check.sizes([*layers, catalogue_layer], PROJECT / "functions", 250 * 10**6) == []
+        for layer in (layers[0], catalogue_layer):
+            assert check.licences(layer / "python") == []
 
-    def test_notices_are_there(self, layers: list[Path]) -> None:
-        """Each package that the layer brings stands in its notices with its licence's text."""
-        folder = layers[0] / "python"
-        text = (folder / "THIRD_PARTY_NOTICES.txt").read_text(encoding="utf-8")
-        for path in folder.glob("*.dist-info"):
-            name, version = path.name.removesuffix(".dist-info").rsplit("-", 1)
-            heading = rf"(?im)^{name.replace('_', '[-_.]')} {re.escape(version)}: "
-            assert re.search(heading, text), name
-        assert "Development Seed" in text
+    def test_notices_are_there(self, layers: list[Path], catalogue_layer: Path) -> None:
+        """Each package that a layer brings stands in its notices with its licence's text."""
+        texts = []
+        for folder in (layers[0] / "python", catalogue_layer / "python"):
+            text = (folder / "THIRD_PARTY_NOTICES.txt").read_text(encoding="utf-8")
+            for path in folder.glob("*.dist-info"):
+                name, version = path.name.removesuffix(".dist-info").rsplit("-", 1)
+                heading = rf"(?im)^{name.replace('_', '[-_.]')} {re.escape(version)}: "
+                assert re.search(heading, text), name
+            texts.append(text)
+        assert "Development Seed" in texts[0]
+        assert "datafusion" in texts[1]
 
     def test_the_runtimes_own_packages_are_not_there(self, layers: list[Path]) -> None:
         """Neither boto3 nor the command line's packages nor tests take room."""

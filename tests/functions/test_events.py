@@ -46,7 +46,10 @@ def function_of(name: str) -> str:
     if first == "batch":
         step = rest.partition("-")[0]
         return f"batch_{step}" if step in ("prepare", "item", "summary") else "batch_api"
+    if name == "catalogue-maintenance":
+        return "catalogue_maintenance"
     return {
+        "catalogue": "catalogue_fold",
         "updates": "index_updates",
         "contrast": "contrast_mosaic",
         "health": "index",
@@ -85,10 +88,16 @@ ODD: dict[str, dict[str, object]] = {
     "batch_summary": {"batch": archive.BATCH + "99", "error": {"Cause": "planted-bucket"}},
     "series": {"routeKey": "GET /series/{series}", "pathParameters": {"series": ["Mustermann-Erika"]}},
     "index_updates": {"Records": [{"messageId": "m", "Mustermann-Erika": "planted-bucket"}]},
+    "catalogue_fold": {"Records": [{"messageId": "m", "Mustermann-Erika": "planted-bucket"}]},
 }
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_is_given_something_odd() -> None:
+    """All but the one that reads nothing of its event."""
+    assert sorted([*ODD, "catalogue_maintenance"]) == FUNCTIONS
+
+
+@pytest.mark.parametrize("function", ODD)
 def test_what_nobody_expected(function: str, environment: dict[str, str], tmp_path: Path) -> None:
     """Whatever an event holds, log and callers learn of a mistake its type and places alone."""
     with started(function, environment, tmp_path / "log") as run:

@@ -31,6 +31,7 @@ class Archive:
         roots: By alias, the roots' URLs.
         machine: The ARN of the state machine of batches.
         queue: The URL of the queue of changes.
+        looks: The URL of the catalogue's queue.
         s3: A client.
         sqs: Another.
     """
@@ -39,6 +40,7 @@ class Archive:
     s3: Any = field(repr=False)
     sqs: Any = field(repr=False)
     queue: str
+    looks: str
     machine: str = MACHINE
 
     def put(self, objects: Mapping[str, bytes], bucket: str = BUCKET) -> None:
@@ -61,10 +63,10 @@ class Archive:
         except self.s3.exceptions.NoSuchKey:
             return None
 
-    def waiting(self) -> int:
-        """How many rechecks are in the queue of changes and come later."""
+    def waiting(self, queue: str = "") -> int:
+        """How many of our own messages are in a queue, that of changes if none is named, and come later."""
         name = "ApproximateNumberOfMessagesDelayed"
-        answer = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=[name])
+        answer = self.sqs.get_queue_attributes(QueueUrl=queue or self.queue, AttributeNames=[name])
         return int(answer["Attributes"][name])
 
     def claim(self, series: str) -> None:
@@ -112,6 +114,7 @@ def provided(moto: servers.Moto) -> Iterator[Archive]:
             s3,
             sqs,
             sqs.create_queue(QueueName="objects")["QueueUrl"],
+            sqs.create_queue(QueueName="catalogue")["QueueUrl"],
         )
         for bucket in (BUCKET, OTHER, DATA):
             s3.create_bucket(Bucket=bucket)

@@ -37,14 +37,14 @@ class Artefacts:
     Attributes:
         template: The built template.
         folder: Where it lies; its paths are relative to it.
-        layers: Copies of the built layers, which nothing may write to.
+        layers: By logical name, copies of the built layers, which nothing may write to.
         runtime: A folder with the runtime's own packages.
         taken: When they were copied, in seconds since 1970.
     """
 
     template: dict[str, Any]
     folder: Path
-    layers: tuple[Path, ...]
+    layers: Mapping[str, Path]
     runtime: Path
     taken: float
 
@@ -52,30 +52,31 @@ class Artefacts:
     def take(cls, build: Path, scratch: Path) -> Self:
         """Copy what was built, so that a build meanwhile does no harm."""
         template = cloudformation.load(build / "template.yaml")
-        layers = []
+        layers = {}
         for name, resource in template["Resources"].items():
             if resource["Type"] == "AWS::Serverless::LayerVersion":
                 layer = scratch / name
                 shutil.copytree(build / resource["Properties"]["ContentUri"], layer, symlinks=True)
                 for path in [layer, *layer.rglob("*")]:
                     path.chmod(path.stat().st_mode & ~0o222)
-                layers.append(layer)
-        return cls(template, build, tuple(layers), _runtime(scratch / "runtime"), time.time())
+                layers[name] = layer
+        return cls(template, build, layers, _runtime(scratch / "runtime"), time.time())
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
         """The resources of a type, by logical name: their properties."""
         resources = self.template["Resources"]
         return {name: entry["Properties"] for name, entry in resources.items() if entry["Type"] == kind}
 
-    def python_path(self, *before: Path) -> str:
-        """PYTHONPATH in Lambda's order: the function, the layers, the runtime."""
-        return os.pathsep.join(
-            map(str, [*before, *(layer / "python" for layer in self.layers), self.runtime])
-        )
+    def python_path(self, function: str, *before: Path) -> str:
+        """PYTHONPATH in Lambda's order: the function's folder, its layers, the runtime."""
+        own = self.of_type("AWS::Serverless::Function")[function].get("Layers", [])
+        named = [layer["Ref"] for layer in [*self.template["Globals"]["Function"]["Layers"], *own]]
+        folders = [*before, *(self.layers[name] / "python" for name in named), self.runtime]
+        return os.pathsep.join(map(str, folders))
 
     def written(self) -> list[Path]:
         """Files in the layers that were not built: Lambda's /opt is read-only, whoever runs this test."""
-        files = [path for layer in self.layers for path in layer.rglob("*")]
+        files = [path for layer in self.layers.values() for path in layer.rglob("*")]
         return [path for path in files if path.stat().st_mtime > self.taken]
 
 

@@ -8,6 +8,7 @@ for successes. IAM it shows as far as S3 goes: each function has a key of its ow
 what the role in the template allows.
 """
 
+import fnmatch
 import hashlib
 import http.client
 import json
@@ -23,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import boto3
 from botocore.auth import SigV4Auth
@@ -39,6 +40,7 @@ from runtime import Artefacts, Function
 
 DICOM_BUCKET, DATA_BUCKET, SECRET_BUCKET = "dicom-bucket", "data-bucket", "secret-bucket"
 QUEUE_URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/objects"
+LOOKS_URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/looks"
 MACHINE_ARN = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:preview"
 
 
@@ -165,7 +167,7 @@ main(["-H", "127.0.0.1", "-p", sys.argv[2]])
 
 @contextmanager
 def step_functions(scratch: Path, s3: S3Server, lambda_url: str, definition: str) -> Iterator[str]:
-    """Run a state machine and a queue on moto; gives the address of its Step Functions and its SQS."""
+    """Run a state machine and the queues on moto; gives the address of its Step Functions and its SQS."""
     port = servers.free_port()
     endpoints = {
         "s3": {
@@ -189,7 +191,8 @@ def step_functions(scratch: Path, s3: S3Server, lambda_url: str, definition: str
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/states",
         )
         assert made["stateMachineArn"] == MACHINE_ARN
-        client("sqs", endpoint, "admin").create_queue(QueueName=QUEUE_URL.rpartition("/")[2])
+        for url in (QUEUE_URL, LOOKS_URL):
+            client("sqs", endpoint, "admin").create_queue(QueueName=url.rpartition("/")[2])
         yield endpoint
 
 
@@ -284,6 +287,7 @@ def deployed(build: Path, *, unhurried: bool = False, **parameters: str) -> Iter
             DataBucket=DATA_BUCKET,
             BatchMachine=MACHINE_ARN,
             ObjectsQueue=QUEUE_URL,
+            CatalogueQueue=LOOKS_URL,
             **{"AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::StackName": "preview"},
             **parameters,
         )
@@ -355,7 +359,7 @@ def function_of(
         "TZ": ":UTC",
         # Nothing of this machine's user is seen, and no code that is not there in Lambda.
         "HOME": "/nonexistent",
-        "PYTHONPATH": artefacts.python_path(folder),
+        "PYTHONPATH": artefacts.python_path(name, folder),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     return Function(
@@ -428,6 +432,32 @@ def allowed(statements: list[dict[str, Any]]) -> set[tuple[str, str]]:
             place = resource.removeprefix("arn:aws:s3:::").replace("DataBucket.Arn", DATA_BUCKET)
             found |= {(action, place) for action in actions if action.startswith("s3:")}
     return found
+
+
+def beyond_role(stack: Stack, function: str) -> list[tuple[str, str]]:
+    """The actions and objects that a function has asked S3 for, though its role does not allow them."""
+    may = allowed(role_statements(stack.artefacts, stack.evaluator, function))
+    return [
+        (action, place)
+        for action, place in sorted({_asked_for(seen) for seen in stack.requests(function)})
+        if not place.startswith(SECRET_BUCKET)
+        and not any(
+            # Of several objects that are deleted at once the names stand in the body.
+            action == one and (fnmatch.fnmatchcase(place, where) or place == where.partition("/")[0])
+            for one, where in may
+        )
+    ]
+
+
+def _asked_for(seen: counting.Seen) -> tuple[str, str]:
+    """The action that a request is to IAM, and the bucket or object."""
+    target, _, query = seen.target.partition("?")
+    place = unquote(target).strip("/")
+    if seen.method == "DELETE" or (seen.method == "POST" and query.startswith("delete")):
+        return "s3:DeleteObject", place
+    # An upload in parts begins and ends with a POST.
+    actions = {"LIST": "s3:ListBucket", "PUT": "s3:PutObject", "POST": "s3:PutObject"}
+    return actions.get(seen.kind, "s3:GetObject"), place
 
 
 def _grants(statements: list[dict[str, Any]]) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.archive.names import refuse_root
-from dicom_series_preview.products.batches.host import BatchHost, Mosaic
-from dicom_series_preview.products.pictures.requests import MosaicRequest
+from dicom_series_preview.archive.names import SeriesName, refuse_root
+from dicom_series_preview.base.errors import AccessDeniedError, LimitError, NoImageError, ObjectChangedError
+from dicom_series_preview.doors.aws.rechecks import Recheck, send_all
+from dicom_series_preview.products.batches.host import BatchHost, Indexed, Mosaic
+from dicom_series_preview.products.pictures.requests import IndexRequest, MosaicRequest
+from dicom_series_preview.sources.storage.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,4 +72,33 @@ class _Mosaics:
             index_source=report.index_source,
             requests=report.cost.list_requests + report.cost.get_requests,
             bytes=report.cost.bytes,
+        )
+
+    def index(self, item: Item, seconds: float) -> Indexed:
+        """Bring an index up to date; see `Mosaics.index`."""
+        service = self.deployed.service(item.root)
+        asked = IndexRequest(SeriesName.parse(item.series))
+        refuse_root(asked.series)
+        limits = replace(service.limits, seconds=min(service.limits.seconds, seconds))
+        service = replace(service, limits=limits).within(Deadline())
+        watch = service.watch()
+        try:
+            opened = service.index(asked)
+        except (NoImageError, LimitError, AccessDeniedError) as error:
+            # Whoever handles events keeps why there is no index, and so the catalogue can tell.
+            series = error.series if isinstance(error, NoImageError) else asked.series.text
+            if self.deployed.queue is not None:
+                send_all(self.deployed.queue, [(Recheck(item.root, series), 0)])
+            raise
+        if opened.source == "cache" and service.cache is not None:
+            # S3 tells the catalogue of what is written, whenever the index was made.
+            with suppress(ObjectChangedError):
+                service.cache.save(opened.name, opened.index, opened.kept_version)
+        cost = watch.cost()
+        return Indexed(
+            slices=opened.index.table.num_rows,
+            skipped=len(opened.index.provenance.skipped),
+            index_source=opened.source,
+            requests=cost.list_requests + cost.get_requests,
+            bytes=cost.bytes,
         )

@@ -40,8 +40,27 @@ class Mosaic:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """The index of one series, and its cost.
+
+    Attributes:
+        slices: The number of the series' slices.
+        skipped: The number of objects that are not in it.
+        index_source: Its source.
+        requests: Requests made.
+        bytes: Bytes of objects received.
+    """
+
+    slices: int
+    skipped: int
+    index_source: str
+    requests: int
+    bytes: int
+
+
 class Mosaics(Protocol):
-    """Makes the mosaics of a batch."""
+    """Makes the mosaics of a batch, or only the indices."""
 
     def check(self, options: Mapping[str, Sequence[str]]) -> None:
         """Check the options of mosaics.
@@ -62,6 +81,17 @@ class Mosaics(Protocol):
 
         Raises:
             PreviewError: The mosaic cannot be made.
+        """
+
+    def index(self, item: Item, seconds: float) -> Indexed:
+        """Bring a series' index up to date, and let the catalogue hear of it, whether or not it was.
+
+        Args:
+            item: The series.
+            seconds: The time limit.
+
+        Raises:
+            PreviewError: The series has no index.
         """
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run_item(
     batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float = math.inf
 ) -> dict[str, Any]:
-    """Index one series and render its mosaic.
+    """Index one series and render its mosaic; for the catalogue, only index it.
 
     Args:
         batch: The batch.
@@ -41,7 +41,7 @@ def run_item(
     outcome: dict[str, Any] = {"series": item["series"], "root": item["root"], "status": "ok"}
     start = time.perf_counter()
     try:
-        outcome |= _preview(batch, item, host, seconds)
+        outcome |= (_index if item.get("catalogue") else _preview)(batch, item, host, seconds)
     except PreviewError as error:
         passes = _may_pass(error, host)
         slow = isinstance(error, LimitError) and time.perf_counter() - start >= seconds
@@ -69,6 +69,18 @@ def _preview(batch: str, item: Mapping[str, Any], host: BatchHost, seconds: floa
         "index_source": mosaic.index_source,
         "requests": mosaic.requests,
         "bytes": mosaic.bytes,
+    }
+
+
+def _index(_batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float) -> dict[str, Any]:
+    """Bring a series' index up to date, and return its cost."""
+    indexed = host.mosaics.index(Item(item["root"], item["series"], {}), seconds)
+    return {
+        "slices": indexed.slices,
+        "skipped": indexed.skipped,
+        "index_source": indexed.index_source,
+        "requests": indexed.requests,
+        "bytes": indexed.bytes,
     }
 
 

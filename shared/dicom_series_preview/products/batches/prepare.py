@@ -80,7 +80,8 @@ def _items(request: BatchRequest, host: BatchHost) -> list[dict[str, Any]]:
         return _not_done(request, request.rerun, host)
     mosaic = {name: list(values) for name, values in request.mosaic.items()}
     names = dict.fromkeys(_names(request, host))
-    return [{"root": request.root, "series": name, "mosaic": mosaic} for name in names]
+    work: dict[str, Any] = {"catalogue": True} if request.catalogue else {"mosaic": mosaic}
+    return [{"root": request.root, "series": name, **work} for name in names]
 
 
 def _not_done(request: BatchRequest, batch: str, host: BatchHost) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 INLINE_LIMIT = 1000
 _MANIFEST = re.compile(r"s3://[^/]+/.+")
 _SOURCES = ("series", "manifest", "prefix", "rerun")
-FIELDS = {*_SOURCES, "no_preview", "root", "mosaic"}
+FIELDS = {*_SOURCES, "no_preview", "root", "mosaic", "catalogue"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class BatchRequest:
         rerun: A batch whose failed or missing series run again, with its own root and options.
         no_preview: The rerun includes series without a preview.
         mosaic: Options of the mosaics, as in the HTTP API.
+        catalogue: Only the indices are made, for the catalogue, and no mosaics.
     """
 
     root: str = DEFAULT_ROOT_ALIAS
@@ -42,6 +43,7 @@ class BatchRequest:
     rerun: str | None = None
     no_preview: bool = False
     mosaic: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    catalogue: bool = False
 
     @classmethod
     def from_document(cls, document: Any, host: BatchHost) -> BatchRequest:  # noqa: ANN401 - JSON
@@ -70,6 +72,7 @@ class BatchRequest:
             rerun=document.get("rerun"),
             no_preview=document.get("no_preview", False),
             mosaic=mosaic,
+            catalogue=document.get("catalogue", False),
         )
 
 
@@ -103,15 +106,20 @@ def _wrong_values(document: Mapping[str, Any], host: BatchHost) -> list[RequestE
 
 
 def _wrong_rerun(document: Mapping[str, Any]) -> list[RequestError]:
-    """Return the errors about fields that do not go with a rerun, or only with one."""
+    """Return the errors about fields that do not go together: with a rerun, or with the catalogue."""
     problems = []
     rerun, no_preview = document.get("rerun"), document.get("no_preview", False)
     if not isinstance(no_preview, bool) or (no_preview and rerun is None):
         problems.append(RequestError("no_preview", "is true or false, and goes with rerun"))
+    catalogue = document.get("catalogue", False)
+    if not isinstance(catalogue, bool):
+        problems.append(RequestError("catalogue", "is true or false"))
+    elif catalogue and document.get("mosaic") is not None:
+        problems.append(RequestError("catalogue", "makes no mosaics; leave `mosaic` out"))
     if rerun is not None:
         problems += [
             RequestError(name, "is that of the batch that is done again; leave it out")
-            for name in ("root", "mosaic")
+            for name in ("root", "mosaic", "catalogue")
             if name in document
         ]
     return problems

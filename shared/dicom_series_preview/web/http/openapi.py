@@ -294,6 +294,11 @@ def _batch_paths(security: list[dict[str, list[str]]]) -> dict[str, Any]:
         },
         "root": {**text, "default": "default", "description": "Alias of a storage root of this deployment."},
         "mosaic": {**options, "description": "Options of the mosaics, as those of the resource mosaic."},
+        "catalogue": {
+            "type": "boolean",
+            "default": False,
+            "description": "Only make the indices, for the catalogue, and no mosaics.",
+        },
     }
     body = {"type": "object", "properties": fields, "additionalProperties": False}
     key = {

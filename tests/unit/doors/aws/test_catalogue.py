@@ -17,11 +17,14 @@ from dicom_series_preview.archive.names import index_folder
 from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import CatalogueBusyError, CatalogueError, StorageUnavailableError
 from dicom_series_preview.doors.aws import catalogue
+from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.catalogue import LATER_S, SWEEP_S, FoldSummary, fold
 from dicom_series_preview.doors.aws.looks import Look
+from dicom_series_preview.doors.aws.rechecks import Recheck
+from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.sources.storage.base import Fetched, Storage
 from dicom_series_preview.sources.storage.local import LocalStorage
-from updating import SECRET, Closed, Sent, Setting, notification, place
+from updating import BATCH, SECRET, Closed, Sent, Setting, notification, place
 
 UID = make_dicom.SERIES_UID
 GONE = "ObjectRemoved:Delete"
@@ -231,7 +234,7 @@ def test_a_uid_that_has_left_meanwhile_does_not_come_back(setting: Catalogued) -
 
 
 def test_a_row_that_comes_after_its_removal_is_swept(setting: Catalogued) -> None:
-    """A function that read an index before it went may write its row afterwards; the second look removes it."""
+    """A function that read an index before it went may write its row later; the second look removes it."""
     setting.known("s/1.dcm")
 
     def others() -> None:
@@ -495,6 +498,43 @@ def test_the_storage_fails_only_the_index_that_it_withholds(setting: Catalogued)
     assert (summary.failed, summary.failed_messages) == (1, {"0"})
     assert dict(summary.failures) == {"StorageUnavailableError": 1}
     assert setting.slices() == {"t": 1}
+
+
+def catalogued(setting: Catalogued, series: str) -> tuple[dict[str, Any], list[str]]:
+    """The outcome of a batch's item that only catalogues, and the indices that it writes."""
+    counting = doubles.CountingStorage(setting.data)
+    setting.see("s3://data", counting)
+    item = {"root": "default", "series": series, "catalogue": True}
+    try:
+        outcome = run_item(BATCH, item, batch_host(setting.deployment))
+    finally:
+        setting.see("s3://data", setting.data)
+    return outcome, [path for path in counting.puts if path.endswith("_index.parquet")]
+
+
+def test_a_batch_catalogues_what_was_there(setting: Catalogued) -> None:
+    """An item for the catalogue writes the index, and no mosaic; also one that is there, so that S3 tells."""
+    setting.put("s/1.dcm", "s/2.dcm")
+    for source in ("built", "cache"):
+        outcome, written = catalogued(setting, "s")
+        assert (outcome["status"], outcome["index_source"], outcome["slices"]) == ("ok", source, 2)
+        assert "picture" not in outcome
+        assert written == [place("s")]
+    assert setting.told("s").added == 1
+
+
+@pytest.mark.parametrize("broken", [without_image, denied, too_many_objects])
+def test_a_batch_lets_the_catalogue_know_of_what_has_no_index(
+    setting: Catalogued, broken: Callable[[Catalogued], None]
+) -> None:
+    """A series that cannot have an index is handed to whoever keeps the reason."""
+    broken(setting)
+    outcome, written = catalogued(setting, "s")
+    assert (outcome["status"], written) == ("no-preview", [])
+    assert setting.queue.sent == [(Recheck("default", "s"), 0)]
+    setting.update_again()
+    setting.fold(notification(f"{place('s')}.partial", bucket="data"))
+    assert [bool(row["Problem"]) for row in setting.rows()] == [True]
 
 
 def test_rows_bear_a_time_before_their_index_was_read(setting: Catalogued) -> None:

@@ -146,3 +146,10 @@ def test_items_lie_where_the_map_reads_them() -> None:
     setting = Setting(data="s3://data/below/this")
     keep_request(ID, {"series": ["a"]}, setting.host.data)
     assert prepare(ID, setting.host)["key"] == f"below/this/batches/{ID}/items.json"
+
+
+def test_items_for_the_catalogue_make_no_mosaics(setting: Setting) -> None:
+    """What is only catalogued says so, and has no options of mosaics."""
+    items = [{"root": "default", "series": name, "catalogue": True} for name in "ab"]
+    assert setting.prepare({"prefix": "", "catalogue": True}) == items
+    assert all("catalogue" not in item for item in Setting().prepare({"prefix": "", "catalogue": False}))
