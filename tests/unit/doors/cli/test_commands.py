@@ -12,7 +12,6 @@ from dicom_series_preview.doors.cli import console, opening
 from dicom_series_preview.doors.cli.cache import cache_group
 from dicom_series_preview.doors.cli.serve import open_warning
 
-COMMANDS = sorted(cli.cli.commands)
 PICTURES = ["mosaic", "get-image", "contrast-mosaic"]
 
 
@@ -25,12 +24,6 @@ def parsed(line: str) -> click.Context:
         command = command.commands[name]
         context = command.make_context(name, list(arguments), parent=context)
     return context
-
-
-def test_commands() -> None:
-    """The manual page's five commands, the sample, the server, and the list of codecs."""
-    five = {"mosaic", "get-image", "contrast-mosaic", "build-index", "get-index"}
-    assert five | {"codecs", "sample", "serve"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -133,14 +126,6 @@ def test_log_lines_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
         logger.info("i")
         logger.warning("w")
         assert capsys.readouterr().err.splitlines() == expected
-
-
-def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where stderr is no terminal, progress shows nothing."""
-    with console.Progress() as progress:
-        progress(0, 3)
-        progress(3, 3)
-    assert capsys.readouterr().err == ""
 
 
 def test_the_warning_of_an_open_server() -> None:

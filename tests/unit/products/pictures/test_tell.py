@@ -125,6 +125,8 @@ def test_report_is_json_with_all_that_is_asked_of_it() -> None:
     first = document["tiles"][0]
     assert first["sop_instance_uid"] == f"{make_dicom.SERIES_UID}.3"
     assert (first["frame_number"], first["axis"], first["primary_position"]) == (1, "Z", 3.0)
+    applied = {"kind": "preset", "name": "ct-lung", "function": "LINEAR_EXACT"}
+    assert first["contrast"] == {**applied, "center": -500.0, "width": 1500.0}
     assert [tile["position"] for tile in document["tiles"]] == [0.0, 1.0]
     assert {item["name"] for item in document["skipped"]} == {"a.txt", "b"}
     assert all(item["reason"] for item in document["skipped"])
