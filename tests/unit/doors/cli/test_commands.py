@@ -135,9 +135,8 @@ def test_the_warning_of_an_open_server() -> None:
     assert "--token" in warning
 
 
-@pytest.mark.parametrize("given", [(), ("--token", "")])
-def test_an_empty_token_opens_no_server(given, monkeypatch, capsys, tmp_path):
-    """Neither as an option nor as a variable, as a failed $(cat secret) leaves it."""
+def test_an_empty_token_opens_no_server(monkeypatch, capsys, tmp_path):
+    """Nor does a variable that is empty, as a failed $(cat secret) leaves it."""
     monkeypatch.setenv("DICOM_SERIES_PREVIEW_TOKEN", "")
-    assert main(["serve", "--root", str(tmp_path), *given]) == 1
+    assert main(["serve", "--root", str(tmp_path)]) == 1
     assert "token: is made of" in capsys.readouterr().err
