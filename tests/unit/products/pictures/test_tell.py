@@ -8,7 +8,6 @@ import make_dicom
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
     NoImageError,
-    SeriesNotFoundError,
     StorageUnavailableError,
 )
 from rendering import SECRET, SIDE, Bench, files, greys, pixels, ramp, uniform
@@ -105,12 +104,6 @@ def test_series_without_an_image() -> None:
         bench.mosaic()
     with pytest.raises(NoImageError, match="its one object has no image"):
         Bench(files(make_dicom.report(1))).mosaic()
-
-
-def test_no_such_series() -> None:
-    """A series that is not there is said with its root."""
-    with pytest.raises(SeriesNotFoundError, match="other in memory://objects"):
-        Bench(ramp(2)).mosaic(series="other")
 
 
 def test_report_is_json_with_all_that_is_asked_of_it() -> None:
