@@ -306,7 +306,7 @@ def slide_with_a_broken_tile() -> dict[str, bytes]:
     "objects", [{**slices(), **FAILING}, slide_with_a_broken_tile()], ids=["all", "part"]
 )
 def test_a_picture_with_a_failed_tile_is_not_kept(objects: dict[str, bytes]) -> None:
-    """What stood in the way of a tile, or of a part, may pass: its picture is kept by nobody and made again."""
+    """What stood in the way of a tile or a part may pass: such a picture is kept by nobody and made again."""
     bench = Bench(objects)
     for _ in range(2):
         response = bench.ok("mosaic", "tile_width=2")
