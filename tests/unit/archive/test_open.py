@@ -14,7 +14,7 @@ from dicom_series_preview.base.errors import SeriesNotFoundError, StorageError, 
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.headers.locations import FrameLocation
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import FailingStorage, Wrapper
+from doubles import Before, FailingStorage, refusing
 from indexing import Setting, objects
 
 UUID = "389b1f00-5a3e-4c9d-8f21-6d0c5e7a9b42"
@@ -144,24 +144,14 @@ def test_refresh_reads_everything_anew(immutable):
 PLANTED = "Mustermann-Erika"
 
 
-class Unwritable(Wrapper):
-    """Its claims cannot be given back."""
-
-    def delete(self, path):
-        """Refused for a claim, with the path."""
-        if path.endswith(".lock"):
-            raise StorageError(f"{self.url}/{path}", "cannot be removed")
-        super().delete(path)
-
-
 def test_no_log_names_a_series(caplog):
     """No line of the log names a series' folder, which may bear a patient's name, or its root."""
     held = objects(folder=PLANTED)
     setting = Setting(held, url="s3://planted-bucket")
     path = f"indices/{PLANTED}_index.parquet"
-    opener = SeriesIndexer(
-        setting.storage, IndexCache(Unwritable(setting.cache)), Limits(), single_flight=True
-    )
+    stays = StorageError(f"{setting.cache.url}/{path}.lock", "cannot be removed")
+    cache = Before(setting.cache, delete=refusing(stays, f"{path}.lock".__eq__))
+    opener = SeriesIndexer(setting.storage, IndexCache(cache), Limits(), single_flight=True)
     caplog.set_level("DEBUG")
     setting.cache.put(path, b"no Parquet")
     opener.open(SeriesName(PLANTED))  # damaged; and its claim stays

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -168,14 +168,6 @@ def test_a_root_that_is_none_is_told_by_its_variable() -> None:
         deployment.storage("gopher://what-the-user-named")
 
 
-class Refusing(doubles.Wrapper):
-    """Lets nobody list it, and names what was to be listed."""
-
-    def list_objects(self, folder: str, _most: int | None = None) -> NoReturn:
-        """Refused."""
-        raise AccessDeniedError(f"{self.url}/{folder}")
-
-
 class Deaf:
     """A queue that nobody is told anything by."""
 
@@ -186,10 +178,9 @@ class Deaf:
 
 def test_an_update_that_fails_names_no_series(caplog: pytest.LogCaptureFixture) -> None:
     """Of a series whose index cannot be updated the log tells how it failed, not its folder or bucket."""
-    refusing, data = (
-        Refusing(MemoryStorage(url="s3://planted-bucket")),
-        MemoryStorage(url="s3://preview-data"),
-    )
+    denied = doubles.refusing(AccessDeniedError("s3://planted-bucket/Mustermann-Erika"))
+    refusing = doubles.Before(MemoryStorage(url="s3://planted-bucket"), list_objects=denied)
+    data = MemoryStorage(url="s3://preview-data")
     roots = {"default": refusing.url}
     deployment = Deployment(roots, data.url, 1, {}, {refusing.url: refusing, data.url: data})
     event = {"bucket": {"name": "planted-bucket"}, "object": {"key": "Mustermann-Erika/1"}}

@@ -10,22 +10,10 @@ from bench import PICTURES, RESOURCES, ROOT, Bench, problem, reports, slices, un
 from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Limits
-from dicom_series_preview.sources.storage.base import ByteRange, Fetched, ObjectInfo
+from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.problems import PROBLEMS, problem_response
-
-
-class Refusing(doubles.Wrapper):
-    """A storage that answers every listing with an error."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(MemoryStorage(slices(), url=ROOT))
-        self.error = error
-
-    def list_objects(self, _folder: str, _most: int | None = None) -> list[ObjectInfo]:
-        """The error."""
-        raise self.error
 
 
 class Changing(doubles.Wrapper):
@@ -130,7 +118,8 @@ STORAGE_ERRORS: list[tuple[Exception, int, str]] = [
 @pytest.mark.parametrize(("error", "status", "kind"), STORAGE_ERRORS)
 def test_failing_storage(resource: str, error: Exception, status: int, kind: str) -> None:
     """What the storage refuses or fails is told by its kind, without its address."""
-    response = Bench(storage=Refusing(error)).get(resource)
+    refusing = doubles.Before(MemoryStorage(slices(), url=ROOT), list_objects=doubles.refusing(error))
+    response = Bench(storage=refusing).get(resource)
     problem(response, status, kind)
     assert ("Retry-After" in response.headers) is (status == 503)
 
