@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -271,28 +270,6 @@ def test_folder_in_place_of_an_index(odd_root: Path, tmp_path: Path, refused: Re
 
 
 # --- no room, no permission
-
-
-def limited(file_bytes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command line that may write no file longer than some bytes."""
-    code = (
-        "import resource, sys; "
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_bytes}, {file_bytes})); "
-        "from dicom_series_preview.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    )
-    return subprocess.run(
-        [sys.executable, "-B", "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
-def test_no_room_for_the_index(odd_root: Path) -> None:
-    """When the index cannot be written to its end, no part of it stays; there is a picture without it."""
-    done = limited(4096, *MOSAIC, "--root", odd_root, "--cache-dir", "c")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "warning: " in done.stderr
-    assert [path for path in Path("c").rglob("*") if path.is_file()] == []
-    assert Path(MOSAIC[2]).stat().st_size
 
 
 @contextmanager

@@ -211,16 +211,6 @@ def test_a_server_that_ignores_range_is_warned_of_without_its_name(
     planted.check("the log", caplog.text)
 
 
-@pytest.mark.parametrize("location", ["http://planted-host/x", "http://planted-host:81/x?sig=1"])
-def test_a_redirect_names_no_host(tmp_path: Path, location: str) -> None:
-    """What is answered of a redirect that is not followed names neither host."""
-    with servers.ScriptedServer([servers.Answer(302, {"Location": location})]) as server:
-        (got,) = opened(server.url, tmp_path).fetch([ByteRange("s/1", 0, 4)])
-    assert isinstance(got.error, StorageError)
-    planted.check("a problem", got.error.problem)
-    assert f"{server.port}" not in got.error.problem
-
-
 @pytest.mark.parametrize(
     "text",
     [

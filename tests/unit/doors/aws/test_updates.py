@@ -457,21 +457,14 @@ def test_deflated_objects_that_come_are_asked_for_whole(setting: Setting) -> Non
         assert len(setting.storages["default"].ranges) == 2 - i
 
 
-def test_a_series_of_too_many_objects_is_refused(setting: Setting) -> None:
-    """Its messages are done, and counted."""
-    setting.limit(instances=2)
+@pytest.mark.parametrize("kind", ["LimitError", "AccessDeniedError"])
+def test_a_series_that_no_try_can_index_is_refused(kind: str) -> None:
+    """Of too many objects, or of none that may be read: its messages are done, and counted."""
+    setting = Setting(wrap=Closed if kind == "AccessDeniedError" else None)
+    setting.limit(instances=2 if kind == "LimitError" else 9)
     setting.put("s/1.dcm", "s/2.dcm", "s/3.dcm")
     summary = setting.update(notification("s/1.dcm"))
-    assert (summary.refused, dict(summary.failures)) == (1, {"LimitError": 1})
-    assert summary.response() == {"batchItemFailures": []}
-
-
-def test_a_series_whose_objects_may_not_be_read_is_refused() -> None:
-    """Where the listing is allowed and no object is, another try changes nothing."""
-    setting = Setting(wrap=Closed)
-    setting.put("s/1.dcm", "s/2.dcm")
-    summary = setting.update(notification("s/1.dcm"))
-    assert (summary.refused, dict(summary.failures)) == (1, {"AccessDeniedError": 1})
+    assert (summary.refused, dict(summary.failures)) == (1, {kind: 1})
     assert summary.response() == {"batchItemFailures": []}
 
 

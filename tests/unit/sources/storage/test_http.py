@@ -3,7 +3,6 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
@@ -93,14 +92,6 @@ def test_retries_are_bounded_in_count(trouble: Answer, said: str, pauses: Pauses
         assert len(server.asked) == 4
 
 
-def test_retries_are_bounded_in_time(pauses: Pauses) -> None:
-    """No retry starts after the time is up."""
-    with ScriptedServer([Answer(503)]) as server:
-        error = fetch_one(opened(server.url, pauses, timeout_s=0.1)).error
-        assert isinstance(error, StorageUnavailableError)
-        assert len(server.asked) == 1
-
-
 @pytest.mark.parametrize(
     ("value", "pause"),
     [("3", 3.0), ("0", 0.0), ("50", 50.0), (formatdate(0, usegmt=True), 0.0), ("soon", 0.2)],
@@ -119,16 +110,6 @@ def test_retry_after_as_a_date(pauses: Pauses) -> None:
         assert fetch_one(opened(server.url, pauses)).data == b"234"
     (pause,) = pauses.seconds
     assert 0 < pause <= 40
-
-
-def test_retry_after_beyond_the_time(pauses: Pauses) -> None:
-    """A pause that is longer than the time allows is named, and not waited for."""
-    with ScriptedServer([Answer(503, {"Retry-After": "100000"})]) as server:
-        error = fetch_one(opened(server.url, pauses)).error
-        assert isinstance(error, StorageUnavailableError)
-        assert "100000 s" in str(error)
-        assert len(server.asked) == 1
-    assert pauses.seconds == []
 
 
 @pytest.mark.parametrize(
@@ -455,32 +436,3 @@ def test_of_an_object_without_a_length_only_the_range_is_kept(pauses: Pauses) ->
             (b"", 10),
         ]
         assert storage.usage.bytes == 40
-
-
-def test_closing_stops_the_retries() -> None:
-    """What nobody waits for any more is not tried again."""
-    asked_twice = threading.Event()
-
-    def answer(asked: Asked) -> Answer:
-        if asked.path == "/good":
-            return Answer(200, {}, TEN)
-        return Answer(503)
-
-    def wait(abandoned: threading.Event, _seconds: float) -> bool:
-        asked_twice.set()
-        return abandoned.wait(10)
-
-    with ScriptedServer(answer) as server:
-        retry = RetryPolicy(max_retries=100, timeout_s=1000.0, wait=wait)
-        storage = open_storage(server.url, Settings(cache_dir=Path("unused")), {}, retry=retry)
-
-        def wanted() -> Iterator[ByteRange]:
-            yield ByteRange("bad")
-            asked_twice.wait(10)
-            yield ByteRange("good")
-
-        fetched = storage.fetch(wanted())
-        assert next(fetched).data == TEN
-        fetched.close()
-        storage.get("good")
-        assert [asked.path for asked in server.asked].count("/bad") == 1

@@ -519,12 +519,6 @@ def test_missing_ca_bundle(tmp_path: Path) -> None:
         opened("https://127.0.0.1:1", tmp_path, AWS_CA_BUNDLE=str(tmp_path / "none.pem"))
 
 
-def test_bad_root() -> None:
-    """A root that is none is refused before anything is asked."""
-    with pytest.raises(errors.RequestError):
-        open_storage("s3://", SETTINGS, {})
-
-
 def answers_listing(asked: Asked) -> Answer:
     """Two pages of folders."""
     second = "continuation-token=next" in asked.path

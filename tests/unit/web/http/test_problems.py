@@ -9,7 +9,6 @@ import doubles
 from bench import PICTURES, RESOURCES, ROOT, Bench, problem, reports, slices, undecodable
 from dicom_series_preview.archive.claims import LEASE_S
 from dicom_series_preview.base import errors
-from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
@@ -229,13 +228,6 @@ def test_413_for_a_query_that_is_too_long(resource: str, name: str) -> None:
     response = bench.get(resource, f"{name}={'9' * 10_000_000}")
     problem(response, 413, "limit")
     assert len(response.body) < 1000
-
-
-def test_413_for_a_series_with_too_many_objects() -> None:
-    """A series of more objects than the limit is refused before any header is read."""
-    bench = Bench(limits=Limits(instances=3))
-    problem(bench.get("mosaic"), 413, "limit")
-    assert not bench.pixel_requests()
 
 
 @pytest.mark.parametrize("resource", PICTURES)
