@@ -156,7 +156,7 @@ def test_every_parameter_and_format_has_a_tag_of_its_own(bench: Bench) -> None:
             *("position=0", "position=1", "position=0&slice_offset=1", "position=0&contrast=lung"),
             *("position=0&contrast=100/50", "position=0&contrast=100/51", "position=0&quality=26"),
             *("position=0&image_width=127", "position=0&format=jpeg", "position=0&contrast=auto"),
-            "position=0&labels=true",
+            *("position=0&labels=true", "position=0&overlays=true"),
         ],
         "mosaic": ["", "tile_width=3", "tile_width=4", "tile_height=3", "start=0.3", "end=0.5"],
         "contrast-mosaic": [
@@ -168,6 +168,7 @@ def test_every_parameter_and_format_has_a_tag_of_its_own(bench: Bench) -> None:
     tags = [etag(bench, query, resource) for resource in queries for query in queries[resource]]
     assert len(set(tags)) == len(tags)
     assert etag(bench, accept="image/jpeg") == etag(bench, "position=0&format=jpeg") != etag(bench)
+    assert etag(bench, "position=0&labels=false&overlays=false") == etag(bench)
 
 
 def test_a_changed_object_changes_the_tag_of_its_pictures(bench: Bench) -> None:
