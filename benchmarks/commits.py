@@ -158,11 +158,15 @@ def main(rows: int) -> None:
     with server() as endpoint, counting.CountingProxy(endpoint) as proxy:
         started = time.perf_counter()
         child("fill", endpoint, str(rows))
-        files = stacks.S3Server(endpoint).client().list_objects_v2(
-            Bucket=stacks.DATA_BUCKET, Prefix="catalogue/part"
+        files = (
+            stacks.S3Server(endpoint)
+            .client()
+            .list_objects_v2(Bucket=stacks.DATA_BUCKET, Prefix="catalogue/part")
         )
         sizes = [entry["Size"] for entry in files["Contents"]]
-        print(f"{rows} rows written in {time.perf_counter() - started:.0f} s: {sum(sizes) / 1e6:.0f} MB in all files")
+        print(
+            f"{rows} rows written in {time.perf_counter() - started:.0f} s: {sum(sizes) / 1e6:.0f} MB in all files"
+        )
         for kind in WORK:
             proxy.clear()
             print(kind, child("commit", proxy.url, str(rows), kind).strip(), told(proxy.seen), flush=True)

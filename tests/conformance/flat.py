@@ -20,7 +20,7 @@ from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 BLOCK = 8
-SIGNED, UNSIGNED = {"PixelRepresentation": 1}, {"PixelRepresentation": 0}
+SIGNED = {"PixelRepresentation": 1}
 
 
 def pixels(values: Sequence[Sequence[int]], dtype: str = "<u2") -> bytes:

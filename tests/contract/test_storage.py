@@ -489,9 +489,9 @@ class S3Contract(StorageContract):
         """A bucket that is not there is not found, whether listed or read."""
         environment = moto.environment | {"HOME": str(tmp_path)}
         storage = open_storage("s3://no-such-bucket-here", settings(), environment)
-        with pytest.raises(errors.ObjectNotFoundError, match="bucket"):
+        with pytest.raises(errors.ObjectNotFoundError, match="there is no such bucket"):
             storage.list_objects("s")
-        with pytest.raises(errors.ObjectNotFoundError, match="bucket"):
+        with pytest.raises(errors.ObjectNotFoundError, match="there is no such bucket"):
             storage.list_folders("s")
         with pytest.raises(errors.ObjectNotFoundError):
             storage.get("s/1")

@@ -4,11 +4,9 @@ import csv
 import json
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +16,7 @@ from PIL import Image
 import commandline
 import make_dicom
 import synthetic
-from commandline import SCRIPT, PutSeries, Reports, Run
+from commandline import PutSeries, Reports, Run
 from dicom_series_preview import Series
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.archive.names import index_folder, index_path
@@ -263,15 +261,6 @@ def test_local_root_may_be_a_file_url(local_root: Path, report_of: Reports) -> N
         assert (report["series"], report["root"]) == (SERIES, url)
 
 
-def test_first_of_several_matches_is_said(tmp_path: Path, succeed: Run) -> None:
-    """Of the series that a prefix matches, the first in lexical order is shown, and how many there are."""
-    for name in ("389b", "389a", "390"):
-        synthetic.series(name, 2, others=False).write(tmp_path / "root")
-    outcome = succeed("get-image", "389*", "a.webp", "--position", 0, "--root", tmp_path / "root")
-    assert "389a" in outcome.stderr
-    assert "first of 2" in outcome.stderr
-
-
 def test_python_server_warns_of_missing_ranges(python_url: str, web_folder: Path, succeed: Run) -> None:
     """A server that ignores Range works, and one warning says what it costs."""
     synthetic.series("long", 4, others=False, side=128).write(web_folder / "without-ranges")
@@ -286,40 +275,6 @@ def test_python_server_warns_of_missing_ranges(python_url: str, web_folder: Path
 # --- what the pictures show
 
 
-def decoded(image: Image.Image, column: int, row: int, side: int) -> int:
-    """The slice that a tile shows, by its grey."""
-    box = (column * side + side // 4, row * side + side // 4, (column + 1) * side - 4, (row + 1) * side - 4)
-    level = float(np.asarray(image.convert("L").crop(box), float).mean())
-    errors = [abs(synthetic.grey(i) - level) for i in range(synthetic.SLICES)]
-    assert min(errors) < 1.5
-    return int(np.argmin(errors))
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ((), ALL),
-        (("--tile-width", 3, "--tile-height", 2), evenly(0, 39, 6)),
-        (("--tile-width", 1), [19]),
-        (("--tile-width", 5, "--start", 0.25, "--end", 0.75), list(range(10, 30))),
-        (("--tile-width", 4, "--start", 0.5), evenly(20, 39, 16)),
-    ],
-)
-def test_slices_can_be_read_back_from_the_picture(
-    options: tuple[object, ...], expected: list[int], local_root: Path, succeed: Run
-) -> None:
-    """The picture itself shows the slices from superior to inferior, row by row, and black after the last."""
-    succeed("mosaic", SERIES, "a.jpg", "-q", 100, "--image-width", 64, "--root", local_root, *options)
-    with Image.open("a.jpg") as image:
-        columns = image.width // 64
-        shown = [decoded(image, i % columns, i // columns, 64) for i in range(len(expected))]
-        assert shown == expected
-        rest = [divmod(i, columns) for i in range(len(expected), columns * (image.height // 64))]
-        for row, column in rest:
-            box = (column * 64, row * 64, (column + 1) * 64, (row + 1) * 64)
-            assert np.asarray(image.crop(box)).max() <= 2
-
-
 def test_picture_is_the_right_way_up(local_root: Path, succeed: Run) -> None:
     """The first pixel of the first row is the upper left of the picture."""
     succeed(
@@ -330,21 +285,6 @@ def test_picture_is_the_right_way_up(local_root: Path, succeed: Run) -> None:
     assert pixels[:4, :4].min() > 240
     for corner in (pixels[:8, -8:], pixels[-8:, :8], pixels[-8:, -8:]):
         assert corner.max() < 10
-
-
-@pytest.mark.parametrize(
-    ("contrast", "low", "high"),
-    [("350/50", 0, 0), ("100,-1000", 127, 128), ("2000/-1000", 127, 128), ("1/-1001", 255, 255)],
-)
-def test_windows_are_exact(contrast: str, low: int, high: int, local_root: Path, succeed: Run) -> None:
-    """A window clips at center - width/2 and center + width/2, and is linear in between."""
-    succeed(
-        *("get-image", SERIES, "a.jpg", "--position", 0, "--contrast", contrast, "-q", 100),
-        *("--image-width", 64, "--root", local_root),
-    )
-    with Image.open("a.jpg") as image:
-        pixels = np.asarray(image)[16:]
-    assert low <= pixels.min() <= pixels.max() <= high
 
 
 @pytest.mark.parametrize(
@@ -362,13 +302,6 @@ def test_earlier_options_still_work(
     for name, options in (("a.webp", legacy), ("b.webp", modern)):
         succeed("mosaic", SERIES, name, "--root", local_root, "--tile-width", 2, *options)
     assert Path("a.webp").read_bytes() == Path("b.webp").read_bytes()
-
-
-def test_stack_shows_another_stack(local_root: Path, report_of: Reports) -> None:
-    """`--stack 1` shows the localizer, which the main stack leaves out."""
-    report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--stack", 1, "--tile-width", 1)
-    assert [tile["file_name"] for tile in report["tiles"]] == ["7c0ffee.dcm"]
-    assert (report["stack"], [stack["slices"] for stack in report["stacks"]]) == (1, [40, 1])
 
 
 @pytest.fixture
@@ -450,87 +383,13 @@ def test_the_report_lists_stacks_and_duplicates(ward: Path, report_of: Reports) 
     }
 
 
-def test_two_patients_in_one_series_are_a_warning(tmp_path: Path, succeed: Run) -> None:
-    """A SeriesInstanceUID with two PatientIDs is warned of, from a kept index too, and without them."""
-    (tmp_path / "two").mkdir()
-    for i, patient in enumerate(("Maier-1", "Huber-2")):
-        data = make_dicom.encode(make_dicom.image(i, PatientID=patient))
-        (tmp_path / "two" / str(i)).write_bytes(data)
-    for _ in ("built", "kept"):
-        outcome = succeed("mosaic", tmp_path / "two", "a.webp")
-        assert outcome.lines[0].startswith(
-            "warning: 1 SeriesInstanceUID has objects of more than one PatientID: they may show"
-        )
-        assert "Maier" not in outcome.stderr
-
-
 def test_build_index_tells_of_other_stacks(ward: Path, succeed: Run) -> None:
     """The line of a built index counts stacks, series, patients and duplicates."""
     (line,) = succeed("build-index", ward).lines
     assert "WARD: 7 slices in 3 stacks, 3 series and 3 patients, 1 duplicate -> " in line
 
 
-def test_untile_shows_the_slices_in_mosaics(
-    tmp_path: Path, local_root: Path, succeed: Run, report_of: Callable[..., Any]
-) -> None:
-    """`--untile` shows the slices in Siemens mosaics; of a series without any it says that it is in vain."""
-    folder = tmp_path / "root" / "M"
-    folder.mkdir(parents=True)
-    source = make_dicom.mosaic(np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8))
-    (folder / "1.dcm").write_bytes(make_dicom.encode(source))
-    assert report_of("mosaic", folder, "a.webp", "--untile")["slices"] == 4
-    assert report_of("mosaic", folder, "a.webp")["slices"] == 1
-    for command in (("get-image", "--position", 0), ("contrast-mosaic", "--contrast", "auto")):
-        report = report_of(command[0], folder, "a.webp", *command[1:], "--untile")
-        assert report["tiles"][0]["area"] == [8, 8, 8, 8]
-    outcome = succeed("get-image", SERIES, "a.webp", "--position", 0, "--root", local_root, "--untile")
-    assert "warning: untile has no effect: the series has no mosaic\n" in outcome.stderr
-
-
 # --- the report
-
-
-def test_report_says_what_is_shown_skipped_and_spent(local_root: Path, report_of: Reports) -> None:
-    """Each tile's UID, frame, position and window; skipped objects and why; requests, bytes, milliseconds."""
-    report = report_of(
-        "mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 2, "--contrast", "lung"
-    )
-    expected = evenly(0, 39, 4)
-    source = synthetic.series()
-    for number, (tile, index) in enumerate(zip(report["tiles"], expected, strict=True)):
-        assert (tile["row"], tile["column"]) == divmod(number, 2)
-        assert tile["sop_instance_uid"] == source.uids[index]
-        assert tile["file_name"] == source.file_names[index]
-        assert tile["frame_number"] == 1
-        assert tile["axis"] == "Z"
-        assert tile["primary_position"] == 100 - synthetic.SPACING_MM * index
-        assert tile["position"] == pytest.approx(index / 39, abs=1e-6)
-        assert tile["contrast"] == {
-            "kind": "preset",
-            "name": "ct-lung",
-            "function": "LINEAR_EXACT",
-            "center": -500.0,
-            "width": 1500.0,
-        }
-        assert tile["error"] is None
-    reasons = {item["name"]: item["reason"] for item in report["skipped"]}
-    assert set(reasons) == {"README.txt", "notes"}
-    assert "name" in reasons["README.txt"]
-    assert "DICOM" in reasons["notes"]
-    cost = report["cost"]
-    assert (cost["list_requests"], cost["get_requests"]) == (1, 42)
-    assert cost["bytes"] >= 4 * 8192
-    assert set(cost["milliseconds"]) == {"index", "pixels", "render", "encode", "total"}
-    assert (report["index_source"], report["headers_read"]) == ("built", 42)
-
-
-def test_warm_report_costs_one_listing_and_the_tiles(local_root: Path, report_of: Reports) -> None:
-    """With an index, a preview costs a listing and one request a tile; without, one a small object."""
-    for source, gets in (("built", 42), ("cache", 4)):
-        report = report_of("mosaic", SERIES, "a.webp", "--root", local_root, "--tile-width", 2)
-        assert report["index_source"] == source
-        assert report["cost"]["get_requests"] == gets
-        assert report["cost"]["list_requests"] == 1
 
 
 def test_no_cache_leaves_no_index(local_root: Path, tmp_path: Path, report_of: Reports) -> None:
@@ -582,19 +441,6 @@ def test_build_index_of_several(many: Path, tmp_path: Path, succeed: Run) -> Non
         path = index_file(tmp_path / "home" / ".cache" / "dicom-indices", name, many)
         assert path.is_file()
         assert any(line.endswith(str(path)) for line in outcome.lines)
-
-
-def test_build_index_verbosely(many: Path, succeed: Run) -> None:
-    """`-v` is accepted, and standard output stays empty."""
-    assert succeed("build-index", SERIES, "--cache-dir", "indices here", "-v", "--root", many).stdout == ""
-    assert index_file(Path("indices here"), SERIES, many).is_file()
-
-
-def test_build_index_from_a_web_server(python_url: str, web_folder: Path, succeed: Run) -> None:
-    """A series of any folder name on a web server is indexed."""
-    synthetic.series(THIRD, 5, others=False).write(web_folder / "hospital" / "dicom")
-    succeed("build-index", THIRD, "--root", f"{python_url}/hospital/dicom", "--cache-dir", "c")
-    assert index_file(Path("c"), THIRD, f"{python_url}/hospital/dicom").is_file()
 
 
 def test_limited_index_never_passes_for_a_whole_one(many: Path, succeed: Run, report_of: Reports) -> None:
@@ -680,28 +526,6 @@ def test_get_index_prints_the_absolute_path_alone(options: tuple[str, ...], many
     assert Path(path).name == f"{SERIES}_index.parquet"
 
 
-def test_indices_of_two_roots_lie_apart(tmp_path: Path, succeed: Run) -> None:
-    """Series of one folder name below several roots, of any depth, have an index each, of its own."""
-    for person, count in (("a", 3), ("b", 4)):
-        synthetic.series("CT", count, others=False).write(tmp_path / "data" / person)
-    addressed = [
-        (str(tmp_path / "data" / "a" / "CT"),),
-        (str(tmp_path / "data" / "b" / "CT"),),
-        ("a/CT", "--root", str(tmp_path / "data")),
-        ("b/CT", "--root", str(tmp_path / "data")),
-    ]
-    kept = {
-        Path(succeed("get-index", *arguments).stdout.removesuffix("\n")): arguments for arguments in addressed
-    }
-    contents = {path: path.read_bytes() for path in kept}
-    assert len(set(contents.values())) == len(addressed)
-    synthetic.series("CT", 5, others=False).write(tmp_path / "data" / "b")
-    for path, arguments in kept.items():
-        assert succeed("get-index", *arguments).stdout == f"{path}\n"
-    changed = [arguments for path, arguments in kept.items() if path.read_bytes() != contents[path]]
-    assert changed == [addressed[1], addressed[3]]
-
-
 def test_a_root_has_one_place_however_it_is_written(many: Path, succeed: Run) -> None:
     """A folder with a slash, as a URL, relative or in the series' name is one root, with one index."""
     roots = [many, f"{many}/", many.as_uri(), f"{many.as_uri()}/", f"../{many.name}"]
@@ -729,22 +553,6 @@ def test_get_index_opens_in_pandas(many: Path, succeed: Run) -> None:
     assert list(main["SOPInstanceUID"]) == list(synthetic.series().uids)
     assert set(table["SeriesUID"]) == {SERIES}
     assert set(main["PrimaryAxis"]) == {"Z"}
-
-
-def test_processing_from_a_cache(many: Path, succeed: Run, report_of: Reports) -> None:
-    """The manual page's automated processing: indices first, then pictures from them."""
-    succeed("build-index", "SERIES1", "SERIES2", "--cache-dir", "c", "--root", many)
-    for name in ("SERIES1", "SERIES2"):
-        report = report_of("mosaic", name, f"{name}.webp", "--cache-dir", "c", "--root", many)
-        assert (report["index_source"], report["headers_read"]) == ("cache", 0)
-
-
-def test_script_passes_the_index_on(many: Path) -> None:
-    """`INDEX=$(... get-index ...)` works in a shell with the installed program."""
-    script = f'INDEX=$({shlex.quote(SCRIPT)} get-index SERIES1 --root "$1" --cache-dir c) && ls "$INDEX"'
-    done = subprocess.run(["sh", "-c", script, "sh", str(many)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip() == str(index_file(Path.cwd() / "c", "SERIES1", many))
 
 
 # --- real series

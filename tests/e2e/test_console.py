@@ -21,8 +21,6 @@ from commandline import SCRIPT
 from dicom_series_preview import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from commandline import Run
 
 SERIES = synthetic.SERIES
@@ -67,24 +65,10 @@ def test_help_shows_examples(name: str, option: str, succeed: Run) -> None:
     assert all(f"dicom-series-preview {name} " in line for line in lines)
 
 
-def test_help_names_every_option_of_the_manual_page(succeed: Run) -> None:
-    """The manual page's options are all in the commands' help."""
-    common = {"--root", "--cache-dir", "--verbose"}
-    picture = common | {"--image-width", "--contrast", "--no-cache", "--quality", "--stack", "--report"}
-    for name, options in {
-        "mosaic": picture | {"--tile-width", "--tile-height", "--start", "--end"},
-        "get-image": picture | {"--position", "--slice-offset"},
-        "contrast-mosaic": picture | {"--position", "--slice-offset", "--start", "--end", "--tile-height"},
-        "build-index": common | {"--output", "--limit"},
-        "get-index": common,
-    }.items():
-        assert options <= set(re.findall(r"--[a-z-]+", succeed(name, "--help").stdout)), name
-
-
 def test_help_of_the_program_lists_the_commands(succeed: Run) -> None:
-    """`--help` names every command."""
+    """`--help` names every command of the manual page, the sample, the server, and the list of codecs."""
     text = succeed("--help").stdout
-    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert all(f"\n  {name} " in text for name in (*COMMANDS, "codecs", "serve"))
 
 
 def test_version(succeed: Run) -> None:
@@ -98,17 +82,6 @@ def test_completion_script(shell: str) -> None:
     done = console(SCRIPT, _DICOM_SERIES_PREVIEW_COMPLETE=f"{shell}_source")
     assert done.returncode == 0
     assert "_DICOM_SERIES_PREVIEW_COMPLETE" in done.stdout
-
-
-def test_completion_of_contrasts() -> None:
-    """Presets are completed."""
-    done = console(
-        SCRIPT,
-        _DICOM_SERIES_PREVIEW_COMPLETE="bash_complete",
-        COMP_WORDS="dicom-series-preview mosaic S a.webp --contrast b",
-        COMP_CWORD="5",
-    )
-    assert {line.rpartition(",")[2] for line in done.stdout.split()} == {"bone", "brain"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["mosaic", "--help"], ["nonsense"]])
@@ -199,7 +172,9 @@ NEEDLESS = (HEAVY - {"numpy", "pyarrow", "PIL"}) | {
             *("doors.aws", "web", "doors.server", "doors.python", "products.batches"),
             *("sources.storage.http", "sources.storage.pages", "sources.storage.s3"),
             *("sources.headers.scan", "sources.headers.walk", "sources.headers.overlay_data"),
+            *("sources.headers.convert", "sources.headers.dictionary", "sources.headers.header"),
             *("base.arrangement", "archive.siemens", "archive.slide_tiles", "archive.pruning"),
+            *("archive.gather", "archive.index.collect", "archive.index.element_columns"),
             *("archive.index.build", "archive.index.restore", "archive.index.rows", "archive.index.sorting"),
             *("pixels.whole_object", "pixels.codecs.encapsulated", "pixels.codecs.jpeg_header"),
             *("pixels.codecs.jpeg2000_header", "pixels.codecs.rle"),
@@ -233,6 +208,7 @@ def test_a_kept_index_is_shown_without_what_builds_one(
     assert status == "0"
     loaded = {name for name in modules if any(f"{name}.".startswith(f"{each}.") for each in NEEDLESS)}
     assert not loaded
+    assert all(importlib.util.find_spec(name) for name in NEEDLESS if name.startswith("dicom_series_preview"))
     assert "dicom_series_preview.archive.index.index" in modules
     assert sum(name.startswith("dicom_series_preview") for name in modules) <= MOST_MODULES
 
@@ -315,16 +291,6 @@ def test_only_paths_go_to_standard_output(local_root: Path, succeed: Run) -> Non
     assert Path(succeed("get-index", SERIES, *where).stdout.strip()).is_file()
 
 
-def test_sample_prints_its_folder() -> None:
-    """`sample` prints the folder of the series it wrote, which the other commands take."""
-    done = console(SCRIPT, "sample", "demo folder")
-    assert (done.returncode, done.stderr) == (0, "")
-    folder = Path(done.stdout.removesuffix("\n"))
-    assert folder.parent == Path("demo folder")
-    shown = console(SCRIPT, "mosaic", folder.absolute(), "a.webp")
-    assert (shown.returncode, shown.stdout) == (0, "")
-
-
 @pytest.mark.parametrize("option", ["-v", "--verbose", "-vq30"])
 def test_verbose_adds_the_trace(option: str, local_root: Path, command: Run) -> None:
     """With -v an error comes with its trace, and still ends with its line."""
@@ -334,46 +300,6 @@ def test_verbose_adds_the_trace(option: str, local_root: Path, command: Run) -> 
     assert "Traceback (most recent call last)" in verbose.stderr
     assert verbose.lines[-1] == quiet.lines[-1]
     assert (quiet.status, verbose.status) == (1, 1)
-
-
-def test_verbose_tells_which_series_a_prefix_means(local_root: Path, succeed: Run) -> None:
-    """With -v the resolved name of a prefix is said, before any pixel is fetched."""
-    options = ("mosaic", "389*", "a.webp", "--root", local_root)
-    verbose = succeed(*options, "-v").stderr
-    assert verbose.index(f"the first is {SERIES}") < verbose.index("the frames are fetched")
-    assert f"the first is {SERIES}" not in succeed(*options).stderr
-
-
-def test_no_progress_bar_without_a_terminal(local_root: Path, succeed: Run) -> None:
-    """Where stderr is no terminal, there are whole lines only."""
-    outcome = succeed("mosaic", SERIES, "a.webp", "--root", local_root)
-    assert not re.search(r"[\r\x1b]", outcome.stderr)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_progress_bar_on_a_terminal(local_root: Path) -> None:
-    """On a terminal, long work shows a bar on stderr, and standard output stays clean."""
-    import pty  # noqa: PLC0415 - not on every platform
-
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [SCRIPT, "get-index", SERIES, "--root", str(local_root)],
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm"},
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while data := os.read(ours, 4096):
-            shown += data
-    except OSError:  # the other end is closed
-        pass
-    os.close(ours)
-    stdout, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert b"reading headers" in shown
-    assert Path(stdout.decode().strip()).is_file()
 
 
 # --- patient data
@@ -461,16 +387,6 @@ def started(script: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_processes_at_once_do_not_harm_the_index(local_root: Path) -> None:
-    """Several processes that build the same index at once all succeed, and leave one whole index."""
-    arguments = ("get-index", SERIES, "--root", local_root, "--cache-dir", "c")
-    done = [process.communicate(timeout=60) for process in [started(SCRIPT, *arguments) for _ in range(4)]]
-    assert {stderr for _, stderr in done} == {""}
-    (path,) = {stdout.strip() for stdout, _ in done}
-    assert [file for file in Path("c").rglob("*") if file.is_file()] == [Path(path).relative_to(Path.cwd())]
-    assert console(SCRIPT, *arguments).stdout.strip() == path
-
-
 def test_process_ends_as_it_should_when_the_index_is_there(local_root: Path) -> None:
     """Reading an index leaves no thread that aborts the process when it ends."""
     arguments = ("get-index", SERIES, "--root", local_root)
@@ -501,49 +417,3 @@ def test_no_warnings_in_development_mode(local_root: Path, moto: servers.Moto, d
         # The series has a localizer, of which a line tells.
         lines = done.stderr.count("\n")
         assert (done.returncode, done.stdout, lines) == (status, "", 1 if status else 2), done.stderr
-
-
-@pytest.mark.parametrize("root", ["data", "./data", "data/", "{here}/data", "{here}/data/"])
-def test_spellings_of_a_root_share_an_index(
-    root: str, clean_environment: Path, report_of: Callable[..., dict[str, object]]
-) -> None:
-    """A root is the same however it is written, so that its index is used again."""
-    synthetic.series("S", 3, others=False).write(Path("data"))
-    for source in ("built", "cache"):
-        where = root if source == "built" else clean_environment / "data"
-        report = report_of("mosaic", "S", "a.webp", "--root", str(where).format(here=clean_environment))
-        assert report["index_source"] == source
-
-
-@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are UTF-8 there")
-def test_path_that_is_no_utf8(local_root: Path) -> None:
-    """The path of an index is printed by the bytes that the file system knows it by."""
-    done = subprocess.run(
-        [SCRIPT, "get-index", SERIES, "--root", str(local_root), "--cache-dir", b"bad\xff"],
-        capture_output=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert os.path.isfile(done.stdout.removesuffix(b"\n"))  # noqa: PTH113 - bytes
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_standard_output_that_is_full(local_root: Path) -> None:
-    """When the answer cannot be printed, that is an error in one line."""
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [SCRIPT, "get-index", SERIES, "--root", str(local_root)],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, "error: standard output: no space left on device\n")
-
-
-def test_standard_output_that_is_closed() -> None:
-    """Without a standard output the program ends as with one."""
-    closed = subprocess.run(
-        ["sh", "-c", '"$0" --version >&-', SCRIPT], capture_output=True, text=True, check=False
-    )
-    assert (closed.returncode, closed.stderr) == (0, "")

@@ -68,6 +68,7 @@ TABLE: dict[str, tuple[str, Now]] = {
     # --- names that are no text, links, and folders that are gone
     "folder-that-is-no-utf8": (r"mosaic $'b\xff' a.webp --root . --report r.json", picture("a.webp")),
     "picture-that-is-no-utf8": (r"mosaic ct-1/ $'o\xff.webp'", picture(r"o\xff.webp")),
+    "cache-that-is-no-utf8": (r"test -f $(@get-index ./ct-1 --cache-dir $'c\xff')", Now()),
     "looped-link": ("ln -s loop loop; @mosaic 'ct-*' a.webp --root .", Now((r"a\.webp: ct-1 .*",))),
     "link-to-no-name": (
         "ln -s $(printf 'a%.0s' {1..300}) long; @mosaic 'ct-*' a.webp --root .",
@@ -102,6 +103,8 @@ TABLE: dict[str, tuple[str, Now]] = {
     # --- full and unwritable places
     "full-help": ("--help >/dev/full", FULL),
     "full-version": ("--version >/dev/full", FULL),
+    "full-path": ("get-index ./ct-1 >/dev/full", FULL),
+    "closed-version": ("--version >&-", Now()),
     "full-picture": ("mosaic ct-1/ - >/dev/full", FULL),
     "full-sample": (
         "(ulimit -f 100; @sample full)",
@@ -192,6 +195,12 @@ TABLE: dict[str, tuple[str, Now]] = {
         refused(
             ".*--image-width: the picture would be .*; lower --image-width, --tile-width or --tile-height.*"
         ),
+    ),
+    # --- what is printed is typed on
+    "index-in-a-variable": ('INDEX=$(@get-index ct-1 --root . --cache-dir "a b") && test -f "$INDEX"', Now()),
+    "sample-that-is-shown": (
+        '@mosaic "$(@sample "demo folder")" a.webp',
+        Now((r"a\.webp: .*", ".* 2 stacks: .*")),
     ),
     # --- many indices
     "all-that-a-prefix-matches": (

@@ -1,7 +1,5 @@
 """What a preview asks a real S3 server for, as the server sees it."""
 
-import json
-import os
 from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
@@ -14,16 +12,9 @@ from pydicom import dcmread
 
 import commandline
 import counting
-import doubles
 import make_dicom
 import synthetic
 from commandline import PutSeries, Reports, Run
-from dicom_series_preview.archive.cache import IndexCache
-from dicom_series_preview.base.settings import Limits, Settings
-from dicom_series_preview.products.pictures.requests import MosaicRequest
-from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.memory import MemoryStorage
-from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.throttle import CONCURRENCY
 
 LARGE = "large-series"
@@ -91,18 +82,6 @@ def test_mosaic_cold_then_warm(large: str, spend: Spend, counted: counting.Count
     assert kinds == {"LIST": 1, "GET": 36}
     assert {seen.length for seen in counted.gets()} == {LARGE_PIXELS}
     assert report["cost"]["bytes"] == 36 * LARGE_PIXELS
-
-
-@pytest.mark.parametrize("private_bytes", [5_000, 11_000])
-def test_headers_of_6_to_12_kb_are_asked_for_once(
-    bucket: PutSeries, spend: Spend, private_bytes: int
-) -> None:
-    """A first mosaic of 300 slices whose headers have 6 to 12 kB is a listing, 300 headers and 36 tiles."""
-    name = f"middling-{private_bytes}"
-    series = synthetic.series(name, COUNT, others=False, side=LARGE_SIDE, private_bytes=private_bytes)
-    bucket(f"budget/{name}", series.objects)
-    kinds, _ = spend("mosaic", name, "a.webp")
-    assert kinds == {"LIST": 1, "GET": COUNT + 36}
 
 
 @pytest.mark.real_data
@@ -194,91 +173,8 @@ def test_overlays_cost_no_request_more(
     assert report["cost"]["bytes"] == sum(len(objects[name]) for name in marked) + 9 * PIXELS
 
 
-def test_new_object_is_the_only_one_read(bucket: PutSeries, spend: Spend) -> None:
-    """When an object is added, its header alone is read again."""
-    objects = dict(synthetic.series("growing", 12, others=False).objects)
-    name, data = objects.popitem()
-    bucket("budget/growing", objects)
-    kinds, report = spend("mosaic", "growing", "a.webp", "--tile-width", 1)
-    assert kinds == {"LIST": 1, "GET": 11}
-    bucket("budget/growing", {name: data})
-    kinds, report = spend("mosaic", "growing", "a.webp", "--tile-width", 1)
-    assert kinds == {"LIST": 1, "GET": 1 + 1}
-    assert (report["index_source"], report["headers_read"], report["slices"]) == ("updated", 1, 12)
-
-
 def test_prefix_costs_one_listing_more(small: str, spend: Spend) -> None:
     """A prefix is one listing of folders."""
     spend("mosaic", small, "a.webp", "--tile-width", 1)
     kinds, _ = spend("mosaic", "small*", "a.webp", "--tile-width", 1)
     assert kinds == {"LIST": 2, "GET": 1}
-
-
-def test_get_index_warm_is_one_listing(
-    small: str, spend: Spend, counted: counting.CountingProxy, succeed: Run
-) -> None:
-    """The path of a fresh index costs one listing."""
-    spend("mosaic", small, "a.webp", "--tile-width", 1)
-    counted.clear()
-    succeed("get-index", small, "--root", ROOT)
-    assert counted.kinds() == {"LIST": 1}
-
-
-def test_immutable_root_needs_no_listing(small: str, counted: counting.CountingProxy, tmp_path: Path) -> None:
-    """Below a root that never changes, a mosaic with an index is its 36 tiles and nothing else."""
-
-    class Immutable(doubles.Wrapper):
-        immutable = True
-
-    storage = Immutable(open_storage(ROOT, Settings(tmp_path), os.environ))
-    service = PreviewService(storage, IndexCache(MemoryStorage()), Limits())
-    request = MosaicRequest.from_strings(small, "a.webp", {})
-    first = service.render(request)
-    assert counted.kinds() == {"LIST": 1, "GET": synthetic.SLICES}
-    counted.clear()
-    second = service.render(request)
-    assert counted.kinds() == {"GET": 36}
-    assert (second.report.cost.list_requests, second.report.cost.get_requests) == (0, 36)
-    assert first.data == second.data
-
-
-def test_listing_takes_a_request_a_thousand_objects(bucket: PutSeries, spend: Spend) -> None:
-    """1010 objects are two pages of listing, and what is passed over by name is not read."""
-    objects = dict(synthetic.series("crowded", 10, others=False).objects)
-    objects |= {f"{number}.json": b"{}" for number in range(1000)}
-    bucket("budget/crowded", objects)
-    kinds, report = spend("mosaic", "crowded", "a.webp", "--tile-width", 1)
-    assert kinds == {"LIST": 2, "GET": 10}
-    assert len(report["skipped"]) == 1000
-
-
-def test_long_headers_are_learned(bucket: PutSeries, spend: Spend, counted: counting.CountingProxy) -> None:
-    """Where headers are long, all but the first few cost one request and at most 1.15 of their length."""
-    count, private = 100, 130_000
-    series = synthetic.series("long", count, others=False, private_bytes=private)
-    bucket("budget/long", series.objects)
-    length = min(len(data) for data in series.objects.values()) - PIXELS
-    kinds, report = spend("mosaic", "long", "a.webp", "--tile-width", 1)
-    by_object: dict[str, list[int]] = {}
-    for seen in counted.gets():
-        if seen.length is not None and seen.length != PIXELS:
-            by_object.setdefault(seen.target, []).append(seen.length)
-    assert len(by_object) == count
-    learned = [sizes[0] for sizes in by_object.values() if len(sizes) == 1 and sizes[0] != FIRST_RANGE]
-    finders = [sizes for sizes in by_object.values() if len(sizes) > 1 or sizes[0] == FIRST_RANGE]
-    # Those under way before the first header's length is known are no more than are asked for at once.
-    assert len(learned) >= count - CONCURRENCY
-    assert max(learned) <= 1.15 * length
-    assert sum(map(len, by_object.values())) <= count + len(finders) + 4
-    assert report["cost"]["bytes"] <= 1.15 * length * count + len(finders) * FIRST_RANGE + PIXELS
-    assert kinds.keys() == {"LIST", "GET"}
-
-
-def test_budget_is_said_on_stderr(small: str, counted: counting.CountingProxy, succeed: Run) -> None:
-    """The line after a picture says the requests that were made."""
-    succeed("build-index", small, "--root", ROOT)
-    counted.clear()
-    outcome = succeed("mosaic", small, "a.webp", "--root", ROOT, "--report", "r.json")
-    assert "1 LIST and 36 GET" in outcome.stderr
-    assert json.loads(Path("r.json").read_text(encoding="utf-8"))["cost"]["get_requests"] == 36
-    assert counted.kinds() == {"LIST": 1, "GET": 36}

@@ -199,6 +199,14 @@ def test_bars_name_the_series_and_fit_the_window(columns: int, here: Path) -> No
         assert sum(line.startswith(f"built    ct-{number}: 3 slices -> ") for line in shown.lines) == 1
 
 
+def test_a_bar_is_no_part_of_what_is_printed(here: Path) -> None:
+    """While a bar is on the terminal, standard output is the path and nothing else."""
+    with terminal("bash", "-c", f"{SCRIPT} get-index ./ct-1 > printed") as shown:
+        assert shown.end() == 0
+    assert "reading headers" in shown.shown
+    assert Path((here / "printed").read_text(encoding="utf-8").removesuffix("\n")).is_file()
+
+
 def test_long_names_give_way(clean_environment: Path) -> None:
     """In a narrow window a long path keeps its end, the series, and how far the work is stays to be seen."""
     name = "a-series-of-a-name-that-is-longer-than-most-windows-are-wide-1234567890"

@@ -13,7 +13,6 @@ from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.open import open_storage
-from dicom_series_preview.sources.storage.s3_pages import POOR_PAGES
 from doubles import Time
 from faulty import FaultyServer, always, everything
 
@@ -137,15 +136,6 @@ def test_a_site_that_invents_what_is_not_there() -> None:
         assert any("no-such-folder" in asked.path for asked in server.asked)
 
 
-def test_many_empty_folders() -> None:
-    """Hundreds of folders with nothing in them, before and after those with something, are gone through."""
-    with FaultyServer(webdav=False) as server:
-        server.objects.update({f"s/{number:03}/x/y": b"" for number in range(300)} | {"s/300/z": b"1"})
-        empty = faulty.same_page()
-        server.begin(lambda asked: empty if asked.path.endswith("/x") else None)
-        assert listed(archive(server), "s") == ["s/300/z"]
-
-
 # --- bounds that hold whatever a server says
 
 
@@ -195,54 +185,13 @@ def test_a_listing_ends_with_the_request(root: str) -> None:
         assert len(server.asked) <= 12
 
 
-def bucket(server: FaultyServer) -> Storage:
-    """The server as a bucket."""
-    return open_storage("s3://bucket", Settings(Path("unused")), server.environment)
-
-
-def same_keys() -> list[str]:
-    """The same page each time."""
-    return ["s/1", "s/2", "s/3"]
-
-
-def test_a_page_that_comes_again() -> None:
-    """A bucket's listing whose pages repeat is an error, and never passes for a whole one."""
-    with FaultyServer() as server:
-        server.begin(always(faulty.pages_without_end(same_keys), everything))
-        with pytest.raises(StorageError, match="repeats a page"):
-            bucket(server).list_objects("s", 200_000)
-        assert len(server.asked) == 2
-
-
-def test_folders_of_a_bucket_that_come_again() -> None:
-    """So is a listing of folders."""
-    with FaultyServer() as server:
-        fault = faulty.pages_without_end(lambda: ["a/", "b/"], delimited=True)
-        server.begin(always(fault, everything))
-        with pytest.raises(StorageError, match="repeats a page"):
-            bucket(server).list_folders("")
-        assert len(server.asked) == 2
-
-
-@pytest.mark.parametrize("ahead", [False, True])
-def test_empty_pages_without_end(*, ahead: bool) -> None:
-    """Pages that have nothing, and never end, are an error of the server's after a thousand of them."""
-    with FaultyServer() as server:
-        server.begin(always(faulty.pages_without_end(list), everything))
-        storage = bucket(server)
-        if ahead:
-            storage.list_ahead("s", 200_000)
-        with pytest.raises(StorageError, match="has no end"):
-            storage.list_objects("s", 200_000)
-        assert len(server.asked) == POOR_PAGES
-
-
 def test_markers_without_end() -> None:
     """Markers of folders, of which there may be more than objects, are not listed for ever."""
     numbers = itertools.count()
     with FaultyServer() as server:
         keys = faulty.pages_without_end(lambda: [f"s/{next(numbers):09}" for _ in range(1000)], size=0)
         server.begin(always(keys, everything))
+        bucket = open_storage("s3://bucket", Settings(Path("unused")), server.environment)
         with pytest.raises(LimitError, match="most of them empty"):
-            bucket(server).list_objects("s", 10)
+            bucket.list_objects("s", 10)
         assert len(server.asked) <= 20

@@ -52,15 +52,6 @@ def _even(text: str) -> bytes:
     return (text + " " * (len(text) % 2)).encode()
 
 
-@pytest.mark.parametrize("text", ["1\\0\\0\\1e20\\0\\0", "\\".join(["1e40"] * 6), "\\".join(["1e99"] * 6)])
-def test_an_orientation_that_is_none_is_told(text: str) -> None:
-    """Slices whose orientation is no pair of unit vectors are shown by their positions, with a warning."""
-    report = shown({0x00200037: text}, {0x00200037: text}).report
-    assert [tile.axis for tile in report.tiles] == ["Z", "Z"]
-    warning = "ImageOrientationPatient is no pair of perpendicular unit vectors: it is not used (2 times)"
-    assert warning in report.warnings
-
-
 def test_a_position_that_is_none_is_told() -> None:
     """A slice that lies farther away than any patient comes after the others, with a warning."""
     report = shown({0x00200032: "0\\0\\9.9e99"}, {}, {}).report

@@ -87,23 +87,3 @@ def test_largest_that_is_allowed(tmp_path: Path, command: Run, monkeypatch: pyte
     outcome = command("mosaic", SERIES, "a.webp", "--root", folder.parent)
     assert outcome.status == 0, outcome.stderr
     assert "3 of 3 slices" in outcome.stderr
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "said"),
-    [
-        ("MAX_FRAMES", "many", "is a whole number from 1 to 1000000000, not 'many'"),
-        ("MAX_FRAME_BYTES", "0", "is a whole number from 1 to 1000000000000000, not '0'"),
-        ("MAX_SECONDS", "-1", "is a number from 0 to 86400, not '-1'"),
-        ("MAX_SECONDS", "nan", "is a number from 0 to 86400, not 'nan'"),
-        ("CONCURRENCY", "1.5", "is a whole number from 1 to 1024, not '1.5'"),
-        ("RETRIES", "-1", "is a whole number from 0 to 100, not '-1'"),
-    ],
-)
-def test_variable_that_is_no_number(
-    variable: str, value: str, said: str, command: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A variable that cannot be meant is named in one line, before anything is read."""
-    monkeypatch.setenv(f"DICOM_SERIES_PREVIEW_{variable}", value)
-    outcome = command("mosaic", SERIES, "a.webp", "--root", "/nowhere")
-    assert (outcome.status, outcome.stderr) == (1, f"error: DICOM_SERIES_PREVIEW_{variable}: {said}\n")

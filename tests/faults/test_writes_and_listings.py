@@ -39,19 +39,6 @@ def test_every_page_fails_once() -> None:
         assert max(server.tries().values()) == RETRIES + 1
 
 
-@pytest.mark.parametrize("page", ["", "S/03"])
-def test_one_page_fails_for_good(page: str) -> None:
-    """A listing that cannot be had to its end is an error, after as many tries as are allowed."""
-    with faulty.FaultyServer(page_objects=4) as server:
-        server.objects = {f"bucket/{name}": b"1" for name in NAMES}
-        server.begin(
-            faulty.always(faulty.refused(503), lambda asked: is_listing(asked) and asked.token == page)
-        )
-        with pytest.raises(StorageUnavailableError):
-            opened(server).list_objects("S")
-        assert max(server.tries().values()) <= 2 * (RETRIES + 1)
-
-
 @pytest.mark.parametrize("fault", [faulty.cut_short, faulty.cut_chunks, faulty.reset_in_body])
 @pytest.mark.parametrize("webdav", [True, False])
 def test_listing_of_a_web_server_is_cut(fault: faulty.Fault, webdav: bool) -> None:  # noqa: FBT001

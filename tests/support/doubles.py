@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import NoReturn, Self
+from functools import partial
+from typing import Any, NoReturn, Self
 
 from dicom_series_preview.base.errors import StorageError
 from dicom_series_preview.sources.storage.base import ByteRange, Fetched, ObjectInfo, Storage, Usage
@@ -89,6 +90,36 @@ class Wrapper:
     def link(self, path: str, expires_s: int) -> str | None:
         """`Storage.link`."""
         return self.inner.link(path, expires_s)
+
+
+class Before(Wrapper):
+    """Before some of its calls something happens, which may raise.
+
+    Args:
+        inner: Answers.
+        calls: By a method's name, what is called first with the same positional arguments.
+    """
+
+    def __init__(self, inner: Storage, **calls: Callable[..., object]) -> None:
+        super().__init__(inner)
+        for name, call in calls.items():
+            setattr(self, name, partial(self._after, call, getattr(self, name)))
+
+    def _after(
+        self, call: Callable[..., object], method: Callable[..., Any], *given: Any, **options: Any
+    ) -> Any:
+        call(*given)
+        return method(*given, **options)
+
+
+def refusing(error: BaseException, wanted: Callable[[str], bool] = lambda _path: True) -> Callable[..., None]:
+    """What raises an error where a call's path is wanted."""
+
+    def refuse(path: str, *_rest: object) -> None:
+        if wanted(path):
+            raise error
+
+    return refuse
 
 
 class CountingStorage(Wrapper):

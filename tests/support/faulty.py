@@ -241,21 +241,13 @@ def folders_everywhere(*names: str) -> Fault:
     return lambda connection, _answer: connection.send(reply)
 
 
-def pages_without_end(keys: Callable[[], list[str]], size: int = 10, *, delimited: bool = False) -> Fault:
-    """A page of S3's listing after which there is always another.
-
-    Args:
-        keys: What the next page has.
-        size: Of each object.
-        delimited: The keys are those of folders.
-    """
+def pages_without_end(keys: Callable[[], list[str]], size: int = 10) -> Fault:
+    """A page of S3's listing after which there is always another, with these keys of objects of a size."""
     tokens = itertools.count()
 
     def fault(connection: Connection, _answer: Answer) -> None:
         entries = "".join(
-            f"<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"
-            if delimited
-            else f'<Contents><Key>{key}</Key><Size>{size}</Size><ETag>"e"</ETag>'
+            f'<Contents><Key>{key}</Key><Size>{size}</Size><ETag>"e"</ETag>'
             "<LastModified>2024-01-01T00:00:00.000Z</LastModified></Contents>"
             for key in keys()
         )

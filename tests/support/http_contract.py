@@ -85,11 +85,6 @@ class HttpContract:
         image = opened(answer)
         assert (image.format, image.size, answer.headers["preview-slices"]) == shown
 
-    def test_the_picture_shows_what_was_asked_for(self, door: Door) -> None:
-        """The slice at a position, under the file's own window."""
-        image = opened(door(f"{SERIES}/image?position=0.5&image_width=64&quality=100&format=jpeg"))
-        assert min(abs(image.getpixel((40, 40)) - synthetic.grey(i)) for i in (19, 20)) <= 2
-
     def test_a_mosaic_shows_its_slices(self, door: Door) -> None:
         """36 of 40 slices, head to feet, each with the grey that its header's window gives it."""
         answer = door(f"{SERIES}/mosaic?quality=90")
@@ -106,11 +101,6 @@ class HttpContract:
         answer = door(f"{SERIES}/mosaic", Accept="image/jpeg, image/webp;q=0.5")
         assert answer.headers["content-type"] == "image/jpeg"
         assert answer.headers["vary"] == "Accept"
-
-    @pytest.mark.parametrize("accept", ["text/html", "image/gif, image/webp;q=0"])
-    def test_no_format_that_is_acceptable(self, door: Door, accept: str) -> None:
-        """406 when Accept allows none of the picture formats: a client that takes no picture gets none."""
-        problem(door(f"{SERIES}/mosaic", Accept=accept), 406, "not-acceptable")
 
     def test_the_index_in_every_format(self, door: Door) -> None:
         """The index comes in short and whole; the Parquet file opens, and all formats say the same."""
@@ -174,12 +164,6 @@ class HttpContract:
         name = quote(ODD, safe="/")
         assert door(f"/series/{name.replace('/', slash)}/index").json()["series"] == ODD
         assert door(f"/series/{name}/index").status == 404
-
-    def test_a_prefix_says_which_series_it_is(self, door: Door) -> None:
-        """The series that a prefix has found is named."""
-        answer = door("/series/38902e14%2A/image?position=1")
-        assert opened(answer).size == (128, 128)
-        assert answer.headers["preview-series"] == synthetic.SERIES
 
     @pytest.mark.parametrize(
         "name",

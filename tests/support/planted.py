@@ -25,7 +25,7 @@ OF_PATIENTS = ("Zwiebelfisch", "Leonora", "4711-0815", "19470229", "998877", "No
 # The folders of series that no word of the product's own is a part of.
 FOLDERS = (
     *("38902e14-b11f-4548-910e-771ee757dc82", "one-slice-cut-off", "reports-only", "being-indexed"),
-    *("1.2.840.99.1", "file-in-the-root", "tried-again", "beside-poison", "several-a", "group-1"),
+    *("1.2.840.99.1", "file-in-the-root", "beside-poison", "several-a", "group-1"),
     *("Mustermann-Erika", "Schädel"),
 )
 BUCKETS = (

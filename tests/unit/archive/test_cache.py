@@ -11,7 +11,7 @@ from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.errors import AccessDeniedError, LimitError, StorageError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.sources.storage.memory import MemoryStorage
-from doubles import CountingStorage, Wrapper
+from doubles import Before, CountingStorage, refusing
 from indexing import Setting, objects, of_version
 
 CACHED = "indices/s_index.parquet"
@@ -78,12 +78,8 @@ def test_an_index_is_written_once_and_whole(setting):
 
 def test_a_cache_that_cannot_be_read_is_an_error():
     """A cache that fails is an error, not a reason to read everything again."""
-
-    class Failing(Wrapper):
-        def get(self, path):
-            raise AccessDeniedError(f"{self.url}/{path}")
-
-    opener = SeriesIndexer(MemoryStorage(objects()), IndexCache(Failing(MemoryStorage())), Limits())
+    failing = Before(MemoryStorage(), get=refusing(AccessDeniedError("memory://cache")))
+    opener = SeriesIndexer(MemoryStorage(objects()), IndexCache(failing), Limits())
     with pytest.raises(StorageError):
         opener.open(SeriesName("s"))
 

@@ -141,14 +141,6 @@ def test_a_single_slice_is_at_every_position(position):
     assert at_position(stack_of([12.5]), position) == 0
 
 
-@pytest.mark.parametrize("position", [-0.01, 1.01, NAN, float("inf"), -float("inf")])
-def test_position_outside_is_refused(position):
-    """A position that is no number from 0 to 1 is the caller's mistake."""
-    with pytest.raises(RequestError, match="0 to 1") as caught:
-        at_position(evenly(3), position)
-    assert caught.value.parameter == "position"
-
-
 @pytest.mark.parametrize(("offset", "index"), [(-5, 0), (-1, 4), (0, 5), (1, 6), (5, 10)])
 def test_offset_moves_in_display_order(offset, index):
     """An offset counts slices from the chosen one."""
@@ -219,36 +211,33 @@ def test_range_is_on_the_scale_of_positions():
     assert in_range(stack_of([NAN] * 5), 0.5, 1.0).tolist() == [2, 3, 4]
 
 
-def test_range_in_reverse_is_refused():
-    """A start greater than the end is an error that says both."""
-    with pytest.raises(RequestError, match=r"0\.6 is greater than end, 0\.5") as caught:
-        in_range(evenly(3), 0.6, 0.5)
-    assert caught.value.parameter == "start"
-
-
 @pytest.mark.parametrize(
     ("start", "end", "nearest"),
-    [(0.41, 0.45, "slice 4 of 0..10, at 0.400000"), (0.46, 0.49, "slice 5 of 0..10, at 0.500000")],
+    [
+        (0.41, 0.45, "slice 4 of 0..10, at 0.400000"),
+        (0.46, 0.49, "slice 5 of 0..10, at 0.500000"),
+        (0.44, 0.46, "slice 4 of 0..10, at 0.400000"),
+    ],
 )
 def test_empty_range_names_the_nearest_slice(start, end, nearest):
-    """A range between two slices is an error that names the nearest and where it is."""
+    """A range between two slices is an error that names the nearest, or the lower, and where it is."""
     with pytest.raises(RequestError, match=nearest):
         in_range(evenly(11), start, end)
 
 
-def test_empty_range_with_two_nearest_names_the_lower():
-    """Of two slices equally near to an empty range the error names the lower."""
-    with pytest.raises(RequestError, match=r"slice 4 of 0\.\.10"):
-        in_range(evenly(11), 0.44, 0.46)
-
-
 @pytest.mark.parametrize(
-    ("start", "end", "parameter"), [(-0.1, 1, "start"), (NAN, 1, "start"), (0, 1.1, "end"), (0, NAN, "end")]
+    ("choose", "given", "parameter", "problem"),
+    [
+        *((at_position, (value,), "position", "0 to 1") for value in (-0.01, 1.01, NAN, np.inf, -np.inf)),
+        *((in_range, (value, 1), "start", "0 to 1") for value in (-0.1, NAN)),
+        *((in_range, (0, value), "end", "0 to 1") for value in (1.1, NAN)),
+        (in_range, (0.6, 0.5), "start", r"0\.6 is greater than end, 0\.5"),
+    ],
 )
-def test_bounds_outside_are_refused(start, end, parameter):
-    """A bound that is no number from 0 to 1 is named."""
-    with pytest.raises(RequestError) as caught:
-        in_range(evenly(3), start, end)
+def test_what_is_outside_or_in_reverse_is_refused(choose, given, parameter, problem):
+    """A position or bound that is no number from 0 to 1, or a start greater than the end, is named."""
+    with pytest.raises(RequestError, match=problem) as caught:
+        choose(evenly(3), *given)
     assert caught.value.parameter == parameter
 
 

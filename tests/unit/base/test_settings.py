@@ -128,11 +128,13 @@ def test_every_limit_has_a_variable() -> None:
 @pytest.mark.parametrize("variable", VARIABLES)
 @pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "-inf", "1" + 27 * "0", "1e400", 5000 * "9"])
 def test_a_number_that_cannot_be_is_refused(variable: str, text: str) -> None:
-    """A setting that is no number, or one beyond all reason, is refused in a short line that names it."""
+    """A setting that is no number, or one beyond all reason, is refused in a short line with its range."""
+    _, least, most = VARIABLES[variable]
     with pytest.raises(RequestError) as refused:
         Settings.from_environment({variable: text})
     assert refused.value.parameter == variable
     assert str(refused.value).startswith(f"{variable}: is a")
+    assert f" number from {least:.15g} to {most:.16g}, not '" in str(refused.value)
     assert len(str(refused.value)) < 200
     assert "\n" not in str(refused.value)
 

@@ -1,6 +1,5 @@
 import json
 import random
-from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -21,7 +20,6 @@ from indexing import (
     cells,
     index_of,
     metadata_of,
-    readable_records,
     records_of,
     series,
     table_of,
@@ -135,16 +133,6 @@ def test_short_bytes_that_vary_are_kept():
     others = by_file(table_of(*sources), "OtherElements")
     for name, expected in (("000.dcm", "AQc="), ("001.dcm", "Agc=")):
         assert json.loads(others[name])["00191008"] == {"vr": "OB", "InlineBinary": expected}
-
-
-def test_an_odd_object_does_not_decide_a_columns_type():
-    """A column is of the dictionary's VR; the values of objects that write another are not lost."""
-    sources = [make.add(make.image(1), 0x00180060, "LO", "odd"), *(make.image(i, KVP=i) for i in (2, 3))]
-    for order in (sources, sources[::-1]):
-        table = table_of(*order)
-        assert table.schema.field("KVP").type == pa.float64()
-        assert sorted(cells(table, "KVP"), key=str) == [2.0, 3.0, None]
-        assert any("odd" in (text or "") for text in cells(table, "OtherElements"))
 
 
 def test_columns_of_one_name_are_told_apart():
@@ -366,28 +354,3 @@ def test_what_no_column_gives_back_stands_once_an_object():
 
 
 # --- real series
-
-
-def folders(real_data):
-    """The folders that are series."""
-    return sorted((real_data / "series").iterdir())
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize("folder", ["series", "malformed", "single"])
-def test_real_tables_open_everywhere(real_data, tmp_path, folder):
-    """The index of real and of mixed folders opens in pandas, Polars and DuckDB, with the same values."""
-    chosen = folders(real_data)[::3] if folder == "series" else [real_data / folder]
-    for place in chosen:
-        table = build(readable_records(place)[0], replace(PROVENANCE, series=place.name))
-        path = write(table, tmp_path)
-        arrow = pq.read_table(path)
-        with duckdb.connect() as connection:
-            duck = connection.sql("FROM read_parquet(?)", params=[str(path)]).to_arrow_table()
-        polars = pl.read_parquet(path).to_arrow()
-        assert arrow.num_rows == duck.num_rows == polars.num_rows == len(pd.read_parquet(path)), place
-        assert arrow.num_columns == duck.num_columns == polars.num_columns, place
-        for number in range(arrow.num_columns):
-            expected = arrow.column(number).to_pylist()
-            assert duck.column(number).to_pylist() == expected, (place, arrow.column_names[number])
-            assert polars.column(number).to_pylist() == expected, (place, arrow.column_names[number])

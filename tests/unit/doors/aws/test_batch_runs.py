@@ -13,7 +13,6 @@ from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.batch_runs import STARTING_S, BatchRuns, batch_of_key
 from dicom_series_preview.doors.aws.environment import Deployment
-from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:previews"
@@ -176,25 +175,21 @@ def test_a_start_that_died_half_way_goes_on(setting: Setting) -> None:
     assert list(setting.states.executions) == [batch_of_key("mine")]
 
 
-class Raced(doubles.Wrapper):
-    """A storage before whose first write to a path that ends so something else happens."""
+def raced(setting: Setting, end: str, happens: Callable[[], object]) -> None:
+    """Let something happen before the first write to a path that ends so."""
+    waiting = [happens]
 
-    def __init__(self, inner: Storage, path: str, happens: Callable[[], Any]) -> None:
-        super().__init__(inner)
-        self.path, self.happens = path, [happens]
+    def race(path: str, _data: bytes) -> None:
+        if path.endswith(end) and waiting:
+            waiting.pop()()
 
-    def put(self, path: str, data: bytes, **options: Any) -> str:
-        """`Storage.put`."""
-        if path.endswith(self.path) and self.happens:
-            self.happens.pop()()
-        return super().put(path, data, **options)
+    setting.deployment._opened["s3://data"] = doubles.Before(setting.data, put=race)
 
 
 @pytest.mark.parametrize(("other", "code"), [(SERIES, 202), ({"series": ["c"]}, 422)])
 def test_two_with_one_key_at_once(setting: Setting, other: Any, code: int) -> None:
     """Of two sent with one key at one moment comes one batch; if they differ, the second is refused."""
-    raced = Raced(setting.data, "/request.json", lambda: setting.start(other, key="mine"))
-    setting.deployment._opened["s3://data"] = raced
+    raced(setting, "/request.json", lambda: setting.start(other, key="mine"))
     assert setting.start(key="mine")[0] == code
     assert list(setting.states.executions) == [batch_of_key("mine")]
     assert setting.start(other, key="mine")[0] == 200
@@ -243,9 +238,7 @@ def test_a_place_outlives_no_death() -> None:
 def test_of_two_that_want_the_last_place_one_gets_it() -> None:
     """The number that run at once is kept when two are started at the same moment."""
     setting = Setting(batches_at_once=1)
-
-    raced = Raced(setting.data, "running/0.json", setting.start)
-    setting.deployment._opened["s3://data"] = raced
+    raced(setting, "running/0.json", setting.start)
     assert refused(setting.start())
     assert len(setting.states.executions) == 1
 

@@ -68,18 +68,6 @@ class Deaths:
         return handler(event, Context())
 
 
-class Unavailable(doubles.Wrapper):
-    """A root some of whose series cannot be listed."""
-
-    series: frozenset[str] = frozenset()
-
-    def list_objects(self, folder: str, most: int | None = None) -> Any:
-        """`Storage.list_objects`."""
-        if folder in self.series:
-            raise StorageUnavailableError(f"s3://archive/{folder}", "status 503 SlowDown")
-        return super().list_objects(folder, most)
-
-
 class Setting:
     """A deployment and its machine."""
 
@@ -91,10 +79,16 @@ class Setting:
             "report/1.dcm": make_dicom.encode(make_dicom.report(1)),
             "film/1.dcm": make_dicom.encode(film, "1.2.840.10008.1.2.4.100"),
         }
-        self.root = Unavailable(MemoryStorage(objects, url="s3://archive"))
+        # Series that cannot be listed.
+        self.unavailable = frozenset[str]()
+        down = doubles.refusing(
+            StorageUnavailableError("s3://archive", "status 503 SlowDown"),
+            lambda folder: folder in self.unavailable,
+        )
+        root = doubles.Before(MemoryStorage(objects, url="s3://archive"), list_objects=down)
         self.data = MemoryStorage(url="s3://data")
         lists = MemoryStorage(url="s3://lists")
-        opened = {"s3://archive": self.root, "s3://data": self.data, "s3://lists": lists}
+        opened = {"s3://archive": root, "s3://data": self.data, "s3://lists": lists}
         self.deployment = Deployment({"default": "s3://archive"}, "s3://data", 1, {}, opened)
         self.deaths = Deaths()
         names = {**FILLED, "ToleratedFailurePercentage": tolerated}
@@ -195,7 +189,7 @@ def test_whatever_a_function_dies_of_becomes_an_outcome(setting: Setting, death:
 
 def test_storage_that_stays_away_fails_its_series_with_the_reason(setting: Setting) -> None:
     """What is raised names no series; the outcome that is kept says what the storage said."""
-    setting.root.series = frozenset({"late"})
+    setting.unavailable = frozenset({"late"})
     ended = setting.run({"series": [*GOOD, "late"]})
     assert setting.summary()["reasons"] == {"StorageUnavailableError": 1}
     assert ended.children[-1].tries == {"Item": 7, "GiveUp": 1}
@@ -208,11 +202,11 @@ def test_storage_that_stays_away_fails_its_series_with_the_reason(setting: Setti
 
 def test_more_failures_than_are_tolerated_fail_the_batch_after_all_was_tried(setting: Setting) -> None:
     """A batch fails of series that failed, not before every series has had its turn; a rerun does them."""
-    setting.root.series = frozenset(GOOD[:2])
+    setting.unavailable = frozenset(GOOD[:2])
     ended = setting.run({"series": [*GOOD, "notes", "late"]})
     assert (ended.status, ended.error, len(ended.children)) == ("FAILED", "TooManyFailed", 10)
     assert setting.summary()["ok"] == 7
-    setting.root.series = frozenset()
+    setting.unavailable = frozenset()
     again = setting.run({"rerun": FIRST}, SECOND)
     assert (again.status, len(again.children)) == ("SUCCEEDED", 2)
     assert setting.summary(SECOND)["ok"] == 2
@@ -228,19 +222,19 @@ def test_a_rerun_finishes(setting: Setting) -> None:
     assert (ended.status, len(ended.children), setting.summary(third)["no_preview"]) == ("SUCCEEDED", 2, 2)
 
 
-class Unwritable(doubles.Wrapper):
-    """A data bucket that refuses outcomes."""
+def unwritable(setting: Setting, wanted: Callable[[bytes], bool] = lambda _data: True) -> None:
+    """Let the data bucket refuse outcomes."""
 
-    def put(self, path: str, data: bytes, **options: Any) -> str:
-        """`Storage.put`."""
-        if "/outcomes/" in path:
+    def refuse(path: str, data: bytes) -> None:
+        if "/outcomes/" in path and wanted(data):
             raise AccessDeniedError(f"s3://data/{path}")
-        return super().put(path, data, **options)
+
+    setting.deployment._opened["s3://data"] = doubles.Before(setting.data, put=refuse)
 
 
 def test_where_no_outcome_can_be_written_the_map_stops(setting: Setting) -> None:
     """A batch whose children cannot even say that they failed ends at the threshold, and fails."""
-    setting.deployment._opened["s3://data"] = Unwritable(setting.data)
+    unwritable(setting)
     ended = setting.run({"series": [*GOOD, "notes", "report"]})
     assert (ended.status, ended.error) == ("FAILED", "States.ExceedToleratedFailureThreshold")
     # More than a tenth of ten have failed when two have.
@@ -251,16 +245,7 @@ def test_where_no_outcome_can_be_written_the_map_stops(setting: Setting) -> None
 
 def test_children_that_fail_within_the_tolerance_are_missing(setting: Setting) -> None:
     """A child whose outcome could not be written is counted as missing, and the batch goes on."""
-
-    class OnceUnwritable(Unwritable):
-        """A bucket that refuses the outcome of one series."""
-
-        def put(self, path: str, data: bytes, **options: Any) -> str:
-            if "/outcomes/" in path and b'"late"' not in data:
-                return self.inner.put(path, data, **options)
-            return super().put(path, data, **options)
-
-    setting.deployment._opened["s3://data"] = OnceUnwritable(setting.data)
+    unwritable(setting, lambda data: b'"late"' in data)
     ended = setting.run({"series": [*GOOD, "notes", "late"]})
     assert ended.status == "SUCCEEDED"
     assert [child.status for child in ended.children].count("FAILED") == 1
@@ -288,7 +273,7 @@ def test_a_batch_that_cannot_begin_fails_and_says_why(
 
 def test_what_is_raised_names_no_folder(setting: Setting) -> None:
     """What Step Functions hears of a failure, and keeps in its history, is its kind and nothing else."""
-    setting.root.series = frozenset({SECRET})
+    setting.unavailable = frozenset({SECRET})
     ended = setting.run({"series": [SECRET]})
     assert ended.children[0].output == {"series": digest_of(SECRET), "status": "failed"}
     told: list[Any] = []
@@ -317,6 +302,6 @@ def test_a_summary_that_dies_fails_the_batch(setting: Setting) -> None:
 
 def test_retries_wait_longer_each_time_and_not_for_ever(setting: Setting) -> None:
     """Waits double from two seconds, and none is longer than two minutes."""
-    setting.root.series = frozenset({"late"})
+    setting.unavailable = frozenset({"late"})
     (child,) = setting.run({"series": ["late"]}).children
     assert child.waits == [2, 4, 8, 16, 32, 64]

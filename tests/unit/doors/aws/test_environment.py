@@ -8,7 +8,6 @@ import pytest
 
 import make_dicom
 import servers
-from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.doors.aws.environment import Deployment
@@ -239,35 +238,6 @@ def test_a_broken_variable_of_tokens_is_named_without_its_value() -> None:
         made.storage("http://127.0.0.1:9/a")
     assert caught.value.parameter == "DICOM_SERIES_PREVIEW_HTTP_TOKENS"
     assert "secret" not in str(caught.value)
-
-
-def test_roots_are_kept_apart(moto: servers.Moto) -> None:
-    """Each alias finds its own root's series, and has a folder of its own for indices."""
-    client = moto.client("s3")
-    for bucket in ("env-one", "env-two", "env-data"):
-        client.create_bucket(Bucket=bucket)
-    for bucket, key in (("env-one", "a/1.dcm"), ("env-two", "below/b/1.dcm")):
-        client.put_object(Bucket=bucket, Key=key, Body=make_dicom.encode(make_dicom.image(1)))
-    roots = json.dumps({"default": "s3://env-one", "two": "s3://env-two/below"})
-    api = Deployment.from_environment(
-        {
-            **moto.environment,
-            "PREVIEW_ROOTS": roots,
-            "PREVIEW_DATA": "s3://env-data/previews",
-            "PREVIEW_SIGNED_BUCKETS": "arn:aws:s3:::env-two",
-        }
-    ).api()
-    assert api.picture("mosaic", HttpRequest("a")).status == 200
-    assert api.picture("mosaic", HttpRequest("b", {"root": ["two"]})).status == 200
-    for asked in (HttpRequest("b"), HttpRequest("a", {"root": ["two"]}), HttpRequest("below/b")):
-        assert api.picture("mosaic", asked).status == 404
-    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="env-data")["Contents"]]
-    assert {key for key in keys if "/indices/" in key} == {
-        f"previews/{index_path('a', index_folder('s3://env-one'))}",
-        f"previews/{index_path('b', index_folder('s3://env-two/below'))}",
-    }
-    assert sum("/renders/" in key for key in keys) == 2
-    client.close()
 
 
 def test_the_package_logs_as_its_function(

@@ -217,23 +217,17 @@ def test_what_a_request_under_way_keeps_of_a_folder_below_a_series_goes(
     setting.put("s/0.dcm", *keys)
     setting.update(notification("s/0.dcm"))
 
-    class Slow(doubles.Wrapper):
-        def put(self, path: str, data: bytes, **options: Any) -> str:
-            if path.endswith(".parquet"):
-                setting.see("s3://data", setting.data)
-                if overdue:
-                    setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
-                for key in keys:
-                    if change == "removed":
-                        setting.remove(key)
-                    else:
-                        setting.put(key)
-                name = "ObjectRemoved:Delete" if change == "removed" else "ObjectCreated:Put"
-                assert setting.update(notification(*keys, name=name)).updated == 1
-                setting.update_at_once()
-            return super().put(path, data, **options)
+    def meanwhile(path: str, _data: bytes) -> None:
+        if path.endswith(".parquet"):
+            setting.see("s3://data", setting.data)
+            if overdue:
+                setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
+            (setting.remove if change == "removed" else setting.put)(*keys)
+            name = "ObjectRemoved:Delete" if change == "removed" else "ObjectCreated:Put"
+            assert setting.update(notification(*keys, name=name)).updated == 1
+            setting.update_at_once()
 
-    setting.see("s3://data", Slow(setting.data))
+    setting.see("s3://data", doubles.Before(setting.data, put=meanwhile))
     answer = setting.deployment.api().picture("image", HttpRequest(asked, {"position": ["0"]}))
     assert (answer.status, len(setting.kept("renders"))) == (200, 1)
     assert place(asked) in setting.kept()
@@ -301,20 +295,18 @@ def test_a_request_that_saw_what_came_and_went_keeps_nothing_of_it(asked: str) -
     setting.deployment.api().index(HttpRequest(asked))
     setting.put("doe/s/sub/3.dcm")
 
-    class Late(doubles.Wrapper):
-        def put(self, path: str, data: bytes, **options: Any) -> str:
-            if path.endswith(".parquet"):
-                setting.see("s3://data", setting.data)
-                # The request's claim has run out: else the event waits for it.
-                setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
-                setting.remove("doe/s/sub/3.dcm")
-                names = "ObjectCreated:Put", "ObjectRemoved:Delete"
-                events = [notification("doe/s/sub/3.dcm", name=name) for name in names]
-                assert setting.update(*events).unchanged == 1
-                setting.update_at_once()
-            return super().put(path, data, **options)
+    def meanwhile(path: str, _data: bytes) -> None:
+        if path.endswith(".parquet"):
+            setting.see("s3://data", setting.data)
+            # The request's claim has run out: else the event waits for it.
+            setting.data.put(f"{path}.lock", json.dumps({"until": time.time() - 1}).encode())
+            setting.remove("doe/s/sub/3.dcm")
+            names = "ObjectCreated:Put", "ObjectRemoved:Delete"
+            events = [notification("doe/s/sub/3.dcm", name=name) for name in names]
+            assert setting.update(*events).unchanged == 1
+            setting.update_at_once()
 
-    setting.see("s3://data", Late(setting.data))
+    setting.see("s3://data", doubles.Before(setting.data, put=meanwhile))
     assert setting.deployment.api().index(HttpRequest(asked)).status == 200
     assert len(setting.index(asked).table) == len(setting.memory["default"].list_objects(asked)) + 1
     while setting.queue.sent:
@@ -353,21 +345,9 @@ def test_an_object_that_comes_leaves_pictures_alone(setting: Setting, reads: boo
 def asked_of_data(setting: Setting) -> list[str]:
     """What the data bucket is asked for from now on."""
     asked: list[str] = []
-
-    class Asked(doubles.Wrapper):
-        def list_objects(self, folder: str, most: int | None = None) -> Any:
-            asked.append("list")
-            return super().list_objects(folder, most)
-
-        def get(self, path: str) -> Any:
-            asked.append("get")
-            return super().get(path)
-
-        def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
-            asked.append("put")
-            return super().put(path, data, if_version=if_version)
-
-    setting.see("s3://data", Asked(setting.data))
+    named = {"list_objects": "list", "get": "get", "put": "put"}
+    calls = {name: lambda *_given, kind=kind: asked.append(kind) for name, kind in named.items()}
+    setting.see("s3://data", doubles.Before(setting.data, **calls))
     return asked
 
 
@@ -472,14 +452,8 @@ def test_a_reader_that_dies_leaves_what_has_gone_to_be_found() -> None:
         pictures = Pictures(Setting())
         setting = pictures.setting
         setting.put("s/2.dcm")
-
-        class Dies(doubles.Wrapper):
-            def put(self, path: str, data: bytes, *, if_version: str | None = None) -> str:
-                if path.endswith(".parquet"):
-                    raise Killed
-                return super().put(path, data, if_version=if_version)
-
-        setting.see("s3://data", Dies(setting.data))
+        dies = doubles.refusing(Killed(), lambda path: path.endswith(".parquet"))
+        setting.see("s3://data", doubles.Before(setting.data, put=dies))
         with pytest.raises(Killed):
             setting.deployment.api().index(HttpRequest("s"))
         setting.see("s3://data", setting.data)
@@ -636,14 +610,9 @@ def test_what_was_read_of_a_series_that_has_gone_goes_as_well() -> None:
 def test_pictures_go_before_the_index_forgets(setting: Setting) -> None:
     """Where they cannot be removed, the index still knows what is gone, so that the next try removes them."""
     setting.remove("s/2.dcm")
-
-    class Stuck(doubles.Wrapper):
-        def delete(self, path: str) -> None:
-            if path.endswith(".webp"):
-                raise StorageUnavailableError("s3://data", "throttled")
-            super().delete(path)
-
-    setting.see("s3://data", Stuck(setting.data))
+    throttled = StorageUnavailableError("s3://data", "throttled")
+    stuck = doubles.refusing(throttled, lambda path: path.endswith(".webp"))
+    setting.see("s3://data", doubles.Before(setting.data, delete=stuck))
     assert setting.update(notification("s/2.dcm")).failed == 1
     setting.see("s3://data", setting.data)
     summary = setting.update(notification("s/2.dcm"))

@@ -22,6 +22,7 @@ from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.doors.aws.updates import LATER_S, RESERVE_S, SERIES_S
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.web.http.messages import HttpRequest
+from rendering import AfterListing
 from updating import SECRET, Closed, Killed, Linking, Pictures, Setting, bridged, notification, place
 
 
@@ -161,14 +162,9 @@ def test_a_deployment_that_gets_another_root_keeps_the_roots_apart() -> None:
 
 def test_several_series_and_roots_in_a_batch() -> None:
     """Each series is updated once, and one that fails takes along only its own messages."""
-
-    class Closed(doubles.Wrapper):
-        def list_objects(self, folder: str, most: int | None = None) -> Any:
-            if folder == "closed":
-                raise AccessDeniedError("s3://archive/closed")
-            return super().list_objects(folder, most)
-
-    setting = Setting({"default": "s3://archive", "other": "s3://other"}, wrap=Closed)
+    setting = Setting({"default": "s3://archive", "other": "s3://other"})
+    denied = doubles.refusing(AccessDeniedError("s3://archive/closed"), "closed".__eq__)
+    setting.see("s3://archive", doubles.Before(setting.memory["default"], list_objects=denied))
     setting.put("a/1.dcm", "b/1.dcm", "closed/1.dcm")
     setting.put("a/1.dcm", alias="other")
     summary = setting.update(
@@ -185,19 +181,10 @@ def test_several_series_and_roots_in_a_batch() -> None:
 @pytest.mark.parametrize("error", [StorageUnavailableError("x", "throttled"), StorageError("x", "broken")])
 def test_a_failing_storage_fails_the_series_messages_and_keeps_its_index(error: StorageError) -> None:
     """What the storage withholds may come later: the messages are handed back, the index stays."""
-
-    class Failing(doubles.Wrapper):
-        fails = False
-
-        def list_objects(self, folder: str, most: int | None = None) -> Any:
-            if self.fails:
-                raise error
-            return super().list_objects(folder, most)
-
-    made: list[Failing] = []
-    setting = Setting(wrap=lambda storage: made.append(Failing(storage)) or made[0])
+    setting = Setting()
     setting.known("s/1.dcm")
-    made[0].fails = True
+    failing = doubles.Before(setting.memory["default"], list_objects=doubles.refusing(error))
+    setting.see("s3://archive", failing)
     summary = setting.update(notification("s/1.dcm"), notification("s/1.dcm"))
     assert {item["itemIdentifier"] for item in summary.response()["batchItemFailures"]} == {"0", "1"}
     assert setting.indices() == {"indices/s": ["1.dcm"]}
@@ -205,14 +192,10 @@ def test_a_failing_storage_fails_the_series_messages_and_keeps_its_index(error: 
 
 def test_headers_that_cannot_be_read_fail_the_messages() -> None:
     """Throttling while headers are read is a failure of the series, not an index without them."""
-
-    class Throttled(doubles.Wrapper):
-        def fetch(self, ranges: Any) -> Any:
-            for fetched in super().fetch(ranges):
-                yield replace(fetched, data=b"", error=StorageUnavailableError("x", "throttled"))
-
-    setting = Setting(wrap=Throttled)
+    setting = Setting()
     setting.put("s/1.dcm")
+    throttled = {"s/1.dcm": StorageUnavailableError("x", "throttled")}
+    setting.see("s3://archive", doubles.FailingStorage(setting.memory["default"], throttled))
     assert setting.update(notification("s/1.dcm")).response()["batchItemFailures"]
     assert setting.indices() == {}
 
@@ -256,16 +239,14 @@ def test_an_update_that_is_raced_survives(setting: Setting) -> None:
     setting.put("s/2.dcm")
     raced: list[str] = []
 
-    class Raced(doubles.Wrapper):
-        def put(self, path: str, data: bytes, **options: Any) -> str:
-            if path.endswith(".parquet") and not raced:
-                raced.append(path)
-                setting.put("s/3.dcm")
-                service = setting.deployment.service("default")
-                SeriesIndexer(service.storage, service.cache, Limits()).open(SeriesName("s"))
-            return super().put(path, data, **options)
+    def race(path: str, _data: bytes) -> None:
+        if path.endswith(".parquet") and not raced:
+            raced.append(path)
+            setting.put("s/3.dcm")
+            service = setting.deployment.service("default")
+            SeriesIndexer(service.storage, service.cache, Limits()).open(SeriesName("s"))
 
-    setting.see("s3://data", Raced(setting.data))
+    setting.see("s3://data", doubles.Before(setting.data, put=race))
     assert setting.update(notification("s/2.dcm")).busy == 1
     assert setting.indices() == {"indices/s": ["1.dcm", "2.dcm", "3.dcm"]}
     assert setting.update_again().unchanged == 1
@@ -278,21 +259,12 @@ def test_a_late_reader_takes_nothing_back(setting: Setting) -> None:
     setting.remove("s/1.dcm")
     setting.put("s/2.dcm")
 
-    class Late(doubles.Wrapper):
-        came = False
+    def come(_number: int) -> None:
+        setting.put("s/3.dcm")
+        assert setting.update(notification("s/3.dcm")).updated == 1
 
-        def list_objects(self, folder: str, most: int | None = None) -> Any:
-            listing = super().list_objects(folder, most)
-            if not self.came:
-                self.came = True
-                setting.put("s/3.dcm")
-                assert setting.update(notification("s/3.dcm")).updated == 1
-            return listing
-
-    late = SeriesIndexer(
-        Late(setting.memory["default"]), setting.deployment.service("default").cache, Limits()
-    )
-    late.open(SeriesName("s"))
+    late = AfterListing(setting.memory["default"], come, times=1)
+    SeriesIndexer(late, setting.deployment.service("default").cache, Limits()).open(SeriesName("s"))
     assert setting.indices() == {"indices/s": ["2.dcm", "3.dcm"]}
 
 
@@ -431,15 +403,12 @@ def test_what_there_was_no_time_for_comes_at_once() -> None:
     others = [f"z{i}/1.dcm" for i in range(40)]
     setting.put(*others)
 
-    class Gate(doubles.Wrapper):
-        """Lets others be listed once the slow one is read."""
+    def time_is_up(folder: str, _most: int | None = None) -> None:
+        if folder != "a":
+            clock.left_s = 0.0
 
-        def list_objects(self, folder: str, most: int | None = None) -> Any:
-            if folder != "a":
-                clock.left_s = 0.0
-            return super().list_objects(folder, most)
-
-    setting.see("s3://archive", Gate(setting.deployment._opened["s3://archive"]))
+    slow = setting.deployment._opened["s3://archive"]
+    setting.see("s3://archive", doubles.Before(slow, list_objects=time_is_up))
     summary = setting.update(*(notification(path) for path in others))
     assert summary.response() == {"batchItemFailures": []}
     assert summary.postponed
@@ -488,79 +457,40 @@ def test_deflated_objects_that_come_are_asked_for_whole(setting: Setting) -> Non
         assert len(setting.storages["default"].ranges) == 2 - i
 
 
-def test_a_series_of_too_many_objects_is_refused(setting: Setting) -> None:
-    """Its messages are done, and counted."""
-    setting.limit(instances=2)
+@pytest.mark.parametrize("kind", ["LimitError", "AccessDeniedError"])
+def test_a_series_that_no_try_can_index_is_refused(kind: str) -> None:
+    """Of too many objects, or of none that may be read: its messages are done, and counted."""
+    setting = Setting(wrap=Closed if kind == "AccessDeniedError" else None)
+    setting.limit(instances=2 if kind == "LimitError" else 9)
     setting.put("s/1.dcm", "s/2.dcm", "s/3.dcm")
     summary = setting.update(notification("s/1.dcm"))
-    assert (summary.refused, dict(summary.failures)) == (1, {"LimitError": 1})
-    assert summary.response() == {"batchItemFailures": []}
-
-
-def test_a_series_whose_objects_may_not_be_read_is_refused() -> None:
-    """Where the listing is allowed and no object is, another try changes nothing."""
-    setting = Setting(wrap=Closed)
-    setting.put("s/1.dcm", "s/2.dcm")
-    summary = setting.update(notification("s/1.dcm"))
-    assert (summary.refused, dict(summary.failures)) == (1, {"AccessDeniedError": 1})
+    assert (summary.refused, dict(summary.failures)) == (1, {kind: 1})
     assert summary.response() == {"batchItemFailures": []}
 
 
 def test_a_mistake_fails_one_series(caplog: pytest.LogCaptureFixture) -> None:
     """What no error of ours foresees is logged as its type and place, without a word of its text."""
-
-    class Broken(doubles.Wrapper):
-        def list_objects(self, folder: str, most: int | None = None) -> Any:
-            if folder == "a":
-                raise KeyError(SECRET)
-            return super().list_objects(folder, most)
-
-    setting = Setting(wrap=Broken)
+    setting = Setting()
+    broken = doubles.refusing(KeyError(SECRET), "a".__eq__)
+    setting.see("s3://archive", doubles.Before(setting.memory["default"], list_objects=broken))
     setting.put("a/1.dcm", "b/1.dcm")
     with caplog.at_level(logging.DEBUG):
         summary = setting.update(notification("a/1.dcm"), notification("b/1.dcm"))
     assert summary.response() == {"batchItemFailures": [{"itemIdentifier": "0"}]}
     assert (summary.updated, dict(summary.failures)) == (1, {"KeyError": 1})
-    assert "list_objects" in caplog.text
+    assert "in refuse" in caplog.text
     assert SECRET not in caplog.text
 
 
-class Dying(doubles.Wrapper):
-    """A storage that a function loses as it dies, after some reads and writes.
+def dying(inner: Any, left: int) -> Any:
+    """A storage that a function loses as it dies, after some reads and writes."""
+    lives = iter([None] * left)
 
-    Args:
-        inner: Answers while the function lives.
-        left: How often it does.
-    """
-
-    def __init__(self, inner: Any, left: int) -> None:
-        super().__init__(inner)
-        self.left = left
-
-    def _live(self) -> None:
-        self.left -= 1
-        if self.left < 0:
+    def live(*_given: object) -> None:
+        if next(lives, Killed) is Killed:
             raise Killed
 
-    def list_objects(self, folder: str, most: int | None = None) -> Any:
-        """While it lives."""
-        self._live()
-        return super().list_objects(folder, most)
-
-    def get(self, path: str) -> Any:
-        """While it lives."""
-        self._live()
-        return super().get(path)
-
-    def put(self, path: str, data: bytes, **options: Any) -> str:
-        """While it lives."""
-        self._live()
-        return super().put(path, data, **options)
-
-    def delete(self, path: str) -> None:
-        """While it lives."""
-        self._live()
-        super().delete(path)
+    return doubles.Before(inner, list_objects=live, get=live, put=live, delete=live)
 
 
 @pytest.mark.parametrize("gone", [["s/2.dcm"], ["s/1.dcm", "s/2.dcm", "s/3.dcm"]])
@@ -574,7 +504,7 @@ def test_a_function_may_die_anywhere(gone: list[str]) -> None:
         if len(gone) == 1:
             setting.put("s/4.dcm")
         messages = [notification(*gone), notification("s/4.dcm")]
-        setting.see("s3://data", Dying(setting.data, died))
+        setting.see("s3://data", dying(setting.data, died))
         try:
             setting.update(*messages)
         except Killed:

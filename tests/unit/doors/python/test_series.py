@@ -1,5 +1,4 @@
 import base64
-import inspect
 import pickle
 import re
 from pathlib import Path
@@ -12,7 +11,6 @@ import make_dicom
 from dicom_series_preview.archive.names import index_folder, index_path
 from dicom_series_preview.base import errors
 from dicom_series_preview.doors.python.series import Series
-from dicom_series_preview.products.pictures.requests import MosaicRequest
 
 
 @pytest.fixture
@@ -51,39 +49,11 @@ def test_pictures(root: Path) -> None:
     assert [tile.contrast.kind for tile in compared.report.tiles] == ["preset", "custom", "auto"]
 
 
-def test_options_are_values(root: Path) -> None:
-    """Options are numbers, truth values and texts, each of its own type."""
-    volume = np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8)
-    (root / "M").mkdir()
-    (root / "M" / "1.dcm").write_bytes(make_dicom.encode(make_dicom.mosaic(volume)))
-    series = Series("M", root=root)
-    assert series.mosaic(untile=True).report.slices == 4
-    with pytest.raises(errors.PreviewError, match="untile: 'true' is neither True nor False"):
-        series.mosaic(untile="true")
-    assert series.mosaic(untile=False).report.slices == 1
-
-
 def test_none_is_not_given(root: Path) -> None:
     """None is an option that is not given."""
     series = Series("S", root=str(root))
     given = series.mosaic(tile_width=2, quality=50, start=0.25, contrast=None)
     assert given.data == series.mosaic(tile_width=2, quality=50, start=0.25).data
-
-
-def test_what_is_not_asked_for_is_as_everywhere(root: Path) -> None:
-    """A mosaic without a size is the smallest grid that holds the slices, as of every door."""
-    series = Series("S", root=root)
-    slices = series.mosaic(image_width=8).report.slices
-
-    def sides(**options: int) -> tuple[int, int]:
-        report = series.mosaic(image_width=8, **options).report
-        return report.width // 8, report.height // 8
-
-    for options in ({}, {"tile_height": 2}, {"tile_width": 2}, {"tile_width": 4, "tile_height": 4}):
-        texts = {name: [str(value)] for name, value in options.items()}
-        assert sides(**options) == MosaicRequest.from_strings("S", "x.webp", texts).grid(slices)
-    columns, rows = sides()
-    assert columns * rows - slices < columns
 
 
 def test_mistakes_are_request_errors(root: Path) -> None:
@@ -232,15 +202,6 @@ def test_array(root: Path) -> None:
     assert np.array_equal(Series("C", root=root).array(0), colour)
 
 
-def test_array_that_cannot_be(root: Path) -> None:
-    """What cannot be decoded is an error that names the object."""
-    (root / "B").mkdir()
-    data = make_dicom.encode(make_dicom.image(1, Rows=8, Columns=8, PixelData=bytes(128)))
-    (root / "B" / "1.dcm").write_bytes(data[:-64])
-    with pytest.raises(errors.PreviewError, match=r"1\.dcm"):
-        Series("B", root=root).array(0)
-
-
 def test_pil(root: Path) -> None:
     """A picture is a Pillow image at its size."""
     picture = Series("S", root=root).mosaic(tile_width=2, image_width=8, image_format="png")
@@ -279,14 +240,6 @@ def test_paths(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (f"{make_dicom.SERIES_UID}.2", "2.dcm")
         ]
         assert report.slices == 1
-
-
-def test_options_are_typed() -> None:
-    """Every option of a request has a name, a type and a default that tools can show."""
-    for name in ("mosaic", "image", "contrast_mosaic", "array"):
-        parameters = inspect.signature(getattr(Series, name)).parameters.values()
-        assert not [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
-        assert all(p.annotation is not inspect.Parameter.empty for p in parameters if p.name != "self")
 
 
 def test_notebook(root: Path) -> None:

@@ -21,7 +21,7 @@ from dicom_series_preview.pixels.codecs.registry import codecs
 ROOT = "1.2.840.10008.1.2"
 RLE = f"{ROOT}.5"
 BASELINE, EXTENDED, LOSSLESS = f"{ROOT}.4.50", f"{ROOT}.4.51", f"{ROOT}.4.70"
-JPEG_LS, JPEG_LS_NEAR = f"{ROOT}.4.80", f"{ROOT}.4.81"
+JPEG_LS = f"{ROOT}.4.80"
 J2K_LOSSLESS, J2K, HTJ2K = f"{ROOT}.4.90", f"{ROOT}.4.91", f"{ROOT}.4.201"
 
 RAMP = (np.arange(64 * 48, dtype=np.uint16).reshape(64, 48) * 21) % 4096

@@ -1,5 +1,4 @@
 import json
-from typing import Any
 
 import pytest
 
@@ -91,14 +90,8 @@ def test_what_may_pass_is_raised_and_overwritten(setting: Setting, error: errors
 
 def test_a_data_bucket_that_is_closed_is_no_fault_of_the_series(setting: Setting) -> None:
     """What the deployment's own bucket refuses is raised, whatever its kind."""
-
-    class Closed(doubles.Wrapper):
-        def put(self, path: str, data: bytes, **options: Any) -> str:
-            if path.startswith("indices/"):
-                raise errors.AccessDeniedError(f"s3://data/{path}")
-            return super().put(path, data, **options)
-
-    setting.deployment._opened["s3://data"] = Closed(setting.data)
+    closed = doubles.refusing(errors.AccessDeniedError("s3://data"), lambda path: path.startswith("indices/"))
+    setting.deployment._opened["s3://data"] = doubles.Before(setting.data, put=closed)
     with pytest.raises(errors.AccessDeniedError):
         setting.run("a")
     assert setting.outcomes()["a"]["status"] == "failed"

@@ -26,13 +26,15 @@ def test_summary_of_a_whole_batch() -> None:
     outcomes = setting.outcomes()
     assert summary.requests == sum(outcomes[name]["requests"] for name in "ab")
     assert summary.bytes == sum(outcomes[name]["bytes"] for name in "ab") > 0
+    assert summary.milliseconds == sum(outcomes[name]["milliseconds"] for name in "ab")
     rows = pq.read_table(io.BytesIO(setting.data.get(summary.outcomes).data)).to_pylist()
-    assert {row["series"]: row["status"] for row in rows} == {
-        "a": "ok",
-        "b": "ok",
-        "none": "no-preview",
-        "never-tried": "missing",
-        "died": "failed",
+    told = {row["series"]: (row["status"], row["error"], row["reason"], row["slices"]) for row in rows}
+    assert told == {
+        "a": ("ok", None, None, 2),
+        "b": ("ok", None, None, 2),
+        "none": ("no-preview", "SeriesNotFoundError", outcomes["none"]["reason"], None),
+        "never-tried": ("missing", None, "no outcome was written", None),
+        "died": ("failed", "Runtime.ExitError", outcomes["died"]["reason"], None),
     }
     assert read_summary(ID, setting.host.data) == setting.kept("summary.json")
 

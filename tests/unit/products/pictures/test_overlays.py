@@ -8,7 +8,7 @@ from PIL import Image
 from pydicom import dcmread
 
 import make_dicom
-from dicom_series_preview.products.pictures.requests import ContrastRequest, ImageRequest
+from dicom_series_preview.products.pictures.requests import ContrastRequest
 from rendering import Bench, pixels
 
 ROWS, COLUMNS = 48, 64
@@ -302,17 +302,6 @@ def test_only_slices_with_overlays_cost_more():
     bench.storage.reset()
     bench.mosaic(overlays="false")
     assert bench.storage.received == 2 * 2 * STORED.size
-
-
-def test_pictures_with_and_without_have_their_own_names():
-    """A picture that was kept without overlays is never taken for one with them."""
-    service = with_overlays(make_dicom.encode(make_dicom.overlay(image(), MASK))).service
-    plans = [
-        service.plan(ImageRequest.from_strings("S", "a.webp", {"position": ["0"], **given}))
-        for given in ({}, {"overlays": ["false"]}, {"overlays": ["true"]})
-    ]
-    without, off, drawn = (plan.identity for plan in plans)
-    assert without == off != drawn
 
 
 # --- real objects

@@ -18,7 +18,6 @@ from dicom_series_preview.base.errors import (
     AccessDeniedError,
     LimitError,
     NoImageError,
-    RequestError,
     UndecodableError,
 )
 from dicom_series_preview.base.settings import Limits
@@ -134,12 +133,6 @@ def test_untile_without_mosaics_warns() -> None:
     assert plain.data == asked.data
     assert asked.report.warnings == ("untile has no effect: the series has no mosaic",)
     assert plain.report.warnings == ()
-
-
-def test_untile_is_true_or_false() -> None:
-    """Any other value is refused."""
-    with pytest.raises(RequestError, match="neither true nor false"):
-        in_webp({}).mosaic(untile="yes")
 
 
 def test_a_mosaic_that_cannot_be_decoded_fails_each_of_its_slices() -> None:

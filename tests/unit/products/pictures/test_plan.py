@@ -5,8 +5,7 @@ import pytest
 
 import doubles
 import make_dicom
-from dicom_series_preview.base.errors import LimitError, RequestError, UndecodableError
-from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.base.errors import LimitError, RequestError
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from rendering import SIDE, Bench, files, greys, pixels, ramp, uniform
 
@@ -96,19 +95,6 @@ def test_slices_of_another_shape_are_centred_on_black() -> None:
     assert columns == pytest.approx([0] * 4 + [255] * 8 + [0] * 4, abs=12)
 
 
-def test_tile_height_follows_pixel_spacing() -> None:
-    """The first slice's rows, columns and spacing make the tile's height."""
-    rendered = Bench(files(uniform(1, 0, PixelSpacing=[2.0, 1.0]))).mosaic(tile_width=1)
-    assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
-
-
-def test_spacing_that_cannot_be_gives_way() -> None:
-    """A spacing that no pixel has is passed over for the next one, in the picture too."""
-    slice_ = uniform(1, 0, PixelSpacing=[0.0, 1.0], ImagerPixelSpacing=[2.0, 1.0])
-    rendered = Bench(files(slice_)).mosaic(tile_width=1)
-    assert (rendered.report.tile_width, rendered.report.tile_height) == (SIDE, 2 * SIDE)
-
-
 def red() -> Any:
     """A slice in colour."""
     samples = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -183,23 +169,3 @@ def test_tall_tiles_are_refused_before_pixels_are_fetched() -> None:
     with pytest.raises(LimitError):
         bench.mosaic("a.webp", image_width=128, tile_width=1, tile_height=10)
     assert bench.storage.ranges == []
-
-
-def test_limit_of_pixels() -> None:
-    """The product's own limit of pixels is one of the service's limits."""
-    with pytest.raises(LimitError, match="more than 1000 in all"):
-        Bench(ramp(3), limits=Limits(output_pixels=1000)).mosaic(tile_width=2)
-
-
-def test_limit_of_objects() -> None:
-    """A series of more objects than the limit is refused before a header is read."""
-    bench = Bench(ramp(3), limits=Limits(instances=2))
-    with pytest.raises(LimitError, match="more than 2 objects, the limit"):
-        bench.mosaic()
-    assert bench.storage.ranges == []
-
-
-def test_limit_of_a_frame() -> None:
-    """A frame that would decode to more bytes than the limit is not decoded."""
-    with pytest.raises(UndecodableError, match="the one slice chosen cannot be shown; the frame has"):
-        Bench(ramp(1), limits=Limits(frame_bytes=100)).mosaic()

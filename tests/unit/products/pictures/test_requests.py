@@ -163,7 +163,7 @@ def test_overlays_are_drawn_where_asked_for() -> None:
         ("image_width", ["1", "512"], ["0", "65501", "12px"]),
         ("quality", ["0", "100"], ["-1", "101", "25.5"]),
         ("stack", ["0", "3"], ["-1", "main"]),
-        ("overlays", ["true", "false", "True"], ["", "1", "yes"]),
+        *((name, ["true", "false", "True"], ["", "1", "yes"]) for name in ("overlays", "untile", "labels")),
         ("start", ["0", "0.0", "1", ".5", "1e-3"], ["-0.1", "1.0001", "nan", "inf", "-inf", "x", ""]),
         ("end", ["0", "1", "0.5"], ["2", "nan", "half"]),
         ("contrast", ["lung", "ct-lung", "soft", "1500/-500", "auto", "embedded"], ["", "0/1", "x", "1"]),

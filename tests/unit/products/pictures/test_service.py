@@ -10,25 +10,12 @@ import doubles
 import make_dicom
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.base.errors import ObjectChangedError, RequestError
-from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import IndexRequest, MosaicRequest
-from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.base import ObjectInfo
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from rendering import SIDE, AfterListing, Bench, files, greys, ramp, uniform
 
 # --- freshness
-
-
-def test_index_is_built_once_and_used_again() -> None:
-    """The first picture builds the index; the next lists, and reads no header."""
-    bench = Bench(ramp(5))
-    first = bench.mosaic(tile_width=1).report
-    assert (first.index_source, first.headers_read, bench.storage.lists) == ("built", 5, 1)
-    bench.storage.reset()
-    second = bench.mosaic(tile_width=1).report
-    assert (second.index_source, second.headers_read, bench.storage.lists) == ("cache", 0, 1)
-    assert (second.cost.list_requests, second.cost.get_requests) == (1, 1)
 
 
 @pytest.mark.parametrize(("side", "cold"), [(400, ["list", "fetch", "fetch"]), (SIDE, ["list", "fetch"])])
@@ -63,23 +50,6 @@ def test_immutable_root_is_not_even_listed() -> None:
     bench.storage.reset()
     report = bench.mosaic(tile_width=1).report
     assert (bench.storage.lists, report.cost.list_requests, report.index_source) == (0, 0, "cache")
-
-
-def test_new_and_changed_objects_are_seen() -> None:
-    """What is added or changed is shown, and only its header is read."""
-    bench = Bench(ramp(3))
-    bench.mosaic()
-    bench.storage.put("S/1.dcm", make_dicom.encode(uniform(1, 400)))
-    bench.storage.put("S/0.dcm", make_dicom.encode(uniform(0, 300)))
-    rendered = bench.mosaic(tile_width=4, tile_height=1, contrast="400/200")
-    assert greys(rendered) == pytest.approx([0, 64, 255, 191], abs=1)
-    assert (rendered.report.index_source, rendered.report.headers_read) == ("updated", 2)
-
-
-def test_without_a_cache_every_picture_reads_the_headers() -> None:
-    """Where no index is kept, all headers are read each time."""
-    bench = Bench(ramp(3), cache=None)
-    assert [bench.mosaic().report.headers_read for _ in range(2)] == [3, 3]
 
 
 @pytest.mark.parametrize("immutable", [False, True])
@@ -200,15 +170,6 @@ def test_cost_is_of_one_request_only() -> None:
     request = MosaicRequest.from_strings("S", "a.webp", {})
     costs = [service.render(request).report.cost for _ in range(3)]
     assert [cost.get_requests for cost in costs] == [3, 3, 3]
-
-
-def test_progress_counts_headers() -> None:
-    """Progress is told of headers read and to read, from none to all."""
-    heard: list[tuple[int, int]] = []
-    storage = MemoryStorage(ramp(3))
-    service = PreviewService(storage, None, Limits(), lambda done, total: heard.append((done, total)))
-    service.index(IndexRequest.from_strings("S", {}))
-    assert heard == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_index_paths() -> None:

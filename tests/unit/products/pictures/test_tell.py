@@ -8,7 +8,6 @@ import make_dicom
 from dicom_series_preview.base.errors import (
     AccessDeniedError,
     NoImageError,
-    SeriesNotFoundError,
     StorageUnavailableError,
 )
 from rendering import SECRET, SIDE, Bench, files, greys, pixels, ramp, uniform
@@ -107,12 +106,6 @@ def test_series_without_an_image() -> None:
         Bench(files(make_dicom.report(1))).mosaic()
 
 
-def test_no_such_series() -> None:
-    """A series that is not there is said with its root."""
-    with pytest.raises(SeriesNotFoundError, match="other in memory://objects"):
-        Bench(ramp(2)).mosaic(series="other")
-
-
 def test_report_is_json_with_all_that_is_asked_of_it() -> None:
     """The report names tiles, skipped objects with reasons, and requests, bytes and milliseconds by phase."""
     objects = {**ramp(3), "S/a.txt": b"text", "S/b": b"no DICOM"}
@@ -125,6 +118,8 @@ def test_report_is_json_with_all_that_is_asked_of_it() -> None:
     first = document["tiles"][0]
     assert first["sop_instance_uid"] == f"{make_dicom.SERIES_UID}.3"
     assert (first["frame_number"], first["axis"], first["primary_position"]) == (1, "Z", 3.0)
+    applied = {"kind": "preset", "name": "ct-lung", "function": "LINEAR_EXACT"}
+    assert first["contrast"] == {**applied, "center": -500.0, "width": 1500.0}
     assert [tile["position"] for tile in document["tiles"]] == [0.0, 1.0]
     assert {item["name"] for item in document["skipped"]} == {"a.txt", "b"}
     assert all(item["reason"] for item in document["skipped"])

@@ -230,7 +230,7 @@ def test_credentials_that_cannot_be_had(tmp_path: Path) -> None:
     assert "Unable to locate credentials" in got.error.problem
 
 
-def listing(keys: Sequence[str], token: str = "") -> bytes:
+def listing(keys: Sequence[str], token: str = "", folders: Sequence[str] = ()) -> bytes:
     """A page of a listing."""
     more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
     rows = "".join(
@@ -238,6 +238,7 @@ def listing(keys: Sequence[str], token: str = "") -> bytes:
         f"<ETag>&quot;v&quot;</ETag><Size>3</Size></Contents>"
         for key in keys
     )
+    rows += "".join(f"<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>" for folder in folders)
     return f"<ListBucketResult>{more if token else ''}{rows}</ListBucketResult>".encode()
 
 
@@ -327,11 +328,19 @@ def test_a_listing_without_end(keys: Callable[[int], list[str]]) -> None:
     assert listed(answer, errors.StorageError, "has no end", 2 * POOR_PAGES) == POOR_PAGES
 
 
-@pytest.mark.parametrize("period", [1, 3])
-def test_a_listing_in_circles(period: int) -> None:
-    """A server that tells to go on where the listing has been is left at once, whatever its pages hold."""
-    answer = endless(lambda number: listing([f"s/{number}"], f"t{number % period}"))
-    assert listed(answer, errors.StorageError, "repeats a page", POOR_PAGES) == period + 1
+@pytest.mark.parametrize(
+    ("page", "asked"),
+    [
+        (lambda number: listing([f"s/{number}"], "t"), 2),
+        (lambda number: listing([f"s/{number}"], f"t{number % 3}"), 4),
+        (lambda number: listing(["s/1", "s/2"], f"t{number}"), 2),
+        (lambda number: listing([], f"t{number}", ["a/", "b/"]), 2),
+    ],
+    ids=["to the same page", "to an earlier page", "keys come again", "folders come again"],
+)
+def test_a_listing_in_circles(page: Callable[[int], bytes], asked: int) -> None:
+    """A server whose pages come again, or that tells to go on where the listing has been, is left at once."""
+    assert listed(endless(page), errors.StorageError, "repeats a page", POOR_PAGES) == asked
 
 
 def test_full_pages_without_end() -> None:
@@ -510,29 +519,10 @@ def test_missing_ca_bundle(tmp_path: Path) -> None:
         opened("https://127.0.0.1:1", tmp_path, AWS_CA_BUNDLE=str(tmp_path / "none.pem"))
 
 
-def test_bad_root() -> None:
-    """A root that is none is refused before anything is asked."""
-    with pytest.raises(errors.RequestError):
-        open_storage("s3://", SETTINGS, {})
-
-
 def answers_listing(asked: Asked) -> Answer:
     """Two pages of folders."""
-    pages = {
-        "": ("a/", True),
-        "next": ("b/", False),
-    }
-    token = "next" if "continuation-token=next" in asked.path else ""
-    folder, more = pages[token]
-    more_text = (
-        "<IsTruncated>true</IsTruncated><NextContinuationToken>next</NextContinuationToken>" if more else ""
-    )
-    return Answer(
-        200,
-        {"Content-Type": "application/xml"},
-        f"<ListBucketResult>{more_text}<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"
-        "</ListBucketResult>".encode(),
-    )
+    second = "continuation-token=next" in asked.path
+    return Answer(200, {}, listing([], "" if second else "next", ["b/" if second else "a/"]))
 
 
 def test_all_pages_of_folders(tmp_path: Path) -> None:

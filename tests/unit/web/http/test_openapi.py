@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import doubles
-from bench import PICTURES, RESOURCES, ROOT, Bench, reports, slices, undecodable
+from bench import PICTURES, RESOURCES, Bench, reports, slices, undecodable
 from dicom_series_preview.base import errors
 from dicom_series_preview.products.batches.request import FIELDS
 from dicom_series_preview.sources.storage.memory import MemoryStorage
@@ -187,18 +187,6 @@ def test_every_status_of_a_problem_is_declared() -> None:
     assert len(set(kinds)) == len(kinds)
 
 
-class Refusing(doubles.Wrapper):
-    """Lists nothing."""
-
-    def __init__(self, error: errors.StorageError) -> None:
-        super().__init__(MemoryStorage(url=ROOT))
-        self.error = error
-
-    def list_objects(self, _folder: str, _most: int | None = None) -> list[Any]:
-        """The error."""
-        raise self.error
-
-
 ANSWERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     *((resource, {}, {}) for resource in RESOURCES),
     *((resource, {}, {"if_none_match": "*"}) for resource in RESOURCES),
@@ -212,7 +200,7 @@ ANSWERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     *((resource, {}, {"accept": "text/plain"}) for resource in RESOURCES),
     *(("index", {}, {"query": f"format={name}"}) for name in ("json", "jsonl", "parquet")),
     *(
-        (resource, {"storage": Refusing(error)}, {})
+        (resource, {"storage": doubles.Before(MemoryStorage(), list_objects=doubles.refusing(error))}, {})
         for resource in RESOURCES
         for error in (
             errors.AccessDeniedError("x"),

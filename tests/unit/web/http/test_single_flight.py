@@ -1,7 +1,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,6 @@ from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base import errors
 from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.products.pictures.requests import IndexRequest
-from dicom_series_preview.sources.storage.base import ByteRange, Fetched
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 
@@ -26,8 +25,8 @@ LOCK = f"{PATH}.lock"
 WAIT_S = 30
 
 
-class Blocked(doubles.Wrapper):
-    """Its first reads wait until the test lets them go on.
+class Blocked(doubles.Before):
+    """Its reads wait until the test lets them go on.
 
     Attributes:
         reading: Set when the first read is asked for.
@@ -35,17 +34,16 @@ class Blocked(doubles.Wrapper):
     """
 
     def __init__(self, inner: MemoryStorage) -> None:
-        super().__init__(inner)
+        super().__init__(inner, fetch=self.wait)
         self.reading, self.go_on = threading.Event(), threading.Event()
 
-    def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
-        """Wait, then answer."""
+    def wait(self, _ranges: object) -> None:
+        """Wait."""
         self.reading.set()
         assert self.go_on.wait(WAIT_S)
-        return super().fetch(ranges)
 
 
-class Raced(doubles.Wrapper):
+class Raced(doubles.Before):
     """A cache in which someone else does something just before an index is written.
 
     Args:
@@ -54,17 +52,15 @@ class Raced(doubles.Wrapper):
     """
 
     def __init__(self, inner: MemoryStorage, *meanwhile: Callable[[], object]) -> None:
-        super().__init__(inner)
+        super().__init__(inner, put=self.race)
         self.meanwhile = list(meanwhile)
         self.attempts = 0
 
-    def put(self, path: str, data: bytes, **options: Any) -> str:
-        """Write after the other."""
-        if path == PATH:
-            self.attempts += 1
-            if self.meanwhile:
-                self.meanwhile.pop(0)()
-        return super().put(path, data, **options)
+    def race(self, path: str, _data: bytes) -> None:
+        """Let the other be first."""
+        self.attempts += path == PATH
+        if path == PATH and self.meanwhile:
+            self.meanwhile.pop(0)()
 
 
 def opener(
@@ -219,13 +215,12 @@ def test_who_waited_for_the_claim_uses_what_was_built() -> None:
     """An index that was written between the first look and the claim is used as it is."""
     memory, cache = MemoryStorage(slices()), MemoryStorage()
 
-    class BuiltMeanwhile(doubles.Wrapper):
-        def put(self, path: str, data: bytes, **options: Any) -> str:
-            if path == LOCK:
-                opener(memory, cache).open(SeriesName("S"))
-            return super().put(path, data, **options)
+    def build(path: str, _data: bytes) -> None:
+        if path == LOCK:
+            opener(memory, cache).open(SeriesName("S"))
 
-    opened = opener(memory, BuiltMeanwhile(cache), single_flight=True).open(SeriesName("S"))
+    meanwhile = doubles.Before(cache, put=build)
+    opened = opener(memory, meanwhile, single_flight=True).open(SeriesName("S"))
     assert (opened.source, opened.headers_read) == ("cache", 0)
 
 
@@ -307,15 +302,10 @@ def test_of_two_that_take_over_one_builds() -> None:
 
 def test_a_claim_that_was_given_back_this_moment() -> None:
     """A claim that is gone when it is looked at is worth another try in a second."""
-
-    class GivenBack(doubles.Wrapper):
-        def put(self, path: str, data: bytes, **options: Any) -> str:
-            if path == LOCK:
-                raise errors.ObjectChangedError(path)
-            return super().put(path, data, **options)
-
+    given_back = doubles.refusing(errors.ObjectChangedError(LOCK), LOCK.__eq__)
+    cache = doubles.Before(MemoryStorage(), put=given_back)
     with pytest.raises(errors.IndexBusyError) as caught:
-        opener(MemoryStorage(slices()), GivenBack(MemoryStorage()), single_flight=True).open(SeriesName("S"))
+        opener(MemoryStorage(slices()), cache, single_flight=True).open(SeriesName("S"))
     assert caught.value.retry_after_s == 1
 
 
@@ -324,14 +314,11 @@ def test_a_claim_that_was_given_back_this_moment() -> None:
 )
 def test_a_claim_is_given_back(objects: dict[str, bytes]) -> None:
     """Whatever stands in the way of an index, its claim is given back."""
-
-    class Failing(doubles.Wrapper):
-        def fetch(self, ranges: Iterable[ByteRange]) -> Iterator[Fetched]:
-            if len(objects) > 1:
-                raise errors.StorageUnavailableError(ROOT, "throttled")
-            return super().fetch(ranges)
-
-    bench = Bench(storage=doubles.CountingStorage(Failing(MemoryStorage(objects, url=ROOT))))
+    memory = MemoryStorage(objects, url=ROOT)
+    throttled = doubles.refusing(
+        errors.StorageUnavailableError(ROOT, "throttled"), lambda _: len(objects) > 1
+    )
+    bench = Bench(storage=doubles.CountingStorage(doubles.Before(memory, fetch=throttled)))
     statuses = {bench.get("index").status for _ in range(2)}
     assert statuses == {{0: 404, 1: 422}.get(len(objects), 503)}
     assert not exists(bench.cache, LOCK)
