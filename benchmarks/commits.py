@@ -2,9 +2,9 @@
 
 Usage: PATH="$PWD/.venv-aws/bin:$PATH" .venv/bin/python benchmarks/commits.py [ROWS]
 
-Writes a table of ROWS rows (a million) to a real S3 server (seaweedfs) on this machine, then commits 1,000 changed
-rows that lie scattered in it, 1,000 new ones, 4 changed ones, and the removal of 1,000; each in a process of its own,
-as a cold function would. Prints wall clock seconds, the peak of memory, and the requests and bytes on the line.
+Writes a table of ROWS rows (a million) to a real S3 server (seaweedfs) on this machine, then commits 1,000
+changed rows that lie scattered in it, 1,000 new ones, 4 changed ones, and the removal of 1,000; each in a
+process of its own, as a cold function would. Prints seconds, the peak of memory, and requests and bytes.
 """
 
 from __future__ import annotations
