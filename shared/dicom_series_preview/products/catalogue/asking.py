@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from dicom_series_preview.archive.catalogue.columns import KEY, typed
 from dicom_series_preview.archive.catalogue.snapshot import FOLDER, Filter, SnapshotReader
 from dicom_series_preview.archive.index.damage import DamagedIndexError
 from dicom_series_preview.archive.index.index import Index
 from dicom_series_preview.base.errors import LimitError, ObjectNotFoundError, RequestError
-from dicom_series_preview.products.catalogue.sql import engine, names_of, selected
+from dicom_series_preview.products.catalogue.sql import InPlace, engine, selected, tables_in
 from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.sources.storage.native import native_place
 
@@ -101,7 +100,7 @@ class Asking:
             CatalogueError: It cannot be read.
         """
         table = self._rows(query.root)
-        names = table.column_names if isinstance(table, pa.Table) else names_of(table)
+        names = table.column_names
         columns = [_named(name, names, "columns") for name in query.columns] if query.columns else None
         sort = [(_named(name, names, "sort"), falling) for name, falling in query.sort]
         sort += [(name, falling) for name, falling in _ORDER if name not in dict(sort)]
@@ -123,18 +122,19 @@ class Asking:
             CatalogueError: It cannot be read.
         """
         tables = {"series": self._rows(root)}
-        if "slices" in question.lower():
+        if "slices" in tables_in(question):
             tables["slices"] = self._slices(root, where)
         with engine(tables) as sql:
             return sql.ask(question)
 
-    def _rows(self, root: str | None) -> pa.Table | DeltaTable:
+    def _rows(self, root: str | None) -> pa.Table | InPlace:
         """The rows of a root, or of all: in memory, or where they lie if that is a disk."""
-        snapshot = self.reader.snapshot()
         if root is None and isinstance(self.storage, LocalStorage):
-            return DeltaTable(native_place(self.storage, FOLDER)[0])
+            # A broken table is told by the same words everywhere.
+            snapshot = self.reader.snapshot()
+            return InPlace(native_place(self.storage, FOLDER)[0], snapshot.columns.names)
         where = None if root is None else Filter(pc.field("Root") == root, ("Root",))
-        return self.reader.read(None, where, snapshot)
+        return self.reader.read(None, where)
 
     def _slices(self, root: str | None, where: str | None) -> pa.Table:
         """Join the indices of series; of one that is no longer there nothing."""

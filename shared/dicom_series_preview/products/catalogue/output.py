@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,7 +24,10 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - a cell
         return value.hex()
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124 - NaN
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        # JSON has neither NaN nor infinity.
         return None
     return value
 
@@ -31,21 +35,25 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - a cell
 def as_json(table: pa.Table) -> bytes:
     """Write a list of objects whose keys are the columns."""
     rows = [json.dumps(row, ensure_ascii=False, default=str) for row in _plain_rows(table)]
-    return ("[" + ",\n ".join(rows) + "]\n").encode(errors="surrogatepass")
+    return ("[" + ",\n ".join(rows) + "]\n").encode()
 
 
 def as_json_lines(table: pa.Table) -> bytes:
     """Write an object a line."""
     lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in _plain_rows(table))
-    return "".join(lines).encode(errors="surrogatepass")
+    return "".join(lines).encode()
 
 
 def as_csv(table: pa.Table) -> bytes:
-    r"""Write RFC 4180's CSV with a heading; lists are joined by `\`, as DICOM does."""
+    r"""Write RFC 4180's CSV with a heading; lists are joined by `\`, as DICOM does.
+
+    A null is empty, and empty text is `""`. Text stays as it is: tell a spreadsheet that takes `=1+1` for a
+    formula that the column is text.
+    """
     columns = [
-        pa.array([_joined(value) for value in column.to_pylist()], pa.utf8())
-        if pa.types.is_nested(column.type)
-        else column
+        column
+        if _is_plain(column.type)
+        else pa.array([_joined(value) for value in column.to_pylist()], pa.utf8())
         for column in table.columns
     ]
     out = io.BytesIO()
@@ -71,6 +79,12 @@ FORMATS: Mapping[str, Callable[[pa.Table], bytes]] = {
 
 def _plain_rows(table: pa.Table) -> list[dict[str, Any]]:
     return [{name: plain(value) for name, value in row.items()} for row in table.to_pylist()]
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """True for a type that Arrow writes as CSV."""
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return bool(is_number or pa.types.is_string(kind) or pa.types.is_temporal(kind))
 
 
 def _joined(value: Any) -> str | None:  # noqa: ANN401 - a cell

@@ -1,22 +1,50 @@
-"""Answer SQL over the catalogue: the table `series`, and `slices`, the indices of its series."""
+"""Answer SQL over the catalogue: the table `series`, and `slices`, the indices of its series.
+
+DataFusion answers in a process of its own: while it works, no other thread of its process runs, and Ctrl-C
+reaches none.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder, write_deltalake
-from deltalake.exceptions import DeltaError
+import pyarrow.parquet as pq
+from pyarrow import feather
 
-from dicom_series_preview.archive.catalogue.snapshot import plain_text
 from dicom_series_preview.base.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pyarrow as pa
+
+QUESTION = "question.sql"
+ANSWER = "answer.arrow"
+COMPLAINT = "complaint.txt"
+TABLES = "tables.json"
+"""The files by which an engine's process is asked and answers, in its scratch folder beside the tables."""
+
+# It finds this package where this process has found it. PyArrow would load pandas to ask what a list is.
+_ENGINE = """
+import sys
+sys.path[:] = sys.argv[2:]
+class Hidden:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hidden)
+from dicom_series_preview.products.catalogue.engine import main
+main(sys.argv[1])
+"""
 # DataFusion also writes files and opens others; a question does neither.
 _QUESTION = re.compile(
     r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(?:SELECT|WITH|VALUES|\()", re.IGNORECASE | re.DOTALL
@@ -24,32 +52,38 @@ _QUESTION = re.compile(
 # Text and quoted names stay as they are.
 _WORDS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|[A-Za-z_]\w*", re.DOTALL)
 _BARE = re.compile(r"[A-Za-z_]\w*")
-_NOISE = re.compile(r"^(?:\w+ error: |External error: |Error during planning: )+")
+_NOISE = re.compile(r"^(?:\w+ error: |External error: |Error during planning: |This feature is )+")
+_INSIDE = re.compile(r"datafusion\.(?:public\.)?")
+# After one of the first two stands a table, after the others none.
+_TABLES_FOLLOW = frozenset(("FROM", "JOIN"))
+_CLAUSES = _TABLES_FOLLOW | {"SELECT", "WHERE", "ON", "USING", "GROUP", "HAVING", "ORDER", "LIMIT", "QUALIFY"}
+_LONGEST = 300
 
 
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """A Delta Lake table on a disk, which is read where it lies.
+
+    Attributes:
+        folder: Its folder.
+        column_names: Its columns.
+    """
+
+    folder: str
+    column_names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """Answers questions in SQL.
 
-    Args:
-        tables: Tables by name, in memory or on a disk.
-        folder: A scratch folder that outlives the engine.
+    Attributes:
+        folder: A scratch folder with the tables.
+        columns: The columns of each table, by its name.
     """
 
-    def __init__(self, tables: Mapping[str, pa.Table | DeltaTable], folder: str) -> None:
-        self._builder = QueryBuilder()
-        self._names: dict[str, str] = {}
-        for name, table in tables.items():
-            if isinstance(table, DeltaTable):
-                registered = table
-            else:
-                write_deltalake(f"{folder}/{name}", table)
-                registered = DeltaTable(f"{folder}/{name}")
-            self._builder.register(name, registered)
-            for word in (*names_of(registered), name):
-                self._names.setdefault(word.lower(), word)
-                self._names[word] = word
-        # Names are DICOM's keywords, in capital and small letters.
-        self._run("SET datafusion.sql_parser.enable_ident_normalization = false")
+    folder: Path
+    columns: Mapping[str, Sequence[str]]
 
     def ask(self, question: str) -> pa.Table:
         """Answer a question.
@@ -62,41 +96,72 @@ class Engine:
         """
         if not _QUESTION.match(question):
             raise RequestError("sql", "is no question; begin with SELECT or WITH")
-        try:
-            return self._run(self._spelled(question))
-        except DeltaError as error:
-            raise RequestError("sql", _told(error)) from error
+        (self.folder / QUESTION).write_text(self._spelled(question), encoding="utf-8")
+        command = [sys.executable, "-P", "-c", _ENGINE, str(self.folder), *sys.path]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - this program
+            try:
+                status = process.wait()
+            finally:
+                process.kill()
+        complaint = self.folder / COMPLAINT
+        if complaint.exists():
+            raise RequestError("sql", _told(complaint.read_text(encoding="utf-8")))
+        if status:
+            raise RequestError("sql", "cannot be answered: the engine ended early; it may lack memory")
+        return feather.read_table(self.folder / ANSWER, memory_map=False)
 
     def _spelled(self, question: str) -> str:
         """Return a question with the columns' own capitals."""
+        columns: dict[str, str] = {}
+        for word in (word for names in self.columns.values() for word in names):
+            columns.setdefault(word.lower(), word)
+            columns[word] = word
+        written, end = [], 0
+        for start, word, is_table in _names(question):
+            written.append(question[end:start])
+            end = start + len(word)
+            if is_table and word.lower() in self.columns:
+                written.append(word.lower())
+            else:
+                written.append(columns.get(word) or columns.get(word.lower(), word))
+        return "".join((*written, question[end:]))
 
-        def spelled(found: re.Match[str]) -> str:
-            word = found[0]
-            if not _BARE.fullmatch(word):
-                return word
-            return self._names.get(word) or self._names.get(word.lower(), word)
 
-        return _WORDS.sub(spelled, question)
+def tables_in(question: str) -> set[str]:
+    """Return the names that stand for tables in a question, in small letters."""
+    return {word.lower() for _, word, is_table in _names(question) if is_table}
 
-    def _run(self, question: str) -> pa.Table:
-        answer = self._builder.execute(question).read_all()
-        return plain_text(pa.table(answer))
+
+def _names(question: str) -> Iterator[tuple[int, str, bool]]:
+    """Yield each bare word of a question with its place, and whether it stands where a table does."""
+    clause = ""
+    for found in _WORDS.finditer(question):
+        word = found[0]
+        if not _BARE.fullmatch(word):
+            continue
+        if word.upper() in _CLAUSES:
+            clause = word.upper()
+        follows = question[found.end() : found.end() + 1]
+        yield found.start(), word, follows == "." or clause in _TABLES_FOLLOW
 
 
 @contextmanager
-def engine(tables: Mapping[str, pa.Table | DeltaTable]) -> Iterator[Engine]:
+def engine(tables: Mapping[str, pa.Table | InPlace]) -> Iterator[Engine]:
     """Open an engine over tables.
 
     Args:
-        tables: Tables by name.
+        tables: Tables by name, in memory or on a disk.
     """
-    with tempfile.TemporaryDirectory(prefix="dicom-series-preview-") as folder:
-        yield Engine(tables, folder)
-
-
-def names_of(table: DeltaTable) -> list[str]:
-    """Return the names of a table's columns."""
-    return [field.name for field in table.schema().fields]
+    with tempfile.TemporaryDirectory(prefix="dicom-series-preview-") as scratch:
+        folder = Path(scratch)
+        places = {
+            name: table.folder if isinstance(table, InPlace) else None for name, table in tables.items()
+        }
+        (folder / TABLES).write_text(json.dumps(places), encoding="utf-8")
+        for name, table in tables.items():
+            if not isinstance(table, InPlace):
+                pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+        yield Engine(folder, {name: table.column_names for name, table in tables.items()})
 
 
 def selected(
@@ -126,7 +191,8 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _told(error: Any) -> str:  # noqa: ANN401 - one of deltalake's
-    """Return DataFusion's complaint in one line."""
-    line = _NOISE.sub("", str(error).partition("\n")[0])
-    return f"cannot be answered: {line[:300]}"
+def _told(complaint: str) -> str:
+    """Return DataFusion's complaint in one line; its second line lists all columns."""
+    line = _INSIDE.sub("", _NOISE.sub("", complaint.strip().partition("\n")[0]))
+    line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+    return f"cannot be answered: {line}"
