@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import planted
 from dicom_series_preview.__main__ import main
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder, index_path
+from dicom_series_preview.base.errors import NoCatalogueError
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.doors.server.application import application
 from dicom_series_preview.doors.server.asgi import Application
@@ -99,6 +101,22 @@ def test_routes() -> None:
     assert got.body.startswith(b"\xff\xd8")
     compared = answer("/series/S/contrast-mosaic", query=b"position=0&contrast=lung&contrast=1500%2C-500")
     assert compared.status == 200
+
+
+@pytest.mark.parametrize("path", ["/series", "/studies/1.2.840.99.1"])
+@pytest.mark.parametrize("query", [b"", b"root=default,other", b"root=none"])
+def test_the_catalogue_waits_for_no_root(path: str, query: bytes) -> None:
+    """A search runs in a thread of the catalogue's own, whatever roots it names, and delays no other."""
+    threads = []
+
+    def opened() -> Any:
+        threads.append(threading.current_thread())
+        raise NoCatalogueError("memory://cache")
+
+    served = application(replace(api(), catalogue=opened))
+    got = asyncio.run(ask(served, path.encode(), query=query))
+    assert (got.status, json.loads(got.body)["type"].rpartition(":")[2]) == (404, "no-catalogue")
+    assert [thread is threading.main_thread() for thread in threads] == [False]
 
 
 def test_the_front_page() -> None:
