@@ -17,6 +17,9 @@ from dicom_series_preview.base.settings import Settings
 from dicom_series_preview.sources.storage.open import open_storage
 from http_contract import odd_series
 
+# What others write into the data bucket changes nothing of this catalogue.
+CATALOGUE = "planted-bucket-catalogue"
+
 
 @pytest.fixture(scope="session")
 def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]:
@@ -52,7 +55,8 @@ def environment(moto: servers.Moto, provided: archive.Archive) -> dict[str, str]
 def provided(moto: servers.Moto) -> Iterator[archive.Archive]:
     """The buckets and series that the events speak of."""
     with archive.provided(moto) as made:
-        data = open_storage(f"s3://{archive.DATA}", Settings(Path()), moto.environment)
+        made.s3.create_bucket(Bucket=CATALOGUE)
+        data = open_storage(f"s3://{CATALOGUE}", Settings(Path()), moto.environment)
         searched.catalogue(made.roots["default"], data, synthetic.series(), odd_series())
         yield made
 
@@ -67,7 +71,9 @@ def functions(
 
         class Started(dict[str, lambdas.Function]):
             def __missing__(self, name: str) -> lambdas.Function:
-                self[name] = stack.enter_context(lambdas.started(name, environment, folder / f"{name}.log"))
+                own = {"PREVIEW_DATA": f"s3://{CATALOGUE}"} if name == "series" else {}
+                made = lambdas.started(name, {**environment, **own}, folder / f"{name}.log")
+                self[name] = stack.enter_context(made)
                 return self[name]
 
         yield Started()

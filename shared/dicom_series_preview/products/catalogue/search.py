@@ -29,9 +29,11 @@ DEFAULT_LIMIT = 100
 MOST_ROWS = 1000
 DEFAULT_SORT = "-StudyDate"
 FORMATS = ("json", "csv", "parquet")
-# RE2 takes time and memory in proportion to the pattern.
+# A pattern costs each text it is compared with its own length, at worst: RE2 never takes more.
 _LONGEST_TEXT = 256
 _MOST_TEXTS = 100
+_MOST_PATTERNS = 10
+_MOST_STARS = 8
 _DAY = r"\d{8}|\d{4}-\d{2}-\d{2}"
 _RANGE = re.compile(rf"({_DAY})?(-)?({_DAY})?")
 _SEARCHED = (
@@ -259,6 +261,7 @@ class _Reading:
             raise RequestError(name, f"has at most {_MOST_TEXTS} values of {_LONGEST_TEXT} characters")
         for value in values:
             check_text(name, value)
+        _check_patterns(name, [value for value in values if _is_pattern(value)])
         return values
 
     def text(self, parameter: Parameter) -> tuple[Filter, ...]:
@@ -268,8 +271,7 @@ class _Reading:
             return ()
         if parameter.column not in self._shelf.schema.names:
             raise RequestError(parameter.name, self._why_hidden(parameter.column))
-        pattern = "|".join(_pattern(value) for value in values)
-        return (_matches(parameter.column, f"^(?:{pattern})$"),)
+        return (_equals_one(parameter.column, values),)
 
     def _why_hidden(self, column: str) -> str:
         if self._shelf.mode == "drop":
@@ -323,10 +325,11 @@ class _Reading:
     def words(self) -> tuple[tuple[Filter, ...], ...]:
         """Return a condition for each word: one of the columns has it."""
         words = " ".join(self._query.get("q", ())).split()
-        if len(words) > _MOST_TEXTS or any(len(word) > _LONGEST_TEXT for word in words):
-            raise RequestError("q", f"has at most {_MOST_TEXTS} words of {_LONGEST_TEXT} characters")
+        if any(len(word) > _LONGEST_TEXT for word in words):
+            raise RequestError("q", f"has words of at most {_LONGEST_TEXT} characters")
         for word in words:
             check_text("q", word)
+        _check_patterns("q", words)
         # A hash is found by its own parameter: here its digits would be found by chance.
         hidden = () if self._shelf.mode == "keep" else _PATIENTS
         names = [name for name in _SEARCHED if name in self._shelf.schema.names and name not in hidden]
@@ -412,6 +415,27 @@ def _day(name: str, text: str) -> dt.date | None:
     return day
 
 
+def _is_pattern(text: str) -> bool:
+    return "*" in text or "?" in text
+
+
+def _check_patterns(name: str, patterns: Sequence[str]) -> None:
+    if len(patterns) > _MOST_PATTERNS:
+        raise RequestError(name, f"has at most {_MOST_PATTERNS} words or patterns")
+    if any(pattern.count("*") > _MOST_STARS for pattern in patterns):
+        raise RequestError(name, f"has at most {_MOST_STARS} `*` in a pattern")
+
+
+def _equals_one(column: str, values: Sequence[str]) -> Filter:
+    """Return the condition that a column equals one of several texts, or fits one of several patterns."""
+    plain = pc.utf8_lower(pa.array([value for value in values if not _is_pattern(value)], pa.utf8()))
+    patterns = "|".join(_pattern(value) for value in values if _is_pattern(value))
+    expression = pc.utf8_lower(pc.field(column)).isin(plain)
+    if patterns:
+        expression |= pc.match_substring_regex(pc.field(column), f"^(?:{patterns})$", ignore_case=True)
+    return Filter(expression, (column,))
+
+
 def _pattern(text: str) -> str:
     """Return a text with `*` and `?` as a regular expression of RE2."""
     parts = {"*": "(?s:.*)", "?": "(?s:.)"}
@@ -420,11 +444,7 @@ def _pattern(text: str) -> str:
 
 def _contains(column: str, word: str) -> Filter:
     """Return the condition that a word occurs in a column."""
-    if _NO_LETTER.fullmatch(word) and not set(word) & set("*?"):
+    if _NO_LETTER.fullmatch(word) and not _is_pattern(word):
         return Filter(pc.match_substring(pc.field(column), word), (column,))
-    return _matches(column, _pattern(word))
-
-
-def _matches(column: str, pattern: str) -> Filter:
-    expression = pc.match_substring_regex(pc.field(column), pattern, ignore_case=True)
+    expression = pc.match_substring_regex(pc.field(column), _pattern(word), ignore_case=True)
     return Filter(expression, (column,))

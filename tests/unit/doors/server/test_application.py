@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import make_dicom
 import planted
 from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.names import index_folder, index_path
+from dicom_series_preview.base.errors import NoCatalogueError
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.doors.server.application import application
 from dicom_series_preview.doors.server.asgi import Application
@@ -86,6 +88,22 @@ async def ask(
 def answer(path: str, **options: Any) -> Answer:
     """What the API answers."""
     return asyncio.run(ask(application(api()), path.encode(), **options))
+
+
+@pytest.mark.parametrize("path", ["/series", "/studies/1.2.840.99.1"])
+@pytest.mark.parametrize("query", [b"", b"root=default,other", b"root=none"])
+def test_the_catalogue_waits_for_no_root(path: str, query: bytes) -> None:
+    """A search runs in a thread of the catalogue's own, whatever roots it names, and delays no other."""
+    threads = []
+
+    def opened() -> Any:
+        threads.append(threading.current_thread())
+        raise NoCatalogueError("memory://cache")
+
+    served = application(replace(api(), catalogue=opened))
+    got = asyncio.run(ask(served, path.encode(), query=query))
+    assert (got.status, json.loads(got.body)["type"].rpartition(":")[2]) == (404, "no-catalogue")
+    assert [thread is threading.main_thread() for thread in threads] == [False]
 
 
 def test_the_front_page() -> None:

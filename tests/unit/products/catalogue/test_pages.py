@@ -4,6 +4,7 @@ import math
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,17 @@ def test_requests(tmp_path: Path) -> None:
     assert found(view).page.total == 11
     # The commit, the one after it that is not there, and the file.
     assert len(storage.gets) == 3
+
+
+def test_many_at_once(folder: Path) -> None:
+    """However many searches come at once, each file is read once, and all get the same rows."""
+    storage = doubles.CountingStorage(storage_of(folder))
+    view = view_of(storage)
+    with ThreadPoolExecutor(16) as pool:
+        pages = list(pool.map(lambda _: names(found(view, "sort=Modality")), range(32)))
+    assert pages == [in_order(ROWS, "Modality", descending=False)] * 32
+    files = [path for path in storage.gets if "_delta_log" not in path]
+    assert len(files) == len(set(files)) == 3
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def numbers(view: CatalogueView, query: str) -> list[int]:
         ("study=1.2.840.99.1", [3, 4, 5]),
         ("study=1.2.840.99.*", [1, 2, 3, 4, 5]),
         ("study=1x2x840x99x1", []),
+        ("study=" + ",".join(f"1.2.840.99.{n}" for n in range(1, 101)), [3, 4, 5]),
+        ("modality=c?,PT,p*", [1, 5]),
         ("patient=other", [5]),
         ("accession=A*1", [5]),
         ("date=20260102", [1]),
@@ -109,7 +111,10 @@ def test_conditions(view: CatalogueView, query: str, expected: list[int]) -> Non
         ("cursor=x", "cursor", "is none that an answer gave"),
         ("modality=" + "x" * 300, "modality", "at most 100 values of 256 characters"),
         ("modality=" + ",".join("x" * 101), "modality", "at most 100 values"),
-        ("q=" + "+".join("x" * 101), "q", "at most 100 words"),
+        ("q=" + "+".join("x" * 11), "q", "at most 10 words"),
+        ("q=" + "x" * 300, "q", "at most 256 characters"),
+        ("study=" + ",".join(["1*"] * 11), "study", "at most 10 words or patterns"),
+        ("study=" + "*1" * 9, "study", "at most 8 `*` in a pattern"),
     ],
 )
 def test_what_is_refused(view: CatalogueView, query: str, parameter: str, said: str) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -290,3 +291,59 @@ def test_the_description_is_true(folder: Path, path: str, table: Any, ask: Any) 
         if "enum" in schema:
             assert ask(api, f"{name}=something-else").status == 400
     assert set(operation["responses"]) >= {"200", "304", "400", "404", "410", "413", "502", "503"}
+
+
+def test_whatever_is_asked(folder: Path) -> None:
+    """No text of any parameter, name or header makes the API fail: that is the asker's problem."""
+    api, random = Api(folder, HASH), Random(13)
+    names = [*(one.name for one in PARAMETERS), "columns", "Modality", "\0", ""]
+    pieces = (
+        *(
+            "CT",
+            "*",
+            "?",
+            ",",
+            "-",
+            "--",
+            "2026",
+            "20260101",
+            "(",
+            ")",
+            "[",
+            "\\",
+            "|",
+            "^",
+            "$",
+            "{9999}",
+            "\0",
+        ),
+        *(
+            "'",
+            '"',
+            ";",
+            "%",
+            "\n",
+            "\ud800",
+            "é",
+            "\U0001f600",
+            "1e9",
+            "None",
+            "default",
+            "StudyDate",
+            "..",
+            "/",
+        ),
+        api.document("limit=1")["next"],
+    )
+    for _ in range(600):
+        query = {
+            random.choice(names): [
+                "".join(random.choices(pieces, k=random.randrange(4))) for _ in range(random.randrange(3))
+            ]
+            for _ in range(random.randrange(4))
+        }
+        headers = {"if-none-match": "".join(random.choices(pieces, k=2))}
+        name = "".join(random.choices(pieces, k=random.randrange(3)))
+        request = HttpRequest(random.choice(("", name)), query, headers)
+        assert api.api.series(request).status in {200, 304, 400, 404, 410, 413}, request
+        assert api.api.one_series(replace(request, series=name)).status in {200, 304, 400, 404, 413}, request
