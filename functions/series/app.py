@@ -1,0 +1,5 @@
+"""Handle GET /series, /series/{series} and /studies/{study}."""
+
+from dicom_series_preview.doors.aws.handlers import http_handler
+
+handler = http_handler("series")
