@@ -1,11 +1,11 @@
 """Measure what a commit of the catalogue takes: the figures of docs/scale.md.
 
-Usage: PATH="$PWD/.venv-aws/bin:$PATH" .venv/bin/python benchmarks/catalogue.py [ROWS]
+Usage: PATH="$PWD/.venv-aws/bin:$PATH" .venv/bin/python benchmarks/commits.py [ROWS]
 
 Writes a table of ROWS rows (a million) to a real S3 server (seaweedfs) on this machine, then commits 1,000
-changed rows that lie scattered in it, 1,000 new ones, 4 changed ones, and the removal of 1,000; each in a process
-of its own, as a cold function would. Prints wall clock and CPU seconds, the peak of memory, and, of a second such
-commit, the requests.
+changed rows that lie scattered in it, 1,000 new ones, 4 changed ones, and the removal of 1,000; each in a
+process of its own, as a cold function would. Prints wall clock and CPU seconds, the peak of memory, and, of
+a second such commit, the requests.
 """
 
 from __future__ import annotations
@@ -166,9 +166,8 @@ def main(rows: int) -> None:
             .list_objects_v2(Bucket=stacks.DATA_BUCKET, Prefix="catalogue/part")
         )
         sizes = [entry["Size"] for entry in files["Contents"]]
-        print(
-            f"{rows} rows written in {time.perf_counter() - started:.0f} s: {sum(sizes) / 1e6:.0f} MB in all files"
-        )
+        took_s, size = time.perf_counter() - started, sum(sizes) / 1e6
+        print(f"{rows} rows written in {took_s:.0f} s: {size:.0f} MB in {len(sizes)} files")
         for kind in WORK:
             # The proxy takes time of its own.
             print(kind, child("commit", endpoint, str(rows), kind, "0").strip(), flush=True)
