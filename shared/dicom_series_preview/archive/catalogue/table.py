@@ -8,7 +8,7 @@ import random
 import re
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dicom_series_preview.sources.storage.base import Storage
+
+Key: TypeAlias = tuple[str, str, str]
+"""A row's key: root, series and SeriesInstanceUID."""
 
 _LOGGER = logging.getLogger(__name__)
 # A checkpoint at each commit, so that a reader replays none; the log of a day, for readers of other engines.
@@ -105,6 +108,7 @@ class CatalogueTable:
         series: Mapping[tuple[str, str], dt.datetime],
         *,
         anew: bool = False,
+        going: Callable[[Sequence[Key]], None] = lambda _keys: None,
     ) -> Change:
         """Write the rows of some series in one commit; no commit where nothing is new.
 
@@ -116,6 +120,7 @@ class CatalogueTable:
             series: The root and folder of all of them, and when each was looked at; a row of theirs that is
                 not among `rows` goes.
             anew: Write also rows of indices that the table has already.
+            going: Called before each try of a commit that removes rows, with their keys.
 
         Raises:
             CatalogueBusyError: Others kept writing.
@@ -126,7 +131,14 @@ class CatalogueTable:
             return Change()
         for attempt in range(1, self.tries + 1):
             try:
-                return replace(self._merged(rows, series, anew=anew), tries=attempt)
+                snapshot, table = self._open()
+                there = self._existing(snapshot, series)
+                source, change = _compared(rows, series, there, anew=anew)
+                if any(row[_GONE] for row in source):
+                    going([(row[KEY[0]], row[KEY[1]], row[KEY[2]]) for row in source if row[_GONE]])
+                if source:
+                    self._commit(table, source)
+                return replace(change, tries=attempt)
             except CommitFailedError:
                 # Someone else was first: read again what is there now.
                 self.pause(random.uniform(0, min(_LONGEST_PAUSE_S, _PAUSE_S * 2**attempt)))
@@ -164,18 +176,8 @@ class CatalogueTable:
         except Exception as error:
             raise self._failed(error) from error
 
-    def _merged(
-        self,
-        rows: Sequence[Mapping[str, Any]],
-        series: Mapping[tuple[str, str], dt.datetime],
-        *,
-        anew: bool,
-    ) -> Change:
-        snapshot, table = self._open()
-        there = self._existing(snapshot, series)
-        source, change = _compared(rows, series, there, anew=anew)
-        if not source:
-            return change
+    def _commit(self, table: DeltaTable, source: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows, and remove those that are gone, unless the table's are newer."""
         schema = self.shape.stored_schema.append(pa.field(_GONE, pa.bool_()))
         names = [name for name in schema.names if name != _GONE]
         newer = "s.CataloguedAt >= t.CataloguedAt"
@@ -196,7 +198,6 @@ class CatalogueTable:
             .execute()
         )
         self._join_files(table)
-        return change
 
     def _existing(
         self, snapshot: Snapshot, series: Mapping[tuple[str, str], dt.datetime]

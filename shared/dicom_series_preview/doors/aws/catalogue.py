@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow.compute as pc
 
 from dicom_series_preview.archive.cache import IndexCache
-from dicom_series_preview.archive.catalogue.columns import KEY
 from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
 from dicom_series_preview.archive.open import nothing_reason
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from dicom_series_preview.archive.cache import CachedIndex
-    from dicom_series_preview.archive.catalogue.table import CatalogueTable
+    from dicom_series_preview.archive.catalogue.table import CatalogueTable, Key
     from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.doors.aws.environment import Deployment
     from dicom_series_preview.sources.storage.base import Storage
@@ -338,10 +337,14 @@ class _Fold:
             return []
         rows = [row for one in seen for row in one.rows]
         series = {one.series: one.moment for one in seen}
-        gone = self._gone(rows, series)
-        # A place without a row would stay for good, so it comes after the row and goes before it.
-        _note_places(self.data, gone, are_there=False)
-        change = self.table.merge(rows, series)
+        gone: list[Key] = []
+
+        def going(keys: Sequence[Key]) -> None:
+            # A place without a row would stay for good, so it goes before the row, and comes after it.
+            gone.extend(keys)
+            _note_places(self.data, keys, are_there=False)
+
+        change = self.table.merge(rows, series, going=going)
         _note_places(self.data, [_key(row) for row in rows], are_there=True)
         summary.added, summary.changed, summary.removed = change.added, change.changed, change.removed
         summary.tries = change.tries
@@ -352,37 +355,19 @@ class _Fold:
             if not one.look.swept and (one.outcome == "gone" or one.series in fewer)
         ]
 
-    def _gone(
-        self, rows: Sequence[Mapping[str, Any]], series: Mapping[tuple[str, str], dt.datetime]
-    ) -> list[tuple[str, str, str]]:
-        """Return the keys of the table's rows of these series that will go."""
-        reader = SnapshotReader(self.table.storage, self.table.kept)
-        where = Filter(pc.field("Series").isin(sorted({folder for _, folder in series})), ("Series",))
-        try:
-            known = reader.read([*KEY, "CataloguedAt"], where).to_pylist()
-        except NoCatalogueError:
-            return []
-        staying = {_key(row) for row in rows}
-        return [
-            _key(row)
-            for row in known
-            if row["CataloguedAt"] <= series.get(_key(row)[:2], dt.datetime.min.replace(tzinfo=dt.UTC))
-            and _key(row) not in staying
-        ]
 
-
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+def _key(row: Mapping[str, Any]) -> Key:
     return row["Root"], row["Series"], row["SeriesInstanceUID"]
 
 
-def _note_places(data: Storage, keys: Sequence[tuple[str, str, str]], *, are_there: bool) -> None:
+def _note_places(data: Storage, keys: Sequence[Key], *, are_there: bool) -> None:
     """Note in which folders SeriesInstanceUIDs lie, or no longer lie.
 
     Raises:
         StorageError: A place cannot be written.
     """
 
-    def note(key: tuple[str, str, str]) -> None:
+    def note(key: Key) -> None:
         root, series, uid = key
         places = SeriesPlaces(data, places_folder(root))
         (places.add if are_there else places.remove)(uid, series)

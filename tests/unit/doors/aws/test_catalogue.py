@@ -123,12 +123,12 @@ class Overtaken:
         """The table's."""
         return self.inner.shape
 
-    def merge(self, rows: Any, series: Any) -> Change:
+    def merge(self, rows: Any, series: Any, **how: Any) -> Change:
         """Write after the others."""
         if not self.done:
             self.done = True
             self.others()
-        return self.inner.merge(rows, series)
+        return self.inner.merge(rows, series, **how)
 
 
 def test_an_index_becomes_a_row(setting: Catalogued) -> None:
@@ -393,7 +393,7 @@ class Broken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def merge(self, _rows: Any, _series: Any) -> Change:
+    def merge(self, _rows: Any, _series: Any, **_how: Any) -> Change:
         """It cannot."""
         raise self.error
 
