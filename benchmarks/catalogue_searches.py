@@ -1,6 +1,6 @@
 """Measure searches of the catalogue over HTTP: a made table of a million rows, on this machine's disk.
 
-Usage: python benchmarks/search.py [ROWS] [drop|hash|keep]
+Usage: python benchmarks/catalogue_searches.py [ROWS] [drop|hash|keep]
 
 Prints for each question the series found, the first answer's milliseconds, and the median of the next in
 milliseconds and in CPU milliseconds; then the memory of the process. The first answer of all reads the table.
