@@ -182,7 +182,7 @@ class Updater:
             snapshot = reader.snapshot()
             names = snapshot.columns.names
             patient = [] if shape.has_patients else [name for name in PATIENT if name in names]
-            rows = reader.read(["Series", "SeriesInstanceUID", "Fingerprint", *patient], where)
+            rows = reader.read(["Series", "SeriesInstanceUID", "Fingerprint", *patient], where, snapshot)
         except NoCatalogueError:
             return {}, False
         except CatalogueError:
