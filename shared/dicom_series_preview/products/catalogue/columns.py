@@ -92,6 +92,7 @@ class ShownTable:
     Attributes:
         reader: Reads the table.
         snapshot: The version.
+        schema: The shown columns, in the table's order, with Arrow's plain types.
         roots: The aliases of the served roots, by their URLs.
         identifiers: How patients' identifiers are shown.
         cache: Columns that were decoded already.
@@ -99,19 +100,32 @@ class ShownTable:
 
     reader: SnapshotReader
     snapshot: Snapshot
+    schema: pa.Schema
     roots: Mapping[str, str]
     identifiers: Identifiers
     cache: ColumnCache = field(repr=False)
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The shown columns, in the table's order, with Arrow's plain types."""
+    @classmethod
+    def opened(
+        cls,
+        reader: SnapshotReader,
+        snapshot: Snapshot,
+        roots: Mapping[str, str],
+        identifiers: Identifiers,
+        cache: ColumnCache,
+    ) -> ShownTable:
+        """Open a version; see the class.
+
+        Raises:
+            CatalogueError: Its schema is damaged.
+        """
         try:
-            declared = json.loads(self.snapshot.schema)["fields"]
+            declared = json.loads(snapshot.schema)["fields"]
             fields = [pa.field(one["name"], _type_of(one["type"])) for one in declared]
         except (KeyError, TypeError, ValueError) as error:
-            raise self._broken("its schema is damaged") from error
-        return pa.schema([one for one in fields if is_shown(one.name, self.identifiers.mode)])
+            raise _broken(reader, "its schema is damaged") from error
+        schema = pa.schema([one for one in fields if is_shown(one.name, identifiers.mode)])
+        return cls(reader, snapshot, schema, roots, identifiers, cache)
 
     def files(self, names: Sequence[str]) -> list[ShownFile]:
         """Return the table's files, with some of the shown columns.
@@ -125,7 +139,7 @@ class ShownTable:
         """
         schema = self.schema
         if not set(names) <= set(schema.names):
-            raise self._broken("it lacks columns that every catalogue has")
+            raise _broken(self.reader, "it lacks columns that every catalogue has")
         # Two processes that read a version by different ways number its rows alike.
         return [
             self._file(path, [schema.field(name) for name in names]) for path in sorted(self.snapshot.files)
@@ -163,7 +177,7 @@ class ShownTable:
                     values = pa.nulls(metadata.num_rows, one.type)
                 columns[one.name] = self._shown(one.name, values)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise self._broken(f"{path} is damaged") from error
+            raise _broken(self.reader, f"{path} is damaged") from error
         for name, values in columns.items():
             self.cache.put(path, name, values)
         return columns
@@ -175,8 +189,9 @@ class ShownTable:
         aliases = [self.roots.get(url, _NOWHERE) for url in coded.dictionary.to_pylist()]
         return pa.DictionaryArray.from_arrays(coded.indices, pa.array(aliases, pa.utf8()))
 
-    def _broken(self, problem: str) -> CatalogueError:
-        return CatalogueError(self.reader.url, f"the catalogue cannot be read: {problem}")
+
+def _broken(reader: SnapshotReader, problem: str) -> CatalogueError:
+    return CatalogueError(reader.url, f"the catalogue cannot be read: {problem}")
 
 
 def _type_of(declared: Any) -> pa.DataType:  # noqa: ANN401 - Delta Lake's JSON

@@ -111,7 +111,6 @@ def page_of(table: ShownTable, search: Search, after: int | None = None) -> Page
         CatalogueError: The table is broken.
         StorageError: It cannot be read.
     """
-    schema = table.schema
     files = table.files([*dict.fromkeys((*KEY, *search.columns, search.sort))])
     starts = np.cumsum([0, *(file.rows for file in files)])
     found = [_found(file, search) for file in files]
@@ -123,7 +122,7 @@ def page_of(table: ShownTable, search: Search, after: int | None = None) -> Page
         last = _Last.of(files, starts, after, search.sort)
         found = [mask & last.before(file, search) for file, mask in zip(files, found, strict=True)]
     numbers = _first(files, starts, found, search)
-    rows = _rows(table, schema, starts, numbers[: search.limit])
+    rows = _rows(table, starts, numbers[: search.limit])
     has_more = len(numbers) > search.limit
     return Page(rows, int(numbers[search.limit - 1]) if has_more else None, total)
 
@@ -288,21 +287,20 @@ def _smallest(tables: Sequence[pa.Table], most: int, keys: Sequence[tuple[str, s
     return np.asarray(table["number"].take(first).to_numpy(), np.int64)
 
 
-def _rows(table: ShownTable, schema: pa.Schema, starts: NDArray[Any], numbers: NDArray[np.int64]) -> pa.Table:
+def _rows(table: ShownTable, starts: NDArray[Any], numbers: NDArray[np.int64]) -> pa.Table:
     """Return rows by their numbers, in that order, with all shown columns."""
-    files = table.files(schema.names) if len(numbers) else []
+    if not len(numbers):
+        return table.schema.empty_table()
     at = np.searchsorted(starts, numbers, "right") - 1
-    pieces, order = [], []
-    for i, file in enumerate(files):
-        places = np.flatnonzero(at == i)
-        taken = pa.array(numbers[places] - starts[i], pa.int64())
-        columns = [_cut(_text(file.columns[name].take(taken))) for name in schema.names]
-        pieces.append(pa.table(columns, schema=schema))
-        order.append(places)
-    if not pieces:
-        return schema.empty_table()
-    joined = pa.concat_tables(pieces)
-    return joined.take(pa.array(np.argsort(np.concatenate(order)), pa.int64()))
+    places = [pa.array(numbers[at == i] - start, pa.int64()) for i, start in enumerate(starts[:-1])]
+    back = pa.array(np.argsort(np.argsort(at, kind="stable")), pa.int64())
+    columns = []
+    for name in table.schema.names:
+        # One after the other: all of a large table may be more than there is memory for.
+        files = zip(table.files([name]), places, strict=True)
+        parts = [_text(file.columns[name].take(taken)) for file, taken in files]
+        columns.append(_cut(pa.concat_arrays(parts).take(back)))
+    return pa.table(columns, schema=table.schema)
 
 
 def _cut(column: pa.Array) -> pa.Array:

@@ -98,7 +98,7 @@ class CatalogueView:
         return self._table(reader, snapshot)
 
     def _table(self, reader: SnapshotReader, snapshot: Snapshot) -> ShownTable:
-        return ShownTable(reader, snapshot, self._shown, self.identifiers, self._columns)
+        return ShownTable.opened(reader, snapshot, self._shown, self.identifiers, self._columns)
 
     def shelf(self, table: ShownTable) -> Shelf:
         """Return what there is to search in a version."""
