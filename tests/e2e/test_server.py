@@ -51,7 +51,9 @@ def s3(moto: servers.Moto, bucket: PutSeries, tmp_path_factory: pytest.TempPathF
         bucket(f"served/{series.name}", series.objects)
     roots = ("--root", f"s3://{BUCKET}/served", "--alias", f"empty=s3://{BUCKET}/none")
     cache = tmp_path_factory.mktemp("cache")
-    searched.catalogue(f"s3://{BUCKET}/served", searched.storage_of(cache), *CATALOGUED)
+    root = f"s3://{BUCKET}/served"
+    identity = f"{root} at {moto.endpoint}"
+    searched.catalogue(root, searched.storage_of(cache), *CATALOGUED, identity=identity)
     with served(*roots, "--cache-dir", cache, environment=moto.environment) as (address, _):
         yield address
 

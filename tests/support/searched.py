@@ -12,6 +12,7 @@ from dicom_series_preview.archive.catalogue.columns import Shape
 from dicom_series_preview.archive.catalogue.table import CatalogueTable
 from dicom_series_preview.archive.catalogue.update import Updater
 from dicom_series_preview.archive.open import SeriesIndexer
+from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.settings import Identifiers, Limits
 from dicom_series_preview.products.catalogue.columns import ShownTable
 from dicom_series_preview.products.catalogue.search import Search, search_of
@@ -63,17 +64,18 @@ def remove(folder: Path, *series: str) -> None:
     CatalogueTable(storage_of(folder)).merge([], {(ROOT, name): later for name in series})
 
 
-def catalogue(root: str, cache: Storage, *series: synthetic.Synthetic) -> None:
+def catalogue(root: str, cache: Storage, *series: synthetic.Synthetic, identity: str = "") -> None:
     """Catalogue series as an update of their root does, and a series of a root that nobody serves.
 
     Args:
         root: The root's URL.
         cache: Where the table lies.
         *series: What lies in the root.
+        identity: The root's identity, where it is not its URL.
     """
     objects = {f"{one.name}/{name}": data for one in series for name, data in one.objects.items()}
     indexer = SeriesIndexer(MemoryStorage(objects, url=root), None, Limits())
-    updater = Updater(indexer, CatalogueTable(cache))
+    updater = Updater(indexer, CatalogueTable(cache), SeriesPlaces(cache, places_folder(identity or root)))
     updater.run(updater.plan())
     other = row(1, Root="s3://planted-bucket/other", StudyInstanceUID=f"{synthetic.UID_ROOT}.1")
     CatalogueTable(cache).merge([other], {(other["Root"], other["Series"]): other["CataloguedAt"]})

@@ -3,7 +3,7 @@
 A message only says which index to look at; its rows are made of what is there now. So messages may arrive
 twice, late, or in any order. An index is read after the time that its rows bear, and the table keeps the
 later of two. What cannot be done now is queued again as our own message, a `Look`.
-`docs/decisions/0026-the-catalogue-follows-the-indices.md` says what happens if a function dies.
+`docs/decisions/0028-the-catalogue-follows-the-indices.md` says what happens if a function dies.
 """
 
 from __future__ import annotations

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.archive.names import SeriesName
+from dicom_series_preview.archive.catalogue.facts import facts_document
 from dicom_series_preview.base.errors import (
     LimitError,
     NoCatalogueError,
-    SeriesNotFoundError,
     StudyNotFoundError,
 )
 from dicom_series_preview.base.settings import text_bytes
 from dicom_series_preview.products.catalogue.answers import as_csv, as_parquet, as_values
-from dicom_series_preview.products.catalogue.facts import facts_document
 from dicom_series_preview.products.catalogue.identifiers import hashed
 from dicom_series_preview.products.catalogue.pages import page_of
 from dicom_series_preview.products.catalogue.search import (
@@ -150,21 +148,13 @@ def one_series_answer(
         except NoCatalogueError:
             view = None
     watch = service.watch()
-    uid = ""
     with watch.phase("index"):
-        try:
-            opened = service.index(asked)
-        except SeriesNotFoundError:
-            folder = _folder_of(view, table, alias, asked)
-            if not folder:
-                raise
-            uid = asked.series.text
-            opened = service.index(replace(asked, series=SeriesName(folder)))
+        opened = service.index(asked)
     rows: list[dict[str, Any]] = []
     if view is not None and table is not None:
-        named = {"Series": opened.name} if not uid else {"SeriesInstanceUID": uid}
+        named = {"SeriesInstanceUID": opened.uid} if opened.uid else {"Series": opened.name}
         rows = as_values(page_of(table, exactly(view.shelf(table), alias, **named)).rows)
-    identity = hashlib.sha256(repr((index_identity(opened, "facts", alias), uid, rows)).encode())
+    identity = hashlib.sha256(repr((index_identity(opened, "facts", alias), rows)).encode())
     etag = f'"{identity.hexdigest()[:40]}"'
     headers = {
         **_CACHED,
@@ -175,29 +165,18 @@ def one_series_answer(
     if matches(request.headers.get("if-none-match", ""), etag):
         return HttpResponse(304, {**headers, **cost_headers(watch.cost())})
     with service.gate(text_bytes(opened.index.table.num_rows)):
-        body = _json(_document(opened, alias, rows, uid))
+        body = _json(_document(opened, alias, rows))
     return HttpResponse(
         200, {**headers, **cost_headers(watch.cost()), "Content-Type": MEDIA_TYPES["json"]}, body
     )
 
 
-def _folder_of(view: CatalogueView | None, table: ShownTable | None, alias: str, asked: IndexRequest) -> str:
-    """Return the folder of a series by its SeriesInstanceUID: the one with most slices; empty without one."""
-    if view is None or table is None or asked.series.is_prefix:
-        return ""
-    check_text("series", asked.series.text)
-    search = exactly(view.shelf(table), alias, SeriesInstanceUID=asked.series.text)
-    rows = page_of(table, search).rows.to_pylist()
-    return max(rows, key=lambda row: (row["Slices"] or 0, row["Series"]))["Series"] if rows else ""
-
-
-def _document(opened: OpenedSeries, alias: str, rows: list[dict[str, Any]], uid: str) -> dict[str, Any]:
+def _document(opened: OpenedSeries, alias: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     stacks = []
     for stack in opened.index.described_stacks():
-        if uid and stack.series_instance_uid != uid:
-            continue
         told = asdict(stack)
         # The rows have the description.
         del told["description"]
         stacks.append({**told, "facts": facts_document(opened.index, stack.stack)})
-    return {"series": opened.name, "root": alias, "rows": rows, "stacks": stacks}
+    folders = list(opened.folders)
+    return {"series": opened.title, "folders": folders, "root": alias, "rows": rows, "stacks": stacks}
