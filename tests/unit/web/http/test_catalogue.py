@@ -15,8 +15,10 @@ import doubles
 import make_dicom
 import planted
 from bench import Bench, problem, slices
+from dicom_series_preview.archive.uids import SeriesPlaces
 from dicom_series_preview.base.settings import Identifiers
 from dicom_series_preview.products.catalogue.search import OF_A_STUDY, PARAMETERS
+from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 from dicom_series_preview.web.http.openapi import openapi_document
 from searched import DROP, HASH, KEEP, row, storage_of, view_of, write
@@ -45,7 +47,11 @@ class Api:
     def __init__(self, folder: Path, identifiers: Identifiers = DROP, **rest: Any) -> None:
         self.storage = doubles.CountingStorage(storage_of(folder))
         view = view_of(self.storage, identifiers)
-        self.api = replace(Bench(slices("S")).api, **{"catalogue": lambda: view, **rest})
+        api = Bench(slices("S")).api
+        places = SeriesPlaces(MemoryStorage({}), "uids")
+        places.add(UID, "S")
+        services = {"default": lambda: replace(api.services["default"](), places=places)}
+        self.api = replace(api, **{"catalogue": lambda: view, "services": services, **rest})
 
     def __call__(
         self, query: str = "", series: str | None = None, study: str = "", **headers: str
