@@ -32,11 +32,13 @@ import stack as stacks
 import synthetic
 from dicom_series_preview.archive.catalogue.columns import Shape
 from dicom_series_preview.archive.catalogue.rows import Place, rows_of, table_of
+from dicom_series_preview.archive.catalogue.snapshot import FOLDER
 from dicom_series_preview.archive.catalogue.table import CatalogueTable
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.base.settings import Limits, Settings
 from dicom_series_preview.sources.storage.memory import MemoryStorage
+from dicom_series_preview.sources.storage.native import native_place
 from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
@@ -100,16 +102,20 @@ def open_table(endpoint: str) -> CatalogueTable:
 
 def fill(endpoint: str, rows: int) -> None:
     """Write the table, sorted in no way."""
-    from deltalake import write_deltalake  # noqa: PLC0415 - the parent process must not load it
+    from deltalake import WriterProperties, write_deltalake  # noqa: PLC0415 - the parent must not load it
 
     table, row = open_table(endpoint), template()
-    opened = table._open()  # noqa: SLF001 - with its configuration
+    # This makes the table, with its configuration.
+    table.merge([numbered(row, -1)], {(ROOT, numbered(row, -1)["Series"]): START})
+    place, options = native_place(table.storage, FOLDER)
     for first in range(0, rows, PART):
         made = [numbered(row, number) for number in range(first, min(rows, first + PART))]
         for one in made:
             one["StudyTime"] = one["StudyTime"].isoformat("microseconds")
             one["SeriesTime"] = None
-        write_deltalake(opened, table_of(made, Shape().stored_schema), mode="append")
+        written = table_of(made, Shape().stored_schema)
+        how = WriterProperties(compression="ZSTD")
+        write_deltalake(place, written, mode="append", storage_options=options, writer_properties=how)
     table.maintain()
 
 

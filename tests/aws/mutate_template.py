@@ -146,6 +146,9 @@ def kinds(template: dict[str, Any]) -> dict[str, list[Mutant]]:
     queue = ("Resources", "ObjectsQueue", "Properties")
     own = ("Resources", "DicomBucket", "Properties", "NotificationConfiguration")
     target = ("Resources", "ObjectsRule", "Properties", "Targets", 0)
+    told = ("Resources", "DataBucket", "Properties", "NotificationConfiguration")
+    looks = ("Resources", "CatalogueQueue", "Properties")
+    folds = ("Resources", "CatalogueFoldFunction", "Properties", "Events", "Indices", "Properties")
     shared = ("Globals", "Function")
     limits = ("Resources", "ApiStage", "Properties", "DefaultRouteSettings")
     statements = [path for path, node in _nodes(template, ()) if isinstance(node, dict) and "Effect" in node]
@@ -182,6 +185,20 @@ def kinds(template: dict[str, Any]) -> dict[str, list[Mutant]]:
         "the rule is disabled": _put("DISABLED", (*target[:3], "State")),
         "the bucket does not tell": _drop(own, *((*own, "QueueConfigurations", index) for index in range(3)))
         + _put({"EventBridgeConfiguration": {}}, own),
+        "the catalogue does not hear": _drop(
+            told,
+            (*looks, "RedrivePolicy"),
+            (*folds, "FunctionResponseTypes"),
+            ("Resources", "CatalogueDeadLetters"),
+            *((*told, "QueueConfigurations", index) for index in range(4)),
+            *((*told, "QueueConfigurations", index, "Filter") for index in range(4)),
+        )
+        + _put(1000, (*looks, "RedrivePolicy", "maxReceiveCount"))
+        + _put(30, (*looks, "VisibilityTimeout"), (*folds, "ScalingConfig", "MaximumConcurrency"))
+        + _put({"Fn::GetAtt": ["CatalogueDeadLetters", "Arn"]}, (*folds, "Queue")),
+        "patients are shown": _put("keep", ("Parameters", "Identifiers", "Default"))
+        + _drop(("Parameters", "HashKey", "NoEcho"), ("Rules", "HashesHaveAKey"))
+        + _put("x", ("Parameters", "HashKey", "Default")),
         "an action is missing": _drop(
             *(
                 (*path, "Action", index) if len(names) > 1 else path

@@ -771,6 +771,7 @@ class TestCatalogue:
         wanted = stack.given["CatalogueAthena"] == "yes"
         databases, tables = stack.of("AWS::Glue::Database"), stack.of("AWS::Glue::Table")
         assert len(databases) == len(tables) == wanted
+        assert all(set(database) == {"CatalogId", "DatabaseInput"} for database in databases.values())
         for table in tables.values():
             assert [table["DatabaseName"]] == list(databases)
             assert {entry["CatalogId"] for entry in (table, *databases.values())} == {ACCOUNT}
