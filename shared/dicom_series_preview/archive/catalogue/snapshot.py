@@ -221,7 +221,9 @@ class SnapshotReader:
             NoCatalogueError: There is no table at all.
             CatalogueError: Something of one is there, and not enough.
         """
-        names = [info.path.rpartition("/")[2] for info in self.storage.list_objects(_LOG)]
+        # One listing: between two, another process can make the table.
+        paths = [info.path for info in self.storage.list_objects(FOLDER)]
+        names = [path.rpartition("/")[2] for path in paths if path.startswith(f"{_LOG}/")]
         checkpoints = {
             (int(one[1]), int(one[2] or 1)) for name in names if (one := _CHECKPOINT.fullmatch(name))
         }
@@ -236,7 +238,7 @@ class SnapshotReader:
                 return self._state(0, self._actions(0))
             except ObjectNotFoundError:
                 return None
-        if commits or any(_OURS.fullmatch(info.path) for info in self.storage.list_objects(FOLDER)):
+        if any(map(_OURS.fullmatch, paths)):
             raise self._broken("the beginning of its log is gone")
         raise NoCatalogueError(self.url)
 

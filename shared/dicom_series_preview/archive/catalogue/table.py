@@ -186,6 +186,8 @@ class CatalogueTable:
             " AND ".join(f"t.{name} = s.{name}" for name in KEY),
             source_alias="s",
             target_alias="t",
+            # Without it the library takes other writers' new rows for none of its concern: they were doubled.
+            streamed_exec=True,
             # Half the bytes of the library's own choice: readers fetch files whole.
             writer_properties=WriterProperties(compression="ZSTD"),
             merge_schema=not set(names) <= {one.name for one in table.schema().fields},
@@ -226,6 +228,20 @@ class CatalogueTable:
             # This tells a broken table from none, and says how to mend it.
             snapshot = self._reader.snapshot()
         except NoCatalogueError:
+            self._create(place, options)
+            snapshot = self._reader.snapshot()
+        table = DeltaTable(place, storage_options=options)
+        if table.version() != snapshot.version:
+            raise CommitFailedError("someone else has written since")
+        return snapshot, table
+
+    def _create(self, place: str, options: dict[str, str]) -> None:
+        """Create the table.
+
+        Raises:
+            CommitFailedError: Someone else has created it meanwhile.
+        """
+        try:
             DeltaTable.create(
                 place,
                 self.shape.stored_schema.remove_metadata(),
@@ -235,11 +251,12 @@ class CatalogueTable:
                 configuration=_CONFIGURATION,
                 storage_options=options,
             )
-            snapshot = self._reader.snapshot()
-        table = DeltaTable(place, storage_options=options)
-        if table.version() != snapshot.version:
-            raise CommitFailedError("someone else has written since")
-        return snapshot, table
+        except Exception as error:
+            try:
+                self._reader.snapshot()
+            except NoCatalogueError:
+                raise error from None
+            raise CommitFailedError("someone else has created the table") from error
 
     def _join_files(self, table: DeltaTable) -> None:
         if len(table.file_uris()) <= _MOST_FILES:

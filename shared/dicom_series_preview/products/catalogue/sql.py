@@ -57,6 +57,7 @@ _INSIDE = re.compile(r"datafusion\.(?:public\.)?")
 # After one of the first two stands a table, after the others none.
 _TABLES_FOLLOW = frozenset(("FROM", "JOIN"))
 _CLAUSES = _TABLES_FOLLOW | {"SELECT", "WHERE", "ON", "USING", "GROUP", "HAVING", "ORDER", "LIMIT", "QUALIFY"}
+_LISTED = re.compile(r" Valid fields are .*")
 _LONGEST = 300
 
 
@@ -192,7 +193,8 @@ def quoted(name: str) -> str:
 
 
 def _told(complaint: str) -> str:
-    """Return DataFusion's complaint in one line; its second line lists all columns."""
-    line = _INSIDE.sub("", _NOISE.sub("", complaint.strip().partition("\n")[0]))
+    """Return DataFusion's complaint in one line, without the list of all columns that can follow."""
+    line = _LISTED.sub("", _NOISE.sub("", complaint.strip().partition("\n")[0]))
+    line = _INSIDE.sub("", line)
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
     return f"cannot be answered: {line}"
