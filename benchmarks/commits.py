@@ -32,7 +32,7 @@ import stack as stacks
 import synthetic
 from dicom_series_preview.archive.catalogue.columns import Shape
 from dicom_series_preview.archive.catalogue.rows import Place, rows_of, table_of
-from dicom_series_preview.archive.catalogue.snapshot import FOLDER
+from dicom_series_preview.archive.catalogue.snapshot import FOLDER, SnapshotReader
 from dicom_series_preview.archive.catalogue.table import CatalogueTable
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.open import SeriesIndexer
@@ -166,14 +166,10 @@ def main(rows: int) -> None:
     with server() as endpoint, counting.CountingProxy(endpoint) as proxy:
         started = time.perf_counter()
         child("fill", endpoint, str(rows))
-        files = (
-            stacks.S3Server(endpoint)
-            .client()
-            .list_objects_v2(Bucket=stacks.DATA_BUCKET, Prefix="catalogue/part")
-        )
-        sizes = [entry["Size"] for entry in files["Contents"]]
-        took_s, size = time.perf_counter() - started, sum(sizes) / 1e6
-        print(f"{rows} rows written in {took_s:.0f} s: {size:.0f} MB in {len(sizes)} files")
+        took_s = time.perf_counter() - started
+        files = SnapshotReader(open_table(endpoint).storage).snapshot().files.values()
+        size = sum(int(file["size"]) for file in files) / 1e6
+        print(f"{rows} rows written in {took_s:.0f} s: {size:.0f} MB in {len(files)} files", flush=True)
         for kind in WORK:
             # The proxy takes time of its own.
             print(kind, child("commit", endpoint, str(rows), kind, "0").strip(), flush=True)
