@@ -68,7 +68,11 @@ def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
     parameters = event.get("pathParameters") or {}
     if not parameters:
         return event
-    path = event["routeKey"].partition(" ")[2]
+    # An event that somebody makes for a function of one resource names it in its path alone.
+    path = (
+        event.get("routeKey", "").partition(" ")[2]
+        or f"/series/{{series}}/{event['rawPath'].rpartition('/')[2]}"
+    )
     for name, value in parameters.items():
         path = path.replace(f"{{{name}}}", quote(value, safe=""))
     http = {**event["requestContext"]["http"], "path": path}

@@ -1,5 +1,6 @@
 import datetime as dt
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -255,8 +256,7 @@ def test_an_interrupt_keeps_what_is_done(archive: Catalogued) -> None:
         if done == 20:
             raise KeyboardInterrupt
 
-    updater = archive.updater
-    broken = type(updater)(updater.indexer, updater.table, interrupt)
+    broken = replace(archive.updater, progress=interrupt)
     with pytest.raises(KeyboardInterrupt):
         broken.run(broken.plan())
     done = len(names(archive))

@@ -1,4 +1,5 @@
 import logging
+import re
 import shlex
 import signal
 
@@ -39,7 +40,7 @@ def test_examples_of_the_help_can_be_typed(line: str) -> None:
     """Every example of the help is a command line that the command takes."""
     if line.startswith("duckdb"):
         line = line.partition("$(")[2].partition(")")[0]
-    line = line.partition(" > ")[0]
+    line = re.sub(r" > \S+$", "", line)
     context = parsed(line)
     assert context.params
 
