@@ -221,3 +221,48 @@ def test_pictures_refuse_a_cache_in_a_bucket(discs: Path, command: Run) -> None:
     done = command("mosaic", "disc 2/A", "x.webp", "--root", discs, "--cache-dir", "s3://bucket/cache")
     assert done.status == 1
     assert done.lines == ["error: --cache-dir: is a folder here; update, list and query also take s3://"]
+
+
+def test_a_folder_may_be_a_path(discs: Path, command: Run) -> None:
+    """A path below the root names the folder, absolute or from here; one elsewhere is refused."""
+    for name in (discs / "disc 2" / "A", "./discs/disc 2/B"):
+        assert json.loads(command("update", name, "--root", discs, "--json").stdout)["new"] == 1
+    done = command("update", "/elsewhere/x", "--root", discs)
+    assert (done.status, len(done.lines)) == (1, 1)
+    assert "does not lie below" in done.stderr
+
+
+def test_a_misspelt_folder_is_an_error(discs: Path, command: Run) -> None:
+    """A folder that neither the root nor the catalogue has is named."""
+    command("update", "--root", discs)
+    done = command("update", "disk 1", "--root", discs)
+    assert done.status == 1
+    assert done.lines == [f"error: disk 1 in {discs.as_uri()}: no such series"]
+
+
+def test_what_failed_is_told_again(discs: Path, command: Run) -> None:
+    """A folder that still has no index is no unchanged series, however often it is updated."""
+    (discs / "other").mkdir()
+    (discs / "other" / "notes").write_text("no DICOM", encoding="utf-8")
+    for _ in range(2):
+        done = command("update", "--root", discs)
+        assert done.status == 1
+        assert done.lines[0].startswith("failed   other: ")
+    assert " 3 unchanged, 1 failed; 0 headers read" in done.lines[-1]
+
+
+def test_patients_go_from_older_versions_too(
+    discs: Path, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `CATALOGUE_PATIENT=false` no file of the table, nor its log, names them any longer."""
+    write(discs / "named" / "x", "1.2.8", 1, PatientName="Bellona^Alma", PatientID="B-4711")
+    command("update", "--root", discs)
+    monkeypatch.setenv("CATALOGUE_PATIENT", "false")
+    assert command("update", "--root", discs).status == 0
+    assert len(listed(command)) == 5
+    assert {row["PatientName"] for row in listed(command)} == {None}
+    for file in (tmp_path / "cache" / "catalogue").rglob("*"):
+        if file.suffix == ".parquet" and "checkpoint" not in file.name:
+            assert pq.read_table(file)["PatientID"].null_count == pq.read_metadata(file).num_rows
+        elif file.is_file():
+            assert b"Bellona" not in file.read_bytes(), file

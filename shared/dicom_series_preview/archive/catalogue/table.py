@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 import random
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError
 
-from dicom_series_preview.archive.catalogue.columns import KEY, Shape
+from dicom_series_preview.archive.catalogue.columns import KEY, PATIENT, Shape
 from dicom_series_preview.archive.catalogue.rows import table_of
 from dicom_series_preview.archive.catalogue.snapshot import (
     FOLDER,
@@ -31,6 +33,7 @@ from dicom_series_preview.base.errors import (
     NoCatalogueError,
     PreviewError,
 )
+from dicom_series_preview.sources.storage.local import LocalStorage
 from dicom_series_preview.sources.storage.native import native_place
 
 if TYPE_CHECKING:
@@ -157,6 +160,19 @@ class CatalogueTable:
         """
         remove_table(self.storage)
 
+    def forget_patients(self) -> None:
+        """Write the table anew without the columns that say who it is; old files and their log go.
+
+        Raises:
+            CatalogueError: The table cannot be written.
+            StorageError: It cannot be read or removed.
+        """
+        with suppress(NoCatalogueError):
+            rows = self._reader.read().to_pylist()
+            plain = [{name: cell for name, cell in row.items() if name not in PATIENT} for row in rows]
+            self.clear()
+            self.merge(plain, {(row["Root"], row["Series"]): row["CataloguedAt"] for row in plain})
+
     def maintain(self) -> None:
         """Join small files, and remove files and log entries that no version of the last day needs.
 
@@ -224,6 +240,7 @@ class CatalogueTable:
             CatalogueError: It is broken.
         """
         place, options = native_place(self.storage, FOLDER)
+        self._check_writable()
         try:
             # This tells a broken table from none, and says how to mend it.
             snapshot = self._reader.snapshot()
@@ -234,6 +251,22 @@ class CatalogueTable:
         if table.version() != snapshot.version:
             raise CommitFailedError("someone else has written since")
         return snapshot, table
+
+    def _check_writable(self) -> None:
+        """Refuse a folder that cannot be written, before the library panics at it.
+
+        Raises:
+            CatalogueError: The folder, or the file system, is read-only.
+        """
+        if not isinstance(self.storage, LocalStorage):
+            return
+        folder = self.storage.root / FOLDER
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise CatalogueError(
+                self.url, "the catalogue cannot be written: the folder is read-only; choose another one"
+            )
 
     def _create(self, place: str, options: dict[str, str]) -> None:
         """Create the table.

@@ -26,6 +26,7 @@ from dicom_series_preview.base.errors import (
     CatalogueError,
     NoCatalogueError,
     PreviewError,
+    SeriesNotFoundError,
     StorageError,
 )
 from dicom_series_preview.sources.storage.base import is_path
@@ -61,6 +62,8 @@ class UpdatePlan:
         loose: Objects right in the root, which belong to no series.
         anew: Rows are also written of indices that the table has already: its columns have changed.
         known_uids: The SeriesInstanceUIDs of the rows that there are, by folder.
+        problems: Why there is still no index, by folder, of series that are as their rows say.
+        names_patients: Rows say who it is, and no longer should.
     """
 
     new: Mapping[str, list[ObjectInfo]] = field(repr=False)
@@ -71,6 +74,8 @@ class UpdatePlan:
     nameless: tuple[str, ...] = ()
     anew: bool = False
     known_uids: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    problems: Mapping[str, str] = field(default_factory=dict, repr=False)
+    names_patients: bool = False
 
     @property
     def objects(self) -> int:
@@ -140,9 +145,12 @@ class Updater:
             {series: listing for series, listing in found.series.items() if series not in nameless},
             found.loose,
         )
-        known, anew = self._known(rebuild=rebuild)
+        known, anew, names_patients = self._known(rebuild=rebuild)
         if named:
             known = {series: rows for series, rows in known.items() if _is_below(series, named)}
+            for name in named:
+                if not any(_is_below(series, [name]) for series in (*found.series, *nameless, *known)):
+                    raise SeriesNotFoundError(name, self.indexer.storage.url)
         elif known and not found.series and not rebuild:
             raise CatalogueError(
                 self.table.url,
@@ -156,9 +164,20 @@ class Updater:
             if series in known and (anew or known[series].fingerprints != {fingerprint(listing)})
         }
         gone = tuple(sorted(known.keys() - found.series.keys()))
-        unchanged = len(found.series) - len(new) - len(changed)
-        uids = {series: frozenset(rows.uids) for series, rows in known.items()}
-        return UpdatePlan(new, changed, unchanged, gone, len(found.loose), nameless, anew, uids)
+        same = found.series.keys() - new.keys() - changed.keys()
+        problems = {series: known[series].problem for series in sorted(same) if known[series].problem}
+        return UpdatePlan(
+            new,
+            changed,
+            len(same) - len(problems),
+            gone,
+            len(found.loose),
+            nameless,
+            anew,
+            {series: frozenset(rows.uids) for series, rows in known.items()},
+            problems,
+            names_patients,
+        )
 
     def _listed(self) -> list[ObjectInfo]:
         """List the root; what lies in the cache, if that lies in the root, is no series."""
@@ -174,31 +193,33 @@ class Updater:
             found |= discover(storage.list_objects(name)).series
         return Discovered(found, ())
 
-    def _known(self, *, rebuild: bool) -> tuple[dict[str, _Known], bool]:
-        """Return what the rows of each series say, and whether all must be made anew."""
+    def _known(self, *, rebuild: bool) -> tuple[dict[str, _Known], bool, bool]:
+        """Return what the rows of each series say, if all must be made anew, and if they name patients."""
         reader, shape = SnapshotReader(self.table.storage, self.table.kept), self.table.shape
         where = Filter(pc.field("Root") == self.indexer.storage.url, ("Root",))
         try:
             snapshot = reader.snapshot()
             names = snapshot.columns.names
             patient = [] if shape.has_patients else [name for name in PATIENT if name in names]
-            rows = reader.read(["Series", "SeriesInstanceUID", "Fingerprint", *patient], where, snapshot)
+            columns = ["Series", "SeriesInstanceUID", "Fingerprint", "Problem", *patient]
+            rows = reader.read(columns, where, snapshot)
         except NoCatalogueError:
-            return {}, False
+            return {}, False, False
         except CatalogueError:
             if not rebuild:
                 raise
             self.table.clear()
-            return {}, False
+            return {}, False, False
         anew = rebuild or any(column.name not in names for column in shape.columns)
-        anew |= any(rows[name].null_count < rows.num_rows for name in patient)
+        names_patients = any(rows[name].null_count < rows.num_rows for name in patient)
         known: dict[str, _Known] = {}
-        cells = (rows[name].to_pylist() for name in ("Series", "Fingerprint", "SeriesInstanceUID"))
-        for series, print_, uid in zip(*cells, strict=True):
+        cells = (rows[name].to_pylist() for name in ("Series", "Fingerprint", "SeriesInstanceUID", "Problem"))
+        for series, print_, uid, problem in zip(*cells, strict=True):
             one = known.setdefault(series, _Known())
             one.fingerprints.add(print_)
             one.uids.add(uid)
-        return known, anew
+            one.problem = problem or one.problem
+        return known, anew, names_patients
 
     def run(self, plan: UpdatePlan) -> UpdateSummary:
         """Do what is planned; what is done stays done after an interrupt.
@@ -209,6 +230,9 @@ class Updater:
         """
         summary = UpdateSummary(unchanged=plan.unchanged, loose=plan.loose)
         summary.failed |= dict.fromkeys(plan.nameless, "its folder's name is no text that can name a series")
+        summary.failed |= plan.problems
+        if plan.names_patients:
+            self.table.forget_patients()
         batch = _Batch(self, summary, plan)
         try:
             for done in self._done(plan):
@@ -331,10 +355,12 @@ class _Known:
     Attributes:
         fingerprints: The digests of its listing.
         uids: Its SeriesInstanceUIDs.
+        problem: Why it has no index, or empty.
     """
 
     fingerprints: set[str] = field(default_factory=set)
     uids: set[str] = field(default_factory=set)
+    problem: str = ""
 
 
 class _Batch:

@@ -12,6 +12,8 @@ from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.archive.room import Room
 from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import RequestError, SeriesNotFoundError
+from dicom_series_preview.sources.storage.local import LocalStorage
+from dicom_series_preview.sources.storage.roots import parse_root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +49,20 @@ def open_updater(
     return Updater(indexer, CatalogueTable(kept, shape), places)
 
 
+def _below(root: Storage, place: str, name: str) -> str:
+    """Return the folder below a root of a series that was named with a root of its own.
+
+    Raises:
+        RequestError: It lies elsewhere.
+    """
+    start, whole = f"{root.url}/", f"{parse_root(place, {}).url}/{name}"
+    if isinstance(root, LocalStorage):
+        start, whole = f"{root.root}/", f"{parse_root(place, {}).place}/{name}"
+    if not whole.startswith(start):
+        raise RequestError("series", f"{name} does not lie below {root.url}; give its root with `root`")
+    return whole.removeprefix(start)
+
+
 def folders_of(names: Sequence[SeriesName], root: Storage) -> list[str]:
     """Return the folders that names mean, of a prefix all matches.
 
@@ -60,11 +76,8 @@ def folders_of(names: Sequence[SeriesName], root: Storage) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        if name.root is not None:
-            raise RequestError(
-                "series", f"{name.text} is no folder below the root; give its root with `root`"
-            )
-        folders = root.list_folders(name.text) if name.is_prefix else [name.text]
+        text = name.text if name.root is None else _below(root, name.root, name.text)
+        folders = root.list_folders(text) if name.is_prefix else [text]
         if not folders:
             raise SeriesNotFoundError(f"{name.text}*", root.url, "no series begins so")
         found += folders

@@ -100,14 +100,14 @@ def test_a_uid_that_left_a_folder_leaves_the_table(archive: Catalogued) -> None:
 
 
 def test_what_cannot_be_indexed_has_a_row_that_says_why(archive: Catalogued) -> None:
-    """A folder without DICOM has a row with a problem; it is not tried again until it changes."""
+    """A folder without DICOM has a row with a problem; it is not tried again until it changes, but told."""
     archive.put("a/notes", b"no DICOM at all")
     put_series(archive, "b")
     first = archive.update()
     assert list(first.failed) == ["a"]
     assert [(one["Series"], bool(one["Problem"])) for one in archive.rows()] == [("a", True), ("b", False)]
     again = archive.update()
-    assert (again.unchanged, again.commits, again.failed) == (2, 0, {})
+    assert (again.unchanged, again.commits, again.headers, again.failed) == (1, 0, 0, first.failed)
     put_series(archive, "a")
     assert archive.update().changed == 1
     assert [one["Problem"] for one in archive.rows()] == [None, None]
@@ -202,7 +202,7 @@ def test_patients_leave_the_table_when_the_site_says_so(archive: Catalogued) -> 
     assert archive.rows()[0]["PatientID"] == "4711"
     archive.shape = Shape(has_patients=False)
     summary = archive.update()
-    assert (summary.changed, summary.headers) == (1, 0)
+    assert (summary.unchanged, summary.headers) == (1, 0)
     assert {archive.rows()[0][name] for name in PATIENT} == {None}
     assert archive.update().commits == 0
 
