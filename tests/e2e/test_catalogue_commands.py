@@ -266,3 +266,33 @@ def test_patients_go_from_older_versions_too(
             assert pq.read_table(file)["PatientID"].null_count == pq.read_metadata(file).num_rows
         elif file.is_file():
             assert b"Bellona" not in file.read_bytes(), file
+
+
+def test_one_added_column_gives_way_to_another(
+    discs: Path, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site's columns may be exchanged: the new one is filled, the old one empty."""
+    write(discs / "named" / "x", "1.2.8", 1, EchoTime=4.5, RepetitionTime=20)
+    for name in ("EchoTime", "RepetitionTime"):
+        monkeypatch.setenv("CATALOGUE_COLUMNS", name)
+        assert command("update", "--root", discs).status == 0
+    (row,) = listed(command, "--where", "SeriesInstanceUID = '1.2.8'")
+    assert (row["EchoTime"], row["RepetitionTime"]) == (None, 20.0)
+
+
+def test_a_folder_inside_a_series_is_refused(discs: Path, command: Run) -> None:
+    """It would be a second series of the same objects."""
+    write(discs / "disc 1" / "DICOM" / "more" / "x", "1.2.1", 9)
+    command("update", "--root", discs)
+    done = command("update", "disc 1/DICOM/more", "--root", discs)
+    line = "error: series: disc 1/DICOM/more lies in the series disc 1/DICOM; name that one"
+    assert done.lines == [line]
+
+
+def test_places_that_are_lost_are_noted_again(discs: Path, command: Run, tmp_path: Path) -> None:
+    """After someone has removed them, an update that finds nothing new notes them all."""
+    command("update", "--root", discs)
+    shutil.rmtree(tmp_path / "cache" / "uids")
+    assert command("mosaic", "1.2.3", "x.webp", "--root", discs).status == 1
+    command("update", "--root", discs)
+    assert command("mosaic", "1.2.3", "x.webp", "--root", discs).status == 0

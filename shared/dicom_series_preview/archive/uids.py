@@ -128,6 +128,16 @@ class SeriesPlaces:
             listed = self.storage.list_folders(f"{start}{prefix}")
         return [uid for folder in listed if is_uid(uid := folder.removeprefix(start))]
 
+    def is_empty(self) -> bool:
+        """Return True where nothing is noted.
+
+        Raises:
+            StorageError: The places cannot be listed.
+        """
+        with suppress(ObjectNotFoundError):
+            return not self.storage.list_objects(self.folder, 1)
+        return True
+
     def add(self, uid: str, series: str) -> None:
         """Note that a folder holds instances of a SeriesInstanceUID; once is enough.
 

@@ -29,6 +29,7 @@ from dicom_series_preview.base.errors import (
     NoCatalogueError,
     ObjectNotFoundError,
 )
+from dicom_series_preview.sources.storage.base import is_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -211,7 +212,7 @@ class SnapshotReader:
         try:
             found = json.loads(self.storage.get(f"{_LOG}/_last_checkpoint").data)
             return int(found["version"]), int(found.get("parts") or 1)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise self._broken("its last checkpoint names no version") from error
 
     def _found_in_the_log(self) -> Snapshot | None:
@@ -276,7 +277,7 @@ class SnapshotReader:
         text = self.storage.get(f"{_LOG}/{version:020d}.json").data
         try:
             actions = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._broken(f"commit {version} is no JSON") from error
         if not actions or not all(isinstance(action, dict) for action in actions):
             raise self._broken(f"commit {version} is empty or damaged")
@@ -295,8 +296,11 @@ class SnapshotReader:
             if protocol and protocol["minReaderVersion"] > _READER_VERSION:
                 problem = f"another program has raised it to protocol {protocol['minReaderVersion']}"
                 raise self._broken(problem)
-            if (action.get("add") or {}).get("deletionVector"):
+            added = action.get("add") or {}
+            if added.get("deletionVector"):
                 raise self._broken("another program has put deletion vectors into it")
+            if added and not is_path(unquote(added["path"])):
+                raise self._broken("its log names a file elsewhere")
             yield action
 
     def _broken(self, problem: str) -> CatalogueError:

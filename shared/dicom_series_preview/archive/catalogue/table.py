@@ -60,7 +60,9 @@ _LONGEST_PAUSE_S = 2.0
 _RETENTION_H = 24
 # The library's words for what the disk or the bucket has answered, wrapped in errors of its own.
 _OF_STORAGE = re.compile(r"\(os error \d+\)|Generic \w+ error")
-_GONE = "Gone"
+_GONE, _WINS = "Gone", "Wins"
+# A row of a time later than this many seconds from now was written by a clock that is wrong.
+_AHEAD_S = 60
 # Rows with these alike were made of the same index.
 _COMPARED = ("Fingerprint", "IndexVersion", "Problem", "CataloguedAt")
 
@@ -73,12 +75,14 @@ class Change:
         added: New rows.
         changed: Rows with newer contents.
         removed: Rows that are gone.
+        passed: Series whose rows are of a later time than what was to be written.
         tries: How often the commit was tried: others may have come first.
     """
 
     added: int = 0
     changed: int = 0
     removed: int = 0
+    passed: int = 0
     tries: int = 0
 
 
@@ -92,6 +96,7 @@ class CatalogueTable:
         pause: Waits for some seconds before another try.
         kept: Files of it that were read already.
         tries: How often to try a commit that others are writing at the same time.
+        now: The time.
     """
 
     storage: Storage
@@ -99,6 +104,7 @@ class CatalogueTable:
     pause: Callable[[float], None] = time.sleep
     kept: FileCache = field(default_factory=FileCache)
     tries: int = _TRIES
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     @property
     def url(self) -> str:
@@ -136,11 +142,11 @@ class CatalogueTable:
             try:
                 snapshot, table = self._open()
                 there = self._existing(snapshot, series)
-                source, change = _compared(rows, series, there, anew=anew)
+                source, change = _compared(rows, series, there, anew=anew, now=self.now())
                 if any(row[_GONE] for row in source):
                     going([(row[KEY[0]], row[KEY[1]], row[KEY[2]]) for row in source if row[_GONE]])
                 if source:
-                    self._commit(table, source)
+                    self._commit(snapshot, table, source)
                 return replace(change, tries=attempt)
             except CommitFailedError:
                 # Someone else was first: read again what is there now.
@@ -192,11 +198,15 @@ class CatalogueTable:
         except Exception as error:
             raise self._failed(error) from error
 
-    def _commit(self, table: DeltaTable, source: Sequence[Mapping[str, Any]]) -> None:
+    def _commit(self, snapshot: Snapshot, table: DeltaTable, source: Sequence[Mapping[str, Any]]) -> None:
         """Write rows, and remove those that are gone, unless the table's are newer."""
-        schema = self.shape.stored_schema.append(pa.field(_GONE, pa.bool_()))
-        names = [name for name in schema.names if name != _GONE]
-        newer = "s.CataloguedAt >= t.CataloguedAt"
+        # A column that the site no longer adds has no value in new rows.
+        left = [one for one in snapshot.columns if one.name not in self.shape.stored_schema.names]
+        schema = pa.schema([*self.shape.stored_schema, *left])
+        names = schema.names
+        for name in (_GONE, _WINS):
+            schema = schema.append(pa.field(name, pa.bool_()))
+        newer = f"(s.{_WINS} OR s.CataloguedAt >= t.CataloguedAt)"
         merger = table.merge(
             table_of((_stored(row) for row in source), schema),
             " AND ".join(f"t.{name} = s.{name}" for name in KEY),
@@ -208,13 +218,11 @@ class CatalogueTable:
             writer_properties=WriterProperties(compression="ZSTD"),
             merge_schema=not set(names) <= {one.name for one in table.schema().fields},
         )
-        # A column that the site no longer adds has no value in new rows.
-        left = [one.name for one in table.schema().fields if one.name not in names]
-        cells = {name: f"s.{name}" for name in names} | dict.fromkeys(left, "NULL")
+        cells = {name: f"s.{name}" for name in names}
         (
             merger.when_matched_delete(f"s.{_GONE} AND {newer}")
             .when_matched_update(cells, f"NOT s.{_GONE} AND {newer}")
-            .when_not_matched_insert({name: f"s.{name}" for name in names}, f"NOT s.{_GONE}")
+            .when_not_matched_insert(cells, f"NOT s.{_GONE}")
             .execute()
         )
         self._join_files(table)
@@ -313,29 +321,40 @@ def _compared(
     there: Sequence[Mapping[str, Any]],
     *,
     anew: bool,
+    now: dt.datetime,
 ) -> tuple[list[dict[str, Any]], Change]:
     """Return the rows to merge, and what that will change."""
     before = {tuple(row[name] for name in KEY): row for row in there}
+    ahead = now + dt.timedelta(seconds=_AHEAD_S)
+    # Nothing can be newer than what a wrong clock wrote: it gives way, as all does where rows are made anew.
+    wins = {tuple(row[name] for name in KEY) for row in there if anew or row["CataloguedAt"] > ahead}
     # Whoever made the later row knew which UIDs the series has now; a row of another one would stay for good.
-    passed = {place for row in there if row["CataloguedAt"] > series[place := (row["Root"], row["Series"])]}
+    passed = {
+        (row["Root"], row["Series"])
+        for key, row in before.items()
+        if key not in wins and row["CataloguedAt"] > series[row["Root"], row["Series"]]
+    }
     source: list[dict[str, Any]] = []
     added = changed = 0
     for row in rows:
         if (row["Root"], row["Series"]) in passed:
             continue
-        known = before.pop(tuple(row[name] for name in KEY), None)
+        key = tuple(row[name] for name in KEY)
+        known = before.pop(key, None)
         if known is None:
             added += 1
-        elif not anew and _is_same(known, row):
+        elif key not in wins and _is_same(known, row):
             continue
         else:
             changed += 1
-        source.append({**row, _GONE: False})
+        source.append({**row, _GONE: False, _WINS: key in wins})
     gone = [row for row in before.values() if (row["Root"], row["Series"]) not in passed]
     for row in gone:
+        key = tuple(row[name] for name in KEY)
         moment = series[row["Root"], row["Series"]]
-        source.append({**{name: row[name] for name in KEY}, "CataloguedAt": moment, _GONE: True})
-    return source, Change(added, changed, len(gone))
+        cells = dict(zip(KEY, key, strict=True))
+        source.append({**cells, "CataloguedAt": moment, _GONE: True, _WINS: key in wins})
+    return source, Change(added, changed, len(gone), len(passed))
 
 
 def _is_same(known: Mapping[str, Any], row: Mapping[str, Any]) -> bool:

@@ -17,7 +17,6 @@ from dicom_series_preview.archive.catalogue.discover import Discovered, discover
 from dicom_series_preview.archive.catalogue.place import folder_below
 from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
-from dicom_series_preview.archive.catalogue.table import Change
 from dicom_series_preview.archive.index.records import fingerprint
 from dicom_series_preview.archive.uids import is_uid
 from dicom_series_preview.base.discreet import digest_of
@@ -26,15 +25,17 @@ from dicom_series_preview.base.errors import (
     CatalogueError,
     NoCatalogueError,
     PreviewError,
+    RequestError,
     SeriesNotFoundError,
     StorageError,
 )
 from dicom_series_preview.sources.storage.base import is_path
+from dicom_series_preview.sources.storage.local import LocalStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from dicom_series_preview.archive.catalogue.table import CatalogueTable
+    from dicom_series_preview.archive.catalogue.table import CatalogueTable, Key
     from dicom_series_preview.archive.open import SeriesIndexer
     from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.archive.uids import SeriesPlaces
@@ -64,6 +65,7 @@ class UpdatePlan:
         known_uids: The SeriesInstanceUIDs of the rows that there are, by folder.
         problems: Why there is still no index, by folder, of series that are as their rows say.
         names_patients: Rows say who it is, and no longer should.
+        listed: When the root was listed: what was written since is newer.
     """
 
     new: Mapping[str, list[ObjectInfo]] = field(repr=False)
@@ -76,6 +78,7 @@ class UpdatePlan:
     known_uids: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
     problems: Mapping[str, str] = field(default_factory=dict, repr=False)
     names_patients: bool = False
+    listed: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     @property
     def objects(self) -> int:
@@ -96,6 +99,7 @@ class UpdateSummary:
         loose: Objects right in the root, which belong to no series.
         headers: Headers read.
         commits: Commits of the table.
+        passed: Series of which someone else has written later rows meanwhile.
     """
 
     new: int = 0
@@ -106,6 +110,7 @@ class UpdateSummary:
     loose: int = 0
     headers: int = 0
     commits: int = 0
+    passed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,7 @@ class Updater:
             CatalogueError: The table is broken, or the root is empty though the catalogue has series of it.
             StorageError: The root cannot be listed.
         """
+        listed = self.now()
         found = self._named(named) if named else discover(self._listed())
         nameless = tuple(series for series in found.series if not _is_name(series))
         found = Discovered(
@@ -147,6 +153,7 @@ class Updater:
         )
         known, anew, names_patients = self._known(rebuild=rebuild)
         if named:
+            _check_tops(named, known)
             known = {series: rows for series, rows in known.items() if _is_below(series, named)}
             for name in named:
                 if not any(_is_below(series, [name]) for series in (*found.series, *nameless, *known)):
@@ -177,6 +184,7 @@ class Updater:
             {series: frozenset(rows.uids) for series, rows in known.items()},
             problems,
             names_patients,
+            listed,
         )
 
     def _listed(self) -> list[ObjectInfo]:
@@ -209,6 +217,7 @@ class Updater:
             if not rebuild:
                 raise
             self.table.clear()
+            _LOGGER.warning("the catalogue was damaged and is made anew; update its other roots, too")
             return {}, False, False
         anew = rebuild or any(column.name not in names for column in shape.columns)
         names_patients = any(rows[name].null_count < rows.num_rows for name in patient)
@@ -231,15 +240,18 @@ class Updater:
         summary = UpdateSummary(unchanged=plan.unchanged, loose=plan.loose)
         summary.failed |= dict.fromkeys(plan.nameless, "its folder's name is no text that can name a series")
         summary.failed |= plan.problems
+        self._restore_places(plan.known_uids)
         if plan.names_patients:
             self.table.forget_patients()
         batch = _Batch(self, summary, plan)
         try:
             for done in self._done(plan):
                 batch.add(done)
-            batch.remove(plan.gone)
+            batch.remove([series for series in plan.gone if not self.indexer.storage.list_objects(series, 1)])
         finally:
             batch.commit()
+        if summary.commits and isinstance(self.table.storage, LocalStorage):
+            self.table.maintain()
         return summary
 
     def _done(self, plan: UpdatePlan) -> Iterator[_Done]:
@@ -252,7 +264,7 @@ class Updater:
             try:
                 while True:
                     for series, listing in islice(todo, 2 * _AT_ONCE - len(running)):
-                        running.add(pool.submit(self._rows, series, listing))
+                        running.add(pool.submit(self._rows, series, listing, plan.listed))
                     if not running:
                         return
                     ended, running = wait(running, return_when=FIRST_COMPLETED)
@@ -264,11 +276,9 @@ class Updater:
                 for future in running:
                     future.cancel()
 
-    def _rows(self, series: str, listing: list[ObjectInfo]) -> _Done:
-        """Make the rows of a series; one that says why where there is no index."""
-        moment, root = self.now(), self.indexer.storage.url
-        times = [info.modified_s for info in listing if info.modified_s is not None]
-        modified = dt.datetime.fromtimestamp(max(times), dt.UTC) if times else None
+    def _rows(self, series: str, listing: list[ObjectInfo], moment: dt.datetime) -> _Done:
+        """Make the rows of a series, listed at a moment; one that says why where there is no index."""
+        root, modified = self.indexer.storage.url, _newest(listing)
         digest = fingerprint(listing)
         try:
             opened = self.indexer.open_listed(series, listing)
@@ -286,6 +296,32 @@ class Updater:
             _LOGGER.warning("series %s has no row: %s", digest_of(series), type(error).__name__)
         place = Place(root, series, digest, "", "", modified, moment)
         return _Done(series, moment, [problem_row(place, problem, objects=len(listing))], problem=problem)
+
+    def _restore_places(self, known: Mapping[str, Collection[str]]) -> None:
+        """Note all places again where none is left: someone has removed them."""
+        if self.places is None or not known or not self.places.is_empty():
+            return
+        for series, uids in known.items():
+            for uid in uids:
+                self._note_place(uid, series)
+
+    def _note_place(self, uid: str, series: str) -> None:
+        """Note where a UID lies; a row is true without it."""
+        if self.places is None or not is_uid(uid):
+            return
+        try:
+            self.places.add(uid, series)
+        except StorageError as error:
+            _LOGGER.warning("the place of a SeriesInstanceUID is not noted: %s", type(error).__name__)
+
+    def forget_place(self, uid: str, series: str) -> None:
+        """Forget that a UID lies in a folder, after its row is gone."""
+        if self.places is None or not is_uid(uid):
+            return
+        try:
+            self.places.remove(uid, series)
+        except StorageError as error:
+            _LOGGER.warning("a place of a SeriesInstanceUID is not removed: %s", type(error).__name__)
 
     def _done_of(
         self, opened: OpenedSeries, digest: str, modified: dt.datetime | None, moment: dt.datetime
@@ -305,9 +341,29 @@ class Updater:
         rows = rows_of(opened.index, place, self.table.shape)
         # Before the rows: a place without a row leads to the folder, which tells.
         for row in rows:
-            if self.places is not None and is_uid(row["SeriesInstanceUID"]):
-                self.places.add(row["SeriesInstanceUID"], opened.name)
+            self._note_place(row["SeriesInstanceUID"], opened.name)
         return _Done(opened.name, moment, rows, headers=opened.headers_read)
+
+
+def _newest(listing: Sequence[ObjectInfo]) -> dt.datetime | None:
+    """Return when the newest object was written; None where no time is known, or none that can be."""
+    times = [info.modified_s for info in listing if info.modified_s is not None]
+    try:
+        return dt.datetime.fromtimestamp(max(times), dt.UTC) if times else None
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _check_tops(named: Sequence[str], known: Collection[str]) -> None:
+    """Refuse a folder inside a series that is catalogued: it would be found twice.
+
+    Raises:
+        RequestError: A folder lies in a series.
+    """
+    for name in named:
+        top = next((series for series in known if name.startswith(f"{series}/")), None)
+        if top is not None:
+            raise RequestError("series", f"{name} lies in the series {top}; name that one")
 
 
 def _is_name(series: str) -> bool:
@@ -376,7 +432,6 @@ class _Batch:
         self._updater = updater
         self._summary = summary
         self._plan = plan
-        self._left: list[tuple[str, str]] = []
         self._rows: list[dict[str, Any]] = []
         self._series: dict[tuple[str, str], dt.datetime] = {}
         self._since = updater.clock()
@@ -386,8 +441,6 @@ class _Batch:
         self._rows += done.rows
         self._series[self._updater.indexer.storage.url, done.series] = done.moment
         self._summary.headers += done.headers
-        left = self._plan.known_uids.get(done.series, frozenset()) - done.uids
-        self._left += [(uid, done.series) for uid in left]
         if done.problem:
             self._summary.failed[done.series] = done.problem
         elif done.series in self._plan.new:
@@ -399,19 +452,21 @@ class _Batch:
 
     def remove(self, series: Sequence[str]) -> None:
         """Remove the rows of series."""
-        moment = self._updater.now()
+        moment = self._plan.listed
         self._series |= {(self._updater.indexer.storage.url, name): moment for name in series}
         self._summary.gone += len(series)
-        self._left += [(uid, name) for name in series for uid in self._plan.known_uids.get(name, ())]
 
     def commit(self) -> None:
         """Write what has been added."""
         rows, series = self._rows, self._series
         self._rows, self._series = [], {}
-        change = self._updater.table.merge(rows, series, anew=self._plan.anew) if series else Change()
-        self._summary.commits += bool(change.added or change.changed or change.removed)
-        left, self._left = self._left, []
-        for uid, name in left:
-            if self._updater.places is not None and is_uid(uid):
-                self._updater.places.remove(uid, name)
+        if series:
+            removed: dict[Key, None] = {}
+            change = self._updater.table.merge(
+                rows, series, anew=self._plan.anew, going=lambda keys: removed.update(dict.fromkeys(keys))
+            )
+            self._summary.commits += bool(change.added or change.changed or change.removed)
+            self._summary.passed += change.passed
+            for _, name, uid in removed:
+                self._updater.forget_place(uid, name)
         self._since = self._updater.clock()

@@ -113,6 +113,9 @@ def _tell(summary: UpdateSummary, root: Storage, kept: Storage, options: Mapping
     if len(summary.failed) > _MOST_FAILURES:
         more = len(summary.failed) - _MOST_FAILURES
         say(f'failed   and {more} more; `list --where "Problem IS NOT NULL"` shows all')
+    if summary.passed:
+        count = counted(summary.passed, "folder")
+        say(f"warning: {count} of which another update has written later rows meanwhile stayed so")
     if summary.loose:
         say(
             f"warning: {counted(summary.loose, 'object')} right in {root.url} "

@@ -290,3 +290,33 @@ def test_headers_are_read_once_for_many_commits(archive: Catalogued) -> None:
     summary = slow.run(slow.plan())
     assert 2 <= summary.commits <= 5
     assert len(names(archive)) == 10
+
+
+def test_an_impossible_time_of_an_object_is_none(archive: Catalogued) -> None:
+    """An object of the year 33658 stops nothing; its series has no LastModified."""
+    put_series(archive, "a")
+    listing = [replace(info, modified_s=1e12) for info in archive.root.list_objects("a")]
+    plan = replace(archive.updater.plan(), new={"a": listing})
+    assert archive.updater.run(plan).new == 1
+    assert archive.rows("LastModified") == [{"LastModified": None}]
+
+
+def test_rows_written_since_the_listing_stay(archive: Catalogued) -> None:
+    """An update that has listed a series before another one wrote its row neither replaces nor removes it."""
+    put_series(archive, "a", count=1)
+    slow = archive.updater.plan()
+    put_series(archive, "a", count=3)
+    archive.update()
+    summary = archive.updater.run(slow)
+    assert (summary.commits, summary.passed) == (0, 1)
+    assert archive.rows("Instances") == [{"Instances": 3}]
+
+
+def test_a_series_that_is_back_keeps_its_row(archive: Catalogued) -> None:
+    """A folder that a listing lacked is looked for again before its row goes."""
+    put_series(archive, "a")
+    put_series(archive, "b")
+    archive.update()
+    plan = replace(archive.updater.plan(), gone=("a",))
+    assert archive.updater.run(plan).gone == 0
+    assert [series for series, _ in names(archive)] == ["a", "b"]
