@@ -177,6 +177,28 @@ def test_every_command_takes_a_uid(noted: Path, succeed: Run) -> None:
     assert Path("CD_index.parquet").is_file()
 
 
+def test_a_warning_names_options_as_they_are_typed(tmp_path: Path, succeed: Run, report_of: Reports) -> None:
+    """A warning that names an option writes it as the command line or Python does."""
+    folder = tmp_path / "echoes"
+    folder.mkdir()
+    for i in range(4):
+        made = make_dicom.image(i, ImagePositionPatient=[0, 0, i // 2], EchoTime=1.0 + i % 2)
+        (folder / f"{i}").write_bytes(make_dicom.encode(made))
+    expected = [
+        'only echo time=1 is shown, the first of 2; the option {} shows another, such as "echo time=2"',
+        "images of 6 x 8 pixels are too small for labels: give an {} that makes both sides 64 or more",
+    ]
+    typed = [text.format(name) for text, name in zip(expected, ("--at", "--image-width"), strict=True)]
+    options = ("--labels", "--image-width", "6")
+    lines = succeed("mosaic", folder, "a.webp", *options).lines
+    assert lines[:2] == [f"warning: {text}" for text in typed]
+    assert report_of("mosaic", folder, "a.webp", *options)["warnings"] == typed
+    told = Series(str(folder)).mosaic(labels=True, image_width=6).report.warnings
+    assert list(told) == [
+        text.format(name) for text, name in zip(expected, ("at", "image_width"), strict=True)
+    ]
+
+
 def test_a_prefix_of_a_uid(noted: Path, succeed: Run) -> None:
     """A prefix is the first UID that begins so, and to build-index all of them."""
     assert "1.2.3 (the first of 2), " in succeed("mosaic", "1.2*", "a.webp", "--root", noted).lines[0]

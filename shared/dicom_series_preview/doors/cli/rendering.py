@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def write_picture(
                 found = plan.opened
                 say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.title}")
             rendered = service.render_plan(plan)
-    report = rendered.report
+    warnings = (getattr(text, "at_command_line", text) for text in rendered.report.warnings)
+    report = replace(rendered.report, warnings=tuple(warnings))
     _write(output, rendered.data)
     if options["report"]:
         _write(options["report"], report.to_json(rendered.plan.facts()).encode())
