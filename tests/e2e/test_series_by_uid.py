@@ -199,6 +199,21 @@ def test_a_warning_names_options_as_they_are_typed(tmp_path: Path, succeed: Run,
     ]
 
 
+def test_a_prefix_names_the_uid_that_was_chosen(noted: Path, succeed: Run, report_of: Reports) -> None:
+    """A picture by the beginning of a UID names the first UID, also where it lies in a folder with others."""
+    (noted / "CD" / "dose").unlink()
+    where = ("--root", noted)
+    note = succeed("mosaic", "1.2*", "a.webp", "-v", *where).lines
+    assert "info: 2 SeriesInstanceUIDs matched; the first is 1.2.3" in note
+    (noted / "more" / "of it").rename(noted / "elsewhere")
+    line = succeed("mosaic", "1.2*", "a.webp", *where).lines[1]
+    assert line.startswith("a.webp: 1.2.3 (the first of 2) in CD, ")
+    report = report_of("mosaic", "1.2*", "a.webp", *where)
+    assert (report["series"], report["asked_uid"], report["matches"]) == ("CD", ONE, 2)
+    assert report_of("mosaic", "CD", "a.webp", *where)["asked_uid"] == ""
+    assert json.loads(get(noted, "index", "1.2*").body)["asked_uid"] == ONE
+
+
 def test_a_prefix_of_a_uid(noted: Path, succeed: Run) -> None:
     """A prefix is the first UID that begins so, and to build-index all of them."""
     assert "1.2.3 (the first of 2), " in succeed("mosaic", "1.2*", "a.webp", "--root", noted).lines[0]
@@ -207,11 +222,24 @@ def test_a_prefix_of_a_uid(noted: Path, succeed: Run) -> None:
 
 
 def test_an_unknown_uid_is_one_line(root: Path, command: Run) -> None:
-    """A UID that lies in no known place is one line, which says what finds it."""
+    """A UID that lies in no known place is one line, which says whether an update has looked for it."""
+    start = (
+        f"in {root.as_uri()}: no such series, or nothing in it, and no folder is known to hold this "
+        "SeriesInstanceUID; "
+    )
     outcome = command("mosaic", ONE, "a.webp", "--root", root)
     line = (
-        f"error: 1.2.3 in {root.as_uri()}: no such series, or nothing in it, and no folder is known to hold "
-        "this SeriesInstanceUID; dicom-series-preview update finds it"
+        f"error: 1.2.3 {start}no series of this root is catalogued yet: dicom-series-preview update, with "
+        "the same --root, finds it if it is there"
+    )
+    assert (outcome.status, outcome.lines) == (1, [line])
+    command("update", "--root", root)
+    assert command("mosaic", ONE, "a.webp", "--root", root).status == 0
+    outcome = command("mosaic", "1.9", "a.webp", "--root", root)
+    line = (
+        f"error: 1.9 {start}series of this root are catalogued, but not this one: another "
+        "dicom-series-preview update, with the same --root, finds it if it has been added since, or was left "
+        "out"
     )
     assert (outcome.status, outcome.lines) == (1, [line])
 

@@ -48,7 +48,9 @@ def write_picture(
             plan = service.plan(asked)
             if options["verbose"]:
                 found = plan.opened
-                say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.title}")
+                kind = "SeriesInstanceUID" if found.asked_uid else "folder"
+                first = found.asked_uid or found.title
+                say(f"info: {counted(found.matches, kind)} matched; the first is {first}")
             rendered = service.render_plan(plan)
     warnings = (getattr(text, "at_command_line", text) for text in rendered.report.warnings)
     report = replace(rendered.report, warnings=tuple(warnings))

@@ -115,6 +115,7 @@ class Plan:
             *_further(picture, _PARTS_OF_PICTURES),
             *_further(self.request, _PARTS_OF_REQUESTS),
             # Cached pictures have the number of their warnings, and these come from the places.
+            *(["gone"] if self.opened.gone else []),
             *((place.text, place.which) for place in (self.choice.places if self.choice else ())),
             [_version(item) for item in self.slices],
             [
@@ -239,7 +240,7 @@ def plan_picture(request: PictureRequest, opened: OpenedSeries, watch: Stopwatch
     tile = _tile(picture, slices[0])
     shape = Shape(*request.grid(len(slices)), request.contrasts)
     warnings = (
-        *opened.index.provenance.warnings,
+        *opened.warnings,
         *warnings,
         *([] if choice is None else _not_shown(choice)),
         *_warnings(picture, shape, slices, tile),
