@@ -170,11 +170,111 @@ def test_every_command_takes_a_uid(noted: Path, succeed: Run) -> None:
     assert [Path(line).name for line in of_both.stdout.splitlines()] == [
         *("CD_index.parquet", "of it_index.parquet")
     ]
-    assert of_both.lines == [
-        "rows of this series have the SeriesInstanceUID 1.2.3; there are others beside them"
-    ]
+    beside = "rows of this series have the SeriesInstanceUID {}; there are others beside them"
+    assert of_both.lines == [f"{beside.format(ONE)} in 1 of these 2 indices"]
+    of_one = succeed("get-index", TWO, *where)
+    assert of_one.lines == [beside.format(TWO)]
     succeed("build-index", TWO, "-o", ".", *where)
     assert Path("CD_index.parquet").is_file()
+
+
+def test_the_indices_of_a_split_series_alone(root: Path, succeed: Run, note: Note) -> None:
+    """Of a split series whose folders hold nothing else, get-index does not speak of other rows."""
+    for name in ("Thorax", "Thorax Teil 2"):
+        (root / name).mkdir()
+        note(str(root), "1.7", name)
+        for path, data in slices("1.7", range(len(name), len(name) + 2)).items():
+            (root / name / path).write_bytes(data)
+    outcome = succeed("get-index", "1.7", "--root", root)
+    assert (len(outcome.stdout.splitlines()), outcome.lines) == (2, [])
+
+
+def test_a_folder_of_a_split_series_is_gone(noted: Path, succeed: Run, report_of: Reports) -> None:
+    """A picture of a series of which one folder is gone says so, in its lines and in its report."""
+    text = (
+        "1 of the 2 folders known to hold this series, more/of it, holds it no more: slices may be missing; "
+        "dicom-series-preview update looks where they are now"
+    )
+    where = ("--root", noted)
+    assert succeed("mosaic", ONE, "a.webp", *where).lines[0].startswith("a.webp: ")
+    whole = get(noted, "mosaic", ONE).headers
+    (noted / "more" / "of it").rename(noted / "more" / "elsewhere")
+    outcome = succeed("mosaic", ONE, "a.webp", *where)
+    assert outcome.lines[0] == f"warning: {text}"
+    assert ", 3 of 3 slices, " in outcome.lines[1]
+    assert report_of("mosaic", ONE, "a.webp", *where)["warnings"] == [text]
+    assert json.loads(succeed("mosaic", ONE, "a.webp", "--json", *where).stdout)["warnings"] == [text]
+    assert f"Warning: {text}" in succeed("explain", ONE, *where).stdout.splitlines()
+    assert f"warning: {text}" in succeed("get-index", ONE, "--quiet", *where).lines
+    assert f"warning: {text}" in succeed("build-index", ONE, *where).lines
+    assert json.loads(succeed("build-index", ONE, "--json", *where).stdout)[0]["warnings"] == [text]
+    left = get(noted, "mosaic", ONE).headers
+    assert ("Preview-Warnings" in whole, left["Preview-Warnings"]) == (False, "1")
+    assert json.loads(get(noted, "index", ONE).body)["warnings"] == [text]
+    assert json.loads(get(noted, "index", "CD").body)["warnings"] == []
+
+
+def test_a_series_is_explained_by_its_uid(noted: Path, succeed: Run) -> None:
+    """Explain names the UID that was asked for, its folders, and those that hold others, too."""
+    (noted / "alone").mkdir()
+    for path, data in slices("1.7", range(3)).items():
+        (noted / "alone" / path).write_bytes(data)
+    succeed("update", "--root", noted)
+    where = ("--root", noted)
+    for name, first, second, folders, shared, uid in (
+        (
+            *(ONE, ONE, "SeriesInstanceUID 1.2.3, in 2 folders: CD (which holds others, too), more/of it"),
+            *(["CD", "more/of it"], ["CD"], ONE),
+        ),
+        (
+            *(TWO, "CD", "SeriesInstanceUID 1.2.4, one series of this folder, which holds others, too"),
+            *(["CD"], ["CD"], TWO),
+        ),
+        ("1.7", "alone", "SeriesInstanceUID 1.7", ["alone"], [], ""),
+        ("CD", "CD", "6 objects, 2 stacks and 3 series", ["CD"], [], ""),
+    ):
+        lines = succeed("explain", name, *where).stdout.splitlines()
+        assert lines[:2] == [f"{first} in {noted.as_uri()}", f"  {second}"]
+        told = json.loads(succeed("explain", name, "--json", *where).stdout)
+        assert (told["series"], told["folders"], told["shared_folders"]) == (first, folders, shared)
+        assert (told["series_uid"], told["asked_uid"]) == (uid, "" if name == "CD" else name)
+
+
+def test_a_prefix_names_the_uid_that_was_chosen(noted: Path, succeed: Run, report_of: Reports) -> None:
+    """A picture by the beginning of a UID names the first UID, also where it lies in a folder with others."""
+    (noted / "CD" / "dose").unlink()
+    where = ("--root", noted)
+    note = succeed("mosaic", "1.2*", "a.webp", "-v", *where).lines
+    assert "info: 2 SeriesInstanceUIDs matched; the first is 1.2.3" in note
+    (noted / "more" / "of it").rename(noted / "elsewhere")
+    line = succeed("mosaic", "1.2*", "a.webp", *where).lines[1]
+    assert line.startswith("a.webp: 1.2.3 (the first of 2) in CD, ")
+    report = report_of("mosaic", "1.2*", "a.webp", *where)
+    assert (report["series"], report["asked_uid"], report["matches"]) == ("CD", ONE, 2)
+    assert report_of("mosaic", "CD", "a.webp", *where)["asked_uid"] == ""
+    assert json.loads(get(noted, "index", "1.2*").body)["asked_uid"] == ONE
+
+
+def test_a_warning_names_options_as_they_are_typed(tmp_path: Path, succeed: Run, report_of: Reports) -> None:
+    """A warning that names an option writes it as the command line or Python does."""
+    folder = tmp_path / "echoes"
+    folder.mkdir()
+    for i in range(4):
+        made = make_dicom.image(i, ImagePositionPatient=[0, 0, i // 2], EchoTime=1.0 + i % 2)
+        (folder / f"{i}").write_bytes(make_dicom.encode(made))
+    expected = [
+        'only echo time=1 is shown, the first of 2; the option {} shows another, such as "echo time=2"',
+        "images of 6 x 8 pixels are too small for labels: give an {} that makes both sides 64 or more",
+    ]
+    typed = [text.format(name) for text, name in zip(expected, ("--at", "--image-width"), strict=True)]
+    options = ("--labels", "--image-width", "6")
+    lines = succeed("mosaic", folder, "a.webp", *options).lines
+    assert lines[:2] == [f"warning: {text}" for text in typed]
+    assert report_of("mosaic", folder, "a.webp", *options)["warnings"] == typed
+    told = Series(str(folder)).mosaic(labels=True, image_width=6).report.warnings
+    assert list(told) == [
+        text.format(name) for text, name in zip(expected, ("at", "image_width"), strict=True)
+    ]
 
 
 def test_a_prefix_of_a_uid(noted: Path, succeed: Run) -> None:
@@ -185,11 +285,24 @@ def test_a_prefix_of_a_uid(noted: Path, succeed: Run) -> None:
 
 
 def test_an_unknown_uid_is_one_line(root: Path, command: Run) -> None:
-    """A UID that lies in no known place is one line, which says what finds it."""
+    """A UID that lies in no known place is one line, which says whether an update has looked for it."""
+    start = (
+        f"in {root.as_uri()}: no such series, or nothing in it, and no folder is known to hold this "
+        "SeriesInstanceUID; "
+    )
     outcome = command("mosaic", ONE, "a.webp", "--root", root)
     line = (
-        f"error: 1.2.3 in {root.as_uri()}: no such series, or nothing in it, and no folder is known to hold "
-        "this SeriesInstanceUID; dicom-series-preview update finds it"
+        f"error: 1.2.3 {start}no series of this root is catalogued yet: dicom-series-preview update, with "
+        "the same --root, finds it if it is there"
+    )
+    assert (outcome.status, outcome.lines) == (1, [line])
+    command("update", "--root", root)
+    assert command("mosaic", ONE, "a.webp", "--root", root).status == 0
+    outcome = command("mosaic", "1.9", "a.webp", "--root", root)
+    line = (
+        f"error: 1.9 {start}series of this root are catalogued, but not this one: another "
+        "dicom-series-preview update, with the same --root, finds it if it has been added since, or was left "
+        "out"
     )
     assert (outcome.status, outcome.lines) == (1, [line])
 

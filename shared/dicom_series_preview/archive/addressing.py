@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 # So many series of a folder are listed in an error.
 _LISTED = 20
-_NO_PLACE = "and no folder is known to hold this SeriesInstanceUID; dicom-series-preview update finds it"
+_NO_PLACE = "and no folder is known to hold this SeriesInstanceUID"
+_NEVER_UPDATED = (
+    "; no series of this root is catalogued yet: dicom-series-preview update, with the same `root`, "
+    "finds it if it is there"
+)
+_UPDATED = (
+    "; series of this root are catalogued, but not this one: another dicom-series-preview update, with the "
+    "same `root`, finds it if it has been added since, or was left out"
+)
+_LIMITED = "and of its folders no more objects than `limit` were read, which are of other series"
 _LEFT = (
     "and the folders that held this SeriesInstanceUID hold it no more; dicom-series-preview update finds "
     "where it is now"
@@ -85,17 +94,28 @@ class SeriesOpener:
         from dicom_series_preview.archive.one_series import outermost  # noqa: PLC0415 - as in `_only`
 
         uid, matches = self._uid(name)
-        folders = self._folders(uid) if uid else []
+        folders = outermost(self._folders(uid)) if uid else []
         parts = []
-        for folder in outermost(folders):
+        for folder in folders:
             # Folders that are gone, or hold nothing, hold no more of it.
             with suppress(SeriesNotFoundError, NoImageError):
                 parts.append(open_folder(SeriesName(folder)))
         found = self._only(uid, parts, open_folder)
+        # What was not read of them can be of it.
+        limited = {part.name for part in parts if part.index.provenance.limit is not None}
         if found is None:
-            problem = f"{unknown.problem}, {_LEFT if folders else _NO_PLACE}"
+            told = _LIMITED if limited else _LEFT if folders else self._no_place()
+            problem = f"{unknown.problem}, {told}"
             raise SeriesNotFoundError(unknown.series, unknown.root, problem) from None
-        return replace(found, matches=matches)
+        gone = tuple(folder for folder in folders if folder not in {*found.folders, *limited})
+        return replace(found, matches=matches, asked_uid=uid, gone=gone)
+
+    def _no_place(self) -> str:
+        """Say that no place is known of a SeriesInstanceUID, and whether an update can help."""
+        if self.places is not None:
+            with excused(self.places.storage, optional=self.places.optional):
+                return _NO_PLACE + (_UPDATED if self.places.has_any() else _NEVER_UPDATED)
+        return _NO_PLACE
 
     def _uid(self, name: SeriesName) -> tuple[str, int]:
         """Return the SeriesInstanceUID that is meant, and the number that begin so; empty if none does."""

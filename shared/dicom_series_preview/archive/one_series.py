@@ -77,6 +77,12 @@ def only(
     )
 
 
+def shared_folders(opened: OpenedSeries) -> list[str]:
+    """Return the folders of a SeriesInstanceUID that hold other objects, too; none where it is all."""
+    parts = opened.parts if opened.uid else ()
+    return [part.name for part in parts if names_of(part.index.table, opened.uid) is not None]
+
+
 def _records(index: Index, names: Sequence[str] | None) -> list[Record]:
     """Return the records of some objects of an index, and of those identical to one of them."""
     if names is None:

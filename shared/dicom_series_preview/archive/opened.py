@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import Storage
 
 
+# So many folders are named in a warning.
+_LISTED = 3
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedSeries:
     """A series with an index that is as fresh as its listing.
@@ -30,6 +34,8 @@ class OpenedSeries:
         kept_version: The cached index's version, empty if it is not cached.
         uid: The one SeriesInstanceUID that it is of what its folders hold; empty where it is all.
         parts: These folders, as they were opened; none where it is all of its folder.
+        asked_uid: The SeriesInstanceUID by which it was found; empty where a folder has the name.
+        gone: The folders that are known to have held it, and hold it no more.
     """
 
     name: str
@@ -42,6 +48,8 @@ class OpenedSeries:
     kept_version: str = ""
     uid: str = ""
     parts: tuple[OpenedSeries, ...] = field(default=(), repr=False)
+    asked_uid: str = ""
+    gone: tuple[str, ...] = ()
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -52,6 +60,23 @@ class OpenedSeries:
     def title(self) -> str:
         """What it is called: its folder, or its UID where it lies in several."""
         return self.name if len(self.folders) == 1 else self.uid
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings for whoever sees anything of it."""
+        return (*self.index.provenance.warnings, *self.gone_told)
+
+    @property
+    def gone_told(self) -> tuple[str, ...]:
+        """A warning of the folders that hold it no more, where there are any."""
+        if not self.gone:
+            return ()
+        all_told, more = len(self.gone) + len(self.folders), len(self.gone) - _LISTED
+        names = ", ".join([*self.gone[:_LISTED], *([f"and {more} more"] if more > 0 else [])])
+        which = f"{len(self.gone)} of the {all_told} folders known to hold this series, {names}"
+        verb = "holds" if len(self.gone) == 1 else "hold"
+        problem = f"{which}, {verb} it no more: slices may be missing"
+        return (f"{problem}; dicom-series-preview update looks where they are now",)
 
 
 def located_in(

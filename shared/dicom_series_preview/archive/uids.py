@@ -115,6 +115,16 @@ class SeriesPlaces:
             return series if is_path(series) and place_name(series) == name else None
         return None
 
+    def has_any(self) -> bool:
+        """Return True where a place is noted of any SeriesInstanceUID below the root.
+
+        Raises:
+            StorageError: The places cannot be listed.
+        """
+        with suppress(ObjectNotFoundError):
+            return bool(self.storage.list_objects(self.folder, 0))
+        return False
+
     def matching(self, prefix: str) -> list[str]:
         """List the SeriesInstanceUIDs that begin with a prefix and have a place, sorted.
 

@@ -40,6 +40,10 @@ and the numbers and codes of a stack's dimensions, such as echo times.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
 
 # A parameter's name in a message: each door writes it in its own way.
 _PARAMETER = re.compile("`([a-z_]+)`")
@@ -78,6 +82,23 @@ def _option(parameter: str) -> str:
 def _typed(text: str) -> str:
     """Write a message's parameters as the command line does: --image-width."""
     return _PARAMETER.sub(lambda found: _option(found[1]), text)
+
+
+class Advice(str):
+    """A warning that names parameters, as Python and HTTP write them.
+
+    Attributes:
+        at_command_line: The warning, with parameters as the command line writes them.
+    """
+
+    __slots__ = ("at_command_line",)
+    at_command_line: str
+
+    def __new__(cls, text: str) -> Self:
+        """Write a warning whose parameters stand in backticks."""
+        advice = super().__new__(cls, _plain(text))
+        advice.at_command_line = _typed(text)
+        return advice
 
 
 class PreviewError(Exception):

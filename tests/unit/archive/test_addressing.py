@@ -88,9 +88,10 @@ def test_folders_in_one_another():
 def test_a_folder_erased_meanwhile():
     """Of a series whose one folder is gone, what is left is shown; without any, it is not found."""
     archive = Archive(held("a") | held("b", numbers=(3,)), [(ONE, "a"), (ONE, "b"), (ONE, "never")])
-    assert archive.find(ONE).folders == ("a", "b")
+    assert (archive.find(ONE).folders, archive.find(ONE).gone) == (("a", "b"), ("never",))
     archive.memory.delete("b/1.2.3-3")
-    assert (archive.find(ONE).name, archive.find(ONE).uid) == ("a", "")
+    left = archive.find(ONE)
+    assert (left.name, left.uid, left.gone) == ("a", "", ("b", "never"))
     for name in list(held("a")):
         archive.memory.delete(name)
     with pytest.raises(SeriesNotFoundError) as error:
@@ -102,9 +103,25 @@ def test_a_folder_erased_meanwhile():
 
 
 def test_a_folder_that_holds_it_no_more():
-    """A place whose folder now holds other series, or nothing that can be shown, is passed over."""
+    """A place whose folder now holds other series, or nothing to show, is passed over with a warning."""
     archive = Archive(held("a", TWO) | {"b/notes": b"by hand"} | held("c"), [(ONE, n) for n in "abc"])
-    assert (archive.find(ONE).name, len(files(archive.find(ONE)))) == ("c", 2)
+    opened = archive.find(ONE)
+    assert (opened.name, len(files(opened)), opened.gone) == ("c", 2, ("a", "b"))
+    (warning,) = opened.warnings
+    assert warning == (
+        "2 of the 3 folders known to hold this series, a, b, hold it no more: slices may be missing; "
+        "dicom-series-preview update looks where they are now"
+    )
+    assert archive.find("c").warnings == ()
+
+
+def test_many_folders_that_are_gone():
+    """The warning of folders that are gone names three, and counts the rest."""
+    archive = Archive(held("c"), [(ONE, "c"), *((ONE, f"gone {i}") for i in range(9))])
+    (warning,) = archive.find(ONE).warnings
+    assert warning.startswith(
+        "9 of the 10 folders known to hold this series, gone 0, gone 1, gone 2, and 6 more,"
+    )
 
 
 def test_what_is_withheld_is_an_error():
@@ -123,15 +140,40 @@ def test_what_is_withheld_is_an_error():
 
 @pytest.mark.parametrize("name", [ONE, "9", "9*", "1.2.5*"])
 def test_an_unknown_uid(name):
-    """A UID in no folder of its name and with no place is one line that says what finds it."""
+    """A UID in no folder of its name and with no place is one line that promises no more than is true."""
     archive = Archive(held("a"), [(TWO, "a")])
     with pytest.raises(SeriesNotFoundError) as error:
         archive.find(name)
     assert str(error.value).startswith(f"{name} in memory://objects: no s")
     assert str(error.value).endswith(
-        ", and no folder is known to hold this SeriesInstanceUID; dicom-series-preview update finds it"
+        ", and no folder is known to hold this SeriesInstanceUID; series of this root are catalogued, but "
+        "not this one: another dicom-series-preview update, with the same root, finds it if it has been "
+        "added since, or was left out"
     )
     assert archive.find("a").name == "a"
+
+
+@pytest.mark.parametrize("name", [ONE, f"{ONE}*"])
+def test_a_uid_below_a_root_that_was_never_updated(name):
+    """Where no place is known at all below the root, the error says that an update has yet to look."""
+    archive = Archive(held("a"))
+    SeriesPlaces(archive.cache, places_folder("memory://other")).add(ONE, "a")
+    with pytest.raises(SeriesNotFoundError) as error:
+        archive.find(name)
+    assert error.value.at_command_line.endswith(
+        ", and no folder is known to hold this SeriesInstanceUID; no series of this root is catalogued yet: "
+        "dicom-series-preview update, with the same --root, finds it if it is there"
+    )
+
+
+def test_a_limit_that_leaves_a_series_out():
+    """A folder of which a limit left objects out is not said to hold a series no more."""
+    archive = Archive(held("a", "1.1") | held("a") | held("b"), [(ONE, "a"), (ONE, "b")])
+    assert archive.find(ONE, limit=1).gone == ()
+    assert archive.find(ONE).folders == ("a", "b")
+    mixed = Archive(held("a", "1.1") | held("a"), [(ONE, "a")])
+    with pytest.raises(SeriesNotFoundError, match="no more objects than limit were read"):
+        mixed.find(ONE, limit=1)
 
 
 @pytest.mark.parametrize("name", ["a", "CT-1.2", "1.2.3x", "1.2/3", "a*", f"{'1' * 65}"])
@@ -149,10 +191,11 @@ def test_the_first_digits_of_a_uid():
     places = [(TWO, "b"), (ONE, "a"), (OTHER, "c")]
     archive = Archive(held("a") | held("b", TWO) | held("c", OTHER), places)
     opened = archive.find("1.2*")
-    assert (opened.name, opened.matches) == ("a", 3)
+    assert (opened.name, opened.matches, opened.asked_uid) == ("a", 3, ONE)
     assert (archive.find("1.2.30*").name, archive.find("1.2.30*").matches) == ("c", 1)
     folder = Archive(held("1.2.9") | held("a"), places)
-    assert (folder.find("1.2*").name, folder.find("1.2*").matches) == ("1.2.9", 1)
+    opened = folder.find("1.2*")
+    assert (opened.name, opened.matches, opened.asked_uid) == ("1.2.9", 1, "")
 
 
 def test_roots_have_their_own_places():

@@ -43,6 +43,19 @@ NAMES = [
 ]
 
 
+def test_whether_there_are_any_places() -> None:
+    """Whether a root has any place is told by one listing that reads no more than it needs."""
+    storage = CountingStorage(MemoryStorage())
+    kept = places(storage)
+    assert not kept.has_any()
+    places(storage, "s3://other").add(UID, "a")
+    assert not kept.has_any()
+    kept.add(UID, "a")
+    storage.reset()
+    assert kept.has_any()
+    assert (storage.lists, len(storage.gets)) == (1, 0)
+
+
 def places(storage=None, root="s3://bucket"):
     """The places of a root, in memory unless a storage is given."""
     return SeriesPlaces(storage or MemoryStorage(), places_folder(root))

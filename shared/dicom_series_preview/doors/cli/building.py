@@ -201,6 +201,7 @@ class _Told:
             "limit": provenance.limit,
             "path": paths[0],
             "paths": list(paths),
+            "warnings": list(built.gone_told),
         }
         self._found.append((name, found))
         text = counted(built.index.slice_count, "slice")
@@ -212,6 +213,7 @@ class _Told:
             text += f", {counted(len(provenance.duplicates), 'duplicate')}"
         if provenance.limit is not None:
             text += f", limited to {provenance.limit}"
+        say(*(f"warning: {warning}" for warning in built.gone_told))
         self._say(f"{built.source:8} {built.title}: {text} -> {', '.join(paths)}")
 
     def failed(self, name: str, error: Exception) -> None:

@@ -85,8 +85,15 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
         service = service_of(opening, series, progress, must_keep=True)
         with opening.result().named.hinting():
             built = service.index(asked)
-    if built.uid and not options["quiet"]:
-        say(f"rows of this series have the SeriesInstanceUID {built.uid}; there are others beside them")
+    say(*(f"warning: {warning}" for warning in built.gone_told))
+    from dicom_series_preview.archive.one_series import shared_folders  # noqa: PLC0415 - loads numpy and pyarrow
+
+    shared = len(shared_folders(built))
+    if shared and not options["quiet"]:
+        where = "" if len(built.folders) == 1 else f" in {shared} of these {len(built.folders)} indices"
+        say(
+            f"rows of this series have the SeriesInstanceUID {built.uid}; there are others beside them{where}"
+        )
     answer("\n".join(service.index_paths(built)))
 
 

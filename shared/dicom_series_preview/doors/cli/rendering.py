@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,12 @@ def write_picture(
             plan = service.plan(asked)
             if options["verbose"]:
                 found = plan.opened
-                say(f"info: {counted(found.matches, 'folder')} matched; the first is {found.title}")
+                kind = "SeriesInstanceUID" if found.asked_uid else "folder"
+                first = found.asked_uid or found.title
+                say(f"info: {counted(found.matches, kind)} matched; the first is {first}")
             rendered = service.render_plan(plan)
-    report = rendered.report
+    warnings = (getattr(text, "at_command_line", text) for text in rendered.report.warnings)
+    report = replace(rendered.report, warnings=tuple(warnings))
     _write(output, rendered.data)
     if options["report"]:
         _write(options["report"], report.to_json(rendered.plan.facts()).encode())

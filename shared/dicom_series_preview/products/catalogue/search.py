@@ -202,16 +202,18 @@ def search_of(
     )
 
 
-def exactly(shelf: Shelf, alias: str, **texts: str) -> Search:
-    """Return the search for rows of one root with these texts, at most a page of them.
+def exactly(shelf: Shelf, alias: str, **texts: Sequence[str]) -> Search:
+    """Return the search for rows of one root with one of these texts each, at most a page of them.
 
     Args:
         shelf: What there is to search.
         alias: The root's.
         **texts: The texts by column.
     """
-    wanted = {"Root": shelf.aliases[alias], **texts}
-    conditions = tuple((Filter(pc.field(name) == text, (name,)),) for name, text in wanted.items())
+    wanted = {"Root": [shelf.aliases[alias]], **texts}
+    conditions = tuple(
+        (Filter(pc.field(name).isin(pa.array(each, pa.utf8())), (name,)),) for name, each in wanted.items()
+    )
     return Search(conditions, "SeriesInstanceUID", False, MOST_ROWS, "", FORMATS[0], "")  # noqa: FBT003 - ascending
 
 

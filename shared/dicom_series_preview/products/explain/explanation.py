@@ -10,6 +10,7 @@ from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.catalogue.choose import choose
 from dicom_series_preview.archive.catalogue.facts import StackFacts, facts_of, with_names
 from dicom_series_preview.archive.index.schema import MOSAIC_COLUMNS
+from dicom_series_preview.archive.one_series import shared_folders
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.selection import spread
 from dicom_series_preview.products.explain.grouping import Difference, differences, is_slide
@@ -62,10 +63,14 @@ class Explanation:
     """A series, explained.
 
     Attributes:
-        series: Its folder.
+        series: Its folder; its SeriesInstanceUID where it lies in several.
+        folders: The folders that it lies in.
+        shared: Those of them that hold objects of other series, too.
+        series_uid: The one SeriesInstanceUID that it is of what they hold; empty where it is all.
+        asked_uid: The SeriesInstanceUID by which it was found; empty where a folder has the name.
         root: The storage root's URL.
         matches: The number of series that the prefix matched.
-        objects: The number of objects in its folder.
+        objects: The number of its objects.
         limit: The most objects that were read, or None for all.
         series_instance_uids: The number of its SeriesInstanceUIDs.
         patient_ids: The number of its PatientIDs.
@@ -79,6 +84,10 @@ class Explanation:
     """
 
     series: str
+    folders: tuple[str, ...]
+    shared: tuple[str, ...]
+    series_uid: str
+    asked_uid: str
     root: str
     matches: int
     objects: int
@@ -99,6 +108,10 @@ class Explanation:
             "explanation_schema": EXPLANATION_SCHEMA,
             "product_version": __version__,
             "series": self.series,
+            "folders": list(self.folders),
+            "shared_folders": list(self.shared),
+            "series_uid": self.series_uid,
+            "asked_uid": self.asked_uid,
             "root": self.root,
             "matches": self.matches,
             "objects": self.objects,
@@ -124,7 +137,11 @@ def explain(opened: OpenedSeries) -> Explanation:
     has_mosaics = MOSAIC_COLUMNS[0].name in index.table.column_names
     apart, warnings = untiled(index) if has_mosaics else (None, ())
     return Explanation(
-        series=opened.name,
+        series=opened.title,
+        folders=opened.folders,
+        shared=tuple(shared_folders(opened)),
+        series_uid=opened.uid,
+        asked_uid=opened.asked_uid,
         root=opened.storage.url,
         matches=opened.matches,
         objects=provenance.listed,
@@ -137,7 +154,7 @@ def explain(opened: OpenedSeries) -> Explanation:
         skipped=(*provenance.skipped, *index.without_image()),
         duplicates=provenance.duplicates,
         notes=provenance.notes,
-        warnings=(*provenance.warnings, *warnings),
+        warnings=(*opened.warnings, *warnings),
     )
 
 

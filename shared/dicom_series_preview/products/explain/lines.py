@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.explain.windows import Window
 
 _INDENT = "  "
-_MOST_STACKS, _MOST_NAMES, _MOST_RUNS, _MOST_GAPS = 12, 3, 6, 8
+_MOST_STACKS, _MOST_NAMES, _MOST_RUNS, _MOST_GAPS, _MOST_FOLDERS = 12, 3, 6, 8, 8
 # Angles below this are what rounded headers make.
 _LEAST_ANGLE = 0.05
 
@@ -45,7 +45,10 @@ def _matched(explanation: Explanation) -> str:
 
 
 def _contents(explanation: Explanation) -> Iterator[str]:
-    """Say what the folder holds."""
+    """Say what the series is, and what it holds."""
+    uid = explanation.series_uid or explanation.asked_uid
+    if uid:
+        yield f"SeriesInstanceUID {uid}{_where(explanation)}"
     found = told(len(explanation.stacks), explanation.series_instance_uids, explanation.patient_ids)
     yield f"{counted(explanation.objects, 'object')}, {found}"
     if explanation.limit is not None:
@@ -56,6 +59,15 @@ def _contents(explanation: Explanation) -> Iterator[str]:
         yield "Grouped: all images have one SeriesInstanceUID, size and orientation, so one stack"
     else:
         yield f"Grouped: split by {_splitting(explanation.stacks)}; {_main(explanation)}"
+
+
+def _where(explanation: Explanation) -> str:
+    """Say in which folders a series lies, and which of them hold others, too."""
+    folders, shared = explanation.folders, explanation.shared
+    if len(folders) == 1:
+        return ", one series of this folder, which holds others, too" if shared else ""
+    told = [f"{folder} (which holds others, too)" if folder in shared else folder for folder in folders]
+    return f", in {len(folders)} folders: {_some(told, _MOST_FOLDERS)}"
 
 
 def _splitting(stacks: Sequence[ExplainedStack]) -> str:
@@ -293,9 +305,9 @@ def _left_out(explanation: Explanation) -> Iterator[str]:
     yield from (f"Warning: {warning}" for warning in explanation.warnings)
 
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+def _some(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _indented(lines: Sequence[str] | Iterator[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import PIL
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.index.index import NO_IMAGE
-from dicom_series_preview.base.errors import LimitError, NoImageError, RequestError, counted
+from dicom_series_preview.base.errors import Advice, LimitError, NoImageError, RequestError, counted
 from dicom_series_preview.base.geometry import MOST_UNEQUAL
 from dicom_series_preview.base.selection import normalised_positions
 from dicom_series_preview.base.settings import picture_bytes
@@ -115,6 +115,7 @@ class Plan:
             *_further(picture, _PARTS_OF_PICTURES),
             *_further(self.request, _PARTS_OF_REQUESTS),
             # Cached pictures have the number of their warnings, and these come from the places.
+            *(["gone"] if self.opened.gone else []),
             *((place.text, place.which) for place in (self.choice.places if self.choice else ())),
             [_version(item) for item in self.slices],
             [
@@ -239,7 +240,7 @@ def plan_picture(request: PictureRequest, opened: OpenedSeries, watch: Stopwatch
     tile = _tile(picture, slices[0])
     shape = Shape(*request.grid(len(slices)), request.contrasts)
     warnings = (
-        *opened.index.provenance.warnings,
+        *opened.warnings,
         *warnings,
         *([] if choice is None else _not_shown(choice)),
         *_warnings(picture, shape, slices, tile),
@@ -260,8 +261,8 @@ def _not_shown(choice: Choice) -> Iterator[str]:
     """Yield the dimensions of which the first place is shown without being asked for."""
     for place in choice.places:
         if place.which and not place.asked:
-            another = f'the option at shows another, such as "{place.another}"'
-            yield f"only {place.text} is shown, {place.which}; {another}"
+            another = f'the option `at` shows another, such as "{place.another}"'
+            yield Advice(f"only {place.text} is shown, {place.which}; {another}")
 
 
 def _untiled(index: Index) -> tuple[Index, tuple[str, ...]]:
@@ -306,7 +307,7 @@ def _warnings(picture: Picture, shape: Shape, slices: list[Slice], tile: tuple[i
         yield "overlay planes are left out of slices that are no frames"
     if picture.labels and min(tile) < SMALLEST_SIDE:
         size = f"images of {tile[0]} x {tile[1]} pixels are too small for labels"
-        yield f"{size}: give an image-width that makes both sides {SMALLEST_SIDE} or more"
+        yield Advice(f"{size}: give an `image_width` that makes both sides {SMALLEST_SIDE} or more")
     if any(is_colour(item.pixels) for item in slices) and shape.contrasts != (DEFAULT,):
         yield "contrasts have no effect on colour; it is shown as it is"
 

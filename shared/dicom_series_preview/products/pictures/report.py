@@ -117,6 +117,7 @@ class Report:
         folders: The folders that it lies in. Names of objects are below the one around them.
         series_uid: The one SeriesInstanceUID that is shown of what they hold; empty where it is all.
         root: The storage root's URL.
+        asked_uid: The SeriesInstanceUID by which it was found; empty where a folder has the name.
         matches: The number of series that a prefix matched.
         index_source: `cache`, `updated` or `built`.
         headers_read: The number of headers read for this.
@@ -142,6 +143,7 @@ class Report:
     series: str
     folders: tuple[str, ...]
     series_uid: str
+    asked_uid: str
     root: str
     matches: int
     index_source: str
@@ -191,6 +193,7 @@ class Report:
             "series": self.series,
             "folders": list(self.folders),
             "series_uid": self.series_uid,
+            "asked_uid": self.asked_uid,
             "root": self.root,
             "matches": self.matches,
             "index": self.index_source,
@@ -216,7 +219,9 @@ class Report:
         shown, cost = self.shown, self.cost
         skipped = f", {counted(len(self.skipped), 'object')} skipped" if self.skipped else ""
         skipped += f", {counted(len(self.duplicates), 'duplicate')}" if self.duplicates else ""
-        prefix = f"{self.series} (the first of {self.matches}), " if self.matches > 1 else ""
+        first = self.asked_uid or self.series
+        where = "" if first == self.series else f" in {self.series}"
+        prefix = f"{first} (the first of {self.matches}){where}, " if self.matches > 1 else ""
         places = "".join(map(_in_summary, self.at))
         slices = f"{shown} of {counted(self.slices, 'slice')}"
         picture = f"{prefix}{self.width} x {self.height}, {slices}{places}{skipped}"

@@ -60,6 +60,7 @@ def report_of(
         series=opened.title,
         folders=opened.folders,
         series_uid=opened.uid,
+        asked_uid=opened.asked_uid,
         root=opened.storage.url,
         matches=opened.matches,
         index_source=opened.source,

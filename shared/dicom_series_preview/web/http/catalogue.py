@@ -152,8 +152,11 @@ def one_series_answer(
         opened = service.index(asked)
     rows: list[dict[str, Any]] = []
     if view is not None and table is not None:
-        named = {"SeriesInstanceUID": opened.uid} if opened.uid else {"Series": opened.name}
-        rows = as_values(page_of(table, exactly(view.shelf(table), alias, **named)).rows)
+        # A folder named by the UID that all of it has needs no `uid`, and its rows may still be others'.
+        uid = opened.uid or opened.asked_uid
+        one = {"SeriesInstanceUID": [uid]} if uid else {}
+        search = exactly(view.shelf(table), alias, Series=opened.folders, **one)
+        rows = as_values(page_of(table, search).rows)
     identity = hashlib.sha256(repr((index_identity(opened, "facts", alias), rows)).encode())
     etag = f'"{identity.hexdigest()[:40]}"'
     headers = {
@@ -179,4 +182,13 @@ def _document(opened: OpenedSeries, alias: str, rows: list[dict[str, Any]]) -> d
         del told["description"]
         stacks.append({**told, "facts": facts_document(opened.index, stack.stack)})
     folders = list(opened.folders)
-    return {"series": opened.title, "folders": folders, "root": alias, "rows": rows, "stacks": stacks}
+    return {
+        "series": opened.title,
+        "series_uid": opened.uid,
+        "asked_uid": opened.asked_uid,
+        "folders": folders,
+        "root": alias,
+        "rows": rows,
+        "stacks": stacks,
+        "warnings": list(opened.warnings),
+    }

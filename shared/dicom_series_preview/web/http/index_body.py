@@ -28,6 +28,7 @@ def _summary(opened: OpenedSeries, alias: str) -> dict[str, Any]:
         del stack["description"]
     return {
         "series": opened.title,
+        "asked_uid": opened.asked_uid,
         "root": alias,
         "matches": opened.matches,
         "fingerprint": provenance.fingerprint,
@@ -41,7 +42,7 @@ def _summary(opened: OpenedSeries, alias: str) -> dict[str, Any]:
         "skipped": [{"name": item.name, "reason": item.reason} for item in provenance.skipped],
         "duplicates": [{"name": one.name, "of": one.of} for one in provenance.duplicates],
         "notes": list(provenance.notes),
-        "warnings": list(provenance.warnings),
+        "warnings": list(opened.warnings),
     }
 
 
@@ -60,6 +61,7 @@ def index_identity(opened: OpenedSeries, wanted: str, alias: str) -> str:
         provenance.fingerprint,
         provenance.limit,
         for_now,
+        *((opened.asked_uid, opened.gone) if opened.asked_uid else ()),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 

@@ -241,6 +241,90 @@ def test_one_series(api: Api, name: str) -> None:
     assert (facts["shape"], facts["slices"], facts["spacing_mm"], facts["gaps"]) == ("slice", 4, 1.0, [])
 
 
+class Layout:
+    """The API over folders with several series, and over series in several folders, all catalogued."""
+
+    def __init__(self, folder: Path) -> None:
+        one, two, three = self.uids = ("1.3.1", "1.3.2", "1.3.3")
+        held = {"CD": (one, two), "rest": (one,), "more/of it": (three,), "solo": (three,)}
+        objects = {
+            f"{name}/{uid}-{name[0]}": make_dicom.encode(
+                make_dicom.image(
+                    i, SeriesInstanceUID=uid, SOPInstanceUID=f"{uid}.{i}", ImagePositionPatient=[0, 0, i]
+                )
+            )
+            for i, (name, uid) in enumerate(((name, uid) for name, uids in held.items() for uid in uids), 1)
+        }
+        pairs = [(name, uid) for name, uids in held.items() for uid in uids]
+        # A row of an earlier time in a folder that now holds one series, and one where none is now.
+        stale = [("rest", two), ("gone", one)]
+        write(
+            folder,
+            [row(i, Series=name, SeriesInstanceUID=uid) for i, (name, uid) in enumerate(pairs + stale)],
+        )
+        api = Bench(objects).api
+        self.places = SeriesPlaces(MemoryStorage({}), "uids")
+        for name, uid in pairs:
+            self.places.add(uid, name)
+        services = {"default": lambda: replace(api.services["default"](), places=self.places)}
+        view = view_of(storage_of(folder), DROP)
+        self.api = replace(api, catalogue=lambda: view, services=services)
+
+    def __call__(self, name: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """The document of a series; and the folder and UID of each of its rows."""
+        answer = self.api.one_series(HttpRequest(name, {}, {}))
+        assert answer.status == 200, answer.body
+        document = json.loads(answer.body)
+        return document, sorted((one["Series"], one["SeriesInstanceUID"]) for one in document["rows"])
+
+
+def test_one_series_of_several_folders(tmp_path: Path) -> None:
+    """A split series is called by its UID, and has its row of each of its folders, and no other."""
+    ask = Layout(tmp_path)
+    one, _, three = ask.uids
+    for uid, folders in ((one, ["CD", "rest"]), (three, ["more/of it", "solo"])):
+        document, rows = ask(uid)
+        assert (document["series"], document["asked_uid"], document["folders"]) == (uid, uid, folders)
+        assert rows == [(name, uid) for name in folders]
+        assert document["warnings"] == []
+
+
+def test_one_series_of_a_folder_of_several(tmp_path: Path) -> None:
+    """A UID in a folder of several series has its own row; the folder has those of all."""
+    ask = Layout(tmp_path)
+    one, two, _ = ask.uids
+    document, rows = ask(two)
+    assert (document["series"], document["series_uid"], document["folders"]) == ("CD", two, ["CD"])
+    assert (rows, len(document["stacks"])) == ([("CD", two)], 1)
+    document, rows = ask("CD")
+    assert (document["series_uid"], document["asked_uid"]) == ("", "")
+    assert (rows, len(document["stacks"])) == ([("CD", one), ("CD", two)], 2)
+
+
+def test_one_series_of_a_folder_of_its_own(tmp_path: Path) -> None:
+    """By UID, a folder that holds nothing else shows its rows of this UID alone; by folder all of them."""
+    ask = Layout(tmp_path)
+    one, two, _ = ask.uids
+    ask.places.remove(one, "CD")
+    document, rows = ask(one)
+    assert (document["series"], document["series_uid"], document["asked_uid"]) == ("rest", "", one)
+    assert rows == [("rest", one)]
+    assert ask("rest")[1] == [("rest", one), ("rest", two)]
+
+
+def test_one_series_of_which_a_folder_is_gone(tmp_path: Path) -> None:
+    """A folder that held the series, and is gone, is told, and its rows are left out."""
+    ask = Layout(tmp_path)
+    one = ask.uids[0]
+    tag = ask.api.one_series(HttpRequest(one, {}, {})).headers["ETag"]
+    ask.places.add(one, "gone")
+    document, rows = ask(one)
+    assert rows == [("CD", one), ("rest", one)]
+    (warning,) = document["warnings"]
+    assert warning.startswith("1 of the 3 folders known to hold this series, gone, holds it no more")
+    assert ask.api.one_series(HttpRequest(one, {}, {})).headers["ETag"] != tag
+
+
 def test_one_series_unchanged(folder: Path) -> None:
     """Its tag stays while it and its rows do, whatever becomes of others."""
     api = Api(folder)
