@@ -26,7 +26,9 @@ _DISPLAY_DIRECTION = (1.0, -1.0, -1.0)
 # Acquisition, content and creation time order slices of one InstanceNumber; then the frames of one instance,
 # which share those, by trigger time and temporal position.
 _ACQUISITION_TIME = 2
+_CLOCKS = slice(_ACQUISITION_TIME, 5)
 _ORDER_OF_TIMES = (_ACQUISITION_TIME, 3, 4, 0, 1)
+_SECONDS_A_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Slices:
         acquisition_number: (n,) AcquisitionNumber.
         instance_number: (n,) InstanceNumber.
         times: (n, 5) TriggerTime, TemporalPositionIdentifier, AcquisitionTime, ContentTime and
-            InstanceCreationTime, each in any unit.
+            InstanceCreationTime: the first two in any unit, clocks in seconds since midnight.
+        days: (n, 3) the day of each clock, AcquisitionTime first, counted from any day.
         file_name: (n,) the objects' names.
         frame_number: (n,) 1-based frame numbers, 0 in an object without an image.
         focal_plane: (n,) the sort key of a slide level's focal planes, from the glass up; NaN for any other
@@ -61,6 +64,7 @@ class Slices:
     acquisition_number: FloatArray
     instance_number: FloatArray
     times: FloatArray
+    days: FloatArray
     file_name: Sequence[str]
     frame_number: IntArray
     focal_plane: FloatArray
@@ -76,7 +80,8 @@ class Arrangement:
         location: Index of its location in its stack, from first to last; -1 where it has none.
         axis: `X`, `Y`, `Z`, or `I` where there is no position.
         primary_position: Coordinate on that axis in mm, or InstanceNumber on `I`; NaN where missing.
-        time: The first of the times that varies within the stack; NaN where none does.
+        time: The first of the times that varies within the stack; NaN where none does. A clock runs on
+            from the stack's first day where the day of each slice is known.
         notes: Remarks on the order, for the report.
     """
 
@@ -111,7 +116,7 @@ def arrange(slices: Slices) -> Arrangement:
         location[piled.order] = piled.location
         axis[members] = piled.axis
         primary[members] = piled.primary
-        time[members] = _varying_time(slices.times[members])
+        time[members] = _varying_time(_moments(slices, members))
         if piled.without_position:
             verbs = ("has", "comes") if piled.without_position == 1 else ("have", "come")
             notes.append(
@@ -151,6 +156,7 @@ def _stacks(slices: Slices, names: IntArray) -> list[IntArray]:
             key = (slices.series_instance_uid[i], *slices.size[i].tolist(), *kind)
             keys.setdefault(key, []).append(i)
     stacks = [part for members in keys.values() for part in _by_orientation(slices, np.array(members))]
+    acquired = _moments(slices, np.arange(len(names)))[:, _ACQUISITION_TIME]
 
     def rank(members: IntArray) -> tuple[bool, int, int, float, float, float, int]:
         is_level = not np.isnan(slices.focal_plane[members[0]])
@@ -159,7 +165,7 @@ def _stacks(slices: Slices, names: IntArray) -> list[IntArray]:
             bool(slices.localizer[members[0]]),
             rows * columns if is_level else 0,
             -len(members),
-            _least(slices.times[members, _ACQUISITION_TIME]),
+            _least(acquired[members]),
             _least(slices.acquisition_number[members]),
             _least(slices.instance_number[members]),
             int(names[members].min()),
@@ -221,7 +227,8 @@ def _sort_stack(slices: Slices, names: IntArray, members: IntArray) -> _Pile:
     # Slices without a position come last; the keys below order them, and slices at one location.
     leading = np.where(placed, location, np.iinfo(np.int64).max)
     numbers = _missing_last(slices.instance_number[members])
-    times = [_missing_last(slices.times[members, column]) for column in _ORDER_OF_TIMES]
+    moments = _moments(slices, members)
+    times = [_missing_last(moments[:, column]) for column in _ORDER_OF_TIMES]
     # lexsort takes its main key last.
     order = np.lexsort((slices.frame_number[members], names[members], *reversed(times), numbers, leading))
     return _Pile(
@@ -231,6 +238,21 @@ def _sort_stack(slices: Slices, names: IntArray, members: IntArray) -> _Pile:
         primary=primary,
         without_position=int((~placed).sum()) if placed.any() else 0,
     )
+
+
+def _moments(slices: Slices, members: IntArray) -> FloatArray:
+    """Return the times of some slices, (n, 5), clocks in seconds since midnight of the first day.
+
+    Where the day of a slice with a time is unknown, that clock counts for all without its days.
+    """
+    times = slices.times[members]
+    clocks, days = times[:, _CLOCKS], slices.days[members]
+    is_known = ~np.isnan(clocks)
+    is_dated = ~(is_known & np.isnan(days)).any(axis=0)
+    first = np.where(is_known, days, np.inf).min(axis=0, initial=np.inf)
+    later = np.where(is_known & is_dated, days - np.where(np.isfinite(first), first, 0.0), 0.0)
+    times[:, _CLOCKS] = clocks + later * _SECONDS_A_DAY
+    return times
 
 
 def _varying_time(times: FloatArray) -> FloatArray:

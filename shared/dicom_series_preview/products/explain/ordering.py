@@ -96,16 +96,11 @@ def _time(index: Index, rows: IntArray) -> str:
     """Name the element in the column Time: the first of those that varies in the stack."""
     elements = Elements(index, rows.tolist())
     for keyword in _TIMES:
-        values = next(
-            (
-                elements.values(axis.element)
-                for axis in AXES
-                if axis.keyword == keyword and axis.kind != "value"
-            ),
-            None,
-        )
-        if values is not None and len({*values} - {None}) > 1:
-            return keyword
+        for axis in AXES:
+            is_it = axis.keyword == keyword and axis.kind != "value"
+            values = elements.values(axis.element) if is_it else None
+            if values is not None and len({*values} - {None}) > 1:
+                return keyword
     return "time"
 
 

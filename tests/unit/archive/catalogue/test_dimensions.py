@@ -135,6 +135,25 @@ def test_clocks_only_rank():
     assert found(*made) == [("time", "AcquisitionTime", (1, 2))]
 
 
+@pytest.mark.parametrize("clock", ["Acquisition", "Content"])
+def test_clocks_rank_over_midnight(clock):
+    """Slices before midnight come before those after it, if each has its date; else times alone count."""
+    made = at(2, {}, {}, {})
+    moments = ("20260101 235930", "20260101 235950", "20260101 235955", "20260102 000005", "20260102 000010")
+    moments = (*moments, "20260102 000030")
+    for one, moment in zip(made, moments, strict=True):
+        day, time = moment.split()
+        setattr(one, f"{clock}Date", day)
+        setattr(one, f"{clock}Time", time)
+    (time,) = dimensions_of(index_of(series(*made)), 0)
+    # Display runs from the second location to the first.
+    assert (time.axis.keyword, time.coordinates) == (f"{clock}Time", (0, 1, 2, 0, 1, 2))
+    delattr(made[0], f"{clock}Date")
+    (time,) = dimensions_of(index_of(series(*made)), 0)
+    assert time.axis.keyword == f"{clock}Time"
+    assert time.coordinates == (2, 0, 1, 1, 2, 0)
+
+
 def test_trigger_times_that_differ_from_location_to_location_rank():
     """Numbers are values of a dimension only where they are alike at all locations."""
     made = at(2, {}, {})
