@@ -19,6 +19,14 @@ _DIGITS, _DIRECTION_DIGITS = 6, 4
 _GE_COMPONENTS = {0: "MAGNITUDE", 1: "PHASE", 2: "REAL", 3: "IMAGINARY"}
 _LONGEST_CODE = 16
 
+# Numbers that a protocol gives on purpose: slices that differ in them belong to different volumes.
+_MEANT = frozenset(
+    (
+        *("NominalCardiacTriggerDelayTime", "TriggerTime"),
+        *("TemporalPositionIndex", "TemporalPositionIdentifier"),
+    )
+)
+
 Kind = Literal["value", "number", "rank"]
 
 
@@ -60,6 +68,11 @@ class Axis:
     def keyword(self) -> str:
         """The name of its element."""
         return self.element.name
+
+    @property
+    def has_meaning(self) -> bool:
+        """Its element says what an image is, and not only when, or as which, it was acquired or stored."""
+        return self.kind == "value" or self.keyword in _MEANT
 
 
 def _number(cell: Any) -> float | None:  # noqa: ANN401 - a cell
