@@ -21,6 +21,7 @@ def one(name, position=NO_POSITION, orientation=AXIAL, **facts):
     """What is known of one slice."""
     return {
         "series": "1.2",
+        "uid": "",
         "size": (512, 512, 1),
         "localizer": False,
         "aside": False,
@@ -42,6 +43,7 @@ def slices_of(slices):
     """Many slices as arrays."""
     return Slices(
         series_instance_uid=[s["series"] for s in slices],
+        sop_instance_uid=[s["uid"] for s in slices],
         size=np.array([s["size"] for s in slices], np.int64).reshape(-1, 3),
         localizer=np.array([s["localizer"] for s in slices], bool),
         aside=np.array([s["aside"] for s in slices], bool),
@@ -173,6 +175,18 @@ def test_ties_go_by_instance_number_then_time(time):
         one("e", (0, 0, 1), **{time: 4.0}),
     ]
     assert order(*slices) == "abecd"
+
+
+def test_slices_that_nothing_orders_lie_by_their_uid():
+    """SOPInstanceUID orders before the name, by the numbers of its components: copies have other names."""
+    slices = [
+        one("a", (0, 0, 1), uid="1.10"),
+        one("b", (0, 0, 1), uid="1.9"),
+        one("c", (0, 0, 1), uid="1.9.1"),
+    ]
+    assert order(*slices) == "bca"
+    stacked = [one("a", uid="1.3"), one("b", orientation=CORONAL, uid="1.2")]
+    assert stacks(*stacked) == {0: "b", 1: "a"}
 
 
 def test_acquisition_time_comes_before_content_and_creation_time():

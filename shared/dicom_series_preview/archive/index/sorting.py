@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID = 0x00080008, 0x00089007, 0x00080016
 _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID = 0x00200012, 0x0020000E
+_SOP_INSTANCE_UID = 0x00080018
 # Candidates for each of the numbers that order slices: a single image's element, then a frame's.
 _NUMBERS = (
     (0x00181060, 0x00209153),  # TriggerTime, NominalCardiacTriggerDelayTime
@@ -46,7 +47,7 @@ _CLOCKS = (
 )
 _LARGEST_NUMBER = 1e15
 _ASKED_FOR = FIXED_TAGS.union(
-    (_IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID, _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID),
+    (_SOP_INSTANCE_UID, _IMAGE_TYPE, _FRAME_TYPE, _SOP_CLASS_UID, _ACQUISITION_NUMBER, _SERIES_INSTANCE_UID),
     *_NUMBERS,
     *((time, *days) for clock in _CLOCKS for time, days in clock),
 )
@@ -82,6 +83,7 @@ def arrangeable_of(records: Sequence[Record], firsts: Sequence[Row], varying: Ab
     clocks = [_clock(rows, candidates) for candidates in _CLOCKS]
     kinds = [np.array(rows.values(tag, _names_a_localizer), bool) for tag in (_IMAGE_TYPE, _FRAME_TYPE)]
     return Slices(
+        sop_instance_uid=rows.values(_SOP_INSTANCE_UID, _text),
         series_instance_uid=rows.values(_SERIES_INSTANCE_UID, _text),
         size=size,
         localizer=np.any([*kinds, aside], axis=0),

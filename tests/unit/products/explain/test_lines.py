@@ -52,7 +52,10 @@ def plain(**elements):
             "by SliceLocation (there is no ImagePositionPatient), superior to inferior (z 4.00 to 0.00 mm)",
         ),
         (plain(), "by InstanceNumber"),
-        ([make.image(7, ImagePositionPatient=None, SOPInstanceUID=f"1.{i}") for i in (1, 2)], "by FileName"),
+        (
+            [make.image(7, ImagePositionPatient=None, SOPInstanceUID=f"1.{i}") for i in (1, 2)],
+            "by SOPInstanceUID",
+        ),
         (placed(5, 5), "all at one location, by InstanceNumber"),
         (
             [make.enhanced([make.position_group(0, 0, 1)] * 3, make.orientation_group())],
