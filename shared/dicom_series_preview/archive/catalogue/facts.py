@@ -37,7 +37,8 @@ class StackFacts:
         obliquity_deg: The angle between the slices' normal and the nearest axis of the patient, or None.
         tilt_deg: The angle between the normal and the line through the slices' corners, or None: 0 of a stack
             whose slices lie straight above each other, else a gantry's tilt or a drift.
-        spacing_mm: The median step between locations along the normal (of two, the smaller), or None.
+        spacing_mm: The median step between locations along the normal (of an even number, the lower
+            middle one), or None.
         is_regular: No step differs from the median by more than 1 %; None with fewer than two steps.
         runs: The steps from location to location: each spacing, from where to where.
         gaps: The steps in which slices are missing.
