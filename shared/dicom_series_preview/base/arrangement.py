@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dicom_series_preview.base.geometry import AXES, normal_of, span_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,7 +26,9 @@ _DISPLAY_DIRECTION = (1.0, -1.0, -1.0)
 # Acquisition, content and creation time order slices of one InstanceNumber; then the frames of one instance,
 # which share those, by trigger time and temporal position.
 _ACQUISITION_TIME = 2
+_CLOCKS = slice(_ACQUISITION_TIME, 5)
 _ORDER_OF_TIMES = (_ACQUISITION_TIME, 3, 4, 0, 1)
+_SECONDS_A_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Slices:
 
     Attributes:
         series_instance_uid: (n,) SeriesInstanceUID of each.
+        sop_instance_uid: (n,) SOPInstanceUID of each; empty where it is missing.
         size: (n, 3) int: rows, columns, samples per pixel; 0 rows in an object without an image.
         localizer: (n,) bool: ImageType holds LOCALIZER, SCOUT or TOPOGRAM, or the slice is `aside`.
         aside: (n,) bool: the label or the overview of a slide.
@@ -44,7 +47,8 @@ class Slices:
         acquisition_number: (n,) AcquisitionNumber.
         instance_number: (n,) InstanceNumber.
         times: (n, 5) TriggerTime, TemporalPositionIdentifier, AcquisitionTime, ContentTime and
-            InstanceCreationTime, each in any unit.
+            InstanceCreationTime: the first two in any unit, clocks in seconds since midnight.
+        days: (n, 3) the day of each clock, AcquisitionTime first, counted from any day.
         file_name: (n,) the objects' names.
         frame_number: (n,) 1-based frame numbers, 0 in an object without an image.
         focal_plane: (n,) the sort key of a slide level's focal planes, from the glass up; NaN for any other
@@ -52,6 +56,7 @@ class Slices:
     """
 
     series_instance_uid: Sequence[str]
+    sop_instance_uid: Sequence[str]
     size: IntArray
     localizer: NDArray[np.bool_]
     aside: NDArray[np.bool_]
@@ -61,6 +66,7 @@ class Slices:
     acquisition_number: FloatArray
     instance_number: FloatArray
     times: FloatArray
+    days: FloatArray
     file_name: Sequence[str]
     frame_number: IntArray
     focal_plane: FloatArray
@@ -76,7 +82,8 @@ class Arrangement:
         location: Index of its location in its stack, from first to last; -1 where it has none.
         axis: `X`, `Y`, `Z`, or `I` where there is no position.
         primary_position: Coordinate on that axis in mm, or InstanceNumber on `I`; NaN where missing.
-        time: The first of the times that varies within the stack; NaN where none does.
+        time: The first of the times that varies within the stack; NaN where none does. A clock runs on
+            from the stack's first day where the day of each slice is known.
         notes: Remarks on the order, for the report.
     """
 
@@ -92,8 +99,10 @@ class Arrangement:
 def arrange(slices: Slices) -> Arrangement:
     """Sort slices into stacks, and each stack into display order."""
     count = len(slices.file_name)
-    names = _ranks(slices.file_name)
-    stacks = _stacks(slices, names)
+    uids = ranks(slices.sop_instance_uid, uid_key).tolist()
+    # An object's name is the last to tell: copies of a series may have other names.
+    identities = ranks(list(zip(uids, slices.file_name, strict=True)))
+    stacks = _stacks(slices, identities)
     imageless = np.flatnonzero(slices.size[:, 0] == 0)
     order: list[IntArray] = []
     stack_numbers = np.full(count, -1, dtype=np.int64)
@@ -105,20 +114,20 @@ def arrange(slices: Slices) -> Arrangement:
     # A slide's label shows the patient's name: if there is nothing else, there is no main stack.
     first = 1 if stacks and slices.aside[stacks[0][0]] else 0
     for number, members in enumerate(stacks, first):
-        piled = _sort_stack(slices, names, members)
+        piled = _sort_stack(slices, identities, members)
         order.append(piled.order)
         stack_numbers[members] = number
         location[piled.order] = piled.location
         axis[members] = piled.axis
         primary[members] = piled.primary
-        time[members] = _varying_time(slices.times[members])
+        time[members] = _varying_time(_moments(slices, members))
         if piled.without_position:
             verbs = ("has", "comes") if piled.without_position == 1 else ("have", "come")
             notes.append(
                 f"stack {number}: {piled.without_position} of {len(members)} slices {verbs[0]} no position "
                 f"and {verbs[1]} after those that have one"
             )
-    order.append(imageless[np.lexsort((slices.frame_number[imageless], names[imageless]))])
+    order.append(imageless[np.lexsort((slices.frame_number[imageless], identities[imageless]))])
     flat = np.concatenate(order) if order else np.empty(0, dtype=np.int64)
     return Arrangement(
         order=flat,
@@ -131,26 +140,33 @@ def arrange(slices: Slices) -> Arrangement:
     )
 
 
-def _ranks(names: Sequence[str]) -> IntArray:
-    """Return the rank of each name in lexical order; equal names share one."""
-    return np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
+def uid_key(uid: str) -> tuple[tuple[int, str], ...]:
+    """Return a key that sorts UIDs by the numbers of their components."""
+    return tuple((len(component), component) for component in uid.split("."))
 
 
-def _stacks(slices: Slices, names: IntArray) -> list[IntArray]:
+def ranks(values: Sequence[Any], key: Callable[[Any], Any] | None = None) -> IntArray:
+    """Return the rank of each value in ascending order, by a key if there is one; equal values share one."""
+    place_of = {value: place for place, value in enumerate(sorted(set(values), key=key))}
+    return np.array([place_of[value] for value in values], np.int64)
+
+
+def _stacks(slices: Slices, identities: IntArray) -> list[IntArray]:
     """Return the slices of each stack, the main one first.
 
     Stack 0 is the largest that is no localizer; among equal ones the first acquired. Levels of a slide run
     from the smallest up, however many slices they have.
     """
     keys: dict[tuple[object, ...], list[int]] = {}
-    # By name, so that a stack's reference slice does not depend on the order of the input.
-    for i in np.lexsort((slices.frame_number, names)).tolist():
+    # By identity, so that a stack's reference slice does not depend on the order of the input.
+    for i in np.lexsort((slices.frame_number, identities)).tolist():
         if slices.size[i, 0]:
             is_level = not np.isnan(slices.focal_plane[i])
             kind = (bool(slices.localizer[i]), bool(slices.aside[i]), is_level)
             key = (slices.series_instance_uid[i], *slices.size[i].tolist(), *kind)
             keys.setdefault(key, []).append(i)
     stacks = [part for members in keys.values() for part in _by_orientation(slices, np.array(members))]
+    acquired = _moments(slices, np.arange(len(identities)))[:, _ACQUISITION_TIME]
 
     def rank(members: IntArray) -> tuple[bool, int, int, float, float, float, int]:
         is_level = not np.isnan(slices.focal_plane[members[0]])
@@ -159,10 +175,10 @@ def _stacks(slices: Slices, names: IntArray) -> list[IntArray]:
             bool(slices.localizer[members[0]]),
             rows * columns if is_level else 0,
             -len(members),
-            _least(slices.times[members, _ACQUISITION_TIME]),
+            _least(acquired[members]),
             _least(slices.acquisition_number[members]),
             _least(slices.instance_number[members]),
-            int(names[members].min()),
+            int(identities[members].min()),
         )
 
     return sorted(stacks, key=rank)
@@ -213,7 +229,7 @@ class _Pile:
     without_position: int
 
 
-def _sort_stack(slices: Slices, names: IntArray, members: IntArray) -> _Pile:
+def _sort_stack(slices: Slices, identities: IntArray, members: IntArray) -> _Pile:
     along, axis, primary = _coordinates(slices, members)
     placed = ~np.isnan(along)
     location = np.full(len(members), -1, dtype=np.int64)
@@ -221,9 +237,12 @@ def _sort_stack(slices: Slices, names: IntArray, members: IntArray) -> _Pile:
     # Slices without a position come last; the keys below order them, and slices at one location.
     leading = np.where(placed, location, np.iinfo(np.int64).max)
     numbers = _missing_last(slices.instance_number[members])
-    times = [_missing_last(slices.times[members, column]) for column in _ORDER_OF_TIMES]
+    moments = _moments(slices, members)
+    times = [_missing_last(moments[:, column]) for column in _ORDER_OF_TIMES]
     # lexsort takes its main key last.
-    order = np.lexsort((slices.frame_number[members], names[members], *reversed(times), numbers, leading))
+    order = np.lexsort(
+        (slices.frame_number[members], identities[members], *reversed(times), numbers, leading)
+    )
     return _Pile(
         order=members[order],
         location=location[order],
@@ -231,6 +250,21 @@ def _sort_stack(slices: Slices, names: IntArray, members: IntArray) -> _Pile:
         primary=primary,
         without_position=int((~placed).sum()) if placed.any() else 0,
     )
+
+
+def _moments(slices: Slices, members: IntArray) -> FloatArray:
+    """Return the times of some slices, (n, 5), clocks in seconds since midnight of the first day.
+
+    Where the day of a slice with a time is unknown, that clock counts for all without its days.
+    """
+    times = slices.times[members]
+    clocks, days = times[:, _CLOCKS], slices.days[members]
+    is_known = ~np.isnan(clocks)
+    is_dated = ~(is_known & np.isnan(days)).any(axis=0)
+    first = np.where(is_known, days, np.inf).min(axis=0, initial=np.inf)
+    later = np.where(is_known & is_dated, days - np.where(np.isfinite(first), first, 0.0), 0.0)
+    times[:, _CLOCKS] = clocks + later * _SECONDS_A_DAY
+    return times
 
 
 def _varying_time(times: FloatArray) -> FloatArray:

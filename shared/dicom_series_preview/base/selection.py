@@ -47,7 +47,8 @@ class SortedStack:
             share one. -1 where a slice has none.
         times: float64 (n,) each, in order of precedence: TriggerTime, TemporalPositionIdentifier,
             AcquisitionTime, ContentTime, InstanceCreationTime, each in its own unit that grows evenly
-            (ms, a count, or seconds since midnight; never HHMMSS read as a number). NaN where missing.
+            (ms, a count, or seconds since midnight of the first day; never HHMMSS read as a number). NaN
+            where missing.
         instance_numbers: float64 (n,): InstanceNumber (0020,0013). NaN where missing.
 
     Raises:

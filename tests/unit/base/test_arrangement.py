@@ -21,6 +21,7 @@ def one(name, position=NO_POSITION, orientation=AXIAL, **facts):
     """What is known of one slice."""
     return {
         "series": "1.2",
+        "uid": "",
         "size": (512, 512, 1),
         "localizer": False,
         "aside": False,
@@ -30,6 +31,7 @@ def one(name, position=NO_POSITION, orientation=AXIAL, **facts):
         "instance_number": NAN,
         "frame_number": 1,
         **dict.fromkeys(TIMES, NAN),
+        "days": (NAN, NAN, NAN),
         **facts,
         "name": name,
         "position": position,
@@ -41,6 +43,7 @@ def slices_of(slices):
     """Many slices as arrays."""
     return Slices(
         series_instance_uid=[s["series"] for s in slices],
+        sop_instance_uid=[s["uid"] for s in slices],
         size=np.array([s["size"] for s in slices], np.int64).reshape(-1, 3),
         localizer=np.array([s["localizer"] for s in slices], bool),
         aside=np.array([s["aside"] for s in slices], bool),
@@ -50,6 +53,7 @@ def slices_of(slices):
         acquisition_number=np.array([s["acquisition_number"] for s in slices], float),
         instance_number=np.array([s["instance_number"] for s in slices], float),
         times=np.array([[s[time] for time in TIMES] for s in slices], float).reshape(-1, 5),
+        days=np.array([s["days"] for s in slices], float).reshape(-1, 3),
         file_name=[s["name"] for s in slices],
         frame_number=np.array([s["frame_number"] for s in slices], np.int64),
         focal_plane=np.array([s["focal_plane"] for s in slices], float),
@@ -173,6 +177,18 @@ def test_ties_go_by_instance_number_then_time(time):
     assert order(*slices) == "abecd"
 
 
+def test_slices_that_nothing_orders_lie_by_their_uid():
+    """SOPInstanceUID orders before the name, by the numbers of its components: copies have other names."""
+    slices = [
+        one("a", (0, 0, 1), uid="1.10"),
+        one("b", (0, 0, 1), uid="1.9"),
+        one("c", (0, 0, 1), uid="1.9.1"),
+    ]
+    assert order(*slices) == "bca"
+    stacked = [one("a", uid="1.3"), one("b", orientation=CORONAL, uid="1.2")]
+    assert stacks(*stacked) == {0: "b", 1: "a"}
+
+
 def test_acquisition_time_comes_before_content_and_creation_time():
     """Acquisition time counts more than content time, and that more than creation time."""
     slices = [
@@ -181,6 +197,36 @@ def test_acquisition_time_comes_before_content_and_creation_time():
         one("a", (0, 0, 1), acquisition_time=1, content_time=1, creation_time=3),
     ]
     assert order(*slices) == "abc"
+
+
+@pytest.mark.parametrize("clock", range(3))
+def test_clocks_run_on_over_midnight(clock):
+    """A clock orders slices by date and time: one a second after midnight comes after one a second before."""
+
+    def at(name, day, seconds):
+        days = [NAN, NAN, NAN]
+        days[clock] = day
+        return one(name, (0, 0, 1), **{TIMES[2 + clock]: seconds}, days=days)
+
+    names, arrangement = arranged([at("c", 8, 2), at("b", 8, 1), at("a", 7, 86399)])
+    assert names == ["a", "b", "c"]
+    assert arrangement.time.tolist() == [86399, 86401, 86402]
+    # Where the day of one is unknown, times of day count for all.
+    names, arrangement = arranged([at("c", NAN, 2), at("b", 8, 1), at("a", 7, 86399)])
+    assert names == ["b", "c", "a"]
+    assert arrangement.time.tolist() == [1, 2, 86399]
+    # A slice without a time has no day that counts.
+    names, _ = arranged([at("c", 1, NAN), at("b", 8, 1), at("a", 7, 86399)])
+    assert names == ["a", "b", "c"]
+
+
+def test_of_equal_stacks_the_first_by_date_and_time_is_the_main_one():
+    """Among stacks of one size the first acquired is the main one, also over midnight."""
+    early = [one(name, (0, 0, z), acquisition_time=86399, days=(7, NAN, NAN)) for z, name in enumerate("ab")]
+    late = [
+        one(name, (z, 0, 0), SAGITTAL, acquisition_time=1, days=(8, NAN, NAN)) for z, name in enumerate("cd")
+    ]
+    assert stacks(*late, *early) == {0: "ba", 1: "cd"}
 
 
 def test_frames_of_one_object_keep_their_order():

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dicom_series_preview.sources.headers.clock import seconds_of
+from dicom_series_preview.sources.headers.clock import SECONDS_A_DAY, day_of, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,14 @@ _LARGEST_B_VALUE = 100_000
 _DIGITS, _DIRECTION_DIGITS = 6, 4
 _GE_COMPONENTS = {0: "MAGNITUDE", 1: "PHASE", 2: "REAL", 3: "IMAGINARY"}
 _LONGEST_CODE = 16
+
+# Numbers that a protocol gives on purpose: slices that differ in them belong to different volumes.
+_MEANT = frozenset(
+    (
+        *("NominalCardiacTriggerDelayTime", "TriggerTime"),
+        *("TemporalPositionIndex", "TemporalPositionIdentifier"),
+    )
+)
 
 Kind = Literal["value", "number", "rank"]
 
@@ -60,6 +68,11 @@ class Axis:
     def keyword(self) -> str:
         """The name of its element."""
         return self.element.name
+
+    @property
+    def has_meaning(self) -> bool:
+        """Its element says what an image is, and not only when, or as which, it was acquired or stored."""
+        return self.kind == "value" or self.keyword in _MEANT
 
 
 def _number(cell: Any) -> float | None:  # noqa: ANN401 - a cell
@@ -119,21 +132,38 @@ def _time_of_day(cell: Any) -> float | None:  # noqa: ANN401 - a cell
 
 
 def _moment(cell: Any) -> float | None:  # noqa: ANN401 - a cell
-    seconds = seconds_of(cell, "DT") if isinstance(cell, str) else math.nan
-    return None if math.isnan(seconds) else seconds
+    return _joined(cell, cell, "DT")
+
+
+def _day_and_time(cells: Any) -> float | None:  # noqa: ANN401 - a cell of each
+    """Return the moment of a date and a time of day; None unless both are there."""
+    day, time = cells
+    return _joined(day, time, "TM")
+
+
+def _joined(day: Any, time: Any, vr: str) -> float | None:  # noqa: ANN401 - cells
+    if not isinstance(day, str) or not isinstance(time, str):
+        return None
+    moment = day_of(day) * SECONDS_A_DAY + seconds_of(time, vr)
+    return None if math.isnan(moment) else moment
 
 
 def _public(keyword: str, read: Callable[[Any], Any], group: str = "") -> Element:
     return Element(keyword, (keyword,), group, read)
 
 
+def _clock(day: str, time: str) -> tuple[Element, Element]:
+    """Return a clock with its date, and the time of day alone for slices of which one has no date."""
+    return Element(time, (day, time), "", _day_and_time), _public(time, _time_of_day)
+
+
 def _private(column: str, read: Callable[[Any], Any], *others: str) -> Element:
     return Element(column, (column, *others), "", read)
 
 
-def _alike(name: str, unit: str, *elements: Element) -> tuple[Axis, ...]:
+def _alike(name: str, unit: str, *elements: Element, kind: Kind = "value") -> tuple[Axis, ...]:
     """Return one axis that several elements can tell, the best first."""
-    return tuple(Axis(name, element, unit) for element in elements)
+    return tuple(Axis(name, element, unit, kind) for element in elements)
 
 
 AXES = (
@@ -192,11 +222,11 @@ AXES = (
     Axis("time", _public("TemporalPositionIdentifier", _number), kind="number"),
     Axis("time", _public("FrameAcquisitionDateTime", _moment, "00189074"), kind="rank"),
     Axis("time", _public("AcquisitionDateTime", _moment), kind="rank"),
-    Axis("time", _public("AcquisitionTime", _time_of_day), kind="rank"),
+    *_alike("time", "", *_clock("AcquisitionDate", "AcquisitionTime"), kind="rank"),
     Axis("time", _public("FrameReferenceTime", _number), kind="rank"),
     Axis("acquisition", _public("FrameAcquisitionNumber", _number, "00209156"), kind="number"),
     Axis("acquisition", _public("AcquisitionNumber", _number), kind="number"),
-    Axis("time", _public("ContentTime", _time_of_day), kind="rank"),
+    *_alike("time", "", *_clock("ContentDate", "ContentTime"), kind="rank"),
     Axis("repetition", _public("InstanceNumber", _number), kind="rank"),
     Axis("frame", _public("FrameNumber", _number), kind="rank"),
 )

@@ -82,7 +82,12 @@ COLUMNS = (
     Column("SeriesInstanceUID", _TEXT, "Unique identifier of the series; empty without one", 0x0020000E),
     *OF_SERIES,
     Column("TransferSyntaxUID", _TEXTS, "The encodings that occur", 0x00020010),
-    Column("SliceSpacing", _REAL, "Median step between locations along the normal", unit="mm"),
+    Column(
+        "SliceSpacing",
+        _REAL,
+        "Median step between locations along the normal; of an even number the lower middle one",
+        unit="mm",
+    ),
     Column("SpacingRegular", _YES, "No step differs from the median by more than 1 %"),
     Column("MissingSlices", _INT, "Slices missing in gaps"),
     Column("DuplicatePositions", _INT, "Slices beyond the first at one place with equal dimensions"),

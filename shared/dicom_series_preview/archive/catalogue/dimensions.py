@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
 
-# An element is a dimension if it varies at this share of the locations, or more; at fewer, some locations
-# have slices too many.
+# A number or a clock is a dimension if it varies at this share of the locations, or more; at fewer, some
+# locations have slices too many. An element with a meaning is one wherever it varies, if this share of the
+# locations has one value.
 _LOCATIONS = 0.5
 
 
@@ -30,30 +31,52 @@ class Dimension:
     """One dimension of a stack beside its locations.
 
     Attributes:
-        axis: The axis that it runs along.
+        axis: The axis that it runs along; without a unit, and of kind `rank`, where its values are ranks.
         values: Its values in ascending order; None, the last, stands for slices without one. 1, 2, 3 ... of
             an axis that only ranks.
         coordinates: Each slice's value, as a place in `values`, in display order; -1 for a slice without a
             location.
+        lacking: For each value, the locations that have no slice with it, in display order, from 0.
     """
 
     axis: Axis
     values: tuple[Any, ...]
     coordinates: tuple[int, ...]
+    lacking: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """What tells apart slices that share a location.
+
+    Attributes:
+        dimensions: The dimensions.
+        others: Elements that tell apart slices with one place on each dimension, but are no dimension, as
+            they do so at too few locations.
+    """
+
+    dimensions: tuple[Dimension, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def dimensions_of(index: Index, number: int) -> tuple[Dimension, ...]:
+    """Return the dimensions of a stack; see `told_apart`."""
+    return told_apart(index, number).dimensions
+
+
+def told_apart(index: Index, number: int) -> Apart:
     """Find what tells apart the slices of a stack that share a location.
 
-    An element is a dimension if it varies at half of the locations or more, and tells slices apart that the
-    dimensions before it do not. Elements with a meaning come first; one with an order does the rest.
+    An element is a dimension if it tells slices apart that the dimensions before it do not. Elements with a
+    meaning come first, wherever they vary, if half of the locations have one value; one with an order does
+    the rest, if it varies at half of the locations.
 
     Args:
         index: The series' index.
         number: The stack.
 
     Returns:
-        The dimensions; none where no two slices share a location, or no element tells them apart.
+        No dimensions where no two slices share a location, or no element tells them apart.
 
     Raises:
         KeyError: There is no such stack.
@@ -63,10 +86,14 @@ def dimensions_of(index: Index, number: int) -> tuple[Dimension, ...]:
     placed = np.flatnonzero(all_locations >= 0)
     locations = np.unique(all_locations[placed], return_inverse=True)[1].astype(np.int64)
     if not len(placed) or _count(locations) == len(locations):
-        return ()
+        return Apart()
     with damage_told("the elements of its slices"):
-        found = _Search(Elements(index, rows[placed].tolist()), locations).found()
-    return tuple(Dimension(one.axis, one.values, _spread(one.places, placed, len(rows))) for one in found)
+        found, others = _Search(Elements(index, rows[placed].tolist()), locations).found()
+    dimensions = (
+        Dimension(one.axis, one.values, _spread(one.places, placed, len(rows)), _lacking(one, locations))
+        for one in found
+    )
+    return Apart(tuple(dimensions), others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +112,23 @@ class _Search:
     elements: Elements
     locations: IntArray
 
-    def found(self) -> list[_Found]:
-        """Return the dimensions, those with a meaning first."""
+    def found(self) -> tuple[list[_Found], tuple[str, ...]]:
+        """Return the dimensions, those with a meaning first, and what else tells slices apart."""
         found, groups = [], self.locations
         for axis in AXES:
             if axis.kind == "value" and _count(groups) < len(groups):
                 one = self._along(axis, groups)
-                if one is not None and self._splits(groups, one.places):
+                if one is not None and self._splits(groups, one):
                     found.append(one)
                     groups = _together(groups, one.places)
         if _count(groups) == len(groups):
-            return found
+            return found, ()
         ranked = [self._along(axis, groups) for axis in AXES if axis.kind != "value"]
-        orders = [one for one in ranked if one is not None and self._splits(groups, one.places)]
+        orders = [one for one in ranked if one is not None and self._splits(groups, one)]
         if orders:
             found.append(max(orders, key=lambda one: _count(_together(groups, one.places))))
-        return found
+            groups = _together(groups, found[-1].places)
+        return found, self._others(groups) if _count(groups) < len(groups) else ()
 
     def _along(self, axis: Axis, groups: IntArray) -> _Found | None:
         """Return the dimension along an axis; None where it tells nothing, or does not order all slices."""
@@ -116,12 +144,28 @@ class _Search:
         count = int(ranks.max()) + 1
         if axis.kind == "number" and len(known) == count:
             return _Found(axis, known, places)
-        return _Found(axis, tuple(range(1, count + 1)), ranks) if count > 1 else None
+        # A rank has no unit.
+        ranked = replace(axis, kind="rank", unit="")
+        return _Found(ranked, tuple(range(1, count + 1)), ranks) if count > 1 else None
 
-    def _splits(self, groups: IntArray, places: IntArray) -> bool:
+    def _splits(self, groups: IntArray, one: _Found) -> bool:
         """Return True where places on an axis tell slices apart at enough locations."""
-        before, after = (self._groups_at_locations(one) for one in (groups, _together(groups, places)))
-        return bool(np.mean(after > before) >= _LOCATIONS)
+        before, after = (self._groups_at_locations(each) for each in (groups, _together(groups, one.places)))
+        share = np.mean(after > before)
+        if share >= _LOCATIONS or not share or not one.axis.has_meaning:
+            return bool(share >= _LOCATIONS)
+        # Values that differ from location to location would make pictures of few slices.
+        present = len(before) - np.array([len(each) for each in _lacking(one, self.locations)])
+        return bool(present.max() >= _LOCATIONS * len(before))
+
+    def _others(self, groups: IntArray) -> tuple[str, ...]:
+        """Return the elements that tell slices of a group apart."""
+        found: dict[str, None] = {}
+        for axis in AXES:
+            values = self.elements.values(axis.element)
+            if values is not None and _count(_together(groups, _ordered(values)[1])) > _count(groups):
+                found[axis.keyword] = None
+        return tuple(found)
 
     def _groups_at_locations(self, groups: IntArray) -> IntArray:
         """Return how many groups each location has."""
@@ -171,6 +215,13 @@ def _named(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if not all(short) or len(set(short)) < len(short):
         short = ["\\".join(one) for one in words]
     return (*short, *values[len(words) :])
+
+
+def _lacking(one: _Found, locations: IntArray) -> tuple[tuple[int, ...], ...]:
+    """Return the locations without a slice at each place of a dimension."""
+    has = np.zeros((len(one.values), _count(locations)), np.bool_)
+    has[one.places, locations] = True
+    return tuple(tuple(np.flatnonzero(~row).tolist()) for row in has)
 
 
 def _spread(places: IntArray, placed: NDArray[np.intp], count: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicom_series_preview.archive.catalogue.dimensions import Dimension, dimensions_of
+from dicom_series_preview.archive.catalogue.dimensions import Dimension, told_apart
 from dicom_series_preview.archive.catalogue.spacing import Gap, Run, gaps_of, is_regular, runs_of, spacing_of
 from dicom_series_preview.archive.index.arrow import coordinates
 from dicom_series_preview.base.geometry import normal_of, plane_of
@@ -30,13 +30,15 @@ class StackFacts:
         dimensions: What tells apart slices of one location.
         duplicates: Slices beyond the first at one location with the same values in all dimensions.
         duplicated: The locations with such slices, in display order, from 0.
+        duplicates_differ_in: Elements that tell such slices apart, but at too few locations for a dimension.
         absent: Slices that are not there although their location is, and their values in all dimensions are
             at another location.
         plane: `axial`, `coronal`, `sagittal` or `oblique`; empty without an orientation.
         obliquity_deg: The angle between the slices' normal and the nearest axis of the patient, or None.
         tilt_deg: The angle between the normal and the line through the slices' corners, or None: 0 of a stack
             whose slices lie straight above each other, else a gantry's tilt or a drift.
-        spacing_mm: The median step between locations along the normal (of two, the smaller), or None.
+        spacing_mm: The median step between locations along the normal (of an even number, the lower
+            middle one), or None.
         is_regular: No step differs from the median by more than 1 %; None with fewer than two steps.
         runs: The steps from location to location: each spacing, from where to where.
         gaps: The steps in which slices are missing.
@@ -50,6 +52,7 @@ class StackFacts:
     dimensions: tuple[Dimension, ...]
     duplicates: int
     duplicated: tuple[int, ...]
+    duplicates_differ_in: tuple[str, ...]
     absent: int
     plane: str
     obliquity_deg: float | None
@@ -85,7 +88,8 @@ def facts_of(index: Index, number: int) -> StackFacts:
     rows, stack = index.stacks[number], index.sorted_stack(number)
     placed = np.flatnonzero(stack.locations >= 0)
     places, first = np.unique(stack.locations[placed], return_index=True)
-    dimensions = dimensions_of(index, number)
+    apart = told_apart(index, number)
+    dimensions = apart.dimensions
     cosines = index.table["ImageOrientationPatient"][int(rows[0])].as_py()
     normal = normal_of(np.array(cosines, float)) if cosines and None not in cosines else None
     corners = _corners(index, rows[placed[first]])
@@ -104,6 +108,7 @@ def facts_of(index: Index, number: int) -> StackFacts:
         dimensions=dimensions,
         duplicates=len(duplicates),
         duplicated=tuple(np.searchsorted(places, sorted(set(duplicates))).tolist()),
+        duplicates_differ_in=apart.others,
         absent=len(places) * len({key[1:] for key in keys}) - len(set(keys)),
         plane="" if normal is None else plane_of(cosines),
         obliquity_deg=None if normal is None else _degrees(float(np.max(np.abs(normal)))),
@@ -143,11 +148,14 @@ def with_names(facts: StackFacts) -> dict[str, Any]:
                 "element": one.axis.keyword,
                 "unit": one.axis.unit,
                 "values": list(one.values),
+                "is_rank": one.axis.kind == "rank",
+                "lacking_locations": [list(locations) for locations in one.lacking],
             }
             for one in facts.dimensions
         ],
         "duplicates": facts.duplicates,
         "duplicated_locations": list(facts.duplicated),
+        "duplicates_differ_in": list(facts.duplicates_differ_in),
         "absent": facts.absent,
         "plane": facts.plane,
         "obliquity_deg": _rounded(facts.obliquity_deg),

@@ -20,14 +20,23 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.index.index import Index
 
 # The elements of the time of acquisition, the most precise first: a DT, or a DA and a TM.
+_FRAME_ACQUIRED, _ACQUIRED = ("FrameAcquisitionDateTime", 0x00189074), ("AcquisitionDateTime", 0x0008002A)
+_ACQUISITION_DATE, _ACQUISITION_TIME = ("AcquisitionDate", 0x00080022), ("AcquisitionTime", 0x00080032)
+_CONTENT_DATE, _CONTENT_TIME = ("ContentDate", 0x00080023), ("ContentTime", 0x00080033)
+_SERIES_DATE, _SERIES_TIME = ("SeriesDate", 0x00080021), ("SeriesTime", 0x00080031)
+_STUDY_DATE, _STUDY_TIME = ("StudyDate", 0x00080020), ("StudyTime", 0x00080030)
 _MOMENTS = (
-    (("FrameAcquisitionDateTime", 0x00189074), None),
-    (("AcquisitionDateTime", 0x0008002A), None),
-    (("AcquisitionDate", 0x00080022), ("AcquisitionTime", 0x00080032)),
-    (("ContentDate", 0x00080023), ("ContentTime", 0x00080033)),
-    (("SeriesDate", 0x00080021), ("SeriesTime", 0x00080031)),
-    (("StudyDate", 0x00080020), ("StudyTime", 0x00080030)),
+    (_FRAME_ACQUIRED, None),
+    (_ACQUIRED, None),
+    (_ACQUISITION_DATE, _ACQUISITION_TIME),
+    (_SERIES_DATE, _ACQUISITION_TIME),
+    (_STUDY_DATE, _ACQUISITION_TIME),
+    (_CONTENT_DATE, _CONTENT_TIME),
+    (_SERIES_DATE, _SERIES_TIME),
+    (_STUDY_DATE, _STUDY_TIME),
 )
+# Where no time of day is known: midnight of the day.
+_DAYS = (_FRAME_ACQUIRED, _ACQUIRED, _ACQUISITION_DATE, _CONTENT_DATE, _SERIES_DATE, _STUDY_DATE)
 _OFFSET = ("TimezoneOffsetFromUTC", 0x00080201)
 _PROBLEM_LENGTH = 500
 
@@ -162,13 +171,14 @@ class _RowOf:
         }
 
     def _first_moment(self, rows: Sequence[int]) -> dt.datetime | None:
-        """The earliest acquisition, by the first pair of elements that any object has."""
+        """The earliest acquisition, by the first elements that any object has; days alone are the last."""
         objects = self._objects(rows)
         offsets = self.elements.values(objects, *_OFFSET)
-        for date, time in _MOMENTS:
+        midnights = ["000000"] * len(objects)
+        for date, time in (*_MOMENTS, *((day, midnights) for day in _DAYS)):
             days = self.elements.values(objects, *date)
-            clocks = self.elements.values(objects, *time) if time else [None] * len(objects)
-            moments = (moment_of(*one) for one in zip(days, clocks, offsets, strict=True) if one[0])
+            clocks = self.elements.values(objects, *time) if isinstance(time, tuple) else time
+            moments = map(moment_of, days, clocks or [None] * len(objects), offsets)
             known = [moment for moment in moments if moment is not None]
             if known:
                 return min(known)

@@ -56,7 +56,7 @@ class Gap:
 
 
 def spacing_of(steps: NDArray[np.float64]) -> float | None:
-    """Return the median step, the lower one of two; None without steps."""
+    """Return the median step, of an even number the lower middle one; None without steps."""
     return float(np.sort(steps)[(len(steps) - 1) // 2]) if len(steps) else None
 
 

@@ -52,7 +52,7 @@ def moment_of(day: Any, clock: Any, offset: Any) -> dt.datetime | None:  # noqa:
         offset: TimezoneOffsetFromUTC (0008,0201).
 
     Returns:
-        The moment; None where the day is no whole date, or the clock no time of day.
+        The moment; None where the day is no whole date, or there is no time of day.
     """
     text = str("" if day is None else day).strip(_PADDING)
     found = _DATE.match(text)
@@ -63,7 +63,7 @@ def moment_of(day: Any, clock: Any, offset: Any) -> dt.datetime | None:  # noqa:
     own = _OFFSET.search(rest)
     shift = own or _OFFSET.fullmatch(str("" if offset is None else offset).strip(_PADDING))
     date = date_of(found[0])
-    time = time_of((rest[: own.start()] if own else rest) or clock or "000000")
+    time = time_of((rest[: own.start()] if own else rest) or clock or "")
     if date is None or time is None:
         return None
     moment = dt.datetime.combine(date, time, dt.UTC)

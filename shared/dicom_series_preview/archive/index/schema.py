@@ -7,7 +7,7 @@ from functools import cache
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _INT, _LONG, _REAL, _TEXT = pa.int32(), pa.int64(), pa.float64(), pa.utf8()
 _REALS, _TEXTS = pa.list_(_REAL), pa.list_(_TEXT)
 
@@ -84,7 +84,7 @@ FIXED_COLUMNS = (
     Column(
         "Time",
         _REAL,
-        "What orders the stack's slices in time, where something does",
+        "What orders the stack's slices in time, where something does; a clock runs on from the first day",
         unit="s, ms or a number",
         section="C.7.6.18",
     ),

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.archive.catalogue.choose import values_told
+from dicom_series_preview.archive.catalogue.choose import label, values_told
 from dicom_series_preview.archive.index.stacks import told
 from dicom_series_preview.base.errors import counted
 from dicom_series_preview.pixels.contrast.presets import PRESETS
@@ -14,6 +14,7 @@ from dicom_series_preview.pixels.contrast.presets import PRESETS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dicom_series_preview.archive.catalogue.dimensions import Dimension
     from dicom_series_preview.archive.catalogue.facts import StackFacts
     from dicom_series_preview.products.explain.explanation import ExplainedStack, Explanation
     from dicom_series_preview.products.explain.ordering import Order
@@ -169,9 +170,8 @@ def _dimensions(explained: ExplainedStack) -> Iterator[str]:
     """Say which dimensions there are, with their values, and what pictures show of them."""
     facts = explained.facts
     for one in facts.dimensions:
-        is_named = one.axis.keyword.casefold() == one.axis.name.replace(" ", "")
-        source = "" if is_named else f" ({one.axis.keyword})"
-        yield f"Dimension: {one.axis.name}{source}, {len(one.values)} values: {values_told(one)}"
+        yield f"Dimension: {_dimension(one)}"
+    yield from _lacking(facts)
     if facts.dimensions and facts.absent:
         yield f"Absent: {counted(facts.absent, 'slice')} that other locations have in these dimensions"
     places = [place for place in explained.choice.places if place.which]
@@ -180,6 +180,42 @@ def _dimensions(explained: ExplainedStack) -> Iterator[str]:
         yield f'Pictures show: {first}; --at "{places[0].another}" shows another'
     if explained.choice.along is not None:
         yield f"Pictures run over: {explained.choice.along.axis.name}, as all slices lie at one location"
+
+
+def _dimension(one: Dimension) -> str:
+    """Name a dimension, its element, and its values; ranks are no values of the element."""
+    axis, count = one.axis, len(one.values)
+    if axis.kind == "rank":
+        places = "places in time" if "time" in axis.name else "places"
+        return f"{axis.name}, {count} {places}, by {axis.keyword}: {values_told(one)}"
+    is_named = axis.keyword.casefold() == axis.name.replace(" ", "")
+    return f"{axis.name}{'' if is_named else f' ({axis.keyword})'}, {count} values: {values_told(one)}"
+
+
+def _lacking(facts: StackFacts) -> Iterator[str]:
+    """Say which values are not at all locations."""
+    found = [
+        (f"{one.axis.name}={label(one, number)}", locations)
+        for one in facts.dimensions
+        for number, locations in enumerate(one.lacking)
+        if locations
+    ]
+    for name, locations in found[:_MOST_GAPS]:
+        where = "location" if len(locations) == 1 else f"{len(locations)} of {facts.locations} locations:"
+        yield f"Not everywhere: {name} is missing at {where} {_runs(locations)}"
+    if len(found) > _MOST_GAPS:
+        yield f"Not everywhere: {len(found) - _MOST_GAPS} more values; --json lists them"
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Write ascending numbers, those that follow each other as `3 to 6`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if not runs or number != runs[-1][1] + 1:
+            runs.append([number, number])
+        runs[-1][1] = number
+    texts = [str(first) if first == last else f"{first} to {last}" for first, last in runs]
+    return ", ".join(texts[:_MOST_GAPS]) + (" ..." if len(texts) > _MOST_GAPS else "")
 
 
 def _geometry(explained: ExplainedStack) -> Iterator[str]:
@@ -197,9 +233,16 @@ def _geometry(explained: ExplainedStack) -> Iterator[str]:
         places = ", ".join(map(str, facts.duplicated[:_MOST_GAPS]))
         more = " ..." if len(facts.duplicated) > _MOST_GAPS else ""
         many = "" if len(facts.duplicated) == 1 else "s"
-        too_many = f"{counted(facts.duplicates, 'slice')} too many, which no element tells apart"
+        too_many = f"{counted(facts.duplicates, 'slice')} too many, {_alike(facts.duplicates_differ_in)}"
         yield f"Several at location{many} {places}{more}: {too_many}"
     yield from _angles(facts)
+
+
+def _alike(differing: Sequence[str]) -> str:
+    """Say in what slices differ that are no dimension."""
+    if not differing:
+        return "alike in all elements that can be a dimension"
+    return f"told apart by {_some(differing)} alone, at too few locations for a dimension"
 
 
 def _spacing(explained: ExplainedStack) -> Iterator[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from dicom_series_preview.archive.catalogue.axes import AXES
 from dicom_series_preview.archive.catalogue.elements import Elements
 from dicom_series_preview.archive.index.arrow import coordinates, floats
+from dicom_series_preview.base.arrangement import ranks, uid_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,16 +97,11 @@ def _time(index: Index, rows: IntArray) -> str:
     """Name the element in the column Time: the first of those that varies in the stack."""
     elements = Elements(index, rows.tolist())
     for keyword in _TIMES:
-        values = next(
-            (
-                elements.values(axis.element)
-                for axis in AXES
-                if axis.keyword == keyword and axis.kind != "value"
-            ),
-            None,
-        )
-        if values is not None and len({*values} - {None}) > 1:
-            return keyword
+        for axis in AXES:
+            is_it = axis.keyword == keyword and axis.kind != "value"
+            values = elements.values(axis.element) if is_it else None
+            if values is not None and len({*values} - {None}) > 1:
+                return keyword
     return "time"
 
 
@@ -113,7 +109,8 @@ def _keys(index: Index, rows: IntArray) -> Iterator[tuple[str, NDArray[np.float6
     """Yield the keys that slices of one location are sorted by, the first first."""
     yield "InstanceNumber", floats(index.table["InstanceNumber"])[rows]
     yield _time(index, rows), floats(index.table["Time"])[rows]
-    names = index.table["FileName"].to_pylist()
-    ranks = {name: rank for rank, name in enumerate(sorted(set(names)))}
-    yield "FileName", np.array([ranks[names[int(row)]] for row in rows], np.float64)
+    taken = index.table.select(["SOPInstanceUID", "FileName"]).take(rows)
+    uids = [uid or "" for uid in taken["SOPInstanceUID"].to_pylist()]
+    yield "SOPInstanceUID", ranks(uids, uid_key).astype(np.float64)
+    yield "FileName", ranks(taken["FileName"].to_pylist()).astype(np.float64)
     yield "FrameNumber", floats(index.table["FrameNumber"])[rows]

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 import make_dicom as make
-from dicom_series_preview.archive.catalogue.dimensions import dimensions_of
+from dicom_series_preview.archive.catalogue.dimensions import dimensions_of, told_apart
 from dicom_series_preview.archive.index.damage import DamagedIndexError
 from dicom_series_preview.archive.index.index import Index
 from facts import at, frame, frames, private, real_index
@@ -135,6 +135,25 @@ def test_clocks_only_rank():
     assert found(*made) == [("time", "AcquisitionTime", (1, 2))]
 
 
+@pytest.mark.parametrize("clock", ["Acquisition", "Content"])
+def test_clocks_rank_over_midnight(clock):
+    """Slices before midnight come before those after it, if each has its date; else times alone count."""
+    made = at(2, {}, {}, {})
+    moments = ("20260101 235930", "20260101 235950", "20260101 235955", "20260102 000005", "20260102 000010")
+    moments = (*moments, "20260102 000030")
+    for one, moment in zip(made, moments, strict=True):
+        day, time = moment.split()
+        setattr(one, f"{clock}Date", day)
+        setattr(one, f"{clock}Time", time)
+    (time,) = dimensions_of(index_of(series(*made)), 0)
+    # Display runs from the second location to the first.
+    assert (time.axis.keyword, time.coordinates) == (f"{clock}Time", (0, 1, 2, 0, 1, 2))
+    delattr(made[0], f"{clock}Date")
+    (time,) = dimensions_of(index_of(series(*made)), 0)
+    assert time.axis.keyword == f"{clock}Time"
+    assert time.coordinates == (2, 0, 1, 1, 2, 0)
+
+
 def test_trigger_times_that_differ_from_location_to_location_rank():
     """Numbers are values of a dimension only where they are alike at all locations."""
     made = at(2, {}, {})
@@ -160,9 +179,41 @@ def test_times_are_ranked_within_an_echo():
 
 
 def test_a_few_slices_too_many_are_no_dimension():
-    """An element that varies at less than half of the locations is no dimension of the stack."""
-    extra = make.image(9, ImagePositionPatient=[0, 0, 3.0], EchoTime=50.0, AcquisitionNumber=2)
-    assert found(*at(5, {"EchoTime": 5.0, "AcquisitionNumber": 1}), extra) == []
+    """A number or a clock that varies at less than half of the locations is no dimension of the stack."""
+    extra = make.image(9, ImagePositionPatient=[0, 0, 3.0], AcquisitionTime="110000", AcquisitionNumber=2)
+    made = [*at(5, {"AcquisitionTime": "100000", "AcquisitionNumber": 1}), extra]
+    assert found(*made) == []
+    others = told_apart(index_of(series(*made)), 0).others
+    assert others == ("AcquisitionTime", "AcquisitionNumber", "InstanceNumber")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values", "name"),
+    [
+        ("EchoTime", (4.6, 9.2), "echo time"),
+        ("DiffusionBValue", (0.0, 800.0), "b-value"),
+        ("InversionTime", (50.0, 400.0), "inversion time"),
+        ("FlipAngle", (2.0, 15.0), "flip angle"),
+        ("ImageType", (["ORIGINAL", "M"], ["ORIGINAL", "P"]), "image type"),
+        ("TemporalPositionIdentifier", (1.0, 2.0), "time"),
+        ("TriggerTime", (0.0, 35.0), "trigger time"),
+    ],
+)
+def test_an_element_with_a_meaning_is_a_dimension_at_few_locations(keyword, values, name):
+    """Slices of another echo, b-value or time are not mixed with those of the first, however few they are."""
+    made = at(10, *({keyword: value} for value in values))[:11]
+    (one,) = dimensions_of(index_of(series(*made)), 0)
+    assert (one.axis.name, sorted(one.coordinates)) == (name, [0] * 10 + [1])
+    # Display runs from the last location to the first, which alone has both.
+    assert one.lacking == ((), tuple(range(9)))
+
+
+def test_a_value_of_its_own_at_each_location_is_no_dimension_for_a_slice_too_many():
+    """Where each location has its own value, a picture of one value would show one slice."""
+    made = [
+        make.image(i, ImagePositionPatient=[0, 0, 3.0 * (i % 10)], EchoTime=5.0 + 0.1 * i) for i in range(11)
+    ]
+    assert found(*made) == []
 
 
 def test_missing_slices_of_a_dimension_do_not_hide_it():

@@ -147,9 +147,22 @@ def test_the_document_is_json():
         "element": "DiffusionBValue",
         "unit": "s/mm2",
         "values": [0.0, 500.0],
+        "is_rank": False,
+        "lacking_locations": [[], []],
     }
     assert document["dimensions"][1]["values"] == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], None]
     assert document["spacings"] == [{"from_location": 0, "to_location": 2, "spacing_mm": 3.0, "steps": 2}]
+
+
+def test_the_document_tells_ranks_from_values():
+    """Places that an element only orders have no unit, and are said to be ranks."""
+    made = at(2, {}, {})
+    for one, time in zip(made, (0.0, 3.0, 40.0, 44.0), strict=True):
+        one.TriggerTime = time
+    (one,) = facts_document(index_of(series(*made[:3])), 0)["dimensions"]
+    assert (one["unit"], one["is_rank"], one["values"]) == ("", True, [1, 2])
+    # Display runs from the second location to the first, which alone has a second slice.
+    assert one["lacking_locations"] == [[], [0]]
 
 
 def test_facts_need_no_search_where_no_location_is_shared():

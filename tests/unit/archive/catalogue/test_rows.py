@@ -272,3 +272,43 @@ def test_the_first_acquisition_is_the_earliest(archive: Catalogued) -> None:
     archive.update()
     (one,) = archive.rows()
     assert one["FirstInstanceTime"] == dt.datetime(2026, 2, 28, 9, 0, 0, 250_000, dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("elements", "moment"),
+    [
+        (
+            {"AcquisitionTime": "101500", "StudyDate": "20260227"},
+            dt.datetime(2026, 2, 27, 10, 15, tzinfo=dt.UTC),
+        ),
+        (
+            {"AcquisitionTime": "101500", "StudyDate": "20260227", "SeriesDate": "20260228"},
+            dt.datetime(2026, 2, 28, 10, 15, tzinfo=dt.UTC),
+        ),
+        (
+            {"AcquisitionDate": "20260228", "ContentDate": "20260228", "ContentTime": "1116"},
+            dt.datetime(2026, 2, 28, 11, 16, tzinfo=dt.UTC),
+        ),
+        (
+            {"AcquisitionDateTime": "20260228", "StudyDate": "20260227"},
+            dt.datetime(2026, 2, 28, tzinfo=dt.UTC),
+        ),
+        (
+            {
+                "AcquisitionDate": "20260228",
+                "AcquisitionTime": None,
+                "StudyDate": "20260227",
+                "StudyTime": "09",
+            },
+            dt.datetime(2026, 2, 27, 9, tzinfo=dt.UTC),
+        ),
+    ],
+)
+def test_a_time_of_day_comes_before_midnight(
+    archive: Catalogued, elements: dict[str, str], moment: dt.datetime
+) -> None:
+    """FirstInstanceTime takes AcquisitionTime with the day of series or study, and a day alone at last."""
+    cleared = dict.fromkeys(("StudyDate", "StudyTime", "SeriesDate", "SeriesTime"))
+    archive.put("a/1", make.encode(make.image(1, **{**cleared, **elements})))
+    archive.update()
+    assert archive.rows()[0]["FirstInstanceTime"] == moment

@@ -58,8 +58,8 @@ def test_what_is_no_time_is_null(text: str) -> None:
         ("20260228101530.5", None, None, (2026, 2, 28, 10, 15, 30, 500_000)),
         ("20260228101530+0100", None, "-0500", (2026, 2, 28, 9, 15, 30)),
         ("20260228101530", None, "-0500", (2026, 2, 28, 15, 15, 30)),
-        ("20260228+0100", None, None, (2026, 2, 27, 23)),
-        ("20260228", None, None, (2026, 2, 28)),
+        ("20260228+0100", "000000", None, (2026, 2, 27, 23)),
+        ("20260228", "000000", None, (2026, 2, 28)),
         ("00010101", "000000", "+0100", (1, 1, 1)),
     ],
 )
@@ -69,7 +69,7 @@ def test_moments(day: str, clock: str | None, offset: str | None, moment: tuple[
 
 
 @pytest.mark.parametrize(
-    ("day", "clock"), [("2026", None), ("20260228", "noon"), (None, "101530"), ("", None)]
+    ("day", "clock"), [("2026", None), ("20260228", None), ("20260228", "noon"), (None, "101530"), ("", None)]
 )
 def test_half_a_moment_is_null(day: str | None, clock: str | None) -> None:
     """Without a whole date, or with a time that is none, there is no moment."""

@@ -35,6 +35,38 @@ def test_localizers_are_known_by_their_image_type(word):
     assert by_file(table, "Stack") == {"000.dcm": 1, "001.dcm": 1, "002.dcm": 1, "003.dcm": 0}
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"AcquisitionDate": "{0}", "AcquisitionTime": "{1}"},
+        {"AcquisitionDateTime": "{0}{1}", "AcquisitionTime": "{1}"},
+        {"AcquisitionDateTime": "{0}{1}+0100"},
+        {"ContentDate": "{0}", "ContentTime": "{1}"},
+        {"InstanceCreationDate": "{0}", "InstanceCreationTime": "{1}"},
+    ],
+)
+def test_slices_of_one_location_lie_by_date_and_time(times):
+    """A series that runs over midnight lies in the order in which it was acquired."""
+    moments = [
+        ("20260228", "235958"),
+        ("20260228", "235959"),
+        ("20260301", "000000"),
+        ("20260301", "000001.5"),
+    ]
+    made = [
+        make.image(
+            1,
+            ImagePositionPatient=[0, 0, 0],
+            SOPInstanceUID=f"1.2.{9 - i}",
+            **{keyword: text.format(*moment) for keyword, text in times.items()},
+        )
+        for i, moment in enumerate(moments)
+    ]
+    table = table_of(*reversed(made))
+    assert cells(table, "SOPInstanceUID") == ["1.2.9", "1.2.8", "1.2.7", "1.2.6"]
+    assert cells(table, "Time") == [86398.0, 86399.0, 86400.0, 86401.5]
+
+
 def folders(real_data):
     """The folders that are series."""
     return sorted((real_data / "series").iterdir())

@@ -52,7 +52,10 @@ def plain(**elements):
             "by SliceLocation (there is no ImagePositionPatient), superior to inferior (z 4.00 to 0.00 mm)",
         ),
         (plain(), "by InstanceNumber"),
-        ([make.image(7, ImagePositionPatient=None, SOPInstanceUID=f"1.{i}") for i in (1, 2)], "by FileName"),
+        (
+            [make.image(7, ImagePositionPatient=None, SOPInstanceUID=f"1.{i}") for i in (1, 2)],
+            "by SOPInstanceUID",
+        ),
         (placed(5, 5), "all at one location, by InstanceNumber"),
         (
             [make.enhanced([make.position_group(0, 0, 1)] * 3, make.orientation_group())],
@@ -198,7 +201,43 @@ def test_gaps_and_slices_too_many():
     assert said("Gap", *made) == [
         "2 slices are missing between locations 1 and 2 (z 12.00 and 3.00 mm): 9.00 mm"
     ]
-    assert said("Several at location 0", *made) == ["1 slice too many, which no element tells apart"]
+    assert said("Several at location 0", *made) == [
+        "1 slice too many, alike in all elements that can be a dimension"
+    ]
+
+
+def test_slices_too_many_that_differ_are_not_called_alike():
+    """Slices at a few locations that only a number or a clock tells apart are no dimension, but not alike."""
+    made = [
+        *placed(0, 3, 6, 9, 12, AcquisitionNumber=1),
+        *placed(9, AcquisitionNumber=2, SOPInstanceUID="1.9"),
+    ]
+    made[-1].InstanceNumber = 6
+    assert said("Several at location 1", *made) == [
+        (
+            "1 slice too many, told apart by AcquisitionNumber, InstanceNumber alone, "
+            "at too few locations for a dimension"
+        )
+    ]
+
+
+def test_values_that_some_locations_lack_are_told_with_those():
+    """A dimension of a few locations says where its other value is missing."""
+    made = at(10, {"EchoTime": 10.0}, {"EchoTime": 80.0})
+    made = [*made[:10], *made[13:17]]
+    assert said("Dimension", *made) == ["echo time, 2 values: 10, 80 ms"]
+    assert said("Not everywhere", *made) == ["echo time=80 is missing at 6 of 10 locations: 0 to 2, 7 to 9"]
+    assert not said("Several at location", *made)
+
+
+def test_ranks_are_no_milliseconds():
+    """Trigger times that differ from location to location only order: their places have no unit."""
+    made = at(2, *[{}] * 3)
+    for i, one in enumerate(made):
+        one.TriggerTime = 40.0 * (i // 2) + i
+    assert said("Dimension", *made) == ["trigger time, 3 places in time, by TriggerTime: 1 to 3"]
+    alike = at(2, *({"TriggerTime": 40.0 * phase} for phase in range(3)))
+    assert said("Dimension", *alike) == ["trigger time, 3 values: 0, 40, 80 ms"]
 
 
 def test_many_spacings_are_summed_up():

@@ -146,7 +146,7 @@ def test_a_4d_fmri(real_data: Path) -> None:
             f"  Slices: {len(found)} at {len(places)} locations: slice x repetition",
             f"{BY_POSITION}{DOWN}{ends(found, 2, -1)}",
             "  At one location: by InstanceNumber",
-            f"  Dimension: repetition (InstanceNumber), {repetitions} values: 1 to {repetitions}",
+            f"  Dimension: repetition, {repetitions} places, by InstanceNumber: 1 to {repetitions}",
             f'  Pictures show: repetition=1, the first of {repetitions}; --at "repetition=2" shows another',
             f"  Spacing: {steps[0]:.2f} mm, regular; from first to last {places[-1] - places[0]:.2f} mm",
             window(found),
@@ -164,6 +164,7 @@ def test_echoes_with_a_missing_slice(real_data: Path) -> None:
     absent = len(echoes) * len(places) - len(found)
     # Display runs down, against the normal.
     steps = np.diff(places)[::-1]
+    each = {(float(one.header.EchoTime), round(float(one.position[2]), 2)) for one in found}
     z = sorted({round(float(one.position[2]), 2) for one in found}, reverse=True)
     assert round(steps[0] / steps[1]) == 2
     check(
@@ -176,6 +177,12 @@ def test_echoes_with_a_missing_slice(real_data: Path) -> None:
             f"{BY_POSITION}{DOWN}{ends(found, 2, -1)}",
             "  At one location: by InstanceNumber",
             f"  Dimension: echo time, {len(echoes)} values: {', '.join(f'{one:g}' for one in echoes)} ms",
+            *(
+                f"  Not everywhere: echo time={echo:g} is missing at location {number}"
+                for echo in echoes
+                for number, height in enumerate(z)
+                if (echo, height) not in each
+            ),
             f"  Absent: {absent} slices that other locations have in these dimensions",
             (
                 f"  Pictures show: echo time={echoes[0]:g}, the first of 3; "
@@ -373,7 +380,7 @@ def test_mosaics_whole_and_taken_apart(real_data: Path) -> None:
             f"Stack 0: MR, axial, {headers[0].Columns} x {headers[0].Rows} pixels",
             f"  Slices: {times} at 1 location: slice x time",
             "  Order: all at one location, by InstanceNumber",
-            f"  Dimension: time (AcquisitionTime), {times} values: 1 to {times}",
+            f"  Dimension: time, {times} places in time, by AcquisitionTime: 1 to {times}",
             "  Pictures run over: time, as all slices lie at one location",
             f"  Oblique: {off:.1f} degrees off axial",
             (
@@ -382,7 +389,7 @@ def test_mosaics_whole_and_taken_apart(real_data: Path) -> None:
             ),
             "Siemens mosaics taken apart (--untile):",
             f"  Slices: {count * times} at {count} locations: slice x time",
-            f"  Dimension: time (AcquisitionTime), {times} values: 1 to {times}",
+            f"  Dimension: time, {times} places in time, by AcquisitionTime: 1 to {times}",
             f'  Pictures show: time=1, the first of {times}; --at "time=2" shows another',
             f"  Spacing: {spacing:.2f} mm, regular; from first to last {spacing * (count - 1):.2f} mm",
             f"  Oblique: {off:.1f} degrees off axial",
