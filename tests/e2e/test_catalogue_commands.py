@@ -12,6 +12,8 @@ import pytest
 
 import make_dicom as make
 from commandline import Run
+from dicom_series_preview import Archive
+from dicom_series_preview.base.errors import NoCatalogueError, RequestError
 
 
 def write(path: Path, uid: str, number: int, **elements: object) -> None:
@@ -170,6 +172,19 @@ def test_outputs_agree(discs: Path, command: Run) -> None:
         (("list", "--limit", "-1"), "error: --limit: must be 0 or more, not -1"),
         (("list", "--json", "--csv"), "error: --json: csv and output exclude each other; give one"),
         (("list", "-o", "x.txt"), "error: output: ends in .json, .jsonl, .csv, .parquet, not .txt"),
+        (("list", "-o", "x"), "error: output: ends in .json, .jsonl, .csv, .parquet, and 'x' has no ending"),
+        (
+            ("list", "--where", "Modality=CT"),
+            "error: --where: there is no column CT; text stands in single quotes: 'CT'",
+        ),
+        (
+            ("query", "SELECT 1 FROM slices", "--where", "Slices > 'many'"),
+            "error: --where: 'many' is not a number",
+        ),
+        (
+            ("query", "SELECT Series FROM series WHERE"),
+            "error: sql: is no SQL: an expression is missing at its end",
+        ),
         (("query", "DROP TABLE series"), "error: sql: is no question; begin with SELECT or WITH"),
     ],
 )
@@ -185,7 +200,113 @@ def test_without_a_catalogue_a_line_says_how_to_make_one(command: Run) -> None:
     for arguments in (("list",), ("query", "SELECT 1 FROM series")):
         done = command(*arguments)
         assert done.status == 1
-        assert done.stderr.endswith("there is no catalogue yet; `dicom-series-preview update` makes one\n")
+        assert done.stderr.endswith(
+            "there is no catalogue yet; `dicom-series-preview update --root FOLDER` makes one\n"
+        )
+
+
+def test_reading_creates_no_cache_folder(command: Run, tmp_path: Path) -> None:
+    """`list`, `query` and `Archive` create no folder where nothing is to be read."""
+    command("list", "--cache-dir", tmp_path / "new")
+    command("query", "SELECT 1 FROM series", "--cache-dir", tmp_path / "new")
+    with pytest.raises(NoCatalogueError):
+        Archive(tmp_path, cache_dir=tmp_path / "new").series()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_root_that_is_not_catalogued_is_an_error(discs: Path, command: Run) -> None:
+    """A mistyped root is no empty answer: the line names the roots that the catalogue has."""
+    command("update", "--root", discs)
+    for arguments in (("list", "--json"), ("query", "SELECT 1 FROM series")):
+        done = command(*arguments, "--root", discs.parent / "typo")
+        assert (done.status, done.stdout) == (1, "")
+        assert f"typo; it has those of {discs.as_uri()}" in done.stderr
+    with pytest.raises(RequestError, match="it has those of"):
+        Archive(discs.parent / "typo").series()
+
+
+def test_no_rows_are_called_so(discs: Path, command: Run) -> None:
+    """`query` without an answer says that there are no rows, and `list` that there are no series."""
+    command("update", "--root", discs)
+    assert command("query", "SELECT Series FROM series WHERE false").lines == ["no rows"]
+    assert command("list", "--where", "false").lines == ["no series"]
+
+
+def test_the_setting_of_identifiers_holds_here(
+    discs: Path, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`drop` hides on the command line and in Python too; without a setting all is shown."""
+    write(discs / "disc 4" / "x", "1.2.4", 1, PatientName="Doe^Planted", PatientID="P-1")
+    command("update", "--root", discs)
+    where = ("--where", "SeriesInstanceUID = '1.2.4'")
+    frames = ("query", "SELECT * FROM slices", "--json", *where)
+    (row,) = listed(command, *where)
+    assert (row["PatientName"], row["PatientID"]) == ("Doe^Planted", "P-1")
+    assert "Doe^Planted" in command(*frames).stdout
+    monkeypatch.setenv("DICOM_SERIES_PREVIEW_IDENTIFIERS", "drop")
+    (row,) = listed(command, *where)
+    assert not {"PatientName", "PatientID"} & row.keys()
+    assert "P-1" not in command(*frames).stdout
+    assert "Doe^Planted" not in command(*frames).stdout
+    assert "is not shown" in command("list", "--columns", "PatientName").stderr
+    archive = Archive(discs)
+    assert "PatientID" not in archive.series().column_names
+    assert "PatientID" not in archive.query("SELECT * FROM slices").column_names
+    with pytest.raises(RequestError, match="is not shown"):
+        archive.gallery("PatientID = 'P-1'")
+
+
+def test_columns_in_python_are_a_text_or_a_list(discs: Path, command: Run) -> None:
+    """A list of names gives what the same names with commas do; anything else is a TypeError."""
+    command("update", "--root", discs)
+    archive = Archive(discs)
+    for columns in ("Series,Slices", ["Series", "Slices"]):
+        found = archive.series(columns=columns, sort=["-Slices"])
+        assert found.column_names == ["Series", "Slices"]
+        assert found["Slices"][0].as_py() == 3
+    with pytest.raises(TypeError):
+        archive.series(columns=5)
+
+
+def test_evicted_indices_are_made_anew_or_named(discs: Path, command: Run) -> None:
+    """After `cache prune`, `slices` has the same rows, with a warning; where the root is gone, it is said."""
+    command("update", "--root", discs)
+    count = ("query", "SELECT count(*) AS n FROM slices", "--json")
+    before = command(*count).stdout
+    command("cache", "prune", "--max-size", "1B")
+    done = command(*count)
+    assert done.stdout == before
+    assert done.stderr.startswith(
+        "warning: the cache had lost the indices of 3 series, which were made anew: "
+    )
+    command("cache", "prune", "--max-size", "1B")
+    shutil.rmtree(discs / "disc 2")
+    done = command(*count)
+    assert json.loads(done.stdout) == [{"n": 4}]
+    assert "warning: slices lacks 2 series: " in done.stderr.replace("`", "")
+    command("cache", "prune", "--max-size", "1B")
+    with pytest.warns(UserWarning, match="disc [12]/") as told:
+        Archive(discs).query("SELECT count(*) FROM slices")
+    assert [("lacks 2 series" in str(one.message), one.filename) for one in told] == [
+        (False, __file__),
+        (True, __file__),
+    ]
+    shutil.rmtree(discs)
+    command("cache", "prune", "--max-size", "1B")
+    done = command(*count)
+    assert (done.status, "cannot be made anew" in done.stderr) == (1, True)
+    assert "run update" not in done.stderr
+
+
+def test_a_damaged_table_is_told_alike(discs: Path, command: Run, tmp_path: Path) -> None:
+    """Where a data file is damaged, `list` and `query` say what `update` says."""
+    command("update", "--root", discs)
+    for path in (tmp_path / "cache" / "catalogue").glob("*.parquet"):
+        path.write_bytes(b"x" * path.stat().st_size)
+    said = command("update", "--root", discs).lines
+    assert said[0].endswith("`update --rebuild` makes it anew")
+    assert command("list").lines == said
+    assert command("query", "SELECT Series FROM series").lines == said
 
 
 def test_the_whole_public_bucket_is_refused(command: Run) -> None:
@@ -201,7 +322,7 @@ def test_a_query_joins_slices(discs: Path, command: Run) -> None:
     done = command(
         "query", "SELECT count(*) AS n FROM slices", "--where", "SeriesInstanceUID = '1.2.2'", "--json"
     )
-    assert json.loads(done.stdout) == [{"n": 4}], "the folder's index holds both of its series"
+    assert json.loads(done.stdout) == [{"n": 1}], "the folder's index holds another series, of 3 slices"
 
 
 def test_clearing_the_cache_removes_the_catalogue(discs: Path, command: Run, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 
 HANG_S = 120
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LISTED = ["SeriesInstanceUID", "Modality", "StudyDate", "SeriesDescription", "Slices", "Dimensions"]
+_LISTED.append("Series")
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -122,6 +124,28 @@ def here(clean_environment: Path) -> Path:
     for number in range(1, 9):
         synthetic.series(f"ct-{number}", 3, others=False).write(clean_environment)
     return clean_environment
+
+
+@pytest.mark.parametrize("columns", [40, 80, 140])
+def test_a_list_cuts_no_number_date_or_heading(here: Path, columns: int) -> None:
+    """A list fits the terminal: columns on the right are left out, and a line says how many."""
+    subprocess.run([SCRIPT, "update", "--root", here, "--quiet"], check=True)
+    with terminal(SCRIPT, "list", columns=columns) as shown:
+        assert shown.end() == 0
+    heads, _, *rows = (line.rstrip() for line in shown.lines if line)
+    names = [name.strip() for name in heads.split("┃")]
+    hidden = len(_LISTED) - len(names)
+    assert names == _LISTED[: len(names)]
+    assert bool(hidden) == (columns < 140)
+    if hidden:
+        are = "columns are hidden; --columns chooses, --json shows all"
+        assert rows.pop() == f"{hidden} {are}"
+    assert len(rows) == 8
+    for row in rows:
+        assert len(row) <= columns
+        cells = dict(zip(names, (cell.strip() for cell in row.split("│")), strict=True))
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", cells.get("StudyDate", "2026-01-01"))
+        assert cells.get("Slices", "3") == "3"
 
 
 def test_ctrl_c_ends_a_loop_of_the_shell() -> None:

@@ -51,11 +51,12 @@ def open_output(folder: Path, settings: Settings) -> IndexCache:
     return IndexCache(LocalStorage(_created(folder), settings.concurrency or CONCURRENCY), "")
 
 
-def cache_storage(settings: Settings, *, optional: bool = True) -> CacheFolder:
+def cache_storage(settings: Settings, *, optional: bool = True, create: bool = True) -> CacheFolder:
     """Open the cache folder; create it if missing; an optional one reports its failure on writing."""
     concurrency = settings.concurrency or CONCURRENCY
-    with suppress(OutputError) if optional else nullcontext():
-        _created(settings.cache_dir)
+    if create:
+        with suppress(OutputError) if optional else nullcontext():
+            _created(settings.cache_dir)
     pixels = settings.limits.output_pixels
     return CacheFolder(settings.cache_dir, concurrency, settings.cache_bytes, picture_pixels=pixels)
 

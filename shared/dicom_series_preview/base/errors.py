@@ -222,7 +222,9 @@ class NoCatalogueError(CatalogueError):
     """Nothing has been catalogued there yet."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, "there is no catalogue yet; `dicom-series-preview update` makes one")
+        super().__init__(
+            url, "there is no catalogue yet; `dicom-series-preview update --root FOLDER` makes one"
+        )
 
 
 class CatalogueBusyError(CatalogueError):

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from dicom_series_preview.sources.storage.base import Storage
 
 
-def catalogue_storage(place: str | None, settings: Settings, environment: Mapping[str, str]) -> Storage:
+def catalogue_storage(
+    place: str | None, settings: Settings, environment: Mapping[str, str], *, create: bool = True
+) -> Storage:
     """Open the place that holds indices and catalogue.
 
     Args:
-        place: An `s3://` URL; anything else is the settings' cache folder, which is created if missing.
+        place: An `s3://` URL; anything else is the settings' cache folder.
         settings: The cache folder, its size, and concurrency.
         environment: The AWS variables.
+        create: Create the folder if missing: whoever only reads does not.
 
     Raises:
         OutputError: The folder cannot be created.
@@ -32,7 +35,7 @@ def catalogue_storage(place: str | None, settings: Settings, environment: Mappin
     """
     if place is not None and "://" in place:
         return open_storage(place, settings, environment)
-    return cache_storage(settings, optional=False)
+    return cache_storage(settings, optional=False, create=create)
 
 
 def folder_below(root: Storage, kept: Storage) -> str | None:

@@ -89,7 +89,7 @@ def rows_of(index: Index, place: Place, shape: Shape) -> list[dict[str, Any]]:
     Returns:
         A row for each SeriesInstanceUID, the one with the main stack first; none of an index without rows.
     """
-    uids = ["" if uid is None else uid.strip(" \0") for uid in index.table["SeriesInstanceUID"].to_pylist()]
+    uids = series_uids(index)
     members: dict[str, list[int]] = {}
     for row, uid in enumerate(uids):
         members.setdefault(uid, []).append(row)
@@ -98,6 +98,11 @@ def rows_of(index: Index, place: Place, shape: Shape) -> list[dict[str, Any]]:
         stacks.setdefault(uids[int(rows[0])], []).append(number)
     row_of = _RowOf(index, Cells(index), place, shape)
     return [row_of(uid, rows, stacks.get(uid, [])) for uid, rows in members.items()]
+
+
+def series_uids(index: Index) -> list[str]:
+    """Return the SeriesInstanceUID of each row of an index, as the catalogue has it: empty without one."""
+    return ["" if uid is None else uid.strip(" \0") for uid in index.table["SeriesInstanceUID"].to_pylist()]
 
 
 def problem_row(place: Place, problem: str, *, objects: int, skipped: int = 0) -> dict[str, Any]:

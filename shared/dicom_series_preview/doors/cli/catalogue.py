@@ -112,7 +112,7 @@ def list_series(**options: Any) -> None:  # noqa: ANN401 - click passes what is 
 @click.argument("sql")
 @_ROOT_OF_ROWS
 @_CACHE
-@click.option("--where", metavar="SQL", help="Which series `slices` has the indices of.  [default: all]")
+@click.option("--where", metavar="SQL", help="Which series `slices` has the rows of.  [default: all]")
 @_OUTPUTS
 @VERBOSE
 def query(sql: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ from dicom_series_preview.base.settings import DEFAULT_ROOT, Settings
 from dicom_series_preview.doors.python.series import Series
 from dicom_series_preview.products.catalogue.asking import Asking, SeriesQuery
 from dicom_series_preview.products.catalogue.output import plain
-from dicom_series_preview.products.catalogue.updating import folders_of, open_updater
+from dicom_series_preview.products.catalogue.updating import folders_of, open_updater, reindexer
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.open import open_storage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
     from dicom_series_preview.archive.catalogue.update import UpdateSummary
@@ -43,8 +46,10 @@ class Archive:
         cache_dir: The place of indices and catalogue, a folder or `s3://`: by default the
             user's cache folder.
 
+    `DICOM_SERIES_PREVIEW_IDENTIFIERS` decides what is shown of patients: all by default; see docs/privacy.md.
+
     Raises:
-        PreviewError: The root or the place is invalid.
+        PreviewError: The root, the place or a setting is invalid.
     """
 
     def __init__(
@@ -57,7 +62,8 @@ class Archive:
         )
         self._root = os.fspath(root)
         self._storage = open_storage(self._root, self._settings, os.environ)
-        self._kept = catalogue_storage(place, self._settings, os.environ)
+        self._place = place
+        self._kept = catalogue_storage(place, self._settings, os.environ, create=False)
         self._cache_dir = None if is_url else place
 
     def __repr__(self) -> str:
@@ -78,7 +84,8 @@ class Archive:
         """
         running = Deadline()
         root = self._storage.within(running.begin())
-        updater = open_updater(root, self._kept, self._settings.limits, os.environ, running)
+        kept = catalogue_storage(self._place, self._settings, os.environ)
+        updater = open_updater(root, kept, self._settings.limits, os.environ, running)
         try:
             names = [SeriesName.parse(name) for name in series]
             return updater.run(updater.plan(folders_of(names, root), rebuild=rebuild))
@@ -89,38 +96,46 @@ class Archive:
         self,
         where: str | None = None,
         *,
-        columns: str | None = None,
-        sort: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        sort: str | Sequence[str] | None = None,
         limit: int | None = None,
     ) -> pa.Table:
         """List the series, a row each; docs/catalogue.md has the columns.
 
         Args:
             where: A condition in SQL, such as `Modality = 'CT' AND Slices > 100`.
-            columns: The columns, separated by commas; all by default.
-            sort: Columns to sort by, separated by commas; `-NAME` descends. By default the newest study
-                is first.
+            columns: The columns, a list or separated by commas; all by default.
+            sort: Columns to sort by, likewise; `-NAME` descends. By default the newest study is first.
             limit: The most rows.
 
         Raises:
-            RequestError: A column is unknown, or the condition is wrong.
+            RequestError: A column is unknown, the condition is wrong, or the catalogue has series of other
+                roots only.
+            TypeError: Columns or order are neither a text nor a list.
             CatalogueError: There is no catalogue yet, or it cannot be read.
         """
         asked = SeriesQuery.from_strings(self._storage.url, where, columns, sort, limit)
-        return Asking(self._kept).series(asked)
+        return self._asking().series(asked)
+
+    def _asking(self) -> Asking:
+        again = reindexer(self._kept, self._settings, os.environ)
+        return Asking(self._kept, self._settings.identifiers, again, _warn)
 
     def query(self, sql: str, *, where: str | None = None) -> pa.Table:
-        """Answer SQL over `series`, and over `slices`: the indices of its series, a row a frame.
+        """Answer SQL over `series`, and over `slices`: what the indices have of its series, a row a frame.
+
+        An index that the cache has lost is made anew, with a warning; another warning names the series of
+        which that cannot be.
 
         Args:
             sql: A SELECT.
-            where: Which series `slices` has the indices of: a condition in SQL; all by default.
+            where: Which series `slices` has the rows of: a condition in SQL; all by default.
 
         Raises:
             RequestError: The question is wrong.
             CatalogueError: There is no catalogue yet, or it cannot be read.
         """
-        return Asking(self._kept).sql(sql, self._storage.url, where)
+        return self._asking().sql(sql, self._storage.url, where)
 
     def gallery(self, where: str | None = None, *, limit: int = 20) -> Gallery:
         """Return series as a notebook shows them: a row each, with the middle image.
@@ -174,6 +189,11 @@ class Gallery:
             return series.mosaic(**_THUMBNAIL)._repr_html_()  # type: ignore[arg-type]
         except PreviewError as error:
             return f'<span title="{html.escape(str(error))}">no picture</span>'
+
+
+def _warn(line: str) -> None:
+    # The caller of `Archive.query`, past `Asking` and this.
+    warnings.warn(line, stacklevel=6)
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - a cell

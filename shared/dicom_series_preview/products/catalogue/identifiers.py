@@ -63,6 +63,17 @@ def _is_plain(keyword: str) -> bool:
     return vrs <= _PLAIN_VRS and tag >> 16 not in _OF_PERSONS
 
 
+def is_frame_column_shown(field: pa.Field, mode: str) -> bool:
+    """Return True where a mode shows a column of an index, or its hashes.
+
+    Args:
+        field: The column, with the metadata that an index gives it: without a tag it is the product's own.
+        mode: `drop`, `hash` or `keep`.
+    """
+    is_own = (field.metadata or {}).get(b"tag") == b""
+    return is_own or is_shown(field.name, mode)
+
+
 def hashed(values: Iterable[str | None], key: bytes) -> list[str | None]:
     """Replace texts by their HMAC-SHA-256 in 16 hex digits, equal ones by equal ones; None stays."""
     return [
@@ -88,18 +99,23 @@ def shown_values(column: str, values: pa.Array, mode: str, key: bytes) -> pa.Arr
     return replaced if pa.types.is_dictionary(values.type) else replaced.cast(pa.utf8())
 
 
-def shown(table: pa.Table, mode: str, key: bytes = b"") -> pa.Table:
-    """Return the catalogue's rows as a mode shows them.
+def shown(table: pa.Table, mode: str, key: bytes = b"", *, frames: bool = False) -> pa.Table:
+    """Return the catalogue's rows, or an index's, as a mode shows them.
 
     Args:
-        table: The rows, with any of the catalogue's columns.
+        table: The rows, with any of the catalogue's columns, or those of an index.
         mode: `drop`, `hash` or `keep`.
         key: The key of the hashes.
+        frames: They are an index's, a row a frame.
 
     Returns:
         The table without the columns that the mode does not show.
     """
-    names = [name for name in table.column_names if is_shown(name, mode)]
+    names = [
+        field.name
+        for field in table.schema
+        if (is_frame_column_shown(field, mode) if frames else is_shown(field.name, mode))
+    ]
     columns = [
         pa.chunked_array(
             [shown_values(name, chunk, mode, key) for chunk in table[name].chunks], table[name].type

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from pyarrow import feather
 
 from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.products.catalogue.complaints import is_of_the_question, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -52,13 +53,9 @@ _QUESTION = re.compile(
 # Text and quoted names stay as they are.
 _WORDS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|[A-Za-z_]\w*", re.DOTALL)
 _BARE = re.compile(r"[A-Za-z_]\w*")
-_NOISE = re.compile(r"^(?:\w+ error: |External error: |Error during planning: |This feature is )+")
-_INSIDE = re.compile(r"datafusion\.(?:public\.)?")
 # After one of the first two stands a table, after the others none.
 _TABLES_FOLLOW = frozenset(("FROM", "JOIN"))
 _CLAUSES = _TABLES_FOLLOW | {"SELECT", "WHERE", "ON", "USING", "GROUP", "HAVING", "ORDER", "LIMIT", "QUALIFY"}
-_LISTED = re.compile(r" Valid fields are .*")
-_LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +78,21 @@ class Engine:
     Attributes:
         folder: A scratch folder with the tables.
         columns: The columns of each table, by its name.
+        hidden: Columns that are not shown, to say so of them.
+        check: Called where the tables can be the cause that there is no answer; it raises what is wrong.
     """
 
     folder: Path
     columns: Mapping[str, Sequence[str]]
+    hidden: Collection[str] = ()
+    check: Callable[[], object] = lambda: None
 
-    def ask(self, question: str) -> pa.Table:
+    def ask(self, question: str, where: str | None = None) -> pa.Table:
         """Answer a question.
 
         Args:
             question: A SELECT in DataFusion's SQL; columns may be written in any case.
+            where: The condition in it, if the caller has written only that: it is what can be wrong.
 
         Raises:
             RequestError: It is no SELECT, or DataFusion cannot answer it.
@@ -105,10 +107,18 @@ class Engine:
             finally:
                 process.kill()
         complaint = self.folder / COMPLAINT
+        parameter, written = ("sql", question) if where is None else ("where", where)
         if complaint.exists():
-            raise RequestError("sql", _told(complaint.read_text(encoding="utf-8")))
+            text = complaint.read_text(encoding="utf-8")
+            if not is_of_the_question(text):
+                self.check()
+            columns = (name for names in self.columns.values() for name in names)
+            lines = written.count("\n") + 1
+            raise RequestError(parameter, told(text, written, columns, self.hidden, lines))
         if status:
-            raise RequestError("sql", "cannot be answered: the engine ended early; it may lack memory")
+            self.check()
+            problem = "cannot be answered: the engine ended early; it may lack memory"
+            raise RequestError(parameter, problem)
         return feather.read_table(self.folder / ANSWER, memory_map=False)
 
     def _spelled(self, question: str) -> str:
@@ -147,11 +157,17 @@ def _names(question: str) -> Iterator[tuple[int, str, bool]]:
 
 
 @contextmanager
-def engine(tables: Mapping[str, pa.Table | InPlace]) -> Iterator[Engine]:
+def engine(
+    tables: Mapping[str, pa.Table | InPlace],
+    hidden: Collection[str] = (),
+    check: Callable[[], object] = lambda: None,
+) -> Iterator[Engine]:
     """Open an engine over tables.
 
     Args:
         tables: Tables by name, in memory or on a disk.
+        hidden: Columns that are not shown.
+        check: Called where the tables can be the cause that there is no answer; it raises what is wrong.
     """
     with tempfile.TemporaryDirectory(prefix="dicom-series-preview-") as scratch:
         folder = Path(scratch)
@@ -162,7 +178,7 @@ def engine(tables: Mapping[str, pa.Table | InPlace]) -> Iterator[Engine]:
         for name, table in tables.items():
             if not isinstance(table, InPlace):
                 pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
-        yield Engine(folder, {name: table.column_names for name, table in tables.items()})
+        yield Engine(folder, {name: table.column_names for name, table in tables.items()}, hidden, check)
 
 
 def selected(
@@ -190,11 +206,3 @@ def selected(
 def quoted(name: str) -> str:
     """Quote a column's name for SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _told(complaint: str) -> str:
-    """Return DataFusion's complaint in one line, without the list of all columns that can follow."""
-    line = _LISTED.sub("", _NOISE.sub("", complaint.strip().partition("\n")[0]))
-    line = _INSIDE.sub("", line)
-    line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
-    return f"cannot be answered: {line}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.catalogue.columns import COLUMNS_VARIABLE, PATIENT_VARIABLE, Shape
@@ -13,13 +14,15 @@ from dicom_series_preview.archive.room import Room
 from dicom_series_preview.archive.uids import SeriesPlaces, places_folder
 from dicom_series_preview.base.errors import RequestError, SeriesNotFoundError
 from dicom_series_preview.sources.storage.local import LocalStorage
+from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.roots import parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.archive.names import SeriesName
-    from dicom_series_preview.base.settings import Limits
+    from dicom_series_preview.base.settings import Limits, Settings
     from dicom_series_preview.sources.storage.base import Storage
     from dicom_series_preview.sources.storage.deadline import Deadline
 
@@ -61,6 +64,28 @@ def _below(root: Storage, place: str, name: str) -> str:
     if not whole.startswith(start):
         raise RequestError("series", f"{name} does not lie below {root.url}; give its root with `root`")
     return whole.removeprefix(start)
+
+
+def reindexer(
+    kept: Storage, settings: Settings, environment: Mapping[str, str]
+) -> Callable[[str, str], Index]:
+    """Return a function that makes the index of a series anew, given its root's URL and its folder.
+
+    Args:
+        kept: The place of indices, which gets it where it can be written.
+        settings: How roots are opened.
+        environment: The variables of credentials.
+    """
+
+    def made(url: str, series: str) -> Index:
+        root = open_storage(url, settings, environment)
+        listing = root.list_objects(series)
+        if not listing:
+            raise SeriesNotFoundError(series, root.url, "nothing is there now")
+        cache = replace(catalogue_cache(kept, root), optional=True)
+        return SeriesIndexer(root, cache, settings.limits).open_listed(series, listing).index
+
+    return made
 
 
 def folders_of(names: Sequence[SeriesName], root: Storage) -> list[str]:

@@ -1,4 +1,5 @@
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -10,8 +11,12 @@ import make_dicom as make
 from catalogued import ROOT, Catalogued, looked_at, row
 from dicom_series_preview.archive.catalogue.snapshot import FOLDER
 from dicom_series_preview.base.errors import CatalogueError, LimitError, NoCatalogueError, RequestError
+from dicom_series_preview.base.settings import Identifiers, Settings
 from dicom_series_preview.products.catalogue import asking as module
 from dicom_series_preview.products.catalogue.asking import Asking, SeriesQuery
+from dicom_series_preview.products.catalogue.identifiers import hashed
+from dicom_series_preview.products.catalogue.updating import reindexer
+from dicom_series_preview.sources.storage.local import LocalStorage
 
 OTHER = "s3://other"
 
@@ -70,7 +75,6 @@ def test_a_list_has_what_is_asked_for(archive: Catalogued) -> None:
     assert [one["Slices"] for one in found] == sorted((one["Slices"] for one in found), reverse=True)
     assert all(isinstance(one["StudyTime"], dt.time) for one in found)
     assert len(ask(archive, root=ROOT)) == 32
-    assert ask(archive, root="s3://nowhere") == []
     assert ask(archive, limit=0) == []
 
 
@@ -85,8 +89,14 @@ def test_roots_differ_alike_in_place_and_in_memory(archive: Catalogued) -> None:
     [
         ({"columns": ("Modalty",)}, "did you mean Modality?"),
         ({"sort": (("Slice", False),)}, "did you mean Slices?"),
-        ({"where": "Nothing = 1"}, "No field named"),
-        ({"where": "1 = 1); DROP TABLE series; --"}, "cannot be answered"),
+        ({"where": "Nothing = 1"}, "where: there is no column Nothing"),
+        ({"where": "1 = 1); DROP TABLE series; --"}, "where: is no SQL"),
+        ({"where": "Modality=CT"}, "where: there is no column CT; text stands in single quotes: 'CT'"),
+        ({"where": "Modalty = 'CT'"}, "did you mean Modality?"),
+        (
+            {"root": "s3://nowhere"},
+            f"the catalogue has no series of s3://nowhere; it has those of {ROOT}, {OTHER}",
+        ),
     ],
 )
 def test_a_wrong_list_is_refused(query: dict[str, object], said: str, archive: Catalogued) -> None:
@@ -102,6 +112,11 @@ def test_words_of_a_query() -> None:
     made = SeriesQuery.from_strings(None, None, " a, b ,", "-a, b desc,c asc, d", 3)
     assert made.columns == ("a", "b")
     assert made.sort == (("a", True), ("b", True), ("c", False), ("d", False))
+    assert SeriesQuery.from_strings(None, None, ["a", " b "], ("-a",), None) == SeriesQuery(
+        columns=("a", "b"), sort=(("a", True),)
+    )
+    with pytest.raises(TypeError, match="columns is a text with commas, or a list of texts"):
+        SeriesQuery.from_strings(None, None, {"a": 1}, None, None)
     for sort, limit in (("a down", None), (None, -1)):
         with pytest.raises(RequestError):
             SeriesQuery.from_strings(None, None, None, sort, limit)
@@ -165,10 +180,147 @@ def test_slices_are_the_indices_of_the_series_chosen(tmp_path: Path) -> None:
         "GROUP BY 1 ORDER BY 1"
     )
     assert asked.sql(joined).to_pylist() == [{"Series": "a", "n": 3}, {"Series": "b", "n": 2}]
-    made.kept.delete(made.rows()[0]["IndexPath"])
-    assert asked.sql(count).to_pylist() == [{"n": 2, "e": 2.0}]
-    with pytest.raises(RequestError, match="leaves no series with an index"):
+    with pytest.raises(RequestError, match="where: selects no series"):
         asked.sql(count, where="Series = 'c'")
+
+
+def lost(made: Catalogued, told: list[str], *series: str) -> Asking:
+    """A catalogue whose cache has lost indices, and that can make them anew."""
+    for one in made.rows():
+        if one["Series"] in series:
+            made.kept.delete(one["IndexPath"])
+    again = reindexer(made.kept, Settings(Path()), {})
+    return Asking(made.kept, reindex=again, tell=told.append)
+
+
+COUNT = "SELECT count(*) AS n FROM slices"
+
+
+def test_a_lost_index_is_made_anew(tmp_path: Path) -> None:
+    """An index that the cache has evicted is made anew from the root, and a line says so; once."""
+    made = Catalogued.on_disk(tmp_path)
+    for name in "ab":
+        made.put(f"{name}/1", SeriesInstanceUID=f"1.{ord(name)}")
+    made.update()
+    told: list[str] = []
+    asked = lost(made, told, "a")
+    for _ in range(2):
+        assert asked.sql(COUNT).to_pylist() == [{"n": 2}]
+    assert told == ["the cache had lost the indices of 1 series, which were made anew: a"]
+
+
+def test_an_index_that_is_lost_for_good_is_named(tmp_path: Path) -> None:
+    """Where the root cannot give it back, a line counts and names the series; if none is left, an error."""
+    made = Catalogued.on_disk(tmp_path)
+    for name in "ab":
+        made.put(f"{name}/1", SeriesInstanceUID=f"1.{ord(name)}")
+    made.update()
+    told: list[str] = []
+    asked = lost(made, told, "a")
+    (tmp_path / "root" / "a" / "1").unlink()
+    assert asked.sql(COUNT).to_pylist() == [{"n": 1}]
+    (line,) = told
+    assert line.startswith("`slices` lacks 1 series: the cache has lost")
+    assert "cannot be made anew: a (" in line
+    with pytest.raises(CatalogueError, match="lost the indices of 1 series") as raised:
+        Asking(made.kept).sql(COUNT, where="Series = 'a'")
+    assert "update" not in str(raised.value)
+
+
+def test_slices_are_those_of_the_selected_series(tmp_path: Path) -> None:
+    """Of a folder with several series, `slices` has the rows of the selected SeriesInstanceUIDs alone."""
+    made = Catalogued.on_disk(tmp_path)
+    for number, uid in enumerate(("1.1", "1.1", "1.2")):
+        made.put(f"disc/{number}", SeriesInstanceUID=uid, InstanceNumber=number)
+    made.update()
+    asked = Asking(made.kept)
+    assert asked.sql(COUNT, where="SeriesInstanceUID = '1.2'").to_pylist() == [{"n": 1}]
+    assert asked.sql(COUNT, where="Series = 'disc'").to_pylist() == [{"n": 3}]
+
+
+PERSON = {
+    "PatientName": "Doe^Planted",
+    "PatientID": "P-1",
+    "PatientBirthDate": "19700101",
+    "AccessionNumber": "A-1",
+    "PatientComments": "planted words",
+}
+KEY = b"k" * 16
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Catalogued:
+    """A series of somebody."""
+    made = Catalogued.on_disk(tmp_path_factory.mktemp("person"))
+    made.put("a/1", SeriesInstanceUID="1.1", **PERSON)
+    made.update()
+    return made
+
+
+@pytest.mark.parametrize("mode", ["drop", "hash"])
+@pytest.mark.parametrize("root", [False, True])
+def test_identifiers_are_hidden_here_too(mode: str, root: bool, person: Catalogued) -> None:  # noqa: FBT001
+    """`drop` and `hash` hold for lists and SQL, for `series` and `slices`, of one root and of all."""
+    asked = Asking(person.kept, Identifiers(mode, KEY))
+    where = person.root.url if root else None
+    (listed,) = asked.series(SeriesQuery(where)).to_pylist()
+    (row,) = asked.sql("SELECT * FROM series", where).to_pylist()
+    (frame,) = asked.sql("SELECT * FROM slices", where).to_pylist()
+    for shown in (listed, row, frame):
+        assert not {"PatientName", "PatientBirthDate", "PatientComments"} & shown.keys()
+        assert not {"Doe^Planted", "P-1", "A-1", "planted words"} & set(map(str, shown.values()))
+        assert shown["Modality"]
+        assert shown.get("PatientID") == (hashed(["P-1"], KEY)[0] if mode == "hash" else None)
+    assert frame["FileName"] == "1"
+    assert {"Stack", "FrameOffset", "Remarks"} <= frame.keys()
+
+
+def test_hidden_columns_cannot_be_asked_for(person: Catalogued) -> None:
+    """A hidden column is refused as a column, in a condition, in an order and in SQL, with the reason."""
+    asked = Asking(person.kept, Identifiers("drop"))
+    for ask_for in (
+        lambda: asked.series(SeriesQuery(columns=("patientid",))),
+        lambda: asked.series(SeriesQuery(sort=(("PatientName", False),))),
+        lambda: asked.series(SeriesQuery(where="patientname LIKE 'D%'")),
+        lambda: asked.sql("SELECT x.PatientName FROM series x"),
+        lambda: asked.sql("SELECT PatientComments FROM slices"),
+        lambda: asked.sql("SELECT 1 FROM slices", where="PatientID = 'P-1'"),
+    ):
+        with pytest.raises(RequestError, match="is not shown: DICOM_SERIES_PREVIEW_IDENTIFIERS"):
+            ask_for()
+
+
+def test_an_error_quotes_no_cell(person: Catalogued) -> None:
+    """What a row holds stays out of the error that a comparison with it ends in."""
+    asked = Asking(person.kept)
+    for where in (
+        "PatientName > 3",
+        "cast(PatientName AS date) > '2026-01-01'",
+        "to_timestamp(PatientName) > now()",
+    ):
+        with pytest.raises(RequestError, match="a text in the rows") as raised:
+            asked.series(SeriesQuery(where=where))
+        assert "Planted" not in str(raised.value)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"\0" * path.stat().st_size)])
+def test_a_damaged_file_is_told_as_update_tells_it(harm: Callable[[Path], object], tmp_path: Path) -> None:
+    """A data file that is gone or damaged: `list` and `query` name `update --rebuild`, in one line."""
+    made = Catalogued.on_disk(tmp_path)
+    made.table.merge([row("a")], looked_at("a"))
+    for path in (tmp_path / "cache" / FOLDER).glob("*.parquet"):
+        harm(path)
+    asked = Asking(made.kept)
+    for ask_for in (lambda: asked.series(SeriesQuery()), lambda: asked.sql("SELECT Series FROM series")):
+        with pytest.raises(CatalogueError, match="`update --rebuild` makes it anew") as raised:
+            ask_for()
+        assert "\n" not in str(raised.value)
+
+
+def test_no_cache_folder_is_no_catalogue(tmp_path: Path) -> None:
+    """Where not even the cache folder is there, there is no catalogue yet."""
+    with pytest.raises(NoCatalogueError, match="update --root FOLDER"):
+        Asking(LocalStorage(tmp_path / "none", 1)).series(SeriesQuery())
 
 
 def test_too_many_indices_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

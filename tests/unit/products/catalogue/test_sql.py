@@ -110,9 +110,38 @@ def test_a_question_writes_nothing_and_opens_no_file(question: str, tmp_path: Pa
 
 def test_a_wrong_column_is_told_without_all_columns() -> None:
     """The complaint about a column names it, and not the hundred others."""
-    with pytest.raises(RequestError, match="No field named") as raised:
+    with pytest.raises(RequestError, match="there is no column Nothing") as raised:
         ask("SELECT Nothing FROM series")
     assert "PrimaryPosition" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("Modality=CT", "there is no column CT; text stands in single quotes: 'CT'"),
+        ("x.Rows = 1", "there is no column x.Rows; did you mean Rows?"),
+        ("Rows > 'abc'", "'abc' is not a number"),
+        ("StudyDate > 'soon'", "'soon' is not a date such as '2026-01-31'"),
+        ("Modality > 3", "a text in the rows is not a number"),
+        ("Modality + 1 > 2", "text + a number cannot be calculated"),
+        ("Modality LIKE 3", "LIKE cannot compare text with a number"),
+        ("ImageType = 'A'", "a list cannot be compared with text"),
+        ("Rows", "Rows is a number, no condition; compare it"),
+        ("foo(Rows) > 1", "there is no function foo"),
+        ("abs(Modality) > 1", "the function abs cannot take these values"),
+        ("Rows / 0 > 1", "divides by zero"),
+        ("regexp_like(Modality, '(')", "holds a wrong regular expression"),
+        ("(Rows > 1", "is no SQL: ) is missing at its end"),
+        ("Rows > ", "is no SQL: an expression is missing at its end"),
+        ("Modality = 'CT", "is no SQL: unterminated string literal"),
+        ("Rows > 1 ANDD Rows < 3", "is no SQL: ANDD stands where ) is expected"),
+    ],
+)
+def test_a_wrong_condition_is_told_in_the_catalogue_s_words(where: str, said: str) -> None:
+    """One line says what is wrong with a condition, names it as what was written, and no rule or type."""
+    with engine({"series": SERIES}) as sql, pytest.raises(RequestError) as raised:
+        sql.ask(selected(None, where, [("Series", False)], None), where)
+    assert str(raised.value) == f"where: {said}"
 
 
 def test_columns_of_a_join_are_told_apart() -> None:
