@@ -84,7 +84,7 @@ def test_no_catalogue_yet(root: Path, tmp_path: Path) -> None:
     """Without a catalogue the answer says what makes one, and a series is told by its index alone."""
     with served("--root", root, "--cache-dir", tmp_path) as (address, _):
         detail = problem(door_at(address)("/series"), 404, "no-catalogue")["detail"]
-        assert detail == "there is no catalogue yet; `dicom-series-preview update` makes one"
+        assert detail == "there is no catalogue yet; `dicom-series-preview update --root FOLDER` makes one"
         document = json.loads(get(f"{address}/series/{SERIES}").data)
     assert (document["rows"], document["stacks"][0]["facts"]["slices"]) == ([], synthetic.SLICES)
 

@@ -76,7 +76,7 @@ def test_a_version_older_than_the_log_is_not_taken_for_the_newest(archive: Catal
 
 def test_no_table_is_told_as_such(archive: Catalogued) -> None:
     """Where nothing has been catalogued, one line says what makes a catalogue."""
-    with pytest.raises(NoCatalogueError, match="`dicom-series-preview update` makes one"):
+    with pytest.raises(NoCatalogueError, match="`dicom-series-preview update --root FOLDER` makes one"):
         archive.reader.read()
 
 
