@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import feather
 
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.products.catalogue.complaints import is_of_the_question, told
@@ -25,7 +25,6 @@ from dicom_series_preview.products.catalogue.complaints import is_of_the_questio
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    import pyarrow as pa
 
 QUESTION = "question.sql"
 ANSWER = "answer.arrow"
@@ -119,7 +118,8 @@ class Engine:
             self.check()
             problem = "cannot be answered: the engine ended early; it may lack memory"
             raise RequestError(parameter, problem)
-        return feather.read_table(self.folder / ANSWER, memory_map=False)
+        with pa.OSFile(str(self.folder / ANSWER)) as file:
+            return pa.ipc.open_file(file).read_all()
 
     def _spelled(self, question: str) -> str:
         """Return a question with the columns' own capitals."""

@@ -179,3 +179,18 @@ def test_an_interrupt_ends_a_question(tmp_path: Path) -> None:
         assert b"KeyboardInterrupt" in process.stderr.read()
     assert process.returncode == -signal.SIGINT
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("SELECT interval '1 day' AS x", "0 months 1 days 0 s"),
+        ("SELECT date '9999-12-31' + interval '5 years' AS x", "10004-12-31"),
+        ("SELECT to_timestamp_nanos(1) AS x", dt.datetime(1970, 1, 1)),  # noqa: DTZ001 - as SQL has it
+    ],
+)
+def test_every_answer_can_be_written(question: str, expected: object) -> None:
+    """Types that Python lacks, and dates beyond its own, come as text; nanoseconds as microseconds."""
+    with engine({"series": pa.table({"a": [1]})}) as sql:
+        (row,) = sql.ask(question).to_pylist()
+    assert row["x"] == expected
