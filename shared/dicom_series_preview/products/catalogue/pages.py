@@ -2,7 +2,8 @@
 
 A page costs a look at the columns that the search names, and at most one page's rows of all others: rows are
 numbered, their order is decided by the sort column first, and only rows that may be on the page are compared
-by their keys. A cursor is the number of the last row of a page, which later pages follow.
+by their keys. A cursor is the number of the last row of a page, which later pages follow: its number among
+the rows that the search finds, so that no cursor, forged or genuine, tells of a row that the door hides.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Place:
 
     Attributes:
         version: The number of the table's version.
-        row: The number of the last row, file after file.
+        row: The number of the last row among those that the search finds, file after file.
         files: A digest of that version's files: a table that was made anew counts its versions from 0.
     """
 
@@ -89,7 +90,7 @@ class Page:
 
     Attributes:
         rows: The rows, in order, with all shown columns.
-        last: The number of the last row where more rows follow, else None.
+        last: The number of the last row where more rows follow, else None; counted as in `Place`.
         total: How many rows the search finds.
     """
 
@@ -104,7 +105,7 @@ def page_of(table: ShownTable, search: Search, after: int | None = None) -> Page
     Args:
         table: The catalogue.
         search: The search.
-        after: The number of the last row of the page before.
+        after: The number of the last row of the page before, as in `Place`.
 
     Raises:
         RequestError: There is no such row.
@@ -114,17 +115,17 @@ def page_of(table: ShownTable, search: Search, after: int | None = None) -> Page
     files = table.files([*dict.fromkeys((*KEY, *search.columns, search.sort))])
     starts = np.cumsum([0, *(file.rows for file in files)])
     found = [_found(file, search) for file in files]
-    total = int(sum(mask.sum() for mask in found))
-    last = None
+    all_found = np.flatnonzero(np.concatenate([*found, np.empty(0, bool)]))
     if after is not None:
-        if after >= starts[-1]:
+        if after >= len(all_found):
             raise RequestError("cursor", "is none that an answer gave as `next`")
-        last = _Last.of(files, starts, after, search.sort)
+        last = _Last.of(files, starts, int(all_found[after]), search.sort)
         found = [mask & last.before(file, search) for file, mask in zip(files, found, strict=True)]
     numbers = _first(files, starts, found, search)
     rows = _rows(table, starts, numbers[: search.limit])
-    has_more = len(numbers) > search.limit
-    return Page(rows, int(numbers[search.limit - 1]) if has_more else None, total)
+    if len(numbers) <= search.limit:
+        return Page(rows, None, len(all_found))
+    return Page(rows, int(np.searchsorted(all_found, numbers[search.limit - 1])), len(all_found))
 
 
 def _found(file: ShownFile, search: Search) -> NDArray[np.bool_]:

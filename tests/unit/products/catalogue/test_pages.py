@@ -21,7 +21,8 @@ from dicom_series_preview.base.errors import (
     NoCatalogueError,
     RequestError,
 )
-from dicom_series_preview.products.catalogue.view import CatalogueView
+from dicom_series_preview.products.catalogue.pages import Place, place_of
+from dicom_series_preview.products.catalogue.view import CatalogueView, files_of
 from searched import found, names, row, storage_of, view_of, write
 
 MOMENT = dt.datetime(2026, 1, 1, 8, tzinfo=dt.UTC)
@@ -187,17 +188,50 @@ def test_cursors_tampered_with(folder: Path) -> None:
             view.find(table, search)
 
 
-def test_a_forged_row_is_no_row(folder: Path) -> None:
-    """A row that the table has not is refused even where the cursor's digest is right."""
-    from dicom_series_preview.products.catalogue.pages import Place  # noqa: PLC0415 - its use is the forgery
-    from dicom_series_preview.products.catalogue.view import files_of  # noqa: PLC0415
-
-    view = view_of(storage_of(folder))
+@pytest.mark.parametrize("sort", ["Series", "-StudyDate", "Root"])
+def test_forged_rows(tmp_path: Path, sort: str) -> None:
+    """A cursor with any number is refused, or leads to rows that the search finds: it tells of no others."""
+    other = "s3://planted-bucket/other"
+    for start in (0, 10):
+        write(tmp_path, [row(n, Root=other if n % 3 else searched.ROOT) for n in range(start, start + 10)])
+    view = view_of(storage_of(tmp_path))
     table = view.newest(view.storage)
-    search = searched.searched(view, table, "limit=2")
-    forged = Place(table.snapshot.version, 60, files_of(table.snapshot)).cursor(search.identity)
-    with pytest.raises(RequestError, match=r"^cursor: "):
-        found(view, f"limit=2&cursor={forged}")
+    query = f"sort={sort}&limit=3&modality=CT"
+    search = searched.searched(view, table, query)
+    version, files = table.snapshot.version, files_of(table.snapshot)
+    shown = names(found(view, f"sort={sort}"))
+    assert len(shown) == 7
+    followed = []
+    for number in range(40):
+        forged = Place(version, number, files).cursor(search.identity)
+        if number >= len(shown):
+            with pytest.raises(RequestError, match=r"^cursor: "):
+                found(view, f"{query}&cursor={forged}")
+            continue
+        rest = names(found(view, f"sort={sort}&limit=1000&modality=CT&cursor={forged}"))
+        assert rest == shown[len(shown) - len(rest) :]
+        result = found(view, f"{query}&cursor={forged}")
+        assert (names(result), result.page.total) == (rest[:3], len(shown))
+        followed.append(len(rest))
+    # Each number stands for another one of the rows that are shown.
+    assert sorted(followed) == list(range(len(shown)))
+
+
+def test_a_cursor_tells_of_no_other_rows(tmp_path: Path) -> None:
+    """A cursor has the same row in it whatever rows of roots that are not served lie in the table."""
+    places = []
+    for others in (0, 30):
+        folder = tmp_path / str(others)
+        folder.mkdir()
+        mine = [row(n) for n in range(5)]
+        write(folder, [*(row(100 + n, Root="file:///other") for n in range(others)), *mine])
+        view = view_of(storage_of(folder))
+        search = searched.searched(view, view.newest(view.storage), "sort=Series&limit=2")
+        cursor = found(view, "sort=Series&limit=2").next
+        assert cursor
+        places.append(place_of(cursor, search.identity).row)
+    assert places[0] < 5
+    assert places[1] < 5
 
 
 def test_pages_of_one_version(tmp_path: Path) -> None:
