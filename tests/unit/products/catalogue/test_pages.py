@@ -18,6 +18,7 @@ from dicom_series_preview.archive.catalogue.columns import COLUMNS, Shape
 from dicom_series_preview.base.errors import (
     CatalogueError,
     ExpiredCursorError,
+    LimitError,
     NoCatalogueError,
     RequestError,
 )
@@ -185,7 +186,7 @@ def test_cursors_tampered_with(folder: Path) -> None:
         search = searched.searched(view, table, "limit=2")
         object.__setattr__(search, "cursor", one)
         with pytest.raises(RequestError, match=r"^cursor: "):
-            view.find(table, search)
+            view.find(table, search, searched.MOST_BYTES)
 
 
 @pytest.mark.parametrize("sort", ["Series", "-StudyDate", "Root"])
@@ -372,6 +373,48 @@ def test_long_texts_are_cut(tmp_path: Path) -> None:
     write(tmp_path, [row(1, SeriesDescription="ä" * 1_000_000), row(2, SeriesDescription="b")])
     texts = found(view_of(storage_of(tmp_path)), "sort=Series").page.rows["SeriesDescription"].to_pylist()
     assert texts == ["ä" * 10_240, "b"]
+
+
+def test_long_lists_are_cut(tmp_path: Path) -> None:
+    """Of a list, as many characters are shown as of a text, with the backslashes between its values."""
+    lists: list[list[str | None] | None] = [
+        ["ORIGINAL", "PRIMARY"],
+        ["ä" * 65_000],
+        ["x" * 99] * 700,
+        [None] * 70_000,
+        [],
+        None,
+        ["x", "y" * 10_238],
+    ]
+    write(tmp_path, [row(n, ImageType=each, PixelSpacing=[0.5] * (n * 500)) for n, each in enumerate(lists)])
+    rows = found(view_of(storage_of(tmp_path)), "sort=Series").page.rows
+    got = rows["ImageType"].to_pylist()
+    assert got[0] == lists[0]
+    assert got[1] == ["ä" * 10_240]
+    assert got[2] == [*(["x" * 99] * 102), "x" * 40]
+    assert got[3] == [None] * 10_241
+    assert got[4:] == lists[4:]
+    assert [len(each) for each in rows["PixelSpacing"].to_pylist()] == [0, 500, 602, 602, 602, 602, 602]
+
+
+def test_long_texts_are_kept_cut(tmp_path: Path) -> None:
+    """Columns in memory hold no more of a text than is shown; texts of one beginning are then the same."""
+    texts = ["a" * 200_000 + end for end in "xyz"]
+    write(tmp_path, [row(n, SeriesDescription=texts[n % 3]) for n in range(9)])
+    view = view_of(storage_of(tmp_path))
+    for sort in ("SeriesDescription", "-SeriesDescription"):
+        assert walked(view, f"sort={sort}&limit=2")[0] == [f"series-{n:04}" for n in range(9)]
+    assert view._columns._size < 100_000
+
+
+def test_a_page_with_too_much_text(tmp_path: Path) -> None:
+    """A page whose texts are longer than an answer is refused before they are all in memory."""
+    write(tmp_path, [row(n, SeriesDescription=f"{n}" * 5_000, ImageType=["x" * 5_000]) for n in range(9)])
+    view = view_of(storage_of(tmp_path))
+    table = view.newest(view.storage)
+    with pytest.raises(LimitError, match="give a smaller limit"):
+        view.find(table, searched.searched(view, table), 80_000)
+    assert view.find(table, searched.searched(view, table, "limit=5"), 80_000).page.rows.num_rows == 5
 
 
 def test_without_a_catalogue(tmp_path: Path) -> None:
