@@ -23,6 +23,7 @@ from dicom_series_preview.sources.storage.memory import MemoryStorage
 
 ROOT = "s3://the-clinics-bucket/of-patients"
 NOW = dt.datetime(2026, 3, 12, 10, tzinfo=dt.UTC)
+MOST_BYTES = 2**26
 KEY = b"a key that is long enough"
 DROP, HASH, KEEP = Identifiers("drop"), Identifiers("hash", KEY), Identifiers("keep")
 
@@ -96,7 +97,7 @@ def searched(view: CatalogueView, table: ShownTable, query: str = "") -> Search:
 def found(view: CatalogueView, query: str = "") -> Result:
     """What a query finds in the newest version."""
     table = view.newest(view.storage)
-    return view.find(table, searched(view, table, query))
+    return view.find(table, searched(view, table, query), MOST_BYTES)
 
 
 def names(result: Result) -> list[str]:

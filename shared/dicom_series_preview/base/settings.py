@@ -28,6 +28,7 @@ HASH_KEY_VARIABLE = "DICOM_SERIES_PREVIEW_HASH_KEY"
 IDENTIFIER_MODES = ("drop", "hash", "keep")
 # With a shorter key, whoever guesses it tells the patients from their hashes.
 _LEAST_KEY = 16
+_LEAST_CHARACTERS = 8
 
 # The most memory that a request takes, in bytes, as measured in docs/performance.md: for the program and its
 # libraries, then per byte of a decoded frame, pixel of a slide's level, pixel of the picture, row of the
@@ -135,7 +136,7 @@ class Identifiers:
         """Read the mode, and the key that hashes need.
 
         Raises:
-            RequestError: The mode is none of the three, or the key is missing or short.
+            RequestError: The mode is none of the three, or the key is missing or easily guessed.
         """
         mode = environment.get(IDENTIFIERS_VARIABLE) or default.mode
         if mode not in IDENTIFIER_MODES:
@@ -143,11 +144,11 @@ class Identifiers:
                 IDENTIFIERS_VARIABLE, f"is one of {', '.join(IDENTIFIER_MODES)}, not {quoted(mode)}"
             )
         key = environment.get(HASH_KEY_VARIABLE, "") if mode == "hash" else ""
-        if mode == "hash" and len(key) < _LEAST_KEY:
+        if mode == "hash" and (len(key) < _LEAST_KEY or len(set(key)) < _LEAST_CHARACTERS):
             raise RequestError(
                 HASH_KEY_VARIABLE,
-                f"is needed to hash identifiers, and has at least {_LEAST_KEY} characters; "
-                "make one with openssl rand -hex 32",
+                f"is needed to hash identifiers, and has at least {_LEAST_KEY} characters, "
+                f"{_LEAST_CHARACTERS} of them different; make one with openssl rand -hex 32",
             )
         return cls(mode, key.encode())
 

@@ -108,6 +108,8 @@ def test_identifiers() -> None:
         ({IDENTIFIERS_VARIABLE: "show"}, IDENTIFIERS_VARIABLE),
         ({IDENTIFIERS_VARIABLE: "hash"}, HASH_KEY_VARIABLE),
         ({IDENTIFIERS_VARIABLE: "hash", HASH_KEY_VARIABLE: "too short"}, HASH_KEY_VARIABLE),
+        ({IDENTIFIERS_VARIABLE: "hash", HASH_KEY_VARIABLE: " " * 17}, HASH_KEY_VARIABLE),
+        ({IDENTIFIERS_VARIABLE: "hash", HASH_KEY_VARIABLE: "abcdefg" * 9}, HASH_KEY_VARIABLE),
     ],
 )
 def test_identifiers_that_cannot_be_shown_so(environment: dict[str, str], named: str) -> None:

@@ -16,6 +16,7 @@ from dicom_series_preview.base.gate import Gate
 from dicom_series_preview.doors.server.asgi import send_whole
 from dicom_series_preview.doors.server.lanes import WAIT_S, Lane
 from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.web.http.api import SEARCHES
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.problems import problem_response
 from dicom_series_preview.web.http.routes import CATALOGUE, FRONT, RESOURCES, register
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.web.http.api import PreviewApi
     from dicom_series_preview.web.http.messages import HttpResponse
 
-# No alias is empty.
-_CATALOGUE_LANE = ""
 _DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
 
 
@@ -41,12 +40,11 @@ def application(api: PreviewApi, running: Deadline | None = None) -> Application
     """
     app = HttpResolverLocal()
     server = running or Deadline()
+    # Searches of the catalogue wait for no root.
     lanes = {
         alias: Lane(api.gates.get(alias) or Gate.for_machine(), wait_s=min(WAIT_S, api.limit_s))
-        for alias in api.services
+        for alias in (*api.services, SEARCHES)
     }
-    # Listings of the catalogue wait for no root.
-    lanes[_CATALOGUE_LANE] = Lane(Gate.for_machine(), wait_s=min(WAIT_S, api.limit_s))
     register(app, api, (*RESOURCES, CATALOGUE, FRONT), partial(_request, app), partial(_in_lane, lanes))
 
     async def served(scope: Message, receive: Receive, send: Send) -> None:
@@ -86,7 +84,7 @@ async def _in_lane(
     """Produce an answer in the lane of the requested root, or of the catalogue."""
     alias = request.query.get("root", (DEFAULT_ROOT_ALIAS,))[0]
     if request.of_catalogue:
-        alias = _CATALOGUE_LANE
+        alias = SEARCHES
     # An unknown root is reported at once.
     return await lanes[alias].run(answer) if alias in lanes else answer()
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicom_series_preview.base.errors import CatalogueError
+from dicom_series_preview.products.catalogue.cells import cut_cells
 from dicom_series_preview.products.catalogue.identifiers import is_shown, shown_values
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ class ShownTable:
 
     def _shown(self, name: str, values: pa.Array) -> pa.Array:
         if name != "Root":
-            return shown_values(name, values, self.identifiers.mode, self.identifiers.key)
+            # Cut after it is hashed: a hash is of the whole text.
+            return cut_cells(shown_values(name, values, self.identifiers.mode, self.identifiers.key))
         coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
         aliases = [self.roots.get(url, _NOWHERE) for url in coded.dictionary.to_pylist()]
         return pa.DictionaryArray.from_arrays(coded.indices, pa.array(aliases, pa.utf8()))

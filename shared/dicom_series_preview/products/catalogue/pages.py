@@ -2,7 +2,8 @@
 
 A page costs a look at the columns that the search names, and at most one page's rows of all others: rows are
 numbered, their order is decided by the sort column first, and only rows that may be on the page are compared
-by their keys. A cursor is the number of the last row of a page, which later pages follow.
+by their keys. A cursor is the number of the last row of a page, which later pages follow: its number among
+the rows that the search finds, so that no cursor, forged or genuine, tells of a row that the door hides.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicom_series_preview.archive.catalogue.columns import KEY
-from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.base.errors import LimitError, RequestError
+from dicom_series_preview.products.catalogue.cells import text_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
 _LONGEST_CURSOR = 200
 _CURSOR = re.compile(r"(\d{1,18})\.(\d{1,18})\.([0-9a-f]{16})\.([0-9a-f]{16})")
-# DICOM's longest text of one value (LT). A longer one is cut.
-_LONGEST_CELL = 10_240
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Place:
 
     Attributes:
         version: The number of the table's version.
-        row: The number of the last row, file after file.
+        row: The number of the last row among those that the search finds, file after file.
         files: A digest of that version's files: a table that was made anew counts its versions from 0.
     """
 
@@ -89,7 +89,7 @@ class Page:
 
     Attributes:
         rows: The rows, in order, with all shown columns.
-        last: The number of the last row where more rows follow, else None.
+        last: The number of the last row where more rows follow, else None; counted as in `Place`.
         total: How many rows the search finds.
     """
 
@@ -98,33 +98,35 @@ class Page:
     total: int
 
 
-def page_of(table: ShownTable, search: Search, after: int | None = None) -> Page:
+def page_of(table: ShownTable, search: Search, most_bytes: int, after: int | None = None) -> Page:
     """Return a page of a search.
 
     Args:
         table: The catalogue.
         search: The search.
-        after: The number of the last row of the page before.
+        most_bytes: The most bytes of text that the page may have.
+        after: The number of the last row of the page before, as in `Place`.
 
     Raises:
         RequestError: There is no such row.
+        LimitError: The page has more text.
         CatalogueError: The table is broken.
         StorageError: It cannot be read.
     """
     files = table.files([*dict.fromkeys((*KEY, *search.columns, search.sort))])
     starts = np.cumsum([0, *(file.rows for file in files)])
     found = [_found(file, search) for file in files]
-    total = int(sum(mask.sum() for mask in found))
-    last = None
+    all_found = np.flatnonzero(np.concatenate([*found, np.empty(0, bool)]))
     if after is not None:
-        if after >= starts[-1]:
+        if after >= len(all_found):
             raise RequestError("cursor", "is none that an answer gave as `next`")
-        last = _Last.of(files, starts, after, search.sort)
+        last = _Last.of(files, starts, int(all_found[after]), search.sort)
         found = [mask & last.before(file, search) for file, mask in zip(files, found, strict=True)]
     numbers = _first(files, starts, found, search)
-    rows = _rows(table, starts, numbers[: search.limit])
-    has_more = len(numbers) > search.limit
-    return Page(rows, int(numbers[search.limit - 1]) if has_more else None, total)
+    rows = _rows(table, starts, numbers[: search.limit], most_bytes)
+    if len(numbers) <= search.limit:
+        return Page(rows, None, len(all_found))
+    return Page(rows, int(np.searchsorted(all_found, numbers[search.limit - 1])), len(all_found))
 
 
 def _found(file: ShownFile, search: Search) -> NDArray[np.bool_]:
@@ -287,28 +289,31 @@ def _smallest(tables: Sequence[pa.Table], most: int, keys: Sequence[tuple[str, s
     return np.asarray(table["number"].take(first).to_numpy(), np.int64)
 
 
-def _rows(table: ShownTable, starts: NDArray[Any], numbers: NDArray[np.int64]) -> pa.Table:
-    """Return rows by their numbers, in that order, with all shown columns."""
+def _rows(table: ShownTable, starts: NDArray[Any], numbers: NDArray[np.int64], most_bytes: int) -> pa.Table:
+    """Return rows by their numbers, in that order, with all shown columns.
+
+    Raises:
+        LimitError: They have more bytes of text.
+    """
     if not len(numbers):
         return table.schema.empty_table()
     at = np.searchsorted(starts, numbers, "right") - 1
     places = [pa.array(numbers[at == i] - start, pa.int64()) for i, start in enumerate(starts[:-1])]
     back = pa.array(np.argsort(np.argsort(at, kind="stable")), pa.int64())
-    columns = []
+    columns: list[pa.Array] = []
+    size = 0
     for name in table.schema.names:
         # One after the other: all of a large table may be more than there is memory for.
         files = zip(table.files([name]), places, strict=True)
         parts = [_text(file.columns[name].take(taken)) for file, taken in files]
-        columns.append(_cut(pa.concat_arrays(parts).take(back)))
+        columns.append(pa.concat_arrays(parts).take(back))
+        size += text_size(columns[-1])
+        if size > most_bytes:
+            raise LimitError(
+                "limit",
+                f"the rows have more than the {most_bytes} bytes of an answer; give a smaller limit",
+            )
     return pa.table(columns, schema=table.schema)
-
-
-def _cut(column: pa.Array) -> pa.Array:
-    """Return a column whose longest texts are cut: no header may fill an answer."""
-    if not pa.types.is_string(column.type) or not len(column):
-        return column
-    longest = pc.max(pc.utf8_length(column)).as_py() or 0
-    return pc.utf8_slice_codeunits(column, 0, _LONGEST_CELL) if longest > _LONGEST_CELL else column
 
 
 def _known(column: pa.Array) -> NDArray[np.bool_]:

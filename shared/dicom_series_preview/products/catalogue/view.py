@@ -104,15 +104,17 @@ class CatalogueView:
         """Return what there is to search in a version."""
         return Shelf(table.schema, self._aliases, self.identifiers.mode)
 
-    def find(self, table: ShownTable, search: Search) -> Result:
+    def find(self, table: ShownTable, search: Search, most_bytes: int) -> Result:
         """Return a page of a search; of the version of its first page.
 
         Args:
             table: The newest version.
             search: The search.
+            most_bytes: The most bytes of text that the page may have.
 
         Raises:
             RequestError: The cursor is none.
+            LimitError: The page has more text.
             ExpiredCursorError: The version of the first page is there no more.
             CatalogueError: The table is broken.
             StorageError: It cannot be read.
@@ -120,7 +122,7 @@ class CatalogueView:
         place = place_of(search.cursor, search.identity) if search.cursor else None
         if place is None or place.files == files_of(table.snapshot):
             try:
-                return self._result(table, search, None if place is None else place.row)
+                return self._result(table, search, most_bytes, None if place is None else place.row)
             except CatalogueError:
                 # The table may have been made anew: the next request does not go on from this version.
                 with self._lock:
@@ -128,12 +130,12 @@ class CatalogueView:
                 raise
         older = self._older(table, place.version, place.files)
         try:
-            return self._result(older, search, place.row)
+            return self._result(older, search, most_bytes, place.row)
         except CatalogueError as error:  # its files are gone, though its log is not
             raise ExpiredCursorError(table.reader.url) from error
 
-    def _result(self, table: ShownTable, search: Search, after: int | None) -> Result:
-        page, snapshot = page_of(table, search, after), table.snapshot
+    def _result(self, table: ShownTable, search: Search, most_bytes: int, after: int | None) -> Result:
+        page, snapshot = page_of(table, search, most_bytes, after), table.snapshot
         if page.last is None:
             return Result(page, None)
         return Result(page, Place(snapshot.version, page.last, files_of(snapshot)).cursor(search.identity))

@@ -48,6 +48,8 @@ _LOGGER = logging.getLogger(__name__)
 # API Gateway's limit is 6 MB, base64 and headers included.
 ANSWER_LIMIT_BYTES = 4_500_000
 LINK_EXPIRES_S = 900
+SEARCHES = ""
+"""Stands in an alias' place for searches of the catalogue; no alias is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class PreviewApi:
         answer_limit_bytes: A larger body is answered with a link where the storage can make one.
         batches: `/batches` exists too, though others answer it.
         limit_s: The longest that a request may take.
-        gates: By root alias, the gate of the service's heavy work, if any.
+        gates: By root alias, the gate of the service's heavy work, if any; by `SEARCHES`, that of searches.
         auth_mode: API Gateway's authorization, for the OpenAPI document: `IAM`, `JWT` or none.
         catalogue: Opens the catalogue, the same each time; or None.
     """
@@ -214,7 +216,9 @@ class PreviewApi:
 
         if self.catalogue is None:
             raise NoCatalogueError("")
-        return series_answer(self.catalogue(), request, self.answer_limit_bytes, self.limit_s)
+        gate = self.gates.get(SEARCHES)
+        passage = open_gate if gate is None else gate.passage
+        return series_answer(self.catalogue(), request, self.answer_limit_bytes, self.limit_s, passage)
 
     def _one_series(self, request: HttpRequest) -> HttpResponse:
         from dicom_series_preview.web.http.catalogue import one_series_answer  # noqa: PLC0415 - likewise
@@ -228,8 +232,8 @@ class PreviewApi:
         )
         refuse_root(asked.series)
         view = None if self.catalogue is None else self.catalogue()
-        alias = aliases[0] if aliases else DEFAULT_ROOT_ALIAS
-        return one_series_answer(view, service.within(request.deadline), asked, alias, request)
+        within = service.within(request.deadline)
+        return one_series_answer(view, within, asked, request, self.answer_limit_bytes)
 
     def _service(self, aliases: Sequence[str]) -> PreviewService:
         """Return the service of a root."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.catalogue.facts import facts_document
+from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS
 from dicom_series_preview.base.errors import (
     LimitError,
     NoCatalogueError,
@@ -33,8 +34,12 @@ from dicom_series_preview.web.http.messages import HttpResponse
 from dicom_series_preview.web.http.query import own_copy
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.base.gate import Passage
     from dicom_series_preview.products.catalogue.columns import ShownTable
+    from dicom_series_preview.products.catalogue.pages import Page
     from dicom_series_preview.products.catalogue.search import Search
     from dicom_series_preview.products.catalogue.view import CatalogueView, Result
     from dicom_series_preview.products.pictures.requests import IndexRequest
@@ -51,9 +56,16 @@ MEDIA_TYPES = {
 _CACHED = {"Cache-Control": "private, no-cache"}
 # The longest that a name of a study is: UIDs have at most 64 characters.
 _STUDY_LENGTH = 64
+# However large a body the door can send.
+_LARGEST_ANSWER = 16 * 2**20
+# The rows, their cells as objects, and the answer as text and as bytes, a byte of text in the rows.
+_BYTES_A_TEXT_BYTE = 12
+_MOST_STACKS = 1000
 
 
-def series_answer(view: CatalogueView, request: HttpRequest, most_bytes: int, limit_s: float) -> HttpResponse:
+def series_answer(
+    view: CatalogueView, request: HttpRequest, most_bytes: int, limit_s: float, gate: Passage
+) -> HttpResponse:
     """Answer `GET /series`, and `GET /studies/{study}` where the request names one.
 
     Args:
@@ -61,6 +73,7 @@ def series_answer(view: CatalogueView, request: HttpRequest, most_bytes: int, li
         request: The request; its `series` is the study, or empty.
         most_bytes: The longest body.
         limit_s: The longest that it may take, in seconds.
+        gate: Admits the search and the writing of the answer, given the bytes that each may take.
 
     Raises:
         PreviewError: There is no answer.
@@ -81,8 +94,9 @@ def series_answer(view: CatalogueView, request: HttpRequest, most_bytes: int, li
     # Where a cursor leads to may be gone, which is said before it is called unchanged.
     if not search.cursor and matches(wanted, etag):
         return HttpResponse(304, {**_CACHED, "ETag": etag, **cost_headers(watch.cost())})
-    with watch.phase("search"):
-        result = view.find(table, search)
+    most_bytes = min(most_bytes, _LARGEST_ANSWER)
+    with watch.phase("search"), gate(text_bytes(search.limit)):
+        result = view.find(table, search, most_bytes)
     if study and not result.page.total:
         raise StudyNotFoundError(study)
     headers = {**_CACHED, "ETag": etag, "Preview-Total": str(result.page.total)}
@@ -90,7 +104,7 @@ def series_answer(view: CatalogueView, request: HttpRequest, most_bytes: int, li
         headers["Preview-Next"] = result.next
     if matches(wanted, etag):
         return HttpResponse(304, {**headers, **cost_headers(watch.cost())})
-    with watch.phase("encode"):
+    with watch.phase("encode"), gate(_memory(result.page.rows)):
         body = _body(result, search.form, study)
     if len(body) > most_bytes:
         raise LimitError(
@@ -100,6 +114,11 @@ def series_answer(view: CatalogueView, request: HttpRequest, most_bytes: int, li
     if search.form == "csv":
         headers["Content-Disposition"] = 'attachment; filename="series.csv"'
     return HttpResponse(200, headers, body)
+
+
+def _memory(rows: pa.Table) -> int:
+    """Estimate the memory, in bytes, that an answer with these rows takes."""
+    return text_bytes(rows.num_rows) + _BYTES_A_TEXT_BYTE * int(rows.nbytes)
 
 
 def _body(result: Result, form: str, study: str) -> bytes:
@@ -126,20 +145,28 @@ def _tag(table: ShownTable, search: Search) -> str:
 
 
 def one_series_answer(
-    view: CatalogueView | None, service: PreviewService, asked: IndexRequest, alias: str, request: HttpRequest
+    view: CatalogueView | None,
+    service: PreviewService,
+    asked: IndexRequest,
+    request: HttpRequest,
+    most_bytes: int,
 ) -> HttpResponse:
     """Answer `GET /series/{series}`: the rows, the stacks and the facts of one series.
+
+    Of rows and of stacks there are at most 1000, and the totals.
 
     Args:
         view: The catalogue, or None.
         service: The root's service, for this request.
         asked: The series.
-        alias: The root's alias.
         request: The request.
+        most_bytes: The longest body.
 
     Raises:
         PreviewError: There is no answer.
     """
+    most_bytes = min(most_bytes, _LARGEST_ANSWER)
+    alias = (request.query.get("root") or (DEFAULT_ROOT_ALIAS,))[0]
     deadline = service.deadline or request.deadline
     table = None
     if view is not None:
@@ -151,12 +178,18 @@ def one_series_answer(
     with watch.phase("index"):
         opened = service.index(asked)
     rows: list[dict[str, Any]] = []
+    rows_total = 0
+    room = text_bytes(opened.index.table.num_rows)
     if view is not None and table is not None:
         # A folder named by the UID that all of it has needs no `uid`, and its rows may still be others'.
         uid = opened.uid or opened.asked_uid
         one = {"SeriesInstanceUID": [uid]} if uid else {}
         search = exactly(view.shelf(table), alias, Series=opened.folders, **one)
-        rows = as_values(page_of(table, search).rows)
+        page = _page(table, search, service, most_bytes)
+        rows_total = page.total
+        room += _memory(page.rows)
+        with service.gate(room):
+            rows = as_values(page.rows)
     identity = hashlib.sha256(repr((index_identity(opened, "facts", alias), rows)).encode())
     etag = f'"{identity.hexdigest()[:40]}"'
     headers = {
@@ -167,20 +200,46 @@ def one_series_answer(
     }
     if matches(request.headers.get("if-none-match", ""), etag):
         return HttpResponse(304, {**headers, **cost_headers(watch.cost())})
-    with service.gate(text_bytes(opened.index.table.num_rows)):
-        body = _json(_document(opened, alias, rows))
+    with service.gate(room):
+        document = {**_document(opened, alias, rows, most_bytes), "rows_total": rows_total}
+        body = _json(document)
+    if len(body) > most_bytes:
+        raise _too_large(most_bytes)
     return HttpResponse(
         200, {**headers, **cost_headers(watch.cost()), "Content-Type": MEDIA_TYPES["json"]}, body
     )
 
 
-def _document(opened: OpenedSeries, alias: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    stacks = []
-    for stack in opened.index.described_stacks():
+def _page(table: ShownTable, search: Search, service: PreviewService, most_bytes: int) -> Page:
+    """Return the rows of one series."""
+    try:
+        with service.gate(text_bytes(search.limit)):
+            return page_of(table, search, most_bytes)
+    except LimitError as error:
+        raise _too_large(most_bytes) from error
+
+
+def _too_large(most_bytes: int) -> LimitError:
+    return LimitError(
+        "series",
+        f"has more rows and stacks than the {most_bytes} bytes that an answer can hold; "
+        "ask for one SeriesInstanceUID of it, or for its index as parquet",
+    )
+
+
+def _document(
+    opened: OpenedSeries, alias: str, rows: list[dict[str, Any]], most_bytes: int
+) -> dict[str, Any]:
+    stacks: list[dict[str, Any]] = []
+    described, size = opened.index.described_stacks(), 0
+    for stack in described[:_MOST_STACKS]:
         told = asdict(stack)
         # The rows have the description.
         del told["description"]
         stacks.append({**told, "facts": facts_document(opened.index, stack.stack)})
+        size += len(_json(stacks[-1]))
+        if size > most_bytes:
+            raise _too_large(most_bytes)
     folders = list(opened.folders)
     return {
         "series": opened.title,
@@ -191,4 +250,5 @@ def _document(opened: OpenedSeries, alias: str, rows: list[dict[str, Any]]) -> d
         "rows": rows,
         "stacks": stacks,
         "warnings": list(opened.warnings),
+        "stacks_total": len(described),
     }

@@ -19,7 +19,7 @@ from dicom_series_preview.products.pictures.service import PreviewService
 from dicom_series_preview.sources.storage.deadline import Deadline
 from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.sources.storage.open import open_storage
-from dicom_series_preview.web.http.api import PreviewApi
+from dicom_series_preview.web.http.api import SEARCHES, PreviewApi
 from dicom_series_preview.web.http.renders import Renders
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def open_api(
         )
         services[alias] = partial(replace, service)
         urls[alias] = storage.url
+    gates[SEARCHES] = Gate.for_machine(SERVED_BYTES // 4)
     return PreviewApi(
         services,
         Renders(kept, optional=True),

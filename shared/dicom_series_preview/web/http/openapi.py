@@ -255,6 +255,8 @@ def _one_series() -> dict[str, Any]:
         "root": {"type": "string"},
         "rows": {"type": "array", "items": {"type": "object"}},
         "stacks": {"type": "array", "items": {"type": "object"}},
+        "rows_total": {"type": "integer", "description": "`rows` has at most 1000 of them."},
+        "stacks_total": {"type": "integer", "description": "`stacks` has at most 1000 of them."},
     }
     schema = {"type": "object", "required": list(properties), "properties": properties}
     found = {**whole["responses"]["200"], "description": summary}

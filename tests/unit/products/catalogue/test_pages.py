@@ -18,10 +18,12 @@ from dicom_series_preview.archive.catalogue.columns import COLUMNS, Shape
 from dicom_series_preview.base.errors import (
     CatalogueError,
     ExpiredCursorError,
+    LimitError,
     NoCatalogueError,
     RequestError,
 )
-from dicom_series_preview.products.catalogue.view import CatalogueView
+from dicom_series_preview.products.catalogue.pages import Place, place_of
+from dicom_series_preview.products.catalogue.view import CatalogueView, files_of
 from searched import found, names, row, storage_of, view_of, write
 
 MOMENT = dt.datetime(2026, 1, 1, 8, tzinfo=dt.UTC)
@@ -184,20 +186,53 @@ def test_cursors_tampered_with(folder: Path) -> None:
         search = searched.searched(view, table, "limit=2")
         object.__setattr__(search, "cursor", one)
         with pytest.raises(RequestError, match=r"^cursor: "):
-            view.find(table, search)
+            view.find(table, search, searched.MOST_BYTES)
 
 
-def test_a_forged_row_is_no_row(folder: Path) -> None:
-    """A row that the table has not is refused even where the cursor's digest is right."""
-    from dicom_series_preview.products.catalogue.pages import Place  # noqa: PLC0415 - its use is the forgery
-    from dicom_series_preview.products.catalogue.view import files_of  # noqa: PLC0415
-
-    view = view_of(storage_of(folder))
+@pytest.mark.parametrize("sort", ["Series", "-StudyDate", "Root"])
+def test_forged_rows(tmp_path: Path, sort: str) -> None:
+    """A cursor with any number is refused, or leads to rows that the search finds: it tells of no others."""
+    other = "s3://planted-bucket/other"
+    for start in (0, 10):
+        write(tmp_path, [row(n, Root=other if n % 3 else searched.ROOT) for n in range(start, start + 10)])
+    view = view_of(storage_of(tmp_path))
     table = view.newest(view.storage)
-    search = searched.searched(view, table, "limit=2")
-    forged = Place(table.snapshot.version, 60, files_of(table.snapshot)).cursor(search.identity)
-    with pytest.raises(RequestError, match=r"^cursor: "):
-        found(view, f"limit=2&cursor={forged}")
+    query = f"sort={sort}&limit=3&modality=CT"
+    search = searched.searched(view, table, query)
+    version, files = table.snapshot.version, files_of(table.snapshot)
+    shown = names(found(view, f"sort={sort}"))
+    assert len(shown) == 7
+    followed = []
+    for number in range(40):
+        forged = Place(version, number, files).cursor(search.identity)
+        if number >= len(shown):
+            with pytest.raises(RequestError, match=r"^cursor: "):
+                found(view, f"{query}&cursor={forged}")
+            continue
+        rest = names(found(view, f"sort={sort}&limit=1000&modality=CT&cursor={forged}"))
+        assert rest == shown[len(shown) - len(rest) :]
+        result = found(view, f"{query}&cursor={forged}")
+        assert (names(result), result.page.total) == (rest[:3], len(shown))
+        followed.append(len(rest))
+    # Each number stands for another one of the rows that are shown.
+    assert sorted(followed) == list(range(len(shown)))
+
+
+def test_a_cursor_tells_of_no_other_rows(tmp_path: Path) -> None:
+    """A cursor has the same row in it whatever rows of roots that are not served lie in the table."""
+    places = []
+    for others in (0, 30):
+        folder = tmp_path / str(others)
+        folder.mkdir()
+        mine = [row(n) for n in range(5)]
+        write(folder, [*(row(100 + n, Root="file:///other") for n in range(others)), *mine])
+        view = view_of(storage_of(folder))
+        search = searched.searched(view, view.newest(view.storage), "sort=Series&limit=2")
+        cursor = found(view, "sort=Series&limit=2").next
+        assert cursor
+        places.append(place_of(cursor, search.identity).row)
+    assert places[0] < 5
+    assert places[1] < 5
 
 
 def test_pages_of_one_version(tmp_path: Path) -> None:
@@ -338,6 +373,48 @@ def test_long_texts_are_cut(tmp_path: Path) -> None:
     write(tmp_path, [row(1, SeriesDescription="ä" * 1_000_000), row(2, SeriesDescription="b")])
     texts = found(view_of(storage_of(tmp_path)), "sort=Series").page.rows["SeriesDescription"].to_pylist()
     assert texts == ["ä" * 10_240, "b"]
+
+
+def test_long_lists_are_cut(tmp_path: Path) -> None:
+    """Of a list, as many characters are shown as of a text, with the backslashes between its values."""
+    lists: list[list[str | None] | None] = [
+        ["ORIGINAL", "PRIMARY"],
+        ["ä" * 65_000],
+        ["x" * 99] * 700,
+        [None] * 70_000,
+        [],
+        None,
+        ["x", "y" * 10_238],
+    ]
+    write(tmp_path, [row(n, ImageType=each, PixelSpacing=[0.5] * (n * 500)) for n, each in enumerate(lists)])
+    rows = found(view_of(storage_of(tmp_path)), "sort=Series").page.rows
+    got = rows["ImageType"].to_pylist()
+    assert got[0] == lists[0]
+    assert got[1] == ["ä" * 10_240]
+    assert got[2] == [*(["x" * 99] * 102), "x" * 40]
+    assert got[3] == [None] * 10_241
+    assert got[4:] == lists[4:]
+    assert [len(each) for each in rows["PixelSpacing"].to_pylist()] == [0, 500, 602, 602, 602, 602, 602]
+
+
+def test_long_texts_are_kept_cut(tmp_path: Path) -> None:
+    """Columns in memory hold no more of a text than is shown; texts of one beginning are then the same."""
+    texts = ["a" * 200_000 + end for end in "xyz"]
+    write(tmp_path, [row(n, SeriesDescription=texts[n % 3]) for n in range(9)])
+    view = view_of(storage_of(tmp_path))
+    for sort in ("SeriesDescription", "-SeriesDescription"):
+        assert walked(view, f"sort={sort}&limit=2")[0] == [f"series-{n:04}" for n in range(9)]
+    assert view._columns._size < 100_000
+
+
+def test_a_page_with_too_much_text(tmp_path: Path) -> None:
+    """A page whose texts are longer than an answer is refused before they are all in memory."""
+    write(tmp_path, [row(n, SeriesDescription=f"{n}" * 5_000, ImageType=["x" * 5_000]) for n in range(9)])
+    view = view_of(storage_of(tmp_path))
+    table = view.newest(view.storage)
+    with pytest.raises(LimitError, match="give a smaller limit"):
+        view.find(table, searched.searched(view, table), 80_000)
+    assert view.find(table, searched.searched(view, table, "limit=5"), 80_000).page.rows.num_rows == 5
 
 
 def test_without_a_catalogue(tmp_path: Path) -> None:

@@ -11,14 +11,18 @@ from urllib.parse import parse_qs
 import pyarrow.parquet as pq
 import pytest
 
+import bench
 import doubles
 import make_dicom
 import planted
 from bench import Bench, problem, slices
 from dicom_series_preview.archive.uids import SeriesPlaces
-from dicom_series_preview.base.settings import Identifiers
+from dicom_series_preview.base.gate import Gate
+from dicom_series_preview.base.settings import Identifiers, Settings
 from dicom_series_preview.products.catalogue.search import OF_A_STUDY, PARAMETERS
 from dicom_series_preview.sources.storage.memory import MemoryStorage
+from dicom_series_preview.web.http.api import SEARCHES
+from dicom_series_preview.web.http.local import open_api
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
 from dicom_series_preview.web.http.openapi import openapi_document
 from searched import DROP, HASH, KEEP, row, storage_of, view_of, write
@@ -197,10 +201,11 @@ def test_an_expired_cursor(folder: Path) -> None:
 
 
 def test_a_page_that_is_too_large(folder: Path) -> None:
-    """413 asks for a smaller limit, where an answer cannot hold the page."""
+    """413 asks for a smaller limit, where an answer cannot hold the page: its texts, or all of it."""
+    for most in (200, 4_000):
+        document = problem(Api(folder, answer_limit_bytes=most)(), 413, "limit")
+        assert document["errors"][0]["parameter"] == "limit"
     api = Api(folder, answer_limit_bytes=4_000)
-    document = problem(api(), 413, "limit")
-    assert document["errors"][0]["parameter"] == "limit"
     assert api("limit=1").status == 200
 
 
@@ -323,6 +328,75 @@ def test_one_series_of_which_a_folder_is_gone(tmp_path: Path) -> None:
     (warning,) = document["warnings"]
     assert warning.startswith("1 of the 3 folders known to hold this series, gone, holds it no more")
     assert ask.api.one_series(HttpRequest(one, {}, {})).headers["ETag"] != tag
+
+
+def many(count: int, **elements: Any) -> Any:
+    """An API over a folder of slices that are each a stack, and a series, of their own."""
+    objects: dict[str, bytes] = {}
+    for number in range(1, count + 1):
+        each = {"SeriesInstanceUID": f"{UID}.{number}", **elements}
+        objects[f"M/{number}.dcm"] = bench.one(number, **each)
+    return Bench(objects).api
+
+
+def test_one_series_is_no_longer_than_an_answer(tmp_path: Path) -> None:
+    """413 says what to ask for, where a series has more rows or more stacks than an answer can hold."""
+    write(
+        tmp_path,
+        [row(n, Series="M", SeriesInstanceUID=f"{UID}.{n}", SeriesDescription="d" * 5000) for n in range(9)],
+    )
+    with_rows, without = view_of(storage_of(tmp_path), DROP), None
+    for view, most in ((with_rows, 40_000), (with_rows, 60_000), (without, 5_000)):
+        told = view and (lambda view=view: view)
+        api = replace(many(12), catalogue=told, answer_limit_bytes=most)
+        document = problem(api.one_series(HttpRequest("M")), 413, "limit")
+        (error,) = document["errors"]
+        assert error["parameter"] == "series"
+        assert "SeriesInstanceUID" in error["detail"]
+    assert replace(many(12), answer_limit_bytes=60_000).one_series(HttpRequest("M")).status == 200
+
+
+def test_one_series_of_many(tmp_path: Path) -> None:
+    """Of rows, and of stacks, there are at most 1000, and the answer says how many there are."""
+    write(tmp_path, [row(n, Series="M", SeriesInstanceUID=f"{UID}.{n}") for n in range(1001)])
+    view = view_of(storage_of(tmp_path), DROP)
+    api = replace(many(1001), catalogue=lambda: view)
+    document = json.loads(api.one_series(HttpRequest("M")).body)
+    assert (len(document["rows"]), document["rows_total"]) == (1000, 1001)
+    assert (len(document["stacks"]), document["stacks_total"]) == (1000, 1001)
+
+
+class Told(Gate):
+    """A gate that tells what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(2**30, 4)
+        self.wanted: list[int] = []
+
+    def passage(self, wanted: int) -> Any:
+        """Let it through."""
+        self.wanted.append(wanted)
+        return super().passage(wanted)
+
+
+def test_answers_at_once(folder: Path) -> None:
+    """A gate admits the memory of rows and of their text, for a search and for one series."""
+    write(
+        folder, [{**ROWS[0], "Fingerprint": "new", "ProtocolName": "p" * 10_000, "ImageType": ["x"] * 5_000}]
+    )
+    searches, series = Told(), Told()
+    api = Api(folder, gates={SEARCHES: searches}).api
+    service = replace(api.services["default"](), gate=series.passage)
+    api = replace(api, services={"default": lambda: service})
+    assert api.series(HttpRequest()).status == 200
+    assert (max(searches.wanted) > 10 * 15_000, series.wanted) == (True, [])
+    assert api.one_series(HttpRequest("S")).status == 200
+    assert max(series.wanted) > 10 * 15_000
+
+
+def test_a_server_limits_searches(folder: Path) -> None:
+    """`serve` has a gate for searches, which has its own room."""
+    assert SEARCHES in open_api({"default": str(folder)}, Settings(folder), {}).gates
 
 
 def test_one_series_unchanged(folder: Path) -> None:
