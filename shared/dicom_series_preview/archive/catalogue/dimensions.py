@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # locations have slices too many. An element with a meaning is one wherever it varies, if this share of the
 # locations has one value.
 _LOCATIONS = 0.5
+# Between two points in time lies a gap so many times as long as any within one.
+_APART = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class _Search:
         count = int(ranks.max()) + 1
         if axis.kind == "number" and len(known) == count:
             return _Found(axis, known, places)
+        ranks = _aligned(groups, known, places, ranks)
         # A rank has no unit.
         ranked = replace(axis, kind="rank", unit="")
         return _Found(ranked, tuple(range(1, count + 1)), ranks) if count > 1 else None
@@ -203,6 +206,30 @@ def _ranks(groups: IntArray, places: IntArray) -> IntArray:
     ranks = np.empty(len(groups), np.int64)
     ranks[order] = running - first_of_group
     return ranks
+
+
+def _aligned(groups: IntArray, known: Sequence[float], places: IntArray, ranks: IntArray) -> IntArray:
+    """Return ranks that are those of all groups together, where their values show which belong together.
+
+    A group that lacks its first value would have ranks of its own: others' second would be its first. The
+    values of all groups fall into as many points in time as the largest group has ranks, if the gaps between
+    points are the widest by far, and no group has two values in one point; else the ranks stay.
+    """
+    count = int(ranks.max()) + 1
+    in_each = np.unique(np.stack([groups, ranks]), axis=1).shape[1]
+    gaps = np.diff(np.array(known, np.float64))
+    if count < 2 or in_each == count * _count(groups) or len(gaps) < count:
+        return ranks
+    widest = np.argsort(gaps, kind="stable")[::-1]
+    between, within = widest[: count - 1], widest[count - 1 :]
+    if not gaps[between].min() > _APART * gaps[within].max():
+        return ranks
+    point_of = np.zeros(len(known), np.int64)
+    point_of[between + 1] = 1
+    points = np.cumsum(point_of)[places]
+    values_in_each = np.unique(np.stack([groups, places]), axis=1).shape[1]
+    points_in_each = np.unique(np.stack([groups, points]), axis=1).shape[1]
+    return points if values_in_each == points_in_each else ranks
 
 
 def _named(values: tuple[Any, ...]) -> tuple[Any, ...]:

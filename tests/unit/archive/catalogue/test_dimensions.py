@@ -135,6 +135,23 @@ def test_clocks_only_rank():
     assert found(*made) == [("time", "AcquisitionTime", (1, 2))]
 
 
+def test_a_missing_first_time_shifts_no_rank():
+    """Where clocks show which slices belong together, a location without the first time has no first."""
+    made = at(4, *[{}] * 3)
+    for i, one in enumerate(made):
+        one.AcquisitionTime = f"1200{i // 4 * 10 + i % 4:02}"
+    missing = made.pop(2)
+    (time,) = dimensions_of(index_of(series(*made)), 0)
+    # Display runs from the last location to the first.
+    assert time.coordinates == (0, 1, 2, 1, 2, 0, 1, 2, 0, 1, 2)
+    assert time.lacking == ((1,), (), ())
+    # Times that follow each other evenly tell nothing: the ranks of each location count.
+    for i, one in enumerate([*made[:2], missing, *made[2:]]):
+        one.AcquisitionTime = f"1200{i:02}"
+    (time,) = dimensions_of(index_of(series(*made)), 0)
+    assert time.lacking == ((), (), (1,))
+
+
 @pytest.mark.parametrize("clock", ["Acquisition", "Content"])
 def test_clocks_rank_over_midnight(clock):
     """Slices before midnight come before those after it, if each has its date; else times alone count."""
