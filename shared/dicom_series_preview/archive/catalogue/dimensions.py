@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # locations have slices too many. An element with a meaning is one wherever it varies, if this share of the
 # locations has one value.
 _LOCATIONS = 0.5
+# The axes of two times that a series can run over at once.
+_IN_TIME = frozenset(("trigger time", "time", "acquisition"))
 # Between two points in time lies a gap so many times as long as any within one.
 _APART = 1.5
 
@@ -127,9 +129,10 @@ class _Search:
             return found, ()
         ranked = [self._along(axis, groups) for axis in AXES if axis.kind != "value"]
         orders = [one for one in ranked if one is not None and self._splits(groups, one)]
-        if orders:
-            found.append(max(orders, key=lambda one: _count(_together(groups, one.places))))
-            groups = _together(groups, found[-1].places)
+        chosen = self._two_numbers(orders, groups) or self._most_telling(orders, groups)
+        for one in chosen:
+            groups = _together(groups, one.places)
+        found += chosen
         return found, self._others(groups) if _count(groups) < len(groups) else ()
 
     def _along(self, axis: Axis, groups: IntArray) -> _Found | None:
@@ -160,6 +163,24 @@ class _Search:
         # Values that differ from location to location would make pictures of few slices.
         present = len(before) - np.array([len(each) for each in _lacking(one, self.locations)])
         return bool(present.max() >= _LOCATIONS * len(before))
+
+    def _most_telling(self, orders: Sequence[_Found], groups: IntArray) -> list[_Found]:
+        return [max(orders, key=lambda one: _count(_together(groups, one.places)))] if orders else []
+
+    def _two_numbers(self, orders: Sequence[_Found], groups: IntArray) -> list[_Found]:
+        """Return two orders that tell all slices apart as a whole grid, such as gates of frames in time."""
+        for one in orders:
+            within = _together(groups, one.places)
+            if one.axis.kind != "number" or not one.axis.has_meaning or _count(within) == len(within):
+                continue
+            for axis in AXES:
+                is_other = axis.kind != "value" and axis.name in _IN_TIME - {one.axis.name}
+                other = self._along(axis, within) if is_other else None
+                if other is None or _count(_together(within, other.places)) < len(within):
+                    continue
+                if len(one.values) * len(other.values) * _count(groups) == len(groups):
+                    return [one, other]
+        return []
 
     def _others(self, groups: IntArray) -> tuple[str, ...]:
         """Return the elements that tell slices of a group apart."""

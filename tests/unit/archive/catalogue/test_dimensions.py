@@ -152,6 +152,23 @@ def test_a_missing_first_time_shifts_no_rank():
     assert time.lacking == ((), (), (1,))
 
 
+def test_gates_of_frames_in_time_are_two_dimensions():
+    """A series that runs over trigger times and over time has both, if each of one has each of the other."""
+    made = at(
+        3,
+        *(
+            {"TriggerTime": 300.0 * gate, "FrameReferenceTime": 60000.0 * frame}
+            for frame in range(2)
+            for gate in range(4)
+        ),
+    )
+    assert [(name, values) for name, _, values in found(*made)] == [
+        ("trigger time", (0.0, 300.0, 600.0, 900.0)),
+        ("time", (1, 2)),
+    ]
+    assert [name for name, *_ in found(*made[:-1])] == ["repetition"]
+
+
 @pytest.mark.parametrize("clock", ["Acquisition", "Content"])
 def test_clocks_rank_over_midnight(clock):
     """Slices before midnight come before those after it, if each has its date; else times alone count."""
