@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # locations have slices too many. An element with a meaning is one wherever it varies, if this share of the
 # locations has one value.
 _LOCATIONS = 0.5
+# The axes of two times that a series can run over at once.
+_IN_TIME = frozenset(("trigger time", "time", "acquisition"))
+# Between two points in time lies a gap so many times as long as any within one.
+_APART = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +129,10 @@ class _Search:
             return found, ()
         ranked = [self._along(axis, groups) for axis in AXES if axis.kind != "value"]
         orders = [one for one in ranked if one is not None and self._splits(groups, one)]
-        if orders:
-            found.append(max(orders, key=lambda one: _count(_together(groups, one.places))))
-            groups = _together(groups, found[-1].places)
+        chosen = self._two_numbers(orders, groups) or self._most_telling(orders, groups)
+        for one in chosen:
+            groups = _together(groups, one.places)
+        found += chosen
         return found, self._others(groups) if _count(groups) < len(groups) else ()
 
     def _along(self, axis: Axis, groups: IntArray) -> _Found | None:
@@ -144,6 +149,7 @@ class _Search:
         count = int(ranks.max()) + 1
         if axis.kind == "number" and len(known) == count:
             return _Found(axis, known, places)
+        ranks = _aligned(groups, known, places, ranks)
         # A rank has no unit.
         ranked = replace(axis, kind="rank", unit="")
         return _Found(ranked, tuple(range(1, count + 1)), ranks) if count > 1 else None
@@ -157,6 +163,24 @@ class _Search:
         # Values that differ from location to location would make pictures of few slices.
         present = len(before) - np.array([len(each) for each in _lacking(one, self.locations)])
         return bool(present.max() >= _LOCATIONS * len(before))
+
+    def _most_telling(self, orders: Sequence[_Found], groups: IntArray) -> list[_Found]:
+        return [max(orders, key=lambda one: _count(_together(groups, one.places)))] if orders else []
+
+    def _two_numbers(self, orders: Sequence[_Found], groups: IntArray) -> list[_Found]:
+        """Return two orders that tell all slices apart as a whole grid, such as gates of frames in time."""
+        for one in orders:
+            within = _together(groups, one.places)
+            if one.axis.kind != "number" or not one.axis.has_meaning or _count(within) == len(within):
+                continue
+            for axis in AXES:
+                is_other = axis.kind != "value" and axis.name in _IN_TIME - {one.axis.name}
+                other = self._along(axis, within) if is_other else None
+                if other is None or _count(_together(within, other.places)) < len(within):
+                    continue
+                if len(one.values) * len(other.values) * _count(groups) == len(groups):
+                    return [one, other]
+        return []
 
     def _others(self, groups: IntArray) -> tuple[str, ...]:
         """Return the elements that tell slices of a group apart."""
@@ -203,6 +227,30 @@ def _ranks(groups: IntArray, places: IntArray) -> IntArray:
     ranks = np.empty(len(groups), np.int64)
     ranks[order] = running - first_of_group
     return ranks
+
+
+def _aligned(groups: IntArray, known: Sequence[float], places: IntArray, ranks: IntArray) -> IntArray:
+    """Return ranks that are those of all groups together, where their values show which belong together.
+
+    A group that lacks its first value would have ranks of its own: others' second would be its first. The
+    values of all groups fall into as many points in time as the largest group has ranks, if the gaps between
+    points are the widest by far, and no group has two values in one point; else the ranks stay.
+    """
+    count = int(ranks.max()) + 1
+    in_each = np.unique(np.stack([groups, ranks]), axis=1).shape[1]
+    gaps = np.diff(np.array(known, np.float64))
+    if count < 2 or in_each == count * _count(groups) or len(gaps) < count:
+        return ranks
+    widest = np.argsort(gaps, kind="stable")[::-1]
+    between, within = widest[: count - 1], widest[count - 1 :]
+    if not gaps[between].min() > _APART * gaps[within].max():
+        return ranks
+    point_of = np.zeros(len(known), np.int64)
+    point_of[between + 1] = 1
+    points = np.cumsum(point_of)[places]
+    values_in_each = np.unique(np.stack([groups, places]), axis=1).shape[1]
+    points_in_each = np.unique(np.stack([groups, points]), axis=1).shape[1]
+    return points if values_in_each == points_in_each else ranks
 
 
 def _named(values: tuple[Any, ...]) -> tuple[Any, ...]:

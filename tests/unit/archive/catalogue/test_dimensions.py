@@ -135,6 +135,40 @@ def test_clocks_only_rank():
     assert found(*made) == [("time", "AcquisitionTime", (1, 2))]
 
 
+def test_a_missing_first_time_shifts_no_rank():
+    """Where clocks show which slices belong together, a location without the first time has no first."""
+    made = at(4, *[{}] * 3)
+    for i, one in enumerate(made):
+        one.AcquisitionTime = f"1200{i // 4 * 10 + i % 4:02}"
+    missing = made.pop(2)
+    (time,) = dimensions_of(index_of(series(*made)), 0)
+    # Display runs from the last location to the first.
+    assert time.coordinates == (0, 1, 2, 1, 2, 0, 1, 2, 0, 1, 2)
+    assert time.lacking == ((1,), (), ())
+    # Times that follow each other evenly tell nothing: the ranks of each location count.
+    for i, one in enumerate([*made[:2], missing, *made[2:]]):
+        one.AcquisitionTime = f"1200{i:02}"
+    (time,) = dimensions_of(index_of(series(*made)), 0)
+    assert time.lacking == ((), (), (1,))
+
+
+def test_gates_of_frames_in_time_are_two_dimensions():
+    """A series that runs over trigger times and over time has both, if each of one has each of the other."""
+    made = at(
+        3,
+        *(
+            {"TriggerTime": 300.0 * gate, "FrameReferenceTime": 60000.0 * frame}
+            for frame in range(2)
+            for gate in range(4)
+        ),
+    )
+    assert [(name, values) for name, _, values in found(*made)] == [
+        ("trigger time", (0.0, 300.0, 600.0, 900.0)),
+        ("time", (1, 2)),
+    ]
+    assert [name for name, *_ in found(*made[:-1])] == ["repetition"]
+
+
 @pytest.mark.parametrize("clock", ["Acquisition", "Content"])
 def test_clocks_rank_over_midnight(clock):
     """Slices before midnight come before those after it, if each has its date; else times alone count."""
