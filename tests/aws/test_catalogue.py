@@ -12,6 +12,7 @@ from built import BUILT, PROJECT
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import stack as stacks
 import synthetic
@@ -83,6 +84,15 @@ def fold(stack: Stack, *series: str, name: str = "ObjectCreated:Put") -> dict[st
     return tell(stack, "CatalogueFoldFunction", stacks.DATA_BUCKET, keys, name)
 
 
+def search(stack: Stack, words: str) -> dict[str, Any]:
+    """What `GET /series` answers to a search for words."""
+    event = json.loads((PROJECT / "events" / "series-200.json").read_text(encoding="utf-8"))
+    event |= {"rawQueryString": urlencode({"q": words}), "queryStringParameters": {"q": words}}
+    answer = stack.functions["SeriesFunction"].invoke(event).document()
+    assert answer["statusCode"] == 200, answer
+    return json.loads(answer["body"])
+
+
 def index_key(series: str) -> str:
     """Where a series' index lies in the data bucket."""
     return index_path(series, index_folder(f"s3://{stacks.DICOM_BUCKET}"))
@@ -95,7 +105,7 @@ def objects_below(stack: Stack, prefix: str) -> list[str]:
 
 
 def test_an_upload_becomes_a_row(stack: Stack, rows: Callable[[str], list[dict[str, Any]]]) -> None:
-    """Upload, event, index, notification, row: it says where the series lies and what is in it."""
+    """Upload, event, index, notification, row: it says where a series lies and what is in it, also over HTTP."""
     made = synthetic.series(str(uuid.uuid4()), others=False)
     upload(stack, made)
     fold(stack, made.name)
@@ -104,6 +114,8 @@ def test_an_upload_becomes_a_row(stack: Stack, rows: Callable[[str], list[dict[s
     assert (row["Slices"], row["Instances"], row["Problem"]) == (synthetic.SLICES, len(made.objects), None)
     assert row["IndexPath"] == index_key(made.name)
     assert "EchoTime" in row
+    (found,) = search(stack, made.name)["series"]
+    assert (found["Root"], found["Series"], found["Slices"]) == ("default", made.name, synthetic.SLICES)
     (place,) = objects_below(stack, "uids/")
     assert place.endswith(f"/{row['SeriesInstanceUID']}/{made.name}")
 
@@ -124,6 +136,7 @@ def test_an_old_message_brings_no_old_row_back(
     assert function.invoke(first).document() == ALL_WELL
     fold(stack, made.name, name="ObjectRemoved:Delete")
     assert (rows(made.name), reader.snapshot().version) == (before, version)
+    assert [row["Slices"] for row in search(stack, made.name)["series"]] == [6]
 
 
 def test_erasure_takes_the_row_along(stack: Stack, rows: Callable[[str], list[dict[str, Any]]]) -> None:
@@ -139,6 +152,7 @@ def test_erasure_takes_the_row_along(stack: Stack, rows: Callable[[str], list[di
     assert index_key(made.name) not in objects_below(stack, "indices/")
     fold(stack, made.name, name="ObjectRemoved:Delete")
     assert rows(made.name) == []
+    assert search(stack, made.name)["total"] == 0
     assert [key for key in objects_below(stack, "uids/") if made.name in key] == []
     sqs = stacks.client("sqs", stack.states, "admin")
     name = "ApproximateNumberOfMessagesDelayed"
