@@ -105,7 +105,7 @@ def objects_below(stack: Stack, prefix: str) -> list[str]:
 
 
 def test_an_upload_becomes_a_row(stack: Stack, rows: Callable[[str], list[dict[str, Any]]]) -> None:
-    """Upload, event, index, notification, row: it says where a series lies and what is in it, over HTTP too."""
+    """Upload, event, index, notification, row: it says where and what the series is, over HTTP too."""
     made = synthetic.series(str(uuid.uuid4()), others=False)
     upload(stack, made)
     fold(stack, made.name)
