@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -118,6 +119,7 @@ def test_the_server_withholds_texts(caplog: pytest.LogCaptureFixture) -> None:
 
     class Broken:
         services: Any = ()
+        gates: Any = MappingProxyType({})
         limit_s = 1.0
 
         def __getattr__(self, name: str) -> Any:
