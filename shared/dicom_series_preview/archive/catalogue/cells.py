@@ -1,4 +1,7 @@
-"""Read elements of slices by their tags: in a frame's functional groups, the shared ones, or the object."""
+"""Read any element of a few slices: in a frame's functional groups, in the shared ones, or in its object.
+
+`elements` reads the few that can be dimensions, of all slices of a stack: it parses no more than those need.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,9 @@ from dicom_series_preview.archive.index.declared import NUMBER_TYPES, declared, 
 from dicom_series_preview.archive.index.schema import Column
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.sources.headers.dictionary import keyword, tag_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 COLUMNS_VARIABLE = "CATALOGUE_COLUMNS"
 PATIENT_VARIABLE = "CATALOGUE_PATIENT"
@@ -29,8 +33,16 @@ _NO_CELL = frozenset(("SQ", "OB", "OD", "OF", "OL", "OV", "OW"))
 KEY = ("Root", "Series", "SeriesInstanceUID")
 """The columns that together name a row."""
 
+Key: TypeAlias = tuple[str, str, str]
+"""A row's key: root, series and SeriesInstanceUID."""
+
 PATIENT = ("PatientID", "PatientName", "PatientSex", "PatientAge", "PatientBirthDate", "AccessionNumber")
 """The columns that say who it is."""
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """Return a row's key."""
+    return row["Root"], row["Series"], row["SeriesInstanceUID"]
 
 
 def _element(name: str, kind: pa.DataType = _TEXT, unit: str = "") -> Column:
@@ -146,6 +158,11 @@ class Shape:
                 raise RequestError(COLUMNS_VARIABLE, f"{column.name} is a column already")
             taken.add(column.name)
         return cls(columns, patient.lower() != "false")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Shape:
+        """Read the site's settings from their variables; see `from_settings`."""
+        return cls.from_settings(environment.get(COLUMNS_VARIABLE, ""), environment.get(PATIENT_VARIABLE, ""))
 
     @property
     def columns(self) -> tuple[Column, ...]:

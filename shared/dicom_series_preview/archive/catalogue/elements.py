@@ -1,4 +1,4 @@
-"""Look up elements of slices: in a frame's own functional groups, in the shared ones, or in its object."""
+"""Read what can be a dimension, of all slices of a stack; `cells` reads any element of a few slices."""
 
 from __future__ import annotations
 

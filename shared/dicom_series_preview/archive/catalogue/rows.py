@@ -105,6 +105,12 @@ def series_uids(index: Index) -> list[str]:
     return ["" if uid is None else uid.strip(" \0") for uid in index.table["SeriesInstanceUID"].to_pylist()]
 
 
+def settled_fingerprint(index: Index) -> str:
+    """Return the digest of an index's listing; empty while an object was withheld, which is read again."""
+    provenance = index.provenance
+    return "" if any(item.transient for item in provenance.skipped) else provenance.fingerprint
+
+
 def problem_row(place: Place, problem: str, *, objects: int, skipped: int = 0) -> dict[str, Any]:
     """Make the row of a series without an index.
 

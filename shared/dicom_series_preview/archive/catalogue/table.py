@@ -10,14 +10,14 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError
 
-from dicom_series_preview.archive.catalogue.columns import KEY, PATIENT, Shape
+from dicom_series_preview.archive.catalogue.columns import KEY, PATIENT, Key, Shape, key_of
 from dicom_series_preview.archive.catalogue.rows import table_of
 from dicom_series_preview.archive.catalogue.snapshot import (
     FOLDER,
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dicom_series_preview.sources.storage.base import Storage
-
-Key: TypeAlias = tuple[str, str, str]
-"""A row's key: root, series and SeriesInstanceUID."""
 
 _LOGGER = logging.getLogger(__name__)
 # A checkpoint at each commit, so that a reader replays none; the log of a day, for readers of other engines.
@@ -144,7 +141,7 @@ class CatalogueTable:
                 there = self._existing(snapshot, series)
                 source, change = _compared(rows, series, there, anew=anew, now=self.now())
                 if any(row[_GONE] for row in source):
-                    going([(row[KEY[0]], row[KEY[1]], row[KEY[2]]) for row in source if row[_GONE]])
+                    going([key_of(row) for row in source if row[_GONE]])
                 if source:
                     self._commit(snapshot, table, source)
                 return replace(change, tries=attempt)
@@ -324,10 +321,10 @@ def _compared(
     now: dt.datetime,
 ) -> tuple[list[dict[str, Any]], Change]:
     """Return the rows to merge, and what that will change."""
-    before = {tuple(row[name] for name in KEY): row for row in there}
+    before = {key_of(row): row for row in there}
     ahead = now + dt.timedelta(seconds=_AHEAD_S)
     # Nothing can be newer than what a wrong clock wrote: it gives way, as all does where rows are made anew.
-    wins = {tuple(row[name] for name in KEY) for row in there if anew or row["CataloguedAt"] > ahead}
+    wins = {key_of(row) for row in there if anew or row["CataloguedAt"] > ahead}
     # Whoever made the later row knew which UIDs the series has now; a row of another one would stay for good.
     passed = {
         (row["Root"], row["Series"])
@@ -339,7 +336,7 @@ def _compared(
     for row in rows:
         if (row["Root"], row["Series"]) in passed:
             continue
-        key = tuple(row[name] for name in KEY)
+        key = key_of(row)
         known = before.pop(key, None)
         if known is None:
             added += 1
@@ -350,7 +347,7 @@ def _compared(
         source.append({**row, _GONE: False, _WINS: key in wins})
     gone = [row for row in before.values() if (row["Root"], row["Series"]) not in passed]
     for row in gone:
-        key = tuple(row[name] for name in KEY)
+        key = key_of(row)
         moment = series[row["Root"], row["Series"]]
         cells = dict(zip(KEY, key, strict=True))
         source.append({**cells, "CataloguedAt": moment, _GONE: True, _WINS: key in wins})

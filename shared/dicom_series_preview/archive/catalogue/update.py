@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from dicom_series_preview.archive.catalogue.columns import PATIENT
 from dicom_series_preview.archive.catalogue.discover import Discovered, discover
 from dicom_series_preview.archive.catalogue.place import folder_below
-from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of
+from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of, settled_fingerprint
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
 from dicom_series_preview.archive.index.records import fingerprint
 from dicom_series_preview.archive.uids import is_uid
@@ -35,7 +35,8 @@ from dicom_series_preview.sources.storage.local import LocalStorage
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from dicom_series_preview.archive.catalogue.table import CatalogueTable, Key
+    from dicom_series_preview.archive.catalogue.columns import Key
+    from dicom_series_preview.archive.catalogue.table import CatalogueTable
     from dicom_series_preview.archive.open import SeriesIndexer
     from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.archive.uids import SeriesPlaces
@@ -278,24 +279,22 @@ class Updater:
 
     def _rows(self, series: str, listing: list[ObjectInfo], moment: dt.datetime) -> _Done:
         """Make the rows of a series, listed at a moment; one that says why where there is no index."""
-        root, modified = self.indexer.storage.url, _newest(listing)
-        digest = fingerprint(listing)
+        place = Place(self.indexer.storage.url, series, "", "", "", _newest(listing), moment)
         try:
-            opened = self.indexer.open_listed(series, listing)
-            return self._done_of(opened, digest, modified, moment)
+            return self._done_of(self.indexer.open_listed(series, listing), place)
         except AbandonedError:
             raise
         except PreviewError as error:
             # What the storage withheld is tried again; anything else once it has changed.
-            digest = "" if isinstance(error, StorageError) else digest
+            digest = "" if isinstance(error, StorageError) else fingerprint(listing)
             problem = getattr(error, "problem", str(error))
             _LOGGER.info("series %s has no index: %s", digest_of(series), type(error).__name__)
         except Exception as error:  # noqa: BLE001 - see below
             # A fault of this program at one series must not stop the others; its text could quote a header.
             digest, problem = "", f"an error of this program: {type(error).__name__}"
             _LOGGER.warning("series %s has no row: %s", digest_of(series), type(error).__name__)
-        place = Place(root, series, digest, "", "", modified, moment)
-        return _Done(series, moment, [problem_row(place, problem, objects=len(listing))], problem=problem)
+        row = problem_row(replace(place, fingerprint=digest), problem, objects=len(listing))
+        return _Done(series, [row], problem=problem)
 
     def _restore_places(self, known: Mapping[str, Collection[str]]) -> None:
         """Note all places again where none is left: someone has removed them."""
@@ -303,46 +302,31 @@ class Updater:
             return
         for series, uids in known.items():
             for uid in uids:
-                self._note_place(uid, series)
+                self.note_place(uid, series)
 
-    def _note_place(self, uid: str, series: str) -> None:
-        """Note where a UID lies; a row is true without it."""
+    def note_place(self, uid: str, series: str, *, is_there: bool = True) -> None:
+        """Note that a UID lies in a folder, or no longer does; a row is true without it."""
         if self.places is None or not is_uid(uid):
             return
         try:
-            self.places.add(uid, series)
+            (self.places.add if is_there else self.places.remove)(uid, series)
         except StorageError as error:
             _LOGGER.warning("the place of a SeriesInstanceUID is not noted: %s", type(error).__name__)
 
-    def forget_place(self, uid: str, series: str) -> None:
-        """Forget that a UID lies in a folder, after its row is gone."""
-        if self.places is None or not is_uid(uid):
-            return
-        try:
-            self.places.remove(uid, series)
-        except StorageError as error:
-            _LOGGER.warning("a place of a SeriesInstanceUID is not removed: %s", type(error).__name__)
-
-    def _done_of(
-        self, opened: OpenedSeries, digest: str, modified: dt.datetime | None, moment: dt.datetime
-    ) -> _Done:
-        is_whole = not any(item.transient for item in opened.index.provenance.skipped)
+    def _done_of(self, opened: OpenedSeries, place: Place) -> _Done:
         cache = self.indexer.cache
         path = cache.path(opened.name) if cache is not None and opened.kept_version else ""
-        place = Place(
-            self.indexer.storage.url,
-            opened.name,
-            digest if is_whole else "",
-            path,
-            opened.kept_version,
-            modified,
-            moment,
+        place = replace(
+            place,
+            fingerprint=settled_fingerprint(opened.index),
+            index_path=path,
+            index_version=opened.kept_version,
         )
         rows = rows_of(opened.index, place, self.table.shape)
         # Before the rows: a place without a row leads to the folder, which tells.
         for row in rows:
-            self._note_place(row["SeriesInstanceUID"], opened.name)
-        return _Done(opened.name, moment, rows, headers=opened.headers_read)
+            self.note_place(row["SeriesInstanceUID"], opened.name)
+        return _Done(opened.name, rows, headers=opened.headers_read)
 
 
 def _newest(listing: Sequence[ObjectInfo]) -> dt.datetime | None:
@@ -386,22 +370,15 @@ class _Done:
 
     Attributes:
         series: Its folder.
-        moment: When it was looked at.
         rows: Its rows.
         headers: Headers read.
         problem: Why it has no index, or empty.
     """
 
     series: str
-    moment: dt.datetime
     rows: list[dict[str, Any]]
     headers: int = 0
     problem: str = ""
-
-    @property
-    def uids(self) -> set[str]:
-        """Its SeriesInstanceUIDs."""
-        return {row["SeriesInstanceUID"] for row in self.rows}
 
 
 @dataclass(slots=True)
@@ -433,13 +410,13 @@ class _Batch:
         self._summary = summary
         self._plan = plan
         self._rows: list[dict[str, Any]] = []
-        self._series: dict[tuple[str, str], dt.datetime] = {}
+        self._series: list[str] = []
         self._since = updater.clock()
 
     def add(self, done: _Done) -> None:
         """Add the rows of a series; commit if there are many, or they have waited long."""
         self._rows += done.rows
-        self._series[self._updater.indexer.storage.url, done.series] = done.moment
+        self._series.append(done.series)
         self._summary.headers += done.headers
         if done.problem:
             self._summary.failed[done.series] = done.problem
@@ -452,14 +429,14 @@ class _Batch:
 
     def remove(self, series: Sequence[str]) -> None:
         """Remove the rows of series."""
-        moment = self._plan.listed
-        self._series |= {(self._updater.indexer.storage.url, name): moment for name in series}
+        self._series += series
         self._summary.gone += len(series)
 
     def commit(self) -> None:
         """Write what has been added."""
-        rows, series = self._rows, self._series
-        self._rows, self._series = [], {}
+        root, moment = self._updater.indexer.storage.url, self._plan.listed
+        rows, series = self._rows, {(root, name): moment for name in self._series}
+        self._rows, self._series = [], []
         if series:
             removed: dict[Key, None] = {}
             change = self._updater.table.merge(
@@ -468,5 +445,5 @@ class _Batch:
             self._summary.commits += bool(change.added or change.changed or change.removed)
             self._summary.passed += change.passed
             for _, name, uid in removed:
-                self._updater.forget_place(uid, name)
+                self._updater.note_place(uid, name, is_there=False)
         self._since = self._updater.clock()

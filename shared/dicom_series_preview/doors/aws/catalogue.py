@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow.compute as pc
 
 from dicom_series_preview.archive.cache import IndexCache
-from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of
+from dicom_series_preview.archive.catalogue.columns import key_of
+from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of, settled_fingerprint
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
 from dicom_series_preview.archive.open import nothing_reason
 from dicom_series_preview.archive.uids import SeriesPlaces, is_uid, places_folder
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from dicom_series_preview.archive.cache import CachedIndex
-    from dicom_series_preview.archive.catalogue.table import CatalogueTable, Key
+    from dicom_series_preview.archive.catalogue.columns import Key
+    from dicom_series_preview.archive.catalogue.table import CatalogueTable
     from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.doors.aws.environment import Deployment
     from dicom_series_preview.sources.storage.base import Storage
@@ -299,10 +301,7 @@ class _Fold:
 
     def _rows(self, index: Index, place: Place) -> list[dict[str, Any]]:
         """Make the rows of an index."""
-        # What the storage withheld is read again, and then the fingerprint is another.
-        is_whole = not any(item.transient for item in index.provenance.skipped)
-        digest = index.provenance.fingerprint if is_whole else ""
-        return rows_of(index, replace(place, fingerprint=digest), self.table.shape)
+        return rows_of(index, replace(place, fingerprint=settled_fingerprint(index)), self.table.shape)
 
     @staticmethod
     def _without_index(look: Look, place: Place, partial: CachedIndex) -> Seen:
@@ -345,7 +344,7 @@ class _Fold:
             _note_places(self.data, keys, are_there=False)
 
         change = self.table.merge(rows, series, going=going)
-        _note_places(self.data, [_key(row) for row in rows], are_there=True)
+        _note_places(self.data, [key_of(row) for row in rows], are_there=True)
         summary.added, summary.changed, summary.removed = change.added, change.changed, change.removed
         summary.tries = change.tries
         fewer = {key[:2] for key in gone}
@@ -354,10 +353,6 @@ class _Fold:
             for one in seen
             if not one.look.swept and (one.outcome == "gone" or one.series in fewer)
         ]
-
-
-def _key(row: Mapping[str, Any]) -> Key:
-    return row["Root"], row["Series"], row["SeriesInstanceUID"]
 
 
 def _note_places(data: Storage, keys: Sequence[Key], *, are_there: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from dicom_series_preview.archive.catalogue.columns import COLUMNS_VARIABLE, PATIENT_VARIABLE, Shape
+from dicom_series_preview.archive.catalogue.columns import Shape
 from dicom_series_preview.archive.catalogue.snapshot import SnapshotReader
 from dicom_series_preview.archive.catalogue.table import CatalogueTable
 from dicom_series_preview.doors.aws.catalogue import fold
@@ -83,6 +83,4 @@ def _table(deployed: Deployment) -> CatalogueTable:
     Raises:
         RequestError: The site's columns are set up wrong.
     """
-    environment = deployed.environment
-    shape = Shape.from_settings(environment.get(COLUMNS_VARIABLE, ""), environment.get(PATIENT_VARIABLE, ""))
-    return CatalogueTable(deployed.storage(deployed.data), shape)
+    return CatalogueTable(deployed.storage(deployed.data), Shape.from_environment(deployed.environment))

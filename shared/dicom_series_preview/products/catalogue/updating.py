@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dicom_series_preview.archive.catalogue.columns import COLUMNS_VARIABLE, PATIENT_VARIABLE, Shape
+from dicom_series_preview.archive.catalogue.columns import Shape
 from dicom_series_preview.archive.catalogue.place import catalogue_cache
 from dicom_series_preview.archive.catalogue.table import CatalogueTable
 from dicom_series_preview.archive.catalogue.update import Updater
@@ -46,10 +46,9 @@ def open_updater(
     Raises:
         RequestError: A variable is wrong.
     """
-    shape = Shape.from_settings(environment.get(COLUMNS_VARIABLE, ""), environment.get(PATIENT_VARIABLE, ""))
     indexer = SeriesIndexer(root, catalogue_cache(kept, root), limits, gate=Room(running).passage)
     places = SeriesPlaces(kept, places_folder(root.identity))
-    return Updater(indexer, CatalogueTable(kept, shape), places)
+    return Updater(indexer, CatalogueTable(kept, Shape.from_environment(environment)), places)
 
 
 def _below(root: Storage, place: str, name: str) -> str:
