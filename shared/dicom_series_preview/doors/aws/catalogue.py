@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +32,7 @@ from dicom_series_preview.base.errors import (
     PreviewError,
 )
 from dicom_series_preview.doors.aws.looks import Look, looks_of, roots_by_folder
+from dicom_series_preview.doors.aws.message_batches import BatchSummary, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -69,11 +70,10 @@ class LookQueue(Protocol):
 
 
 @dataclass(slots=True)
-class FoldSummary:
+class FoldSummary(BatchSummary):
     """The result of a batch of messages.
 
     Attributes:
-        failed_messages: Messages to retry.
         indices: Indices read.
         gone: Indices that are not there.
         problems: Series without a usable index, whose rows say why.
@@ -85,10 +85,8 @@ class FoldSummary:
         failed: Indices that could not be read, but might be another time.
         unfinished: Series whose first index is being built.
         ignored: Objects that are no index of this deployment.
-        failures: The number of failures by kind of error.
     """
 
-    failed_messages: set[str] = field(default_factory=set)
     indices: int = 0
     gone: int = 0
     problems: int = 0
@@ -100,13 +98,6 @@ class FoldSummary:
     failed: int = 0
     unfinished: int = 0
     ignored: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-
-    def response(self) -> dict[str, Any]:
-        """Return the partial batch response for SQS."""
-        return {
-            "batchItemFailures": [{"itemIdentifier": message} for message in sorted(self.failed_messages)]
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +151,9 @@ def fold(
         The summary; it names the messages for which a retry can help.
     """
     summary = FoldSummary()
-    looks, messages_of = _looks(messages, deployment, summary)
+    asked = joined(messages, lambda body: looks_of(body, deployment))
+    looks, messages_of = asked.works, asked.messages_of
+    summary.ignored, summary.failed_messages = asked.ignored, asked.failed
     reserve_s = min(RESERVE_S, time_left_s() / 2)
     folding = _Fold(deployment, table, _roots(looks, deployment, table))
     seen, later = folding.read(list(looks.values()), lambda: time_left_s() - reserve_s)
@@ -186,26 +179,6 @@ def fold(
     for look in queue.send(again) if again else ():
         summary.failed_messages |= messages_of[look.place]
     return summary
-
-
-def _looks(
-    messages: Mapping[str, str], deployment: Deployment, summary: FoldSummary
-) -> tuple[dict[tuple[str, str], Look], dict[tuple[str, str], set[str]]]:
-    """Return the indices to look at, each once, and the messages that tell of them."""
-    looks: dict[tuple[str, str], Look] = {}
-    messages_of: dict[tuple[str, str], set[str]] = {}
-    for identifier, body in messages.items():
-        try:
-            for look in looks_of(body, deployment):
-                if look is None:
-                    summary.ignored += 1
-                    continue
-                looks[look.place] = looks[look.place].with_(look) if look.place in looks else look
-                messages_of.setdefault(look.place, set()).add(identifier)
-        except (ValueError, RecursionError) as error:
-            _LOGGER.error("a message is no S3 event and goes to the dead-letter queue: %s", told(error))  # noqa: TRY400
-            summary.failed_messages.add(identifier)
-    return looks, messages_of
 
 
 def _roots(

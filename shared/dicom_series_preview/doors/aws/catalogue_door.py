@@ -13,50 +13,43 @@ from dicom_series_preview.archive.catalogue.table import CatalogueTable
 from dicom_series_preview.doors.aws.catalogue import fold
 from dicom_series_preview.doors.aws.environment import CATALOGUE_QUEUE_VARIABLE, deployment
 from dicom_series_preview.doors.aws.logs import function_logger
+from dicom_series_preview.doors.aws.message_batches import batch_handler
 from dicom_series_preview.doors.aws.rechecks import SqsQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dicom_series_preview.doors.aws.catalogue import FoldSummary
     from dicom_series_preview.doors.aws.environment import Deployment
     from dicom_series_preview.doors.aws.guarded import Handler
 
 
 def fold_handler() -> Handler:
     """Return the handler of S3's notifications through SQS: its response names the messages to retry."""
-    logger, metrics = function_logger(), Metrics()
-    deployed = deployment()
-    table = _table(deployed)
-    queue = SqsQueue(deployed.environment[CATALOGUE_QUEUE_VARIABLE])
 
-    @metrics.log_metrics(capture_cold_start_metric=True)
-    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
-        messages = {record["messageId"]: record["body"] for record in event["Records"]}
+    def prepare() -> Callable[[Mapping[str, str], Callable[[], float]], FoldSummary]:
+        deployed = deployment()
+        table = _table(deployed)
+        queue = SqsQueue(deployed.environment[CATALOGUE_QUEUE_VARIABLE])
+        return lambda messages, time_left_s: fold(messages, deployed, table, time_left_s, queue)
 
-        def time_left_s() -> float:
-            return float(context.get_remaining_time_in_millis()) / 1000
+    return batch_handler(prepare, _counts, "indices catalogued", "Catalogue")
 
-        summary = fold(messages, deployed, table, time_left_s, queue)
-        counts = {
-            "CatalogueMessages": len(messages),
-            "CatalogueFailedMessages": len(summary.failed_messages),
-            "CatalogueIndices": summary.indices,
-            "CatalogueGone": summary.gone,
-            "CatalogueProblems": summary.problems,
-            "CatalogueUnfinished": summary.unfinished,
-            "CataloguePostponed": summary.postponed,
-            "CatalogueFailed": summary.failed,
-            "CatalogueIgnored": summary.ignored,
-            "RowsAdded": summary.added,
-            "RowsChanged": summary.changed,
-            "RowsRemoved": summary.removed,
-            "CatalogueTries": summary.tries,
-            **{f"Failed{kind}": count for kind, count in summary.failures.items()},
-        }
-        logger.info("indices catalogued", counts=counts)
-        for name, value in counts.items():
-            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
-        return summary.response()
 
-    return cast("Handler", handler)
+def _counts(summary: FoldSummary) -> dict[str, int]:
+    return {
+        "CatalogueIndices": summary.indices,
+        "CatalogueGone": summary.gone,
+        "CatalogueProblems": summary.problems,
+        "CatalogueUnfinished": summary.unfinished,
+        "CataloguePostponed": summary.postponed,
+        "CatalogueFailed": summary.failed,
+        "CatalogueIgnored": summary.ignored,
+        "RowsAdded": summary.added,
+        "RowsChanged": summary.changed,
+        "RowsRemoved": summary.removed,
+        "CatalogueTries": summary.tries,
+    }
 
 
 def maintenance_handler() -> Handler:

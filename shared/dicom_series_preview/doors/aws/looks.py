@@ -70,15 +70,15 @@ class Look:
         return replace(self, swept=self.swept and other.swept)
 
 
-def looks_of(body: str, deployment: Deployment) -> Iterator[Look | None]:
-    """Yield, for each object in a message, the index to look at; None for one that is no index.
+def looks_of(body: str, deployment: Deployment) -> Iterator[list[Look]]:
+    """Yield, for each object in a message, the index to look at; none for one that is no index.
 
     Raises:
         ValueError: The message is no S3 event and not ours.
     """
     document = json.loads(body)
     if isinstance(document, dict) and "look" in document:
-        yield Look.from_document(document["look"])
+        yield [Look.from_document(document["look"])]
         return
     data = parse_root(deployment.data, deployment.environment)
     prefix = f"{data.prefix}/" if data.prefix else ""
@@ -87,7 +87,7 @@ def looks_of(body: str, deployment: Deployment) -> Iterator[Look | None]:
         if touched.bucket == data.place and touched.key.startswith(prefix):
             found = _INDEX.fullmatch(touched.key.removeprefix(prefix))
         is_one = found is not None and not is_no_series(found[2].split("/"))
-        yield Look(found[1], found[2]) if found is not None and is_one else None
+        yield [Look(found[1], found[2])] if found is not None and is_one else []
 
 
 def roots_by_folder(deployment: Deployment) -> Mapping[str, str]:

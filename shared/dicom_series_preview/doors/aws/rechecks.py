@@ -42,6 +42,11 @@ class Recheck:
     seconds: float = 0.0
     around: bool = False
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The series, whoever asks to recheck it."""
+        return self.root, self.series
+
     def body(self) -> str:
         """Return the message."""
         names = ("root", "series", "removed", "swept", "seconds", "around")

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.open import SeriesIndexer
 from dicom_series_preview.archive.update import Updated, UpdateOptions, update
-from dicom_series_preview.base.discreet import told
 from dicom_series_preview.base.errors import IndexBusyError, LimitError, PreviewError
 from dicom_series_preview.doors.aws.erasure import Erasure
+from dicom_series_preview.doors.aws.message_batches import BatchSummary, joined
 from dicom_series_preview.doors.aws.queue_messages import is_series, touched_by
 from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.products.batches.places import marked_mosaic, mosaics_folder
@@ -53,11 +52,10 @@ _GIVEN_UP = f"not read: the headers of this series take longer than {SERIES_S:g}
 
 
 @dataclass(slots=True)
-class UpdateSummary:
+class UpdateSummary(BatchSummary):
     """The result of a batch of events.
 
     Attributes:
-        failed_messages: Messages to retry.
         updated: Series whose index was built or updated.
         unchanged: Series whose index was up to date.
         removed: Series that are gone, and their indices with them.
@@ -69,10 +67,8 @@ class UpdateSummary:
         postponed: Series that there was no time for.
         erased: Removed pictures.
         ignored: Objects of no root or no series, or of one that nobody can request by name.
-        failures: The number of series that failed or were refused, by kind of error.
     """
 
-    failed_messages: set[str] = field(default_factory=set)
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
@@ -84,13 +80,6 @@ class UpdateSummary:
     postponed: int = 0
     erased: int = 0
     ignored: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-
-    def response(self) -> dict[str, Any]:
-        """Return the partial batch response for SQS."""
-        return {
-            "batchItemFailures": [{"itemIdentifier": message} for message in sorted(self.failed_messages)]
-        }
 
 
 def update_indices(
@@ -111,22 +100,11 @@ def update_indices(
         The summary; it names the messages of a series for which a retry can help.
     """
     summary = UpdateSummary()
-    works: dict[tuple[str, str], Recheck] = {}
-    messages_of: dict[tuple[str, str], set[str]] = {}
-    for identifier, body in messages.items():
-        try:
-            for found in touched_by(body, deployment):
-                summary.ignored += not found
-                for recheck in found:
-                    place = recheck.root, recheck.series
-                    works[place] = works[place].with_(recheck) if place in works else recheck
-                    messages_of.setdefault(place, set()).add(identifier)
-        except (ValueError, RecursionError) as error:
-            _LOGGER.error("a message is no S3 event and goes to the dead-letter queue: %s", told(error))  # noqa: TRY400
-            summary.failed_messages.add(identifier)
+    asked = joined(messages, lambda body: touched_by(body, deployment))
+    summary.ignored, summary.failed_messages = asked.ignored, asked.failed
     again: list[tuple[Recheck, int]] = []
     # Series known to take long come last.
-    ordered = sorted(works.values(), key=lambda work: work.seconds)
+    ordered = sorted(asked.works.values(), key=lambda work: work.seconds)
     reserve_s = min(RESERVE_S, time_left_s() / 2)
 
     def left_s() -> float:
@@ -137,9 +115,9 @@ def update_indices(
             outcome.count(summary)
             again += outcome.again
             if outcome.is_handed_back:
-                summary.failed_messages |= messages_of[outcome.work.root, outcome.work.series]
+                summary.failed_messages |= asked.messages_of[outcome.work.place]
     for recheck in queue.send(again) if again else ():
-        summary.failed_messages |= messages_of[recheck.root, recheck.series]
+        summary.failed_messages |= asked.messages_of[recheck.place]
     return summary
 
 
