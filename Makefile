@@ -17,8 +17,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Stamps are written last, so an interrupted installation starts again.
-$(VENV)/.installed: requirements/build.txt requirements/runtime.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+$(VENV)/.installed: requirements/build.txt requirements/volumes.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.txt -r requirements/volumes.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -110,9 +110,10 @@ LOCK_313 = $(subst --python-version 3.11,--python-version 3.13,$(LOCK))
 lock: $(BIN)/python ## resolve requirements/*.txt anew
 	$(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --constraint requirements/runtime.txt --extra volumes pyproject.toml -o requirements/volumes.txt
 	$(LOCK) --resolution lowest-direct --all-extras pyproject.toml -o requirements/minimum.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
-	$(LOCK) --constraint requirements/runtime.txt --group test --group lint -o requirements/dev.txt
+	$(LOCK) --constraint requirements/volumes.txt --group test --group lint -o requirements/dev.txt
 	$(LOCK) --constraint requirements/minimum.txt --group test -o requirements/minimum-dev.txt
 	$(LOCK_313) --constraint requirements/runtime.txt $(foreach name,$(IN_RUNTIME),--no-emit-package $(name)) \
 		layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
