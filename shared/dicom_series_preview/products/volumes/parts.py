@@ -1,0 +1,376 @@
+"""Take a stack apart into parts that are volumes, and order the frames of each into a grid.
+
+What has a meaning of its own (a complex component, an echo time, an inversion time, a flip angle, a kernel)
+tells parts apart. What still shares a location is the fourth axis: diffusion, time, cardiac phase, or the order
+of InstanceNumber.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dicom_series_preview.archive.catalogue.axes import AXES, Element
+from dicom_series_preview.archive.catalogue.choose import label
+from dicom_series_preview.archive.catalogue.dimensions import told_apart
+from dicom_series_preview.archive.catalogue.elements import Elements
+from dicom_series_preview.base.errors import RequestError, counted, quoted
+from dicom_series_preview.products.volumes.refusal import Refusal
+from dicom_series_preview.sources.headers.dictionary import tag_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.archive.catalogue.dimensions import Dimension
+    from dicom_series_preview.products.volumes.frames import StackFrames
+
+    IntArray = NDArray[np.int64]
+
+# The dimensions of a stack that make parts, in the order of their names.
+_PART_AXES = ("image type", "echo time", "inversion time", "flip angle", "stack id", "segment")
+# Elements that make parts, too, where slices of one location differ in them.
+_PART_ELEMENTS = (("ConvolutionKernel", 0x00181210), ("ReconstructionDiameter", 0x00181100))
+_COMPONENTS = {"M": "", "MAGNITUDE": "", "P": "ph", "PHASE": "ph", "R": "re", "REAL": "re", "I": "im", "IMAGINARY": "im"}
+_DIFFUSION = ("b-value", "direction")
+_FOURTH = {"trigger time": "time", "time": "time", "acquisition": "time", "cardiac phase": "phase"}
+_UNSAFE = re.compile("[^A-Za-z0-9.+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class FourthAxis:
+    """The axis that the volumes of a four-dimensional array follow each other on.
+
+    Attributes:
+        name: `diffusion`, `time`, `phase` or `instance`.
+        values: Each volume's value: seconds since the first (time), per cent (phase), its number (instance).
+        unit: The unit of the values, or empty.
+        element: The element that tells the volumes apart, or empty.
+        b_values: s/mm2, of diffusion.
+        directions: Unit vectors in RAS, of diffusion; None for a volume without one.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    unit: str = ""
+    element: str = ""
+    b_values: tuple[float, ...] = ()
+    directions: tuple[tuple[float, float, float] | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The frames of a stack that one volume is made of.
+
+    Attributes:
+        suffix: What tells its name from other parts', such as `_e2`; empty where there are none.
+        words: The same in words, such as `echo time 40 ms`.
+        members: int64 (n,): the slices' places in the stack, in display order.
+    """
+
+    suffix: str
+    words: str
+    members: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The frames of a volume.
+
+    Attributes:
+        members: int64 (t, z): the slices' places in the stack.
+        axis: The fourth axis; None where no two slices share a location.
+        duplicates: The same instance again, left out.
+        dropped: Slices of volumes left out because others of them are missing.
+    """
+
+    members: IntArray
+    axis: FourthAxis | None
+    duplicates: int = 0
+    dropped: int = 0
+
+
+def parts_of(frames: StackFrames, split: Sequence[str]) -> list[Part]:
+    """Take a stack apart.
+
+    Args:
+        frames: The stack.
+        split: Keywords of further elements whose values tell parts apart.
+
+    Raises:
+        RequestError: A keyword is no element, or the series has none such.
+    """
+    count = len(frames.rows)
+    placed = np.flatnonzero(frames.locations >= 0)
+    keys: list[list[Any]] = []
+    names: list[tuple[str, str, str]] = []
+    if len(np.unique(frames.locations[placed])) < len(placed):
+        for one in _part_dimensions(frames):
+            keys.append([label(one, number) if number >= 0 else "" for number in one.coordinates])
+            names.append((one.axis.name, one.axis.keyword, one.axis.unit))
+        for keyword, tag in _PART_ELEMENTS:
+            values = frames.values(keyword, tag)
+            if _differs_at_a_location(values, frames.locations):
+                keys.append([_told(value) for value in values])
+                names.append((keyword, keyword, ""))
+    for keyword in split:
+        values = frames.values(keyword, _tag(keyword))
+        if all(value is None for value in values):
+            raise RequestError("split", f"the series has no {keyword}")
+        keys.append([_told(value) for value in values])
+        names.append((keyword, keyword, ""))
+    if not keys:
+        return [Part("", "", np.arange(count, dtype=np.int64))]
+    found: dict[tuple[str, ...], list[int]] = {}
+    for member, key in enumerate(zip(*keys, strict=True)):
+        found.setdefault(key, []).append(member)
+    ordered = sorted(found, key=lambda key: [_rank(one) for one in key])
+    parts = [
+        Part(_suffix(key, names, ordered), _words(key, names), np.array(found[key], np.int64))
+        for key in ordered
+    ]
+    return _unlike(parts) if len(parts) > 1 else [Part("", "", np.arange(count, dtype=np.int64))]
+
+
+def grid_of(frames: StackFrames, part: Part, incomplete: str) -> Grid | Refusal:
+    """Order the frames of a part: the k-th of each location make volume k.
+
+    Args:
+        frames: The stack.
+        part: The part.
+        incomplete: `drop` leaves out the last volumes that lack slices; else they are a refusal.
+    """
+    members, duplicates = _once(frames, part.members)
+    locations = frames.locations[members]
+    places = np.unique(locations, return_inverse=True)[1]
+    counts = np.bincount(places)
+    order = np.lexsort((frames.order[members], places))
+    members, places = members[order], places[order]
+    ranks = np.arange(len(members)) - np.searchsorted(places, places)
+    volumes = int(counts.min())
+    dropped = 0
+    if counts.max() > volumes:
+        if incomplete != "drop":
+            return _incomplete(counts)
+        dropped = int((ranks >= volumes).sum())
+        kept = ranks < volumes
+        members, places, ranks = members[kept], places[kept], ranks[kept]
+    grid = np.empty((volumes, len(counts)), np.int64)
+    grid[ranks, places] = members
+    if volumes == 1:
+        return Grid(grid, None, duplicates, dropped)
+    dimensions = [one for one in told_apart(frames.index, frames.stack).dimensions if one.axis.name not in _PART_AXES]
+    ordered = _in_agreement(grid, dimensions)
+    if ordered is None:
+        names = " and ".join(one.axis.name for one in dimensions)
+        return Refusal(
+            "incomplete_grid",
+            f"its volumes cannot be told: the slices of each location differ in {names} in another way",
+        )
+    return Grid(ordered, _fourth_axis(frames, ordered, dimensions), duplicates, dropped)
+
+
+def _part_dimensions(frames: StackFrames) -> list[Dimension]:
+    dimensions = told_apart(frames.index, frames.stack).dimensions
+    return [one for name in _PART_AXES for one in dimensions if one.axis.name == name]
+
+
+def _differs_at_a_location(values: Sequence[Any], locations: IntArray) -> bool:
+    """Return True where slices of one location have different values."""
+    first: dict[int, Any] = {}
+    return any(
+        location >= 0 and first.setdefault(location, value) != value
+        for location, value in zip(locations.tolist(), values, strict=True)
+    )
+
+
+def _tag(keyword: str) -> int:
+    try:
+        return tag_of(keyword)
+    except KeyError as error:
+        problem = f"{quoted(keyword)} is no keyword of DICOM's dictionary, such as SliceThickness"
+        raise RequestError("split", problem) from error
+
+
+def _told(value: Any) -> str:  # noqa: ANN401 - a cell
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return "\\".join(map(_told, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value).strip()
+
+
+def _rank(text: str) -> tuple[bool, float, str]:
+    """Order numbers as numbers, and texts after them."""
+    try:
+        return False, float(text), ""
+    except ValueError:
+        return True, 0.0, text
+
+
+def _suffix(key: Sequence[str], names: Sequence[tuple[str, str, str]], all_keys: Sequence[Sequence[str]]) -> str:
+    """Return what tells a part's name from the others'."""
+    found = []
+    for number, (value, (name, keyword, _)) in enumerate(zip(key, names, strict=True)):
+        different = sorted({one[number] for one in all_keys}, key=_rank)
+        if len(different) == 1:
+            continue
+        if name == "echo time":
+            found.append(f"e{different.index(value) + 1}")
+        elif name == "image type" and set(value.upper().split("\\")) & _COMPONENTS.keys():
+            word = next(word for word in value.upper().split("\\") if word in _COMPONENTS)
+            found.append(_COMPONENTS[word])
+        else:
+            short = _UNSAFE.sub("-", value).strip("-.") or "none"
+            title = "".join(word.capitalize() for word in name.split()) if " " in name else keyword
+            found.append(f"{title}-{short}")
+    return "".join(f"_{one}" for one in found if one)
+
+
+def _words(key: Sequence[str], names: Sequence[tuple[str, str, str]]) -> str:
+    told = [f"{name} {value or 'none'}{f' {unit}' if unit else ''}" for value, (name, _, unit) in zip(key, names, strict=True)]
+    return ", ".join(told)
+
+
+def _unlike(parts: Sequence[Part]) -> list[Part]:
+    """Return parts with names of their own, compared without case."""
+    taken: set[str] = set()
+    found = []
+    for number, part in enumerate(parts):
+        suffix = part.suffix
+        if suffix.casefold() in taken:
+            suffix = f"{suffix}_{number}"
+        taken.add(suffix.casefold())
+        found.append(Part(suffix, part.words, part.members))
+    return found
+
+
+def _once(frames: StackFrames, members: IntArray) -> tuple[IntArray, int]:
+    """Return members without further copies of one instance's frame at one location."""
+    seen: set[tuple[str, int, int]] = set()
+    kept = []
+    for member in members.tolist():
+        uid, name, number = frames.names[member]
+        key = (uid or name, number, int(frames.locations[member]))
+        if key not in seen:
+            seen.add(key)
+            kept.append(member)
+    return np.array(kept, np.int64), len(members) - len(kept)
+
+
+def _incomplete(counts: IntArray) -> Refusal:
+    sizes, times = np.unique(counts, return_counts=True)
+    told = ", ".join(
+        f"{counted(int(many), 'location')} {'has' if many == 1 else 'have'} {counted(int(size), 'slice')}"
+        for size, many in list(zip(sizes, times, strict=True))[:4]
+    )
+    more = f" and {counted(len(sizes) - 4, 'other count')}" if len(sizes) > 4 else ""
+    return Refusal(
+        "incomplete_grid",
+        f"its locations have unequal numbers of slices: {told}{more}; `incomplete` drop leaves out the volumes "
+        "that lack some, `split` takes them apart by an element",
+    )
+
+
+def _in_agreement(grid: IntArray, dimensions: Sequence[Dimension]) -> IntArray | None:
+    """Return the grid with one value of each dimension in each volume; None where there is no such grid.
+
+    As a rule the k-th of each location agree. Where they do not, the values themselves order each location, if
+    all locations have the same.
+    """
+    if not dimensions:
+        return grid
+    coordinates = np.stack([np.array(one.coordinates, np.int64) for one in dimensions], axis=1)
+    found = coordinates[grid]
+    if (found == found[:, :1]).all():
+        return grid
+    order = np.stack([np.lexsort(found[:, place].T[::-1]) for place in range(grid.shape[1])], axis=1)
+    sorted_grid = np.take_along_axis(grid, order, axis=0)
+    agreed = coordinates[sorted_grid]
+    if not (agreed == agreed[:, :1]).all():
+        return None
+    # The volumes stay in the order in which the first location's slices came.
+    return sorted_grid[np.argsort(order[:, 0], kind="stable")]
+
+
+def _fourth_axis(frames: StackFrames, grid: IntArray, dimensions: Sequence[Dimension]) -> FourthAxis:
+    names = [one.axis.name for one in dimensions]
+    if any(name in _DIFFUSION for name in names):
+        return _diffusion(frames, grid, dimensions)
+    one = next((one for one in dimensions if one.axis.name in _FOURTH), None)
+    if one is None:
+        return FourthAxis("instance", tuple(map(float, range(1, len(grid) + 1))), "", "InstanceNumber")
+    name, element = _FOURTH[one.axis.name], one.axis.keyword
+    places = [one.coordinates[member] for member in grid[:, 0].tolist()]
+    if one.axis.kind != "rank":
+        values = tuple(float(one.values[place] or 0) for place in places)
+        if one.axis.unit == "ms":
+            return FourthAxis(name, tuple(value / 1000 for value in values), "s", element)
+        return FourthAxis(name, values, one.axis.unit, element)
+    seconds = _moments(frames, grid, one.axis.element)
+    if seconds is None:
+        return FourthAxis(name, tuple(float(place + 1) for place in places), "", element)
+    return FourthAxis(name, seconds, "s", element)
+
+
+def _moments(frames: StackFrames, grid: IntArray, element: Element) -> tuple[float, ...] | None:
+    """Return each volume's first moment in seconds since the first; None for an element that is no clock."""
+    if not element.name.endswith("Time") or element.name == "FrameReferenceTime":
+        return None
+    values = Elements(frames.index, frames.rows[grid.ravel()].tolist()).values(element)
+    if values is None or None in values:
+        return None
+    firsts = np.array(values, np.float64).reshape(grid.shape).min(axis=1)
+    return tuple((firsts - firsts.min()).round(6).tolist())
+
+
+def _exactly(cell: Any) -> Any:  # noqa: ANN401 - a cell
+    """Return a cell's vector in full precision; None where it is none."""
+    try:
+        vector = tuple(float(one) for one in cell)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    length = math.hypot(*vector) if len(vector) == 3 else 0.0
+    return tuple(one / length for one in vector) if math.isfinite(length) and length > 0 else None
+
+
+def _diffusion(frames: StackFrames, grid: IntArray, dimensions: Sequence[Dimension]) -> FourthAxis:
+    rows = frames.rows[grid[:, 0]].tolist()
+    elements = Elements(frames.index, rows)
+    by_name = {one.axis.name: one.axis for one in dimensions}
+    b_values: list[float] = [0.0] * len(rows)
+    directions: list[tuple[float, float, float] | None] = [None] * len(rows)
+    if "b-value" in by_name:
+        b_values = [float(value or 0) for value in elements.values(by_name["b-value"].element) or b_values]
+    else:
+        b_values = _one_b_value(frames, rows)
+    if "direction" in by_name:
+        known = by_name["direction"].element
+        exact = elements.values(Element(known.name, known.columns, known.group, _exactly)) or directions
+        # DICOM's patient axes lead left and back, RAS's right and front.
+        directions = [None if one is None else (-one[0], -one[1], one[2]) for one in exact]
+    directions = [None if b == 0 else one for b, one in zip(b_values, directions, strict=True)]
+    element = by_name.get("b-value", by_name.get("direction"))
+    keyword = "" if element is None else element.keyword
+    return FourthAxis("diffusion", tuple(b_values), "s/mm2", keyword, tuple(b_values), tuple(directions))
+
+
+def _one_b_value(frames: StackFrames, rows: Sequence[int]) -> list[float]:
+    """Return the b-value of volumes that differ in direction alone."""
+    for axis in AXES:
+        if axis.name == "b-value":
+            found = frames.cells.values(rows, axis.element.columns[0], _column_tag(axis.element))
+            values = [None if cell is None else axis.element.read(cell) for cell in found]
+            if any(value is not None for value in values):
+                return [float(value or 0) for value in values]
+    return [0.0] * len(rows)
+
+
+def _column_tag(element: Element) -> int:
+    """Return the tag of an element with one column; 0 for a private one, whose constants have no tag here."""
+    return int(element.group, 16) if element.group else 0
