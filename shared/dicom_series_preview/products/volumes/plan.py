@@ -47,6 +47,7 @@ _UNSUPPORTED = {
 # Modalities whose images are projections, each for itself.
 PROJECTIONS = frozenset(("DX", "DR", "CR", "MG"))
 _SPACING_BETWEEN_SLICES, _SLICE_THICKNESS = ("SpacingBetweenSlices", 0x00180088), ("SliceThickness", 0x00180050)
+_REPETITION_TIME = ("RepetitionTime", 0x00180080)
 _SOP_CLASS_UID, _UNITS = ("SOPClassUID", 0x00080016), ("Units", 0x00541001)
 # RescaleType is free text; what it defines are short codes.
 _UNIT = re.compile("[A-Z0-9_/%]{1,16}")
@@ -97,6 +98,7 @@ class PlannedVolume:
         units: The unit of its values, or empty.
         warnings: What its user should know: (code, one line).
         modality: Modality (0008,0060).
+        repetition_time_s: RepetitionTime (0018,0080) in seconds, or None.
     """
 
     suffix: str
@@ -110,6 +112,7 @@ class PlannedVolume:
     units: str
     warnings: tuple[tuple[str, str], ...]
     modality: str
+    repetition_time_s: float | None = None
 
     @property
     def axis(self) -> FourthAxis | None:
@@ -343,6 +346,7 @@ def _volume(
         "" if kind.is_colour or kind.is_stored else _units(frames, slices[0], stack.modality),
         tuple(_warnings(grid, placement, slices)),
         stack.modality,
+        _repetition_time(frames, slices[0]),
     )
 
 
@@ -401,6 +405,11 @@ def _units(frames: StackFrames, item: Slice, modality: str) -> str:
     units = frames.cells.values([item.row], *_UNITS)[0]
     found = rescale_type if rescale_type and rescale_type != "US" else str(units or "").strip()
     return found if _UNIT.fullmatch(found) else ""
+
+
+def _repetition_time(frames: StackFrames, item: Slice) -> float | None:
+    value = frames.cells.values([item.row], *_REPETITION_TIME)[0]
+    return float(value) / 1000 if isinstance(value, (int, float)) and 0 < value < float("inf") else None
 
 
 def _warnings(grid: Grid, placement: Placement | None, slices: tuple[Slice, ...]) -> Iterator[tuple[str, str]]:

@@ -114,7 +114,8 @@ class Reading:
         dtype: The type of its values.
         measures: What is known of each slice that has been read, by its place in (t, z) row by row.
         remarks: Remarks on codestreams.
-        lossy: How many slices come from lossy codestreams.
+        lossy: The slices that come from lossy codestreams.
+        warnings: What its user should know of the values: (code, one line).
         progress: Called with the number of slices that were read.
     """
 
@@ -123,7 +124,8 @@ class Reading:
     dtype: np.dtype[Any]
     measures: dict[int, Measures] = field(default_factory=dict)
     remarks: dict[str, None] = field(default_factory=dict)
-    lossy: int = 0
+    lossy: dict[str, None] = field(default_factory=dict)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
     progress: Callable[[int], None] = lambda _slices: None
 
     def feed(self, write: Callable[[Slab], None]) -> None:
@@ -169,6 +171,9 @@ class Reading:
             if values.shape != shape[2:]:
                 raise RefusedVolumeError(Refusal("decode_failed", f"{called(found.slice)}: it has another size than its header says"))
             data[t - extent.t[0], z - extent.z[0]] = values
+            if not found.decoded.lossless:
+                self.lossy[called(found.slice)] = None
+            self.remarks.update(dict.fromkeys(found.remarks))
             return measured(values, padding_of(found))
 
         for arrived, measures in read_slices(self.reader, wanted, into_slab):

@@ -1,0 +1,298 @@
+"""Convert a planned volume into a file: whole, proved and with a receipt, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dicom_series_preview.base.files import told_of
+from dicom_series_preview.pixels.frames import FetchOptions
+from dicom_series_preview.pixels.stream import SliceReader
+from dicom_series_preview.products.volumes.digest import CanonicalDigest
+from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
+from dicom_series_preview.products.volumes.formats.nifti import Nifti, nifti_order, sidecar_of
+from dicom_series_preview.products.volumes.formats.npz import npz_order
+from dicom_series_preview.products.volumes.formats.zarr import zarr_order
+from dicom_series_preview.products.volumes.proof import proved
+from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_same, receipt_of
+from dicom_series_preview.products.volumes.refusal import Refusal
+from dicom_series_preview.products.volumes.reorder import affine_in
+from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
+from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError
+from dicom_series_preview.products.volumes.values import DoesNotFitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.base.settings import Limits
+    from dicom_series_preview.products.volumes.formats.base import VolumeFormat
+    from dicom_series_preview.products.volumes.options import VolumeOptions
+    from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
+    from dicom_series_preview.products.volumes.reorder import Order
+
+# No conversion takes so long: an older partial output was left by a killed process.
+_LEFT_OVER_S = 24 * 3600
+# float32 holds every whole number up to here, and NPZ has no other type.
+_FLOAT_EXACT = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A volume's output.
+
+    Attributes:
+        path: The file or folder.
+        status: `made`, or `exists` where it was there already.
+        receipt: Its receipt.
+        seconds: By phase: `read` (fetched, decoded and written), `proof`.
+    """
+
+    path: Path
+    status: str
+    receipt: Mapping[str, Any] = field(repr=False)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """Converts volumes.
+
+    Attributes:
+        format: The format of the outputs.
+        options: What volumes are made.
+        write: How they are written.
+        limits: The bounds of work.
+        verify: How many slices of a finished file are compared with their source; None for all.
+        overwrite: Replace what lies in an output's place, whatever it is.
+        check: Raises to give up, as when nobody waits any more.
+        progress: Called with the number of slices that were read.
+        workers: Threads that decode.
+    """
+
+    format: VolumeFormat
+    options: VolumeOptions
+    write: WriteOptions
+    limits: Limits
+    verify: int | None = None
+    overwrite: bool = False
+    check: Callable[[], None] = lambda: None
+    progress: Callable[[int], None] = lambda _slices: None
+    workers: int | None = None
+
+    def convert(self, plan: VolumesPlan, volume: PlannedVolume, target: Path) -> Converted:
+        """Write a volume, prove it, and put it in its place.
+
+        Raises:
+            RefusedVolumeError: There is no output, for a reason; nothing of it is left.
+            StorageError: The storage fails beyond every retry.
+        """
+        identity = identity_of(volume, self.options, self.write, self.format.name)
+        there = self._there(target, identity)
+        if there is not None:
+            return there
+        seconds: dict[str, float] = {}
+        try:
+            with _partial(target) as folder:
+                path = folder / target.name
+                with _timed(seconds, "read"):
+                    reading, receipt = self._written(plan, volume, path, identity)
+                with _timed(seconds, "proof"):
+                    if self.verify != 0:
+                        self._prove(path, volume, reading)
+                _put_in_place(folder, target)
+        except OSError as error:
+            raise RefusedVolumeError(Refusal("output", f"{target.name}: {told_of(error)}")) from error
+        return Converted(target, "made", receipt, seconds)
+
+    def _there(self, target: Path, identity: Mapping[str, Any]) -> Converted | None:
+        """Return the output that is there already, if it is of the same source and options.
+
+        Raises:
+            RefusedVolumeError: Something else lies there.
+        """
+        if not os.path.lexists(target):
+            return None
+        with suppress(UnreadableError):
+            receipt = self.format.read(target).receipt
+            if is_same(receipt, identity) and not self.overwrite:
+                return Converted(target, "exists", receipt)
+            return None
+        if self.overwrite:
+            return None
+        problem = f"{target.name} is there and has no receipt of ours; `overwrite` replaces it"
+        raise RefusedVolumeError(Refusal("exists_other", problem))
+
+    def _written(
+        self, plan: VolumesPlan, volume: PlannedVolume, path: Path, identity: Mapping[str, Any]
+    ) -> tuple[Reading, dict[str, Any]]:
+        """Write the file in the first type that holds all values."""
+        narrow = ""
+        for dtype in map(np.dtype, volume.values.dtypes):
+            reading = Reading(volume, self._reader(plan), dtype, progress=self.progress)
+            if narrow:
+                reading.warnings.append(("widened", f"{narrow} has values that {volume.values.dtype} cannot hold"))
+            try:
+                return reading, self._write_once(plan, volume, path, (reading, identity))
+            except DoesNotFitError as error:
+                narrow = error.name
+                _remove(path)
+        raise RefusedVolumeError(Refusal("overflow", f"{narrow} has values that no type of whole numbers holds"))
+
+    def _write_once(
+        self,
+        plan: VolumesPlan,
+        volume: PlannedVolume,
+        path: Path,
+        how: tuple[Reading, Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        reading, identity = how
+        place = volume.placement
+        affine = None if place is None else place.affine
+        writer = self.format.writer(path, volume, reading.dtype, self.write)
+        try:
+            with CanonicalDigest(volume.shape, reading.dtype, affine, path.parent) as digest:
+
+                def write(slab: Any) -> None:  # noqa: ANN401 - a slab
+                    writer.write(slab)
+                    digest.add(slab)
+
+                reading.feed(write)
+                self._check_range(reading)
+                _add_warnings(reading)
+                made = Made(reading, self._order(affine), digest.hexdigest())
+            receipt = receipt_of(plan, volume, made, identity)
+            writer.finish(receipt)
+        finally:
+            writer.close()
+        if isinstance(self.format, Nifti):
+            _write_beside(path, volume, receipt, made.order)
+        return receipt
+
+    def _check_range(self, reading: Reading) -> None:
+        """Refuse whole numbers that NPZ's float32 would round."""
+        if self.format.name != "npz" or reading.dtype.kind not in "iu":
+            return
+        ends = [abs(end) for one in reading.measures.values() for end in (one.low, one.high) if end is not None]
+        if max(ends, default=0) > _FLOAT_EXACT:
+            problem = "it has whole values beyond 16,777,216, which NPZ's float32 would round; take nifti or zarr"
+            raise RefusedVolumeError(Refusal("overflow", problem))
+
+    def _order(self, affine: NDArray[np.float64] | None) -> Order:
+        if self.format.name == "npz":
+            return npz_order(affine)
+        return (nifti_order if isinstance(self.format, Nifti) else zarr_order)(affine, self.write.orient)
+
+    def _reader(self, plan: VolumesPlan) -> SliceReader:
+        opened = plan.opened
+        options = FetchOptions(opened.prefetched, limits=self.limits)
+        more = {} if self.workers is None else {"workers": self.workers}
+        return SliceReader(opened.storage, opened.name, plan.index, options, self.check, **more)
+
+    def _prove(self, path: Path, volume: PlannedVolume, reading: Reading) -> None:
+        try:
+            problem = proved(self.format.read(path), volume, reading, self.verify)
+        except UnreadableError as error:
+            problem = Refusal("proof_failed", f"the file cannot be read back: {error}")
+        if problem is not None:
+            raise RefusedVolumeError(problem)
+
+
+def _add_warnings(reading: Reading) -> None:
+    """Add what only decoding shows."""
+    if reading.lossy:
+        many = f"{len(reading.lossy)} of its slices come from lossy codestreams"
+        reading.warnings.append(("lossy_source", many))
+    reading.warnings += [("codestream", text) for text in list(reading.remarks)[:10]]
+
+
+def _write_beside(path: Path, volume: PlannedVolume, receipt: Mapping[str, Any], order: Order) -> None:
+    """Write the files beside a NIfTI."""
+    place = volume.placement
+    if place is not None:
+        affine = affine_in(place.affine, order, volume.shape)[:, [2, 1, 0, 3]]
+        tables = fsl_tables(volume, affine)
+        if tables is not None:
+            stem = sidecar_of(path).with_suffix("")
+            for extension, text in zip((".bval", ".bvec"), tables, strict=True):
+                stem.with_name(stem.name + extension).write_text(text, "ascii")
+    document = sidecar_document(volume, receipt)
+    sidecar_of(path).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+@contextmanager
+def _partial(target: Path) -> Iterator[Path]:
+    """Make a folder beside an output for what is not finished, and remove it at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_overs(target.parent)
+    folder = target.parent / f".{target.name}.{uuid.uuid4().hex[:12]}.partial"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_overs(parent: Path) -> None:
+    oldest = time.time() - _LEFT_OVER_S
+    with suppress(OSError):
+        for one in parent.glob(".*.partial"):
+            if one.stat().st_mtime < oldest:
+                shutil.rmtree(one, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    """Move finished files to their place: the receipt last, and an older one away first."""
+    for one in folder.rglob("*"):
+        if one.is_file():
+            _sync(one)
+    main, sidecar = folder / target.name, folder / sidecar_of(target).name
+    others = [one for one in folder.iterdir() if one not in (main, sidecar)]
+    if sidecar.exists():
+        sidecar_of(target).unlink(missing_ok=True)
+        for extension in (".bval", ".bvec"):
+            sidecar_of(target).with_suffix(extension).unlink(missing_ok=True)
+    if target.is_dir() or (main.is_dir() and os.path.lexists(target)):
+        # A folder is not replaced in one step: the old one goes into ours, to be removed with it.
+        target.replace(folder / ".old")
+    main.replace(target)
+    for one in others:
+        one.replace(target.parent / one.name)
+    if sidecar.exists():
+        sidecar.replace(sidecar_of(target))
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    for one in path.parent.iterdir():
+        if one.is_dir():
+            shutil.rmtree(one)
+        else:
+            one.unlink()
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[phase] = round(time.perf_counter() - start, 3)

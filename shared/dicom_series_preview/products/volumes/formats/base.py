@@ -1,0 +1,87 @@
+"""What every format of a volume can do: be written slab by slab, and be read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.products.volumes.plan import PlannedVolume
+    from dicom_series_preview.products.volumes.slabs import Slab
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How a volume's file is written.
+
+    Attributes:
+        orient: `native` or `ras`; NPZ has an order of its own.
+        zarr_format: 2 or 3.
+        chunks: Of Zarr: (z, y, x); None for the format's own.
+        clevel: The level of Zarr's zstd, 1 to 22.
+    """
+
+    orient: str = "native"
+    zarr_format: int = 3
+    chunks: tuple[int, int, int] | None = None
+    clevel: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Readback:
+    """A volume as a public reader reads it from its file.
+
+    Attributes:
+        affine: (4, 4): takes (column, row, slice) to RAS millimetres, as the file says; None without one.
+        slabs: The array in the order of its source (t, z, y, x), slab by slab.
+        receipt: The receipt in the file.
+    """
+
+    affine: NDArray[np.float64] | None
+    slabs: Iterator[Slab] = field(repr=False)
+    receipt: Mapping[str, Any] = field(repr=False)
+
+
+class VolumeWriter(Protocol):
+    """Writes one volume."""
+
+    def write(self, slab: Slab) -> None:
+        """Write the next slab, in the order of the source.
+
+        Raises:
+            OSError: There is no room.
+        """
+
+    def finish(self, receipt: Mapping[str, Any]) -> None:
+        """Write what comes last, and the receipt; all is on the disk then."""
+
+    def close(self) -> None:
+        """Release what is held, also where it was not finished."""
+
+
+class VolumeFormat(Protocol):
+    """A format."""
+
+    name: str
+    extensions: tuple[str, ...]
+    own_axes: bool
+
+    def writer(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions) -> VolumeWriter:
+        """Begin to write a volume to a path where nothing is yet."""
+
+    def read(self, path: Path) -> Readback:
+        """Open a finished file with the public reader of its format.
+
+        Raises:
+            UnreadableError: It is no such file, or broken.
+        """
+
+
+class UnreadableError(Exception):
+    """A file cannot be read as a volume."""

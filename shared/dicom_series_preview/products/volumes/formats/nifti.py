@@ -1,0 +1,195 @@
+"""NIfTI-1 (NIfTI-2 beyond 32,767 places): slices streamed behind a header that nibabel makes.
+
+sform holds the affine with code 1; qform too, unless the affine is sheared, which a quaternion cannot say.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from dicom_series_preview._version import __version__
+from dicom_series_preview.products.volumes.digest import canonical_order
+from dicom_series_preview.products.volumes.formats.base import Readback, UnreadableError, WriteOptions
+from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
+from dicom_series_preview.products.volumes.slabs import Extent, Slab, extents_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.products.volumes.plan import PlannedVolume
+
+_LONGEST = 32767
+# A quaternion is given where it says the same as the affine, to less than float32 keeps of a patient.
+_SAME_MM = 1e-3
+_IGZIP_LEVEL = 2
+_RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+NATIVE = Order((0, 1, 2, 3))
+"""The order of NIfTI's bytes: columns are the fastest, then rows, slices, volumes."""
+
+
+def nifti_order(affine: NDArray[np.float64] | None, orient: str) -> Order:
+    """Return the order of the file's bytes, the slowest axis first."""
+    if orient != "ras" or affine is None:
+        return NATIVE
+    canonical = canonical_order(affine)
+    x, y, z, t = canonical.axes
+    return Order((t, z, y, x), canonical.flipped)
+
+
+def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native") -> Any:  # noqa: ANN401 - nibabel's
+    """Return the NIfTI header of a volume.
+
+    Args:
+        volume: The volume.
+        dtype: The type of its values.
+        orient: `native` or `ras`.
+    """
+    from nibabel.nifti1 import Nifti1Header  # noqa: PLC0415 - 200 ms that only volumes pay
+    from nibabel.nifti2 import Nifti2Header  # noqa: PLC0415 - likewise
+
+    place = volume.placement
+    order = nifti_order(None if place is None else place.affine, orient)
+    shape = order.shape(volume.shape)[3::-1]
+    dims = shape if shape[3] > 1 else shape[:3]
+    is_long = max(dims) > _LONGEST
+    header = Nifti2Header() if is_long else Nifti1Header()
+    header.set_data_dtype(_RGB if volume.values.is_colour else dtype)
+    header.set_data_shape(dims)
+    header.set_xyzt_units("mm", "sec")
+    header["vox_offset"] = 544 if is_long else 352
+    header["descrip"] = f"dicom-series-preview {__version__}".encode()
+    header["scl_slope"], header["scl_inter"] = volume.values.slope, volume.values.intercept
+    if place is not None:
+        # nibabel's indices run (i, j, k), the fastest first.
+        affine = affine_in(place.affine, order, volume.shape)[:, [2, 1, 0, 3]]
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        header.set_sform(affine, 1)
+        header.set_qform(affine, 1, strip_shears=True)
+        corners = np.array([[i, j, k, 1] for i in (0, dims[0]) for j in (0, dims[1]) for k in (0, dims[2])])
+        if np.abs((header.get_qform() - affine) @ corners.T).max() > _SAME_MM:
+            header.set_qform(None, 0)
+        zooms = [*spacing.tolist(), *([volume.repetition_time_s or 0.0] if len(dims) > 3 else [])]
+        header.set_zooms(zooms)
+    elif volume.slices[0].pixel_spacing_mm is not None:
+        down, across = volume.slices[0].pixel_spacing_mm
+        header.set_zooms([across, down, 1.0])
+    return header
+
+
+class NiftiWriter:
+    """Writes a NIfTI file."""
+
+    def __init__(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], orient: str) -> None:
+        self._path = path
+        self._header = header_of(volume, dtype, orient)
+        place = volume.placement
+        order = nifti_order(None if place is None else place.affine, orient)
+        self._array = None if order == NATIVE else Reordered(volume.shape, dtype, order, path.parent)
+        self._raw: IO[bytes] = path.open("xb")
+        self._stream: Any = self._raw
+        if path.suffix == ".gz":
+            from isal import igzip  # noqa: PLC0415 - only what compresses needs it
+
+            self._stream = igzip.IGzipFile("", "wb", _IGZIP_LEVEL, self._raw, mtime=0)
+        self._stream.write(self._header.binaryblock)
+        self._stream.write(b"\0\0\0\0")
+
+    def write(self, slab: Slab) -> None:
+        """Write the next slab."""
+        if self._array is None:
+            self._stream.write(slab.data.data)
+        else:
+            self._array.add(slab)
+
+    def finish(self, _receipt: Mapping[str, Any]) -> None:
+        """Write what has waited; the receipt stands in the sidecar."""
+        for block in self._array.blocks() if self._array is not None else ():
+            self._stream.write(np.ascontiguousarray(block).data)
+        if self._stream is not self._raw:
+            self._stream.close()
+        self._raw.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._array is not None:
+            self._array.__exit__(None, None, None)
+        self._raw.close()
+
+
+class Nifti:
+    """The formats NIfTI, plain and compressed."""
+
+    own_axes = False
+
+    def __init__(self, name: str, extension: str) -> None:
+        self.name = name
+        self.extensions = (extension,)
+
+    def writer(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions) -> NiftiWriter:
+        """Begin to write a volume."""
+        return NiftiWriter(path, volume, dtype, options.orient)
+
+    def read(self, path: Path) -> Readback:
+        """Open a NIfTI file with nibabel, and the sidecar beside it.
+
+        Raises:
+            UnreadableError: It is none of ours, or broken.
+        """
+        import nibabel  # noqa: PLC0415 - 200 ms that only volumes pay
+        from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - likewise
+
+        try:
+            image = nibabel.load(path, keep_file_open=True)
+            receipt = json.loads(sidecar_of(path).read_text("utf-8"))["DicomSeriesPreview"]
+            volume = receipt["volume"]
+            shape = tuple(volume["native_shape_tzyx"])
+            order = Order(tuple(volume["order"]["axes"]), frozenset(volume["order"]["flipped"]))
+        except (OSError, ValueError, KeyError, TypeError, ImageFileError) as error:
+            raise UnreadableError(f"it is no volume that this program wrote: {error}") from error
+        affine = None
+        if int(image.header["sform_code"]):
+            affine = native_affine(image.affine[:, [2, 1, 0, 3]], order, shape)
+        return Readback(affine, _native_slabs(image, shape, order, path), receipt)
+
+
+def sidecar_of(path: Path) -> Path:
+    """Return the path of a NIfTI file's JSON sidecar."""
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) -> Iterator[Slab]:  # noqa: ANN401 - nibabel's
+    """Yield the array in the order of its source."""
+    from nibabel.arrayproxy import ArrayProxy  # noqa: PLC0415 - loaded already
+
+    written, found = order.shape(shape), image.dataobj
+    if tuple(found.shape) != (written[3::-1] if written[0] > 1 else written[3:0:-1]):
+        raise UnreadableError("its array has another shape than its receipt says")
+    # Stored values, whatever the header's slope; one proxy, as each begins a compressed file anew.
+    plain = ArrayProxy(path, (found.shape, found.dtype, found.offset, 1.0, 0.0), keep_file_open=True)
+    if order == NATIVE:
+        yield from _file_slabs(plain, written)
+        return
+    t, z, y, x = (order.axes.index(axis) for axis in range(4))
+    back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
+    dtype = np.dtype("u1") if len(shape) > 4 else found.dtype
+    with Reordered(written, dtype, back, path.parent) as array:
+        for slab in _file_slabs(plain, written):
+            array.add(slab)
+        yield from slabs_of(array, shape)
+
+
+def _file_slabs(plain: Any, written: tuple[int, ...]) -> Iterator[Slab]:  # noqa: ANN401 - nibabel's
+    """Yield the file's array front to back, in the order (t, z, y, x) of its bytes."""
+    is_colour = len(written) > 4
+    for extent in extents_of(written, 1 if is_colour else plain.dtype.itemsize):
+        spans = (..., slice(*extent.z), slice(*extent.t)) if written[0] > 1 else (..., slice(*extent.z))
+        data = np.asarray(plain[spans]).transpose()
+        if is_colour:
+            data = np.stack([data[name] for name in "RGB"], axis=-1)
+        yield Slab(extent, np.ascontiguousarray(data).reshape(*extent.shape, *written[2:]))

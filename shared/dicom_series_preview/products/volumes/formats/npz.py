@@ -1,0 +1,154 @@
+"""NPZ: float32 `data` [Z, Y, X(, T)], superior to inferior, anterior to posterior, right to left.
+
+`affine` takes that array's indices (z, y, x) to RAS millimetres; `info` is JSON text. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from dicom_series_preview.products.volumes.digest import canonical_order
+from dicom_series_preview.products.volumes.formats.base import Readback, UnreadableError, WriteOptions
+from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
+from dicom_series_preview.products.volumes.slabs import Extent, Slab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from dicom_series_preview.products.volumes.plan import PlannedVolume
+
+_LEVEL = 1
+_READ_BYTES = 2**24
+
+
+def npz_order(affine: NDArray[np.float64] | None) -> Order:
+    """Return the order of an NPZ's array: the closest canonical axes, all three turned around."""
+    if affine is None:
+        return Order((1, 2, 3, 0))
+    canonical = canonical_order(affine)
+    x, y, z, _ = canonical.axes
+    return Order((z, y, x, 0), frozenset((x, y, z)) - canonical.flipped)
+
+
+class NpzWriter:
+    """Writes an NPZ file."""
+
+    def __init__(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any]) -> None:
+        self._path = path
+        self._shape = volume.shape
+        self._is_colour = volume.values.is_colour
+        place = volume.placement
+        self._affine = None if place is None else place.affine
+        self._order = npz_order(self._affine)
+        self._array = Reordered(volume.shape, dtype, self._order, path.parent)
+
+    def write(self, slab: Slab) -> None:
+        """Keep the next slab."""
+        self._array.add(slab)
+
+    def finish(self, receipt: Mapping[str, Any]) -> None:
+        """Write the file."""
+        shape = self._order.shape(self._shape)
+        shape = shape if shape[3] > 1 else (*shape[:3], *shape[4:])
+        kind = np.dtype("u1") if self._is_colour else np.dtype("<f4")
+        with zipfile.ZipFile(self._path, "x", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+            with archive.open(_member("data"), "w", force_zip64=True) as stream:
+                header = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+                npy.write_array_header_1_0(stream, header)
+                for block in self._array.blocks():
+                    stream.write(np.ascontiguousarray(block, kind).data)
+            if self._affine is not None:
+                affine = affine_in(self._affine, self._order, self._shape)
+                _put(archive, "affine", affine)
+                _put(archive, "spacing", np.linalg.norm(affine[:3, :3], axis=0))
+            _put(archive, "info", np.array(json.dumps(receipt, ensure_ascii=False)))
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        self._array.__exit__(None, None, None)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _put(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
+    stream = io.BytesIO()
+    npy.write_array(stream, array, allow_pickle=False)
+    archive.writestr(_member(name), stream.getvalue(), compresslevel=_LEVEL)
+
+
+class Npz:
+    """The format NPZ."""
+
+    name = "npz"
+    extensions = (".npz",)
+    own_axes = True
+
+    def writer(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], _options: WriteOptions) -> NpzWriter:
+        """Begin to write a volume."""
+        return NpzWriter(path, volume, dtype)
+
+    def read(self, path: Path) -> Readback:
+        """Open an NPZ file with NumPy.
+
+        Raises:
+            UnreadableError: It is none of ours, or broken.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as loaded:
+                names = loaded.files
+                receipt = json.loads(str(loaded["info"][()])) if "info" in names else {}
+                affine = loaded["affine"] if "affine" in names else None
+            volume = receipt["volume"]
+            shape = tuple(volume["native_shape_tzyx"])
+            order = Order(tuple(volume["order"]["axes"]), frozenset(volume["order"]["flipped"]))
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise UnreadableError(f"it is no volume that this program wrote: {error}") from error
+        native = None if affine is None else native_affine(affine, order, shape)
+        return Readback(native, _native_slabs(path, shape, order), receipt)
+
+
+def _native_slabs(path: Path, shape: tuple[int, ...], order: Order) -> Iterator[Slab]:
+    """Yield the array in the order of its source."""
+    # Read front to back, it comes in blocks of its first axis; those are brought back into the old order.
+    with zipfile.ZipFile(path) as archive, archive.open("data.npy") as stream:
+        npy.read_magic(stream)
+        found, is_fortran, kind = npy.read_array_header_1_0(stream)
+        written = order.shape(shape)
+        if is_fortran or tuple(found) not in (written, (*written[:3], *written[4:])):
+            raise UnreadableError("its array has another shape than its receipt says")
+        back = Order(_inverse(order.axes), frozenset(order.axes.index(axis) for axis in order.flipped))
+        with Reordered(written, kind, back, path.parent) as array:
+            places = max(1, _READ_BYTES // max(int(np.prod(written[1:])) * kind.itemsize, 1))
+            for first in range(0, written[0], places):
+                last = min(first + places, written[0])
+                data = _read(stream, (last - first, *written[1:]), kind)
+                array.add(Slab(Extent((first, last), (0, written[1])), data))
+            yield from slabs_of(array, shape)
+
+
+def _inverse(axes: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    t, z, y, x = (axes.index(axis) for axis in range(4))
+    return t, z, y, x
+
+
+def _read(stream: IO[bytes], shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:
+    size = int(np.prod(shape)) * kind.itemsize
+    data = stream.read(size)
+    if len(data) != size:
+        raise UnreadableError("its array is cut off")
+    return np.frombuffer(data, kind).reshape(shape)
+
