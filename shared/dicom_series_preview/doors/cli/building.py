@@ -6,110 +6,20 @@ import json
 import os
 import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.archive.here import Named, find
-from dicom_series_preview.archive.local import open_cache, open_output, open_places
-from dicom_series_preview.archive.names import SeriesName
-from dicom_series_preview.archive.room import Room
-from dicom_series_preview.base.errors import PreviewError, RequestError, SeriesNotFoundError, counted
+from dicom_series_preview.archive.here import find
+from dicom_series_preview.base.errors import PreviewError, RequestError, counted
 from dicom_series_preview.doors.cli.console import Progress, answer, line_of, say
-from dicom_series_preview.doors.cli.opening import damage_of, output_folder, settings_of
+from dicom_series_preview.doors.cli.many import Job, ManySeries
 from dicom_series_preview.products.pictures.requests import IndexRequest
-from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from dicom_series_preview.archive.opened import OpenedSeries
-    from dicom_series_preview.base.settings import Settings
-    from dicom_series_preview.sources.storage.base import Storage
 
 _AT_ONCE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A series to index.
-
-    Attributes:
-        shown: Its name in lines: as typed, or the folder that a prefix matched.
-        named: The name as typed.
-        name: The series.
-    """
-
-    shown: str
-    named: Named
-    name: SeriesName
-
-
-class _Builder:
-    """Builds indices below several roots, and opens each once.
-
-    Args:
-        options: The command's.
-    """
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
-        self._settings: Settings = settings_of(options)
-        self._output: Path | None = output_folder(options)
-        self._storages: dict[tuple[str, Path | None], Storage] = {}
-        self.running = Deadline()
-        self._room = Room(self.running)
-
-    def jobs(self, typed: str) -> list[_Job]:
-        """List the series that a name means: one, or all with a prefix.
-
-        Raises:
-            PreviewError: No series matches, or the root cannot be listed.
-        """
-        named = find(typed, self._options["root"], os.environ)
-        name = named.name
-        if not name.is_prefix:
-            return [_Job(typed, named, name)]
-        storage = self._storage(named).within(self.running.begin().limited(self._settings.limits.seconds))
-        for prefix in name.candidates():
-            folders = storage.list_folders(prefix)
-            if folders:
-                return [_Job(folder, named, SeriesName(folder)) for folder in folders]
-        uids = open_places(self._settings, storage).matching(name.text)
-        if uids:
-            return [_Job(uid, named, SeriesName(uid)) for uid in uids]
-        raise SeriesNotFoundError(f"{name.text}*", storage.url, "no series begins so")
-
-    def build(self, job: _Job, limit: int | None, progress: Any) -> tuple[OpenedSeries, list[str]]:  # noqa: ANN401 - a part
-        """Build the index of a series, and return it with the paths of its folders' indices.
-
-        Raises:
-            PreviewError: The index cannot be built.
-        """
-        storage = self._storage(job.named)
-        if self._output:
-            cache = open_output(self._output, self._settings)
-        else:
-            cache = open_cache(self._settings, storage, optional=False)
-        service = PreviewService(
-            storage,
-            cache,
-            self._settings.limits,
-            progress,
-            gate=self._room.passage,
-            damaged=damage_of(job.shown),
-            places=open_places(self._settings, storage),
-        ).within(self.running.begin())
-        with job.named.hinting():
-            built = service.index(IndexRequest(job.name, limit))
-        return built, service.index_paths(built)
-
-    def _storage(self, named: Named) -> Storage:
-        place = (named.root, named.file)
-        if place not in self._storages:
-            self._storages[place] = named.open(self._settings, os.environ)
-        return self._storages[place]
 
 
 def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
@@ -127,9 +37,9 @@ def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
     """
     # Report a mistake in any name before starting work on the others.
     requests = [IndexRequest.from_strings(_checked(name, options), _limit(options)) for name in typed]
-    builder = _Builder(options)
+    builder = ManySeries(options)
     told = _Told(options)
-    jobs: dict[tuple[str, str], _Job] = {}
+    jobs: dict[tuple[str, str], Job] = {}
     for name in typed:
         try:
             for job in builder.jobs(name):
@@ -146,12 +56,15 @@ def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
 
 
 def _build_all(
-    builder: _Builder, jobs: Sequence[_Job], limit: int | None, progress: Progress, told: _Told
+    builder: ManySeries, jobs: Sequence[Job], limit: int | None, progress: Progress, told: _Told
 ) -> None:
-    def build(number: int, job: _Job) -> tuple[OpenedSeries, list[str]]:
+    def build(number: int, job: Job) -> tuple[OpenedSeries, list[str]]:
         many = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
         with progress.part(job.shown, many) as part:
-            return builder.build(job, limit, part)
+            service = builder.service(job, part)
+            with job.named.hinting():
+                built = service.index(IndexRequest(job.name, limit))
+            return built, service.index_paths(built)
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="index") as pool:
         try:

@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +18,7 @@ from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.stream import SliceReader
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
-from dicom_series_preview.products.volumes.formats.nifti import Nifti, nifti_order, sidecar_of
-from dicom_series_preview.products.volumes.formats.npz import npz_order
-from dicom_series_preview.products.volumes.formats.zarr import zarr_order
+from dicom_series_preview.products.volumes.formats.nifti import Nifti, sidecar_of
 from dicom_series_preview.products.volumes.proof import proved
 from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_same, receipt_of
 from dicom_series_preview.products.volumes.refusal import Refusal
@@ -32,8 +30,6 @@ from dicom_series_preview.products.volumes.values import DoesNotFitError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
@@ -141,13 +137,17 @@ class Converter:
         for dtype in map(np.dtype, volume.values.dtypes):
             reading = Reading(volume, self._reader(plan), dtype, progress=self.progress)
             if narrow:
-                reading.warnings.append(("widened", f"{narrow} has values that {volume.values.dtype} cannot hold"))
+                reading.warnings.append(
+                    ("widened", f"{narrow} has values that {volume.values.dtype} cannot hold")
+                )
             try:
                 return reading, self._write_once(plan, volume, path, (reading, identity))
             except DoesNotFitError as error:
                 narrow = error.name
                 _remove(path)
-        raise RefusedVolumeError(Refusal("overflow", f"{narrow} has values that no type of whole numbers holds"))
+        raise RefusedVolumeError(
+            Refusal("overflow", f"{narrow} has values that no type of whole numbers holds")
+        )
 
     def _write_once(
         self,
@@ -170,7 +170,8 @@ class Converter:
                 reading.feed(write)
                 self._check_range(reading)
                 _add_warnings(reading)
-                made = Made(reading, self._order(affine), digest.hexdigest())
+                order = self.format.order(affine, self.write.orient)
+                made = Made(reading, order, digest.hexdigest())
             receipt = receipt_of(plan, volume, made, identity)
             writer.finish(receipt)
         finally:
@@ -183,21 +184,20 @@ class Converter:
         """Refuse whole numbers that NPZ's float32 would round."""
         if self.format.name != "npz" or reading.dtype.kind not in "iu":
             return
-        ends = [abs(end) for one in reading.measures.values() for end in (one.low, one.high) if end is not None]
+        ends = [
+            abs(end) for one in reading.measures.values() for end in (one.low, one.high) if end is not None
+        ]
         if max(ends, default=0) > _FLOAT_EXACT:
-            problem = "it has whole values beyond 16,777,216, which NPZ's float32 would round; take nifti or zarr"
+            problem = (
+                "it has whole values beyond 16,777,216, which NPZ's float32 would round; take nifti or zarr"
+            )
             raise RefusedVolumeError(Refusal("overflow", problem))
-
-    def _order(self, affine: NDArray[np.float64] | None) -> Order:
-        if self.format.name == "npz":
-            return npz_order(affine)
-        return (nifti_order if isinstance(self.format, Nifti) else zarr_order)(affine, self.write.orient)
 
     def _reader(self, plan: VolumesPlan) -> SliceReader:
         opened = plan.opened
         options = FetchOptions(opened.prefetched, limits=self.limits)
-        more = {} if self.workers is None else {"workers": self.workers}
-        return SliceReader(opened.storage, opened.name, plan.index, options, self.check, **more)
+        reader = SliceReader(opened.storage, opened.name, plan.index, options, self.check)
+        return reader if self.workers is None else replace(reader, workers=self.workers)
 
     def _prove(self, path: Path, volume: PlannedVolume, reading: Reading) -> None:
         try:

@@ -1,7 +1,7 @@
 """The digest of a volume's canonical array: one for all formats of a series.
 
-The spatial axes are brought to right, anterior, superior by flips and swaps alone, the fourth axis follows, then
-colour. Values are float32, of colour uint8, in C order, little endian.
+The spatial axes are brought to right, anterior, superior by flips and swaps alone, the fourth axis follows,
+then colour. Values are float32, of colour uint8, in C order, little endian.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Take a stack apart into parts that are volumes, and order the frames of each into a grid.
 
 What has a meaning of its own (a complex component, an echo time, an inversion time, a flip angle, a kernel)
-tells parts apart. What still shares a location is the fourth axis: diffusion, time, cardiac phase, or the order
-of InstanceNumber.
+tells parts apart. What still shares a location is the fourth axis: diffusion, time, cardiac phase, or the
+order of InstanceNumber.
 """
 
 from __future__ import annotations
@@ -36,7 +36,16 @@ if TYPE_CHECKING:
 _PART_AXES = ("image type", "echo time", "inversion time", "flip angle", "stack id", "segment")
 # Elements that make parts, too, where slices of one location differ in them.
 _PART_ELEMENTS = (("ConvolutionKernel", 0x00181210), ("ReconstructionDiameter", 0x00181100))
-_COMPONENTS = {"M": "", "MAGNITUDE": "", "P": "ph", "PHASE": "ph", "R": "re", "REAL": "re", "I": "im", "IMAGINARY": "im"}
+_COMPONENTS = {
+    "M": "",
+    "MAGNITUDE": "",
+    "P": "ph",
+    "PHASE": "ph",
+    "R": "re",
+    "REAL": "re",
+    "I": "im",
+    "IMAGINARY": "im",
+}
 _DIFFUSION = ("b-value", "direction")
 _FOURTH = {"trigger time": "time", "time": "time", "acquisition": "time", "cardiac phase": "phase"}
 _UNSAFE = re.compile("[^A-Za-z0-9.+-]+")
@@ -164,7 +173,9 @@ def grid_of(frames: StackFrames, part: Part, incomplete: str) -> Grid | Refusal:
     grid[ranks, places] = members
     if volumes == 1:
         return Grid(grid, None, duplicates, dropped)
-    dimensions = [one for one in told_apart(frames.index, frames.stack).dimensions if one.axis.name not in _PART_AXES]
+    dimensions = [
+        one for one in told_apart(frames.index, frames.stack).dimensions if one.axis.name not in _PART_AXES
+    ]
     ordered = _in_agreement(grid, dimensions)
     if ordered is None:
         names = " and ".join(one.axis.name for one in dimensions)
@@ -213,7 +224,9 @@ def _rank(text: str) -> tuple[bool, float, str]:
         return True, 0.0, text
 
 
-def _suffix(key: Sequence[str], names: Sequence[tuple[str, str, str]], all_keys: Sequence[Sequence[str]]) -> str:
+def _suffix(
+    key: Sequence[str], names: Sequence[tuple[str, str, str]], all_keys: Sequence[Sequence[str]]
+) -> str:
     """Return what tells a part's name from the others'."""
     found = []
     for number, (value, (name, keyword, _)) in enumerate(zip(key, names, strict=True)):
@@ -233,7 +246,10 @@ def _suffix(key: Sequence[str], names: Sequence[tuple[str, str, str]], all_keys:
 
 
 def _words(key: Sequence[str], names: Sequence[tuple[str, str, str]]) -> str:
-    told = [f"{name} {value or 'none'}{f' {unit}' if unit else ''}" for value, (name, _, unit) in zip(key, names, strict=True)]
+    told = [
+        f"{name} {value or 'none'}{f' {unit}' if unit else ''}"
+        for value, (name, _, unit) in zip(key, names, strict=True)
+    ]
     return ", ".join(told)
 
 
@@ -270,18 +286,16 @@ def _incomplete(counts: IntArray) -> Refusal:
         for size, many in list(zip(sizes, times, strict=True))[:4]
     )
     more = f" and {counted(len(sizes) - 4, 'other count')}" if len(sizes) > 4 else ""
-    return Refusal(
-        "incomplete_grid",
-        f"its locations have unequal numbers of slices: {told}{more}; `incomplete` drop leaves out the volumes "
-        "that lack some, `split` takes them apart by an element",
-    )
+    remedy = "`incomplete` drop leaves out the volumes that lack some, `split` takes them apart by an element"
+    problem = f"its locations have unequal numbers of slices: {told}{more}; {remedy}"
+    return Refusal("incomplete_grid", problem)
 
 
 def _in_agreement(grid: IntArray, dimensions: Sequence[Dimension]) -> IntArray | None:
     """Return the grid with one value of each dimension in each volume; None where there is no such grid.
 
-    As a rule the k-th of each location agree. Where they do not, the values themselves order each location, if
-    all locations have the same.
+    As a rule the k-th of each location agree. Where they do not, the values order each location, if all
+    locations have the same.
     """
     if not dimensions:
         return grid

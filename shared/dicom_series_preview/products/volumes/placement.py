@@ -181,15 +181,15 @@ def _refused(planes: FramePlanes, affine: FloatArray, deviation: float) -> Refus
     turned = np.abs(planes.orientations - planes.orientations[0, 0]).max() * reach
     turned *= float(planes.spacings[0, 0].max())
     if turned > _FARTHEST_MM:
-        return Refusal("orientation_varies", "its slices are turned against each other: they are not parallel")
+        return Refusal(
+            "orientation_varies", "its slices are turned against each other: they are not parallel"
+        )
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     along = planes.positions[0] @ (normal / np.linalg.norm(normal))
     return uneven(np.abs(np.diff(along)), planes.positions[0], planes.names, deviation)
 
 
-def uneven(
-    steps: FloatArray, positions: FloatArray, names: Sequence[str], deviation: float
-) -> Refusal:
+def uneven(steps: FloatArray, positions: FloatArray, names: Sequence[str], deviation: float) -> Refusal:
     """Say how the steps between slices differ: which slices are missing, or which spacings there are.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,10 @@ _UNSUPPORTED = {
 }
 # Modalities whose images are projections, each for itself.
 PROJECTIONS = frozenset(("DX", "DR", "CR", "MG"))
-_SPACING_BETWEEN_SLICES, _SLICE_THICKNESS = ("SpacingBetweenSlices", 0x00180088), ("SliceThickness", 0x00180050)
+_SPACING_BETWEEN_SLICES, _SLICE_THICKNESS = (
+    ("SpacingBetweenSlices", 0x00180088),
+    ("SliceThickness", 0x00180050),
+)
 _REPETITION_TIME = ("RepetitionTime", 0x00180080)
 _SOP_CLASS_UID, _UNITS = ("SOPClassUID", 0x00080016), ("Units", 0x00541001)
 # RescaleType is free text; what it defines are short codes.
@@ -140,7 +144,9 @@ class PlannedVolume:
     @property
     def source_bytes(self) -> int:
         """The bytes of its frames as the objects hold them, as far as the index knows."""
-        places = {(one.file_name, one.location.offset): one.location.length for one in self.sources if one.location}
+        places = {
+            (one.file_name, one.location.offset): one.location.length for one in self.sources if one.location
+        }
         whole = {one.file_name: one.object_size for one in self.sources if not one.location}
         return sum(places.values()) + sum(whole.values())
 
@@ -275,7 +281,11 @@ def _without_geometry(frames: StackFrames, stack: Stack) -> Refusal | None:
     )
     if not lacking.any():
         return None
-    which = "its frames have" if lacking.all() else f"{int(lacking.sum())} of its {counted(len(lacking), 'slice')} have"
+    which = (
+        "its frames have"
+        if lacking.all()
+        else f"{int(lacking.sum())} of its {counted(len(lacking), 'slice')} have"
+    )
     name = "" if lacking.all() else f", the first is {_called(frames, int(np.argmax(lacking)))}"
     what = "no position, orientation or pixel spacing in the patient"
     hint = "; each image alone can be NIfTI or NPZ" if stack.modality in PROJECTIONS else ""
@@ -370,7 +380,9 @@ def _too_few(locations: int, options: VolumeOptions, thickness: float | None) ->
         if thickness is None:
             told = "it has one location, and no header says how thick a slice is"
             return Refusal("single_location", told)
-        return Refusal("single_location", "it has one location only; `min_slices` 1 makes a volume of it all the same")
+        return Refusal(
+            "single_location", "it has one location only; `min_slices` 1 makes a volume of it all the same"
+        )
     problem = f"it has {counted(locations, 'location')}, and `min_slices` asks for {options.min_slices}"
     return Refusal("single_location", problem)
 
@@ -391,7 +403,7 @@ def _with_remedy(refusal: Refusal, frames: StackFrames, grid: Grid) -> Refusal:
     rows = frames.rows[members].tolist()
     for keyword, tag in _TELLING:
         values = frames.cells.values(rows, keyword, tag)
-        changes = sum(one != other for one, other in zip(values, values[1:], strict=False))
+        changes = sum(one != other for one, other in pairwise(values))
         if 0 < changes < 4 and len(set(values)) <= changes + 1 and None not in values:
             return Refusal(refusal.code, f"{refusal.problem}; `split` {keyword} takes them apart")
     return refusal
@@ -412,17 +424,28 @@ def _repetition_time(frames: StackFrames, item: Slice) -> float | None:
     return float(value) / 1000 if isinstance(value, (int, float)) and 0 < value < float("inf") else None
 
 
-def _warnings(grid: Grid, placement: Placement | None, slices: tuple[Slice, ...]) -> Iterator[tuple[str, str]]:
+def _warnings(
+    grid: Grid, placement: Placement | None, slices: tuple[Slice, ...]
+) -> Iterator[tuple[str, str]]:
     if placement is not None and placement.is_sheared:
-        yield "gantry_tilt", f"the slices are tilted against their stack by {placement.tilt_deg:.2f} degrees: the affine is sheared, and exact"
+        yield (
+            "gantry_tilt",
+            f"the step from slice to slice is {placement.tilt_deg:.2f} degrees off the normal: the affine is sheared",
+        )
     if placement is not None and placement.deviation_mm > ROUNDED_MM:
-        yield "rounded_positions", f"positions in the headers lie up to {placement.deviation_mm:.3f} mm off an even grid"
+        yield (
+            "rounded_positions",
+            f"positions in the headers lie up to {placement.deviation_mm:.3f} mm off an even grid",
+        )
     if grid.duplicates:
         yield "duplicate", f"{counted(grid.duplicates, 'slice')} with the SOPInstanceUID of another left out"
     if grid.dropped:
         yield "incomplete", f"{counted(grid.dropped, 'slice')} of volumes that lack others left out"
     if grid.axis is not None and grid.axis.name == "instance":
-        yield "no_axis_name", "no standard element tells the volumes of the fourth axis apart: they follow InstanceNumber"
+        yield (
+            "no_axis_name",
+            "no standard element tells the volumes of the fourth axis apart: they follow InstanceNumber",
+        )
     if any(one.contrast.pixel_padding_value is not None for one in slices):
         yield "padding", "some values are padding: they stay, and count in no statistic"
 

@@ -1,4 +1,4 @@
-"""Prove a finished file: read it back with its format's public reader, and compare every slice with its source."""
+"""Prove a finished file: read it with its format's public reader, and compare each slice with its source."""
 
 from __future__ import annotations
 

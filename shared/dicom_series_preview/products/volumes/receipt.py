@@ -1,4 +1,4 @@
-"""The receipt of a volume: what it was made of, how, and what it holds. Reruns and `verify` trust nothing else."""
+"""The receipt of a volume: of what it was made, how, and what it holds. Nothing else is trusted later."""
 
 from __future__ import annotations
 
@@ -40,14 +40,18 @@ class Made:
     sha256: str
 
 
-def identity_of(volume: PlannedVolume, options: VolumeOptions, write: WriteOptions, name: str) -> dict[str, Any]:
-    """Return what decides an output: its source, the options and the rules. Equal ones need not be made again."""
+def identity_of(
+    volume: PlannedVolume, options: VolumeOptions, write: WriteOptions, name: str
+) -> dict[str, Any]:
+    """Return what decides an output: its source, the options and the rules; equal ones are not made again."""
     digest = hashlib.sha256()
     objects: dict[str, tuple[str, int]] = {}
     for item in volume.sources:
         objects[item.file_name] = (item.object_version, item.object_size)
     for item in volume.slices:
-        digest.update(repr((item.file_name, item.frame_number, item.object_version, item.object_size)).encode())
+        digest.update(
+            repr((item.file_name, item.frame_number, item.object_version, item.object_size)).encode()
+        )
     return {
         "rules": RULES,
         "format": name,
@@ -64,7 +68,9 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
-def receipt_of(plan: VolumesPlan, volume: PlannedVolume, made: Made, identity: Mapping[str, Any]) -> dict[str, Any]:
+def receipt_of(
+    plan: VolumesPlan, volume: PlannedVolume, made: Made, identity: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return a receipt as JSON values: nothing in it differs from run to run."""
     reading, place = made.reading, volume.placement
     measures = [reading.measures[number] for number in range(len(volume.slices))]
@@ -119,4 +125,3 @@ def _together(measures: Sequence[Measures]) -> str:
 def is_same(receipt: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
     """Return True where a receipt is of the same source, options and rules."""
     return all(receipt.get(key) == value for key, value in identity.items())
-

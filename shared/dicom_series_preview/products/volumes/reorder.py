@@ -1,14 +1,14 @@
 """Bring an array into another order of axes without holding it in memory.
 
-Slabs arrive in the array's own order. They are cut along the axis that comes first in the new order, and kept in
-a file, block by block; then each block is read back, turned and given out. Small arrays stay in memory.
+Slabs arrive in the array's own order. They are cut along the axes that come first in the new order, and kept
+in a file, block by block; then each block is read back, turned and given out. Small arrays stay in memory.
 """
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Reordered:
         long = [axis for axis in order.axes if self._shape[axis] > 1]
         self._leads = tuple((long + [axis for axis in order.axes if axis not in long])[:2])
         self._steps = self._thicknesses()
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_BLOCK_BYTES, dir=folder)  # noqa: SIM115 - closed by `__exit__`
+        self._file = tempfile.SpooledTemporaryFile(_BLOCK_BYTES, dir=str(folder))  # noqa: SIM115 - closed by `__exit__`
         # What each block has in the file: where, and which part of the array.
         self._pieces: dict[tuple[int, ...], list[tuple[int, list[slice]]]] = {}
         self._end = 0
@@ -93,7 +93,11 @@ class Reordered:
         Raises:
             OSError: There is no room.
         """
-        whole = [slice(*slab.extent.t), slice(*slab.extent.z), *(slice(0, length) for length in self._shape[2:])]
+        whole = [
+            slice(*slab.extent.t),
+            slice(*slab.extent.z),
+            *(slice(0, length) for length in self._shape[2:]),
+        ]
         cuts = [self._cuts(whole[axis], step) for axis, step in zip(self._leads, self._steps, strict=True)]
         for first in cuts[0]:
             for second in cuts[1]:
@@ -118,7 +122,9 @@ class Reordered:
     def blocks(self) -> Iterator[NDArray[Any]]:
         """Yield the new array in blocks that follow each other in C order; each has memory of its own."""
         signs = [-1 if axis in self._order.flipped else 1 for axis in self._leads]
-        for key in sorted(self._pieces, key=lambda key: [n * sign for n, sign in zip(key, signs, strict=True)]):
+        for key in sorted(
+            self._pieces, key=lambda key: [n * sign for n, sign in zip(key, signs, strict=True)]
+        ):
             origin = [0] * len(self._shape)
             shape = list(self._shape)
             for axis, step, number in zip(self._leads, self._steps, key, strict=True):

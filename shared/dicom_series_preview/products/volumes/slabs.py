@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicom_series_preview.base.errors import ObjectChangedError, ObjectError, ObjectNotFoundError, StorageError
+from dicom_series_preview.base.errors import (
+    ObjectChangedError,
+    ObjectError,
+    ObjectNotFoundError,
+    StorageError,
+)
 from dicom_series_preview.pixels.slices import FailedSlice, reason_of
 from dicom_series_preview.pixels.stream import read_slices
 from dicom_series_preview.products.volumes.refusal import Refusal
@@ -166,10 +171,14 @@ class Reading:
             if isinstance(found, FailedSlice):
                 raise RefusedVolumeError(_failure(found))
             if found.gaps is not None:
-                raise RefusedVolumeError(Refusal("decode_failed", f"{called(found.slice)}: parts of it are missing"))
+                raise RefusedVolumeError(
+                    Refusal("decode_failed", f"{called(found.slice)}: parts of it are missing")
+                )
             values = values_in(found, self.volume.values, self.dtype)
             if values.shape != shape[2:]:
-                raise RefusedVolumeError(Refusal("decode_failed", f"{called(found.slice)}: it has another size than its header says"))
+                raise RefusedVolumeError(
+                    Refusal("decode_failed", f"{called(found.slice)}: its size is not what its header says")
+                )
             data[t - extent.t[0], z - extent.z[0]] = values
             if not found.decoded.lossless:
                 self.lossy[called(found.slice)] = None
@@ -184,7 +193,7 @@ class Reading:
 
 
 def called(item: Slice) -> str:
-    """Return what a slice is called in messages: its SOPInstanceUID, and its frame if its object has several."""
+    """Return what a slice is called in messages: its SOPInstanceUID, and its frame if there are several."""
     number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
     return f"{item.sop_instance_uid or item.file_name}{number}"
 

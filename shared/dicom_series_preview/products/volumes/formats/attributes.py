@@ -19,12 +19,22 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.reorder import Order
 
 # RFC-4 of OME-Zarr: where an axis leads, by the patient's axis and the sign.
-_WORDS = (("left-to-right", "right-to-left"), ("posterior-to-anterior", "anterior-to-posterior"), ("inferior-to-superior", "superior-to-inferior"))
+_WORDS = (
+    ("left-to-right", "right-to-left"),
+    ("posterior-to-anterior", "anterior-to-posterior"),
+    ("inferior-to-superior", "superior-to-inferior"),
+)
 _STRAIGHT = np.cos(np.radians(45))
-_UIDS = (("StudyInstanceUID", 0x0020000D), ("SeriesInstanceUID", 0x0020000E), ("FrameOfReferenceUID", 0x00200052))
+_UIDS = (
+    ("StudyInstanceUID", 0x0020000D),
+    ("SeriesInstanceUID", 0x0020000E),
+    ("FrameOfReferenceUID", 0x00200052),
+)
 
 
-def attributes_of(volume: PlannedVolume, order: Order, names: Sequence[str], options: WriteOptions) -> dict[str, Any]:
+def attributes_of(
+    volume: PlannedVolume, order: Order, names: Sequence[str], options: WriteOptions
+) -> dict[str, Any]:
     """Return the attributes of a volume's group, without the receipt.
 
     Args:
@@ -63,7 +73,11 @@ def _ome(volume: PlannedVolume, affine: NDArray[np.float64] | None, names: Seque
             scale.append(1.0)
     dataset = {"path": "volume", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
     metadata = {"description": "one resolution, never resampled; dicom_volume.affine has rotation and shear"}
-    return {"multiscales": [{"name": "volume", "type": "none", "axes": axes, "datasets": [dataset], "metadata": metadata}]}
+    return {
+        "multiscales": [
+            {"name": "volume", "type": "none", "axes": axes, "datasets": [dataset], "metadata": metadata}
+        ]
+    }
 
 
 def _orientation(affine: NDArray[np.float64] | None, number: int) -> dict[str, Any]:
@@ -116,7 +130,12 @@ def axis_document(volume: PlannedVolume) -> dict[str, Any] | None:
     axis = volume.axis
     if axis is None:
         return None
-    found: dict[str, Any] = {"name": axis.name, "values": list(axis.values), "unit": axis.unit, "element": axis.element}
+    found: dict[str, Any] = {
+        "name": axis.name,
+        "values": list(axis.values),
+        "unit": axis.unit,
+        "element": axis.element,
+    }
     if axis.b_values:
         found["b_values_s_per_mm2"] = list(axis.b_values)
         found["directions_ras"] = [None if one is None else list(one) for one in axis.directions]
@@ -130,4 +149,3 @@ def _rescale(volume: PlannedVolume) -> Any:  # noqa: ANN401 - a pair, or words
         return "per frame"
     contrast = volume.slices[0].contrast
     return [contrast.rescale_slope, contrast.rescale_intercept]
-

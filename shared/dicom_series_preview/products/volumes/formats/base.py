@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dicom_series_preview.products.volumes.reorder import Order
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -68,11 +70,25 @@ class VolumeWriter(Protocol):
 class VolumeFormat(Protocol):
     """A format."""
 
-    name: str
-    extensions: tuple[str, ...]
-    own_axes: bool
+    @property
+    def name(self) -> str:
+        """Its name, as `--to` takes it."""
 
-    def writer(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions) -> VolumeWriter:
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The extensions of its files, the usual one first."""
+
+    def order(self, affine: NDArray[np.float64] | None, orient: str) -> Order:
+        """Return the order of the file's axes, the slowest first, of an array (t, z, y, x).
+
+        Args:
+            affine: Takes (column, row, slice) to RAS; None of an image without a place.
+            orient: `native` or `ras`.
+        """
+
+    def writer(
+        self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions
+    ) -> VolumeWriter:
         """Begin to write a volume to a path where nothing is yet."""
 
     def read(self, path: Path) -> Readback:
@@ -85,3 +101,22 @@ class VolumeFormat(Protocol):
 
 class UnreadableError(Exception):
     """A file cannot be read as a volume."""
+
+
+def layout_of(receipt: Any) -> tuple[tuple[int, ...], Order]:  # noqa: ANN401 - what a file holds
+    """Return the shape (t, z, y, x, ...) of a volume's source, and the order of its axes in the file.
+
+    Raises:
+        UnreadableError: It is no receipt of ours.
+    """
+    try:
+        volume = receipt["volume"]
+        shape = tuple(int(length) for length in volume["native_shape_tzyx"])
+        axes = tuple(volume["order"]["axes"])
+        flipped = frozenset(volume["order"]["flipped"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableError("it has no receipt of this program") from error
+    is_sound = sorted(axes) == [0, 1, 2, 3] and flipped <= {1, 2, 3} and min(shape, default=0) > 0
+    if not is_sound or (len(shape) != 4 and shape[4:] != (3,)):
+        raise UnreadableError("its receipt describes no array")
+    return shape, Order(axes, flipped)

@@ -12,9 +12,14 @@ import numpy as np
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.products.volumes.digest import canonical_order
-from dicom_series_preview.products.volumes.formats.base import Readback, UnreadableError, WriteOptions
+from dicom_series_preview.products.volumes.formats.base import (
+    Readback,
+    UnreadableError,
+    WriteOptions,
+    layout_of,
+)
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
-from dicom_series_preview.products.volumes.slabs import Extent, Slab, extents_of
+from dicom_series_preview.products.volumes.slabs import Slab, extents_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -125,13 +130,17 @@ class NiftiWriter:
 class Nifti:
     """The formats NIfTI, plain and compressed."""
 
-    own_axes = False
-
     def __init__(self, name: str, extension: str) -> None:
         self.name = name
         self.extensions = (extension,)
 
-    def writer(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions) -> NiftiWriter:
+    def order(self, affine: NDArray[np.float64] | None, orient: str) -> Order:
+        """Return the order of the file's bytes."""
+        return nifti_order(affine, orient)
+
+    def writer(
+        self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions
+    ) -> NiftiWriter:
         """Begin to write a volume."""
         return NiftiWriter(path, volume, dtype, options.orient)
 
@@ -145,13 +154,11 @@ class Nifti:
         from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - likewise
 
         try:
-            image = nibabel.load(path, keep_file_open=True)
+            image: Any = nibabel.load(path, keep_file_open=True)
             receipt = json.loads(sidecar_of(path).read_text("utf-8"))["DicomSeriesPreview"]
-            volume = receipt["volume"]
-            shape = tuple(volume["native_shape_tzyx"])
-            order = Order(tuple(volume["order"]["axes"]), frozenset(volume["order"]["flipped"]))
         except (OSError, ValueError, KeyError, TypeError, ImageFileError) as error:
-            raise UnreadableError(f"it is no volume that this program wrote: {error}") from error
+            raise UnreadableError(f"nibabel cannot read it with its sidecar: {error}") from error
+        shape, order = layout_of(receipt)
         affine = None
         if int(image.header["sform_code"]):
             affine = native_affine(image.affine[:, [2, 1, 0, 3]], order, shape)
@@ -171,7 +178,7 @@ def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) 
     if tuple(found.shape) != (written[3::-1] if written[0] > 1 else written[3:0:-1]):
         raise UnreadableError("its array has another shape than its receipt says")
     # Stored values, whatever the header's slope; one proxy, as each begins a compressed file anew.
-    plain = ArrayProxy(path, (found.shape, found.dtype, found.offset, 1.0, 0.0), keep_file_open=True)
+    plain: Any = ArrayProxy(path, (found.shape, found.dtype, found.offset, 1.0, 0.0), keep_file_open=True)
     if order == NATIVE:
         yield from _file_slabs(plain, written)
         return

@@ -8,13 +8,19 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy
 
 from dicom_series_preview.products.volumes.digest import canonical_order
-from dicom_series_preview.products.volumes.formats.base import Readback, UnreadableError, WriteOptions
+from dicom_series_preview.products.volumes.formats.base import (
+    Readback,
+    UnreadableError,
+    WriteOptions,
+    layout_of,
+)
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
 from dicom_series_preview.products.volumes.slabs import Extent, Slab
 
@@ -95,9 +101,14 @@ class Npz:
 
     name = "npz"
     extensions = (".npz",)
-    own_axes = True
 
-    def writer(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], _options: WriteOptions) -> NpzWriter:
+    def order(self, affine: NDArray[np.float64] | None, _orient: str) -> Order:
+        """Return the order of the array's axes."""
+        return npz_order(affine)
+
+    def writer(
+        self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], _options: WriteOptions
+    ) -> NpzWriter:
         """Begin to write a volume."""
         return NpzWriter(path, volume, dtype)
 
@@ -112,11 +123,9 @@ class Npz:
                 names = loaded.files
                 receipt = json.loads(str(loaded["info"][()])) if "info" in names else {}
                 affine = loaded["affine"] if "affine" in names else None
-            volume = receipt["volume"]
-            shape = tuple(volume["native_shape_tzyx"])
-            order = Order(tuple(volume["order"]["axes"]), frozenset(volume["order"]["flipped"]))
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise UnreadableError(f"it is no volume that this program wrote: {error}") from error
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise UnreadableError(f"NumPy cannot read it: {error}") from error
+        shape, order = layout_of(receipt)
         native = None if affine is None else native_affine(affine, order, shape)
         return Readback(native, _native_slabs(path, shape, order), receipt)
 
@@ -151,4 +160,3 @@ def _read(stream: IO[bytes], shape: tuple[int, ...], kind: np.dtype[Any]) -> NDA
     if len(data) != size:
         raise UnreadableError("its array is cut off")
     return np.frombuffer(data, kind).reshape(shape)
-

@@ -30,7 +30,9 @@ class SqliteStore(Store):
         super().__init__(read_only=True)
         self._path = path
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self._database = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SqliteStore) and other._path == self._path

@@ -5,7 +5,6 @@ The folder is written first. A zip or SQLite file is packed from it, the same by
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import zipfile
@@ -15,7 +14,12 @@ import numpy as np
 
 from dicom_series_preview.products.volumes.digest import canonical_order
 from dicom_series_preview.products.volumes.formats.attributes import attributes_of
-from dicom_series_preview.products.volumes.formats.base import Readback, UnreadableError, WriteOptions
+from dicom_series_preview.products.volumes.formats.base import (
+    Readback,
+    UnreadableError,
+    WriteOptions,
+    layout_of,
+)
 from dicom_series_preview.products.volumes.formats.nifti import header_of
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, native_affine, slabs_of
 from dicom_series_preview.products.volumes.slabs import Extent, Slab, extents_of, slab_depth
@@ -48,7 +52,9 @@ def zarr_order(affine: NDArray[np.float64] | None, orient: str) -> Order:
 class ZarrWriter:
     """Writes a Zarr group to a folder, and packs it if need be."""
 
-    def __init__(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions) -> None:
+    def __init__(
+        self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions
+    ) -> None:
         import zarr  # noqa: PLC0415 - 170 ms that only volumes pay
         from zarr.storage import LocalStore  # noqa: PLC0415 - likewise
 
@@ -73,7 +79,9 @@ class ZarrWriter:
         front = (1,) * (len(lengths) - 3)
         self._attributes = attributes_of(volume, order, names, options)
         self._group = zarr.create_group(
-            LocalStore(self._folder), zarr_format=2 if options.zarr_format == 2 else 3, attributes=self._attributes
+            LocalStore(self._folder),
+            zarr_format=2 if options.zarr_format == 2 else 3,
+            attributes=self._attributes,
         )
         of_array: dict[str, Any] = {}
         if volume.units:
@@ -96,11 +104,19 @@ class ZarrWriter:
             if shards is not None:
                 more["shards"] = (*front, *shards)
         self._array = self._group.create_array(
-            ARRAY, shape=lengths, dtype=dtype, chunks=(*front, *chunks), fill_value=0, attributes=of_array, **more
+            ARRAY,
+            shape=lengths,
+            dtype=dtype,
+            chunks=(*front, *chunks),
+            fill_value=0,
+            attributes=of_array,
+            **more,
         )
         if options.zarr_format != 2:
             header = np.frombuffer(header_of(volume, dtype, options.orient).binaryblock, "u1")
-            raw = self._group.create_array("nifti", shape=header.shape, dtype="u1", chunks=header.shape, compressors=None)
+            raw = self._group.create_array(
+                "nifti", shape=header.shape, dtype="u1", chunks=header.shape, compressors=None
+            )
             raw[:] = header
 
     def write(self, slab: Slab) -> None:
@@ -149,7 +165,8 @@ def _joined(waiting: list[Slab], extent: Extent, shape: tuple[int, ...]) -> Slab
     slices = shape[1]
     first, last = extent.t[0] * slices + extent.z[0], (extent.t[1] - 1) * slices + extent.z[1]
     flat = [
-        (slab.extent.t[0] * slices + slab.extent.z[0], slab.data.reshape(-1, *slab.data.shape[2:])) for slab in waiting
+        (slab.extent.t[0] * slices + slab.extent.z[0], slab.data.reshape(-1, *slab.data.shape[2:]))
+        for slab in waiting
     ]
     if not flat or flat[-1][0] + len(flat[-1][1]) < last:
         return None
@@ -219,13 +236,17 @@ _PACKERS = {".zip": _pack_zip, ".ozx": _pack_zip, ".sqlite": _pack_sqlite}
 class Zarr:
     """The formats Zarr: a folder, a zip file, a SQLite file."""
 
-    own_axes = False
-
     def __init__(self, name: str, *extensions: str) -> None:
         self.name = name
         self.extensions = extensions
 
-    def writer(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions) -> ZarrWriter:
+    def order(self, affine: NDArray[np.float64] | None, orient: str) -> Order:
+        """Return the order of the array's axes."""
+        return zarr_order(affine, orient)
+
+    def writer(
+        self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions
+    ) -> ZarrWriter:
         """Begin to write a volume."""
         return ZarrWriter(path, volume, dtype, options)
 
@@ -240,16 +261,23 @@ class Zarr:
 
         try:
             group = zarr.open_group(_store(path), mode="r")
-            found = dict(group.attrs)["dicom_volume"]
+            found: Any = dict(group.attrs)["dicom_volume"]
             array = group[ARRAY]
             receipt = found["receipt"]
-            volume = receipt["volume"]
-            shape = tuple(volume["native_shape_tzyx"])
-            order = Order(tuple(volume["order"]["axes"]), frozenset(volume["order"]["flipped"]))
-        except (OSError, ValueError, KeyError, TypeError, BaseZarrError, sqlite3.Error, zipfile.BadZipFile) as error:
-            raise UnreadableError(f"it is no volume that this program wrote: {error}") from error
-        affine = None if found["affine"] is None else native_affine(np.array(found["affine"]), order, shape)
-        return Readback(affine, _native_slabs(array, shape, order, path), receipt)
+            affine = None if found["affine"] is None else np.array(found["affine"], np.float64)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            BaseZarrError,
+            sqlite3.Error,
+            zipfile.BadZipFile,
+        ) as error:
+            raise UnreadableError(f"zarr cannot read it: {error}") from error
+        shape, order = layout_of(receipt)
+        native = None if affine is None else native_affine(affine, order, shape)
+        return Readback(native, _native_slabs(array, shape, order, path), receipt)
 
 
 def _store(path: Path) -> Any:  # noqa: ANN401 - zarr's
@@ -289,8 +317,3 @@ def _native_slabs(array: Any, shape: tuple[int, ...], order: Order, path: Path) 
         for slab in read():
             reordered.add(slab)
         yield from slabs_of(reordered, shape)
-
-
-def json_text(document: Mapping[str, Any]) -> str:
-    """Return a document as JSON text."""
-    return json.dumps(document, indent=2, ensure_ascii=False)

@@ -1,0 +1,290 @@
+"""Run `convert`, `volumes` and `verify`: a line for each volume as it is done."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dicom_series_preview.base.errors import Advice, OutputError, PreviewError, RequestError, counted, quoted
+from dicom_series_preview.base.files import write_atomically
+from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, line_of, say
+from dicom_series_preview.doors.cli.many import Job, ManySeries
+from dicom_series_preview.products.pictures.requests import IndexRequest
+from dicom_series_preview.products.volumes.convert import Converter
+from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
+from dicom_series_preview.products.volumes.formats.table import format_named, format_of_path
+from dicom_series_preview.products.volumes.options import VolumeOptions
+from dicom_series_preview.products.volumes.plan import plan_document, plan_volumes
+from dicom_series_preview.products.volumes.series import SeriesOutcome, convert_series, in_words
+from dicom_series_preview.products.volumes.verify import verified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.products.volumes.formats.base import VolumeFormat
+    from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
+    from dicom_series_preview.products.volumes.series import VolumeOutcome
+
+_CHUNKS = re.compile(r"([1-9][0-9]{0,5}),([1-9][0-9]{0,5}),([1-9][0-9]{0,5})")
+
+
+def run_convert(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Run `convert`; return True where every part of every series is a volume now.
+
+    Raises:
+        PreviewError: An option is wrong, or a result cannot be written; nothing was begun.
+    """
+    output = typed[1] if options["output"] is None else ""
+    chosen, extension = format_of_path(output) if output else _format_in_folder(options)
+    asked = _volume_options(options, is_npz=chosen.name == "npz")
+    write = WriteOptions(
+        asked.orient, int(options["zarr_format"]), _chunks(options["chunks"]), options["clevel"]
+    )
+    many = ManySeries({**options, "output": None})
+    jobs = _jobs(many, typed[:1] if output else typed)
+    if output and len(jobs) > 1:
+        problem = f"is for one series, and {len(jobs)} are meant; give `output` and a folder"
+        raise RequestError("output", problem)
+    converter = Converter(
+        chosen,
+        asked,
+        write,
+        many.settings.limits,
+        _verify(options["verify"]),
+        options["overwrite"],
+        workers=options["workers"],
+    )
+    stem = Path(output[: -len(extension)]) if output else Path(options["output"])
+    conversion = _Conversion(many, converter, stem, extension, is_one=bool(output))
+    report = _Report(options)
+    with Progress("reading headers", quiet=options["quiet"]) as progress:
+        for number, job in enumerate(jobs, 1):
+            label = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
+            with progress.part(job.shown, label) as part:
+                report.of(job, partial(conversion.convert, job, part))
+    return report.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    """Converts series one by one.
+
+    Attributes:
+        many: Opens them.
+        converter: Converts their volumes.
+        stem: What the names of the outputs begin with: the one output's, or their folder.
+        extension: What they end with.
+        is_one: There is one series.
+    """
+
+    many: ManySeries
+    converter: Converter
+    stem: Path
+    extension: str
+    is_one: bool
+
+    def convert(self, job: Job, progress: Callable[[int, int], None]) -> SeriesOutcome:
+        """Convert a series."""
+
+        def opening(again: bool) -> OpenedSeries:  # noqa: FBT001 - a callback
+            return _opened(self.many, job, progress, refresh=again)
+
+        with job.named.hinting():
+            return convert_series(opening, self.converter, self._place)
+
+    def _place(self, plan: VolumesPlan, volume: PlannedVolume) -> Path:
+        """Name a volume's output: a series' folder below the root is a name that no other series has."""
+        stem = self.stem if self.is_one else self.stem / (plan.opened.title or "series")
+        return stem.with_name(f"{stem.name}{volume.suffix}{self.extension}")
+
+
+def _opened(
+    many: ManySeries, job: Job, progress: Callable[[int, int], None], *, refresh: bool = False
+) -> OpenedSeries:
+    """Open a series; its small objects are not read whole, as every slab fetches its own frames."""
+    return many.service(job, progress, optional=True).index(IndexRequest(job.name), refresh=refresh)
+
+
+def _jobs(many: ManySeries, typed: Sequence[str]) -> list[Job]:
+    found: dict[tuple[str, str], Job] = {}
+    for name in typed:
+        for job in many.jobs(name):
+            found.setdefault((job.named.root, job.name.text), job)
+    return list(found.values())
+
+
+def _format_in_folder(options: Mapping[str, Any]) -> tuple[VolumeFormat, str]:
+    named = options["to"] or "zarr"
+    found = format_named("zarr" if named == "dir" else named)
+    return found, found.extensions[0]
+
+
+def _volume_options(options: Mapping[str, Any], *, is_npz: bool = False) -> VolumeOptions:
+    stack = options["stack"]
+    if stack != "all" and not stack.isdecimal():
+        raise RequestError("stack", f"{quoted(stack)} is neither all nor a number")
+    return VolumeOptions(
+        stack=None if stack == "all" else int(stack),
+        split=tuple(options["split"]),
+        values=options["values"],
+        monochrome1=options["monochrome1"] or ("invert" if is_npz else "keep"),
+        orient=options["orient"],
+        incomplete=options["incomplete"],
+        min_slices=options["min_slices"],
+        exclude_derived=options["exclude_derived"],
+    )
+
+
+def _chunks(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    found = _CHUNKS.fullmatch(text.replace(" ", ""))
+    if found is None:
+        raise RequestError("chunks", f"{quoted(text)} is not three whole numbers Z,Y,X, such as 32,128,128")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def _verify(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise RequestError("verify", f"{quoted(text)} is neither all nor a number of slices")
+    return int(text)
+
+
+class _Report:
+    """A line for each volume when it is done, and all as JSON at the end.
+
+    Args:
+        options: The command's.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._found: list[dict[str, Any]] = []
+        self._is_whole = True
+
+    def of(self, job: Job, work: Callable[[], SeriesOutcome]) -> None:
+        """Do some work on a series, and report what became of it; an error does not stop the others."""
+        try:
+            outcome = work()
+        except PreviewError as error:
+            self._failed(job, line_of(error), error)
+        except Exception as error:  # noqa: BLE001 - a bug at one series must not stop the others
+            self._failed(job, f"failed unexpectedly: {type(error).__name__}; --verbose shows where", error)
+        else:
+            self._is_whole &= outcome.is_whole
+            self._found.append(outcome.document())
+            for one in outcome.volumes:
+                self._line(job, one)
+
+    def _failed(self, job: Job, line: str, error: Exception) -> None:
+        self._is_whole = False
+        if self._options["verbose"]:
+            say(*"".join(traceback.format_exception(error)).splitlines())
+        self._found.append({"series": job.shown, "status": "failed", "error": line})
+        say(f"failed   {job.shown}: {line}")
+
+    def _line(self, job: Job, one: VolumeOutcome) -> None:
+        if one.refusal is not None:
+            part = f", {one.part}" if one.part else ""
+            problem = Advice(one.refusal.problem).at_command_line
+            say(f"refused  {job.shown}{part}: {problem} ({one.refusal.code})")
+            return
+        for warning in one.receipt.get("warnings", ()):
+            say(f"warning: {one.path}: {warning['text']} ({warning['code']})")
+        if not self._options["quiet"] and not self._options["as_json"]:
+            say(f"{one.status:8} {one.path}: {in_words(one.receipt)}")
+
+    def finish(self) -> bool:
+        """Print and write the JSON; return True where everything is a volume."""
+        text = json.dumps(self._found, indent=2, ensure_ascii=False)
+        if self._options.get("report") == STANDARD_OUTPUT or self._options["as_json"]:
+            answer(text)
+        elif self._options.get("report"):
+            write_atomically(Path(self._options["report"]), f"{text}\n".encode())
+        return self._is_whole
+
+
+def run_volumes(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Run `volumes`; return True where every part of every series would be a volume.
+
+    Raises:
+        PreviewError: An option is wrong, or a series cannot be opened.
+    """
+    many = ManySeries({**options, "output": None})
+    asked = _volume_options(options)
+    documents, is_whole = [], True
+    for job in _jobs(many, typed):
+        with Progress(quiet=options["quiet"]) as progress, job.named.hinting():
+            opened = _opened(many, job, progress)
+            plan = plan_volumes(opened, asked)
+        documents.append(plan_document(plan))
+        is_whole &= not plan.refused
+        if not options["as_json"]:
+            answer("\n".join(_plan_lines(job, plan)))
+    if options["as_json"]:
+        answer(json.dumps(documents, indent=2, ensure_ascii=False))
+    return is_whole
+
+
+def _plan_lines(job: Job, plan: VolumesPlan) -> list[str]:
+    """Return a plan in lines."""
+    many = len(plan.volumes)
+    lines = [
+        f"{job.shown}: {counted(many, 'volume')}" + (f", {len(plan.refused)} refused" if plan.refused else "")
+    ]
+    for one in plan.volumes:
+        place = one.placement
+        dims = " x ".join(map(str, (*reversed(one.shape[1:4]), *([one.shape[0]] if one.axis else []))))
+        told = [f"{dims} {one.values.dtype}{' RGB' if one.values.is_colour else ''}"]
+        if place is not None:
+            told += [" x ".join(f"{step:.4g}" for step in place.spacing_mm) + " mm", place.letters]
+            told.append(f"off its grid by {place.deviation_mm:.2g} mm at most")
+        if one.axis is not None:
+            told.append(f"by {one.axis.name}")
+        source = f"{counted(one.requests, 'request')} and {one.source_bytes / 1e6:.1f} MB to read"
+        told += [source, f"{one.bytes / 1e6:.1f} MB as an array"]
+        name = f"stack {one.stack}" + (f", {one.words}" if one.words else "")
+        lines.append(f"  {name}: {', '.join(told)}")
+        lines += [f"    {code}: {text}" for code, text in one.warnings]
+    for one_refused in plan.refused:
+        problem = Advice(one_refused.refusal.problem).at_command_line
+        lines.append(f"  {one_refused.told}: refused, {problem} ({one_refused.refusal.code})")
+    if plan.localizers:
+        lines.append(f"  {counted(plan.localizers, 'slice')} of localizers left out")
+    if plan.derived:
+        lines.append(f"  {counted(plan.derived, 'slice')} of derived images left out")
+    return lines
+
+
+def run_verify(outputs: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Run `verify`; return True where every output is as its receipt says.
+
+    Raises:
+        PreviewError: An output has no extension of a format.
+    """
+    documents, is_whole = [], True
+    for text in outputs:
+        chosen, _ = format_of_path(text)
+        try:
+            problem = verified(chosen, Path(text))
+        except UnreadableError as error:
+            problem = str(error)
+        except OSError as error:
+            raise OutputError(text, (error.strerror or "cannot be read").lower()) from error
+        documents.append({"output": text, "equal": not problem, **({"problem": problem} if problem else {})})
+        is_whole &= not problem
+        if problem:
+            say(f"failed   {text}: {problem}")
+        elif not options["quiet"] and not options["as_json"]:
+            say(f"equal    {text}")
+    if options["as_json"]:
+        answer(json.dumps(documents, indent=2, ensure_ascii=False))
+    return is_whole

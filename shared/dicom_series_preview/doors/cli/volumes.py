@@ -1,0 +1,186 @@
+"""The commands for volumes: `convert`, `volumes` and `verify`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.doors.cli.console import log
+from dicom_series_preview.doors.cli.declare import (
+    CACHE_DIR,
+    JSON,
+    QUIET,
+    ROOT,
+    VERBOSE,
+    Command,
+    SeriesType,
+    complete_folder,
+    together,
+)
+
+_FORMATS = ("zarr", "zip", "sqlite", "nifti", "nii", "npz")
+# The seed's STORE_TYPE calls a folder dir.
+_PARTS = together(
+    click.option(
+        "--stack",
+        metavar="all|N",
+        default="all",
+        help="Every stack that is no localizer, or one.  [default: all]",
+    ),
+    click.option(
+        "--split",
+        metavar="KEYWORD",
+        multiple=True,
+        help="Take parts with different values of an element apart; may repeat.",
+    ),
+    click.option(
+        "--values",
+        type=click.Choice(("modality", "stored")),
+        default="modality",
+        help="Values after the modality LUT or rescale, or as stored.  [default: modality]",
+    ),
+    click.option(
+        "--monochrome1",
+        type=click.Choice(("keep", "invert")),
+        help="Turn values around where 0 is white.  [default: keep; invert for NPZ]",
+    ),
+    click.option(
+        "--orient",
+        type=click.Choice(("native", "ras")),
+        default="native",
+        help="Axes as stored, or flipped and swapped to right, anterior, superior.  [default: native]",
+    ),
+    click.option(
+        "--incomplete",
+        type=click.Choice(("refuse", "drop")),
+        default="refuse",
+        help="What becomes of volumes that lack slices.  [default: refuse]",
+    ),
+    click.option(
+        "--min-slices",
+        type=click.IntRange(1),
+        default=2,
+        help="The fewest locations of a volume.  [default: 2]",
+    ),
+    click.option("--exclude-derived", is_flag=True, help="Leave out stacks whose ImageType is DERIVED."),
+)
+
+
+@click.command(
+    cls=Command,
+    name="convert",
+    examples=(
+        "dicom-series-preview convert SERIES ct.nii.gz",
+        "dicom-series-preview convert SERIES ct.zarr --orient ras",
+        "dicom-series-preview convert SERIES1 SERIES2 -o volumes --to nifti",
+        "dicom-series-preview convert 'ct-*' --root /data/dicom -o volumes --to zarr --json",
+    ),
+)
+@click.argument("series", nargs=-1, required=True, type=SeriesType())
+@ROOT
+@CACHE_DIR
+@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    shell_complete=complete_folder,
+    help="Where the volumes of many series go.",
+)
+@click.option(
+    "--to",
+    type=click.Choice((*_FORMATS, "dir")),
+    envvar="STORE_TYPE",
+    help="The format in FOLDER; OUTPUT's extension says it.  [default: zarr]",
+)
+@_PARTS
+@click.option("--chunks", metavar="Z,Y,X", help="The size of Zarr's chunks.  [default: 32,128,128]")
+@click.option(
+    "--clevel", type=click.IntRange(1, 9), default=3, help="The level of Zarr's compression.  [default: 3]"
+)
+@click.option(
+    "--zarr-format", type=click.Choice(("2", "3")), default="3", help="The version of Zarr.  [default: 3]"
+)
+@click.option(
+    "--verify",
+    metavar="all|N",
+    default="all",
+    envvar="VERIFY_SLICES",
+    help="Compare every slice of the finished file with its source, N of them, or none (0).  [default: all]",
+)
+@click.option("--overwrite", is_flag=True, envvar="OVERWRITE", help="Replace what lies in an output's place.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    envvar="NUM_WORKERS",
+    help="Threads that decode.  [default: one a core, 4 at most]",
+)
+@click.option(
+    "--report", metavar="FILE", help="Also write what became of each volume as JSON; '-' prints it."
+)
+@JSON
+@QUIET
+@VERBOSE
+def convert(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Convert SERIES into volumes: Zarr, NIfTI or NPZ, each slice proved against its source.
+
+    One series: SERIES OUTPUT; the extension is the format: .zarr .zarr.zip .ozx .sqlite .nii .nii.gz .npz.
+    Many: SERIES... -o FOLDER --to FORMAT. What is no volume is refused, with the reason and what to do.
+    """
+    from dicom_series_preview.doors.cli.converting import run_convert  # noqa: PLC0415 - loads numpy and pyarrow
+
+    if options["output"] is None:
+        if len(series) != 2:
+            raise RequestError(
+                "series", "one series and its output, or several series and `output` with a folder"
+            )
+        if options["to"]:
+            raise RequestError("to", "is for `output` with a folder; OUTPUT's extension says the format")
+    log(verbose=options["verbose"])
+    if not run_convert(series, options):
+        raise SystemExit(1)
+
+
+@click.command(
+    cls=Command,
+    name="volumes",
+    examples=(
+        "dicom-series-preview volumes SERIES",
+        "dicom-series-preview volumes SERIES --split SliceThickness --json",
+    ),
+)
+@click.argument("series", nargs=-1, required=True, type=SeriesType())
+@ROOT
+@CACHE_DIR
+@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@_PARTS
+@JSON
+@QUIET
+@VERBOSE
+def volumes(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Say which volumes SERIES would give, which not and why, and what they cost; no pixel is read."""
+    from dicom_series_preview.doors.cli.converting import run_volumes  # noqa: PLC0415 - loads numpy and pyarrow
+
+    log(verbose=options["verbose"])
+    if not run_volumes(series, options):
+        raise SystemExit(1)
+
+
+@click.command(
+    cls=Command,
+    name="verify",
+    examples=("dicom-series-preview verify ct.nii.gz", "dicom-series-preview verify volumes/*.zarr --json"),
+)
+@click.argument("output", nargs=-1, required=True, type=click.Path())
+@JSON
+@QUIET
+@VERBOSE
+def verify(output: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Prove OUTPUT again: read each file back, and compare it with its receipt."""
+    from dicom_series_preview.doors.cli.converting import run_verify  # noqa: PLC0415 - loads numpy
+
+    log(verbose=options["verbose"])
+    if not run_verify(output, options):
+        raise SystemExit(1)
