@@ -428,10 +428,8 @@ def _warnings(
     grid: Grid, placement: Placement | None, slices: tuple[Slice, ...]
 ) -> Iterator[tuple[str, str]]:
     if placement is not None and placement.is_sheared:
-        yield (
-            "gantry_tilt",
-            f"the step from slice to slice is {placement.tilt_deg:.2f} degrees off the normal: the affine is sheared",
-        )
+        off = f"{placement.tilt_deg:.2f} degrees off the slices' normal"
+        yield "gantry_tilt", f"the step from slice to slice is {off}: the affine is sheared, and exact"
     if placement is not None and placement.deviation_mm > ROUNDED_MM:
         yield (
             "rounded_positions",
