@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from dicom_series_preview.archive.catalogue.cells import Cells
 from dicom_series_preview.archive.index.arrow import coordinates, floats
@@ -77,7 +78,7 @@ class StackFrames:
     def names(self) -> list[tuple[str, str, int]]:
         """Each slice's SOPInstanceUID (empty without one), its object's path, and its frame."""
         columns = self.index.table.select(["SOPInstanceUID", "FileName", "FrameNumber"])
-        texts = columns.take(self.rows).to_pydict()
+        texts = columns.take(pa.array(self.rows)).to_pydict()
         return [
             (uid or "", name, number or 1)
             for uid, name, number in zip(*(texts[key] for key in columns.column_names), strict=True)
@@ -100,7 +101,7 @@ class StackFrames:
         return self.cells.values(self.rows.tolist(), keyword, tag)
 
     def _lists(self, name: str, length: int) -> FloatArray:
-        cells = self.index.table[name].take(self.rows).to_pylist()
+        cells = self.index.table[name].take(pa.array(self.rows)).to_pylist()
         missing = [float("nan")] * length
         whole = [cell if cell and len(cell) == length and None not in cell else missing for cell in cells]
         return np.array(whole, np.float64).reshape(-1, length)

@@ -51,6 +51,9 @@ def proved(found: Readback, volume: PlannedVolume, reading: Reading, wanted: int
                 data = slab.data[t - slab.extent.t[0], z - slab.extent.z[0]]
                 if _digest(data, reading.dtype) != reading.measures[number].sha256:
                     return Refusal("proof_failed", f"slice {number} of the file is not what its source holds")
+                del data
+        # Else two slabs would be held while the next is read.
+        del slab
     if compared and seen != len(volume.slices):
         return Refusal("proof_failed", f"the file has {seen} of {len(volume.slices)} slices")
     return None

@@ -17,7 +17,7 @@ from dicom_series_preview.base.errors import (
 from dicom_series_preview.pixels.slices import FailedSlice, reason_of
 from dicom_series_preview.pixels.stream import read_slices
 from dicom_series_preview.products.volumes.refusal import Refusal
-from dicom_series_preview.products.volumes.values import DoesNotFitError, measured, padding_of, values_in
+from dicom_series_preview.products.volumes.values import DoesNotFitError, measured, padding_of, put_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,23 +79,26 @@ class Slab:
     data: NDArray[Any] = field(repr=False)
 
 
-def extents_of(shape: tuple[int, ...], itemsize: int, *, whole_volumes: bool = False) -> Iterator[Extent]:
+def extents_of(
+    shape: tuple[int, ...], itemsize: int, *, most: int = SLAB_SLICES, whole_volumes: bool = False
+) -> Iterator[Extent]:
     """Yield the slabs of an array in its order.
 
     Args:
         shape: (t, z, y, x, ...).
         itemsize: Bytes of a value.
+        most: The most slices of a slab.
         whole_volumes: A slab has whole volumes, as slices of a mosaic arrive together.
     """
     volumes, slices = shape[:2]
     slice_bytes = int(np.prod(shape[2:])) * itemsize
-    depth = slab_depth(shape, itemsize)
+    depth = min(slab_depth(shape, itemsize), most)
     if slices > depth and not whole_volumes:
         for t in range(volumes):
             for z in range(0, slices, depth):
                 yield Extent((t, t + 1), (z, min(z + depth, slices)))
         return
-    many = max(1, min(SLAB_BYTES // max(slice_bytes * slices, 1), max(SLAB_SLICES // slices, 1)))
+    many = max(1, min(SLAB_BYTES // max(slice_bytes * slices, 1), max(most // slices, 1)))
     for t in range(0, volumes, many):
         yield Extent((t, min(t + many, volumes)), (0, slices))
 
@@ -174,12 +177,11 @@ class Reading:
                 raise RefusedVolumeError(
                     Refusal("decode_failed", f"{called(found.slice)}: parts of it are missing")
                 )
-            values = values_in(found, self.volume.values, self.dtype)
-            if values.shape != shape[2:]:
-                raise RefusedVolumeError(
-                    Refusal("decode_failed", f"{called(found.slice)}: its size is not what its header says")
-                )
-            data[t - extent.t[0], z - extent.z[0]] = values
+            if found.decoded.samples.shape[:2] != shape[2:4]:
+                reason = f"{called(found.slice)}: its size is not what its header says"
+                raise RefusedVolumeError(Refusal("decode_failed", reason))
+            values = data[t - extent.t[0], z - extent.z[0]]
+            put_values(found, self.volume.values, values)
             if not found.decoded.lossless:
                 self.lossy[called(found.slice)] = None
             self.remarks.update(dict.fromkeys(found.remarks))

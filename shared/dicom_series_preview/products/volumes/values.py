@@ -120,8 +120,13 @@ def has_one_rule(slices: Sequence[Slice]) -> bool:
     return not has_table and len({_rule(item.contrast) for item in slices}) == 1
 
 
-def values_in(found: DecodedSlice, kind: ValueType, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the values of a slice: (rows, columns) of the type, or (rows, columns, 3) uint8 of colour.
+def put_values(found: DecodedSlice, kind: ValueType, out: NDArray[Any]) -> None:
+    """Put the values of a slice into an array of the volume's type.
+
+    Args:
+        found: The slice.
+        kind: How its values are made.
+        out: (rows, columns), or (rows, columns, 3) uint8 of colour; contiguous.
 
     Raises:
         DoesNotFitError: The type cannot hold them.
@@ -132,15 +137,17 @@ def values_in(found: DecodedSlice, kind: ValueType, dtype: np.dtype[Any]) -> NDA
         if not is_colour(item.pixels):
             # Grey among colour: the same level three times would be a guess at its window.
             raise DoesNotFitError(item.name)
-        return np.ascontiguousarray(to_rgb(found.decoded, item.pixels))
+        out[...] = to_rgb(found.decoded, item.pixels)
+        return
     contrast = Contrast() if kind.is_stored else item.contrast
     samples = found.decoded.samples
-    if dtype.kind == "f":
+    if out.dtype.kind == "f":
         values = modality_values(samples, contrast)
         values = values if kind.inverted is None else kind.inverted - values.astype(np.float64)
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(values.astype(dtype))
-    return _whole_values(samples, contrast, kind, dtype, item.name)
+            out[...] = values
+        return
+    _put_whole_values(samples, contrast, kind, out, item.name)
 
 
 def measured(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> Measures:
@@ -175,26 +182,25 @@ def padding_value(item: Slice, kind: ValueType) -> float | None:
     return value if kind.inverted is None else kind.inverted - value
 
 
-def _whole_values(
-    samples: NDArray[Any], contrast: Contrast, kind: ValueType, dtype: np.dtype[Any], name: str
-) -> NDArray[Any]:
-    """Return whole modality values, computed in whole numbers."""
+def _put_whole_values(
+    samples: NDArray[Any], contrast: Contrast, kind: ValueType, out: NDArray[Any], name: str
+) -> None:
+    """Put whole modality values into an array, computed in whole numbers."""
     slope, intercept = int(contrast.rescale_slope), int(contrast.rescale_intercept)
     if contrast.modality_lut is not None:
         samples, slope, intercept = look_up(samples, contrast.modality_lut), 1, 0
     if kind.inverted is not None:
         slope, intercept = -slope, int(kind.inverted) - intercept
     low, high = (int(end) * slope + intercept for end in (samples.min(), samples.max()))
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(out.dtype)
     if min(low, high) < limits.min or max(low, high) > limits.max:
         raise DoesNotFitError(name)
     # Whole numbers wrap around, and back: what ends within the type's range is right.
-    values = samples.astype(dtype)
+    np.copyto(out, samples, casting="unsafe")
     if slope != 1:
-        values *= _wrapped(slope, dtype)
+        out *= _wrapped(slope, out.dtype)
     if intercept:
-        values += _wrapped(intercept, dtype)
-    return np.ascontiguousarray(values)
+        out += _wrapped(intercept, out.dtype)
 
 
 def _wrapped(number: int, dtype: np.dtype[Any]) -> Any:  # noqa: ANN401 - a scalar of the type

@@ -33,6 +33,8 @@ _LONGEST = 32767
 # A quaternion is given where it says the same as the affine, to less than float32 keeps of a patient.
 _SAME_MM = 1e-3
 _IGZIP_LEVEL = 2
+# Slices that are read back at once.
+_READ_SLICES = 16
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 NATIVE = Order((0, 1, 2, 3))
 """The order of NIfTI's bytes: columns are the fastest, then rows, slices, volumes."""
@@ -194,9 +196,13 @@ def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) 
 def _file_slabs(plain: Any, written: tuple[int, ...]) -> Iterator[Slab]:  # noqa: ANN401 - nibabel's
     """Yield the file's array front to back, in the order (t, z, y, x) of its bytes."""
     is_colour = len(written) > 4
-    for extent in extents_of(written, 1 if is_colour else plain.dtype.itemsize):
+    for extent in extents_of(written, 1 if is_colour else plain.dtype.itemsize, most=_READ_SLICES):
         spans = (..., slice(*extent.z), slice(*extent.t)) if written[0] > 1 else (..., slice(*extent.z))
         data = np.asarray(plain[spans]).transpose()
         if is_colour:
             data = np.stack([data[name] for name in "RGB"], axis=-1)
-        yield Slab(extent, np.ascontiguousarray(data).reshape(*extent.shape, *written[2:]))
+        slab = Slab(extent, np.ascontiguousarray(data).reshape(*extent.shape, *written[2:]))
+        # Nothing here keeps a slab while the next is read.
+        del data
+        yield slab
+        del slab

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 import zlib
@@ -67,7 +66,7 @@ class NpzWriter:
         shape = shape if shape[3] > 1 else (*shape[:3], *shape[4:])
         kind = np.dtype("u1") if self._is_colour else np.dtype("<f4")
         with zipfile.ZipFile(self._path, "x", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-            with archive.open(_member("data"), "w", force_zip64=True) as stream:
+            with _member(archive, "data") as stream:
                 header = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
                 npy.write_array_header_1_0(stream, header)
                 for block in self._array.blocks():
@@ -83,17 +82,14 @@ class NpzWriter:
         self._array.__exit__(None, None, None)
 
 
-def _member(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-    info.compress_type = zipfile.ZIP_DEFLATED
-    info.external_attr = 0o644 << 16
-    return info
-
-
 def _put(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
-    stream = io.BytesIO()
-    npy.write_array(stream, array, allow_pickle=False)
-    archive.writestr(_member(name), stream.getvalue(), compresslevel=_LEVEL)
+    with _member(archive, name) as stream:
+        npy.write_array(stream, array, allow_pickle=False)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """Open a member for writing; by its name alone it gets the archive's level, and the date of no run."""
+    return archive.open(f"{name}.npy", "w", force_zip64=True)
 
 
 class Npz:

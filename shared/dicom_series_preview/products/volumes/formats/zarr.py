@@ -300,20 +300,20 @@ def _native_slabs(array: Any, shape: tuple[int, ...], order: Order, path: Path) 
     if tuple(array.shape) != expected:
         raise UnreadableError("its array has another shape than its receipt says")
 
-    def read() -> Iterator[Slab]:
-        for extent in extents_of(written, array.dtype.itemsize):
-            where: list[Any] = [slice(*extent.t)] if has_time else []
-            data = array[(*where, *[slice(None)] * is_colour, slice(*extent.z))]
-            data = data if has_time else data[np.newaxis]
-            data = np.moveaxis(data, 1, -1) if is_colour else data
-            yield Slab(extent, np.ascontiguousarray(data))
+    def part(extent: Extent) -> NDArray[Any]:
+        where: list[Any] = [slice(*extent.t)] if has_time else []
+        data = array[(*where, *[slice(None)] * is_colour, slice(*extent.z))]
+        data = data if has_time else data[np.newaxis]
+        return np.ascontiguousarray(np.moveaxis(data, 1, -1) if is_colour else data)
 
+    extents = extents_of(written, array.dtype.itemsize, most=array.chunks[-3])
     if order == _NATIVE:
-        yield from read()
+        # Nothing here keeps a slab while the next is read.
+        yield from (Slab(extent, part(extent)) for extent in extents)
         return
     t, z, y, x = (order.axes.index(axis) for axis in range(4))
     back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
     with Reordered(written, array.dtype, back, path.parent) as reordered:
-        for slab in read():
-            reordered.add(slab)
+        for extent in extents:
+            reordered.add(Slab(extent, part(extent)))
         yield from slabs_of(reordered, shape)
