@@ -19,6 +19,7 @@ from dicom_series_preview.doors.cli.console import PROGRAM, line_of, output_erro
 from dicom_series_preview.doors.cli.indices import build_index, explain, get_index
 from dicom_series_preview.doors.cli.offline import codecs, sample
 from dicom_series_preview.doors.cli.pictures import contrast_mosaic, get_image, mosaic
+from dicom_series_preview.doors.cli.quality import qc
 from dicom_series_preview.doors.cli.serve import serve
 from dicom_series_preview.doors.cli.stopping import end_when_told, end_with, status_of
 
@@ -63,6 +64,7 @@ for _command in (
     list_series,
     query,
     explain,
+    qc,
     serve,
     codecs,
     cache_group,
