@@ -16,10 +16,9 @@ from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.doors.cli.cache import cache_group
 from dicom_series_preview.doors.cli.catalogue import list_series, query, update
 from dicom_series_preview.doors.cli.console import PROGRAM, line_of, output_error, say
-from dicom_series_preview.doors.cli.indices import build_index, explain, get_index
+from dicom_series_preview.doors.cli.indices import build_index, explain, get_index, qc
 from dicom_series_preview.doors.cli.offline import codecs, sample
 from dicom_series_preview.doors.cli.pictures import contrast_mosaic, get_image, mosaic
-from dicom_series_preview.doors.cli.quality import qc
 from dicom_series_preview.doors.cli.serve import serve
 from dicom_series_preview.doors.cli.stopping import end_when_told, end_with, status_of
 

@@ -218,6 +218,40 @@ def test_exposure_is_judged_as_shown(reason: str, mirrored: str) -> None:
     assert reasons(judged(-values, modality, inverted=True)) == [reason]
 
 
+@pytest.mark.parametrize(("inverted", "reason"), [(False, "under_exposed"), (True, "over_exposed")])
+def test_too_many_values_at_one_end_are_exposure(inverted: bool, reason: str) -> None:  # noqa: FBT001
+    """More values at one end than the threshold break the rule, wherever the mean is."""
+    values = np.where(SHARES < 0.65, 2 * UNIFORM, 1000 * UNIFORM)
+    metrics = judged(values, "DX").metrics
+    assert metrics is not None
+    assert metrics.mean is not None
+    assert metrics.mean > 150
+    assert metrics.low_ratio == pytest.approx(0.65, abs=0.02)
+    assert reasons(judged(values, "DX", inverted=inverted)) == [reason]
+    assert reasons(judged(1000 - values, "DX", inverted=not inverted)) == [reason]
+    name = "LOW" if reason == "under_exposed" else "HIGH"
+    thresholds = Thresholds.from_environment({f"QC_DX_{name}_RATIO_THRESHOLD": "0.7"}, "DX")
+    assert reasons(judge(values, None, "DX", thresholds, inverted=inverted)) == []
+
+
+def test_the_ends_belong_to_the_shares() -> None:
+    """A value just 1 % of the range off a percentile is at that end."""
+    values = np.arange(101).reshape(1, 101)
+    metrics = judge(values, None, "PT", Thresholds(percentile_low=0.0, percentile_high=100.0)).metrics
+    assert metrics is not None
+    assert (metrics.low_ratio, metrics.high_ratio) == (2 / 101, pytest.approx(2 / 101))
+
+
+def test_padding_makes_no_border() -> None:
+    """Padding around an image is no part of its border."""
+    padding = in_frame() & (SHARES < 0.7)
+    values = np.where(padding, 30_000.0, 1000 * UNIFORM)
+    quality = judge(values, padding, "DX", Thresholds.from_environment({}, "DX"))
+    assert quality.reasons == ()
+    assert quality.metrics is not None
+    assert quality.metrics.border == pytest.approx(0, abs=50)
+
+
 @pytest.mark.parametrize("reason", ["under_exposed", "over_exposed", "inverted_border"])
 @pytest.mark.parametrize("modality", ["CT", "MR", "PT", "US"])
 def test_exposure_is_asked_of_projections_alone(reason: str, modality: str) -> None:
