@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.index.damage import DamagedIndexError
@@ -16,6 +19,7 @@ from dicom_series_preview.base.errors import (
     ObjectNotFoundError,
     StorageError,
 )
+from dicom_series_preview.base.image import PixelDescription
 from dicom_series_preview.pixels.codecs.colour import is_colour
 from dicom_series_preview.pixels.contrast.modality import modality_values, padding_mask
 from dicom_series_preview.pixels.contrast.render import is_inverted
@@ -199,28 +203,18 @@ def judge_opened(opened: OpenedSeries, judging: Judging) -> QualityReport:
         StorageError: An object cannot be fetched.
     """
     index, warnings = _apart(opened.index)
-    described = index.described_stacks()
-    if not described:
+    choice = _choice(index)
+    if not choice.stacks:
         raise NoImageError(opened.title, opened.storage.url, "no object of it has an image to judge")
-    # A series of localizers alone is judged as they are.
-    stacks = [stack for stack in described if not stack.localizer] or described
-    left_out = _counted("localizers", [stack for stack in described if stack not in stacks])
-    shades = []
-    for stack in stacks:
-        what = _without_shades(index, stack)
-        if what:
-            left_out = {**left_out, what: left_out.get(what, 0) + stack.slices}
-        else:
-            shades.append(stack)
-    places = _chosen(index, shades)
+    places = _places(index, choice.grey)
     found = _judged(opened, index, places, judging)
+    # Only their codestreams say that these are in colour.
     colour = sum(one.quality is None for one in found.values())
-    if colour:
-        left_out = {**left_out, "colour": left_out.get("colour", 0) + colour}
+    left_out = choice.left_out + Counter({"colour": colour})
     judged = {number: one.quality for number, one in found.items() if one.quality is not None}
     modalities = dict.fromkeys([place.item.contrast.content.modality for place in places.values()])
     thresholds = {name: judging.thresholds(name) for name in modalities}
-    main = stacks[0].modality
+    main = choice.stacks[0].modality
     return QualityReport(
         series=opened.title,
         folders=opened.folders,
@@ -229,14 +223,14 @@ def judge_opened(opened: OpenedSeries, judging: Judging) -> QualityReport:
         modality=main,
         quality=SeriesQuality(
             judged,
-            sum(stack.slices for stack in shades) - colour,
+            sum(map(len, choice.grey.values())) - colour,
             (thresholds.get(main) or judging.thresholds(main)).series_low_quality_ratio,
         ),
         thresholds=thresholds,
         slices={number: places[number] for number in judged},
         errors={number: one.error for number, one in found.items() if one.error},
         left_out=tuple(LeftOut(what, slices) for what, slices in left_out.items()),
-        findings=findings_of(index, stacks),
+        findings=findings_of(index, choice.stacks),
         skipped=(*opened.index.provenance.skipped, *opened.index.without_image()),
         warnings=(*opened.warnings, *warnings),
     )
@@ -248,23 +242,59 @@ def _apart(index: Index) -> tuple[Index, tuple[str, ...]]:
     return untiled(index) if has_mosaics else (index, ())
 
 
-def _counted(what: str, stacks: Sequence[Stack]) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What of a series is judged.
+
+    Attributes:
+        stacks: The stacks that count: those that are no localizers; all, if all are.
+        grey: By stack, the numbers of its slices that the rules fit.
+        left_out: What the rules do not fit, and how many slices.
+    """
+
+    stacks: tuple[Stack, ...]
+    grey: Mapping[int, Sequence[int]]
+    left_out: Counter[str]
+
+
+def _choice(index: Index) -> _Choice:
+    described = index.described_stacks()
+    stacks = tuple(stack for stack in described if not stack.localizer) or tuple(described)
     slices = sum(stack.slices for stack in stacks)
-    return {what: slices} if slices else {}
+    left_out = Counter({"localizers": sum(stack.slices for stack in described) - slices})
+    grey: dict[int, list[int]] = {}
+    for stack in stacks:
+        if what := _NO_SHADES.get(stack.modality):
+            left_out[what] += stack.slices
+        else:
+            grey[stack.stack] = _grey(index, stack.stack)
+            left_out["colour"] += stack.slices - len(grey[stack.stack])
+    return _Choice(stacks, grey, left_out)
 
 
-def _without_shades(index: Index, stack: Stack) -> str:
-    """Say what a stack holds that has no shades of grey to judge, or nothing."""
-    if stack.modality in _NO_SHADES:
-        return _NO_SHADES[stack.modality]
-    (first,) = index.slices([int(index.stacks[stack.stack][0])])
-    return "colour" if is_colour(first.pixels) else ""
+def _grey(index: Index, stack: int) -> list[int]:
+    """Return the numbers of a stack's slices that are not in colour, as far as headers say."""
+    columns = ["SamplesPerPixel", "PhotometricInterpretation"]
+    cells = index.table.select(columns).take(pa.array(index.stacks[stack])).to_pydict()
+    kinds = list(zip(*(cells[name] for name in columns), strict=True))
+    colour = {(samples, name) for samples, name in set(kinds) if is_colour(_pixels(samples, name))}
+    return [number for number, kind in enumerate(kinds) if kind not in colour]
 
 
-def _chosen(index: Index, stacks: Sequence[Stack]) -> dict[int, Place]:
-    """Return the slices to judge, by their numbers in the series."""
-    at = [(stack.stack, number) for stack in stacks for number in range(stack.slices)]
-    numbers = chosen([stack.slices for stack in stacks])
+def _pixels(samples: int | None, photometric: str | None) -> PixelDescription:
+    name = (photometric or "").strip().upper()
+    return PixelDescription("", 0, 0, samples_per_pixel=samples or 1, photometric_interpretation=name)
+
+
+def _places(index: Index, grey: Mapping[int, Sequence[int]]) -> dict[int, Place]:
+    """Return the slices to judge, by their numbers in the series.
+
+    Args:
+        index: The series' index.
+        grey: By stack, the numbers of its slices that can be judged.
+    """
+    at = [(stack, number) for stack, numbers in grey.items() for number in numbers]
+    numbers = chosen([len(one) for one in grey.values()])
     rows = [int(index.stacks[stack][number]) for stack, number in (at[one] for one in numbers)]
     items = index.slices(rows)
     return {number: Place(*at[number], item) for number, item in zip(numbers, items, strict=True)}
@@ -289,20 +319,17 @@ def _judged(
     """Fetch, decode and judge slices, a few at a time."""
     options = FetchOptions(opened.prefetched, limits=judging.limits)
     reader = SliceReader(opened.storage, opened.name, index, options, judging.check)
-    numbers = {_key(place.item): number for number, place in places.items()}
+    numbers = {place.item.row: number for number, place in places.items()}
 
     def work(found: DecodedSlice | FailedSlice) -> _Found:
         return _of_slice(found, judging)
 
     judged: dict[int, _Found] = {}
     for arrived, found in read_slices(reader, [place.item for place in places.values()], work):
-        judged[numbers[_key(arrived.slice)]] = found
+        judged[numbers[arrived.slice.row]] = found
         judging.progress(len(judged), len(places))
-    return judged
-
-
-def _key(item: Slice) -> int:
-    return item.row
+    # They arrive in any order.
+    return dict(sorted(judged.items()))
 
 
 def _of_slice(found: DecodedSlice | FailedSlice, judging: Judging) -> _Found:

@@ -23,8 +23,16 @@ from dicom_series_preview.base.errors import (
     StorageError,
 )
 from dicom_series_preview.base.settings import Limits
+from dicom_series_preview.pixels.decoded import Decoded
 from dicom_series_preview.pixels.quality.thresholds import Thresholds
-from dicom_series_preview.products.quality.judging import Judging, QualityReport, judge_opened, judge_series
+from dicom_series_preview.pixels.slices import DecodedSlice, Gaps
+from dicom_series_preview.products.quality.judging import (
+    Judging,
+    QualityReport,
+    _of_slice,
+    judge_opened,
+    judge_series,
+)
 from dicom_series_preview.products.quality.lines import line_of
 from dicom_series_preview.sources.storage.base import Storage
 from dicom_series_preview.sources.storage.memory import MemoryStorage
@@ -209,6 +217,52 @@ def test_colour_is_not_judged() -> None:
         [],
     )
     assert line(image(1), image(2), rgb).endswith("2 slices; not judged: 1 slice in colour")
+
+
+def test_colour_among_grey_is_left_out_before_it_is_fetched() -> None:
+    """Of a stack with images in grey and in palette colour, the first ones count, and are all of it."""
+    table = {
+        "PhotometricInterpretation": "PALETTE COLOR",
+        **{f"{name}PaletteColorLookupTableDescriptor": [4, 0, 16] for name in ("Red", "Green", "Blue")},
+        **{f"{name}PaletteColorLookupTableData": bytes(8) for name in ("Red", "Green", "Blue")},
+    }
+    found = report(image(1), image(2, FLAT, **table), image(3, FLAT))
+    assert (found.quality.mode, found.quality.count) == ("full", 2)
+    assert line_of(found) == (
+        "s: low quality, 1 of 2 slices with issues (50%): Invalid dynamic range (1): slice 0; "
+        "not judged: 1 slice in colour"
+    )
+    assert [place.slice for place in found.slices.values()] == [0, 2]
+
+
+def test_places_without_a_frame_do_not_count() -> None:
+    """Where a slice is put together from frames, what none of them covers is no value."""
+    absent = np.zeros((SIDE, SIDE), np.bool_)
+    absent[: SIDE // 2] = True
+    series = opened(MemoryStorage(objects(image(1))))
+    decoded = Decoded(np.where(absent, 60_000, GOOD), "MONOCHROME2")
+    gaps = Gaps(absent, (), "", 1, 2)
+    found = _of_slice(DecodedSlice(series.index.slices([0])[0], decoded, gaps=gaps), judging())
+    assert found.quality is not None
+    assert found.quality.metrics is not None
+    assert found.quality.metrics.values == SIDE * SIDE // 2
+    assert found.quality.metrics.percentile_high == np.percentile(GOOD[SIDE // 2 :], 98)
+
+
+def test_a_lookup_table_that_is_cut_off_leaves_no_values() -> None:
+    """A slice whose modality LUT ends early has no values, and the document says why."""
+    lut = make.dataset(LUTDescriptor=[1000, 0, 16], LUTData=bytes(20), ModalityLUTType="US")
+    made = image(1, RescaleSlope=None, RescaleIntercept=None, ModalityLUTSequence=[lut])
+    (only,) = report(made).document()["low_quality_details"]
+    assert only["reasons"] == ["no_pixel_data"]
+    assert only["error"] == "a lookup table is cut off: 1000 entries expected, 20 bytes found"
+
+
+def test_slices_of_several_stacks_are_named_with_their_stack() -> None:
+    """Where slices of more than one stack are judged, each has its stack's number."""
+    small = [image(n, FLAT[: SIDE // 2]) for n in (8, 9)]
+    told = line(image(1, FLAT), image(2), image(3), *small)
+    assert "with issues (60%): Invalid dynamic range (3): stack 0 slice 2; stack 1 slices 0 to 1;" in told
 
 
 @pytest.mark.parametrize(("modality", "what"), [("SEG", "segments"), ("RTDOSE", "doses")])
