@@ -208,10 +208,6 @@ def judge_opened(opened: OpenedSeries, judging: Judging) -> QualityReport:
         raise NoImageError(opened.title, opened.storage.url, "no object of it has an image to judge")
     places = _places(index, choice.grey)
     found = _judged(opened, index, places, judging)
-    # Only their codestreams say that these are in colour.
-    colour = sum(one.quality is None for one in found.values())
-    left_out = choice.left_out + Counter({"colour": colour})
-    judged = {number: one.quality for number, one in found.items() if one.quality is not None}
     modalities = dict.fromkeys([place.item.contrast.content.modality for place in places.values()])
     thresholds = {name: judging.thresholds(name) for name in modalities}
     main = choice.stacks[0].modality
@@ -222,14 +218,14 @@ def judge_opened(opened: OpenedSeries, judging: Judging) -> QualityReport:
         root=opened.storage.url,
         modality=main,
         quality=SeriesQuality(
-            judged,
-            sum(map(len, choice.grey.values())) - colour,
+            {number: one.quality for number, one in found.items()},
+            sum(map(len, choice.grey.values())),
             (thresholds.get(main) or judging.thresholds(main)).series_low_quality_ratio,
         ),
         thresholds=thresholds,
-        slices={number: places[number] for number in judged},
+        slices=places,
         errors={number: one.error for number, one in found.items() if one.error},
-        left_out=tuple(LeftOut(what, slices) for what, slices in left_out.items()),
+        left_out=tuple(LeftOut(what, slices) for what, slices in choice.left_out.items() if slices),
         findings=findings_of(index, choice.stacks),
         skipped=(*opened.index.provenance.skipped, *opened.index.without_image()),
         warnings=(*opened.warnings, *warnings),
@@ -273,7 +269,7 @@ def _choice(index: Index) -> _Choice:
 
 
 def _grey(index: Index, stack: int) -> list[int]:
-    """Return the numbers of a stack's slices that are not in colour, as far as headers say."""
+    """Return the numbers of a stack's slices that are not in colour."""
     columns = ["SamplesPerPixel", "PhotometricInterpretation"]
     cells = index.table.select(columns).take(pa.array(index.stacks[stack])).to_pydict()
     kinds = list(zip(*(cells[name] for name in columns), strict=True))
@@ -305,11 +301,11 @@ class _Found:
     """What came of one slice.
 
     Attributes:
-        quality: Its quality, or None for colour.
+        quality: Its quality.
         error: Why it has no values, or empty.
     """
 
-    quality: SliceQuality | None
+    quality: SliceQuality
     error: str = ""
 
 
@@ -343,8 +339,6 @@ def _of_slice(found: DecodedSlice | FailedSlice, judging: Judging) -> _Found:
             raise found.error
         return _Found(UNREADABLE, found.error.reason)
     item, samples = found.slice, found.decoded.samples
-    if is_colour(item.pixels):
-        return _Found(None)
     try:
         values = modality_values(samples, item.contrast)
     except ObjectError as error:

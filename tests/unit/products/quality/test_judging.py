@@ -243,7 +243,6 @@ def test_places_without_a_frame_do_not_count() -> None:
     decoded = Decoded(np.where(absent, 60_000, GOOD), "MONOCHROME2")
     gaps = Gaps(absent, (), "", 1, 2)
     found = _of_slice(DecodedSlice(series.index.slices([0])[0], decoded, gaps=gaps), judging())
-    assert found.quality is not None
     assert found.quality.metrics is not None
     assert found.quality.metrics.values == SIDE * SIDE // 2
     assert found.quality.metrics.percentile_high == np.percentile(GOOD[SIDE // 2 :], 98)
