@@ -3,23 +3,68 @@
 from __future__ import annotations
 
 import json
-import os
-import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.archive.here import find
-from dicom_series_preview.base.errors import PreviewError, RequestError, counted
-from dicom_series_preview.doors.cli.console import Progress, answer, line_of, say
-from dicom_series_preview.doors.cli.many import Job, ManySeries
+from dicom_series_preview.archive.local import open_cache, open_output, open_places
+from dicom_series_preview.archive.room import Room
+from dicom_series_preview.base.errors import RequestError, counted
+from dicom_series_preview.doors.cli.console import Progress, answer, say
+from dicom_series_preview.doors.cli.opening import damage_of, output_folder
+from dicom_series_preview.doors.cli.several import Job, Roots, checked_names, failure_line
 from dicom_series_preview.products.pictures.requests import IndexRequest
+from dicom_series_preview.products.pictures.service import PreviewService
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.sources.storage.deadline import Deadline
 
 _AT_ONCE = 4
+
+
+class _Builder:
+    """Builds indices below several roots, and opens each once.
+
+    Args:
+        options: The command's.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.roots = Roots(options)
+        self._output: Path | None = output_folder(options)
+        self._room = Room(self.running)
+
+    @property
+    def running(self) -> Deadline:
+        """The deadline that those of all series are parts of."""
+        return self.roots.running
+
+    def build(self, job: Job, limit: int | None, progress: Any) -> tuple[OpenedSeries, list[str]]:  # noqa: ANN401 - a part
+        """Build the index of a series, and return it with the paths of its folders' indices.
+
+        Raises:
+            PreviewError: The index cannot be built.
+        """
+        storage, settings = self.roots.storage(job.named), self.roots.settings
+        if self._output:
+            cache = open_output(self._output, settings)
+        else:
+            cache = open_cache(settings, storage, optional=False)
+        service = PreviewService(
+            storage,
+            cache,
+            settings.limits,
+            progress,
+            gate=self._room.passage,
+            damaged=damage_of(job.shown),
+            places=open_places(settings, storage),
+        ).within(self.running.begin())
+        with job.named.hinting():
+            built = service.index(IndexRequest(job.name, limit))
+        return built, service.index_paths(built)
 
 
 def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
@@ -35,36 +80,27 @@ def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
     Raises:
         PreviewError: An option or a name is wrong; nothing was begun.
     """
-    # Report a mistake in any name before starting work on the others.
-    requests = [IndexRequest.from_strings(_checked(name, options), _limit(options)) for name in typed]
-    builder = ManySeries(options)
+    texts = checked_names(typed, options)
+    requests = [IndexRequest.from_strings(text, _limit(options)) for text in texts]
+    builder = _Builder(options)
     told = _Told(options)
-    jobs: dict[tuple[str, str], Job] = {}
-    for name in typed:
-        try:
-            for job in builder.jobs(name):
-                jobs.setdefault((job.named.root, job.name.text), job)
-        except Exception as error:  # noqa: BLE001 - one name's error must not stop the others
-            told.failed(name, error)
-    told.order = [job.shown for job in jobs.values()]
+    jobs = builder.roots.jobs(typed, told.failed)
+    told.order = [job.shown for job in jobs]
     if options["output"] and len(jobs) > 1:
         raise RequestError("output", f"is for one series, and {len(jobs)} are meant; use `cache_dir`")
     with Progress(quiet=options["quiet"]) as progress:
-        _build_all(builder, list(jobs.values()), requests[0].limit, progress, told)
+        _build_all(builder, jobs, requests[0].limit, progress, told)
     told.finish()
     return not told.failures
 
 
 def _build_all(
-    builder: ManySeries, jobs: Sequence[Job], limit: int | None, progress: Progress, told: _Told
+    builder: _Builder, jobs: Sequence[Job], limit: int | None, progress: Progress, told: _Told
 ) -> None:
     def build(number: int, job: Job) -> tuple[OpenedSeries, list[str]]:
         many = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
         with progress.part(job.shown, many) as part:
-            service = builder.service(job, part)
-            with job.named.hinting():
-                built = service.index(IndexRequest(job.name, limit))
-            return built, service.index_paths(built)
+            return builder.build(job, limit, part)
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="index") as pool:
         try:
@@ -132,12 +168,7 @@ class _Told:
     def failed(self, name: str, error: Exception) -> None:
         """Report a failed index; a bug of ours only by its type."""
         self.failures += 1
-        if self._options["verbose"]:
-            say(*"".join(traceback.format_exception(error)).splitlines())
-        if isinstance(error, PreviewError):
-            line = line_of(error)
-        else:
-            line = f"failed unexpectedly: {type(error).__name__}; --verbose shows where"
+        line = failure_line(error, verbose=self._options["verbose"])
         self._found.append((name, {"series": name, "status": "failed", "error": line}))
         say(f"failed   {name}: {line}")
 
@@ -152,10 +183,6 @@ class _Told:
     def _say(self, line: str) -> None:
         if not self._options["quiet"] and not self._options["as_json"]:
             say(line)
-
-
-def _checked(name: str, options: Mapping[str, Any]) -> str:
-    return find(name, options["root"], os.environ).text
 
 
 def _limit(options: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.doors.cli.cache import cache_group
 from dicom_series_preview.doors.cli.catalogue import list_series, query, update
 from dicom_series_preview.doors.cli.console import PROGRAM, line_of, output_error, say
-from dicom_series_preview.doors.cli.indices import build_index, explain, get_index
+from dicom_series_preview.doors.cli.indices import build_index, explain, get_index, qc
 from dicom_series_preview.doors.cli.offline import codecs, sample
 from dicom_series_preview.doors.cli.pictures import contrast_mosaic, get_image, mosaic
 from dicom_series_preview.doors.cli.serve import serve
@@ -64,6 +64,7 @@ for _command in (
     list_series,
     query,
     explain,
+    qc,
     convert,
     volumes,
     verify,

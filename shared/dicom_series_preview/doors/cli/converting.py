@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import traceback
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.base.errors import Advice, OutputError, PreviewError, RequestError, counted, quoted
+from dicom_series_preview.base.errors import Advice, OutputError, RequestError, counted, quoted
 from dicom_series_preview.base.files import write_atomically
-from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, line_of, say
-from dicom_series_preview.doors.cli.many import Job, ManySeries
+from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, say
+from dicom_series_preview.doors.cli.several import Job, Roots, checked_names, failure_line
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.products.volumes.convert import Converter
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
@@ -46,8 +45,10 @@ def run_convert(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
     write = WriteOptions(
         asked.orient, int(options["zarr_format"]), _chunks(options["chunks"]), options["clevel"]
     )
-    many = ManySeries({**options, "output": None})
-    jobs = _jobs(many, typed[:1] if output else typed)
+    names = typed[:1] if output else typed
+    checked_names(names, options)
+    roots, report = Roots(options), _Report(options)
+    jobs = roots.jobs(names, report.failed)
     if output and len(jobs) > 1:
         problem = f"is for one series, and {len(jobs)} are meant; give `output` and a folder"
         raise RequestError("output", problem)
@@ -55,14 +56,13 @@ def run_convert(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
         chosen,
         asked,
         write,
-        many.settings.limits,
+        roots.settings.limits,
         _verify(options["verify"]),
         options["overwrite"],
         workers=options["workers"],
     )
     stem = Path(output[: -len(extension)]) if output else Path(options["output"])
-    conversion = _Conversion(many, converter, stem, extension, is_one=bool(output))
-    report = _Report(options)
+    conversion = _Conversion(roots, options["no_cache"], converter, stem, extension, is_one=bool(output))
     with Progress("reading headers", quiet=options["quiet"]) as progress:
         for number, job in enumerate(jobs, 1):
             label = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
@@ -76,14 +76,16 @@ class _Conversion:
     """Converts series one by one.
 
     Attributes:
-        many: Opens them.
+        roots: Opens them.
+        no_cache: Keep no index and use none.
         converter: Converts their volumes.
         stem: What the names of the outputs begin with: the one output's, or their folder.
         extension: What they end with.
         is_one: There is one series.
     """
 
-    many: ManySeries
+    roots: Roots
+    no_cache: bool
     converter: Converter
     stem: Path
     extension: str
@@ -91,9 +93,10 @@ class _Conversion:
 
     def convert(self, job: Job, progress: Callable[[int, int], None]) -> SeriesOutcome:
         """Convert a series."""
+        service = self.roots.service(job, progress, no_cache=self.no_cache)
 
         def opening(again: bool) -> OpenedSeries:  # noqa: FBT001 - a callback
-            return _opened(self.many, job, progress, refresh=again)
+            return service.index(IndexRequest(job.name), refresh=again)
 
         with job.named.hinting():
             return convert_series(opening, self.converter, self._place)
@@ -102,21 +105,6 @@ class _Conversion:
         """Name a volume's output: a series' folder below the root is a name that no other series has."""
         stem = self.stem if self.is_one else self.stem / (plan.opened.title or "series")
         return stem.with_name(f"{stem.name}{volume.suffix}{self.extension}")
-
-
-def _opened(
-    many: ManySeries, job: Job, progress: Callable[[int, int], None], *, refresh: bool = False
-) -> OpenedSeries:
-    """Open a series; its small objects are not read whole, as every slab fetches its own frames."""
-    return many.service(job, progress, optional=True).index(IndexRequest(job.name), refresh=refresh)
-
-
-def _jobs(many: ManySeries, typed: Sequence[str]) -> list[Job]:
-    found: dict[tuple[str, str], Job] = {}
-    for name in typed:
-        for job in many.jobs(name):
-            found.setdefault((job.named.root, job.name.text), job)
-    return list(found.values())
 
 
 def _format_in_folder(options: Mapping[str, Any]) -> tuple[VolumeFormat, str]:
@@ -163,33 +151,34 @@ class _Report:
 
     Args:
         options: The command's.
+
+    Attributes:
+        is_whole: Every part of every series so far is a volume.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
         self._found: list[dict[str, Any]] = []
-        self._is_whole = True
+        self.is_whole = True
 
     def of(self, job: Job, work: Callable[[], SeriesOutcome]) -> None:
         """Do some work on a series, and report what became of it; an error does not stop the others."""
         try:
             outcome = work()
-        except PreviewError as error:
-            self._failed(job, line_of(error), error)
-        except Exception as error:  # noqa: BLE001 - a bug at one series must not stop the others
-            self._failed(job, f"failed unexpectedly: {type(error).__name__}; --verbose shows where", error)
+        except Exception as error:  # noqa: BLE001 - one series' error must not stop the others
+            self.failed(job.shown, error)
         else:
-            self._is_whole &= outcome.is_whole
+            self.is_whole &= outcome.is_whole
             self._found.append(outcome.document())
             for one in outcome.volumes:
                 self._line(job, one)
 
-    def _failed(self, job: Job, line: str, error: Exception) -> None:
-        self._is_whole = False
-        if self._options["verbose"]:
-            say(*"".join(traceback.format_exception(error)).splitlines())
-        self._found.append({"series": job.shown, "status": "failed", "error": line})
-        say(f"failed   {job.shown}: {line}")
+    def failed(self, name: str, error: Exception) -> None:
+        """Report a series of which nothing came."""
+        self.is_whole = False
+        line = failure_line(error, verbose=self._options["verbose"])
+        self._found.append({"series": name, "status": "failed", "error": line})
+        say(f"failed   {name}: {line}")
 
     def _line(self, job: Job, one: VolumeOutcome) -> None:
         if one.refusal is not None:
@@ -209,7 +198,7 @@ class _Report:
             answer(text)
         elif self._options.get("report"):
             write_atomically(Path(self._options["report"]), f"{text}\n".encode())
-        return self._is_whole
+        return self.is_whole
 
 
 def run_volumes(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
@@ -218,20 +207,25 @@ def run_volumes(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
     Raises:
         PreviewError: An option is wrong, or a series cannot be opened.
     """
-    many = ManySeries({**options, "output": None})
     asked = _volume_options(options)
+    checked_names(typed, options)
+    roots, report = Roots(options), _Report(options)
     documents, is_whole = [], True
-    for job in _jobs(many, typed):
-        with Progress(quiet=options["quiet"]) as progress, job.named.hinting():
-            opened = _opened(many, job, progress)
-            plan = plan_volumes(opened, asked)
+    for job in roots.jobs(typed, report.failed):
+        try:
+            with Progress(quiet=options["quiet"]) as progress, job.named.hinting():
+                service = roots.service(job, progress, no_cache=options["no_cache"])
+                plan = plan_volumes(service.index(IndexRequest(job.name)), asked)
+        except Exception as error:  # noqa: BLE001 - one series' error must not stop the others
+            report.failed(job.shown, error)
+            continue
         documents.append(plan_document(plan))
         is_whole &= not plan.refused
         if not options["as_json"]:
             answer("\n".join(_plan_lines(job, plan)))
     if options["as_json"]:
         answer(json.dumps(documents, indent=2, ensure_ascii=False))
-    return is_whole
+    return is_whole and report.is_whole
 
 
 def _plan_lines(job: Job, plan: VolumesPlan) -> list[str]:
