@@ -38,6 +38,7 @@ def test_threads_are_started_in_few_places() -> None:
     starts = where("ThreadPoolExecutor", "Thread") - {"doors/cli/stopping.py"}
     assert starts == {
         *("sources/storage/pool.py", "pixels/stream.py", "archive/catalogue/update.py"),
+        "products/volumes/slabs.py",
         *("doors/aws/catalogue.py", "doors/aws/updates.py", "doors/server/lanes.py", "doors/cli/building.py"),
     }
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
