@@ -13,10 +13,12 @@ import numpy as np
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import LimitError, NoImageError, RequestError, counted
 from dicom_series_preview.pixels.codecs.frame import decoded_bytes
+from dicom_series_preview.pixels.frames import request_count
 from dicom_series_preview.products.volumes.frames import StackFrames
 from dicom_series_preview.products.volumes.parts import Grid, Part, grid_of, parts_of
 from dicom_series_preview.products.volumes.placement import ROUNDED_MM, FramePlanes, placed
 from dicom_series_preview.products.volumes.refusal import Refusal
+from dicom_series_preview.products.volumes.slabs import JOINED_BYTES, extents_of
 from dicom_series_preview.products.volumes.values import (
     ValueType,
     described_without_labels,
@@ -26,7 +28,7 @@ from dicom_series_preview.products.volumes.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -152,14 +154,30 @@ class PlannedVolume:
 
     @property
     def requests(self) -> int:
-        """How many ranges of objects are read."""
-        return len({(one.file_name, one.location.offset if one.location else 0) for one in self.sources})
+        """How many ranges of objects are read, slab by slab."""
+        are_mosaics = bool(self.slices[0].part_rows)
+        count = self.shape[1]
+        extents = extents_of(self.shape, self.values.dtype.itemsize, whole_volumes=are_mosaics)
+        return sum(
+            request_count(
+                self._sources_of(self.slices[t * count + z] for t in range(*one.t) for z in range(*one.z)),
+                JOINED_BYTES,
+            )
+            for one in extents
+        )
+
+    def _sources_of(self, slices: Iterable[Slice]) -> list[Slice]:
+        """Return the frames that slices are made of, those of a mosaic once."""
+        found = {}
+        for item in slices:
+            for frame in [part.frame for part in self.frames.index.parts(item)] or [item]:
+                found[frame.row] = frame
+        return list(found.values())
 
     @cached_property
     def sources(self) -> list[Slice]:
         """The frames that it is made of: those of mosaics once for all their slices."""
-        parts = [part.frame for item in self.slices for part in self.frames.index.parts(item)]
-        return parts or list(self.slices)
+        return self._sources_of(self.slices)
 
     @property
     def has_one_rule(self) -> bool:

@@ -34,6 +34,8 @@ SLAB_SLICES = 64
 """Slices in a slab, at most: as many as a shard has."""
 SLAB_BYTES = 64 * 2**20
 """Bytes in a slab, at most, unless one slice has more."""
+JOINED_BYTES = 4 * 2**20
+"""Frames that follow each other in one object are fetched together, up to so many bytes."""
 
 
 class RefusedVolumeError(Exception):
