@@ -28,7 +28,16 @@ def test_the_environment_is_read_at_the_doors() -> None:
         *("doors/python/archive.py", "doors/python/series.py", "doors/aws/environment.py"),
         *(
             f"doors/cli/{name}.py"
-            for name in ("catalogue", "commands", "console", "judging", "opening", "serve", "several")
+            for name in (
+                "catalogue",
+                "commands",
+                "console",
+                "converting",
+                "judging",
+                "opening",
+                "serve",
+                "several",
+            )
         ),
     }
 

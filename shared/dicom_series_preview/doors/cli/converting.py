@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from dicom_series_preview.base.errors import Advice, OutputError, RequestError, 
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, say
 from dicom_series_preview.doors.cli.several import Job, Roots, checked_names, failure_line
+from dicom_series_preview.pixels.quality.thresholds import Thresholds, check_environment
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.products.volumes.convert import Converter
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
@@ -60,6 +62,7 @@ def run_convert(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
         _verify(options["verify"]),
         options["overwrite"],
         workers=options["workers"],
+        thresholds=_thresholds() if options["qc"] else None,
     )
     stem = Path(output[: -len(extension)]) if output else Path(options["output"])
     conversion = _Conversion(roots, options["no_cache"], converter, stem, extension, is_one=bool(output))
@@ -105,6 +108,11 @@ class _Conversion:
         """Name a volume's output: a series' folder below the root is a name that no other series has."""
         stem = self.stem if self.is_one else self.stem / (plan.opened.title or "series")
         return stem.with_name(f"{stem.name}{volume.suffix}{self.extension}")
+
+
+def _thresholds() -> Callable[[str], Thresholds]:
+    check_environment(os.environ)
+    return cache(partial(Thresholds.from_environment, os.environ))
 
 
 def _format_in_folder(options: Mapping[str, Any]) -> tuple[VolumeFormat, str]:
@@ -190,6 +198,9 @@ class _Report:
             say(f"warning: {one.path}: {warning['text']} ({warning['code']})")
         if not self._options["quiet"] and not self._options["as_json"]:
             say(f"{one.status:8} {one.path}: {in_words(one.receipt)}")
+        quality = one.receipt.get("quality")
+        if quality and quality["low_quality"]:
+            say(f"warning: {one.path}: low quality: {quality['low_quality_reason']}")
 
     def finish(self) -> bool:
         """Print and write the JSON; return True where everything is a volume."""

@@ -112,6 +112,9 @@ _PARTS = together(
 )
 @click.option("--overwrite", is_flag=True, envvar="OVERWRITE", help="Replace what lies in an output's place.")
 @click.option(
+    "--qc", is_flag=True, help="Judge every slice's quality, and write the verdict into the receipt."
+)
+@click.option(
     "--workers",
     type=click.IntRange(1, 64),
     envvar="NUM_WORKERS",

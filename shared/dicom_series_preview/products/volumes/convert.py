@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.base.files import told_of
+from dicom_series_preview.pixels.contrast.render import is_inverted
 from dicom_series_preview.pixels.frames import FetchOptions
+from dicom_series_preview.pixels.quality.rules import judge
+from dicom_series_preview.pixels.quality.series import SeriesQuality
 from dicom_series_preview.pixels.stream import SliceReader
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
@@ -31,7 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from dicom_series_preview.base.settings import Limits
+    from dicom_series_preview.pixels.quality.rules import SliceQuality
+    from dicom_series_preview.pixels.quality.thresholds import Thresholds
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
     from dicom_series_preview.products.volumes.options import VolumeOptions
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
@@ -74,6 +81,7 @@ class Converter:
         check: Raises to give up, as when nobody waits any more.
         progress: Called with the number of slices that were read.
         workers: Threads that decode.
+        thresholds: Returns a modality's thresholds of quality; None to judge none.
     """
 
     format: VolumeFormat
@@ -85,6 +93,7 @@ class Converter:
     check: Callable[[], None] = lambda: None
     progress: Callable[[int], None] = lambda _slices: None
     workers: int | None = None
+    thresholds: Callable[[str], Thresholds] | None = None
 
     def convert(self, plan: VolumesPlan, volume: PlannedVolume, target: Path) -> Converted:
         """Write a volume, prove it, and put it in its place.
@@ -94,6 +103,8 @@ class Converter:
             StorageError: The storage fails beyond every retry.
         """
         identity = identity_of(volume, self.options, self.write, self.format.name)
+        judged = None if self.thresholds is None else self.thresholds(volume.modality).document()
+        identity["quality_thresholds"] = judged
         there = self._there(target, identity)
         if there is not None:
             return there
@@ -135,7 +146,9 @@ class Converter:
         """Write the file in the first type that holds all values."""
         narrow = ""
         for dtype in map(np.dtype, volume.values.dtypes):
-            reading = Reading(volume, self._reader(plan), dtype, progress=self.progress)
+            reading = Reading(
+                volume, self._reader(plan), dtype, judge=self._judge(volume), progress=self.progress
+            )
             if narrow:
                 reading.warnings.append(
                     ("widened", f"{narrow} has values that {volume.values.dtype} cannot hold")
@@ -173,6 +186,8 @@ class Converter:
                 order = self.format.order(affine, self.write.orient)
                 made = Made(reading, order, digest.hexdigest())
             receipt = receipt_of(plan, volume, made, identity)
+            if self.thresholds is not None and reading.judge is not None:
+                receipt["quality"] = _quality(reading, self.thresholds(volume.modality))
             writer.finish(receipt)
         finally:
             writer.close()
@@ -193,6 +208,21 @@ class Converter:
             )
             raise RefusedVolumeError(Refusal("overflow", problem))
 
+    def _judge(
+        self, volume: PlannedVolume
+    ) -> Callable[[NDArray[Any], NDArray[np.bool_] | None], SliceQuality] | None:
+        """Return the function that judges a slice; None where none is judged, or of colour."""
+        if self.thresholds is None or volume.values.is_colour:
+            return None
+        item = volume.slices[0]
+        is_shown_inverted = is_inverted(item.pixels, item.contrast) and volume.values.inverted is None
+        thresholds = self.thresholds(volume.modality)
+
+        def judged(values: NDArray[Any], padding: NDArray[np.bool_] | None) -> SliceQuality:
+            return judge(values, padding, volume.modality, thresholds, inverted=is_shown_inverted)
+
+        return judged
+
     def _reader(self, plan: VolumesPlan) -> SliceReader:
         opened = plan.opened
         options = FetchOptions(opened.prefetched, limits=self.limits, joined_bytes=JOINED_BYTES)
@@ -206,6 +236,19 @@ class Converter:
             problem = Refusal("proof_failed", f"the file cannot be read back: {error}")
         if problem is not None:
             raise RefusedVolumeError(problem)
+
+
+def _quality(reading: Reading, thresholds: Thresholds) -> dict[str, Any]:
+    """Return what came of judging a volume's slices as JSON values; details of those with issues alone."""
+    slices = [reading.qualities[number] for number in range(len(reading.volume.slices))]
+    found = SeriesQuality.of(slices, thresholds)
+    document = found.document()
+    flagged = set(found.flagged)
+    document["low_quality_details"] = [
+        one for one in document["low_quality_details"] if one["index"] in flagged
+    ]
+    del document["qc_sample_indices"]
+    return document
 
 
 def _add_warnings(reading: Reading) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.archive.index.slices import Slice
+    from dicom_series_preview.pixels.quality.rules import SliceQuality
     from dicom_series_preview.pixels.slices import DecodedSlice
     from dicom_series_preview.pixels.stream import SliceReader
     from dicom_series_preview.products.volumes.plan import PlannedVolume
@@ -123,6 +124,8 @@ class Reading:
         reader: Reads its slices.
         dtype: The type of its values.
         measures: What is known of each slice that has been read, by its place in (t, z) row by row.
+        judge: Judges the quality of a slice from its values and its padding; None to judge none.
+        qualities: What came of that, likewise.
         remarks: Remarks on codestreams.
         lossy: The slices that come from lossy codestreams.
         warnings: What its user should know of the values: (code, one line).
@@ -133,6 +136,8 @@ class Reading:
     reader: SliceReader
     dtype: np.dtype[Any]
     measures: dict[int, Measures] = field(default_factory=dict)
+    judge: Callable[[NDArray[Any], NDArray[np.bool_] | None], SliceQuality] | None = None
+    qualities: dict[int, SliceQuality] = field(default_factory=dict)
     remarks: dict[str, None] = field(default_factory=dict)
     lossy: dict[str, None] = field(default_factory=dict)
     warnings: list[tuple[str, str]] = field(default_factory=list)
@@ -187,7 +192,10 @@ class Reading:
             if not found.decoded.lossless:
                 self.lossy[called(found.slice)] = None
             self.remarks.update(dict.fromkeys(found.remarks))
-            return measured(values, padding_of(found))
+            padding = padding_of(found)
+            if self.judge is not None:
+                self.qualities[t * shape[1] + z] = self.judge(values, padding)
+            return measured(values, padding)
 
         for arrived, measures in read_slices(self.reader, wanted, into_slab):
             t, z = place_of[arrived.slice.row]
