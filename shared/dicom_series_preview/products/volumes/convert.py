@@ -20,6 +20,7 @@ from dicom_series_preview.pixels.quality.rules import judge
 from dicom_series_preview.pixels.quality.series import SeriesQuality
 from dicom_series_preview.pixels.stream import SliceReader
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
+from dicom_series_preview.products.volumes.extents import JOINED_BYTES
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
 from dicom_series_preview.products.volumes.formats.nifti import Nifti, sidecar_of
 from dicom_series_preview.products.volumes.proof import proved
@@ -27,7 +28,7 @@ from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_
 from dicom_series_preview.products.volumes.refusal import Refusal
 from dicom_series_preview.products.volumes.reorder import affine_in
 from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
-from dicom_series_preview.products.volumes.slabs import JOINED_BYTES, Reading, RefusedVolumeError
+from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError
 from dicom_series_preview.products.volumes.values import DoesNotFitError
 
 if TYPE_CHECKING:

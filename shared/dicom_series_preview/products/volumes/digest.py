@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicom_series_preview.products.volumes.slabs import Slab
+    from dicom_series_preview.products.volumes.extents import Slab
 
 # The place in (t, z, y, x) of each index of an affine: column, row, slice.
 _PLACES = (3, 2, 1)

@@ -14,11 +14,11 @@ from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import LimitError, NoImageError, RequestError, counted
 from dicom_series_preview.pixels.codecs.frame import decoded_bytes
 from dicom_series_preview.pixels.frames import request_count
+from dicom_series_preview.products.volumes.extents import JOINED_BYTES, extents_of
 from dicom_series_preview.products.volumes.frames import StackFrames
 from dicom_series_preview.products.volumes.parts import Grid, Part, grid_of, parts_of
 from dicom_series_preview.products.volumes.placement import ROUNDED_MM, FramePlanes, placed
 from dicom_series_preview.products.volumes.refusal import Refusal
-from dicom_series_preview.products.volumes.slabs import JOINED_BYTES, extents_of
 from dicom_series_preview.products.volumes.values import (
     ValueType,
     described_without_labels,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicom_series_preview.products.volumes.slabs import Extent, Slab
+from dicom_series_preview.products.volumes.extents import Extent, Slab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dicom_series_preview.products.volumes.extents import Slab
     from dicom_series_preview.products.volumes.plan import PlannedVolume
-    from dicom_series_preview.products.volumes.slabs import Slab
 
 
 @dataclass(frozen=True, slots=True)

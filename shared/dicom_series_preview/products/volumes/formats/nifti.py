@@ -12,6 +12,7 @@ import numpy as np
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.products.volumes.digest import canonical_order
+from dicom_series_preview.products.volumes.extents import Slab, extents_of
 from dicom_series_preview.products.volumes.formats.base import (
     Readback,
     UnreadableError,
@@ -19,7 +20,6 @@ from dicom_series_preview.products.volumes.formats.base import (
     layout_of,
 )
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
-from dicom_series_preview.products.volumes.slabs import Slab, extents_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from dicom_series_preview.products.volumes.digest import canonical_order
+from dicom_series_preview.products.volumes.extents import Extent, Slab
 from dicom_series_preview.products.volumes.formats.base import (
     Readback,
     UnreadableError,
@@ -21,7 +22,6 @@ from dicom_series_preview.products.volumes.formats.base import (
     layout_of,
 )
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
-from dicom_series_preview.products.volumes.slabs import Extent, Slab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.products.volumes.digest import canonical_order
+from dicom_series_preview.products.volumes.extents import Extent, Slab, extents_of, slab_depth
 from dicom_series_preview.products.volumes.formats.attributes import attributes_of
 from dicom_series_preview.products.volumes.formats.base import (
     Readback,
@@ -22,7 +23,6 @@ from dicom_series_preview.products.volumes.formats.base import (
 )
 from dicom_series_preview.products.volumes.formats.nifti import header_of
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, native_affine, slabs_of
-from dicom_series_preview.products.volumes.slabs import Extent, Slab, extents_of, slab_depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
