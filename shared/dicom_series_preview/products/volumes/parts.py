@@ -295,21 +295,22 @@ def _in_agreement(grid: IntArray, dimensions: Sequence[Dimension]) -> IntArray |
     """Return the grid with one value of each dimension in each volume; None where there is no such grid.
 
     As a rule the k-th of each location agree. Where they do not, the values order each location, if all
-    locations have the same.
+    locations have the same. What only ranks slices, such as a time, need not agree: some files have ties.
     """
-    if not dimensions:
-        return grid
-    coordinates = np.stack([np.array(one.coordinates, np.int64) for one in dimensions], axis=1)
-    found = coordinates[grid]
-    if (found == found[:, :1]).all():
-        return grid
-    order = np.stack([np.lexsort(found[:, place].T[::-1]) for place in range(grid.shape[1])], axis=1)
-    sorted_grid = np.take_along_axis(grid, order, axis=0)
-    agreed = coordinates[sorted_grid]
-    if not (agreed == agreed[:, :1]).all():
-        return None
-    # The volumes stay in the order in which the first location's slices came.
-    return sorted_grid[np.argsort(order[:, 0], kind="stable")]
+    for chosen in (dimensions, [one for one in dimensions if one.axis.kind == "value"]):
+        if not chosen:
+            return grid
+        coordinates = np.stack([np.array(one.coordinates, np.int64) for one in chosen], axis=1)
+        found = coordinates[grid]
+        if (found == found[:, :1]).all():
+            return grid
+        order = np.stack([np.lexsort(found[:, place].T[::-1]) for place in range(grid.shape[1])], axis=1)
+        sorted_grid = np.take_along_axis(grid, order, axis=0)
+        agreed = coordinates[sorted_grid]
+        if (agreed == agreed[:, :1]).all():
+            # The volumes stay in the order in which the first location's slices came.
+            return sorted_grid[np.argsort(order[:, 0], kind="stable")]
+    return None
 
 
 def _fourth_axis(frames: StackFrames, grid: IntArray, dimensions: Sequence[Dimension]) -> FourthAxis:
