@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.base.errors import Advice, OutputError, RequestError, counted, quoted
+from dicom_series_preview.base.errors import Advice, OutputError, PreviewError, RequestError, counted, quoted
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, say
 from dicom_series_preview.doors.cli.several import Job, Roots, checked_names, failure_line
@@ -22,7 +22,7 @@ from dicom_series_preview.products.volumes.formats.table import format_named, fo
 from dicom_series_preview.products.volumes.options import VolumeOptions
 from dicom_series_preview.products.volumes.plan import plan_document, plan_volumes
 from dicom_series_preview.products.volumes.series import SeriesOutcome, convert_series, in_words
-from dicom_series_preview.products.volumes.verify import verified
+from dicom_series_preview.products.volumes.verify import verified, verified_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -273,14 +273,17 @@ def run_verify(outputs: Sequence[str], options: Mapping[str, Any]) -> bool:
     """Run `verify`; return True where every output is as its receipt says.
 
     Raises:
-        PreviewError: An output has no extension of a format.
+        PreviewError: An output has no extension of a format, or the source cannot be read.
     """
     documents, is_whole = [], True
+    against = _source(options) if options["source"] else None
     for text in outputs:
         chosen, _ = format_of_path(text)
         try:
             problem = verified(chosen, Path(text))
-        except UnreadableError as error:
+            if against is not None and not problem:
+                problem = against(chosen.read(Path(text)).receipt)
+        except (UnreadableError, PreviewError) as error:
             problem = str(error)
         except OSError as error:
             raise OutputError(text, (error.strerror or "cannot be read").lower()) from error
@@ -293,3 +296,23 @@ def run_verify(outputs: Sequence[str], options: Mapping[str, Any]) -> bool:
     if options["as_json"]:
         answer(json.dumps(documents, indent=2, ensure_ascii=False))
     return is_whole
+
+
+def _source(options: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:
+    """Return the function that compares a receipt with the series that `source` names.
+
+    Raises:
+        PreviewError: There is no such series, or several.
+    """
+    checked_names([options["source"]], options)
+    roots = Roots(options)
+
+    def failed(_name: str, error: Exception) -> None:
+        raise error
+
+    (job, *others) = roots.jobs([options["source"]], failed)
+    if others:
+        raise RequestError("source", f"is one series, and {len(others) + 1} are meant")
+    with Progress(quiet=options["quiet"]) as progress, job.named.hinting():
+        opened = roots.service(job, progress, no_cache=options["no_cache"]).index(IndexRequest(job.name))
+    return lambda receipt: verified_source(opened, receipt, roots.settings.limits)

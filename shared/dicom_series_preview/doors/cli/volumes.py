@@ -174,14 +174,27 @@ def volumes(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - 
 @click.command(
     cls=Command,
     name="verify",
-    examples=("dicom-series-preview verify ct.nii.gz", "dicom-series-preview verify volumes/*.zarr --json"),
+    examples=(
+        "dicom-series-preview verify ct.nii.gz",
+        "dicom-series-preview verify ct.nii.gz --source SERIES",
+        "dicom-series-preview verify volumes/*.zarr --json",
+    ),
 )
 @click.argument("output", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--source",
+    metavar="SERIES",
+    type=SeriesType(),
+    help="Also read this series again, of which OUTPUT was made.",
+)
+@ROOT
+@CACHE_DIR
+@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
 @JSON
 @QUIET
 @VERBOSE
 def verify(output: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
-    """Prove OUTPUT again: read each file back, and compare it with its receipt."""
+    """Prove OUTPUT again: read each file back, and compare it with its receipt, and with its source."""
     from dicom_series_preview.doors.cli.converting import run_verify  # noqa: PLC0415 - loads numpy
 
     log(verbose=options["verbose"])

@@ -148,7 +148,11 @@ class Converter:
         narrow = ""
         for dtype in map(np.dtype, volume.values.dtypes):
             reading = Reading(
-                volume, self._reader(plan), dtype, judge=self._judge(volume), progress=self.progress
+                volume,
+                reader_of(plan, self.limits, self.check, self.workers),
+                dtype,
+                judge=self._judge(volume),
+                progress=self.progress,
             )
             if narrow:
                 reading.warnings.append(
@@ -224,12 +228,6 @@ class Converter:
 
         return judged
 
-    def _reader(self, plan: VolumesPlan) -> SliceReader:
-        opened = plan.opened
-        options = FetchOptions(opened.prefetched, limits=self.limits, joined_bytes=JOINED_BYTES)
-        reader = SliceReader(opened.storage, opened.name, plan.index, options, self.check)
-        return reader if self.workers is None else replace(reader, workers=self.workers)
-
     def _prove(self, path: Path, volume: PlannedVolume, reading: Reading) -> None:
         try:
             problem = proved(self.format.read(path), volume, reading, self.verify)
@@ -237,6 +235,26 @@ class Converter:
             problem = Refusal("proof_failed", f"the file cannot be read back: {error}")
         if problem is not None:
             raise RefusedVolumeError(problem)
+
+
+def reader_of(
+    plan: VolumesPlan,
+    limits: Limits,
+    check: Callable[[], None] = lambda: None,
+    workers: int | None = None,
+) -> SliceReader:
+    """Return the reader of a series' slices.
+
+    Args:
+        plan: The series' volumes.
+        limits: The bounds of work.
+        check: Raises to give up.
+        workers: Threads that decode; None for as many as suit the machine.
+    """
+    opened = plan.opened
+    options = FetchOptions(opened.prefetched, limits=limits, joined_bytes=JOINED_BYTES)
+    reader = SliceReader(opened.storage, opened.name, plan.index, options, check)
+    return reader if workers is None else replace(reader, workers=workers)
 
 
 def _quality(reading: Reading, thresholds: Thresholds) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def receipt_of(
             "padding_value": volume.padding,
             "fourth_axis": axis_document(volume),
             "sha256": made.sha256,
-            "slices_sha256": _together(measures),
+            "slices_sha256": together(measures),
         },
         "decoders": [asdict(decoder_of(uid)) for uid in syntaxes],
         "skipped": {
@@ -117,7 +117,7 @@ def receipt_of(
     }
 
 
-def _together(measures: Sequence[Measures]) -> str:
+def together(measures: Sequence[Measures]) -> str:
     """Return the digest of the digests of all slices."""
     return hashlib.sha256("".join(one.sha256 for one in measures).encode()).hexdigest()
 
