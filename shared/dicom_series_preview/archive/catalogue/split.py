@@ -146,17 +146,17 @@ def unfit(rows: pa.Table) -> dict[SeriesKey, int]:
     return {(row["Root"], row["SeriesInstanceUID"]): row["Folders_count"] for row in odd.to_pylist()}
 
 
-def looked_at(snapshot: Snapshot, keys: Collection[SeriesKey]) -> Filter:
-    """Return which rows to look at after rows of series were written or removed.
+def looked_at(snapshot: Snapshot, roots: Collection[str], uids: Collection[str]) -> Filter:
+    """Return which rows to look at after rows of roots were written or removed.
 
-    Besides theirs these are all rows of their roots that tell of several folders: whoever removed a row may
-    have ended before it looked at the others.
+    Besides those of the series that were written these are all that tell of several folders: whoever removed
+    a row may have ended before it looked at the others.
     """
-    roots = pc.field("Root").isin(sorted({root for root, _ in keys}))
-    rows = pc.field("SeriesInstanceUID").isin(sorted({uid for _, uid in keys}))
+    # An empty list has no type of its own.
+    rows = pc.field("SeriesInstanceUID").isin(pa.array(sorted(uids), pa.utf8()))
     if "Folders" in snapshot.columns.names:
         rows |= pc.field("Folders") > 1
-    return Filter(roots & rows, FITTING)
+    return Filter(pc.field("Root").isin(sorted(roots)) & rows, FITTING)
 
 
 def unfit_series(
