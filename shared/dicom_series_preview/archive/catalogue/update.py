@@ -107,7 +107,7 @@ class UpdateSummary:
         headers: Headers read.
         commits: Commits of the table.
         passed: Series of which someone else has written later rows meanwhile.
-        parted: Series in several folders that could not be measured as a whole this time.
+        unjoined: Series in several folders that could not be measured as a whole this time.
     """
 
     new: int = 0
@@ -119,7 +119,7 @@ class UpdateSummary:
     headers: int = 0
     commits: int = 0
     passed: int = 0
-    parted: int = 0
+    unjoined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ class Updater:
         try:
             for done in self._done(plan):
                 batch.add(done)
-            batch.remove([series for series in plan.gone if not self.indexer.storage.list_objects(series, 1)])
+            batch.remove(self._gone(plan))
         finally:
             batch.commit()
         if plan.unfit or summary.commits:
@@ -273,6 +273,15 @@ class Updater:
         if summary.commits and isinstance(self.table.storage, LocalStorage):
             self.table.maintain()
         return summary
+
+    def _gone(self, plan: UpdatePlan) -> list[str]:
+        """Return the folders whose rows go: they are empty, or a series around them has what is in them."""
+        tops = {*plan.new, *plan.known_uids}.difference(plan.gone)
+        return [
+            series
+            for series in plan.gone
+            if not tops.isdisjoint(_above(series)) or not self.indexer.storage.list_objects(series, 1)
+        ]
 
     def _join(self, summary: UpdateSummary) -> None:
         """Let the rows of series in several folders describe the whole series.
@@ -288,7 +297,7 @@ class Updater:
         joiner = Joiner(self.table, load, self.indexer.limits.rows, self.indexer.gate)
         joined = joiner.run(lambda _snapshot: self._own_rows)
         summary.commits += joined.commits
-        summary.parted = joined.left
+        summary.unjoined = joined.left
 
     def _index(self, series: str, summary: UpdateSummary) -> CachedIndex:
         """Load the index of a series, or make it anew where it is gone."""
@@ -402,6 +411,12 @@ def _is_name(series: str) -> bool:
     except UnicodeEncodeError:
         return False
     return is_path(series)
+
+
+def _above(series: str) -> Iterator[str]:
+    """Yield the folders that a folder lies in."""
+    while series := series.rpartition("/")[0]:
+        yield series
 
 
 def _is_below(series: str, named: Sequence[str]) -> bool:

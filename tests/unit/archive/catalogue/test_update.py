@@ -3,11 +3,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 import make_dicom as make
-from catalogued import Catalogued
-from dicom_series_preview.archive.catalogue.columns import PATIENT, Shape
+from catalogued import Catalogued, at
+from dicom_series_preview.archive.catalogue.columns import PATIENT, RULES, Shape
 from dicom_series_preview.archive.catalogue.snapshot import FOLDER
 from dicom_series_preview.base.errors import CatalogueError
 from dicom_series_preview.sources.storage.base import ObjectInfo
@@ -218,6 +220,55 @@ def test_an_added_column_is_filled_in_for_all(archive: Catalogued) -> None:
     assert archive.update().commits == 0
 
 
+def by_rules(archive: Catalogued, rules: int | None) -> None:
+    """Let other rules have made all rows, which then had no more slices."""
+    rows = [{**row, "Rules": rules, "Slices": 0} for row in archive.rows()]
+    archive.table.merge(rows, {(row["Root"], row["Series"]): row["CataloguedAt"] for row in rows}, anew=True)
+
+
+@pytest.mark.parametrize("older", [RULES - 1, None])
+def test_rows_by_older_rules_are_made_anew(archive: Catalogued, older: int | None) -> None:
+    """Rows that older rules made count as changed; no header is read, and the next update is at rest."""
+    put_series(archive, "a")
+    archive.put("b/notes", b"no DICOM at all")
+    archive.update()
+    by_rules(archive, older)
+    root = CountingStorage(archive.root)
+    summary = Catalogued(root, archive.kept).update()
+    assert (summary.changed, summary.headers, summary.commits) == (1, 0, 1)
+    # Nor is what has no index read again.
+    assert (root.gets, root.ranges) == ([], [])
+    assert [(row["Rules"], row["Slices"]) for row in archive.rows()] == [(RULES, 3), (older, 0)]
+    assert archive.update().commits == 0
+
+
+def test_rows_by_newer_rules_stay(archive: Catalogued) -> None:
+    """An older version of the program leaves rows alone that a newer one has made."""
+    put_series(archive, "a")
+    archive.update()
+    by_rules(archive, RULES + 1)
+    assert archive.update().commits == 0
+    archive.table.merge([{**archive.rows()[0], "Rules": RULES}], {(archive.root.url, "a"): at(10**7)})
+    assert archive.rows("Rules") == [{"Rules": RULES + 1}]
+
+
+def test_a_table_of_before_is_brought_up_to_date(archive: Catalogued, tmp_path: Path) -> None:
+    """A table without the columns of folders and rules gets them, and rows that fit, of cached indices."""
+    put_series(archive, "a", count=2)
+    archive.put("b/9", make.encode(make.image(9, SeriesInstanceUID="1.2.3", SOPInstanceUID="1.2.3.9")))
+    archive.update()
+    new = {"Folders", "PartOnly", "Rules"}
+    rows = [{name: cell for name, cell in row.items() if name not in new} for row in archive.rows()]
+    archive.table.clear()
+    schema = pa.schema([one for one in archive.shape.stored_schema if one.name not in new])
+    place = str(tmp_path / "cache" / FOLDER)
+    write_deltalake(place, pa.Table.from_pylist(rows, schema.remove_metadata()))
+    summary = archive.update()
+    assert (summary.changed, summary.headers, summary.unjoined) == (2, 0, 0)
+    assert {(row["Folders"], row["Rules"], row["Slices"]) for row in archive.rows()} == {(2, RULES, 3)}
+    assert archive.update().commits == 0
+
+
 def test_a_folder_that_no_name_leads_to_stops_no_other_series(archive: Catalogued) -> None:
     """A bucket's keys with empty parts, `..` or half characters are told of; the rest is done."""
     put_series(archive, "a")
@@ -320,3 +371,17 @@ def test_a_series_that_is_back_keeps_its_row(archive: Catalogued) -> None:
     plan = replace(archive.updater.plan(), gone=("a",))
     assert archive.updater.run(plan).gone == 0
     assert [series for series, _ in names(archive)] == ["a", "b"]
+
+
+def test_a_folder_that_another_one_has_taken_in_has_no_row(archive: Catalogued) -> None:
+    """When objects come into the folder above a series, its row goes: the folder above has all below it."""
+    put_series(archive, "p/a/more")
+    put_series(archive, "p/b", "1.2.4")
+    archive.update()
+    archive.put("p/a/9.dcm", make.encode(make.image(9, SeriesInstanceUID="1.2.3", SOPInstanceUID="1.2.3.9")))
+    done = archive.update()
+    assert (done.new, done.gone) == (1, 1)
+    assert [(row["Series"], row["Instances"], row["Folders"]) for row in archive.rows()] == [
+        ("p/a", 4, 1),
+        ("p/b", 3, 1),
+    ]

@@ -313,7 +313,7 @@ def test_an_index_that_is_gone_is_made_anew(archive: Catalogued, tmp_path: Path)
     (tmp_path / "cache" / row["IndexPath"]).unlink()
     put(archive, "b", 4)
     done = archive.update("b")
-    assert (done.headers, done.parted) == (3, 0)
+    assert (done.headers, done.unjoined) == (3, 0)
     assert told(archive) == {"a": (2, 3, 1, 2.5, 2), "b": (2, 3, 1, 2.5, 1)}
 
 
@@ -325,10 +325,10 @@ def test_a_folder_that_has_changed_since_its_row_waits_for_its_own_update(archiv
     archive.updater.indexer.open_listed("a", archive.root.list_objects("a"))
     put(archive, "b", 5)
     done = archive.update("b")
-    assert done.parted == 1
+    assert done.unjoined == 1
     assert {name: cells[:2] for name, cells in told(archive).items()} == {"a": (1, 2), "b": (1, 1)}
     done = archive.update()
-    assert done.parted == 0
+    assert done.unjoined == 0
     assert told(archive) == {"a": (2, 4, 1, 2.5, 3), "b": (2, 4, 1, 2.5, 1)}
 
 
@@ -348,7 +348,7 @@ def test_a_series_that_is_too_large_as_a_whole_says_so(archive: Catalogued) -> N
     put(archive, "c", 6, 7)
     updater = small(archive, rows=3)
     summary = updater.run(updater.plan())
-    assert (summary.failed, summary.parted) == ({}, 0)
+    assert (summary.failed, summary.unjoined) == ({}, 0)
     assert {name: cells[:2] for name, cells in told(archive).items()} == {
         "a": (3, 2),
         "b": (3, 1),
