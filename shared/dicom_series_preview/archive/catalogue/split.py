@@ -29,7 +29,8 @@ SeriesKey: TypeAlias = tuple[str, str]
 FITTING = ("Root", "SeriesInstanceUID", "Folders")
 """The columns that tell whether rows fit."""
 
-_OF_PART = ("Series", "Fingerprint", "IndexVersion", "CataloguedAt", "Folders", "PartOnly", "Frames", "Rules")
+_OF_PART = ("Series", "Fingerprint", "IndexVersion", "CataloguedAt", "Folders", "PartOnly")
+_COUNTS = ("Frames", "Instances", "Rules")
 # So many rows are looked at together: a series can have very many, and there can be very many series.
 _TOGETHER = 10_000
 
@@ -45,7 +46,7 @@ class Part:
         catalogued: When the row was made.
         folders: In how many folders the row says that the series lies.
         part_only: Why the row describes this part alone, or empty.
-        frames: The part's frames.
+        size: The part's frames, or its objects where these are more: some have no image.
         rules: The version of the rules that made the row; 0 if unknown.
     """
 
@@ -55,7 +56,7 @@ class Part:
     catalogued: dt.datetime
     folders: int
     part_only: str
-    frames: int
+    size: int
     rules: int
 
     @classmethod
@@ -68,7 +69,7 @@ class Part:
             row["CataloguedAt"],
             row.get("Folders") or 1,
             row.get("PartOnly") or "",
-            row["Frames"] or 0,
+            max(row["Frames"] or 0, row["Instances"] or 0),
             row.get("Rules") or 0,
         )
 
@@ -196,7 +197,9 @@ def parts_of(
         StorageError: It cannot be read.
     """
     uids = pc.field("SeriesInstanceUID").isin(sorted({uid for _, uid in keys}))
-    rows = reader.read([*FITTING[:2], *_OF_PART], Filter(uids, ("SeriesInstanceUID",)), snapshot).to_pylist()
+    rows = reader.read(
+        [*FITTING[:2], *_OF_PART, *_COUNTS], Filter(uids, ("SeriesInstanceUID",)), snapshot
+    ).to_pylist()
     found: dict[SeriesKey, list[Part]] = defaultdict(list)
     for row in rows:
         found[row["Root"], row["SeriesInstanceUID"]].append(Part.of(row))

@@ -122,17 +122,17 @@ class Joiner:
                         continue
                     made += self._measured(group, summary)
                     if sum(len(one.series.parts) for one in made) >= _COMMIT_ROWS:
-                        made = self._commit(made, summary)
+                        together, made = made, []
+                        self._commit(together, summary)
         finally:
             self._commit(made, summary)
         return summary
 
-    def _commit(self, made: Sequence[Amendment], summary: JoinSummary) -> list[Amendment]:
-        """Write what was measured; return what is left of it: nothing."""
+    def _commit(self, made: Sequence[Amendment], summary: JoinSummary) -> None:
+        """Write what was measured."""
         change = self.table.amend(made)
         summary.rows += change.changed
         summary.commits += bool(change.changed)
-        return []
 
     def _groups(self, some: Sequence[SplitSeries]) -> Iterator[list[SplitSeries]]:
         """Yield series of the same folders together, as far as they are no more than fit into memory."""
@@ -143,7 +143,7 @@ class Joiner:
             together: list[SplitSeries] = []
             frames = 0
             for one in group:
-                more = sum(part.frames for part in one.parts)
+                more = sum(part.size for part in one.parts)
                 if together and frames + more > self.frames_together:
                     yield together
                     together, frames = [], 0
@@ -194,7 +194,7 @@ class Joiner:
         """Say why a series cannot have an index as a whole; empty where it can."""
         if len(one.parts) > self.most_folders:
             return f"it lies in more than {counted(self.most_folders, 'folder')}, the limit"
-        if sum(part.frames for part in one.parts) > self.most_rows:
+        if sum(part.size for part in one.parts) > self.most_rows:
             return f"it has more than {counted(self.most_rows, 'frame')}, the limit of an index"
         return ""
 

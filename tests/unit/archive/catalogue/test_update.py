@@ -11,6 +11,8 @@ import make_dicom as make
 from catalogued import Catalogued, at
 from dicom_series_preview.archive.catalogue.columns import PATIENT, RULES, Shape
 from dicom_series_preview.archive.catalogue.snapshot import FOLDER
+from dicom_series_preview.archive.catalogue.split import looked_at
+from dicom_series_preview.archive.catalogue.wholes import Joiner
 from dicom_series_preview.base.errors import CatalogueError
 from dicom_series_preview.sources.storage.base import ObjectInfo
 from doubles import CountingStorage
@@ -252,8 +254,8 @@ def test_rows_by_newer_rules_stay(archive: Catalogued) -> None:
     assert archive.rows("Rules") == [{"Rules": RULES + 1}]
 
 
-def test_a_table_of_before_is_brought_up_to_date(archive: Catalogued, tmp_path: Path) -> None:
-    """A table without the columns of folders and rules gets them, and rows that fit, of cached indices."""
+def of_before(archive: Catalogued, folder: Path) -> None:
+    """A series in two folders, in a table without the columns of folders and rules."""
     put_series(archive, "a", count=2)
     archive.put("b/9", make.encode(make.image(9, SeriesInstanceUID="1.2.3", SOPInstanceUID="1.2.3.9")))
     archive.update()
@@ -261,12 +263,28 @@ def test_a_table_of_before_is_brought_up_to_date(archive: Catalogued, tmp_path: 
     rows = [{name: cell for name, cell in row.items() if name not in new} for row in archive.rows()]
     archive.table.clear()
     schema = pa.schema([one for one in archive.shape.stored_schema if one.name not in new])
-    place = str(tmp_path / "cache" / FOLDER)
+    place = str(folder / "cache" / FOLDER)
     write_deltalake(place, pa.Table.from_pylist(rows, schema.remove_metadata()))
+
+
+def test_a_table_of_before_is_brought_up_to_date(archive: Catalogued, tmp_path: Path) -> None:
+    """A table without the columns of folders and rules gets them, and rows that fit, of cached indices."""
+    of_before(archive, tmp_path)
     summary = archive.update()
     assert (summary.changed, summary.headers, summary.unjoined) == (2, 0, 0)
     assert {(row["Folders"], row["Rules"], row["Slices"]) for row in archive.rows()} == {(2, RULES, 3)}
     assert archive.update().commits == 0
+
+
+def test_rows_of_before_can_be_made_to_fit(archive: Catalogued, tmp_path: Path) -> None:
+    """Rows without those columns are found and written, and stay rows by older rules."""
+    of_before(archive, tmp_path)
+    indexer = archive.updater.indexer
+    joiner = Joiner(archive.table, lambda _root, series: indexer.kept(series), 100)
+    keys = [archive.root.url], ["1.2.3"]
+    assert joiner.run(lambda snapshot: looked_at(snapshot, *keys)).rows == 2
+    assert {(row["Folders"], row["Rules"], row["Slices"]) for row in archive.rows()} == {(2, 0, 3)}
+    assert joiner.run(lambda snapshot: looked_at(snapshot, *keys)).rows == 0
 
 
 def test_a_folder_that_no_name_leads_to_stops_no_other_series(archive: Catalogued) -> None:
