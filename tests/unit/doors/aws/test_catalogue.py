@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -658,6 +659,42 @@ def test_rows_of_older_rules_follow_their_index(setting: Catalogued) -> None:
     assert setting.slices() == {"s": 99}
     assert setting.told("s").changed == 1
     assert setting.slices() == {"s": 1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_messages_in_any_order_leave_true_rows(setting: Catalogued, seed: int) -> None:
+    """Whatever came, changed and went, and however late and often it is told, rows say what is there."""
+    rng = Random(seed)
+    waiting: list[str] = []
+    there: dict[str, set[str]] = {"s": set(), "t": set(), "u": set()}
+    for number in range(1, 17):
+        series = rng.choice(list(there))
+        path = f"{series}/{number}.dcm"
+        if there[series] and rng.random() < 0.4:
+            path = rng.choice(sorted(there[series]))
+            taken(setting, path)
+            there[series].remove(path)
+        else:
+            setting.memory["default"].put(path, make_dicom.encode(make_dicom.image(number)))
+            setting.update(notification(path))
+            there[series].add(path)
+        waiting.append(series)
+        if rng.random() < 0.4:
+            told = [waiting.pop(rng.randrange(len(waiting))) for _ in range(rng.randint(1, len(waiting)))]
+            table = Dying(setting.table) if rng.random() < 0.3 else setting.table
+            try:
+                setting.fold(indices(*told), table=table)
+            except Killed:
+                waiting += told
+    rng.shuffle(waiting)
+    for series in waiting:
+        setting.told(series)
+    setting.fold_again()
+    left = {series: paths for series, paths in there.items() if paths}
+    slices = sum(map(len, left.values()))
+    assert setting.whole() == {
+        series: (len(left), slices, len(paths)) for series, paths in sorted(left.items())
+    }
 
 
 def catalogued(setting: Catalogued, series: str) -> tuple[dict[str, Any], list[str]]:
