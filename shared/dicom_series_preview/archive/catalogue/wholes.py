@@ -154,19 +154,14 @@ class Joiner:
     def _measured(self, group: Sequence[SplitSeries], summary: JoinSummary) -> list[Amendment]:
         """Measure series of the same folders; the summary says of which that cannot be done now."""
         made = []
-        small = [one for one in group if not self._too_much(one)]
-        held: dict[str, _Held] = {}
         try:
-            held = self._held(small)
-            error = ""
+            held = self._held([one for one in group if not self._too_much(one)])
         except AbandonedError:
             raise
-        except Exception as failure:  # noqa: BLE001 - the rows of others must be made
-            error = _told(failure)
+        except Exception as failure:  # noqa: BLE001 - the rows of other folders must be made
+            summary.failed |= dict.fromkeys((one.key for one in group), _told(failure))
+            return []
         for one in group:
-            if error and one in small:
-                summary.failed[one.key] = error
-                continue
             try:
                 amendment = self._amendment(one, held)
             except AbandonedError:
