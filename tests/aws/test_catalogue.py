@@ -11,6 +11,7 @@ from built import BUILT, PROJECT
 # isort: split
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -158,6 +159,29 @@ def test_erasure_takes_the_row_along(stack: Stack, rows: Callable[[str], list[di
     name = "ApproximateNumberOfMessagesDelayed"
     told = sqs.get_queue_attributes(QueueUrl=stacks.LOOKS_URL, AttributeNames=[name])["Attributes"]
     assert int(told[name]) >= 1
+
+
+def test_a_series_in_two_folders_is_described_whole(
+    stack: Stack, rows: Callable[[str], list[dict[str, Any]]]
+) -> None:
+    """Both rows say what the series is, until one folder goes; the function needs no other right for it."""
+    made = synthetic.series(str(uuid.uuid4()), 6, others=False)
+    files = list(made.objects.items())
+    halves = [replace(made, name=f"{made.name}-{half}", objects=dict(files[half::2])) for half in (0, 1)]
+    for half in halves:
+        upload(stack, half)
+    for half in reversed(halves):
+        fold(stack, half.name)
+    told = [(row["Folders"], row["Slices"], row["Instances"]) for half in halves for row in rows(half.name)]
+    assert told == [(2, 6, 3), (2, 6, 3)]
+    keys = [f"{halves[1].name}/{name}" for name in halves[1].objects]
+    for key in keys:
+        stack.s3.client().delete_object(Bucket=stacks.DICOM_BUCKET, Key=key)
+    tell(stack, "IndexUpdatesFunction", stacks.DICOM_BUCKET, keys, "ObjectRemoved:Delete")
+    fold(stack, halves[1].name, name="ObjectRemoved:Delete")
+    (row,) = rows(halves[0].name)
+    assert (row["Folders"], row["Slices"], row["Instances"]) == (1, 3, 3)
+    assert stacks.beyond_role(stack, "CatalogueFoldFunction") == []
 
 
 def test_maintenance_leaves_the_rows(stack: Stack, reader: SnapshotReader) -> None:

@@ -11,6 +11,7 @@ from catalogued import Catalogued
 from commandline import SCRIPT
 from dicom_series_preview.sources.storage.local import LocalStorage
 
+SPLIT = "1.2.4"
 KILLS = int(os.environ.get("DICOM_SERIES_PREVIEW_KILLS", "6"))
 SERIES = 25
 
@@ -26,10 +27,17 @@ def write(root: Path, version: int) -> None:
                 slice_number, SeriesInstanceUID=f"1.2.3.{number}", SOPInstanceUID=uid, SeriesNumber=version
             )
             (folder / f"{slice_number}.dcm").write_bytes(make.encode(made))
+    for number in range(4):
+        folder = root / f"t{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        made = make.image(
+            number, SeriesInstanceUID=SPLIT, SOPInstanceUID=f"{SPLIT}.{number}", SeriesNumber=version
+        )
+        (folder / f"{number}.dcm").write_bytes(make.encode(made))
 
 
 def test_an_update_killed_at_any_moment_is_made_good_by_the_next(tmp_path: Path) -> None:
-    """After each kill every row is whole, old or new; the next update makes all rows true."""
+    """After each kill every row is whole, old or new; the next update makes all true, of split series too."""
     root, cache = tmp_path / "root", tmp_path / "cache"
     cache.mkdir()
     write(root, 0)
@@ -51,11 +59,17 @@ def test_an_update_killed_at_any_moment_is_made_good_by_the_next(tmp_path: Path)
             killed += 1
         found = Catalogued(LocalStorage(root, 4), LocalStorage(cache, 4))
         between = found.rows("Series", "SeriesInstanceUID", "SeriesNumber", "Slices")
-        assert [one["Series"] for one in between] == [f"s{number:02}" for number in range(SERIES)]
-        assert {one["Slices"] for one in between} == {3}
+        assert [one["Series"] for one in between] == [
+            *(f"s{number:02}" for number in range(SERIES)),
+            "t0",
+            "t1",
+        ]
+        assert {one["Slices"] for one in between[:SERIES]} == {3}
+        assert {one["Slices"] for one in between[SERIES:]} <= {2, 4}
         assert {one["SeriesNumber"] for one in between} <= {kill - 1, kill}
         found.update()
         assert {one["SeriesNumber"] for one in found.rows("SeriesNumber", "Series")} == {kill}
-        assert len(found.rows()) == SERIES
+        assert [(one["Slices"], one["Folders"]) for one in found.rows()[SERIES:]] == [(4, 2)] * 2
+        assert len(found.rows()) == SERIES + 2
         assert found.update().commits == 0
     assert killed

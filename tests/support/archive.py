@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
+import make_dicom
 import servers
 import synthetic
 from bench import one, reports, undecodable
@@ -83,7 +85,8 @@ class Archive:
 
 def slices(folder: str, count: int = 2) -> dict[str, bytes]:
     """A small series, `0.dcm` and so on, with the patient planted in every header."""
-    return {f"{folder}/{i}.dcm": one(i + 1) for i in range(count)}
+    uid = f"{make_dicom.SERIES_UID}.{crc32(folder.encode())}"
+    return {f"{folder}/{i}.dcm": one(i + 1, SeriesInstanceUID=uid) for i in range(count)}
 
 
 def _noise(folder: str) -> dict[str, bytes]:

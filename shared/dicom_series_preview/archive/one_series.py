@@ -7,7 +7,7 @@ depend on how the archive is laid out. A folder that holds nothing else needs no
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dicom_series_preview.archive.index.held import names_of
@@ -20,7 +20,7 @@ from dicom_series_preview.base.settings import index_bytes
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dicom_series_preview.archive.index.records import Skipped
     from dicom_series_preview.archive.opened import OpenedSeries
@@ -48,26 +48,16 @@ def only(
     Raises:
         LimitError: It has more frames in all than an index may have.
     """
-    found = [(part, names_of(part.index.table, uid)) for part in parts]
-    found = [(part, names) for part, names in found if names is None or names]
+    found = _holding(uid, {part.name: part.index for part in parts})
     if not found:
         return None
-    holding = [part for part, _ in found]
-    if len(found) == 1 and found[0][1] is None:
+    holding = [part for part in parts if any(part.name == one.folder for one in found)]
+    if len(found) == 1 and found[0].names is None:
         return holding[0]
-    parent = _common_folder([part.name for part in holding])
-    sizes = [row for part, _ in found for row in part.index.table["ObjectSize"].to_pylist()]
-    with gate(index_bytes(sizes)):
-        records = [
-            replace(record, name=name_below(parent, part.name) + record.name)
-            for part, names in found
-            for record in _records(part.index, names)
-        ]
-        index = _index(records, _provenance(parent, holding, uid, len(records)), most_rows)
     return replace(
         holding[0],
-        name=parent,
-        index=index,
+        name=_common_folder([one.folder for one in found]),
+        index=_joined(uid, found, most_rows, gate),
         source=min((part.source for part in holding), key=_SOURCES.index),
         headers_read=sum(part.headers_read for part in holding),
         prefetched=holding[0].prefetched if len(holding) == 1 else _prefetched(holding),
@@ -75,6 +65,64 @@ def only(
         uid=uid,
         parts=tuple(holding),
     )
+
+
+def index_only(
+    uid: str, indices: Mapping[str, Index], most_rows: int, gate: Passage = open_gate
+) -> Index | None:
+    """Return the index of one SeriesInstanceUID, of those of folders; None where none holds it.
+
+    Args:
+        uid: The SeriesInstanceUID, without padding.
+        indices: The indices of folders of one root, none of which lies in another.
+        most_rows: The most frames of an index.
+        gate: Admits the making of an index, given the bytes that it may take.
+
+    Raises:
+        LimitError: It has more frames in all than an index may have.
+    """
+    found = _holding(uid, indices)
+    if len(found) == 1 and found[0].names is None:
+        return found[0].index
+    return _joined(uid, found, most_rows, gate) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a folder holds of a SeriesInstanceUID.
+
+    Attributes:
+        folder: The folder.
+        index: Its index.
+        names: Its objects; None where they are all of the index.
+    """
+
+    folder: str
+    index: Index
+    names: Sequence[str] | None
+
+
+def _holding(uid: str, indices: Mapping[str, Index]) -> list[_Held]:
+    """Return the folders that hold a SeriesInstanceUID."""
+    found = (_Held(folder, index, names_of(index.table, uid)) for folder, index in indices.items())
+    return [one for one in found if one.names is None or one.names]
+
+
+def _joined(uid: str, found: Sequence[_Held], most_rows: int, gate: Passage) -> Index:
+    """Build the index of a SeriesInstanceUID of what folders hold of it.
+
+    Raises:
+        LimitError: It has more frames in all than an index may have.
+    """
+    parent = _common_folder([one.folder for one in found])
+    sizes = [row for one in found for row in one.index.table["ObjectSize"].to_pylist()]
+    with gate(index_bytes(sizes)):
+        records = [
+            replace(record, name=name_below(parent, one.folder) + record.name)
+            for one in found
+            for record in _records(one.index, one.names)
+        ]
+        return _index(records, _provenance(parent, found, uid, len(records)), most_rows)
 
 
 def shared_folders(opened: OpenedSeries) -> list[str]:
@@ -106,24 +154,24 @@ def _index(records: list[Record], provenance: Provenance, most_rows: int) -> Ind
     return Index(build(records, provenance))
 
 
-def _provenance(parent: str, parts: Sequence[OpenedSeries], uid: str, objects: int) -> Provenance:
+def _provenance(parent: str, found: Sequence[_Held], uid: str, objects: int) -> Provenance:
     """Return the facts about the index of one SeriesInstanceUID, which change when a folder does."""
     digest = hashlib.sha256(uid.encode(errors="surrogatepass"))
     skipped: list[Skipped] = []
-    for part in parts:
-        provenance = part.index.provenance
-        digest.update(repr((part.name, provenance.fingerprint)).encode())
-        start = name_below(parent, part.name)
+    for one in found:
+        provenance = one.index.provenance
+        digest.update(repr((one.folder, provenance.fingerprint)).encode())
+        start = name_below(parent, one.folder)
         # What could not be read can be of any series.
-        skipped += [replace(one, name=start + one.name) for one in provenance.skipped]
-    first = parts[0].index.provenance
+        skipped += [replace(item, name=start + item.name) for item in provenance.skipped]
+    first = found[0].index.provenance
     return Provenance(
         series=parent,
         root=first.root,
         fingerprint=digest.hexdigest(),
         listed=objects + len(skipped),
-        limit=next((limit for part in parts if (limit := part.index.provenance.limit) is not None), None),
-        skipped=tuple(sorted(skipped, key=lambda one: one.name)),
+        limit=next((limit for one in found if (limit := one.index.provenance.limit) is not None), None),
+        skipped=tuple(sorted(skipped, key=lambda item: item.name)),
     )
 
 

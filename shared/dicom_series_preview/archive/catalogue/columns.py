@@ -108,11 +108,18 @@ COLUMNS = (
     Column("Tilt_deg", _REAL, "Angle between the normal and the line through the slices' corners", unit="°"),
     Column("Extent_mm", _REAL, "From the first location to the last along the normal", unit="mm"),
     Column("Dimensions", _TEXT, "What the slices of the main stack run along, such as slice x b-value"),
-    Column("Instances", _LONG, "Objects of the series"),
+    Column("Instances", _LONG, "Objects of the series in this folder"),
     Column("Frames", _LONG, "Frames in them"),
     Column("Stacks", _INT, "Stacks that the slices form"),
     Column("Slices", _LONG, "Slices of the main stack"),
     Column("Bytes", _LONG, "Bytes of the objects", unit="bytes"),
+    Column("Folders", _INT, "Folders that hold the series: so many rows have its SeriesInstanceUID"),
+    Column(
+        "PartOnly",
+        _TEXT,
+        "Why the row describes this folder's part of the series alone, in one line; null where it describes "
+        "the whole series",
+    ),
     Column("SkippedObjects", _LONG, "Objects of the folder that could not be read as instances"),
     Column("FirstInstanceTime", _NOW, "Earliest acquisition; in UTC where the header says how to get there"),
     Column("LastModified", _NOW, "When the newest object was written; null where the storage does not say"),
@@ -121,8 +128,21 @@ COLUMNS = (
     Column("IndexPath", _TEXT, "The index, below the cache"),
     Column("IndexVersion", _TEXT, "The version of that file"),
     Column("CataloguedAt", _NOW, "When the index was read for this row"),
+    Column("Rules", _INT, "The version of the rules that made the row of its index; null without one"),
 )
 """The columns that every catalogue has."""
+
+RULES = 1
+"""The version of the rules by which a row is made of an index. Raise it when any cell can become another:
+`update` then makes all rows anew."""
+
+_OF_FOLDER = frozenset(
+    (
+        *KEY,
+        *("TransferSyntaxUID", "Instances", "Frames", "Folders", "PartOnly", "Bytes", "SkippedObjects"),
+        *("LastModified", "Problem", "Fingerprint", "IndexPath", "IndexVersion", "CataloguedAt", "Rules"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +188,11 @@ class Shape:
     def columns(self) -> tuple[Column, ...]:
         """All columns, in their order."""
         return (*COLUMNS, *self.added)
+
+    @property
+    def of_whole(self) -> tuple[str, ...]:
+        """The columns that describe the whole series, in however many folders it lies."""
+        return tuple(column.name for column in self.columns if column.name not in _OF_FOLDER)
 
     @property
     def schema(self) -> pa.Schema:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dicom_series_preview.archive.catalogue.cells import Cells
-from dicom_series_preview.archive.catalogue.columns import OF_SERIES, PATIENT, Shape
+from dicom_series_preview.archive.catalogue.columns import OF_SERIES, PATIENT, RULES, Shape
 from dicom_series_preview.archive.catalogue.facts import facts_of
 from dicom_series_preview.archive.catalogue.values import converted, moment_of
 
@@ -87,7 +87,8 @@ def rows_of(index: Index, place: Place, shape: Shape) -> list[dict[str, Any]]:
         shape: The site's columns.
 
     Returns:
-        A row for each SeriesInstanceUID, the one with the main stack first; none of an index without rows.
+        A row for each SeriesInstanceUID, the one with the main stack first; none of an index without rows. It
+        describes what this folder holds, though the series may lie in others, too: see `wholes`.
     """
     uids = series_uids(index)
     members: dict[str, list[int]] = {}
@@ -157,7 +158,7 @@ class _RowOf:
         """
         main = min(stacks) if stacks else None
         first = int(self.index.stacks[main][0]) if main is not None else rows[0]
-        row = {**self.place.cells, "SeriesInstanceUID": uid}
+        row = {**self.place.cells, "SeriesInstanceUID": uid, "Folders": 1, "Rules": RULES}
         for column in (*OF_SERIES, *self.shape.added):
             if self.shape.has_patients or column.name not in PATIENT:
                 value = self.elements.values([first], column.name, column.tag)[0]

@@ -27,6 +27,7 @@ from dicom_series_preview.archive.catalogue.snapshot import (
     SnapshotReader,
     remove_table,
 )
+from dicom_series_preview.archive.catalogue.split import parts_of
 from dicom_series_preview.base.errors import (
     CatalogueBusyError,
     CatalogueError,
@@ -39,6 +40,9 @@ from dicom_series_preview.sources.storage.native import native_place
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from deltalake.table import TableMerger
+
+    from dicom_series_preview.archive.catalogue.split import Amendment
     from dicom_series_preview.sources.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)
@@ -57,11 +61,11 @@ _LONGEST_PAUSE_S = 2.0
 _RETENTION_H = 24
 # The library's words for what the disk or the bucket has answered, wrapped in errors of its own.
 _OF_STORAGE = re.compile(r"\(os error \d+\)|Generic \w+ error")
-_GONE, _WINS = "Gone", "Wins"
+_GONE, _WINS, _DESCRIBES = "Gone", "Wins", "Describes"
 # A row of a time later than this many seconds from now was written by a clock that is wrong.
 _AHEAD_S = 60
 # Rows with these alike were made of the same index.
-_COMPARED = ("Fingerprint", "IndexVersion", "Problem", "CataloguedAt")
+_COMPARED = ("Fingerprint", "IndexVersion", "Problem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +139,54 @@ class CatalogueTable:
         """
         if not series:
             return Change()
+
+        def once(snapshot: Snapshot, table: DeltaTable) -> Change:
+            there = self._existing(snapshot, series)
+            source, change = _compared(rows, series, there, anew=anew, now=self.now())
+            if any(row[_GONE] for row in source):
+                going([key_of(row) for row in source if row[_GONE]])
+            if source:
+                self._commit(snapshot, table, source)
+            return change
+
+        return self._tried(once)
+
+    def amend(self, amendments: Sequence[Amendment]) -> Change:
+        """Write into the rows of series what was found of them as a whole, in one commit.
+
+        A series is passed over if its rows are not those any more that it was measured for.
+
+        Raises:
+            CatalogueBusyError: Others kept writing.
+            CatalogueError: The table cannot be written.
+            StorageError: The credentials are gone.
+        """
+        if not amendments:
+            return Change()
+
+        def once(snapshot: Snapshot, table: DeltaTable) -> Change:
+            there = parts_of(self._reader, [one.series.key for one in amendments], snapshot)
+            fitting = [one for one in amendments if there.get(one.series.key) == one.series.parts]
+            source = [
+                {**row, _DESCRIBES: row["Series"] in one.cells} for one in fitting for row in one.rows()
+            ]
+            if source:
+                self._commit_cells(table, source)
+            return Change(changed=len(source), passed=len(amendments) - len(fitting))
+
+        return self._tried(once)
+
+    def _tried(self, once: Callable[[Snapshot, DeltaTable], Change]) -> Change:
+        """Do work that ends in a commit, anew as long as others are first.
+
+        Raises:
+            CatalogueBusyError: Others kept writing.
+            CatalogueError: The table cannot be written.
+            StorageError: The credentials are gone.
+        """
         for attempt in range(1, self.tries + 1):
             try:
-                snapshot, table = self._open()
-                there = self._existing(snapshot, series)
-                source, change = _compared(rows, series, there, anew=anew, now=self.now())
-                if any(row[_GONE] for row in source):
-                    going([key_of(row) for row in source if row[_GONE]])
-                if source:
-                    self._commit(snapshot, table, source)
-                return replace(change, tries=attempt)
+                return replace(once(*self._open()), tries=attempt)
             except CommitFailedError:
                 # Someone else was first: read again what is there now.
                 self.pause(random.uniform(0, min(_LONGEST_PAUSE_S, _PAUSE_S * 2**attempt)))
@@ -201,25 +243,31 @@ class CatalogueTable:
         left = [one for one in snapshot.columns if one.name not in self.shape.stored_schema.names]
         schema = pa.schema([*self.shape.stored_schema, *left])
         names = schema.names
-        for name in (_GONE, _WINS):
-            schema = schema.append(pa.field(name, pa.bool_()))
         newer = f"(s.{_WINS} OR s.CataloguedAt >= t.CataloguedAt)"
-        merger = table.merge(
-            table_of((_stored(row) for row in source), schema),
-            " AND ".join(f"t.{name} = s.{name}" for name in KEY),
-            source_alias="s",
-            target_alias="t",
-            # Without it the library takes other writers' new rows for none of its concern: they were doubled.
-            streamed_exec=True,
-            # Half the bytes of the library's own choice: readers fetch files whole.
-            writer_properties=WriterProperties(compression="ZSTD"),
-            merge_schema=not set(names) <= {one.name for one in table.schema().fields},
-        )
         cells = {name: f"s.{name}" for name in names}
         (
-            merger.when_matched_delete(f"s.{_GONE} AND {newer}")
+            _merger(table, source, schema, (_GONE, _WINS))
+            .when_matched_delete(f"s.{_GONE} AND {newer}")
             .when_matched_update(cells, f"NOT s.{_GONE} AND {newer}")
             .when_not_matched_insert(cells, f"NOT s.{_GONE}")
+            .execute()
+        )
+        self._join_files(table)
+
+    def _commit_cells(self, table: DeltaTable, source: Sequence[Mapping[str, Any]]) -> None:
+        """Write some cells into rows that are there, unless the table's are newer."""
+        told = ("Folders", "PartOnly", "Rules")
+        stored = self.shape.stored_schema
+        schema = pa.schema(
+            [stored.field(name) for name in (*KEY, "CataloguedAt", *told, *self.shape.of_whole)]
+        )
+        same = "s.CataloguedAt = t.CataloguedAt"
+        (
+            _merger(table, source, schema, (_DESCRIBES,))
+            .when_matched_update(
+                {name: f"s.{name}" for name in (*told, *self.shape.of_whole)}, f"s.{_DESCRIBES} AND {same}"
+            )
+            .when_matched_update({name: f"s.{name}" for name in told}, f"NOT s.{_DESCRIBES} AND {same}")
             .execute()
         )
         self._join_files(table)
@@ -230,7 +278,7 @@ class CatalogueTable:
         """Return what a version of the table knows of series."""
         folders = pc.field("Series").isin(sorted({folder for _, folder in series}))
         where = Filter(folders, ("Series",))
-        found = self._reader.read([*KEY, *_COMPARED], where, snapshot).to_pylist()
+        found = self._reader.read([*KEY, *_COMPARED, "CataloguedAt", "Rules"], where, snapshot).to_pylist()
         return [row for row in found if (row["Root"], row["Series"]) in series]
 
     @property
@@ -312,6 +360,33 @@ class CatalogueTable:
         return CatalogueError(self.url, f"the catalogue cannot be written: {line}{hint}")
 
 
+def _merger(
+    table: DeltaTable, source: Sequence[Mapping[str, Any]], schema: pa.Schema, flags: Sequence[str]
+) -> TableMerger:
+    """Begin a merge of rows by their keys.
+
+    Args:
+        table: The table.
+        source: The rows.
+        schema: Their columns.
+        flags: Further ones, which are true or false and no part of the table.
+    """
+    is_wider = not set(schema.names) <= {one.name for one in table.schema().fields}
+    for name in flags:
+        schema = schema.append(pa.field(name, pa.bool_()))
+    return table.merge(
+        table_of((_stored(row) for row in source), schema),
+        " AND ".join(f"t.{name} = s.{name}" for name in KEY),
+        source_alias="s",
+        target_alias="t",
+        # Without it the library takes other writers' new rows for none of its concern: they were doubled.
+        streamed_exec=True,
+        # Half the bytes of the library's own choice: readers fetch files whole.
+        writer_properties=WriterProperties(compression="ZSTD"),
+        merge_schema=is_wider,
+    )
+
+
 def _compared(
     rows: Sequence[Mapping[str, Any]],
     series: Mapping[tuple[str, str], dt.datetime],
@@ -355,8 +430,9 @@ def _compared(
 
 
 def _is_same(known: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """True where a row was made of the same index."""
-    return all(known[name] == row.get(name) for name in _COMPARED if name != "CataloguedAt")
+    """True where a row was made of the same index, by the same rules or later ones."""
+    is_older = (known.get("Rules") or 0) < (row.get("Rules") or 0)
+    return not is_older and all(known[name] == row.get(name) for name in _COMPARED)
 
 
 def _stored(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicom_series_preview.archive.catalogue.columns import PATIENT
+from dicom_series_preview.archive.cache import CachedIndex
+from dicom_series_preview.archive.catalogue.columns import PATIENT, RULES
 from dicom_series_preview.archive.catalogue.discover import Discovered, discover
 from dicom_series_preview.archive.catalogue.place import folder_below
 from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of, settled_fingerprint
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
+from dicom_series_preview.archive.catalogue.split import FITTING, unfit
+from dicom_series_preview.archive.catalogue.wholes import Joiner
 from dicom_series_preview.archive.index.records import fingerprint
 from dicom_series_preview.archive.uids import is_uid
 from dicom_series_preview.base.discreet import digest_of
@@ -67,6 +71,7 @@ class UpdatePlan:
         problems: Why there is still no index, by folder, of series that are as their rows say.
         names_patients: Rows say who it is, and no longer should.
         listed: When the root was listed: what was written since is newer.
+        unfit: How many series in several folders have rows that do not fit each other.
     """
 
     new: Mapping[str, list[ObjectInfo]] = field(repr=False)
@@ -80,6 +85,7 @@ class UpdatePlan:
     problems: Mapping[str, str] = field(default_factory=dict, repr=False)
     names_patients: bool = False
     listed: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    unfit: int = 0
 
     @property
     def objects(self) -> int:
@@ -101,6 +107,7 @@ class UpdateSummary:
         headers: Headers read.
         commits: Commits of the table.
         passed: Series of which someone else has written later rows meanwhile.
+        unjoined: Series in several folders that could not be measured as a whole this time.
     """
 
     new: int = 0
@@ -112,6 +119,7 @@ class UpdateSummary:
     headers: int = 0
     commits: int = 0
     passed: int = 0
+    unjoined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +160,8 @@ class Updater:
             {series: listing for series, listing in found.series.items() if series not in nameless},
             found.loose,
         )
-        known, anew, names_patients = self._known(rebuild=rebuild)
+        table = self._known(rebuild=rebuild)
+        known = table.series
         if named:
             _check_tops(named, known)
             known = {series: rows for series, rows in known.items() if _is_below(series, named)}
@@ -169,7 +178,7 @@ class Updater:
         changed = {
             series: listing
             for series, listing in found.series.items()
-            if series in known and (anew or known[series].fingerprints != {fingerprint(listing)})
+            if series in known and (table.anew or not known[series].is_of(listing))
         }
         gone = tuple(sorted(known.keys() - found.series.keys()))
         same = found.series.keys() - new.keys() - changed.keys()
@@ -181,11 +190,12 @@ class Updater:
             gone,
             len(found.loose),
             nameless,
-            anew,
+            table.anew,
             {series: frozenset(rows.uids) for series, rows in known.items()},
             problems,
-            names_patients,
+            table.names_patients,
             listed,
+            table.unfit,
         )
 
     def _listed(self) -> list[ObjectInfo]:
@@ -202,34 +212,41 @@ class Updater:
             found |= discover(storage.list_objects(name)).series
         return Discovered(found, ())
 
-    def _known(self, *, rebuild: bool) -> tuple[dict[str, _Known], bool, bool]:
-        """Return what the rows of each series say, if all must be made anew, and if they name patients."""
+    def _known(self, *, rebuild: bool) -> _Table:
+        """Return what the table says of the root's series."""
         reader, shape = SnapshotReader(self.table.storage, self.table.kept), self.table.shape
-        where = Filter(pc.field("Root") == self.indexer.storage.url, ("Root",))
         try:
             snapshot = reader.snapshot()
             names = snapshot.columns.names
             patient = [] if shape.has_patients else [name for name in PATIENT if name in names]
-            columns = ["Series", "SeriesInstanceUID", "Fingerprint", "Problem", *patient]
-            rows = reader.read(columns, where, snapshot)
+            columns = [*FITTING, "Series", "Fingerprint", "Problem", "Rules", *patient]
+            rows = reader.read(columns, self._own_rows, snapshot)
         except NoCatalogueError:
-            return {}, False, False
+            return _Table()
         except CatalogueError:
             if not rebuild:
                 raise
             self.table.clear()
             _LOGGER.warning("the catalogue was damaged and is made anew; update its other roots, too")
-            return {}, False, False
+            return _Table()
         anew = rebuild or any(column.name not in names for column in shape.columns)
         names_patients = any(rows[name].null_count < rows.num_rows for name in patient)
         known: dict[str, _Known] = {}
+        rules = rows["Rules"] if "Rules" in names else pa.nulls(rows.num_rows)
         cells = (rows[name].to_pylist() for name in ("Series", "Fingerprint", "SeriesInstanceUID", "Problem"))
-        for series, print_, uid, problem in zip(*cells, strict=True):
+        for series, print_, uid, problem, rule in zip(*cells, rules.to_pylist(), strict=True):
             one = known.setdefault(series, _Known())
             one.fingerprints.add(print_)
             one.uids.add(uid)
             one.problem = problem or one.problem
-        return known, anew, names_patients
+            # A row that says why there is no index was made by none.
+            one.is_outdated |= not problem and (rule or 0) < RULES
+        return _Table(known, anew, names_patients, len(unfit(rows)))
+
+    @property
+    def _own_rows(self) -> Filter:
+        """The root's rows."""
+        return Filter(pc.field("Root") == self.indexer.storage.url, ("Root",))
 
     def run(self, plan: UpdatePlan) -> UpdateSummary:
         """Do what is planned; what is done stays done after an interrupt.
@@ -248,12 +265,49 @@ class Updater:
         try:
             for done in self._done(plan):
                 batch.add(done)
-            batch.remove([series for series in plan.gone if not self.indexer.storage.list_objects(series, 1)])
+            batch.remove(self._gone(plan))
         finally:
             batch.commit()
+        if plan.unfit or summary.commits:
+            self._join(summary)
         if summary.commits and isinstance(self.table.storage, LocalStorage):
             self.table.maintain()
         return summary
+
+    def _gone(self, plan: UpdatePlan) -> list[str]:
+        """Return the folders whose rows go: they are empty, or a series around them has what is in them."""
+        tops = {*plan.new, *plan.known_uids}.difference(plan.gone)
+        return [
+            series
+            for series in plan.gone
+            if not tops.isdisjoint(_above(series)) or not self.indexer.storage.list_objects(series, 1)
+        ]
+
+    def _join(self, summary: UpdateSummary) -> None:
+        """Let the rows of series in several folders describe the whole series.
+
+        Raises:
+            CatalogueError: The table cannot be written.
+            AbandonedError: Nobody waits for it any more.
+        """
+
+        def load(_root: str, series: str) -> CachedIndex:
+            return self._index(series, summary)
+
+        joiner = Joiner(self.table, load, self.indexer.limits.rows, self.indexer.gate)
+        joined = joiner.run(lambda _snapshot: self._own_rows)
+        summary.commits += joined.commits
+        summary.unjoined = joined.left
+
+    def _index(self, series: str, summary: UpdateSummary) -> CachedIndex:
+        """Load the index of a series, or make it anew where it is gone."""
+        kept = self.indexer.kept(series)
+        listing = self.indexer.storage.list_objects(series) if kept.index is None else []
+        if not listing:
+            return kept
+        opened = self.indexer.open_listed(series, listing)
+        summary.headers += opened.headers_read
+        return CachedIndex(opened.index, opened.kept_version)
 
     def _done(self, plan: UpdatePlan) -> Iterator[_Done]:
         """Yield the series of a plan as each is done."""
@@ -359,6 +413,12 @@ def _is_name(series: str) -> bool:
     return is_path(series)
 
 
+def _above(series: str) -> Iterator[str]:
+    """Yield the folders that a folder lies in."""
+    while series := series.rpartition("/")[0]:
+        yield series
+
+
 def _is_below(series: str, named: Sequence[str]) -> bool:
     """True for one of these folders, and for one in them."""
     return any(series == name or series.startswith(f"{name}/") for name in named)
@@ -389,11 +449,34 @@ class _Known:
         fingerprints: The digests of its listing.
         uids: Its SeriesInstanceUIDs.
         problem: Why it has no index, or empty.
+        is_outdated: A row was made by older rules.
     """
 
     fingerprints: set[str] = field(default_factory=set)
     uids: set[str] = field(default_factory=set)
     problem: str = ""
+    is_outdated: bool = False
+
+    def is_of(self, listing: list[ObjectInfo]) -> bool:
+        """True where the rows say what today's rules make of a listing."""
+        return self.fingerprints == {fingerprint(listing)} and not self.is_outdated
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What the table says of a root's series.
+
+    Attributes:
+        series: What the rows of each say, by folder.
+        anew: All rows must be made anew.
+        names_patients: Rows say who it is, and no longer should.
+        unfit: How many series in several folders have rows that do not fit each other.
+    """
+
+    series: Mapping[str, _Known] = field(default_factory=dict)
+    anew: bool = False
+    names_patients: bool = False
+    unfit: int = 0
 
 
 class _Batch:

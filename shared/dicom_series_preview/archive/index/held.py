@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from dicom_series_preview.archive.index.index import Index
+from dicom_series_preview.archive.index.metadata import saying
 
-    from dicom_series_preview.archive.index.index import Index
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import pyarrow as pa
 
 _SERIES_NUMBER, _SERIES_DESCRIPTION = 0x00200011, 0x0008103E
 PADDING = " \0"
@@ -89,6 +92,24 @@ def names_of(table: pa.Table, uid: str) -> list[str] | None:
         return None
     names = zip(table["FileName"].to_pylist(), uids, strict=True)
     return list(dict.fromkeys(name for name, value in names if value == uid))
+
+
+def indices_of(index: Index, uids: Collection[str]) -> dict[str, Index]:
+    """Return what an index holds of some SeriesInstanceUIDs, each as an index of its rows alone.
+
+    These tell of no object without a row: neither what was skipped nor copies.
+
+    Args:
+        index: The index.
+        uids: The SeriesInstanceUIDs, without padding; those that it does not hold are left out.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for row, value in enumerate(index.table["SeriesInstanceUID"].to_pylist()):
+        uid = _plain(value)
+        if uid in uids:
+            rows_of.setdefault(uid, []).append(row)
+    table = saying(index.table, skipped=[], duplicates=[])
+    return {uid: Index(table.take(rows)) for uid, rows in rows_of.items()}
 
 
 def _plain(value: str | None) -> str:

@@ -1,5 +1,7 @@
 """Fold the indices that S3 tells of into the catalogue's table: one commit for each batch of messages.
 
+Where series of these indices lie in several folders, or did, another commit makes their rows fit each other.
+
 A message only says which index to look at; its rows are made of what is there now. So messages may arrive
 twice, late, or in any order. An index is read after the time that its rows bear, and the table keeps the
 later of two. What cannot be done now is queued again as our own message, a `Look`.
@@ -22,6 +24,9 @@ from dicom_series_preview.archive.cache import IndexCache
 from dicom_series_preview.archive.catalogue.columns import key_of
 from dicom_series_preview.archive.catalogue.rows import Place, problem_row, rows_of, settled_fingerprint
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
+from dicom_series_preview.archive.catalogue.split import looked_at
+from dicom_series_preview.archive.catalogue.wholes import Joiner, JoinSummary
+from dicom_series_preview.archive.names import index_folder
 from dicom_series_preview.archive.open import nothing_reason
 from dicom_series_preview.archive.uids import SeriesPlaces, is_uid, places_folder
 from dicom_series_preview.base.discreet import told
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.archive.cache import CachedIndex
     from dicom_series_preview.archive.catalogue.columns import Key
+    from dicom_series_preview.archive.catalogue.split import SeriesKey
     from dicom_series_preview.archive.catalogue.table import CatalogueTable
     from dicom_series_preview.archive.index.index import Index
     from dicom_series_preview.doors.aws.environment import Deployment
@@ -80,6 +86,7 @@ class FoldSummary(BatchSummary):
         added: New rows.
         changed: Rows with newer contents.
         removed: Rows that are gone.
+        joined: Rows that describe a series in several folders anew.
         tries: How often the commit was tried.
         postponed: Indices to look at later: time was up, there were too many rows, or others kept writing.
         failed: Indices that could not be read, but might be another time.
@@ -93,6 +100,7 @@ class FoldSummary(BatchSummary):
     added: int = 0
     changed: int = 0
     removed: int = 0
+    joined: int = 0
     tries: int = 0
     postponed: int = 0
     failed: int = 0
@@ -124,6 +132,11 @@ class Seen:
     def series(self) -> tuple[str, str]:
         """The root and the folder, as the table has them."""
         return self.root, self.look.series
+
+    @property
+    def uids(self) -> set[SeriesKey]:
+        """The series that its rows are of, with their root."""
+        return {(self.root, row["SeriesInstanceUID"]) for row in self.rows}
 
     @property
     def is_certain(self) -> bool:
@@ -167,6 +180,15 @@ def fold(
     certain = [one for one in seen if one.is_certain]
     try:
         again += [(look, SWEEP_S) for look in folding.write(certain, summary)]
+        whole = folding.join(certain, lambda: time_left_s() > reserve_s / 2)
+        summary.joined = whole.rows
+        summary.failures.update(whole.failed.values())
+        for one in certain:
+            if one.uids & whole.failed.keys():
+                summary.failed_messages |= messages_of[one.look.place]
+        late = _late(certain, whole)
+        later += late
+        again += [(look, 0) for look in late]
     except CatalogueBusyError:
         again += [(one.look, LATER_S) for one in certain]
         later += [one.look for one in certain]
@@ -179,6 +201,14 @@ def fold(
     for look in queue.send(again) if again else ():
         summary.failed_messages |= messages_of[look.place]
     return summary
+
+
+def _late(certain: Sequence[Seen], whole: JoinSummary) -> list[Look]:
+    """Return the looks to repeat for series in several folders that there was no time for."""
+    if not whole.late:
+        return []
+    # What none of them tells of is looked at with any of them.
+    return [one.look for one in certain if one.uids & whole.late] or [certain[0].look]
 
 
 def _roots(
@@ -326,6 +356,27 @@ class _Fold:
             for one in seen
             if not one.look.swept and (one.outcome == "gone" or one.series in fewer)
         ]
+
+    def join(self, seen: Sequence[Seen], is_time: Callable[[], bool]) -> JoinSummary:
+        """Let rows of series in several folders describe the whole series, by the indices that are there.
+
+        Raises:
+            CatalogueBusyError: Others kept writing.
+            CatalogueError: The table cannot be read or written.
+            StorageError: The table cannot be read.
+        """
+        if not seen:
+            return JoinSummary()
+        most = self.deployment.settings.limits.rows
+
+        def load(root: str, series: str) -> CachedIndex:
+            return IndexCache(self.data, index_folder(root)).load(series, root, most)
+
+        roots = {one.root for one in seen}
+        uids = {uid for one in seen for _, uid in one.uids}
+        return Joiner(self.table, load, most, is_time=is_time).run(
+            lambda snapshot: looked_at(snapshot, roots, uids)
+        )
 
 
 def _note_places(data: Storage, keys: Sequence[Key], *, are_there: bool) -> None:

@@ -48,6 +48,7 @@ def _counts(summary: FoldSummary) -> dict[str, int]:
         "RowsAdded": summary.added,
         "RowsChanged": summary.changed,
         "RowsRemoved": summary.removed,
+        "RowsJoined": summary.joined,
         "CatalogueTries": summary.tries,
     }
 

@@ -100,6 +100,7 @@ def _tell(summary: UpdateSummary, root: Storage, kept: Storage, options: Mapping
             "gone": summary.gone,
             "failed": [{"series": name, "problem": problem} for name, problem in summary.failed.items()],
             "loose": summary.loose,
+            "unjoined": summary.unjoined,
             "headers": summary.headers,
             "commits": summary.commits,
             "requests": {"list": usage.lists, "get": usage.gets, "put": usage.puts},
@@ -116,6 +117,11 @@ def _tell(summary: UpdateSummary, root: Storage, kept: Storage, options: Mapping
     if summary.passed:
         count = counted(summary.passed, "folder")
         say(f"warning: {count} of which another update has written later rows meanwhile stayed so")
+    if summary.unjoined:
+        say(
+            f"warning: {counted(summary.unjoined, 'SeriesInstanceUID')} in several folders could not be "
+            "measured as a whole, and rows can describe a part; another update tries again"
+        )
     if summary.loose:
         say(
             f"warning: {counted(summary.loose, 'object')} right in {root.url} "

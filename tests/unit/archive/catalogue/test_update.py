@@ -3,12 +3,16 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 import make_dicom as make
-from catalogued import Catalogued
-from dicom_series_preview.archive.catalogue.columns import PATIENT, Shape
+from catalogued import Catalogued, at
+from dicom_series_preview.archive.catalogue.columns import PATIENT, RULES, Shape
 from dicom_series_preview.archive.catalogue.snapshot import FOLDER
+from dicom_series_preview.archive.catalogue.split import looked_at
+from dicom_series_preview.archive.catalogue.wholes import Joiner
 from dicom_series_preview.base.errors import CatalogueError
 from dicom_series_preview.sources.storage.base import ObjectInfo
 from doubles import CountingStorage
@@ -31,12 +35,12 @@ def names(archive: Catalogued) -> list[tuple[str, str]]:
 def test_an_update_does_what_there_is_to_do(archive: Catalogued) -> None:
     """New series get rows, changed ones newer rows, gone ones none; the rest is left as it is."""
     for name in ("a", "p/b", "c"):
-        put_series(archive, name, f"1.2.{len(name)}")
+        put_series(archive, name, f"1.2.{ord(name[-1])}")
     first = archive.update()
     assert (first.new, first.changed, first.gone, first.headers, first.commits) == (3, 0, 0, 9, 1)
     again = archive.update()
     assert (again.new, again.unchanged, again.headers, again.commits) == (0, 3, 0, 0)
-    put_series(archive, "a", "1.2.1", count=4)
+    put_series(archive, "a", f"1.2.{ord('a')}", count=4)
     archive.root.delete("c/1.dcm")
     archive.root.delete("c/2.dcm")
     archive.root.delete("c/3.dcm")
@@ -218,6 +222,71 @@ def test_an_added_column_is_filled_in_for_all(archive: Catalogued) -> None:
     assert archive.update().commits == 0
 
 
+def by_rules(archive: Catalogued, rules: int | None) -> None:
+    """Let other rules have made all rows, which then had no more slices."""
+    rows = [{**row, "Rules": rules, "Slices": 0} for row in archive.rows()]
+    archive.table.merge(rows, {(row["Root"], row["Series"]): row["CataloguedAt"] for row in rows}, anew=True)
+
+
+@pytest.mark.parametrize("older", [RULES - 1, None])
+def test_rows_by_older_rules_are_made_anew(archive: Catalogued, older: int | None) -> None:
+    """Rows that older rules made count as changed; no header is read, and the next update is at rest."""
+    put_series(archive, "a")
+    archive.put("b/notes", b"no DICOM at all")
+    archive.update()
+    by_rules(archive, older)
+    root = CountingStorage(archive.root)
+    summary = Catalogued(root, archive.kept).update()
+    assert (summary.changed, summary.headers, summary.commits) == (1, 0, 1)
+    # Nor is what has no index read again.
+    assert (root.gets, root.ranges) == ([], [])
+    assert [(row["Rules"], row["Slices"]) for row in archive.rows()] == [(RULES, 3), (older, 0)]
+    assert archive.update().commits == 0
+
+
+def test_rows_by_newer_rules_stay(archive: Catalogued) -> None:
+    """An older version of the program leaves rows alone that a newer one has made."""
+    put_series(archive, "a")
+    archive.update()
+    by_rules(archive, RULES + 1)
+    assert archive.update().commits == 0
+    archive.table.merge([{**archive.rows()[0], "Rules": RULES}], {(archive.root.url, "a"): at(10**7)})
+    assert archive.rows("Rules") == [{"Rules": RULES + 1}]
+
+
+def of_before(archive: Catalogued, folder: Path) -> None:
+    """A series in two folders, in a table without the columns of folders and rules."""
+    put_series(archive, "a", count=2)
+    archive.put("b/9", make.encode(make.image(9, SeriesInstanceUID="1.2.3", SOPInstanceUID="1.2.3.9")))
+    archive.update()
+    new = {"Folders", "PartOnly", "Rules"}
+    rows = [{name: cell for name, cell in row.items() if name not in new} for row in archive.rows()]
+    archive.table.clear()
+    schema = pa.schema([one for one in archive.shape.stored_schema if one.name not in new])
+    place = str(folder / "cache" / FOLDER)
+    write_deltalake(place, pa.Table.from_pylist(rows, schema.remove_metadata()))
+
+
+def test_a_table_of_before_is_brought_up_to_date(archive: Catalogued, tmp_path: Path) -> None:
+    """A table without the columns of folders and rules gets them, and rows that fit, of cached indices."""
+    of_before(archive, tmp_path)
+    summary = archive.update()
+    assert (summary.changed, summary.headers, summary.unjoined) == (2, 0, 0)
+    assert {(row["Folders"], row["Rules"], row["Slices"]) for row in archive.rows()} == {(2, RULES, 3)}
+    assert archive.update().commits == 0
+
+
+def test_rows_of_before_can_be_made_to_fit(archive: Catalogued, tmp_path: Path) -> None:
+    """Rows without those columns are found and written, and stay rows by older rules."""
+    of_before(archive, tmp_path)
+    indexer = archive.updater.indexer
+    joiner = Joiner(archive.table, lambda _root, series: indexer.kept(series), 100)
+    keys = [archive.root.url], ["1.2.3"]
+    assert joiner.run(lambda snapshot: looked_at(snapshot, *keys)).rows == 2
+    assert {(row["Folders"], row["Rules"], row["Slices"]) for row in archive.rows()} == {(2, 0, 3)}
+    assert joiner.run(lambda snapshot: looked_at(snapshot, *keys)).rows == 0
+
+
 def test_a_folder_that_no_name_leads_to_stops_no_other_series(archive: Catalogued) -> None:
     """A bucket's keys with empty parts, `..` or half characters are told of; the rest is done."""
     put_series(archive, "a")
@@ -320,3 +389,17 @@ def test_a_series_that_is_back_keeps_its_row(archive: Catalogued) -> None:
     plan = replace(archive.updater.plan(), gone=("a",))
     assert archive.updater.run(plan).gone == 0
     assert [series for series, _ in names(archive)] == ["a", "b"]
+
+
+def test_a_folder_that_another_one_has_taken_in_has_no_row(archive: Catalogued) -> None:
+    """When objects come into the folder above a series, its row goes: the folder above has all below it."""
+    put_series(archive, "p/a/more")
+    put_series(archive, "p/b", "1.2.4")
+    archive.update()
+    archive.put("p/a/9.dcm", make.encode(make.image(9, SeriesInstanceUID="1.2.3", SOPInstanceUID="1.2.3.9")))
+    done = archive.update()
+    assert (done.new, done.gone) == (1, 1)
+    assert [(row["Series"], row["Instances"], row["Folders"]) for row in archive.rows()] == [
+        ("p/a", 4, 1),
+        ("p/b", 3, 1),
+    ]

@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 import doubles
 import make_dicom
-from dicom_series_preview.archive.catalogue.columns import Shape
+from dicom_series_preview.archive.catalogue.columns import RULES, Shape
 from dicom_series_preview.archive.catalogue.snapshot import FileCache, SnapshotReader
 from dicom_series_preview.archive.catalogue.table import CatalogueTable, Change
 from dicom_series_preview.archive.names import index_folder
@@ -24,7 +25,7 @@ from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.products.batches.item import run_item
 from dicom_series_preview.sources.storage.base import Fetched, Storage
 from dicom_series_preview.sources.storage.local import LocalStorage
-from updating import BATCH, SECRET, Closed, Sent, Setting, notification, place
+from updating import BATCH, SECRET, Closed, Killed, Sent, Setting, notification, place
 
 UID = make_dicom.SERIES_UID
 GONE = "ObjectRemoved:Delete"
@@ -74,6 +75,10 @@ class Catalogued(Setting):
     def slices(self) -> dict[str, int | None]:
         """By series, how many slices its row says."""
         return {row["Series"]: row["Slices"] for row in self.rows()}
+
+    def whole(self) -> dict[str, tuple[int, int, int]]:
+        """What the row of each series says: folders, slices of the whole, and objects of its folder."""
+        return {row["Series"]: (row["Folders"], row["Slices"], row["Instances"]) for row in self.rows()}
 
     def version(self) -> int:
         """The table's version."""
@@ -130,6 +135,10 @@ class Overtaken:
             self.others()
         return self.inner.merge(rows, series, **how)
 
+    def amend(self, amendments: Any) -> Change:
+        """Write."""
+        return self.inner.amend(amendments)
+
 
 def test_an_index_becomes_a_row(setting: Catalogued) -> None:
     """The row of an index that S3 tells of says where it lies and what is in it, and its UID has a place."""
@@ -147,7 +156,8 @@ def test_an_index_becomes_a_row(setting: Catalogued) -> None:
 def test_many_messages_make_one_commit(setting: Catalogued) -> None:
     """Whatever tells of it, how often and in which order: each index is read once, for one commit."""
     names = [f"s{number}" for number in range(40)]
-    setting.put(*(f"{name}/1.dcm" for name in names))
+    for number, name in enumerate(names):
+        setting.put(f"{name}/1.dcm", SeriesInstanceUID=f"{UID}.{number}")
     setting.update(*(notification(f"{name}/1.dcm") for name in names))
     looks = [Look(index_folder("s3://archive"), name).body() for name in names[:5]]
     summary = setting.fold(*(indices(name) for name in reversed(names)), *looks, indices(*names))
@@ -498,6 +508,193 @@ def test_the_storage_fails_only_the_index_that_it_withholds(setting: Catalogued)
     assert (summary.failed, summary.failed_messages) == (1, {"0"})
     assert dict(summary.failures) == {"StorageUnavailableError": 1}
     assert setting.slices() == {"t": 1}
+
+
+@pytest.fixture
+def halves(setting: Catalogued) -> Catalogued:
+    """A series in two folders, of two objects and one; their indices are there, and no row is."""
+    setting.put("s/1.dcm", "s/2.dcm", "t/3.dcm")
+    setting.update(notification("s/1.dcm"), notification("t/3.dcm"))
+    return setting
+
+
+def added(setting: Catalogued, path: str) -> None:
+    """Let an object come, and its index be made anew."""
+    setting.put(path)
+    setting.update(notification(path))
+
+
+def taken(setting: Catalogued, *paths: str) -> None:
+    """Let objects go, and with the last one its series' index."""
+    setting.remove(*paths)
+    setting.update(*(notification(path, name=GONE) for path in paths))
+
+
+@pytest.mark.parametrize("order", [("s", "t"), ("t", "s")])
+def test_rows_of_a_series_in_two_folders_describe_it_whole(
+    halves: Catalogued, order: tuple[str, str]
+) -> None:
+    """In whichever order its folders are told of, both rows say what the series is; no object is read."""
+    for storage in halves.storages.values():
+        storage.reset()
+    first, second = (halves.told(series) for series in order)
+    assert (first.joined, second.joined) == (0, 2)
+    assert halves.whole() == {"s": (2, 3, 2), "t": (2, 3, 1)}
+    version = halves.version()
+    for series in (*order, *reversed(order)):
+        assert halves.told(series).joined == 0
+    assert (halves.whole(), halves.version()) == ({"s": (2, 3, 2), "t": (2, 3, 1)}, version)
+    assert all((one.lists, one.gets, one.ranges) == (0, [], []) for one in halves.storages.values())
+
+
+def test_two_folders_of_a_series_in_one_batch(halves: Catalogued) -> None:
+    """Told of at once, they are one commit of rows and one that makes them fit; so are changes."""
+    assert halves.told("s", "t").joined == 2
+    assert halves.version() == 2
+    added(halves, "t/4.dcm")
+    assert halves.told("t").joined == 2
+    assert halves.whole() == {"s": (2, 4, 2), "t": (2, 4, 2)}
+    assert halves.looks.sent == []
+
+
+@pytest.mark.parametrize("order", [("t", "u"), ("u", "t")])
+def test_a_folder_that_goes_changes_the_rows_of_the_others(
+    halves: Catalogued, order: tuple[str, str]
+) -> None:
+    """Of three folders one goes and one changes, told of in either order: the rows say what is there."""
+    added(halves, "u/4.dcm")
+    halves.told("s", "t", "u")
+    assert halves.whole() == {"s": (3, 4, 2), "t": (3, 4, 1), "u": (3, 4, 1)}
+    added(halves, "u/5.dcm")
+    taken(halves, "t/3.dcm")
+    for series in order:
+        halves.told(series, name=GONE)
+    assert halves.whole() == {"s": (2, 4, 2), "u": (2, 4, 2)}
+    taken(halves, "u/4.dcm", "u/5.dcm")
+    assert halves.told("u", name=GONE).joined == 1
+    assert halves.whole() == {"s": (1, 2, 2)}
+
+
+@dataclass
+class Dying:
+    """A table whose function dies when it is to make rows fit.
+
+    Attributes:
+        inner: The table.
+    """
+
+    inner: CatalogueTable
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def amend(self, _amendments: Any) -> Change:
+        """Die."""
+        raise Killed
+
+
+@pytest.mark.parametrize("name", ["ObjectCreated:Put", GONE])
+def test_a_function_that_dies_between_its_commits_is_made_good(halves: Catalogued, name: str) -> None:
+    """After the rows were written or removed, the same messages make those of the other folders fit."""
+    halves.told("s")
+    if name == GONE:
+        halves.told("t")
+        taken(halves, "t/3.dcm")
+    with pytest.raises(Killed):
+        halves.fold(indices("t", name=name), table=Dying(halves.table))
+    assert {told[0] for told in halves.whole().values()} == ({2} if name == GONE else {1})
+    halves.told("t", name=name)
+    assert halves.whole() == ({"s": (1, 2, 2)} if name == GONE else {"s": (2, 3, 2), "t": (2, 3, 1)})
+
+
+def test_two_functions_at_once_leave_whole_rows(halves: Catalogued) -> None:
+    """Of two that each write a folder's rows, the later one makes the rows of both fit."""
+    halves.fold(indices("s"), table=Overtaken(halves.table, lambda: halves.told("t")))
+    assert halves.whole() == {"s": (2, 3, 2), "t": (2, 3, 1)}
+
+
+def test_an_index_that_has_changed_since_its_row_waits_for_its_message(halves: Catalogued) -> None:
+    """Rows are not joined with an index that no row tells of yet: its own message does that."""
+    halves.told("s")
+    added(halves, "s/4.dcm")
+    summary = halves.told("t")
+    assert (summary.joined, summary.failed_messages) == (0, set())
+    assert halves.whole() == {"s": (1, 2, 2), "t": (1, 1, 1)}
+    assert halves.told("s").joined == 2
+    assert halves.whole() == {"s": (2, 4, 3), "t": (2, 4, 1)}
+
+
+def test_an_index_of_another_folder_that_cannot_be_read_fails_the_message(halves: Catalogued) -> None:
+    """The rows of the folder are written, and stay; the message comes again, and makes them fit."""
+    halves.told("s")
+    halves.see("s3://data", Withholding(halves.data))
+    summary = halves.told("t")
+    assert (summary.added, summary.joined, summary.failed_messages) == (1, 0, {"0"})
+    assert dict(summary.failures) == {"StorageUnavailableError": 1}
+    assert halves.whole() == {"s": (1, 2, 2), "t": (1, 1, 1)}
+    halves.see("s3://data", halves.data)
+    assert halves.told("t").joined == 2
+    assert halves.whole() == {"s": (2, 3, 2), "t": (2, 3, 1)}
+
+
+def test_series_that_there_is_no_time_to_join_are_looked_at_again(halves: Catalogued) -> None:
+    """When the time is up after the commit, the look is sent again, and no message fails."""
+    halves.told("s")
+    left = itertools.chain([300.0, 300.0], itertools.repeat(10.0))
+    body = json.dumps(indices("t"))
+    summary = fold({"0": body}, halves.deployment, halves.table, lambda: next(left), halves.looks)
+    assert (summary.added, summary.joined, summary.postponed, summary.failed_messages) == (1, 0, 1, set())
+    assert halves.looks.sent == [(Look(index_folder("s3://archive"), "t"), 0)]
+    assert halves.fold_again().joined == 2
+    assert halves.whole() == {"s": (2, 3, 2), "t": (2, 3, 1)}
+
+
+def test_rows_of_older_rules_follow_their_index(setting: Catalogued) -> None:
+    """A row by older rules is made anew as soon as its index is told of, though that has not changed."""
+    setting.known("s/1.dcm")
+    setting.told("s")
+    (row,) = setting.rows()
+    older = [{**row, "Rules": RULES - 1, "Slices": 99}]
+    setting.table.merge(older, {("s3://archive", "s"): row["CataloguedAt"]}, anew=True)
+    assert setting.slices() == {"s": 99}
+    assert setting.told("s").changed == 1
+    assert setting.slices() == {"s": 1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_messages_in_any_order_leave_true_rows(setting: Catalogued, seed: int) -> None:
+    """Whatever came, changed and went, and however late and often it is told, rows say what is there."""
+    rng = Random(seed)
+    waiting: list[str] = []
+    there: dict[str, set[str]] = {"s": set(), "t": set(), "u": set()}
+    for number in range(1, 17):
+        series = rng.choice(list(there))
+        path = f"{series}/{number}.dcm"
+        if there[series] and rng.random() < 0.4:
+            path = rng.choice(sorted(there[series]))
+            taken(setting, path)
+            there[series].remove(path)
+        else:
+            setting.memory["default"].put(path, make_dicom.encode(make_dicom.image(number)))
+            setting.update(notification(path))
+            there[series].add(path)
+        waiting.append(series)
+        if rng.random() < 0.4:
+            told = [waiting.pop(rng.randrange(len(waiting))) for _ in range(rng.randint(1, len(waiting)))]
+            table = Dying(setting.table) if rng.random() < 0.3 else setting.table
+            try:
+                setting.fold(indices(*told), table=table)
+            except Killed:
+                waiting += told
+    rng.shuffle(waiting)
+    for series in waiting:
+        setting.told(series)
+    setting.fold_again()
+    left = {series: paths for series, paths in there.items() if paths}
+    slices = sum(map(len, left.values()))
+    assert setting.whole() == {
+        series: (len(left), slices, len(paths)) for series, paths in sorted(left.items())
+    }
 
 
 def catalogued(setting: Catalogued, series: str) -> tuple[dict[str, Any], list[str]]:
