@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
     from dicom_series_preview.products.volumes.series import VolumeOutcome
 
+_FEWEST_VOXELS = 1024
 _CHUNKS = re.compile(r"([1-9][0-9]{0,5}),([1-9][0-9]{0,5}),([1-9][0-9]{0,5})")
 
 
@@ -143,7 +144,12 @@ def _chunks(text: str | None) -> tuple[int, int, int] | None:
     found = _CHUNKS.fullmatch(text.replace(" ", ""))
     if found is None:
         raise RequestError("chunks", f"{quoted(text)} is not three whole numbers Z,Y,X, such as 32,128,128")
-    return int(found[1]), int(found[2]), int(found[3])
+    z, y, x = int(found[1]), int(found[2]), int(found[3])
+    if z * y * x < _FEWEST_VOXELS:
+        raise RequestError(
+            "chunks", f"{z},{y},{x} makes a file of more index than voxels; give {_FEWEST_VOXELS} or more"
+        )
+    return z, y, x
 
 
 def _verify(text: str) -> int | None:
