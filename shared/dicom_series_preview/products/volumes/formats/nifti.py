@@ -156,7 +156,7 @@ class Nifti:
         from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - likewise
 
         try:
-            image: Any = nibabel.load(path, keep_file_open=True)
+            image: Any = nibabel.load(path, keep_file_open=True, mmap=False)
             receipt = json.loads(sidecar_of(path).read_text("utf-8"))["DicomSeriesPreview"]
         except (OSError, ValueError, KeyError, TypeError, ImageFileError) as error:
             raise UnreadableError(f"nibabel cannot read it with its sidecar: {error}") from error
@@ -180,7 +180,9 @@ def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) 
     if tuple(found.shape) != (written[3::-1] if written[0] > 1 else written[3:0:-1]):
         raise UnreadableError("its array has another shape than its receipt says")
     # Stored values, whatever the header's slope; one proxy, as each begins a compressed file anew.
-    plain: Any = ArrayProxy(path, (found.shape, found.dtype, found.offset, 1.0, 0.0), keep_file_open=True)
+    plain: Any = ArrayProxy(
+        path, (found.shape, found.dtype, found.offset, 1.0, 0.0), keep_file_open=True, mmap=False
+    )
     if order == NATIVE:
         yield from _file_slabs(plain, written)
         return
