@@ -19,7 +19,7 @@ from dicom_series_preview.pixels.stream import SliceReader
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
 from dicom_series_preview.products.volumes.formats.nifti import Nifti, sidecar_of
-from dicom_series_preview.products.volumes.proof import proved
+from dicom_series_preview.products.volumes.proof import chosen_slices, proved
 from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_same, receipt_of
 from dicom_series_preview.products.volumes.refusal import Refusal
 from dicom_series_preview.products.volumes.reorder import affine_in
@@ -171,7 +171,8 @@ class Converter:
                 self._check_range(reading)
                 _add_warnings(reading)
                 order = self.format.order(affine, self.write.orient)
-                made = Made(reading, order, digest.hexdigest())
+                proved_slices = len(chosen_slices(len(volume.slices), self.verify))
+                made = Made(reading, order, digest.hexdigest(), proved_slices)
             receipt = receipt_of(plan, volume, made, identity)
             writer.finish(receipt)
         finally:
