@@ -116,7 +116,8 @@ def find_outputs(folder: Path) -> Iterator[Output]:
             receipt = chosen.read(path).receipt
             check_receipt(receipt)
         except UnreadableError as error:
-            yield replace(one, problem=str(error))
+            # A page that is passed on tells nothing of the machine's folders.
+            yield replace(one, problem=str(error).replace(f"{path.parent}/", ""))
         except OSError as error:
             yield replace(one, problem=f"it cannot be read: {(error.strerror or 'error').lower()}")
         else:
