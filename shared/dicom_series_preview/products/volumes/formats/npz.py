@@ -120,7 +120,8 @@ class Npz:
             UnreadableError: It is none of ours, or broken.
         """
         try:
-            with np.load(path, allow_pickle=False) as loaded:
+            # NumPy leaves a file open that it cannot read.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as loaded:
                 names = loaded.files
                 receipt = json.loads(str(loaded["info"][()])) if "info" in names else {}
                 affine = loaded["affine"] if "affine" in names else None

@@ -127,13 +127,13 @@ def _sample(output: Output, sampling: Sampling, seed: str) -> Sample:
     shape, _ = layout_of(output.receipt)
     count = shape[0] * shape[1]
     numbers = sorted(random.Random(seed).sample(range(count), min(sampling.slices, count)))
-    compared = len(numbers) if source else 0
+    off: dict[int, float] = {}
     try:
         if output.problem and source is not None:
             # What is wrong with it shall be seen.
             off = _differences(output, source)
             worst = sorted((number for number in off if off[number]), key=lambda number: -off[number])
-            numbers, compared = sorted([*worst, *numbers][: sampling.slices]), count
+            numbers = sorted(list(dict.fromkeys((*worst, *numbers)))[: sampling.slices])
         middle, slices, problem = _read_back(output, numbers)
     except (UnreadableError, OSError) as error:
         told = str(error) if isinstance(error, UnreadableError) else "it cannot be read"
@@ -146,9 +146,15 @@ def _sample(output: Output, sampling: Sampling, seed: str) -> Sample:
     shown = [*(plane.values for plane in planes), *slices.values()]
     shades = Shades.of(volume.get("display", {}), volume.get("padding_value"), shown)
     sampled, told = _beside(slices, source)
-    return Sample(
-        output, output.problem or problem or told, note, planes, sampled, shades, 0 if told else compared
-    )
+    told = _counted_differences(off) or told
+    compared = len(off) or sum(one.source is not None for one in sampled)
+    problems = dict.fromkeys(filter(None, (output.problem or problem, told)))
+    return Sample(output, "; ".join(problems), note, planes, sampled, shades, compared)
+
+
+def _counted_differences(off: Mapping[int, float]) -> str:
+    differ = sum(bool(one) for one in off.values())
+    return f"{differ} of {len(off)} slices differ from the source" if differ else ""
 
 
 def _source(output: Output, sampling: Sampling) -> tuple[Source | None, str]:
@@ -227,8 +233,7 @@ def _beside(
         )
         for one in alone
     )
-    differ = [one for one in found if not one.is_equal]
-    return found, f"{len(differ)} of {len(found)} slices differ from the source" if differ else ""
+    return found, _counted_differences({one.number: one.largest or 0.0 for one in found})
 
 
 def largest_difference(one: NDArray[Any], other: NDArray[Any]) -> float:
