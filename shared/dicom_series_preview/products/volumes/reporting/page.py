@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,28 @@ _SIDE = 288
 _WEBP = {"quality": 85, "method": 4}
 
 
-def facts_of(found: Found, samples: Sequence[Sample]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A sample as a report tells it, without its arrays.
+
+    Attributes:
+        facts: As JSON values.
+        shown: What the page says and shows.
+    """
+
+    facts: dict[str, Any]
+    shown: dict[str, Any] = field(repr=False)
+
+
+def told_of(sample: Sample) -> Told:
+    """Draw a sample."""
+    return Told(_sampled(sample), _shown(sample))
+
+
+def facts_of(found: Found, samples: Sequence[Told]) -> dict[str, Any]:
     """Return a report as JSON values: totals, rows, all receipts, and what samples showed."""
     # What a sample has shown is wrong with the volume.
-    problems = {one.output.name: one.problem for one in samples if one.problem}
+    problems = {one.facts["output"]: one.facts["problem"] for one in samples if one.facts["problem"]}
     rows = [_row(one, problems.get(one.name, one.problem)) for one in found.outputs]
     return {
         "product": "dicom-series-preview",
@@ -55,7 +74,7 @@ def facts_of(found: Found, samples: Sequence[Sample]) -> dict[str, Any]:
             for row, one in zip(rows, found.outputs, strict=True)
         ],
         "no_volumes": [_no_volume(one) for one in found.others],
-        "samples": [_sampled(one) for one in samples],
+        "samples": [one.facts for one in samples],
     }
 
 
@@ -168,7 +187,7 @@ def _cell(value: Any) -> Any:  # noqa: ANN401 - a cell
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
-def as_html(title: str, facts: Mapping[str, Any], samples: Sequence[Sample]) -> bytes:
+def as_html(title: str, facts: Mapping[str, Any], samples: Sequence[Told]) -> bytes:
     """Return a report as a page.
 
     Args:
@@ -187,7 +206,7 @@ def as_html(title: str, facts: Mapping[str, Any], samples: Sequence[Sample]) -> 
     style = files.joinpath("page.css").read_text("utf-8")
     page = environment.from_string(files.joinpath("page.html.j2").read_text("utf-8"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    shown = [_shown(one) for one in samples]
+    shown = [one.shown for one in samples]
     return page.render(title=title, facts=facts, samples=shown, style=style, style_sha256=digest).encode()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.base.files import write_atomically
-from dicom_series_preview.products.volumes.reporting.page import as_csv, as_html, as_json, facts_of
+from dicom_series_preview.products.volumes.reporting.page import as_csv, as_html, as_json, facts_of, told_of
 from dicom_series_preview.products.volumes.reporting.samples import take_samples
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def write_report(found: Found, sampling: Sampling, title: str, page: Path) -> di
     Raises:
         OutputError: A file cannot be written.
     """
-    samples = list(take_samples(found, sampling))
+    # Each is drawn at once: pictures are small, and volumes are not.
+    samples = [told_of(one) for one in take_samples(found, sampling)]
     facts = facts_of(found, samples)
     write_atomically(page.with_suffix(".json"), as_json(facts))
     write_atomically(page.with_suffix(".csv"), as_csv(facts))
