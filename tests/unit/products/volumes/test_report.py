@@ -209,6 +209,8 @@ def test_without_a_source_the_page_says_so(run: Run) -> None:
     run.series("ct")
     run.convert()
     page, facts = run.report(source=False)
+    assert facts["totals"]["localizer_slices_skipped"] is None
+    assert "left out" not in page.text
     assert facts["samples"][0]["slices"][0]["equal"] is None
     assert "no source was given" in page.text
     assert not page.pictures("DICOM decoded anew")

@@ -178,7 +178,9 @@ def with_outcomes(outputs: Sequence[Output], outcomes: Iterable[Mapping[str, Any
     Raises:
         KeyError: It is no such document; likewise TypeError, ValueError, AttributeError.
     """
-    outputs = list(outputs)
+    outputs, outcomes = list(outputs), list(outcomes)
+    if not outcomes:
+        return Found(tuple(outputs))
     others: list[NoVolume] = []
     localizers = derived = 0
     for series in outcomes:

@@ -215,7 +215,8 @@ def _number(value: Any) -> str:  # noqa: ANN401 - a number, or none
         return "" if value is None else str(value)
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e9):
         return f"{int(value):,}"
-    return f"{value:.4g}"
+    # Beyond four digits, whole ones still count.
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def _shown(sample: Sample) -> dict[str, Any]:
