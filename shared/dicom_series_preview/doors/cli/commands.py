@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from dicom_series_preview.doors.cli.serve import RunServer
 
 
+# What the extra [volumes] brings.
+_OF_VOLUMES = frozenset(("isal", "jinja2", "nibabel", "numcodecs", "zarr"))
+
+
 class _InterruptedError(Exception):
     """An interrupt, which click would report in its own way."""
 
@@ -104,6 +108,11 @@ def main(arguments: Sequence[str], run_server: RunServer) -> int:
         if verbose:
             traceback.print_exc()
         say(f"error: {line_of(told)}")
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_VOLUMES:
+            raise
+        say(f"error: {error.name} is not installed; pip install '{PROGRAM}[volumes]' installs it")
         return 1
     except (_InterruptedError, click.Abort) as error:
         say("error: interrupted")

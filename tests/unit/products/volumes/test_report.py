@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,17 @@ def test_what_is_no_outcome_or_page_is_refused(run: Run, capsys: pytest.CaptureF
         assert main(["volume-report", *arguments]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
+
+
+def test_without_the_extra_a_line_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the extra is not installed, one line says what is missing and how to get it."""
+    run.volumes.mkdir()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert main(["volume-report", str(run.volumes), str(run.page)]) == 1
+    told = "error: jinja2 is not installed; pip install 'dicom-series-preview[volumes]' installs it\n"
+    assert capsys.readouterr().err == told
 
 
 def test_a_run_without_volumes_has_a_page(run: Run) -> None:
