@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dicom_series_preview.archive.opened import OpenedSeries
-    from dicom_series_preview.products.volumes.reporting.found import Found
+    from dicom_series_preview.products.volumes.reporting.found import Found, Output
 
 
 def run_volume_report(folder: str, page: str, options: Mapping[str, Any]) -> None:
@@ -95,7 +95,7 @@ class _Sources:
 
     Attributes:
         many: Opens them.
-        root: The root. A receipt never leads out of it.
+        root: The root. No name leads out of it.
         opened: The series that have been opened, by name.
     """
 
@@ -103,21 +103,22 @@ class _Sources:
     root: str
     opened: dict[str, OpenedSeries] = field(default_factory=dict)
 
-    def of(self, receipt: Mapping[str, Any]) -> Source:
-        """Find the source of a receipt.
+    def of(self, output: Output) -> Source:
+        """Find the source of a volume.
 
         Raises:
             NoSourceError: It is not there, or no longer what it was.
             PreviewError: It cannot be read.
         """
-        names = [receipt.get("series"), receipt.get("series_instance_uid")]
-        for name in dict.fromkeys(name for name in names if isinstance(name, str) and name):
+        changed: NoSourceError | None = None
+        for name in output.series_names:
             try:
-                opened = self._open(name)
+                return source_of(output.receipt, self._open(name), self.many.settings.limits)
             except (SeriesNameError, SeriesNotFoundError):
                 continue
-            return source_of(receipt, opened, self.many.settings.limits)
-        raise NoSourceError("its series is not below the root")
+            except NoSourceError as error:
+                changed = error
+        raise changed or NoSourceError("its series is not below the root")
 
     def _open(self, text: str) -> OpenedSeries:
         if text not in self.opened:

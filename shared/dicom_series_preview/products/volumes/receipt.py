@@ -86,7 +86,6 @@ def receipt_of(
         "product": "dicom-series-preview",
         "version": __version__,
         **identity,
-        "series": plan.opened.title,
         "series_instance_uid": volume.frames.cells.values([volume.slices[0].row], *_SERIES)[0],
         "volume": {
             "name": volume.suffix,

@@ -236,16 +236,59 @@ def test_a_changed_source_is_compared_all_the_same(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc", "s3://bucket/x", "file:///etc", "c*"])
-def test_a_receipt_leads_nowhere_else(run: Run, name: str) -> None:
-    """A receipt that names a series outside the root, or many, opens none of them."""
+def test_no_name_leads_elsewhere(run: Run, name: str) -> None:
+    """A series that is named outside the root, or many, is not opened, whoever names it."""
     run.series("ct")
     run.convert()
+    (run.root / "ct").rename(run.root.parent / "outside")
+    document = json.loads(run.outcomes.read_text("utf-8"))
+    document[0]["series"] = name
+    run.outcomes.write_text(json.dumps(document), "utf-8")
     sidecar = run.volumes / "ct.json"
-    document = json.loads(sidecar.read_text("utf-8"))
-    document["DicomSeriesPreview"] |= {"series": name, "series_instance_uid": None}
-    sidecar.write_text(json.dumps(document), "utf-8")
-    page, _ = run.report()
+    receipt = json.loads(sidecar.read_text("utf-8"))
+    receipt["DicomSeriesPreview"]["series_instance_uid"] = name
+    sidecar.write_text(json.dumps(receipt), "utf-8")
+    page, _ = run.report("--outcomes", str(run.outcomes))
     assert "its series is not below the root" in page.text
+
+
+def test_a_receipt_names_no_folder(run: Run) -> None:
+    """What is in a volume's file tells no folder: folders can be called as patients are."""
+    run.series("Mustermann-Erika")
+    for to in ("nii", "npz", "zarr"):
+        run.convert(to)
+    found = [one for one in run.volumes.rglob("*") if one.is_file()]
+    assert len(found) > 4
+    assert not [one.name for one in found if b"Mustermann" in one.read_bytes()]
+
+
+def test_another_series_of_the_name_is_not_the_source(run: Run) -> None:
+    """A series of the output's name and shape, and of another UID, is not taken for its source."""
+    run.series("ct")
+    run.convert()
+    for path in (run.root / "ct").iterdir():
+        path.unlink()
+    (run.root / "ct").rmdir()
+    run.series("ct-")
+    (run.root / "ct-").rename(run.root / "ct")
+    page, facts = run.report()
+    assert "it has no such volume any more" in page.text
+    assert facts["totals"]["failed"] == 0
+
+
+def test_outputs_in_folders_find_their_source(run: Run) -> None:
+    """An output in a folder is found by the rest of its path, one of any name by the outcomes."""
+    run.series("ct")
+    run.convert()
+    (run.volumes / "nii").mkdir()
+    for extension in (".nii", ".json"):
+        (run.volumes / f"ct{extension}").rename(run.volumes / "nii" / f"ct{extension}")
+    _, facts = run.report()
+    assert facts["samples"][0]["slices_compared"] == 3
+    named = run.volumes / "named.npz"
+    main(["convert", str(run.root / "ct"), str(named), "--quiet", "--report", str(run.outcomes)])
+    _, facts = run.report("--outcomes", str(run.outcomes))
+    assert [one["slices_compared"] for one in facts["samples"]] == [3, 3]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +325,7 @@ def test_refusals_and_lost_outputs_are_told(run: Run) -> None:
     assert [row["status"] for row in rows] == ["ok", "failed", "refused"]
     assert rows[0]["dims_xyzt"] == "12 16 4"
     assert rows[0]["slices_proved"] == "4"
-    assert facts["volumes"][0]["receipt"]["series"] == "ct-"
+    assert facts["volumes"][0]["series"] == "ct-"
 
 
 def test_the_proof_is_told_as_it_was_done(run: Run) -> None:

@@ -35,6 +35,7 @@ class Output:
         receipt: Its receipt; empty where there is none that can be read.
         problem: Why it is none, in one line; else empty.
         seconds: Spent on it by phase, as far as known.
+        series: What its series is called, where the outcomes of a run say so; else empty.
     """
 
     name: str
@@ -43,11 +44,21 @@ class Output:
     receipt: Mapping[str, Any] = field(default_factory=dict, repr=False)
     problem: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    series: str = ""
 
     @property
-    def status(self) -> str:
-        """`ok` or `failed`."""
-        return "failed" if self.problem else "ok"
+    def series_names(self) -> list[str]:
+        """The names that its series may have below a root, the likeliest first.
+
+        A receipt names no folder, as folders can name patients. A run's outputs are called as their series.
+        """
+        _, extension = format_of_path(self.name)
+        stem = self.name[: -len(extension)].removesuffix(str(self.receipt["volume"]["name"]))
+        parts = stem.split("/")
+        tails = ["/".join(parts[first:]) for first in range(len(parts))]
+        uid = self.receipt.get("series_instance_uid")
+        names = [self.series, *tails, uid if isinstance(uid, str) else ""]
+        return list(dict.fromkeys(filter(None, names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +215,7 @@ def with_outcomes(outputs: Sequence[Output], outcomes: Iterable[Mapping[str, Any
                 others.append(NoVolume("failed", name, part, "missing", gone))
             else:
                 seconds = {str(phase): float(spent) for phase, spent in one.get("seconds", {}).items()}
-                outputs[number] = replace(outputs[number], seconds=seconds)
+                outputs[number] = replace(outputs[number], seconds=seconds, series=name)
     return Found(tuple(outputs), tuple(others), localizers, derived)
 
 

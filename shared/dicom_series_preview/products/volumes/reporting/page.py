@@ -86,8 +86,8 @@ def _row(one: Output, problem: str) -> dict[str, Any]:
     if not receipt:
         return row
     volume = receipt["volume"]
-    for key in ("series", "series_instance_uid"):
-        row[key] = receipt.get(key)
+    row["series"] = one.series or None
+    row["series_instance_uid"] = receipt.get("series_instance_uid")
     for key in (
         *("part", "dims_xyzt", "spacing_mm", "orientation", "dtype", "units", "min", "max"),
         *("largest_deviation_mm", "tilt_deg", "slices_proved", "sha256"),
@@ -118,7 +118,7 @@ def _no_volume(one: NoVolume) -> dict[str, Any]:
 def _totals(found: Found, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     known = [one for one in found.outputs if one.receipt]
     sources = {
-        (row["series"], one.receipt["source"]["digest"]): one.receipt["source"]
+        (row["series_instance_uid"], one.receipt["source"]["digest"]): one.receipt["source"]
         for one, row in zip(found.outputs, rows, strict=True)
         if one.receipt
     }

@@ -85,12 +85,12 @@ class Sampling:
     Attributes:
         volumes: How many volumes, failures included; there are more where more failed.
         slices: How many slices of each.
-        source: Finds the source of a receipt, or raises NoSourceError or PreviewError; None without a root.
+        source: Finds the source of a volume, or raises NoSourceError or PreviewError; None without a root.
     """
 
     volumes: int = 10
     slices: int = 3
-    source: Callable[[Mapping[str, Any]], Source] | None = None
+    source: Callable[[Output], Source] | None = None
 
 
 def verified_all(found: Found) -> Found:
@@ -161,7 +161,7 @@ def _source(output: Output, sampling: Sampling) -> tuple[Source | None, str]:
     if sampling.source is None:
         return None, _NO_SOURCE
     try:
-        source = sampling.source(output.receipt)
+        source = sampling.source(output)
     except (NoSourceError, PreviewError) as error:
         return None, _line(error)
     return source, "" if source.is_same else "its source's objects have other versions than when it was made"

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
 
 
+_SERIES = ("SeriesInstanceUID", 0x0020000E)
+
+
 class NoSourceError(Exception):
     """The source of a volume is not what it was, in one line."""
 
@@ -101,7 +104,9 @@ def source_of(receipt: Mapping[str, Any], opened: OpenedSeries, limits: Limits) 
     # A copy of the source has other versions, and its own values: they are compared all the same.
     told = receipt["volume"]
     for volume in plan.volumes:
-        if volume.suffix == told["name"] and list(volume.shape) == list(told["native_shape_tzyx"]):
+        uid = volume.frames.cells.values([volume.slices[0].row], *_SERIES)[0]
+        is_alike = volume.suffix == told["name"] and list(volume.shape) == list(told["native_shape_tzyx"])
+        if is_alike and uid == receipt["series_instance_uid"]:
             return Source(plan, volume, limits, is_same=False)
     raise NoSourceError("the series has changed since: it has no such volume any more")
 
