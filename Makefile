@@ -38,7 +38,9 @@ demo: $(VENV)/.installed ## preview a built-in sample series; says where the pic
 		--contrast lung --contrast abdomen --contrast bone
 	$(TOOL) update $(HERE)
 	$(TOOL) list $(HERE) --columns SeriesInstanceUID,Modality,SeriesDescription,Slices,SliceSpacing,Plane,Series
-	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp"
+	$(TOOL) convert '5a3b*' -o demo/volumes --to nifti $(HERE)
+	$(TOOL) volume-report demo/volumes demo/volumes.html $(HERE)
+	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp; volumes.html shows the volume"
 
 pictures: demo ## render the README's pictures anew
 	$(TOOL) mosaic '5a3b*' docs/pictures/mosaic.webp $(HERE) --contrast abdomen -q 60
