@@ -328,6 +328,24 @@ def test_refusals_and_lost_outputs_are_told(run: Run) -> None:
     assert facts["volumes"][0]["series"] == "ct-"
 
 
+def test_judged_quality_is_told(run: Run) -> None:
+    """Where a receipt has the quality of its volume, the report counts and names those of low quality."""
+    run.series("ct")
+    run.series("ct-")
+    run.convert()
+    page, facts = run.report()
+    assert "Quality" not in page.text
+    assert facts["totals"]["low_quality"] == 0
+    sidecar = run.volumes / "ct.json"
+    document = json.loads(sidecar.read_text("utf-8"))
+    document["DicomSeriesPreview"]["quality"] = {"low_quality": True, "low_quality_reason": "Low contrast"}
+    sidecar.write_text(json.dumps(document), "utf-8")
+    page, facts = run.report()
+    assert "Quality" in page.text
+    assert facts["totals"]["low_quality"] == 1
+    assert [one["low_quality"] for one in facts["volumes"]] == [None, True]
+
+
 def test_the_proof_is_told_as_it_was_done(run: Run) -> None:
     """A volume of which no slice was proved is not said to be."""
     run.series("ct")
