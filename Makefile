@@ -37,9 +37,10 @@ demo: $(VENV)/.installed ## preview a built-in sample series; says where the pic
 	$(TOOL) contrast-mosaic '5a3b*' demo/contrasts.webp $(HERE) --position 0.3 --image-width 256 -q 50 \
 		--contrast lung --contrast abdomen --contrast bone
 	$(TOOL) update $(HERE)
-	$(TOOL) convert '5a3b*' -o demo/volumes --to nifti $(HERE)
 	$(TOOL) list $(HERE) --columns SeriesInstanceUID,Modality,SeriesDescription,Slices,SliceSpacing,Plane,Series
-	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp"
+	$(TOOL) convert '5a3b*' -o demo/volumes --to nifti $(HERE)
+	$(TOOL) volume-report demo/volumes demo/volumes.html $(HERE)
+	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp; volumes.html shows the volume"
 
 pictures: demo ## render the README's pictures anew
 	$(TOOL) mosaic '5a3b*' docs/pictures/mosaic.webp $(HERE) --contrast abdomen -q 60

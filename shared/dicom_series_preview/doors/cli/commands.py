@@ -21,12 +21,16 @@ from dicom_series_preview.doors.cli.offline import codecs, sample
 from dicom_series_preview.doors.cli.pictures import contrast_mosaic, get_image, mosaic
 from dicom_series_preview.doors.cli.serve import serve
 from dicom_series_preview.doors.cli.stopping import end_when_told, end_with, status_of
-from dicom_series_preview.doors.cli.volumes import convert, verify, volumes
+from dicom_series_preview.doors.cli.volumes import convert, verify, volume_report, volumes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dicom_series_preview.doors.cli.serve import RunServer
+
+
+# What the extra [volumes] brings.
+_OF_VOLUMES = frozenset(("isal", "jinja2", "nibabel", "numcodecs", "zarr"))
 
 
 class _InterruptedError(Exception):
@@ -68,6 +72,7 @@ for _command in (
     convert,
     volumes,
     verify,
+    volume_report,
     serve,
     codecs,
     cache_group,
@@ -104,6 +109,11 @@ def main(arguments: Sequence[str], run_server: RunServer) -> int:
         if verbose:
             traceback.print_exc()
         say(f"error: {line_of(told)}")
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_VOLUMES:
+            raise
+        say(f"error: {error.name} is not installed; pip install '{PROGRAM}[volumes]' installs it")
         return 1
     except (_InterruptedError, click.Abort) as error:
         say("error: interrupted")

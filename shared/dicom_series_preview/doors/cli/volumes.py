@@ -1,4 +1,4 @@
-"""The commands for volumes: `convert`, `volumes` and `verify`."""
+"""The commands for volumes: `convert`, `volumes`, `verify` and `volume-report`."""
 
 from __future__ import annotations
 
@@ -200,3 +200,57 @@ def verify(output: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - c
     log(verbose=options["verbose"])
     if not run_verify(output, options):
         raise SystemExit(1)
+
+
+@click.command(
+    cls=Command,
+    name="volume-report",
+    examples=(
+        "dicom-series-preview volume-report volumes report.html",
+        "dicom-series-preview volume-report volumes report.html --root /data/dicom --outcomes run.json",
+    ),
+)
+@click.argument("folder", envvar="CONVERTED_ROOT", type=click.Path())
+@click.argument("page", metavar="REPORT.html", envvar="OUTPUT_HTML", type=click.Path())
+@click.option(
+    "--root",
+    metavar="ROOT",
+    shell_complete=complete_folder,
+    help="Where the series lie, to decode sampled slices anew; without it volumes are shown alone.",
+)
+@CACHE_DIR
+@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@click.option(
+    "--outcomes",
+    metavar="FILE",
+    multiple=True,
+    help="What `convert --report FILE` wrote: tells of refusals and failures, too; may repeat.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(0, 1000),
+    default=10,
+    envvar="NUM_SAMPLES",
+    help="How many volumes are shown; every failure is.  [default: 10]",
+)
+@click.option(
+    "--slices",
+    type=click.IntRange(1, 100),
+    default=3,
+    envvar="NUM_SLICES",
+    help="How many slices of each.  [default: 3]",
+)
+@click.option("--verify", is_flag=True, help="First read every volume back; those that differ are failures.")
+@JSON
+@QUIET
+@VERBOSE
+def volume_report(folder: str, page: str, **options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """Make a page about the volumes in FOLDER, with samples of them beside their source.
+
+    Beside REPORT.html lie REPORT.json, with all receipts, and REPORT.csv, a row a volume. The page needs
+    neither network nor script.
+    """
+    from dicom_series_preview.doors.cli.reporting import run_volume_report  # noqa: PLC0415 - loads numpy and pyarrow
+
+    log(verbose=options["verbose"])
+    run_volume_report(folder, page, options)

@@ -8,27 +8,24 @@ import shutil
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dicom_series_preview.base.files import told_of
 from dicom_series_preview.pixels.contrast.render import is_inverted
-from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.quality.rules import judge
 from dicom_series_preview.pixels.quality.series import SeriesQuality
-from dicom_series_preview.pixels.stream import SliceReader
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
-from dicom_series_preview.products.volumes.extents import JOINED_BYTES
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
 from dicom_series_preview.products.volumes.formats.nifti import Nifti, sidecar_of
-from dicom_series_preview.products.volumes.proof import proved
+from dicom_series_preview.products.volumes.proof import chosen_slices, proved
 from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_same, receipt_of
 from dicom_series_preview.products.volumes.refusal import Refusal
 from dicom_series_preview.products.volumes.reorder import affine_in
 from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
-from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError
+from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError, reader_of
 from dicom_series_preview.products.volumes.values import DoesNotFitError
 
 if TYPE_CHECKING:
@@ -189,7 +186,8 @@ class Converter:
                 self._check_range(reading)
                 _add_warnings(reading)
                 order = self.format.order(affine, self.write.orient)
-                made = Made(reading, order, digest.hexdigest())
+                proved_slices = len(chosen_slices(len(volume.slices), self.verify))
+                made = Made(reading, order, digest.hexdigest(), proved_slices)
             receipt = receipt_of(plan, volume, made, identity)
             if self.thresholds is not None and reading.judge is not None:
                 receipt["quality"] = _quality(reading, self.thresholds(volume.modality))
@@ -235,26 +233,6 @@ class Converter:
             problem = Refusal("proof_failed", f"the file cannot be read back: {error}")
         if problem is not None:
             raise RefusedVolumeError(problem)
-
-
-def reader_of(
-    plan: VolumesPlan,
-    limits: Limits,
-    check: Callable[[], None] = lambda: None,
-    workers: int | None = None,
-) -> SliceReader:
-    """Return the reader of a series' slices.
-
-    Args:
-        plan: The series' volumes.
-        limits: The bounds of work.
-        check: Raises to give up.
-        workers: Threads that decode; None for as many as suit the machine.
-    """
-    opened = plan.opened
-    options = FetchOptions(opened.prefetched, limits=limits, joined_bytes=JOINED_BYTES)
-    reader = SliceReader(opened.storage, opened.name, plan.index, options, check)
-    return reader if workers is None else replace(reader, workers=workers)
 
 
 def _quality(reading: Reading, thresholds: Thresholds) -> dict[str, Any]:

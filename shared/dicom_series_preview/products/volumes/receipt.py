@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.pixels.codecs.registry import decoder_of
+from dicom_series_preview.products.volumes.display import display_document
 from dicom_series_preview.products.volumes.formats.attributes import axis_document
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ class Made:
         reading: How it was read.
         order: The order of its axes in the file.
         sha256: The digest of its canonical array.
+        proved: How many slices are read back and compared before the output is put in its place.
     """
 
     reading: Reading
     order: Order
     sha256: str
+    proved: int = 0
 
 
 def identity_of(
@@ -105,6 +108,8 @@ def receipt_of(
             "fourth_axis": axis_document(volume),
             "sha256": made.sha256,
             "slices_sha256": together(measures),
+            "slices_proved": made.proved,
+            "display": display_document(volume),
         },
         "decoders": [asdict(decoder_of(uid)) for uid in syntaxes],
         "skipped": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from dicom_series_preview.base.errors import (
     ObjectNotFoundError,
     StorageError,
 )
+from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.slices import FailedSlice, reason_of
-from dicom_series_preview.pixels.stream import read_slices
-from dicom_series_preview.products.volumes.extents import Slab, extents_of
+from dicom_series_preview.pixels.stream import SliceReader, read_slices
+from dicom_series_preview.products.volumes.extents import JOINED_BYTES, Slab, extents_of
 from dicom_series_preview.products.volumes.refusal import Refusal
 from dicom_series_preview.products.volumes.values import measured, padding_of, put_values
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.archive.index.slices import Slice
+    from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.pixels.quality.rules import SliceQuality
     from dicom_series_preview.pixels.slices import DecodedSlice
-    from dicom_series_preview.pixels.stream import SliceReader
     from dicom_series_preview.products.volumes.extents import Extent
-    from dicom_series_preview.products.volumes.plan import PlannedVolume
+    from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
     from dicom_series_preview.products.volumes.values import Measures
 
 
@@ -133,6 +134,26 @@ class Reading:
             self.measures[t * shape[1] + z] = measures
         self.progress(len(wanted))
         return Slab(extent, data)
+
+
+def reader_of(
+    plan: VolumesPlan,
+    limits: Limits,
+    check: Callable[[], None] = lambda: None,
+    workers: int | None = None,
+) -> SliceReader:
+    """Return the reader of a series' slices.
+
+    Args:
+        plan: The series' volumes.
+        limits: The bounds of work.
+        check: Raises to give up.
+        workers: Threads that decode; None for as many as suit the machine.
+    """
+    opened = plan.opened
+    options = FetchOptions(opened.prefetched, limits=limits, joined_bytes=JOINED_BYTES)
+    reader = SliceReader(opened.storage, opened.name, plan.index, options, check)
+    return reader if workers is None else replace(reader, workers=workers)
 
 
 def called(item: Slice) -> str:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicom_series_preview.products.volumes.convert import reader_of
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError
 from dicom_series_preview.products.volumes.options import VolumeOptions
 from dicom_series_preview.products.volumes.plan import plan_volumes
 from dicom_series_preview.products.volumes.receipt import together
-from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError
+from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError, reader_of
 from dicom_series_preview.products.volumes.values import DoesNotFitError
 
 if TYPE_CHECKING:

@@ -103,6 +103,28 @@ class UnreadableError(Exception):
     """A file cannot be read as a volume."""
 
 
+def readable(slabs: Iterator[Slab], reader: str) -> Iterator[Slab]:
+    """Yield the slabs of a file; whatever its reader raises at broken bytes says that the file is broken.
+
+    Args:
+        slabs: The slabs.
+        reader: What reads them, for the message.
+
+    Raises:
+        UnreadableError: The file is broken.
+        OSError: The disk or its space fails.
+    """
+    try:
+        yield from slabs
+    except (UnreadableError, MemoryError):
+        raise
+    except Exception as error:
+        # Libraries that decompress raise as they like; what the system says has a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UnreadableError(f"{reader} cannot read its values: {type(error).__name__}") from error
+
+
 def layout_of(receipt: Any) -> tuple[tuple[int, ...], Order]:  # noqa: ANN401 - what a file holds
     """Return the shape (t, z, y, x, ...) of a volume's source, and the order of its axes in the file.
 

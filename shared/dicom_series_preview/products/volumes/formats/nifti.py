@@ -6,6 +6,7 @@ sform holds the affine with code 1; qform too, unless the affine is sheared, whi
 from __future__ import annotations
 
 import json
+import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from dicom_series_preview.products.volumes.formats.base import (
     UnreadableError,
     WriteOptions,
     layout_of,
+    readable,
 )
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
 
@@ -158,13 +160,13 @@ class Nifti:
         try:
             image: Any = nibabel.load(path, keep_file_open=True, mmap=False)
             receipt = json.loads(sidecar_of(path).read_text("utf-8"))["DicomSeriesPreview"]
-        except (OSError, ValueError, KeyError, TypeError, ImageFileError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, ImageFileError, zlib.error) as error:
             raise UnreadableError(f"nibabel cannot read it with its sidecar: {error}") from error
         shape, order = layout_of(receipt)
         affine = None
         if int(image.header["sform_code"]):
             affine = native_affine(image.affine[:, [2, 1, 0, 3]], order, shape)
-        return Readback(affine, _native_slabs(image, shape, order, path), receipt)
+        return Readback(affine, readable(_native_slabs(image, shape, order, path), "nibabel"), receipt)
 
 
 def sidecar_of(path: Path) -> Path:

@@ -20,6 +20,7 @@ from dicom_series_preview.products.volumes.formats.base import (
     UnreadableError,
     WriteOptions,
     layout_of,
+    readable,
 )
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
 
@@ -115,15 +116,16 @@ class Npz:
             UnreadableError: It is none of ours, or broken.
         """
         try:
-            with np.load(path, allow_pickle=False) as loaded:
+            # NumPy leaves a file open that it cannot read.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as loaded:
                 names = loaded.files
                 receipt = json.loads(str(loaded["info"][()])) if "info" in names else {}
                 affine = loaded["affine"] if "affine" in names else None
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise UnreadableError(f"NumPy cannot read it: {error}") from error
         shape, order = layout_of(receipt)
         native = None if affine is None else native_affine(affine, order, shape)
-        return Readback(native, _native_slabs(path, shape, order), receipt)
+        return Readback(native, readable(_native_slabs(path, shape, order), "NumPy"), receipt)
 
 
 def _native_slabs(path: Path, shape: tuple[int, ...], order: Order) -> Iterator[Slab]:

@@ -20,6 +20,7 @@ from dicom_series_preview.products.volumes.formats.base import (
     UnreadableError,
     WriteOptions,
     layout_of,
+    readable,
 )
 from dicom_series_preview.products.volumes.formats.nifti import header_of
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, native_affine, slabs_of
@@ -277,7 +278,7 @@ class Zarr:
             raise UnreadableError(f"zarr cannot read it: {error}") from error
         shape, order = layout_of(receipt)
         native = None if affine is None else native_affine(affine, order, shape)
-        return Readback(native, _native_slabs(array, shape, order, path), receipt)
+        return Readback(native, readable(_native_slabs(array, shape, order, path), "zarr"), receipt)
 
 
 def _store(path: Path) -> Any:  # noqa: ANN401 - zarr's
