@@ -20,7 +20,7 @@ from dicom_series_preview.archive.catalogue.dimensions import told_apart
 from dicom_series_preview.archive.catalogue.elements import Elements
 from dicom_series_preview.base.errors import RequestError, counted, quoted
 from dicom_series_preview.products.volumes.refusal import Refusal
-from dicom_series_preview.sources.headers.dictionary import tag_of
+from dicom_series_preview.sources.headers.dictionary import dictionary_vr, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,7 @@ _COMPONENTS = {
 }
 _DIFFUSION = ("b-value", "direction")
 _FOURTH = {"trigger time": "time", "time": "time", "acquisition": "time", "cardiac phase": "phase"}
+_PATIENT_GROUP = 0x0010
 _UNSAFE = re.compile("[^A-Za-z0-9.+-]+")
 
 
@@ -201,11 +202,19 @@ def _differs_at_a_location(values: Sequence[Any], locations: IntArray) -> bool:
 
 
 def _tag(keyword: str) -> int:
+    """Return the tag of an element to split by.
+
+    Raises:
+        RequestError: There is none, or it says who the patient is: its value would stand in names of files.
+    """
     try:
-        return tag_of(keyword)
+        tag = tag_of(keyword)
     except KeyError as error:
         problem = f"{quoted(keyword)} is no keyword of DICOM's dictionary, such as SliceThickness"
         raise RequestError("split", problem) from error
+    if tag >> 16 == _PATIENT_GROUP or dictionary_vr(tag) == "PN":
+        raise RequestError("split", f"{keyword} says who someone is, and would stand in the names of outputs")
+    return tag
 
 
 def _told(value: Any) -> str:  # noqa: ANN401 - a cell
