@@ -156,6 +156,16 @@ def test_variables_of_the_environment(
     assert list(Path("converted").rglob("*.zarr"))
 
 
+def test_an_output_has_its_own_format(
+    archive: Path, succeed: Run, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STORE_TYPE is for folders of outputs: it forbids no other format of a single one, as --to does."""
+    monkeypatch.setenv("STORE_TYPE", "sqlite")
+    succeed("convert", "p1/ct-a", "ct.nii", "--root", archive)
+    assert Path("ct.nii").exists()
+    assert command("convert", "p1/ct-a", "ct.npz", "--root", archive, "--to", "npz").status == 1
+
+
 def test_layouts_of_a_data_set(
     tmp_path: Path, succeed: Run, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
