@@ -29,14 +29,8 @@ def test_the_environment_is_read_at_the_doors() -> None:
         *(
             f"doors/cli/{name}.py"
             for name in (
-                "catalogue",
-                "commands",
-                "console",
-                "converting",
-                "judging",
-                "opening",
-                "serve",
-                "several",
+                *("catalogue", "commands", "console", "converting", "fleets", "judging"),
+                *("opening", "serve", "several", "volumes"),
             )
         ),
     }
@@ -47,8 +41,8 @@ def test_threads_are_started_in_few_places() -> None:
     starts = where("ThreadPoolExecutor", "Thread") - {"doors/cli/stopping.py"}
     assert starts == {
         *("sources/storage/pool.py", "pixels/stream.py", "archive/catalogue/update.py"),
-        "products/volumes/slabs.py",
         *("doors/aws/catalogue.py", "doors/aws/updates.py", "doors/server/lanes.py", "doors/cli/building.py"),
+        *("products/volumes/slabs.py", "products/volumes/upload.py"),
     }
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = text.partition("Threads are started")[2].partition("`Storage.fetch`")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,24 +13,32 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview.base.errors import Advice, OutputError, PreviewError, RequestError, counted, quoted
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, say
+from dicom_series_preview.doors.cli.fleets import run_facts, tasks_of
+from dicom_series_preview.doors.cli.opening import settings_of
 from dicom_series_preview.doors.cli.several import Job, Roots, checked_names, failure_line
 from dicom_series_preview.pixels.quality.thresholds import Thresholds, check_environment
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.products.volumes.convert import Converter
+from dicom_series_preview.products.volumes.fleet.meta import MetaOptions, meta_files
+from dicom_series_preview.products.volumes.fleet.summary import Summary
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
 from dicom_series_preview.products.volumes.formats.table import format_named, format_of_path
 from dicom_series_preview.products.volumes.options import VolumeOptions
 from dicom_series_preview.products.volumes.plan import plan_document, plan_volumes
 from dicom_series_preview.products.volumes.series import SeriesOutcome, convert_series, in_words
+from dicom_series_preview.products.volumes.upload import RemoteTarget, folder_and_name, open_outputs
 from dicom_series_preview.products.volumes.verify import verified, verified_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.doors.cli.fleets import Task
+    from dicom_series_preview.products.volumes.convert import Finished
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
     from dicom_series_preview.products.volumes.series import VolumeOutcome
+    from dicom_series_preview.products.volumes.targets import Outputs, Target
 
 _FEWEST_VOXELS = 1024
 _CHUNKS = re.compile(r"([1-9][0-9]{0,5}),([1-9][0-9]{0,5}),([1-9][0-9]{0,5})")
@@ -50,28 +58,34 @@ def run_convert(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
     )
     names = typed[:1] if output else typed
     checked_names(names, options)
-    roots, report = Roots(options), _Report(options)
-    jobs = roots.jobs(names, report.failed)
-    if output and len(jobs) > 1:
-        problem = f"is for one series, and {len(jobs)} are meant; give `output` and a folder"
+    verify = _verify(options["verify"])
+    roots, report = Roots(options), _Report(options, Summary(is_verified=verify != 0))
+    tasks = tasks_of(roots, names, options, report.failed)
+    if output and len(tasks) > 1:
+        problem = f"is for one series, and {len(tasks)} are meant; give `output` and a folder"
         raise RequestError("output", problem)
     converter = Converter(
         chosen,
         asked,
         write,
         roots.settings.limits,
-        _verify(options["verify"]),
+        verify,
         options["overwrite"],
         workers=options["workers"],
         thresholds=_thresholds() if options["qc"] else None,
     )
-    stem = Path(output[: -len(extension)]) if output else Path(options["output"])
-    conversion = _Conversion(roots, options["no_cache"], converter, stem, extension, is_one=bool(output))
+    folder, name = folder_and_name(output) if output else (options["output"], "")
+    outputs = open_outputs(folder, roots.settings, os.environ)
+    meta = MetaOptions(options["identity"] == "keep", chosen.name)
+    stem = name.removesuffix(extension) if output else None
+    conversion = _Conversion(roots, options["no_cache"], converter, (outputs, stem, extension), meta)
     with Progress("reading headers", quiet=options["quiet"]) as progress:
-        for number, job in enumerate(jobs, 1):
-            label = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
-            with progress.part(job.shown, label) as part:
-                report.of(job, partial(conversion.convert, job, part))
+        for number, task in enumerate(tasks, 1):
+            label = f" ({number} of {len(tasks)})" if len(tasks) > 1 else ""
+            with progress.part(task.shown, label) as part:
+                report.of(task, partial(conversion.convert, task, part))
+    if not output:
+        report.write_summary(outputs, {"store_type": chosen.name, **run_facts(options)})
     return report.finish()
 
 
@@ -83,32 +97,39 @@ class _Conversion:
         roots: Opens them.
         no_cache: Keep no index and use none.
         converter: Converts their volumes.
-        stem: What the names of the outputs begin with: the one output's, or their folder.
-        extension: What they end with.
-        is_one: There is one series.
+        place: The folder of the outputs; what the names of the one series' outputs begin with, or None; what
+            all names end with.
+        meta: What stands beside the outputs of many series.
     """
 
     roots: Roots
     no_cache: bool
     converter: Converter
-    stem: Path
-    extension: str
-    is_one: bool
+    place: tuple[Outputs, str | None, str]
+    meta: MetaOptions
 
-    def convert(self, job: Job, progress: Callable[[int, int], None]) -> SeriesOutcome:
+    def convert(self, task: Task, progress: Callable[[int, int], None]) -> SeriesOutcome:
         """Convert a series."""
+        outputs, stem, extension = self.place
+        (job,) = task.jobs(self.roots)
         service = self.roots.service(job, progress, no_cache=self.no_cache)
 
         def opening(again: bool) -> OpenedSeries:  # noqa: FBT001 - a callback
             return service.index(IndexRequest(job.name), refresh=again)
 
-        with job.named.hinting():
-            return convert_series(opening, self.converter, self._place)
+        def name(plan: VolumesPlan, volume: PlannedVolume) -> str:
+            """A series' folder below the root is a name that no other series of the root has."""
+            return (stem or task.output or plan.opened.title or "series") + volume.suffix
 
-    def _place(self, plan: VolumesPlan, volume: PlannedVolume) -> Path:
-        """Name a volume's output: a series' folder below the root is a name that no other series has."""
-        stem = self.stem if self.is_one else self.stem / (plan.opened.title or "series")
-        return stem.with_name(f"{stem.name}{volume.suffix}{self.extension}")
+        def place(plan: VolumesPlan, volume: PlannedVolume) -> Target:
+            return outputs.target(name(plan, volume) + extension)
+
+        def beside(finished: Finished) -> Mapping[str, bytes]:
+            return meta_files(finished, name(finished.plan, finished.volume), self.meta, task.known)
+
+        converter = self.converter if stem else replace(self.converter, beside=beside)
+        with job.named.hinting():
+            return convert_series(opening, converter, place)
 
 
 def _thresholds() -> Callable[[str], Thresholds]:
@@ -165,48 +186,61 @@ class _Report:
 
     Args:
         options: The command's.
+        summary: Gets a row for each volume.
 
     Attributes:
         is_whole: Every part of every series so far is a volume.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], summary: Summary | None = None) -> None:
         self._options = options
+        self._summary = summary or Summary(is_verified=False)
         self._found: list[dict[str, Any]] = []
         self.is_whole = True
 
-    def of(self, job: Job, work: Callable[[], SeriesOutcome]) -> None:
+    def of(self, task: Task, work: Callable[[], SeriesOutcome]) -> None:
         """Do some work on a series, and report what became of it; an error does not stop the others."""
         try:
             outcome = work()
         except Exception as error:  # noqa: BLE001 - one series' error must not stop the others
-            self.failed(job.shown, error)
+            self._summary.fail(task.known, self.failed(task.shown, error))
         else:
             self.is_whole &= outcome.is_whole
             self._found.append(outcome.document())
+            self._summary.add(task.known, outcome)
             for one in outcome.volumes:
-                self._line(job, one)
+                self._line(task, one)
 
-    def failed(self, name: str, error: Exception) -> None:
-        """Report a series of which nothing came."""
+    def failed(self, name: str, error: Exception) -> str:
+        """Report a series of which nothing came; return why."""
         self.is_whole = False
         line = failure_line(error, verbose=self._options["verbose"])
         self._found.append({"series": name, "status": "failed", "error": line})
         say(f"failed   {name}: {line}")
+        return line
 
-    def _line(self, job: Job, one: VolumeOutcome) -> None:
+    def _line(self, task: Task, one: VolumeOutcome) -> None:
         if one.refusal is not None:
             part = f", {one.part}" if one.part else ""
             problem = Advice(one.refusal.problem).at_command_line
-            say(f"refused  {job.shown}{part}: {problem} ({one.refusal.code})")
+            say(f"{one.status:8} {task.shown}{part}: {problem} ({one.refusal.code})")
             return
         for warning in one.receipt.get("warnings", ()):
-            say(f"warning: {one.path}: {warning['text']} ({warning['code']})")
+            say(f"warning: {one.place}: {warning['text']} ({warning['code']})")
         if not self._options["quiet"] and not self._options["as_json"]:
-            say(f"{one.status:8} {one.path}: {in_words(one.receipt)}")
+            say(f"{one.status:8} {one.place}: {in_words(one.receipt)}")
         quality = one.receipt.get("quality")
         if quality and quality["low_quality"]:
-            say(f"warning: {one.path}: low quality: {quality['low_quality_reason']}")
+            say(f"warning: {one.place}: low quality: {quality['low_quality_reason']}")
+
+    def write_summary(self, outputs: Outputs, run: Mapping[str, Any]) -> None:
+        """Write the summary into the folder of the outputs.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        for name, data in self._summary.files(self._options["summary_suffix"], run).items():
+            outputs.write(name, data)
 
     def finish(self) -> bool:
         """Print and write the JSON; return True where everything is a volume."""
@@ -279,16 +313,14 @@ def run_verify(outputs: Sequence[str], options: Mapping[str, Any]) -> bool:
     """Run `verify`; return True where every output is as its receipt says.
 
     Raises:
-        PreviewError: An output has no extension of a format, or the source cannot be read.
+        PreviewError: An output has no extension of a format.
     """
     documents, is_whole = [], True
     against = _source(options) if options["source"] else None
     for text in outputs:
         chosen, _ = format_of_path(text)
         try:
-            problem = verified(chosen, Path(text))
-            if against is not None and not problem:
-                problem = against(chosen.read(Path(text)).receipt)
+            problem = _verified(chosen, text, against)
         except (UnreadableError, PreviewError) as error:
             problem = str(error)
         except OSError as error:
@@ -302,6 +334,22 @@ def run_verify(outputs: Sequence[str], options: Mapping[str, Any]) -> bool:
     if options["as_json"]:
         answer(json.dumps(documents, indent=2, ensure_ascii=False))
     return is_whole
+
+
+def _verified(chosen: VolumeFormat, text: str, against: Callable[[Mapping[str, Any]], str] | None) -> str:
+    """Return what differs; an output in a bucket is downloaded first."""
+
+    def compared(path: Path) -> str:
+        return verified(chosen, path) or ("" if against is None else against(chosen.read(path).receipt))
+
+    if "://" not in text:
+        return compared(Path(text))
+    folder, name = folder_and_name(text)
+    target = open_outputs(folder, settings_of({}), os.environ).target(name)
+    if isinstance(target, RemoteTarget):
+        with target.partial() as temporary:
+            return compared(target.fetch(temporary))
+    return compared(Path(target.shown))
 
 
 def _source(options: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:

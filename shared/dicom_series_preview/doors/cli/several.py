@@ -83,7 +83,7 @@ class Roots:
             places=open_places(self.settings, storage),
         ).within(self.running.begin())
 
-    def jobs(self, typed: Sequence[str], failed: Callable[[str, Exception], None]) -> list[Job]:
+    def jobs(self, typed: Sequence[str], failed: Callable[[str, Exception], object]) -> list[Job]:
         """List the series that names mean, each once, in the order of the names.
 
         Args:
@@ -93,19 +93,23 @@ class Roots:
         jobs: dict[tuple[str, str], Job] = {}
         for name in typed:
             try:
-                for job in self._meant(name):
+                for job in self.meant(name):
                     jobs.setdefault((job.named.root, job.name.text), job)
             except Exception as error:  # noqa: BLE001 - one name's error must not stop the others
                 failed(name, error)
         return list(jobs.values())
 
-    def _meant(self, typed: str) -> list[Job]:
+    def meant(self, typed: str, root: str | None = None) -> list[Job]:
         """List the series that a name means: one, or all with a prefix.
+
+        Args:
+            typed: The name.
+            root: Its root; None for the command's.
 
         Raises:
             PreviewError: No series matches, or the root cannot be listed.
         """
-        named = find(typed, self._root, os.environ)
+        named = find(typed, root or self._root, os.environ)
         name = named.name
         if not name.is_prefix:
             return [Job(typed, named, name)]
