@@ -354,10 +354,16 @@ def _volume(
         kind,
         slices,
         "" if kind.is_colour or kind.is_stored else _units(frames, slices[0], stack.modality),
-        tuple(_warnings(grid, placement, slices)),
+        tuple(_warnings(grid, placement, slices, _copies(frames, slices))),
         stack.modality,
         _repetition_time(frames, slices[0]),
     )
+
+
+def _copies(frames: StackFrames, slices: tuple[Slice, ...]) -> int:
+    """Return how many objects the index left out as copies of those of some slices."""
+    names = {one.file_name for one in slices}
+    return sum(one.of in names for one in frames.index.provenance.duplicates)
 
 
 def _slices(frames: StackFrames, members: NDArray[np.int64]) -> tuple[Slice, ...]:
@@ -425,7 +431,7 @@ def _repetition_time(frames: StackFrames, item: Slice) -> float | None:
 
 
 def _warnings(
-    grid: Grid, placement: Placement | None, slices: tuple[Slice, ...]
+    grid: Grid, placement: Placement | None, slices: tuple[Slice, ...], copies: int
 ) -> Iterator[tuple[str, str]]:
     if placement is not None and placement.is_sheared:
         off = f"{placement.tilt_deg:.2f} degrees off the slices' normal"
@@ -435,8 +441,9 @@ def _warnings(
             "rounded_positions",
             f"positions in the headers lie up to {placement.deviation_mm:.3f} mm off an even grid",
         )
-    if grid.duplicates:
-        yield "duplicate", f"{counted(grid.duplicates, 'slice')} with the SOPInstanceUID of another left out"
+    if grid.duplicates + copies:
+        many = counted(grid.duplicates + copies, "slice")
+        yield "duplicate", f"{many} with the SOPInstanceUID of another left out"
     if grid.dropped:
         yield "incomplete", f"{counted(grid.dropped, 'slice')} of volumes that lack others left out"
     if grid.axis is not None and grid.axis.name == "instance":

@@ -16,7 +16,7 @@ from dicom_series_preview.base.errors import (
 )
 from dicom_series_preview.pixels.slices import FailedSlice, reason_of
 from dicom_series_preview.pixels.stream import read_slices
-from dicom_series_preview.products.volumes.refusal import Refusal
+from dicom_series_preview.products.volumes.refusal import Refusal, called
 from dicom_series_preview.products.volumes.values import DoesNotFitError, measured, padding_of, values_in
 
 if TYPE_CHECKING:
@@ -190,12 +190,6 @@ class Reading:
             self.measures[t * shape[1] + z] = measures
         self.progress(len(wanted))
         return Slab(extent, data)
-
-
-def called(item: Slice) -> str:
-    """Return what a slice is called in messages: its SOPInstanceUID, and its frame if there are several."""
-    number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
-    return f"{item.sop_instance_uid or item.file_name}{number}"
 
 
 def _failure(found: FailedSlice) -> Refusal:

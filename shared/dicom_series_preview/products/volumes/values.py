@@ -14,6 +14,7 @@ import numpy as np
 from dicom_series_preview.base.image import Contrast
 from dicom_series_preview.pixels.codecs.colour import is_colour, to_rgb
 from dicom_series_preview.pixels.contrast.modality import look_up, modality_values, padding_mask
+from dicom_series_preview.products.volumes.refusal import called
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +132,7 @@ def values_in(found: DecodedSlice, kind: ValueType, dtype: np.dtype[Any]) -> NDA
     if kind.is_colour:
         if not is_colour(item.pixels):
             # Grey among colour: the same level three times would be a guess at its window.
-            raise DoesNotFitError(item.name)
+            raise DoesNotFitError(called(item))
         return np.ascontiguousarray(to_rgb(found.decoded, item.pixels))
     contrast = Contrast() if kind.is_stored else item.contrast
     samples = found.decoded.samples
@@ -140,7 +141,7 @@ def values_in(found: DecodedSlice, kind: ValueType, dtype: np.dtype[Any]) -> NDA
         values = values if kind.inverted is None else kind.inverted - values.astype(np.float64)
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(values.astype(dtype))
-    return _whole_values(samples, contrast, kind, dtype, item.name)
+    return _whole_values(samples, contrast, kind, dtype, called(item))
 
 
 def measured(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> Measures:
