@@ -114,6 +114,36 @@ def stacked(
     ]
 
 
+def renumbered(sources: list[Dataset], numbers: list[int | None]) -> list[Dataset]:
+    """Slices with other InstanceNumbers."""
+    for source, number in zip(sources, numbers, strict=True):
+        if number is None:
+            del source.InstanceNumber
+        else:
+            source.InstanceNumber = number
+    return sources
+
+
+def told_apart(
+    elements: list[dict[str, Any]], *, by_location: bool, numbered: bool = True
+) -> tuple[list[NDArray[Any]], list[Dataset]]:
+    """Some volumes at the same locations, and their slices, numbered location by location or one by one."""
+    arrays = [ramp() + 1000 * number for number in range(len(elements))]
+    sources: list[Dataset] = []
+    for t, (values, more) in enumerate(zip(arrays, elements, strict=True)):
+        made = stacked(values, first=1 + t * COUNT, **more)
+        if by_location:
+            made = renumbered(made, [z * len(elements) + t + 1 for z in range(COUNT)])
+        sources += made if numbered else renumbered(made, [None] * COUNT)
+    return arrays, sources
+
+
+def diffusion(b: float, direction: tuple[float, float, float] | None) -> dict[str, Any]:
+    """The elements of one diffusion volume."""
+    made: dict[str, Any] = {"DiffusionBValue": b}
+    return made if direction is None else {**made, "DiffusionGradientOrientation": list(direction)}
+
+
 def affine_of(
     cosines: Sequence[float] = make.AXIAL,
     origin: Sequence[float] = ORIGIN,

@@ -451,6 +451,11 @@ def _warnings(
             "no_axis_name",
             "no standard element tells the volumes of the fourth axis apart: they follow InstanceNumber",
         )
+    if grid.axis is not None and grid.axis.b_values and not grid.axis.directions:
+        yield (
+            "no_directions",
+            "the headers give directions of diffusion in the image's own axes, not the patient's: left out",
+        )
     if any(one.contrast.pixel_padding_value is not None for one in slices):
         yield "padding", "some values are padding: they stay, and count in no statistic"
 

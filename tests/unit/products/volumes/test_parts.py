@@ -12,34 +12,10 @@ import make_dicom as make
 import volumes
 from dicom_series_preview.base.errors import RequestError
 from make_dicom import dataset
-from volumes import Bench, affine_of, only, ramp, refusal, stacked
+from volumes import Bench, affine_of, diffusion, only, ramp, refusal, renumbered, stacked, told_apart
 
 AFFINE = affine_of()
 COUNT = volumes.COUNT
-
-
-def renumbered(sources: list[Dataset], numbers: list[int | None]) -> list[Dataset]:
-    """Slices with other InstanceNumbers."""
-    for source, number in zip(sources, numbers, strict=True):
-        if number is None:
-            del source.InstanceNumber
-        else:
-            source.InstanceNumber = number
-    return sources
-
-
-def told_apart(
-    elements: list[dict[str, Any]], *, by_location: bool, numbered: bool = True
-) -> tuple[list[np.ndarray], list[Dataset]]:
-    """Some volumes at the same locations, and their slices, numbered location by location or one by one."""
-    arrays = [ramp() + 1000 * number for number in range(len(elements))]
-    sources: list[Dataset] = []
-    for t, (values, more) in enumerate(zip(arrays, elements, strict=True)):
-        made = stacked(values, first=1 + t * COUNT, **more)
-        if by_location:
-            made = renumbered(made, [z * len(elements) + t + 1 for z in range(COUNT)])
-        sources += made if numbered else renumbered(made, [None] * COUNT)
-    return arrays, sources
 
 
 ECHOES = [{"EchoTime": 40.0, "EchoNumbers": 2}, {"EchoTime": 5.0, "EchoNumbers": 1}]
@@ -149,12 +125,6 @@ def test_nothing_tells_the_fourth_axis(tmp_path: Path) -> None:
 DIRECTIONS = [(1.0, 0.0, 0.0), (0.6, 0.0, 0.8), (0.0, -0.8, 0.6)]
 
 
-def diffusion(b: float, direction: tuple[float, float, float] | None) -> dict[str, Any]:
-    """The elements of one diffusion volume."""
-    made: dict[str, Any] = {"DiffusionBValue": b}
-    return made if direction is None else {**made, "DiffusionGradientOrientation": list(direction)}
-
-
 @pytest.mark.parametrize("by_location", [True, False])
 @pytest.mark.parametrize("orient", ["native", "ras"])
 def test_diffusion(by_location: bool, orient: str, tmp_path: Path) -> None:  # noqa: FBT001
@@ -172,6 +142,30 @@ def test_diffusion(by_location: bool, orient: str, tmp_path: Path) -> None:  # n
     in_patient = own @ (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
     wanted = np.array([(0, 0, 0), *DIRECTIONS]) * [-1, -1, 1]
     np.testing.assert_allclose(in_patient, wanted, atol=1e-6)
+
+
+def test_one_direction_for_all(tmp_path: Path) -> None:
+    """A direction that no two volumes differ in is a direction all the same: it goes into .bvec."""
+    elements = [diffusion(0, None), *[diffusion(b, (0.0, 0.6, 0.8)) for b in (500, 1000)]]
+    Bench.of(tmp_path / "out", told_apart(elements, by_location=True)[1]).one(".nii")
+    assert (tmp_path / "out/v.bval").read_text() == "0 500 1000\n"
+    assert np.abs(np.loadtxt(tmp_path / "out/v.bvec").T[1:]).tolist() == [[0.0, 0.6, 0.8]] * 2
+
+
+def test_directions_in_the_images_axes(tmp_path: Path) -> None:
+    """GE's directions are in the image's own axes: they pass for none in the patient, with a warning."""
+    _, sources = told_apart([{}, {}, {}], by_location=False)
+    for number, source in enumerate(sources):
+        block = source.private_block(0x0019, "GEMS_ACQU_01", create=True)
+        for component, value in enumerate(DIRECTIONS[number // COUNT]):
+            block.add_new(0xBB + component, "DS", str(value))
+        source.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x39, "IS", [800, 0, 0, 0])
+    found = Bench.of(tmp_path / "out", sources).one(".nii")
+    axis = found.receipt["volume"]["fourth_axis"]
+    assert (axis["name"], axis["b_values_s_per_mm2"]) == ("diffusion", [800.0] * 3)
+    assert not axis["directions_ras"]
+    assert [one["code"] for one in found.receipt["warnings"]] == ["no_directions"]
+    assert not (tmp_path / "out/v.bvec").exists()
 
 
 def test_volumes_that_lack_slices(tmp_path: Path) -> None:

@@ -94,6 +94,10 @@ class ZarrWriter:
 
             more["compressors"] = numcodecs.Blosc("zstd", options.clevel, numcodecs.Blosc.BITSHUFFLE)
             more["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
+            # Where xarray finds the names that Zarr 3 has a place for.
+            of_array["_ARRAY_DIMENSIONS"] = names
+            # It takes Zarr 2's fill value for no value; without one every chunk is written.
+            more |= {"fill_value": None, "config": {"write_empty_chunks": True}}
         else:
             from zarr.codecs import BloscCodec  # noqa: PLC0415 - as zarr
 
@@ -108,14 +112,18 @@ class ZarrWriter:
             shape=lengths,
             dtype=dtype,
             chunks=(*front, *chunks),
-            fill_value=0,
             attributes=of_array,
-            **more,
+            **{"fill_value": 0, **more},
         )
         if options.zarr_format != 2:
             header = np.frombuffer(header_of(volume, dtype, options.orient).binaryblock, "u1")
             raw = self._group.create_array(
-                "nifti", shape=header.shape, dtype="u1", chunks=header.shape, compressors=None
+                "nifti",
+                shape=header.shape,
+                dtype="u1",
+                chunks=header.shape,
+                compressors=None,
+                dimension_names=("nifti_byte",),
             )
             raw[:] = header
 
