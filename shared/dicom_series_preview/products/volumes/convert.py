@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -18,12 +17,10 @@ from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.stream import SliceReader
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
-from dicom_series_preview.products.volumes.formats.nifti import Nifti, sidecar_of
+from dicom_series_preview.products.volumes.formats.nifti import sidecar_of
 from dicom_series_preview.products.volumes.proof import proved
-from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_same, receipt_of
+from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_same, receipt_of, sealed
 from dicom_series_preview.products.volumes.refusal import Refusal
-from dicom_series_preview.products.volumes.reorder import affine_in
-from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
 from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError
 from dicom_series_preview.products.volumes.values import DoesNotFitError
 
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
     from dicom_series_preview.products.volumes.options import VolumeOptions
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
-    from dicom_series_preview.products.volumes.reorder import Order
 
 # No conversion takes so long: an older partial output was left by a killed process.
 _LEFT_OVER_S = 24 * 3600
@@ -172,12 +168,10 @@ class Converter:
                 _add_warnings(reading)
                 order = self.format.order(affine, self.write.orient)
                 made = Made(reading, order, digest.hexdigest())
-            receipt = receipt_of(plan, volume, made, identity)
+            receipt = sealed(receipt_of(plan, volume, made, identity), writer.said())
             writer.finish(receipt)
         finally:
             writer.close()
-        if isinstance(self.format, Nifti):
-            _write_beside(path, volume, receipt, made.order)
         return receipt
 
     def _check_range(self, reading: Reading) -> None:
@@ -214,20 +208,6 @@ def _add_warnings(reading: Reading) -> None:
         many = f"{len(reading.lossy)} of its slices come from lossy codestreams"
         reading.warnings.append(("lossy_source", many))
     reading.warnings += [("codestream", text) for text in list(reading.remarks)[:10]]
-
-
-def _write_beside(path: Path, volume: PlannedVolume, receipt: Mapping[str, Any], order: Order) -> None:
-    """Write the files beside a NIfTI."""
-    place = volume.placement
-    if place is not None:
-        affine = affine_in(place.affine, order, volume.shape)[:, [2, 1, 0, 3]]
-        tables = fsl_tables(volume, affine)
-        if tables is not None:
-            stem = sidecar_of(path).with_suffix("")
-            for extension, text in zip((".bval", ".bvec"), tables, strict=True):
-                stem.with_name(stem.name + extension).write_text(text, "ascii")
-    document = sidecar_document(volume, receipt)
-    sidecar_of(path).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 @contextmanager

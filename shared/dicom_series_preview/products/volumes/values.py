@@ -75,7 +75,7 @@ class Measures:
     """What is known of one slice's values.
 
     Attributes:
-        low: The lowest without padding; None where all is padding.
+        low: The lowest without padding, NaN and infinities; None where there is no other.
         high: The highest likewise.
         total: Their sum.
         count: How many they are.
@@ -153,6 +153,8 @@ def measured(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> Measures:
     """
     digest = hashlib.sha256(values.data).hexdigest()
     known = values if mask is None else values[~mask]
+    if known.dtype.kind == "f":
+        known = known[np.isfinite(known)]
     if not known.size:
         return Measures(None, None, 0.0, 0, digest)
     total = known.sum(dtype=np.int64 if known.dtype.kind in "iu" else np.float64)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
+from dicom_series_preview.products.volumes.receipt import broken_seal
 
 if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
@@ -27,6 +28,9 @@ def verified(chosen: VolumeFormat, path: Path) -> str:
         UnreadableError: It is no output of this program, or broken.
     """
     found = chosen.read(path)
+    changed = broken_seal(found.receipt, found.said)
+    if changed:
+        return f"its {changed} was changed since it was made"
     volume = found.receipt["volume"]
     wanted = volume["native_affine_ras_mm"]
     if (wanted is None) != (found.affine is None):

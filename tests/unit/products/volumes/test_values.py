@@ -1,5 +1,6 @@
 """The values of volumes: what the headers say, in a type that holds every one, or no volume."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -365,7 +366,10 @@ def test_floating_point_with_nan(keyword: str, dtype: str, extension: str, tmp_p
     values = ramp().astype(dtype) / 7
     values[1, 2, 3], values[0, 0, 0], values[3, 1, 1] = np.nan, np.inf, -np.inf
     found = converted(tmp_path, floats(values, keyword), extension)
+    known = values[np.isfinite(values)].astype(np.float32)
     assert told(found)["dtype"] == "float32"
+    assert (told(found)["min"], told(found)["max"]) == (known.min(), known.max())
+    assert json.dumps(found.receipt, allow_nan=False)
     volumes.check(found.path, values.astype(np.float32), AFFINE)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -43,11 +45,13 @@ class Readback:
         affine: (4, 4): takes (column, row, slice) to RAS millimetres, as the file says; None without one.
         slabs: The array in the order of its source (t, z, y, x), slab by slab.
         receipt: The receipt in the file.
+        said: See `VolumeWriter.said`.
     """
 
     affine: NDArray[np.float64] | None
     slabs: Iterator[Slab] = field(repr=False)
     receipt: Mapping[str, Any] = field(repr=False)
+    said: Mapping[str, bytes] = field(repr=False)
 
 
 class VolumeWriter(Protocol):
@@ -59,6 +63,9 @@ class VolumeWriter(Protocol):
         Raises:
             OSError: There is no room.
         """
+
+    def said(self) -> Mapping[str, bytes]:
+        """Return what the file says beside its values and its receipt, each part by a name."""
 
     def finish(self, receipt: Mapping[str, Any]) -> None:
         """Write what comes last, and the receipt; all is on the disk then."""
@@ -101,6 +108,34 @@ class VolumeFormat(Protocol):
 
 class UnreadableError(Exception):
     """A file cannot be read as a volume."""
+
+
+@contextmanager
+def reading_with(reader: str) -> Iterator[None]:
+    """Turn whatever a reader raises of a broken file into one line.
+
+    Args:
+        reader: What it is called.
+
+    Raises:
+        UnreadableError: The reader cannot read the file.
+        OSError: There is no room for what is read.
+    """
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        told = (str(error).splitlines() or [""])[0]
+        raise UnreadableError(f"{reader} cannot read it: {told or type(error).__name__}") from error
+
+
+def read_with(reader: str, slabs: Iterator[Slab]) -> Iterator[Slab]:
+    """Yield slabs, see `reading_with`."""
+    with reading_with(reader):
+        yield from slabs
 
 
 def layout_of(receipt: Any) -> tuple[tuple[int, ...], Order]:  # noqa: ANN401 - what a file holds

@@ -17,8 +17,12 @@ from dicom_series_preview.products.volumes.formats.base import (
     UnreadableError,
     WriteOptions,
     layout_of,
+    read_with,
+    reading_with,
 )
+from dicom_series_preview.products.volumes.receipt import canonical_json
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
+from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
 from dicom_series_preview.products.volumes.slabs import Slab, extents_of
 
 if TYPE_CHECKING:
@@ -33,6 +37,9 @@ _LONGEST = 32767
 # A quaternion is given where it says the same as the affine, to less than float32 keeps of a patient.
 _SAME_MM = 1e-3
 _IGZIP_LEVEL = 2
+RECEIPT = "DicomSeriesPreview"
+"""The receipt's key in the sidecar."""
+_TABLES = ("bval", "bvec")
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 NATIVE = Order((0, 1, 2, 3))
 """The order of NIfTI's bytes: columns are the fastest, then rows, slices, volumes."""
@@ -93,7 +100,9 @@ class NiftiWriter:
     def __init__(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], orient: str) -> None:
         self._path = path
         self._header = header_of(volume, dtype, orient)
+        self._sidecar = sidecar_document(volume)
         place = volume.placement
+        self._tables = _tables(volume, orient)
         order = nifti_order(None if place is None else place.affine, orient)
         self._array = None if order == NATIVE else Reordered(volume.shape, dtype, order, path.parent)
         self._raw: IO[bytes] = path.open("xb")
@@ -112,13 +121,26 @@ class NiftiWriter:
         else:
             self._array.add(slab)
 
-    def finish(self, _receipt: Mapping[str, Any]) -> None:
-        """Write what has waited; the receipt stands in the sidecar."""
+    def said(self) -> Mapping[str, bytes]:
+        """Return the header, the sidecar without the receipt, and FSL's tables."""
+        return {
+            "header": self._header.binaryblock,
+            "sidecar": canonical_json(self._sidecar),
+            **{name: text.encode("ascii") for name, text in self._tables.items()},
+        }
+
+    def finish(self, receipt: Mapping[str, Any]) -> None:
+        """Write what has waited, and the files beside: the receipt stands in the sidecar."""
         for block in self._array.blocks() if self._array is not None else ():
             self._stream.write(np.ascontiguousarray(block).data)
         if self._stream is not self._raw:
             self._stream.close()
         self._raw.flush()
+        beside = sidecar_of(self._path)
+        for name, text in self._tables.items():
+            beside.with_suffix(f".{name}").write_text(text, "ascii")
+        document = json.dumps({**self._sidecar, RECEIPT: dict(receipt)}, indent=2, ensure_ascii=False)
+        beside.write_text(f"{document}\n", "utf-8")
 
     def close(self) -> None:
         """Close the file."""
@@ -151,18 +173,37 @@ class Nifti:
             UnreadableError: It is none of ours, or broken.
         """
         import nibabel  # noqa: PLC0415 - 200 ms that only volumes pay
-        from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - likewise
+        from nibabel.openers import ImageOpener  # noqa: PLC0415 - likewise
 
-        try:
+        with reading_with("nibabel"):
             image: Any = nibabel.load(path, keep_file_open=True)
-            receipt = json.loads(sidecar_of(path).read_text("utf-8"))["DicomSeriesPreview"]
-        except (OSError, ValueError, KeyError, TypeError, ImageFileError) as error:
-            raise UnreadableError(f"nibabel cannot read it with its sidecar: {error}") from error
-        shape, order = layout_of(receipt)
-        affine = None
-        if int(image.header["sform_code"]):
-            affine = native_affine(image.affine[:, [2, 1, 0, 3]], order, shape)
-        return Readback(affine, _native_slabs(image, shape, order, path), receipt)
+            document = json.loads(sidecar_of(path).read_text("utf-8"))
+            receipt = document.pop(RECEIPT)
+            shape, order = layout_of(receipt)
+            affine = None
+            if int(image.header["sform_code"]):
+                affine = native_affine(image.affine[:, [2, 1, 0, 3]], order, shape)
+            # nibabel's own copy forgets the slope.
+            with ImageOpener(path) as stream:
+                header = stream.read(int(image.header["sizeof_hdr"]))
+            said = {"header": header, "sidecar": canonical_json(document), **_tables_of(path)}
+        slabs = read_with("nibabel", _native_slabs(image, shape, order, path))
+        return Readback(affine, slabs, receipt, said)
+
+
+def _tables(volume: PlannedVolume, orient: str) -> dict[str, str]:
+    """Return the texts of FSL's tables by their extension; none of a volume without diffusion."""
+    place = volume.placement
+    if place is None:
+        return {}
+    affine = affine_in(place.affine, nifti_order(place.affine, orient), volume.shape)
+    tables = fsl_tables(volume, affine[:, [2, 1, 0, 3]])
+    return {} if tables is None else dict(zip(_TABLES, tables, strict=True))
+
+
+def _tables_of(path: Path) -> dict[str, bytes]:
+    beside = [sidecar_of(path).with_suffix(f".{name}") for name in _TABLES]
+    return {one.suffix[1:]: one.read_bytes() for one in beside if one.exists()}
 
 
 def sidecar_of(path: Path) -> Path:
@@ -173,22 +214,27 @@ def sidecar_of(path: Path) -> Path:
 def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) -> Iterator[Slab]:  # noqa: ANN401 - nibabel's
     """Yield the array in the order of its source."""
     from nibabel.arrayproxy import ArrayProxy  # noqa: PLC0415 - loaded already
+    from nibabel.openers import ImageOpener  # noqa: PLC0415 - likewise
 
     written, found = order.shape(shape), image.dataobj
     if tuple(found.shape) != (written[3::-1] if written[0] > 1 else written[3:0:-1]):
         raise UnreadableError("its array has another shape than its receipt says")
-    # Stored values, whatever the header's slope; one proxy, as each begins a compressed file anew.
-    plain: Any = ArrayProxy(path, (found.shape, found.dtype, found.offset, 1.0, 0.0), keep_file_open=True)
-    if order == NATIVE:
-        yield from _file_slabs(plain, written)
-        return
-    t, z, y, x = (order.axes.index(axis) for axis in range(4))
-    back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
-    dtype = np.dtype("u1") if len(shape) > 4 else found.dtype
-    with Reordered(written, dtype, back, path.parent) as array:
-        for slab in _file_slabs(plain, written):
-            array.add(slab)
-        yield from slabs_of(array, shape)
+    # Stored values, whatever the header's slope; one stream, as each begins a compressed file anew.
+    with ImageOpener(path) as stream:
+        plain: Any = ArrayProxy(stream, (found.shape, found.dtype, found.offset, 1.0, 0.0))
+        if order == NATIVE:
+            yield from _file_slabs(plain, written)
+        else:
+            t, z, y, x = (order.axes.index(axis) for axis in range(4))
+            back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
+            dtype = np.dtype("u1") if len(shape) > 4 else found.dtype
+            with Reordered(written, dtype, back, path.parent) as array:
+                for slab in _file_slabs(plain, written):
+                    array.add(slab)
+                yield from slabs_of(array, shape)
+        # A compressed file's own checksum stands behind its last value.
+        if stream.read(1):
+            raise UnreadableError("there is more in it than its array")
 
 
 def _file_slabs(plain: Any, written: tuple[int, ...]) -> Iterator[Slab]:  # noqa: ANN401 - nibabel's

@@ -19,8 +19,11 @@ from dicom_series_preview.products.volumes.formats.base import (
     UnreadableError,
     WriteOptions,
     layout_of,
+    read_with,
+    reading_with,
 )
 from dicom_series_preview.products.volumes.formats.nifti import header_of
+from dicom_series_preview.products.volumes.receipt import canonical_json
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, native_affine, slabs_of
 from dicom_series_preview.products.volumes.slabs import Extent, Slab, extents_of, slab_depth
 
@@ -140,6 +143,10 @@ class ZarrWriter:
         data = data if self._has_time else data[0]
         where += [slice(None)] * self._is_colour
         self._array[(*where, slice(*slab.extent.z))] = data
+
+    def said(self) -> Mapping[str, bytes]:
+        """Return the attributes, the array's own, and the header for NIfTI-Zarr."""
+        return _said(self._group)
 
     def finish(self, receipt: Mapping[str, Any]) -> None:
         """Add the receipt, and pack the folder."""
@@ -265,27 +272,30 @@ class Zarr:
             UnreadableError: It is none of ours, or broken.
         """
         import zarr  # noqa: PLC0415 - as in the writer
-        from zarr.errors import BaseZarrError  # noqa: PLC0415 - likewise
 
-        try:
+        with reading_with("zarr"):
             group = zarr.open_group(_store(path), mode="r")
             found: Any = dict(group.attrs)["dicom_volume"]
             array = group[ARRAY]
-            receipt = found["receipt"]
             affine = None if found["affine"] is None else np.array(found["affine"], np.float64)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            BaseZarrError,
-            sqlite3.Error,
-            zipfile.BadZipFile,
-        ) as error:
-            raise UnreadableError(f"zarr cannot read it: {error}") from error
-        shape, order = layout_of(receipt)
-        native = None if affine is None else native_affine(affine, order, shape)
-        return Readback(native, _native_slabs(array, shape, order, path), receipt)
+            shape, order = layout_of(found["receipt"])
+            native = None if affine is None else native_affine(affine, order, shape)
+            said = _said(group)
+        slabs = read_with("zarr", _native_slabs(array, shape, order, path))
+        return Readback(native, slabs, found["receipt"], said)
+
+
+def _said(group: Any) -> dict[str, bytes]:  # noqa: ANN401 - zarr's
+    """Return what a group says beside its values and its receipt."""
+    attributes = dict(group.attrs)
+    own = {name: value for name, value in attributes["dicom_volume"].items() if name != "receipt"}
+    array = group[ARRAY]
+    names = getattr(array.metadata, "dimension_names", None)
+    parts = {
+        "attributes": canonical_json({**attributes, "dicom_volume": own}),
+        "array": canonical_json([dict(array.attrs), list(names or ())]),
+    }
+    return {**parts, "nifti": np.asarray(group["nifti"][:]).tobytes()} if "nifti" in group else parts
 
 
 def _store(path: Path) -> Any:  # noqa: ANN401 - zarr's
