@@ -16,7 +16,7 @@ from dicom_series_preview.base.files import told_of
 from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.stream import SliceReader
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
-from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
+from dicom_series_preview.products.volumes.formats.base import UnfinishedError, UnreadableError, WriteOptions
 from dicom_series_preview.products.volumes.formats.nifti import sidecar_of
 from dicom_series_preview.products.volumes.proof import proved
 from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_same, receipt_of, sealed
@@ -115,13 +115,16 @@ class Converter:
         """
         if not os.path.lexists(target):
             return None
-        with suppress(UnreadableError):
-            receipt = self.format.read(target).receipt
-            if is_same(receipt, identity) and not self.overwrite:
-                return Converted(target, "exists", receipt)
-            return None
         if self.overwrite:
             return None
+        try:
+            receipt = self.format.read(target).receipt
+        except UnfinishedError:
+            return None
+        except UnreadableError:
+            pass
+        else:
+            return Converted(target, "exists", receipt) if is_same(receipt, identity) else None
         problem = f"{target.name} is there and has no receipt of ours; `overwrite` replaces it"
         raise RefusedVolumeError(Refusal("exists_other", problem))
 

@@ -110,6 +110,10 @@ class UnreadableError(Exception):
     """A file cannot be read as a volume."""
 
 
+class UnfinishedError(UnreadableError):
+    """A file of this program was put in its place, and its receipt not yet, or never."""
+
+
 @contextmanager
 def reading_with(reader: str) -> Iterator[None]:
     """Turn whatever a reader raises of a broken file into one line.

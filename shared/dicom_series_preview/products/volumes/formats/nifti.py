@@ -14,6 +14,7 @@ from dicom_series_preview._version import __version__
 from dicom_series_preview.products.volumes.digest import canonical_order
 from dicom_series_preview.products.volumes.formats.base import (
     Readback,
+    UnfinishedError,
     UnreadableError,
     WriteOptions,
     layout_of,
@@ -37,6 +38,7 @@ _LONGEST = 32767
 # A quaternion is given where it says the same as the affine, to less than float32 keeps of a patient.
 _SAME_MM = 1e-3
 _IGZIP_LEVEL = 2
+_MAKER = b"dicom-series-preview "
 RECEIPT = "DicomSeriesPreview"
 """The receipt's key in the sidecar."""
 _TABLES = ("bval", "bvec")
@@ -75,7 +77,7 @@ def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native
     header.set_data_shape(dims)
     header.set_xyzt_units("mm", "sec")
     header["vox_offset"] = 544 if is_long else 352
-    header["descrip"] = f"dicom-series-preview {__version__}".encode()
+    header["descrip"] = _MAKER + __version__.encode()
     header["scl_slope"], header["scl_inter"] = volume.values.slope, volume.values.intercept
     if place is not None:
         # nibabel's indices run (i, j, k), the fastest first.
@@ -177,6 +179,8 @@ class Nifti:
 
         with reading_with("nibabel"):
             image: Any = nibabel.load(path, keep_file_open=True)
+            if not sidecar_of(path).exists() and bytes(image.header["descrip"]).startswith(_MAKER):
+                raise UnfinishedError(f"{sidecar_of(path).name}, which holds its receipt, is missing")
             document = json.loads(sidecar_of(path).read_text("utf-8"))
             receipt = document.pop(RECEIPT)
             shape, order = layout_of(receipt)
@@ -221,7 +225,8 @@ def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) 
         raise UnreadableError("its array has another shape than its receipt says")
     # Stored values, whatever the header's slope; one stream, as each begins a compressed file anew.
     with ImageOpener(path) as stream:
-        plain: Any = ArrayProxy(stream, (found.shape, found.dtype, found.offset, 1.0, 0.0))
+        # Not mapped into memory: nibabel would map the compressed bytes of a stream that it does not know.
+        plain: Any = ArrayProxy(stream, (found.shape, found.dtype, found.offset, 1.0, 0.0), mmap=False)
         if order == NATIVE:
             yield from _file_slabs(plain, written)
         else:

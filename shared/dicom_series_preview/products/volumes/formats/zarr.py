@@ -5,6 +5,7 @@ The folder is written first. A zip or SQLite file is packed from it, the same by
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import zipfile
@@ -235,6 +236,9 @@ def _pack_sqlite(folder: Path, path: Path) -> None:
         for name in _names(folder):
             database.execute("INSERT INTO zarr VALUES (?, ?)", (name, (folder / name).read_bytes()))
         database.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        # SQLite says of a full disk what it says of a broken one.
+        raise OSError(errno.EIO, f"SQLite cannot write: {error}") from error
     finally:
         database.close()
 
