@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from contextlib import contextmanager
@@ -19,18 +18,16 @@ from dicom_series_preview.pixels.quality.rules import judge
 from dicom_series_preview.pixels.quality.series import SeriesQuality
 from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
-from dicom_series_preview.products.volumes.formats.nifti import Nifti, sidecar_of
 from dicom_series_preview.products.volumes.proof import chosen_slices, proved
 from dicom_series_preview.products.volumes.receipt import (
     Made,
     identity_of,
     is_same,
     receipt_of,
+    sealed,
     series_uid_of,
 )
 from dicom_series_preview.products.volumes.refusal import Refusal
-from dicom_series_preview.products.volumes.reorder import affine_in
-from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
 from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError, reader_of
 from dicom_series_preview.products.volumes.targets import LocalTarget, Size, TakenError
 from dicom_series_preview.products.volumes.values import DoesNotFitError
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
     from dicom_series_preview.products.volumes.options import VolumeOptions
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
-    from dicom_series_preview.products.volumes.reorder import Order
     from dicom_series_preview.products.volumes.targets import Target
 
 # float32 holds every whole number up to here, and NPZ has no other type.
@@ -248,11 +244,10 @@ class Converter:
             receipt = receipt_of(plan, volume, made, identity)
             if self.thresholds is not None and reading.judge is not None:
                 receipt["quality"] = _quality(reading, self.thresholds(volume.modality))
+            receipt = sealed(receipt, writer.said())
             writer.finish(receipt)
         finally:
             writer.close()
-        if isinstance(self.format, Nifti):
-            _write_beside(path, volume, receipt, made.order)
         return receipt
 
     def _check_range(self, reading: Reading) -> None:
@@ -311,20 +306,6 @@ def _add_warnings(reading: Reading) -> None:
         many = f"{len(reading.lossy)} of its slices come from lossy codestreams"
         reading.warnings.append(("lossy_source", many))
     reading.warnings += [("codestream", text) for text in list(reading.remarks)[:10]]
-
-
-def _write_beside(path: Path, volume: PlannedVolume, receipt: Mapping[str, Any], order: Order) -> None:
-    """Write the files beside a NIfTI."""
-    place = volume.placement
-    if place is not None:
-        affine = affine_in(place.affine, order, volume.shape)[:, [2, 1, 0, 3]]
-        tables = fsl_tables(volume, affine)
-        if tables is not None:
-            stem = sidecar_of(path).with_suffix("")
-            for extension, text in zip((".bval", ".bvec"), tables, strict=True):
-                stem.with_name(stem.name + extension).write_text(text, "ascii")
-    document = sidecar_document(volume, receipt)
-    sidecar_of(path).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _remove(path: Path) -> None:

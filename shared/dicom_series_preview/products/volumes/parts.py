@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from dicom_series_preview.archive.catalogue.axes import AXES, Element
 from dicom_series_preview.archive.catalogue.choose import label
 from dicom_series_preview.archive.catalogue.dimensions import told_apart
 from dicom_series_preview.archive.catalogue.elements import Elements
+from dicom_series_preview.archive.index.declared import column_name
 from dicom_series_preview.base.errors import RequestError, counted, quoted
 from dicom_series_preview.products.volumes.refusal import Refusal
 from dicom_series_preview.sources.headers.dictionary import dictionary_vr, tag_of
+from dicom_series_preview.sources.headers.elements import all_values, creator_tag, is_in_block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +49,8 @@ _COMPONENTS = {
     "IMAGINARY": "im",
 }
 _DIFFUSION = ("b-value", "direction")
+# GE keeps directions in the image's own axes, whose signs depend on the protocol.
+_IN_THE_IMAGE = ":GEMS_ACQU_01"
 _FOURTH = {"trigger time": "time", "time": "time", "acquisition": "time", "cardiac phase": "phase"}
 _PATIENT_GROUP = 0x0010
 _UNSAFE = re.compile("[^A-Za-z0-9.+-]+")
@@ -62,7 +66,8 @@ class FourthAxis:
         unit: The unit of the values, or empty.
         element: The element that tells the volumes apart, or empty.
         b_values: s/mm2, of diffusion.
-        directions: Unit vectors in RAS, of diffusion; None for a volume without one.
+        directions: Unit vectors in RAS, of diffusion; None for a volume without one. Empty where the headers
+            give them in the image's own axes.
     """
 
     name: str
@@ -177,7 +182,7 @@ def grid_of(frames: StackFrames, part: Part, incomplete: str) -> Grid | Refusal:
     dimensions = [
         one for one in told_apart(frames.index, frames.stack).dimensions if one.axis.name not in _PART_AXES
     ]
-    ordered = _in_agreement(grid, dimensions)
+    ordered = _in_agreement(grid, dimensions, is_incomplete=dropped > 0)
     if ordered is None:
         names = " and ".join(one.axis.name for one in dimensions)
         return Refusal(
@@ -300,13 +305,15 @@ def _incomplete(counts: IntArray) -> Refusal:
     return Refusal("incomplete_grid", problem)
 
 
-def _in_agreement(grid: IntArray, dimensions: Sequence[Dimension]) -> IntArray | None:
+def _in_agreement(grid: IntArray, dimensions: Sequence[Dimension], *, is_incomplete: bool) -> IntArray | None:
     """Return the grid with one value of each dimension in each volume; None where there is no such grid.
 
     As a rule the k-th of each location agree. Where they do not, the values order each location, if all
-    locations have the same. What only ranks slices, such as a time, need not agree: some files have ties.
+    locations have the same. What only ranks slices, such as a time of day, need not agree where no slice
+    lacks: some files have ties.
     """
-    for chosen in (dimensions, [one for one in dimensions if one.axis.kind == "value"]):
+    fewer = [] if is_incomplete else [[one for one in dimensions if one.axis.has_meaning]]
+    for chosen in (dimensions, *fewer):
         if not chosen:
             return grid
         coordinates = np.stack([np.array(one.coordinates, np.int64) for one in chosen], axis=1)
@@ -365,36 +372,55 @@ def _exactly(cell: Any) -> Any:  # noqa: ANN401 - a cell
 
 def _diffusion(frames: StackFrames, grid: IntArray, dimensions: Sequence[Dimension]) -> FourthAxis:
     rows = frames.rows[grid[:, 0]].tolist()
-    elements = Elements(frames.index, rows)
-    by_name = {one.axis.name: one.axis for one in dimensions}
-    b_values: list[float] = [0.0] * len(rows)
-    directions: list[tuple[float, float, float] | None] = [None] * len(rows)
-    if "b-value" in by_name:
-        b_values = [float(value or 0) for value in elements.values(by_name["b-value"].element) or b_values]
-    else:
-        b_values = _one_b_value(frames, rows)
-    if "direction" in by_name:
-        known = by_name["direction"].element
-        exact = elements.values(Element(known.name, known.columns, known.group, _exactly)) or directions
+    by_name = {one.axis.name: one.axis.element for one in dimensions}
+    b_element, b_cells = _cells_of(frames, rows, "b-value", by_name.get("b-value"))
+    read = (lambda _cell: None) if b_element is None else b_element.read
+    b_values = [float(read(cell) or 0) for cell in b_cells]
+    direction, cells = _cells_of(frames, rows, "direction", by_name.get("direction"))
+    directions: list[tuple[float, float, float] | None] = []
+    if direction is None or not direction.name.endswith(_IN_THE_IMAGE):
         # DICOM's patient axes lead left and back, RAS's right and front.
+        exact = [None if b == 0 else _exactly(cell) for b, cell in zip(b_values, cells, strict=True)]
         directions = [None if one is None else (-one[0], -one[1], one[2]) for one in exact]
-    directions = [None if b == 0 else one for b, one in zip(b_values, directions, strict=True)]
     element = by_name.get("b-value", by_name.get("direction"))
-    keyword = "" if element is None else element.keyword
+    keyword = "" if element is None else element.name
     return FourthAxis("diffusion", tuple(b_values), "s/mm2", keyword, tuple(b_values), tuple(directions))
 
 
-def _one_b_value(frames: StackFrames, rows: Sequence[int]) -> list[float]:
-    """Return the b-value of volumes that differ in direction alone."""
+def _cells_of(
+    frames: StackFrames, rows: Sequence[int], name: str, told: Element | None
+) -> tuple[Element | None, list[Any]]:
+    """Return the first element of an axis that rows have, and its cells: also where all are the same.
+
+    Args:
+        frames: The stack.
+        rows: The rows.
+        name: The axis.
+        told: The element that tells volumes apart, if one does.
+    """
+    elements = Elements(frames.index, rows)
     for axis in AXES:
-        if axis.name == "b-value":
-            found = frames.cells.values(rows, axis.element.columns[0], _column_tag(axis.element))
-            values = [None if cell is None else axis.element.read(cell) for cell in found]
-            if any(value is not None for value in values):
-                return [float(value or 0) for value in values]
-    return [0.0] * len(rows)
+        if axis.name != name or (told is not None and axis.element != told):
+            continue
+        plain = replace(axis.element, read=lambda cell: cell)
+        cells = elements.values(plain)
+        if cells is None:
+            columns = [
+                frames.cells.values(rows, one, _tag_of_column(frames, plain, one)) for one in plain.columns
+            ]
+            cells = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        if any(axis.element.read(cell) is not None for cell in cells if cell is not None):
+            return axis.element, cells
+    return None, [None] * len(rows)
 
 
-def _column_tag(element: Element) -> int:
-    """Return the tag of an element with one column; 0 for a private one, whose constants have no tag here."""
-    return int(element.group, 16) if element.group else 0
+def _tag_of_column(frames: StackFrames, element: Element, column: str) -> int:
+    """Return the tag by which the index's constants and functional groups know a column; 0 for neither."""
+    if element.group:
+        return int(element.group, 16)
+    constants = frames.index.constants
+    for tag in constants:
+        creator = all_values(constants.get(creator_tag(tag))) if is_in_block(tag) else ()
+        if column_name(tag, str(creator[0]) if creator else "") == column:
+            return tag
+    return 0

@@ -382,10 +382,16 @@ def _volume(
         kind,
         slices,
         "" if kind.is_colour or kind.is_stored else _units(frames, slices[0], stack.modality),
-        tuple(_warnings(grid, placement, slices)),
+        tuple(_warnings(grid, placement, slices, _copies(frames, slices))),
         stack.modality,
         _repetition_time(frames, slices[0]),
     )
+
+
+def _copies(frames: StackFrames, slices: tuple[Slice, ...]) -> int:
+    """Return how many objects the index left out as copies of those of some slices."""
+    names = {one.file_name for one in slices}
+    return sum(one.of in names for one in frames.index.provenance.duplicates)
 
 
 def _slices(frames: StackFrames, members: NDArray[np.int64]) -> tuple[Slice, ...]:
@@ -453,7 +459,7 @@ def _repetition_time(frames: StackFrames, item: Slice) -> float | None:
 
 
 def _warnings(
-    grid: Grid, placement: Placement | None, slices: tuple[Slice, ...]
+    grid: Grid, placement: Placement | None, slices: tuple[Slice, ...], copies: int
 ) -> Iterator[tuple[str, str]]:
     if placement is not None and placement.is_sheared:
         off = f"{placement.tilt_deg:.2f} degrees off the slices' normal"
@@ -463,14 +469,20 @@ def _warnings(
             "rounded_positions",
             f"positions in the headers lie up to {placement.deviation_mm:.3f} mm off an even grid",
         )
-    if grid.duplicates:
-        yield "duplicate", f"{counted(grid.duplicates, 'slice')} with the SOPInstanceUID of another left out"
+    if grid.duplicates + copies:
+        many = counted(grid.duplicates + copies, "slice")
+        yield "duplicate", f"{many} with the SOPInstanceUID of another left out"
     if grid.dropped:
         yield "incomplete", f"{counted(grid.dropped, 'slice')} of volumes that lack others left out"
     if grid.axis is not None and grid.axis.name == "instance":
         yield (
             "no_axis_name",
             "no standard element tells the volumes of the fourth axis apart: they follow InstanceNumber",
+        )
+    if grid.axis is not None and grid.axis.b_values and not grid.axis.directions:
+        yield (
+            "no_directions",
+            "the headers give directions of diffusion in the image's own axes, not the patient's: left out",
         )
     if any(one.contrast.pixel_padding_value is not None for one in slices):
         yield "padding", "some values are padding: they stay, and count in no statistic"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Increases when the same source gives another volume.
 RULES = 1
+# What a copy of an output in a bucket does without.
+_MAY_LACK = {"nifti"}
 _SERIES = ("SeriesInstanceUID", 0x0020000E)
 
 
@@ -126,6 +129,34 @@ def receipt_of(
         },
         "warnings": [{"code": code, "text": text} for code, text in (*volume.warnings, *reading.warnings)],
     }
+
+
+def sealed(receipt: Mapping[str, Any], said: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return a receipt with the digests of what its file says, and its own: see `broken_seal`."""
+    digests = {name: hashlib.sha256(part).hexdigest() for name, part in said.items()}
+    whole = {**receipt, "said_sha256": digests}
+    return {**whole, "receipt_sha256": _digest(whole)}
+
+
+def broken_seal(receipt: Mapping[str, Any], said: Mapping[str, bytes]) -> str:
+    """Say what was changed: the receipt, or a part of what its file says; empty where nothing was."""
+    whole = {name: value for name, value in receipt.items() if name != "receipt_sha256"}
+    if receipt.get("receipt_sha256") != _digest(whole):
+        return "receipt"
+    digests = dict(whole["said_sha256"])
+    for name in _MAY_LACK - said.keys():
+        digests.pop(name, None)
+    found = {name: hashlib.sha256(part).hexdigest() for name, part in said.items()}
+    return next((name for name in {**digests, **found} if digests.get(name) != found.get(name)), "")
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(document)).hexdigest()
+
+
+def canonical_json(document: Any) -> bytes:  # noqa: ANN401 - JSON values
+    """Return JSON values as the bytes that equal values always have."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def together(measures: Sequence[Measures]) -> str:

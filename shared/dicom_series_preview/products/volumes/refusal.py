@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dicom_series_preview.base.errors import SeriesError
+
+if TYPE_CHECKING:
+    from dicom_series_preview.archive.index.slices import Slice
 
 Code = Literal[
     "no_image",
@@ -53,3 +56,9 @@ class RefusedError(SeriesError):
     def __init__(self, series: str, root: str, refusal: Refusal) -> None:
         self.code = refusal.code
         super().__init__(series, root, f"{refusal.problem} ({refusal.code})")
+
+
+def called(item: Slice) -> str:
+    """Return what a slice is called in messages: its SOPInstanceUID, and its frame if there are several."""
+    number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
+    return f"{item.sop_instance_uid or item.file_name}{number}"

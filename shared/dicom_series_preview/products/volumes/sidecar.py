@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from dicom_series_preview.products.volumes.plan import PlannedVolume
@@ -42,8 +40,8 @@ _SECONDS = (
 _PHASE_ENCODING = ("InPlanePhaseEncodingDirection", 0x00181312)
 
 
-def sidecar_document(volume: PlannedVolume, receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sidecar of a NIfTI: BIDS' keys where the headers give them, and the receipt."""
+def sidecar_document(volume: PlannedVolume) -> dict[str, Any]:
+    """Return the sidecar of a NIfTI without its receipt: BIDS' keys where the headers give them."""
     cells, row = volume.frames.cells, [volume.slices[0].row]
     found: dict[str, Any] = {}
     for keyword, tag, *name in _AS_IS:
@@ -58,7 +56,7 @@ def sidecar_document(volume: PlannedVolume, receipt: Mapping[str, Any]) -> dict[
     if direction in ("ROW", "COL"):
         # The header says the axis and not the sign.
         found["PhaseEncodingAxis"] = "i" if direction == "ROW" else "j"
-    return {**found, "DicomSeriesPreview": dict(receipt)}
+    return found
 
 
 def fsl_tables(volume: PlannedVolume, affine: NDArray[np.float64]) -> tuple[str, str] | None:

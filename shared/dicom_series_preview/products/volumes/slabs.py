@@ -18,7 +18,7 @@ from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.slices import FailedSlice, reason_of
 from dicom_series_preview.pixels.stream import SliceReader, read_slices
 from dicom_series_preview.products.volumes.extents import JOINED_BYTES, Slab, extents_of
-from dicom_series_preview.products.volumes.refusal import Refusal
+from dicom_series_preview.products.volumes.refusal import Refusal, called
 from dicom_series_preview.products.volumes.values import measured, padding_of, put_values
 
 if TYPE_CHECKING:
@@ -154,12 +154,6 @@ def reader_of(
     options = FetchOptions(opened.prefetched, limits=limits, joined_bytes=JOINED_BYTES)
     reader = SliceReader(opened.storage, opened.name, plan.index, options, check)
     return reader if workers is None else replace(reader, workers=workers)
-
-
-def called(item: Slice) -> str:
-    """Return what a slice is called in messages: its SOPInstanceUID, and its frame if there are several."""
-    number = f", frame {item.frame_number}" if item.pixels.number_of_frames > 1 else ""
-    return f"{item.sop_instance_uid or item.file_name}{number}"
 
 
 def _failure(found: FailedSlice) -> Refusal:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dicom_series_preview.base.files import write_atomically
+from dicom_series_preview.products.volumes.formats.base import UnfinishedError
 from dicom_series_preview.products.volumes.formats.nifti import sidecar_of
 
 if TYPE_CHECKING:
@@ -158,7 +159,11 @@ class LocalTarget:
 
     def receipt(self, chosen: VolumeFormat) -> Mapping[str, Any] | None:
         """Return the receipt in the output that is there; see `Target.receipt`."""
-        return chosen.read(self.path).receipt if os.path.lexists(self.path) else None
+        try:
+            return chosen.read(self.path).receipt if os.path.lexists(self.path) else None
+        except UnfinishedError:
+            # A run of ours was killed between the file and its receipt.
+            return None
 
     def size(self) -> Size:
         """Return the size of what is there."""

@@ -14,6 +14,7 @@ import numpy as np
 from dicom_series_preview.base.image import Contrast
 from dicom_series_preview.pixels.codecs.colour import is_colour, to_rgb
 from dicom_series_preview.pixels.contrast.modality import look_up, modality_values, padding_mask
+from dicom_series_preview.products.volumes.refusal import called
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ class Measures:
     """What is known of one slice's values.
 
     Attributes:
-        low: The lowest without padding; None where all is padding.
+        low: The lowest without padding, NaN and infinities; None where there is no other.
         high: The highest likewise.
         total: Their sum.
         count: How many they are.
@@ -136,7 +137,7 @@ def put_values(found: DecodedSlice, kind: ValueType, out: NDArray[Any]) -> None:
     if kind.is_colour:
         if not is_colour(item.pixels):
             # Grey among colour: the same level three times would be a guess at its window.
-            raise DoesNotFitError(item.name)
+            raise DoesNotFitError(called(item))
         out[...] = to_rgb(found.decoded, item.pixels)
         return
     contrast = Contrast() if kind.is_stored else item.contrast
@@ -147,7 +148,7 @@ def put_values(found: DecodedSlice, kind: ValueType, out: NDArray[Any]) -> None:
         with np.errstate(over="ignore"):
             out[...] = values
         return
-    _put_whole_values(samples, contrast, kind, out, item.name)
+    _put_whole_values(samples, contrast, kind, out, called(item))
 
 
 def measured(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> Measures:
@@ -159,6 +160,8 @@ def measured(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> Measures:
     """
     digest = hashlib.sha256(values.data).hexdigest()
     known = values if mask is None else values[~mask]
+    if known.dtype.kind == "f":
+        known = known[np.isfinite(known)]
     if not known.size:
         return Measures(None, None, 0.0, 0, digest)
     total = known.sum(dtype=np.int64 if known.dtype.kind in "iu" else np.float64)

@@ -14,7 +14,7 @@ from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError
 from dicom_series_preview.products.volumes.options import VolumeOptions
 from dicom_series_preview.products.volumes.plan import plan_volumes
-from dicom_series_preview.products.volumes.receipt import together
+from dicom_series_preview.products.volumes.receipt import broken_seal, together
 from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError, reader_of
 from dicom_series_preview.products.volumes.values import DoesNotFitError
 
@@ -38,6 +38,9 @@ def verified(chosen: VolumeFormat, path: Path) -> str:
         UnreadableError: It is no output of this program, or broken.
     """
     found = chosen.read(path)
+    changed = broken_seal(found.receipt, found.said)
+    if changed:
+        return f"its {changed} was changed since it was made"
     volume = found.receipt["volume"]
     wanted = volume["native_affine_ras_mm"]
     if (wanted is None) != (found.affine is None):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -43,11 +45,13 @@ class Readback:
         affine: (4, 4): takes (column, row, slice) to RAS millimetres, as the file says; None without one.
         slabs: The array in the order of its source (t, z, y, x), slab by slab.
         receipt: The receipt in the file.
+        said: See `VolumeWriter.said`.
     """
 
     affine: NDArray[np.float64] | None
     slabs: Iterator[Slab] = field(repr=False)
     receipt: Mapping[str, Any] = field(repr=False)
+    said: Mapping[str, bytes] = field(repr=False)
 
 
 class VolumeWriter(Protocol):
@@ -59,6 +63,9 @@ class VolumeWriter(Protocol):
         Raises:
             OSError: There is no room.
         """
+
+    def said(self) -> Mapping[str, bytes]:
+        """Return what the file says beside its values and its receipt, each part by a name."""
 
     def finish(self, receipt: Mapping[str, Any]) -> None:
         """Write what comes last, and the receipt; all is on the disk then."""
@@ -103,26 +110,36 @@ class UnreadableError(Exception):
     """A file cannot be read as a volume."""
 
 
-def readable(slabs: Iterator[Slab], reader: str) -> Iterator[Slab]:
-    """Yield the slabs of a file; whatever its reader raises at broken bytes says that the file is broken.
+class UnfinishedError(UnreadableError):
+    """A file of this program was put in its place, and its receipt not yet, or never."""
+
+
+@contextmanager
+def reading_with(reader: str) -> Iterator[None]:
+    """Turn whatever a reader raises of a broken file into one line.
 
     Args:
-        slabs: The slabs.
-        reader: What reads them, for the message.
+        reader: What it is called.
 
     Raises:
-        UnreadableError: The file is broken.
-        OSError: The disk or its space fails.
+        UnreadableError: The reader cannot read the file.
+        OSError: There is no room for what is read.
     """
     try:
-        yield from slabs
-    except (UnreadableError, MemoryError):
+        yield
+    except UnreadableError:
         raise
     except Exception as error:
-        # Libraries that decompress raise as they like; what the system says has a number.
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise UnreadableError(f"{reader} cannot read its values: {type(error).__name__}") from error
+        told = (str(error).splitlines() or [""])[0]
+        raise UnreadableError(f"{reader} cannot read it: {told or type(error).__name__}") from error
+
+
+def read_with(reader: str, slabs: Iterator[Slab]) -> Iterator[Slab]:
+    """Yield slabs, see `reading_with`."""
+    with reading_with(reader):
+        yield from slabs
 
 
 def layout_of(receipt: Any) -> tuple[tuple[int, ...], Order]:  # noqa: ANN401 - what a file holds

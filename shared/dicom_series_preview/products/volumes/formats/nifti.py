@@ -6,7 +6,6 @@ sform holds the affine with code 1; qform too, unless the affine is sheared, whi
 from __future__ import annotations
 
 import json
-import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +15,16 @@ from dicom_series_preview.products.volumes.digest import canonical_order
 from dicom_series_preview.products.volumes.extents import Slab, extents_of
 from dicom_series_preview.products.volumes.formats.base import (
     Readback,
+    UnfinishedError,
     UnreadableError,
     WriteOptions,
     layout_of,
-    readable,
+    read_with,
+    reading_with,
 )
+from dicom_series_preview.products.volumes.receipt import canonical_json
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
+from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,6 +40,10 @@ _SAME_MM = 1e-3
 _IGZIP_LEVEL = 2
 # Slices that are read back at once.
 _READ_SLICES = 16
+_MAKER = b"dicom-series-preview "
+RECEIPT = "DicomSeriesPreview"
+"""The receipt's key in the sidecar."""
+_TABLES = ("bval", "bvec")
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 NATIVE = Order((0, 1, 2, 3))
 """The order of NIfTI's bytes: columns are the fastest, then rows, slices, volumes."""
@@ -72,7 +79,7 @@ def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native
     header.set_data_shape(dims)
     header.set_xyzt_units("mm", "sec")
     header["vox_offset"] = 544 if is_long else 352
-    header["descrip"] = f"dicom-series-preview {__version__}".encode()
+    header["descrip"] = _MAKER + __version__.encode()
     header["scl_slope"], header["scl_inter"] = volume.values.slope, volume.values.intercept
     if place is not None:
         # nibabel's indices run (i, j, k), the fastest first.
@@ -97,7 +104,9 @@ class NiftiWriter:
     def __init__(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], orient: str) -> None:
         self._path = path
         self._header = header_of(volume, dtype, orient)
+        self._sidecar = sidecar_document(volume)
         place = volume.placement
+        self._tables = _tables(volume, orient)
         order = nifti_order(None if place is None else place.affine, orient)
         self._array = None if order == NATIVE else Reordered(volume.shape, dtype, order, path.parent)
         self._raw: IO[bytes] = path.open("xb")
@@ -116,13 +125,26 @@ class NiftiWriter:
         else:
             self._array.add(slab)
 
-    def finish(self, _receipt: Mapping[str, Any]) -> None:
-        """Write what has waited; the receipt stands in the sidecar."""
+    def said(self) -> Mapping[str, bytes]:
+        """Return the header, the sidecar without the receipt, and FSL's tables."""
+        return {
+            "header": self._header.binaryblock,
+            "sidecar": canonical_json(self._sidecar),
+            **{name: text.encode("ascii") for name, text in self._tables.items()},
+        }
+
+    def finish(self, receipt: Mapping[str, Any]) -> None:
+        """Write what has waited, and the files beside: the receipt stands in the sidecar."""
         for block in self._array.blocks() if self._array is not None else ():
             self._stream.write(np.ascontiguousarray(block).data)
         if self._stream is not self._raw:
             self._stream.close()
         self._raw.flush()
+        beside = sidecar_of(self._path)
+        for name, text in self._tables.items():
+            beside.with_suffix(f".{name}").write_text(text, "ascii")
+        document = json.dumps({**self._sidecar, RECEIPT: dict(receipt)}, indent=2, ensure_ascii=False)
+        beside.write_text(f"{document}\n", "utf-8")
 
     def close(self) -> None:
         """Close the file."""
@@ -155,18 +177,39 @@ class Nifti:
             UnreadableError: It is none of ours, or broken.
         """
         import nibabel  # noqa: PLC0415 - 200 ms that only volumes pay
-        from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - likewise
+        from nibabel.openers import ImageOpener  # noqa: PLC0415 - likewise
 
-        try:
+        with reading_with("nibabel"):
             image: Any = nibabel.load(path, keep_file_open=True, mmap=False)
-            receipt = json.loads(sidecar_of(path).read_text("utf-8"))["DicomSeriesPreview"]
-        except (OSError, EOFError, ValueError, KeyError, TypeError, ImageFileError, zlib.error) as error:
-            raise UnreadableError(f"nibabel cannot read it with its sidecar: {error}") from error
-        shape, order = layout_of(receipt)
-        affine = None
-        if int(image.header["sform_code"]):
-            affine = native_affine(image.affine[:, [2, 1, 0, 3]], order, shape)
-        return Readback(affine, readable(_native_slabs(image, shape, order, path), "nibabel"), receipt)
+            if not sidecar_of(path).exists() and bytes(image.header["descrip"]).startswith(_MAKER):
+                raise UnfinishedError(f"{sidecar_of(path).name}, which holds its receipt, is missing")
+            document = json.loads(sidecar_of(path).read_text("utf-8"))
+            receipt = document.pop(RECEIPT)
+            shape, order = layout_of(receipt)
+            affine = None
+            if int(image.header["sform_code"]):
+                affine = native_affine(image.affine[:, [2, 1, 0, 3]], order, shape)
+            # nibabel's own copy forgets the slope.
+            with ImageOpener(path) as stream:
+                header = stream.read(int(image.header["sizeof_hdr"]))
+            said = {"header": header, "sidecar": canonical_json(document), **_tables_of(path)}
+        slabs = read_with("nibabel", _native_slabs(image, shape, order, path))
+        return Readback(affine, slabs, receipt, said)
+
+
+def _tables(volume: PlannedVolume, orient: str) -> dict[str, str]:
+    """Return the texts of FSL's tables by their extension; none of a volume without diffusion."""
+    place = volume.placement
+    if place is None:
+        return {}
+    affine = affine_in(place.affine, nifti_order(place.affine, orient), volume.shape)
+    tables = fsl_tables(volume, affine[:, [2, 1, 0, 3]])
+    return {} if tables is None else dict(zip(_TABLES, tables, strict=True))
+
+
+def _tables_of(path: Path) -> dict[str, bytes]:
+    beside = [sidecar_of(path).with_suffix(f".{name}") for name in _TABLES]
+    return {one.suffix[1:]: one.read_bytes() for one in beside if one.exists()}
 
 
 def sidecar_of(path: Path) -> Path:
@@ -177,24 +220,28 @@ def sidecar_of(path: Path) -> Path:
 def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) -> Iterator[Slab]:  # noqa: ANN401 - nibabel's
     """Yield the array in the order of its source."""
     from nibabel.arrayproxy import ArrayProxy  # noqa: PLC0415 - loaded already
+    from nibabel.openers import ImageOpener  # noqa: PLC0415 - likewise
 
     written, found = order.shape(shape), image.dataobj
     if tuple(found.shape) != (written[3::-1] if written[0] > 1 else written[3:0:-1]):
         raise UnreadableError("its array has another shape than its receipt says")
-    # Stored values, whatever the header's slope; one proxy, as each begins a compressed file anew.
-    plain: Any = ArrayProxy(
-        path, (found.shape, found.dtype, found.offset, 1.0, 0.0), keep_file_open=True, mmap=False
-    )
-    if order == NATIVE:
-        yield from _file_slabs(plain, written)
-        return
-    t, z, y, x = (order.axes.index(axis) for axis in range(4))
-    back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
-    dtype = np.dtype("u1") if len(shape) > 4 else found.dtype
-    with Reordered(written, dtype, back, path.parent) as array:
-        for slab in _file_slabs(plain, written):
-            array.add(slab)
-        yield from slabs_of(array, shape)
+    # Stored values, whatever the header's slope; one stream, as each begins a compressed file anew.
+    with ImageOpener(path) as stream:
+        # Not mapped into memory: nibabel would map the compressed bytes of a stream that it does not know.
+        plain: Any = ArrayProxy(stream, (found.shape, found.dtype, found.offset, 1.0, 0.0), mmap=False)
+        if order == NATIVE:
+            yield from _file_slabs(plain, written)
+        else:
+            t, z, y, x = (order.axes.index(axis) for axis in range(4))
+            back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
+            dtype = np.dtype("u1") if len(shape) > 4 else found.dtype
+            with Reordered(written, dtype, back, path.parent) as array:
+                for slab in _file_slabs(plain, written):
+                    array.add(slab)
+                yield from slabs_of(array, shape)
+        # A compressed file's own checksum stands behind its last value.
+        if stream.read(1):
+            raise UnreadableError("there is more in it than its array")
 
 
 def _file_slabs(plain: Any, written: tuple[int, ...]) -> Iterator[Slab]:  # noqa: ANN401 - nibabel's

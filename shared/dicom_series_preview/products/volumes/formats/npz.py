@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from dicom_series_preview.products.volumes.formats.base import (
     UnreadableError,
     WriteOptions,
     layout_of,
-    readable,
+    read_with,
+    reading_with,
 )
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
 
@@ -60,6 +60,13 @@ class NpzWriter:
     def write(self, slab: Slab) -> None:
         """Keep the next slab."""
         self._array.add(slab)
+
+    def said(self) -> Mapping[str, bytes]:
+        """Return the spacing, which stands beside the affine."""
+        if self._affine is None:
+            return {}
+        affine = affine_in(self._affine, self._order, self._shape)
+        return {"spacing": np.linalg.norm(affine[:3, :3], axis=0).tobytes()}
 
     def finish(self, receipt: Mapping[str, Any]) -> None:
         """Write the file."""
@@ -115,17 +122,15 @@ class Npz:
         Raises:
             UnreadableError: It is none of ours, or broken.
         """
-        try:
-            # NumPy leaves a file open that it cannot read.
+        with reading_with("NumPy"):
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as loaded:
                 names = loaded.files
                 receipt = json.loads(str(loaded["info"][()])) if "info" in names else {}
                 affine = loaded["affine"] if "affine" in names else None
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise UnreadableError(f"NumPy cannot read it: {error}") from error
-        shape, order = layout_of(receipt)
-        native = None if affine is None else native_affine(affine, order, shape)
-        return Readback(native, readable(_native_slabs(path, shape, order), "NumPy"), receipt)
+                said = {"spacing": loaded["spacing"].tobytes()} if "spacing" in names else {}
+            shape, order = layout_of(receipt)
+            native = None if affine is None else native_affine(affine, order, shape)
+        return Readback(native, read_with("NumPy", _native_slabs(path, shape, order)), receipt, said)
 
 
 def _native_slabs(path: Path, shape: tuple[int, ...], order: Order) -> Iterator[Slab]:

@@ -5,6 +5,7 @@ The folder is written first. A zip or SQLite file is packed from it, the same by
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import zipfile
@@ -20,9 +21,11 @@ from dicom_series_preview.products.volumes.formats.base import (
     UnreadableError,
     WriteOptions,
     layout_of,
-    readable,
+    read_with,
+    reading_with,
 )
 from dicom_series_preview.products.volumes.formats.nifti import header_of
+from dicom_series_preview.products.volumes.receipt import canonical_json
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, native_affine, slabs_of
 
 if TYPE_CHECKING:
@@ -95,6 +98,10 @@ class ZarrWriter:
 
             more["compressors"] = numcodecs.Blosc("zstd", options.clevel, numcodecs.Blosc.BITSHUFFLE)
             more["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
+            # Where xarray finds the names that Zarr 3 has a place for.
+            of_array["_ARRAY_DIMENSIONS"] = names
+            # It takes Zarr 2's fill value for no value.
+            more["fill_value"] = None
         else:
             from zarr.codecs import BloscCodec  # noqa: PLC0415 - as zarr
 
@@ -109,16 +116,20 @@ class ZarrWriter:
             shape=lengths,
             dtype=dtype,
             chunks=(*front, *chunks),
-            fill_value=0,
             attributes=of_array,
             # A chunk of zeros is written like any other: what an older output left in its place never shows.
             config={"write_empty_chunks": True},
-            **more,
+            **{"fill_value": 0, **more},
         )
         if options.zarr_format != 2:
             header = np.frombuffer(header_of(volume, dtype, options.orient).binaryblock, "u1")
             raw = self._group.create_array(
-                "nifti", shape=header.shape, dtype="u1", chunks=header.shape, compressors=None
+                "nifti",
+                shape=header.shape,
+                dtype="u1",
+                chunks=header.shape,
+                compressors=None,
+                dimension_names=("nifti_byte",),
             )
             raw[:] = header
 
@@ -135,6 +146,10 @@ class ZarrWriter:
         data = data if self._has_time else data[0]
         where += [slice(None)] * self._is_colour
         self._array[(*where, slice(*slab.extent.z))] = data
+
+    def said(self) -> Mapping[str, bytes]:
+        """Return the attributes, the array's own, and the header for NIfTI-Zarr."""
+        return _said(self._group)
 
     def finish(self, receipt: Mapping[str, Any]) -> None:
         """Add the receipt, and pack the folder."""
@@ -223,6 +238,9 @@ def _pack_sqlite(folder: Path, path: Path) -> None:
         for name in _names(folder):
             database.execute("INSERT INTO zarr VALUES (?, ?)", (name, (folder / name).read_bytes()))
         database.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        # SQLite says of a full disk what it says of a broken one.
+        raise OSError(errno.EIO, f"SQLite cannot write: {error}") from error
     finally:
         database.close()
 
@@ -260,27 +278,30 @@ class Zarr:
             UnreadableError: It is none of ours, or broken.
         """
         import zarr  # noqa: PLC0415 - as in the writer
-        from zarr.errors import BaseZarrError  # noqa: PLC0415 - likewise
 
-        try:
+        with reading_with("zarr"):
             group = zarr.open_group(_store(path), mode="r")
             found: Any = dict(group.attrs)["dicom_volume"]
             array = group[ARRAY]
-            receipt = found["receipt"]
             affine = None if found["affine"] is None else np.array(found["affine"], np.float64)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            BaseZarrError,
-            sqlite3.Error,
-            zipfile.BadZipFile,
-        ) as error:
-            raise UnreadableError(f"zarr cannot read it: {error}") from error
-        shape, order = layout_of(receipt)
-        native = None if affine is None else native_affine(affine, order, shape)
-        return Readback(native, readable(_native_slabs(array, shape, order, path), "zarr"), receipt)
+            shape, order = layout_of(found["receipt"])
+            native = None if affine is None else native_affine(affine, order, shape)
+            said = _said(group)
+        slabs = read_with("zarr", _native_slabs(array, shape, order, path))
+        return Readback(native, slabs, found["receipt"], said)
+
+
+def _said(group: Any) -> dict[str, bytes]:  # noqa: ANN401 - zarr's
+    """Return what a group says beside its values and its receipt."""
+    attributes = dict(group.attrs)
+    own = {name: value for name, value in attributes["dicom_volume"].items() if name != "receipt"}
+    array = group[ARRAY]
+    names = getattr(array.metadata, "dimension_names", None)
+    parts = {
+        "attributes": canonical_json({**attributes, "dicom_volume": own}),
+        "array": canonical_json([dict(array.attrs), list(names or ())]),
+    }
+    return {**parts, "nifti": np.asarray(group["nifti"][:]).tobytes()} if "nifti" in group else parts
 
 
 def _store(path: Path) -> Any:  # noqa: ANN401 - zarr's

@@ -14,7 +14,8 @@ from dicom_series_preview.products.volumes.formats.base import WriteOptions
 from dicom_series_preview.products.volumes.options import VolumeOptions
 from dicom_series_preview.products.volumes.plan import plan_volumes
 from dicom_series_preview.products.volumes.receipt import identity_of
-from dicom_series_preview.products.volumes.slabs import called, reader_of
+from dicom_series_preview.products.volumes.refusal import called
+from dicom_series_preview.products.volumes.slabs import reader_of
 from dicom_series_preview.products.volumes.values import DoesNotFitError, put_values
 
 if TYPE_CHECKING:
