@@ -24,7 +24,12 @@ from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_
 from dicom_series_preview.products.volumes.refusal import Refusal
 from dicom_series_preview.products.volumes.reorder import affine_in
 from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
-from dicom_series_preview.products.volumes.slabs import JOINED_BYTES, Reading, RefusedVolumeError
+from dicom_series_preview.products.volumes.slabs import (
+    IN_FLIGHT_BYTES,
+    JOINED_BYTES,
+    Reading,
+    RefusedVolumeError,
+)
 from dicom_series_preview.products.volumes.values import DoesNotFitError
 
 if TYPE_CHECKING:
@@ -195,7 +200,12 @@ class Converter:
 
     def _reader(self, plan: VolumesPlan) -> SliceReader:
         opened = plan.opened
-        options = FetchOptions(opened.prefetched, limits=self.limits, joined_bytes=JOINED_BYTES)
+        options = FetchOptions(
+            opened.prefetched,
+            limits=self.limits,
+            joined_bytes=JOINED_BYTES,
+            in_flight_bytes=IN_FLIGHT_BYTES,
+        )
         reader = SliceReader(opened.storage, opened.name, plan.index, options, self.check)
         return reader if self.workers is None else replace(reader, workers=self.workers)
 

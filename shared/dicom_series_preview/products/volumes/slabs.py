@@ -36,6 +36,8 @@ SLAB_BYTES = 64 * 2**20
 """Bytes in a slab, at most, unless one slice has more."""
 JOINED_BYTES = 4 * 2**20
 """Frames that follow each other in one object are fetched together, up to so many bytes."""
+IN_FLIGHT_BYTES = 16 * 2**20
+"""Bytes in flight at most: 32 frames of 512 x 512 are enough to keep two processors busy, 30 ms away."""
 
 
 class RefusedVolumeError(Exception):
