@@ -75,7 +75,7 @@ def conversions(size: str) -> Iterator[Conversions]:
     long = 0 if size == "quick" else 3000
     yield Conversions(REMOTE, kind, formats, long=long, rounds=rounds)
     if size != "quick":
-        kind = Kind(100, is_volume=True, transfer_syntax_uid=JPEG2000)
+        kind = Kind(300, is_volume=True, transfer_syntax_uid=JPEG2000)
         yield Conversions(DECODED, kind, FORMATS[:1], is_local=True, rounds=rounds)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicom_series_preview.base.allocator import return_unused
 from dicom_series_preview.base.files import told_of
 from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.stream import SliceReader
@@ -103,6 +104,7 @@ class Converter:
         if there is not None:
             return there
         seconds: dict[str, float] = {}
+        return_unused()
         try:
             with _partial(target) as folder:
                 path = folder / target.name

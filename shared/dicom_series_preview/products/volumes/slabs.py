@@ -117,7 +117,7 @@ def slab_depth(shape: tuple[int, ...], itemsize: int) -> int:
 
 
 class InTurn:
-    """Memory for two slabs that take turns; to get it from the system anew each time costs a tenth of reading.
+    """Memory for two slabs that take turns; to get it anew each time costs a tenth of reading.
 
     Args:
         shape: The shape of one slice, (y, x) or (y, x, 3).

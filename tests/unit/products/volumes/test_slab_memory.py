@@ -8,7 +8,7 @@ from dicom_series_preview.products.volumes.slabs import InTurn, extents_of
 
 
 def test_slabs_take_turns_in_two_arrays() -> None:
-    """Each slab has its own shape, none has the memory of the one before, and all together have two arrays."""
+    """Each slab has its own shape and not the memory of the one before; all have two arrays."""
     memory = InTurn((4, 5), np.dtype("<i2"))
     extents = list(extents_of((1, 300, 4, 5), 2))
     found = [memory.empty(extent) for extent in extents]
