@@ -17,7 +17,7 @@ from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.extract import frame_from_range, is_one_of_many
 from dicom_series_preview.pixels.slices import FrameBytes
 from dicom_series_preview.sources.storage.base import ByteRange, path_below
-from dicom_series_preview.sources.storage.in_flight import InFlight
+from dicom_series_preview.sources.storage.in_flight import IN_FLIGHT_BYTES, InFlight
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 
 if TYPE_CHECKING:
@@ -41,12 +41,14 @@ class FetchOptions:
         limits: The longest frame, and the most bytes of an inflated object.
         joined_bytes: Frames that follow each other in an object share requests of up to so many bytes; 0:
             each frame has its own.
+        in_flight_bytes: Bytes requested and not yet taken, at most, unless one range has more.
     """
 
     prefetched: Prefetched = field(default_factory=Prefetched)
     located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None
     limits: Limits = _LIMITS
     joined_bytes: int = 0
+    in_flight_bytes: int = IN_FLIGHT_BYTES
 
 
 def fetch_frames(
@@ -86,7 +88,7 @@ def fetch_frames(
         waiting.setdefault(joined.get(own, own), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
     lengths = {wanted: _length(wanted, items[0]) for wanted, items in waiting.items()}
-    for fetched in _fetch(storage, lengths, options.prefetched):
+    for fetched in _fetch(storage, lengths, options.prefetched, InFlight(options.in_flight_bytes)):
         head = headers.get(fetched.range.path, fetched)
         for frame in _frames(fetched, waiting[fetched.range], head, options):
             if isinstance(frame, FrameBytes):

@@ -577,3 +577,12 @@ def test_large_frames_are_not_all_under_way_at_once():
     watched = WatchedStorage(held.memory)
     assert [frame.error for frame in fetch_frames(watched, SERIES, held.slices)] == [None] * 4
     assert watched.most == 2 * 2 * side**2
+
+
+def test_a_caller_may_have_less_room():
+    """A caller that lacks memory has fewer bytes under way."""
+    held = Held({"a": make.encode(make.image(NumberOfFrames=10, PixelData=bytes(480)))})
+    watched = WatchedStorage(held.memory)
+    frames = fetch_frames(watched, SERIES, held.slices, FetchOptions(in_flight_bytes=100))
+    assert [frame.error for frame in frames] == [None] * 10
+    assert watched.most == 96

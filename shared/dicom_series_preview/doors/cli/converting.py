@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicom_series_preview.base.allocator import share_arenas
 from dicom_series_preview.base.errors import Advice, OutputError, PreviewError, RequestError, counted, quoted
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, say
@@ -50,6 +51,7 @@ def run_convert(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
     Raises:
         PreviewError: An option is wrong, or a result cannot be written; nothing was begun.
     """
+    share_arenas()
     output = typed[1] if options["output"] is None else ""
     chosen, extension = format_of_path(output) if output else _format_in_folder(options)
     asked = _volume_options(options, is_npz=chosen.name == "npz")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicom_series_preview.base.allocator import return_unused
 from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.base.files import told_of
 from dicom_series_preview.pixels.contrast.render import is_inverted
@@ -137,6 +138,7 @@ class Converter:
         if there is not None:
             return there
         seconds: dict[str, float] = {}
+        return_unused()
         try:
             with target.partial() as folder:
                 path = folder / target.name

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +70,8 @@ class Reordered:
         long = [axis for axis in order.axes if self._shape[axis] > 1]
         self._leads = tuple((long + [axis for axis in order.axes if axis not in long])[:2])
         self._steps = self._thicknesses()
-        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=str(folder))  # noqa: SIM115 - closed by `__exit__`
+        is_small = int(np.prod(self._shape)) * dtype.itemsize <= _IN_MEMORY_BYTES
+        self._file: IO[bytes] = BytesIO() if is_small else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `__exit__`
         # What each block has in the file: where, and which part of the array.
         self._pieces: dict[tuple[int, ...], list[tuple[int, list[slice]]]] = {}
         self._end = 0

@@ -58,7 +58,7 @@ class VolumeWriter(Protocol):
     """Writes one volume."""
 
     def write(self, slab: Slab) -> None:
-        """Write the next slab, in the order of the source.
+        """Write the next slab, in the order of the source; its memory is used again later.
 
         Raises:
             OSError: There is no room.

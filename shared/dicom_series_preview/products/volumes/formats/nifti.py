@@ -1,7 +1,4 @@
-"""NIfTI-1 (NIfTI-2 beyond 32,767 places): slices streamed behind a header that nibabel makes.
-
-sform holds the affine with code 1; qform too, unless the affine is sheared, which a quaternion cannot say.
-"""
+"""NIfTI-1 (NIfTI-2 beyond 32,767 places): slices streamed behind a header, and read back by nibabel."""
 
 from __future__ import annotations
 
@@ -22,6 +19,7 @@ from dicom_series_preview.products.volumes.formats.base import (
     read_with,
     reading_with,
 )
+from dicom_series_preview.products.volumes.formats.nifti_header import new_header, put_affine, put_zooms
 from dicom_series_preview.products.volumes.receipt import canonical_json
 from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
 from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.products.volumes.plan import PlannedVolume
 
-_LONGEST = 32767
-# A quaternion is given where it says the same as the affine, to less than float32 keeps of a patient.
-_SAME_MM = 1e-3
 _IGZIP_LEVEL = 2
 # Slices that are read back at once.
 _READ_SLICES = 16
@@ -44,7 +39,6 @@ _MAKER = b"dicom-series-preview "
 RECEIPT = "DicomSeriesPreview"
 """The receipt's key in the sidecar."""
 _TABLES = ("bval", "bvec")
-_RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 NATIVE = Order((0, 1, 2, 3))
 """The order of NIfTI's bytes: columns are the fastest, then rows, slices, volumes."""
 
@@ -58,7 +52,7 @@ def nifti_order(affine: NDArray[np.float64] | None, orient: str) -> Order:
     return Order((t, z, y, x), canonical.flipped)
 
 
-def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native") -> Any:  # noqa: ANN401 - nibabel's
+def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native") -> bytes:
     """Return the NIfTI header of a volume.
 
     Args:
@@ -66,36 +60,23 @@ def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native
         dtype: The type of its values.
         orient: `native` or `ras`.
     """
-    from nibabel.nifti1 import Nifti1Header  # noqa: PLC0415 - 200 ms that only volumes pay
-    from nibabel.nifti2 import Nifti2Header  # noqa: PLC0415 - likewise
-
     place = volume.placement
     order = nifti_order(None if place is None else place.affine, orient)
     shape = order.shape(volume.shape)[3::-1]
     dims = shape if shape[3] > 1 else shape[:3]
-    is_long = max(dims) > _LONGEST
-    header = Nifti2Header() if is_long else Nifti1Header()
-    header.set_data_dtype(_RGB if volume.values.is_colour else dtype)
-    header.set_data_shape(dims)
-    header.set_xyzt_units("mm", "sec")
-    header["vox_offset"] = 544 if is_long else 352
+    header = new_header(dims, dtype, is_rgb=volume.values.is_colour)
     header["descrip"] = _MAKER + __version__.encode()
     header["scl_slope"], header["scl_inter"] = volume.values.slope, volume.values.intercept
     if place is not None:
-        # nibabel's indices run (i, j, k), the fastest first.
+        # Indices run (i, j, k), the fastest first.
         affine = affine_in(place.affine, order, volume.shape)[:, [2, 1, 0, 3]]
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        header.set_sform(affine, 1)
-        header.set_qform(affine, 1, strip_shears=True)
-        corners = np.array([[i, j, k, 1] for i in (0, dims[0]) for j in (0, dims[1]) for k in (0, dims[2])])
-        if np.abs((header.get_qform() - affine) @ corners.T).max() > _SAME_MM:
-            header.set_qform(None, 0)
-        zooms = [*spacing.tolist(), *([volume.repetition_time_s or 0.0] if len(dims) > 3 else [])]
-        header.set_zooms(zooms)
+        put_affine(header, affine)
+        if len(dims) > 3:
+            header["pixdim"][4] = volume.repetition_time_s or 0.0
     elif volume.slices[0].pixel_spacing_mm is not None:
         down, across = volume.slices[0].pixel_spacing_mm
-        header.set_zooms([across, down, 1.0])
-    return header
+        put_zooms(header, [across, down, 1.0])
+    return header.tobytes()
 
 
 class NiftiWriter:
@@ -115,8 +96,7 @@ class NiftiWriter:
             from isal import igzip  # noqa: PLC0415 - only what compresses needs it
 
             self._stream = igzip.IGzipFile("", "wb", _IGZIP_LEVEL, self._raw, mtime=0)
-        self._stream.write(self._header.binaryblock)
-        self._stream.write(b"\0\0\0\0")
+        self._stream.write(self._header + bytes(4))
 
     def write(self, slab: Slab) -> None:
         """Write the next slab."""
@@ -128,7 +108,7 @@ class NiftiWriter:
     def said(self) -> Mapping[str, bytes]:
         """Return the header, the sidecar without the receipt, and FSL's tables."""
         return {
-            "header": self._header.binaryblock,
+            "header": self._header,
             "sidecar": canonical_json(self._sidecar),
             **{name: text.encode("ascii") for name, text in self._tables.items()},
         }

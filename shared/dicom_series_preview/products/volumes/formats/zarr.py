@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicom_series_preview.pixels.stream import WORKERS
 from dicom_series_preview.products.volumes.digest import canonical_order
 from dicom_series_preview.products.volumes.extents import Extent, Slab, extents_of, slab_depth
 from dicom_series_preview.products.volumes.formats.attributes import attributes_of
@@ -82,11 +83,13 @@ class ZarrWriter:
         chunks, shards = _chunks(spatial, depth, options)
         front = (1,) * (len(lengths) - 3)
         self._attributes = attributes_of(volume, order, names, options)
-        self._group = zarr.create_group(
-            LocalStore(self._folder),
-            zarr_format=2 if options.zarr_format == 2 else 3,
-            attributes=self._attributes,
-        )
+        # zarr starts its threads at the first call, else four more than there are processors.
+        with zarr.config.set({"threading.max_workers": WORKERS}):
+            self._group = zarr.create_group(
+                LocalStore(self._folder),
+                zarr_format=2 if options.zarr_format == 2 else 3,
+                attributes=self._attributes,
+            )
         of_array: dict[str, Any] = {}
         if volume.units:
             of_array["units"] = volume.units
@@ -122,7 +125,7 @@ class ZarrWriter:
             **{"fill_value": 0, **more},
         )
         if options.zarr_format != 2:
-            header = np.frombuffer(header_of(volume, dtype, options.orient).binaryblock, "u1")
+            header = np.frombuffer(header_of(volume, dtype, options.orient), "u1")
             raw = self._group.create_array(
                 "nifti",
                 shape=header.shape,
