@@ -25,13 +25,12 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parent
 sys.path.insert(0, str(HERE))
 
+from conversions import START_S, conversions
+from conversions import TARGETS as VOLUME_TARGETS
+from conversions import measure as measure_volumes
 from jobs import COLD, WARM, WINDOWED, WINDOWED_SCENARIO, Job, Scenario, floor_plan, scenarios
 from process import Spent, median, run
 from s3_server import S3, s3_server
-
-from volumes import START_S, conversions
-from volumes import TARGETS as VOLUME_TARGETS
-from volumes import measure as measure_volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

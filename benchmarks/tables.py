@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from conversions import START_S, of_volumes
 from jobs import JOBS, WINDOWED
 from speed import DOWNLOAD, TARGETS
-
-from volumes import START_S, of_volumes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import conversions as volumes
 import numpy as np
 import obstore
 import pytest
 import speed
 import zarr
+from conversions import DECODED, FORMATS, LONG, PROOF, REMOTE, TARGETS, Conversions, conversions
 from kinds import JPEG2000, Kind, Line
 from numpy.typing import NDArray
 from obstore.store import S3Store
 from s3_server import S3, s3_server
-
-import volumes
-from volumes import DECODED, FORMATS, LONG, PROOF, REMOTE, TARGETS, Conversions, conversions
 
 # A slab and a part of one.
 SMALL = Kind(70, side=64, is_volume=True)
