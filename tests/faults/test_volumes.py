@@ -119,14 +119,15 @@ class Stopping:
 def test_left_over(extension: str, tmp_path: Path) -> None:
     """What was left over a day ago goes with the next run; what is younger or not ours stays."""
     out = tmp_path / "out"
-    for name, age_s in {".old.1.partial": 2 * DAY_S, ".young.1.partial": 60, "kept": 2 * DAY_S}.items():
+    old, young = ".old.0123456789ab.partial", ".young.0123456789ab.partial"
+    theirs = ".theirs.partial"
+    for name, age_s in {old: 2 * DAY_S, young: 60, "kept": 2 * DAY_S, theirs: 2 * DAY_S}.items():
         (out / name).mkdir(parents=True)
         (out / name / "half").write_bytes(b"x")
         os.utime(out / name, (time.time() - age_s,) * 2)
     Bench.of(out, stacked(ramp())).one(extension)
-    assert not (out / ".old.1.partial").exists()
-    assert (out / ".young.1.partial").exists()
-    assert (out / "kept").exists()
+    assert not (out / old).exists()
+    assert all((out / name).exists() for name in (young, theirs, "kept"))
 
 
 FULL = """

@@ -167,11 +167,14 @@ class Converter:
         try:
             receipt = target.receipt(self.format)
         except UnreadableError as error:
-            problem = f"{target.name} is there and has no receipt of ours; `overwrite` replaces it"
+            told = f"{target.name} or a file beside it is there and has no receipt of ours"
+            problem = f"{told}; `overwrite` replaces it"
             raise RefusedVolumeError(Refusal("exists_other", problem)) from error
         if receipt is None:
             return None
-        if is_same(receipt, identity):
+        proved_slices = receipt["volume"].get("slices_proved", 0)
+        is_proved = proved_slices >= len(chosen_slices(len(volume.slices), self.verify))
+        if is_same(receipt, identity) and is_proved:
             return Converted(target.file, target.shown, "exists", receipt, target.size())
         there = receipt.get("series_instance_uid")
         if there != series_uid_of(volume):

@@ -49,9 +49,13 @@ _COMPONENTS = {
     "IMAGINARY": "im",
 }
 _DIFFUSION = ("b-value", "direction")
-# GE keeps directions in the image's own axes, whose signs depend on the protocol.
-_IN_THE_IMAGE = ":GEMS_ACQU_01"
+# GE and United Imaging keep directions in the image's own axes, whose signs depend on the protocol.
+_IN_THE_IMAGE = (":GEMS_ACQU_01", ":Image Private Header")
+# Clocks in milliseconds.
+_MILLISECONDS = frozenset(("TriggerTime", "NominalCardiacTriggerDelayTime", "FrameReferenceTime"))
 _FOURTH = {"trigger time": "time", "time": "time", "acquisition": "time", "cardiac phase": "phase"}
+# Numbers of moments, the same at all locations.
+_MOMENTS = (("TemporalPositionIndex", 0x00209128), ("TemporalPositionIdentifier", 0x00200100))
 _PATIENT_GROUP = 0x0010
 _UNSAFE = re.compile("[^A-Za-z0-9.+-]+")
 
@@ -189,7 +193,23 @@ def grid_of(frames: StackFrames, part: Part, incomplete: str) -> Grid | Refusal:
             "incomplete_grid",
             f"its volumes cannot be told: the slices of each location differ in {names} in another way",
         )
+    if _mixes_moments(frames, ordered):
+        problem = (
+            "its locations lack different moments: TemporalPositionIdentifier differs within its volumes"
+        )
+        return Refusal("incomplete_grid", problem)
     return Grid(ordered, _fourth_axis(frames, ordered, dimensions), duplicates, dropped)
+
+
+def _mixes_moments(frames: StackFrames, grid: IntArray) -> bool:
+    """Return True where slices of a volume have different temporal positions, which others have, too."""
+    for keyword, tag in _MOMENTS:
+        values = frames.values(keyword, tag)
+        numbers = [[values[member] for member in volume] for volume in grid.tolist()]
+        known = {number for volume in numbers for number in volume}
+        if None not in known and len(known) < grid.size:
+            return any(len(set(volume)) > 1 for volume in numbers)
+    return False
 
 
 def _part_dimensions(frames: StackFrames) -> list[Dimension]:
@@ -312,10 +332,11 @@ def _in_agreement(grid: IntArray, dimensions: Sequence[Dimension], *, is_incompl
     locations have the same. What only ranks slices, such as a time of day, need not agree where no slice
     lacks: some files have ties.
     """
+    has_ties = not dimensions
     fewer = [] if is_incomplete else [[one for one in dimensions if one.axis.has_meaning]]
     for chosen in (dimensions, *fewer):
         if not chosen:
-            return grid
+            return grid if has_ties else None
         coordinates = np.stack([np.array(one.coordinates, np.int64) for one in chosen], axis=1)
         found = coordinates[grid]
         if (found == found[:, :1]).all():
@@ -323,6 +344,8 @@ def _in_agreement(grid: IntArray, dimensions: Sequence[Dimension], *, is_incompl
         order = np.stack([np.lexsort(found[:, place].T[::-1]) for place in range(grid.shape[1])], axis=1)
         sorted_grid = np.take_along_axis(grid, order, axis=0)
         agreed = coordinates[sorted_grid]
+        # Places that all differ and are others elsewhere are slices that lack, not ties.
+        has_ties |= bool((agreed[1:] == agreed[:-1]).all(axis=-1).any())
         if (agreed == agreed[:, :1]).all():
             # The volumes stay in the order in which the first location's slices came.
             return sorted_grid[np.argsort(order[:, 0], kind="stable")]
@@ -351,12 +374,13 @@ def _fourth_axis(frames: StackFrames, grid: IntArray, dimensions: Sequence[Dimen
 
 def _moments(frames: StackFrames, grid: IntArray, element: Element) -> tuple[float, ...] | None:
     """Return each volume's first moment in seconds since the first; None for an element that is no clock."""
-    if not element.name.endswith("Time") or element.name == "FrameReferenceTime":
+    if not element.name.endswith("Time"):
         return None
     values = Elements(frames.index, frames.rows[grid.ravel()].tolist()).values(element)
     if values is None or None in values:
         return None
     firsts = np.array(values, np.float64).reshape(grid.shape).min(axis=1)
+    firsts = firsts / 1000 if element.name in _MILLISECONDS else firsts
     return tuple((firsts - firsts.min()).round(6).tolist())
 
 

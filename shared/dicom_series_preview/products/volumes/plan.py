@@ -12,13 +12,14 @@ import numpy as np
 
 from dicom_series_preview.archive.siemens import untiled
 from dicom_series_preview.base.errors import LimitError, NoImageError, RequestError, counted
+from dicom_series_preview.pixels.codecs.colour import is_colour
 from dicom_series_preview.pixels.codecs.frame import decoded_bytes
 from dicom_series_preview.pixels.frames import request_count
 from dicom_series_preview.products.volumes.extents import JOINED_BYTES, extents_of
 from dicom_series_preview.products.volumes.frames import StackFrames
 from dicom_series_preview.products.volumes.parts import Grid, Part, grid_of, parts_of
 from dicom_series_preview.products.volumes.placement import ROUNDED_MM, FramePlanes, placed
-from dicom_series_preview.products.volumes.refusal import Refusal
+from dicom_series_preview.products.volumes.refusal import Refusal, called
 from dicom_series_preview.products.volumes.values import (
     ValueType,
     described_without_labels,
@@ -55,6 +56,15 @@ _SPACING_BETWEEN_SLICES, _SLICE_THICKNESS = (
 )
 _REPETITION_TIME = ("RepetitionTime", 0x00180080)
 _SOP_CLASS_UID, _UNITS = ("SOPClassUID", 0x00080016), ("Units", 0x00541001)
+_FRAME_OF_REFERENCE = ("FrameOfReferenceUID", 0x00200052)
+_RESCALE_REMARKS = ("RescaleSlope is", "RescaleIntercept is")
+# No pixel of a patient's image is a metre wide.
+_WIDEST_MM = 1000.0
+# How far rows and columns may be from right angles: files round cosines to few digits.
+_STRAIGHT = 0.01
+_COLOUR_BITS = 8
+# Steps in time within this share of each other are even.
+_EVEN = 0.01
 # RescaleType is free text; what it defines are short codes.
 _UNIT = re.compile("[A-Z0-9_/%]{1,16}")
 # Elements by which two spacings of one stack are often told apart.
@@ -180,6 +190,15 @@ class PlannedVolume:
         return self._sources_of(self.slices)
 
     @property
+    def step_s(self) -> float:
+        """The seconds from volume to volume where they are even, else RepetitionTime, else 0."""
+        times = self.axis.values if self.axis is not None and self.axis.unit == "s" else ()
+        steps = np.diff(times)
+        if len(steps) and steps.min() > 0 and np.ptp(steps) <= _EVEN * steps.mean():
+            return float(steps.mean())
+        return self.repetition_time_s or 0.0
+
+    @property
     def has_one_rule(self) -> bool:
         """One slope and intercept hold for all its slices."""
         return has_one_rule(self.slices)
@@ -240,6 +259,13 @@ def plan_volumes(opened: OpenedSeries, options: VolumeOptions, *, single_images:
         refusal = Refusal("localizer", "it holds localizers only, which are no volume")
         found += [RefusedPart(one.stack, "", one.slices, refusal) for one in localizers]
     volumes = [one for one in found if isinstance(one, PlannedVolume)]
+    lacking = _withheld(index)
+    if lacking is not None:
+        # Any of them may be a slice.
+        found = [RefusedPart(one.stack, "", one.slices, lacking) for one in kept]
+        volumes = []
+    aside = _left_out(index)
+    volumes = [replace(one, warnings=(*one.warnings, *aside)) for one in volumes]
     return VolumesPlan(
         opened,
         index,
@@ -247,8 +273,31 @@ def plan_volumes(opened: OpenedSeries, options: VolumeOptions, *, single_images:
         tuple(one for one in found if isinstance(one, RefusedPart)),
         sum(one.slices for one in localizers),
         sum(one.slices for one in derived),
-        (*opened.warnings, *warnings),
+        (*opened.warnings, *warnings, *(text for _, text in aside)),
     )
+
+
+def _withheld(index: Index) -> Refusal | None:
+    """Refuse a series of which the storage withholds an object."""
+    withheld = [one for one in index.provenance.skipped if one.transient]
+    if not withheld:
+        return None
+    many = f"{counted(len(withheld), 'object')} of the series cannot be read now: {withheld[0].reason}"
+    return Refusal("not_found", many)
+
+
+def _left_out(index: Index) -> tuple[tuple[str, str], ...]:
+    """Return warnings of objects that are no part of any volume, and could be a slice."""
+    skipped = [one for one in index.provenance.skipped if not one.transient]
+    without = index.without_image()
+    found = []
+    if skipped:
+        many = f"{counted(len(skipped), 'object')} of the series could not be read: {skipped[0].reason}"
+        found.append(("skipped_objects", f"{many}; if one was a slice at an end, the volume lacks it"))
+    if without:
+        many = f"{counted(len(without), 'object')} of the series without an image left out"
+        found.append(("without_image", many))
+    return tuple(found)
 
 
 def _is_derived(stack: Stack) -> bool:
@@ -296,6 +345,8 @@ def _without_geometry(frames: StackFrames, stack: Stack) -> Refusal | None:
         | np.isnan(frames.orientations).any(axis=1)
         | np.isnan(frames.spacings).any(axis=1)
         | (frames.locations < 0)
+        | ~((frames.spacings > 0) & (frames.spacings < _WIDEST_MM)).all(axis=1)
+        | ~_are_planes(frames.orientations)
     )
     if not lacking.any():
         return None
@@ -305,9 +356,18 @@ def _without_geometry(frames: StackFrames, stack: Stack) -> Refusal | None:
         else f"{int(lacking.sum())} of its {counted(len(lacking), 'slice')} have"
     )
     name = "" if lacking.all() else f", the first is {_called(frames, int(np.argmax(lacking)))}"
-    what = "no position, orientation or pixel spacing in the patient"
+    what = "no position, orientation or pixel spacing in the patient, or an impossible one"
     hint = "; each image alone can be NIfTI or NPZ" if stack.modality in PROJECTIONS else ""
     return Refusal("no_geometry", f"{which} {what}{name}{hint}")
+
+
+def _are_planes(cosines: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return True for rows and columns at right angles, however long their cosines are."""
+    rows, columns = np.split(np.nan_to_num(cosines), 2, axis=1)
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(columns, axis=1)
+    straight = np.abs((rows * columns).sum(axis=1)) <= _STRAIGHT * lengths
+    found: NDArray[np.bool_] = straight & (lengths > 0)
+    return found
 
 
 def _called(frames: StackFrames, member: int) -> str:
@@ -340,7 +400,7 @@ def _of_part(
             placement = _with_remedy(placement, frames, grid)
         return refused(placement)
     slices = _slices(frames, grid.members)
-    fault = _mixed(slices, options)
+    fault = _mixed(slices, options) or _unknown(frames, grid, slices)
     if fault is not None:
         return refused(fault)
     return _volume(frames, part, stack, options, (grid, placement, slices))
@@ -371,6 +431,12 @@ def _volume(
     found: tuple[Grid, Placement | None, tuple[Slice, ...]],
 ) -> PlannedVolume:
     grid, placement, slices = found
+    units = {_units(frames, item, stack.modality) for item in _unlike_units(slices)}
+    mixed = [("mixed_units", "its frames have values in different units")] if len(units) > 1 else []
+    rows = frames.rows[grid.members.ravel()].tolist()
+    if len({one or "" for one in frames.cells.values(rows, *_FRAME_OF_REFERENCE)}) > 1:
+        several = "its frames have several FrameOfReferenceUIDs, and are taken as if they had one"
+        mixed.append(("frames_of_reference", several))
     kind = value_type_of(slices, stored=options.values == "stored", invert=options.monochrome1 == "invert")
     return PlannedVolume(
         part.suffix,
@@ -381,11 +447,16 @@ def _volume(
         placement,
         kind,
         slices,
-        "" if kind.is_colour or kind.is_stored else _units(frames, slices[0], stack.modality),
-        tuple(_warnings(grid, placement, slices, _copies(frames, slices))),
+        units.pop() if len(units) == 1 and not (kind.is_colour or kind.is_stored) else "",
+        (*_warnings(grid, placement, slices, _copies(frames, slices)), *mixed),
         stack.modality,
         _repetition_time(frames, slices[0]),
     )
+
+
+def _unlike_units(slices: tuple[Slice, ...]) -> list[Slice]:
+    """Return a slice of each object, whose units may differ."""
+    return list({one.file_name: one for one in slices}.values())
 
 
 def _copies(frames: StackFrames, slices: tuple[Slice, ...]) -> int:
@@ -403,9 +474,30 @@ def _mixed(slices: tuple[Slice, ...], options: VolumeOptions) -> Refusal | None:
     """Refuse colour among grey, and stored values that mean different things."""
     if len({one.pixels.samples_per_pixel == 3 or one.pixels.palette is not None for one in slices}) > 1:
         return Refusal("unsupported", "some of its frames are colour and others are grey")
+    if len({one.pixels.photometric_interpretation for one in slices if one.pixels.is_monochrome}) > 1:
+        return Refusal("unsupported", "some of its frames are MONOCHROME1 and others MONOCHROME2")
     if options.values == "stored" and not has_one_rule(slices):
         problem = "slope and intercept differ from frame to frame, or are a table; give `values` modality"
         return Refusal("unsupported", problem)
+    return None
+
+
+def _unknown(frames: StackFrames, grid: Grid, slices: tuple[Slice, ...]) -> Refusal | None:
+    """Refuse slices whose values or places would be a guess."""
+    for item in slices:
+        remark = next((one for one in item.remarks if one.startswith(_RESCALE_REMARKS)), "")
+        if remark:
+            return Refusal(
+                "unsupported", f"{called(item)}: {remark.partition(':')[0]}: its values are unknown"
+            )
+    rows = frames.rows[grid.members.ravel()].tolist()
+    if slices[0].part_rows:
+        names = frames.index.table.column_names
+        normals = frames.index.table["MosaicNormal"] if "MosaicNormal" in names else None
+        if normals is None or any(not normals[row].as_py() for row in rows):
+            return Refusal("no_geometry", "its mosaics do not say in which direction their slices follow")
+        if None in frames.cells.values(rows, *_SPACING_BETWEEN_SLICES):
+            return Refusal("no_geometry", "its mosaics do not say how far apart their slices lie")
     return None
 
 
@@ -484,6 +576,8 @@ def _warnings(
             "no_directions",
             "the headers give directions of diffusion in the image's own axes, not the patient's: left out",
         )
+    if is_colour(slices[0].pixels) and any(one.pixels.bits_stored > _COLOUR_BITS for one in slices):
+        yield "narrowed", "colours of more than 8 bits are kept with 8"
     if any(one.contrast.pixel_padding_value is not None for one in slices):
         yield "padding", "some values are padding: they stay, and count in no statistic"
 

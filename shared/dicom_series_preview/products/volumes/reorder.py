@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from dicom_series_preview.products.volumes.extents import Extent, Slab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -50,6 +50,11 @@ class Order:
         """Return a view of a whole array in the new order."""
         turned = data[tuple(slice(None, None, -1 if axis in self.flipped else 1) for axis in range(4))]
         return turned.transpose(*self.axes, *range(4, data.ndim))
+
+
+def scratch() -> Path:
+    """Return the folder for what is read back: where a file lies, nothing may be writable."""
+    return Path(tempfile.gettempdir())
 
 
 class Reordered:

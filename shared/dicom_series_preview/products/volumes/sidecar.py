@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_series_preview.products.volumes.plan import PlannedVolume
+    from dicom_series_preview.products.volumes.reorder import Order
 
 # BIDS' keys that headers give as they are; and those in milliseconds, which BIDS has in seconds.
 _AS_IS = (
@@ -37,10 +38,11 @@ _SECONDS = (
     ("EchoTime", 0x00180081),
     ("InversionTime", 0x00180082),
 )
+_EFFECTIVE_ECHO_TIME = ("EffectiveEchoTime", 0x00189082)
 _PHASE_ENCODING = ("InPlanePhaseEncodingDirection", 0x00181312)
 
 
-def sidecar_document(volume: PlannedVolume) -> dict[str, Any]:
+def sidecar_document(volume: PlannedVolume, order: Order) -> dict[str, Any]:
     """Return the sidecar of a NIfTI without its receipt: BIDS' keys where the headers give them."""
     cells, row = volume.frames.cells, [volume.slices[0].row]
     found: dict[str, Any] = {}
@@ -52,10 +54,16 @@ def sidecar_document(volume: PlannedVolume) -> dict[str, Any]:
         value = cells.values(row, keyword, tag)[0]
         if isinstance(value, (int, float)) and value > 0:
             found[keyword] = round(value / 1000, 9)
+    if "EchoTime" not in found:
+        # As enhanced objects have it (PS3.3 C.8.13.5.4).
+        value = cells.values(row, *_EFFECTIVE_ECHO_TIME)[0]
+        if isinstance(value, (int, float)) and value > 0:
+            found["EchoTime"] = round(value / 1000, 9)
     direction = cells.values(row, *_PHASE_ENCODING)[0]
     if direction in ("ROW", "COL"):
         # The header says the axis and not the sign.
-        found["PhaseEncodingAxis"] = "i" if direction == "ROW" else "j"
+        axes = [axis for axis in reversed(order.axes) if axis]
+        found["PhaseEncodingAxis"] = "ijk"[axes.index(3 if direction == "ROW" else 2)]
     return found
 
 

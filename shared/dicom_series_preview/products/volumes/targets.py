@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dicom_series_preview.base.files import write_atomically
-from dicom_series_preview.products.volumes.formats.base import UnfinishedError
-from dicom_series_preview.products.volumes.formats.nifti import sidecar_of
+from dicom_series_preview.products.volumes.formats.base import UnfinishedError, UnreadableError
+from dicom_series_preview.products.volumes.formats.nifti import RECEIPT, sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 # No conversion takes so long: an older partial output was left by a killed process.
 _LEFT_OVER_S = 24 * 3600
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{12}\.partial")
+_BESIDE = (".json", ".bval", ".bvec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,8 @@ class LocalTarget:
 
     def receipt(self, chosen: VolumeFormat) -> Mapping[str, Any] | None:
         """Return the receipt in the output that is there; see `Target.receipt`."""
+        if chosen.name in ("nii", "nifti"):
+            _check_beside(self.path)
         try:
             return chosen.read(self.path).receipt if os.path.lexists(self.path) else None
         except UnfinishedError:
@@ -191,6 +197,29 @@ class LocalTarget:
         return size
 
 
+def _check_beside(path: Path) -> None:
+    """Refuse a NIfTI whose sidecar's or tables' names are taken by something else.
+
+    Raises:
+        UnreadableError: They are another NIfTI's, or not ours.
+    """
+    sidecar = sidecar_of(path)
+    other = sidecar.with_suffix(".nii" if path.suffix == ".gz" else ".nii.gz")
+    if os.path.lexists(other):
+        raise UnreadableError(f"{sidecar.name} is the sidecar of {other.name}")
+    if os.path.lexists(path):
+        return
+    taken = [one for one in (sidecar.with_suffix(ending) for ending in _BESIDE) if os.path.lexists(one)]
+    if not taken:
+        return
+    try:
+        is_ours = RECEIPT in json.loads(sidecar.read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        is_ours = False
+    if not is_ours:
+        raise UnreadableError(f"{taken[0].name} is no file of a volume")
+
+
 def _write(path: Path, data: bytes) -> None:
     with suppress(OSError):  # writing reports it
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +235,7 @@ def _remove_left_overs(parent: Path) -> None:
     oldest = time.time() - _LEFT_OVER_S
     with suppress(OSError):
         for one in parent.glob(".*.partial"):
-            if one.stat().st_mtime < oldest:
+            if _PARTIAL.fullmatch(one.name) and one.stat().st_mtime < oldest:
                 shutil.rmtree(one, ignore_errors=True)
 
 

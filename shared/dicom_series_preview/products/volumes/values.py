@@ -145,8 +145,11 @@ def put_values(found: DecodedSlice, kind: ValueType, out: NDArray[Any]) -> None:
     if out.dtype.kind == "f":
         values = modality_values(samples, contrast)
         values = values if kind.inverted is None else kind.inverted - values.astype(np.float64)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             out[...] = values
+        lost = ~np.isfinite(out) if not np.isfinite(out).all() else np.zeros(0, np.bool_)
+        if (lost.any() and np.isfinite(values[lost]).any()) or (values[out == 0] != 0).any():
+            raise DoesNotFitError(called(item))
         return
     _put_whole_values(samples, contrast, kind, out, called(item))
 

@@ -42,8 +42,10 @@ def test_one_digest(name: str, tmp_path: Path) -> None:
     bench = Bench.of(tmp_path, stacked(values, cosines=cosines, step=step))
     found = {}
     for extension in EXTENSIONS:
-        found[extension] = bench.one(extension)
-        found[f"ras {extension}"] = bench.one(extension, "r", options={"orient": "ras"})
+        # Of one stem, .nii and .nii.gz would have one sidecar.
+        stem = extension.replace(".", "")
+        found[extension] = bench.one(extension, f"v{stem}")
+        found[f"ras {extension}"] = bench.one(extension, f"r{stem}", options={"orient": "ras"})
     for extension in (".zarr", ".zarr.zip", ".sqlite"):
         found[f"2 {extension}"] = bench.one(extension, "two", write=WriteOptions(zarr_format=2))
     for kind, one in found.items():

@@ -21,7 +21,14 @@ from dicom_series_preview.products.volumes.formats.base import (
 )
 from dicom_series_preview.products.volumes.formats.nifti_header import new_header, put_affine, put_zooms
 from dicom_series_preview.products.volumes.receipt import canonical_json
-from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
+from dicom_series_preview.products.volumes.reorder import (
+    Order,
+    Reordered,
+    affine_in,
+    native_affine,
+    scratch,
+    slabs_of,
+)
 from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
 
 if TYPE_CHECKING:
@@ -72,7 +79,7 @@ def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native
         affine = affine_in(place.affine, order, volume.shape)[:, [2, 1, 0, 3]]
         put_affine(header, affine)
         if len(dims) > 3:
-            header["pixdim"][4] = volume.repetition_time_s or 0.0
+            header["pixdim"][4] = volume.step_s
     elif volume.slices[0].pixel_spacing_mm is not None:
         down, across = volume.slices[0].pixel_spacing_mm
         put_zooms(header, [across, down, 1.0])
@@ -85,10 +92,10 @@ class NiftiWriter:
     def __init__(self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], orient: str) -> None:
         self._path = path
         self._header = header_of(volume, dtype, orient)
-        self._sidecar = sidecar_document(volume)
         place = volume.placement
         self._tables = _tables(volume, orient)
         order = nifti_order(None if place is None else place.affine, orient)
+        self._sidecar = sidecar_document(volume, order)
         self._array = None if order == NATIVE else Reordered(volume.shape, dtype, order, path.parent)
         self._raw: IO[bytes] = path.open("xb")
         self._stream: Any = self._raw
@@ -215,7 +222,7 @@ def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) 
             t, z, y, x = (order.axes.index(axis) for axis in range(4))
             back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
             dtype = np.dtype("u1") if len(shape) > 4 else found.dtype
-            with Reordered(written, dtype, back, path.parent) as array:
+            with Reordered(written, dtype, back, scratch()) as array:
                 for slab in _file_slabs(plain, written):
                     array.add(slab)
                 yield from slabs_of(array, shape)

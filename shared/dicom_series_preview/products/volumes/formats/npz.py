@@ -23,7 +23,14 @@ from dicom_series_preview.products.volumes.formats.base import (
     read_with,
     reading_with,
 )
-from dicom_series_preview.products.volumes.reorder import Order, Reordered, affine_in, native_affine, slabs_of
+from dicom_series_preview.products.volumes.reorder import (
+    Order,
+    Reordered,
+    affine_in,
+    native_affine,
+    scratch,
+    slabs_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -150,7 +157,7 @@ def _native_slabs(path: Path, shape: tuple[int, ...], order: Order) -> Iterator[
         if is_fortran or tuple(found) not in (written, (*written[:3], *written[4:])):
             raise UnreadableError("its array has another shape than its receipt says")
         back = Order(_inverse(order.axes), frozenset(order.axes.index(axis) for axis in order.flipped))
-        with Reordered(written, kind, back, path.parent) as array:
+        with Reordered(written, kind, back, scratch()) as array:
             places = max(1, _READ_BYTES // max(int(np.prod(written[1:])) * kind.itemsize, 1))
             for first in range(0, written[0], places):
                 last = min(first + places, written[0])

@@ -31,8 +31,8 @@ def format_of_path(path: str) -> tuple[VolumeFormat, str]:
     """
     for one in FORMATS:
         for extension in one.extensions:
-            if path.casefold().endswith(extension):
-                return one, path[-len(extension) :]
+            if path.endswith(extension) and not path.endswith(f"/{extension}") and path != extension:
+                return one, extension
     raise RequestError("output", f"{quoted(path)} has no extension of a format: {_EXTENSIONS}")
 
 

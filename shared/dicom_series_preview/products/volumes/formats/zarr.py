@@ -27,7 +27,7 @@ from dicom_series_preview.products.volumes.formats.base import (
 )
 from dicom_series_preview.products.volumes.formats.nifti import header_of
 from dicom_series_preview.products.volumes.receipt import canonical_json
-from dicom_series_preview.products.volumes.reorder import Order, Reordered, native_affine, slabs_of
+from dicom_series_preview.products.volumes.reorder import Order, Reordered, native_affine, scratch, slabs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -290,7 +290,7 @@ class Zarr:
             shape, order = layout_of(found["receipt"])
             native = None if affine is None else native_affine(affine, order, shape)
             said = _said(group)
-        slabs = read_with("zarr", _native_slabs(array, shape, order, path))
+        slabs = read_with("zarr", _native_slabs(array, shape, order))
         return Readback(native, slabs, found["receipt"], said)
 
 
@@ -327,7 +327,7 @@ def chunks_of(path: Path) -> list[int]:
     return list(array.chunks)
 
 
-def _native_slabs(array: Any, shape: tuple[int, ...], order: Order, path: Path) -> Iterator[Slab]:  # noqa: ANN401 - zarr's
+def _native_slabs(array: Any, shape: tuple[int, ...], order: Order) -> Iterator[Slab]:  # noqa: ANN401 - zarr's
     """Yield the array in the order of its source."""
     written = order.shape(shape)
     has_time, is_colour = written[0] > 1, len(shape) > 4
@@ -348,7 +348,7 @@ def _native_slabs(array: Any, shape: tuple[int, ...], order: Order, path: Path) 
         return
     t, z, y, x = (order.axes.index(axis) for axis in range(4))
     back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
-    with Reordered(written, array.dtype, back, path.parent) as reordered:
+    with Reordered(written, array.dtype, back, scratch()) as reordered:
         for extent in extents:
             reordered.add(Slab(extent, part(extent)))
         yield from slabs_of(reordered, shape)
