@@ -93,6 +93,7 @@ READ = {
     "/series/{series}/index": "index",
     "/series": "series",
     "/series/{series}": "series",
+    "/series/{series}/volumes": "series",
     "/studies/{study}": "series",
     "/health": "index",
     "/openapi.json": "index",
@@ -930,7 +931,7 @@ class TestFunctions:
 def test_layers_are_built_for_the_processor_they_run_on(stack: Stack) -> None:
     """Each layer has a Makefile, for the processor and the Python that functions run on."""
     layers = {name: stack.resources[name] for name in stack.of("AWS::Serverless::LayerVersion")}
-    assert sorted(layers) == ["CatalogueLayer", "DependenciesLayer", "PackageLayer"]
+    assert sorted(layers) == ["CatalogueLayer", "DependenciesLayer", "PackageLayer", "VolumesLayer"]
     for name, layer in layers.items():
         place, properties = PROJECT / layer["Metadata"]["ContextPath"], layer["Properties"]
         targets = re.findall(r"^build-(\w+):", "".join(map(Path.read_text, makefiles(place))), re.MULTILINE)
@@ -941,7 +942,7 @@ def test_layers_are_built_for_the_processor_they_run_on(stack: Stack) -> None:
         assert properties["CompatibleRuntimes"] == ["python3.13"]
         assert properties["RetentionPolicy"] == "Delete"
     sources = {name: PROJECT / layer["Properties"]["ContentUri"] for name, layer in layers.items()}
-    for name in ("CatalogueLayer", "DependenciesLayer"):
+    for name in ("CatalogueLayer", "DependenciesLayer", "VolumesLayer"):
         assert layers[name]["Metadata"]["ContextPath"].endswith(f"/{stack.given['Architecture']}")
         assert (sources[name] / "requirements.txt").is_file()
     assert (sources["PackageLayer"] / "dicom_series_preview").is_dir()

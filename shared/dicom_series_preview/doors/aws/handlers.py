@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def http_handler(resource: str) -> Handler:
     """Return the handler of `GET /series/{series}/RESOURCE`; `index` adds `/health` and `/openapi.json`.
 
-    `series` has the routes of the catalogue: `/series`, `/series/{series}` and `/studies/{study}`.
+    `series` has the routes of the catalogue: `/series`, `/series/{series}`, `/series/{series}/volumes` and
+    `/studies/{study}`.
 
     Args:
         resource: The resource, spelled as in the path or, with underscores, as its function's folder.

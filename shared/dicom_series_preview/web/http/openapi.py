@@ -17,6 +17,7 @@ from dicom_series_preview.products.pictures.options import (
 )
 from dicom_series_preview.web.http.catalogue import MEDIA_TYPES
 from dicom_series_preview.web.http.problems import OF_BATCHES, PROBLEM_TYPE, PROBLEMS
+from dicom_series_preview.web.http.volume_options import PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +101,7 @@ def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str,
         "/series": {"get": _search_operation("series", "Which series there are.", PARAMETERS)},
         "/series/{series}": {"get": _one_series()},
         **{f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES},
+        "/series/{series}/volumes": {"get": _volumes()},
         "/studies/{study}": {"get": _search_operation("study", "The series of a study.", OF_A_STUDY)},
     }
     return {
@@ -268,6 +270,35 @@ def _one_series() -> dict[str, Any]:
         "summary": summary,
         "parameters": [one for one in whole["parameters"] if one["name"] != "format"],
         "responses": {"200": {**found, "content": {"application/json": {"schema": schema}}}, **responses},
+    }
+
+
+def _volumes() -> dict[str, Any]:
+    one = _one_series()
+    summary = "The volumes that a series gives, those that it does not and why, and what they cost."
+    entries: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
+    texts: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+    properties = {
+        "series": {"type": "string"},
+        "root": {"type": "string"},
+        "volumes": entries,
+        "refused": {**entries, "description": "The parts that give none: each with `code` and `problem`."},
+        "localizers_skipped": {"type": "integer"},
+        "derived_skipped": {"type": "integer"},
+        "skipped_objects": {"type": "integer"},
+        "warnings": texts,
+    }
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    found = {**one["responses"]["200"], "description": summary}
+    series = next(entry for entry in one["parameters"] if entry["name"] == "series")
+    return {
+        "operationId": "volumes",
+        "summary": summary,
+        "parameters": [series, _ROOT, *parameters_of(PLAN)],
+        "responses": {
+            **one["responses"],
+            "200": {**found, "content": {"application/json": {"schema": schema}}},
+        },
     }
 
 

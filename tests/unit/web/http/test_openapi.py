@@ -106,7 +106,8 @@ def test_every_route_is_listed() -> None:
     """Every route stands in the document, batches where the deployment has them."""
     own = {
         *(f"/series/{{series}}/{resource}" for resource in RESOURCES),
-        *("/health", "/openapi.json", "/series", "/series/{series}", "/studies/{study}"),
+        *("/health", "/openapi.json", "/series", "/series/{series}", "/series/{series}/volumes"),
+        "/studies/{study}",
     }
     assert set(openapi_document()["paths"]) == own
     assert set(DOCUMENT["paths"]) == own | {"/batches", "/batches/{id}"}
