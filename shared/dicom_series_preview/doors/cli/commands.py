@@ -21,7 +21,7 @@ from dicom_series_preview.doors.cli.offline import codecs, sample
 from dicom_series_preview.doors.cli.pictures import contrast_mosaic, get_image, mosaic
 from dicom_series_preview.doors.cli.serve import serve
 from dicom_series_preview.doors.cli.stopping import end_when_told, end_with, status_of
-from dicom_series_preview.doors.cli.volumes import convert, verify, volumes
+from dicom_series_preview.doors.cli.volumes import convert, manifest, verify, volumes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,7 @@ for _command in (
     query,
     explain,
     convert,
+    manifest,
     volumes,
     verify,
     serve,

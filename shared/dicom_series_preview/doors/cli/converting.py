@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,23 +14,31 @@ from typing import TYPE_CHECKING, Any
 from dicom_series_preview.base.errors import Advice, OutputError, PreviewError, RequestError, counted, quoted
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.doors.cli.console import STANDARD_OUTPUT, Progress, answer, line_of, say
+from dicom_series_preview.doors.cli.fleets import run_facts, tasks_of
 from dicom_series_preview.doors.cli.many import Job, ManySeries
+from dicom_series_preview.doors.cli.opening import settings_of
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.products.volumes.convert import Converter
+from dicom_series_preview.products.volumes.fleet.meta import MetaOptions, meta_files
+from dicom_series_preview.products.volumes.fleet.summary import Summary
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
 from dicom_series_preview.products.volumes.formats.table import format_named, format_of_path
 from dicom_series_preview.products.volumes.options import VolumeOptions
 from dicom_series_preview.products.volumes.plan import plan_document, plan_volumes
 from dicom_series_preview.products.volumes.series import SeriesOutcome, convert_series, in_words
+from dicom_series_preview.products.volumes.upload import RemoteTarget, folder_and_name, open_outputs
 from dicom_series_preview.products.volumes.verify import verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.doors.cli.fleets import Task
+    from dicom_series_preview.products.volumes.convert import Finished
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
     from dicom_series_preview.products.volumes.series import VolumeOutcome
+    from dicom_series_preview.products.volumes.targets import Outputs, Target
 
 _CHUNKS = re.compile(r"([1-9][0-9]{0,5}),([1-9][0-9]{0,5}),([1-9][0-9]{0,5})")
 
@@ -47,27 +56,33 @@ def run_convert(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
         asked.orient, int(options["zarr_format"]), _chunks(options["chunks"]), options["clevel"]
     )
     many = ManySeries({**options, "output": None})
-    jobs = _jobs(many, typed[:1] if output else typed)
-    if output and len(jobs) > 1:
-        problem = f"is for one series, and {len(jobs)} are meant; give `output` and a folder"
+    tasks = tasks_of(many, typed[:1] if output else typed, options)
+    if output and len(tasks) > 1:
+        problem = f"is for one series, and {len(tasks)} are meant; give `output` and a folder"
         raise RequestError("output", problem)
+    verify = _verify(options["verify"])
     converter = Converter(
         chosen,
         asked,
         write,
         many.settings.limits,
-        _verify(options["verify"]),
+        verify,
         options["overwrite"],
         workers=options["workers"],
     )
-    stem = Path(output[: -len(extension)]) if output else Path(options["output"])
-    conversion = _Conversion(many, converter, stem, extension, is_one=bool(output))
-    report = _Report(options)
+    folder, name = folder_and_name(output) if output else (options["output"], "")
+    outputs = open_outputs(folder, many.settings, os.environ)
+    meta = MetaOptions(options["identity"] == "keep", chosen.name)
+    stem = name.removesuffix(extension) if output else None
+    conversion = _Conversion(many, converter, (outputs, stem, extension), meta)
+    report = _Report(options, Summary(is_verified=verify != 0))
     with Progress("reading headers", quiet=options["quiet"]) as progress:
-        for number, job in enumerate(jobs, 1):
-            label = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
-            with progress.part(job.shown, label) as part:
-                report.of(job, partial(conversion.convert, job, part))
+        for number, task in enumerate(tasks, 1):
+            label = f" ({number} of {len(tasks)})" if len(tasks) > 1 else ""
+            with progress.part(task.shown, label) as part:
+                report.of(task, partial(conversion.convert, task, part))
+    if not output:
+        report.write_summary(outputs, {"store_type": chosen.name, **run_facts(options)})
     return report.finish()
 
 
@@ -78,30 +93,37 @@ class _Conversion:
     Attributes:
         many: Opens them.
         converter: Converts their volumes.
-        stem: What the names of the outputs begin with: the one output's, or their folder.
-        extension: What they end with.
-        is_one: There is one series.
+        place: The folder of the outputs; what the names of the one series' outputs begin with, or None; what
+            all names end with.
+        meta: What stands beside the outputs of many series.
     """
 
     many: ManySeries
     converter: Converter
-    stem: Path
-    extension: str
-    is_one: bool
+    place: tuple[Outputs, str | None, str]
+    meta: MetaOptions
 
-    def convert(self, job: Job, progress: Callable[[int, int], None]) -> SeriesOutcome:
+    def convert(self, task: Task, progress: Callable[[int, int], None]) -> SeriesOutcome:
         """Convert a series."""
+        outputs, stem, extension = self.place
+        (job,) = task.jobs(self.many)
 
         def opening(again: bool) -> OpenedSeries:  # noqa: FBT001 - a callback
             return _opened(self.many, job, progress, refresh=again)
 
-        with job.named.hinting():
-            return convert_series(opening, self.converter, self._place)
+        def name(plan: VolumesPlan, volume: PlannedVolume) -> str:
+            """A series' folder below the root is a name that no other series of the root has."""
+            return (stem or task.output or plan.opened.title or "series") + volume.suffix
 
-    def _place(self, plan: VolumesPlan, volume: PlannedVolume) -> Path:
-        """Name a volume's output: a series' folder below the root is a name that no other series has."""
-        stem = self.stem if self.is_one else self.stem / (plan.opened.title or "series")
-        return stem.with_name(f"{stem.name}{volume.suffix}{self.extension}")
+        def place(plan: VolumesPlan, volume: PlannedVolume) -> Target:
+            return outputs.target(name(plan, volume) + extension)
+
+        def beside(finished: Finished) -> Mapping[str, bytes]:
+            return meta_files(finished, name(finished.plan, finished.volume), self.meta, task.known)
+
+        converter = self.converter if stem else replace(self.converter, beside=beside)
+        with job.named.hinting():
+            return convert_series(opening, converter, place)
 
 
 def _opened(
@@ -163,44 +185,57 @@ class _Report:
 
     Args:
         options: The command's.
+        summary: Gets a row for each volume.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], summary: Summary) -> None:
         self._options = options
+        self._summary = summary
         self._found: list[dict[str, Any]] = []
         self._is_whole = True
 
-    def of(self, job: Job, work: Callable[[], SeriesOutcome]) -> None:
+    def of(self, task: Task, work: Callable[[], SeriesOutcome]) -> None:
         """Do some work on a series, and report what became of it; an error does not stop the others."""
         try:
             outcome = work()
         except PreviewError as error:
-            self._failed(job, line_of(error), error)
+            self._failed(task, line_of(error), error)
         except Exception as error:  # noqa: BLE001 - a bug at one series must not stop the others
-            self._failed(job, f"failed unexpectedly: {type(error).__name__}; --verbose shows where", error)
+            self._failed(task, f"failed unexpectedly: {type(error).__name__}; --verbose shows where", error)
         else:
             self._is_whole &= outcome.is_whole
             self._found.append(outcome.document())
+            self._summary.add(task.known, outcome)
             for one in outcome.volumes:
-                self._line(job, one)
+                self._line(task, one)
 
-    def _failed(self, job: Job, line: str, error: Exception) -> None:
+    def _failed(self, task: Task, line: str, error: Exception) -> None:
         self._is_whole = False
         if self._options["verbose"]:
             say(*"".join(traceback.format_exception(error)).splitlines())
-        self._found.append({"series": job.shown, "status": "failed", "error": line})
-        say(f"failed   {job.shown}: {line}")
+        self._found.append({"series": task.shown, "status": "failed", "error": line})
+        self._summary.fail(task.known, line)
+        say(f"failed   {task.shown}: {line}")
 
-    def _line(self, job: Job, one: VolumeOutcome) -> None:
+    def _line(self, task: Task, one: VolumeOutcome) -> None:
         if one.refusal is not None:
             part = f", {one.part}" if one.part else ""
             problem = Advice(one.refusal.problem).at_command_line
-            say(f"refused  {job.shown}{part}: {problem} ({one.refusal.code})")
+            say(f"{one.status:8} {task.shown}{part}: {problem} ({one.refusal.code})")
             return
         for warning in one.receipt.get("warnings", ()):
-            say(f"warning: {one.path}: {warning['text']} ({warning['code']})")
+            say(f"warning: {one.place}: {warning['text']} ({warning['code']})")
         if not self._options["quiet"] and not self._options["as_json"]:
-            say(f"{one.status:8} {one.path}: {in_words(one.receipt)}")
+            say(f"{one.status:8} {one.place}: {in_words(one.receipt)}")
+
+    def write_summary(self, outputs: Outputs, run: Mapping[str, Any]) -> None:
+        """Write the summary into the folder of the outputs.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        for name, data in self._summary.files(self._options["summary_suffix"], run).items():
+            outputs.write(name, data)
 
     def finish(self) -> bool:
         """Print and write the JSON; return True where everything is a volume."""
@@ -274,7 +309,7 @@ def run_verify(outputs: Sequence[str], options: Mapping[str, Any]) -> bool:
     for text in outputs:
         chosen, _ = format_of_path(text)
         try:
-            problem = verified(chosen, Path(text))
+            problem = _verified(chosen, text)
         except UnreadableError as error:
             problem = str(error)
         except OSError as error:
@@ -288,3 +323,15 @@ def run_verify(outputs: Sequence[str], options: Mapping[str, Any]) -> bool:
     if options["as_json"]:
         answer(json.dumps(documents, indent=2, ensure_ascii=False))
     return is_whole
+
+
+def _verified(chosen: VolumeFormat, text: str) -> str:
+    """Return what differs; an output in a bucket is downloaded first."""
+    if "://" not in text:
+        return verified(chosen, Path(text))
+    folder, name = folder_and_name(text)
+    target = open_outputs(folder, settings_of({}), os.environ).target(name)
+    if isinstance(target, RemoteTarget):
+        with target.partial() as temporary:
+            return verified(chosen, target.fetch(temporary))
+    return verified(chosen, Path(target.shown))

@@ -53,13 +53,17 @@ class ManySeries:
         self.running = Deadline()
         self._room = Room(self.running)
 
-    def jobs(self, typed: str) -> list[Job]:
+    def jobs(self, typed: str, root: str | None = None) -> list[Job]:
         """List the series that a name means: one, or all with a prefix.
+
+        Args:
+            typed: The name.
+            root: Its root; None for the command's.
 
         Raises:
             PreviewError: No series matches, or the root cannot be listed.
         """
-        named = find(typed, self._options["root"], os.environ)
+        named = find(typed, root or self._options["root"], os.environ)
         name = named.name
         if not name.is_prefix:
             return [Job(typed, named, name)]

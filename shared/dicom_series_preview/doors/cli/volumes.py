@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -76,9 +77,10 @@ _PARTS = together(
         "dicom-series-preview convert SERIES ct.zarr --orient ras",
         "dicom-series-preview convert SERIES1 SERIES2 -o volumes --to nifti",
         "dicom-series-preview convert 'ct-*' --root /data/dicom -o volumes --to zarr --json",
+        "dicom-series-preview convert --manifest series_all.csv --root s3://archive -o s3://out --shard 0/16",
     ),
 )
-@click.argument("series", nargs=-1, required=True, type=SeriesType())
+@click.argument("series", nargs=-1, type=SeriesType())
 @ROOT
 @CACHE_DIR
 @click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
@@ -87,7 +89,33 @@ _PARTS = together(
     "--output",
     metavar="FOLDER",
     shell_complete=complete_folder,
-    help="Where the volumes of many series go.",
+    help="Where the volumes of many series go: a folder or s3://.  [default: $OUT_ROOT, with --manifest]",
+)
+@click.option(
+    "--manifest",
+    metavar="CSV",
+    help="Take the series from a manifest, a file or s3://.  [default: $INPUT_CSV, without SERIES]",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Take one of N shares of the manifest, 0 to N - 1.  [default: $SHARD_ID of $NUM_SHARDS]",
+)
+@click.option(
+    "--limit", type=click.IntRange(0), default=0, envvar="LIMIT", help="Stop after so many series; 0 for all."
+)
+@click.option(
+    "--identity",
+    type=click.Choice(("drop", "keep")),
+    default="drop",
+    help="Who the patient is, in the files beside the outputs.  [default: drop]",
+)
+@click.option(
+    "--summary-suffix",
+    metavar="TEXT",
+    default="",
+    envvar="SUMMARY_SUFFIX",
+    help="Name the summary summary_TEXT.csv and .json in FOLDER.",
 )
 @click.option(
     "--to",
@@ -127,11 +155,20 @@ def convert(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - 
     """Convert SERIES into volumes: Zarr, NIfTI or NPZ, each slice proved against its source.
 
     One series: SERIES OUTPUT; the extension is the format: .zarr .zarr.zip .ozx .sqlite .nii .nii.gz .npz.
-    Many: SERIES... -o FOLDER --to FORMAT. What is no volume is refused, with the reason and what to do.
+    Many: SERIES... -o FOLDER --to FORMAT, or --manifest CSV in place of SERIES. OUTPUT and FOLDER may be
+    s3://. What is no volume is refused, with the reason and what to do.
     """
     from dicom_series_preview.doors.cli.converting import run_convert  # noqa: PLC0415 - loads numpy and pyarrow
 
-    if options["output"] is None:
+    if not series:
+        # The names that pipelines of before have in their environment; typed series do without a manifest.
+        options["manifest"] = options["manifest"] or os.environ.get("INPUT_CSV") or None
+        options["output"] = options["output"] or os.environ.get("OUT_ROOT") or None
+        if options["manifest"] is None or options["output"] is None:
+            raise RequestError("series", "are missing: give SERIES, or `manifest` and `output` with a folder")
+    elif options["manifest"] is not None:
+        raise RequestError("manifest", "and SERIES exclude each other; give one")
+    elif options["output"] is None:
         if len(series) != 2:
             raise RequestError(
                 "series", "one series and its output, or several series and `output` with a folder"
@@ -184,3 +221,58 @@ def verify(output: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - c
     log(verbose=options["verbose"])
     if not run_verify(output, options):
         raise SystemExit(1)
+
+
+@click.command(
+    cls=Command,
+    name="manifest",
+    examples=(
+        "dicom-series-preview manifest --root /data/dicom -o manifests",
+        "dicom-series-preview manifest --root s3://archive -o s3://bucket/manifests --shards 64 --depth 4",
+    ),
+)
+@click.option(
+    "--root",
+    metavar="ROOT",
+    shell_complete=complete_folder,
+    help="s3://, http(s)://, file:// or a folder.  [default: $DATASET_V1_ROOT and $DATASET_V2_ROOT]",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    required=True,
+    envvar="OUT_DIR",
+    shell_complete=complete_folder,
+    help="Where the manifest goes: a folder or s3://.",
+)
+@CACHE_DIR
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 10_000),
+    default=16,
+    envvar="NUM_SHARDS",
+    help="How many shares to make.  [default: 16]",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    default=3,
+    envvar="MAX_DEPTH",
+    help="How many folders deep below ROOT a series may lie.  [default: 3]",
+)
+@click.option(
+    "--identity",
+    type=click.Choice(("drop", "keep")),
+    default="drop",
+    help="Write the catalogue's PatientID, too.  [default: drop]",
+)
+@JSON
+@QUIET
+@VERBOSE
+def manifest(**options: Any) -> None:  # noqa: ANN401 - click passes what is declared
+    """List the series below ROOT for `convert --manifest`, in shares for many machines; no object is read."""
+    from dicom_series_preview.doors.cli.fleets import run_manifest  # noqa: PLC0415 - loads numpy and pyarrow
+
+    log(verbose=options["verbose"])
+    run_manifest(options)

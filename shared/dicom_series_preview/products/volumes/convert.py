@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
-import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.base.files import told_of
 from dicom_series_preview.pixels.frames import FetchOptions
 from dicom_series_preview.pixels.stream import SliceReader
@@ -20,25 +20,30 @@ from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError, WriteOptions
 from dicom_series_preview.products.volumes.formats.nifti import Nifti, sidecar_of
 from dicom_series_preview.products.volumes.proof import proved
-from dicom_series_preview.products.volumes.receipt import Made, identity_of, is_same, receipt_of
+from dicom_series_preview.products.volumes.receipt import (
+    Made,
+    identity_of,
+    is_same,
+    receipt_of,
+    series_uid_of,
+)
 from dicom_series_preview.products.volumes.refusal import Refusal
 from dicom_series_preview.products.volumes.reorder import affine_in
 from dicom_series_preview.products.volumes.sidecar import fsl_tables, sidecar_document
 from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError
+from dicom_series_preview.products.volumes.targets import LocalTarget, Size, TakenError
 from dicom_series_preview.products.volumes.values import DoesNotFitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
     from dicom_series_preview.products.volumes.options import VolumeOptions
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
     from dicom_series_preview.products.volumes.reorder import Order
+    from dicom_series_preview.products.volumes.targets import Target
 
-# No conversion takes so long: an older partial output was left by a killed process.
-_LEFT_OVER_S = 24 * 3600
 # float32 holds every whole number up to here, and NPZ has no other type.
 _FLOAT_EXACT = 2**24
 
@@ -48,16 +53,41 @@ class Converted:
     """A volume's output.
 
     Attributes:
-        path: The file or folder.
+        path: The file or folder; None of one that is not on this machine.
+        place: Its path or URL.
         status: `made`, or `exists` where it was there already.
         receipt: Its receipt.
-        seconds: By phase: `read` (fetched, decoded and written), `proof`.
+        size: How much it holds.
+        seconds: By phase: `read` (fetched, decoded and written), `proof`, `put` (moved or uploaded).
     """
 
-    path: Path
+    path: Path | None
+    place: str
     status: str
     receipt: Mapping[str, Any] = field(repr=False)
+    size: Size
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A volume whose file is written and proved, but not in its place yet.
+
+    Attributes:
+        plan: The plan of its series.
+        volume: The volume.
+        reading: How it was read.
+        receipt: Its receipt.
+        path: Its file or folder, for now.
+        is_proved: Slices of the file were compared with their source.
+    """
+
+    plan: VolumesPlan
+    volume: PlannedVolume
+    reading: Reading
+    receipt: Mapping[str, Any]
+    path: Path
+    is_proved: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +104,7 @@ class Converter:
         check: Raises to give up, as when nobody waits any more.
         progress: Called with the number of slices that were read.
         workers: Threads that decode.
+        beside: Makes what stands beside an output: files by path below the folder of all outputs.
     """
 
     format: VolumeFormat
@@ -85,49 +116,75 @@ class Converter:
     check: Callable[[], None] = lambda: None
     progress: Callable[[int], None] = lambda _slices: None
     workers: int | None = None
+    beside: Callable[[Finished], Mapping[str, bytes]] = lambda _finished: {}
 
-    def convert(self, plan: VolumesPlan, volume: PlannedVolume, target: Path) -> Converted:
+    def convert(self, plan: VolumesPlan, volume: PlannedVolume, place: Path | Target) -> Converted:
         """Write a volume, prove it, and put it in its place.
 
         Raises:
             RefusedVolumeError: There is no output, for a reason; nothing of it is left.
+            OutputError: The place of outputs cannot be read or written.
             StorageError: The storage fails beyond every retry.
         """
+        target = LocalTarget(place, place.parent) if isinstance(place, Path) else place
         identity = identity_of(volume, self.options, self.write, self.format.name)
-        there = self._there(target, identity)
+        there = None if self.overwrite else self._there(target, volume, identity)
         if there is not None:
             return there
         seconds: dict[str, float] = {}
         try:
-            with _partial(target) as folder:
+            with target.partial() as folder:
                 path = folder / target.name
                 with _timed(seconds, "read"):
                     reading, receipt = self._written(plan, volume, path, identity)
                 with _timed(seconds, "proof"):
                     if self.verify != 0:
                         self._prove(path, volume, reading)
-                _put_in_place(folder, target)
+                with _timed(seconds, "put"):
+                    finished = Finished(plan, volume, reading, receipt, path, self.verify != 0)
+                    size = target.put(folder, receipt, self.beside(finished))
+        except TakenError:
+            return self._taken(target, volume, identity)
         except OSError as error:
+            if isinstance(error, PreviewError):
+                raise
             raise RefusedVolumeError(Refusal("output", f"{target.name}: {told_of(error)}")) from error
-        return Converted(target, "made", receipt, seconds)
+        return Converted(target.file, target.shown, "made", receipt, size, seconds)
 
-    def _there(self, target: Path, identity: Mapping[str, Any]) -> Converted | None:
+    def _there(self, target: Target, volume: PlannedVolume, identity: Mapping[str, Any]) -> Converted | None:
         """Return the output that is there already, if it is of the same source and options.
 
         Raises:
             RefusedVolumeError: Something else lies there.
         """
-        if not os.path.lexists(target):
+        try:
+            receipt = target.receipt(self.format)
+        except UnreadableError as error:
+            problem = f"{target.name} is there and has no receipt of ours; `overwrite` replaces it"
+            raise RefusedVolumeError(Refusal("exists_other", problem)) from error
+        if receipt is None:
             return None
-        with suppress(UnreadableError):
-            receipt = self.format.read(target).receipt
-            if is_same(receipt, identity) and not self.overwrite:
-                return Converted(target, "exists", receipt)
-            return None
-        if self.overwrite:
-            return None
-        problem = f"{target.name} is there and has no receipt of ours; `overwrite` replaces it"
-        raise RefusedVolumeError(Refusal("exists_other", problem))
+        if is_same(receipt, identity):
+            return Converted(target.file, target.shown, "exists", receipt, target.size())
+        there = receipt.get("series_instance_uid")
+        if there != series_uid_of(volume):
+            problem = f"{target.name} is there and holds another series, {there}; `overwrite` replaces it"
+            raise RefusedVolumeError(Refusal("exists_other", problem))
+        return None
+
+    def _taken(self, target: Target, volume: PlannedVolume, identity: Mapping[str, Any]) -> Converted:
+        """Return what another process has put there meanwhile, if it is the same.
+
+        Raises:
+            RefusedVolumeError: It is another.
+        """
+        found = self._there(target, volume, identity)
+        if found is None:
+            problem = (
+                f"another process has just written {target.name} with other options or of another source"
+            )
+            raise RefusedVolumeError(Refusal("exists_other", f"{problem}; convert it again"))
+        return found
 
     def _written(
         self, plan: VolumesPlan, volume: PlannedVolume, path: Path, identity: Mapping[str, Any]
@@ -228,57 +285,6 @@ def _write_beside(path: Path, volume: PlannedVolume, receipt: Mapping[str, Any],
                 stem.with_name(stem.name + extension).write_text(text, "ascii")
     document = sidecar_document(volume, receipt)
     sidecar_of(path).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-@contextmanager
-def _partial(target: Path) -> Iterator[Path]:
-    """Make a folder beside an output for what is not finished, and remove it at the end."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_overs(target.parent)
-    folder = target.parent / f".{target.name}.{uuid.uuid4().hex[:12]}.partial"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_left_overs(parent: Path) -> None:
-    oldest = time.time() - _LEFT_OVER_S
-    with suppress(OSError):
-        for one in parent.glob(".*.partial"):
-            if one.stat().st_mtime < oldest:
-                shutil.rmtree(one, ignore_errors=True)
-
-
-def _put_in_place(folder: Path, target: Path) -> None:
-    """Move finished files to their place: the receipt last, and an older one away first."""
-    for one in folder.rglob("*"):
-        if one.is_file():
-            _sync(one)
-    main, sidecar = folder / target.name, folder / sidecar_of(target).name
-    others = [one for one in folder.iterdir() if one not in (main, sidecar)]
-    if sidecar.exists():
-        sidecar_of(target).unlink(missing_ok=True)
-        for extension in (".bval", ".bvec"):
-            sidecar_of(target).with_suffix(extension).unlink(missing_ok=True)
-    if target.is_dir() or (main.is_dir() and os.path.lexists(target)):
-        # A folder is not replaced in one step: the old one goes into ours, to be removed with it.
-        target.replace(folder / ".old")
-    main.replace(target)
-    for one in others:
-        one.replace(target.parent / one.name)
-    if sidecar.exists():
-        sidecar.replace(sidecar_of(target))
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -107,6 +107,11 @@ def placed(planes: FramePlanes, thickness_mm: float | None = None) -> Placement 
     return Placement(_LPS_TO_RAS @ affine, deviation, float(np.degrees(np.arccos(min(1.0, cosine)))))
 
 
+def deviations_mm(planes: FramePlanes, placement: Placement) -> FloatArray:
+    """Return (t, z), mm: how far the farthest corner of each frame lies from where the affine has it."""
+    return _deviations(planes, _LPS_TO_RAS @ placement.affine)
+
+
 def letters_of(affine: FloatArray) -> str:
     """Return where each index of an affine leads: a letter of RL, AP and SI each, the closest axes."""
     axes, signs = closest_axes(affine)

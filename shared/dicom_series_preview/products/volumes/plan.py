@@ -315,14 +315,7 @@ def _of_part(
     rows, columns = sizes.pop()
     if sizes:
         return refused(Refusal("mixed_spacing", "its frames have different numbers of rows and columns"))
-    planes = FramePlanes(
-        frames.positions[grid.members],
-        frames.orientations[grid.members],
-        frames.spacings[grid.members],
-        rows,
-        columns,
-        [_called(frames, member) for member in grid.members[0].tolist()],
-    )
+    planes = planes_of(frames, grid, (rows, columns))
     placement = placed(planes, thickness)
     if isinstance(placement, Refusal):
         if placement.code == "nonuniform_spacing":
@@ -333,6 +326,23 @@ def _of_part(
     if fault is not None:
         return refused(fault)
     return _volume(frames, part, stack, options, (grid, placement, slices))
+
+
+def planes_of(frames: StackFrames, grid: Grid, size: tuple[int, int]) -> FramePlanes:
+    """Return the planes of a grid's frames.
+
+    Args:
+        frames: The stack.
+        grid: Its frames.
+        size: Rows and columns of each frame.
+    """
+    return FramePlanes(
+        frames.positions[grid.members],
+        frames.orientations[grid.members],
+        frames.spacings[grid.members],
+        *size,
+        [_called(frames, member) for member in grid.members[0].tolist()],
+    )
 
 
 def _volume(

@@ -64,6 +64,12 @@ def identity_of(
     }
 
 
+def series_uid_of(volume: PlannedVolume) -> str | None:
+    """Return the SeriesInstanceUID of a volume's first slice."""
+    uid = volume.frames.cells.values([volume.slices[0].row], *_SERIES)[0]
+    return None if uid is None else str(uid)
+
+
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
@@ -83,7 +89,7 @@ def receipt_of(
         "product": "dicom-series-preview",
         "version": __version__,
         **identity,
-        "series_instance_uid": volume.frames.cells.values([volume.slices[0].row], *_SERIES)[0],
+        "series_instance_uid": series_uid_of(volume),
         "volume": {
             "name": volume.suffix,
             "stack": volume.stack,

@@ -6,10 +6,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from dicom_series_preview.base.errors import NoImageError, ObjectChangedError, ObjectNotFoundError
+from dicom_series_preview.base.errors import (
+    NoImageError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    OutputError,
+)
 from dicom_series_preview.products.volumes.plan import plan_volumes
 from dicom_series_preview.products.volumes.refusal import Refusal
 from dicom_series_preview.products.volumes.slabs import RefusedVolumeError
+from dicom_series_preview.products.volumes.targets import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.products.volumes.convert import Converter
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
+    from dicom_series_preview.products.volumes.targets import Size, Target
 
 Status = Literal["made", "exists", "refused", "failed"]
 # A series that changes while it is read is planned anew so often.
@@ -33,10 +40,12 @@ class VolumeOutcome:
     Attributes:
         status: `made`, `exists` (the same was there), `refused` or `failed`.
         part: Which part of the series it is.
-        path: Its file or folder; None without one.
+        path: Its file or folder; None without one on this machine.
         receipt: Its receipt; empty without one.
         refusal: Why there is none.
         seconds: By phase.
+        size: How much it holds.
+        place: Its path or URL; empty without one.
     """
 
     status: Status
@@ -45,6 +54,8 @@ class VolumeOutcome:
     receipt: Mapping[str, Any] = field(default_factory=dict, repr=False)
     refusal: Refusal | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    size: Size = NOTHING
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +98,7 @@ class SeriesOutcome:
 def convert_series(
     opening: Callable[[bool], OpenedSeries],
     converter: Converter,
-    place: Callable[[VolumesPlan, PlannedVolume], Path],
+    place: Callable[[VolumesPlan, PlannedVolume], Path | Target],
 ) -> SeriesOutcome:
     """Convert the volumes of a series.
 
@@ -120,7 +131,7 @@ class _StaleError(Exception):
 def _converted(
     plan: VolumesPlan,
     converter: Converter,
-    place: Callable[[VolumesPlan, PlannedVolume], Path],
+    place: Callable[[VolumesPlan, PlannedVolume], Path | Target],
     *,
     is_last: bool,
 ) -> SeriesOutcome:
@@ -140,9 +151,13 @@ def _converted(
                 "changed" if isinstance(error, ObjectChangedError) else "not_found"
             )
             outcomes.append(VolumeOutcome("refused", part, refusal=Refusal(code, str(error))))
+        except OutputError as error:
+            outcomes.append(VolumeOutcome("failed", part, refusal=Refusal("output", str(error))))
         else:
             status: Status = "exists" if made.status == "exists" else "made"
-            outcomes.append(VolumeOutcome(status, part, made.path, made.receipt, seconds=made.seconds))
+            outcomes.append(
+                VolumeOutcome(status, part, made.path, made.receipt, None, made.seconds, made.size)
+            )
     return SeriesOutcome(
         plan.opened.title,
         tuple(outcomes),
@@ -155,8 +170,8 @@ def _converted(
 
 def _document(one: VolumeOutcome) -> dict[str, Any]:
     found: dict[str, Any] = {"status": one.status, "part": one.part}
-    if one.path is not None:
-        found["path"] = str(one.path)
+    if one.place:
+        found["path"] = one.place
     if one.refusal is not None:
         found |= {"code": one.refusal.code, "problem": one.refusal.problem}
     if one.seconds:
