@@ -20,8 +20,8 @@ class PlanOptions(TypedDict, total=False):
         Literal["zarr", "zip", "sqlite", "nifti", "nii", "npz"],
         Option(
             description="The format. In nifti, nii and npz each projection image is an output of its own.",
-            page="the format, `zarr`, `zip`, `sqlite`, `nifti`, `nii` or `npz`; `zarr`. In the last three each "
-            "projection image is an output of its own",
+            page="the format, `zarr`, `zip`, `sqlite`, `nifti`, `nii` or `npz`; `zarr`. In the last three "
+            "each projection image is an output of its own",
             default="zarr",
         ),
     ]
