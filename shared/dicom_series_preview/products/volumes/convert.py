@@ -105,6 +105,7 @@ class Converter:
         progress: Called with the number of slices that were read.
         workers: Threads that decode.
         beside: Makes what stands beside an output: files by path below the folder of all outputs.
+        fits: Refuses a volume that there is no room for here.
     """
 
     format: VolumeFormat
@@ -117,6 +118,7 @@ class Converter:
     progress: Callable[[int], None] = lambda _slices: None
     workers: int | None = None
     beside: Callable[[Finished], Mapping[str, bytes]] = lambda _finished: {}
+    fits: Callable[[PlannedVolume], Refusal | None] = lambda _volume: None
 
     def convert(self, plan: VolumesPlan, volume: PlannedVolume, place: Path | Target) -> Converted:
         """Write a volume, prove it, and put it in its place.
@@ -131,6 +133,9 @@ class Converter:
         there = None if self.overwrite else self._there(target, volume, identity)
         if there is not None:
             return there
+        refusal = self.fits(volume)
+        if refusal is not None:
+            raise RefusedVolumeError(refusal)
         seconds: dict[str, float] = {}
         try:
             with target.partial() as folder:
