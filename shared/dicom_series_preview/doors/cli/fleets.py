@@ -12,7 +12,13 @@ import pyarrow.compute as pc
 
 from dicom_series_preview.archive.catalogue.place import catalogue_storage
 from dicom_series_preview.archive.catalogue.snapshot import Filter, SnapshotReader
-from dicom_series_preview.base.errors import NoCatalogueError, RequestError, counted, quoted
+from dicom_series_preview.base.errors import (
+    NoCatalogueError,
+    ObjectNotFoundError,
+    RequestError,
+    counted,
+    quoted,
+)
 from dicom_series_preview.doors.cli.console import answer, say
 from dicom_series_preview.doors.cli.opening import settings_of
 from dicom_series_preview.products.volumes.fleet.manifest import (
@@ -213,6 +219,11 @@ def _known(
     try:
         rows = SnapshotReader(kept).read(["Series", *FROM_CATALOGUE.values()], where)
     except NoCatalogueError:
+        return {}
+    except ObjectNotFoundError:
+        if place and "://" in place:
+            raise
+        # There is no cache folder yet.
         return {}
     return known_of(rows.to_pylist(), identity=identity)
 

@@ -165,9 +165,9 @@ def convert(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - 
         options["manifest"] = options["manifest"] or os.environ.get("INPUT_CSV") or None
         options["output"] = options["output"] or os.environ.get("OUT_ROOT") or None
         if options["manifest"] is None or options["output"] is None:
-            raise RequestError("series", "are missing: give SERIES, or `manifest` and `output` with a folder")
+            raise RequestError("series", "are missing: give SERIES, or `manifest` and -o with a folder")
     elif options["manifest"] is not None:
-        raise RequestError("manifest", "and SERIES exclude each other; give one")
+        raise RequestError("manifest", "excludes SERIES; give one of them")
     elif options["output"] is None:
         if len(series) != 2:
             raise RequestError(

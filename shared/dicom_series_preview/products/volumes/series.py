@@ -156,7 +156,15 @@ def _converted(
         else:
             status: Status = "exists" if made.status == "exists" else "made"
             outcomes.append(
-                VolumeOutcome(status, part, made.path, made.receipt, None, made.seconds, made.size)
+                VolumeOutcome(
+                    status,
+                    part,
+                    made.path,
+                    made.receipt,
+                    seconds=made.seconds,
+                    size=made.size,
+                    place=made.place,
+                )
             )
     return SeriesOutcome(
         plan.opened.title,
