@@ -56,7 +56,7 @@ def batch_prepare_handler() -> Handler:
 
 
 def batch_item_handler() -> Handler:
-    """Return the handler of a batch's step for one series."""
+    """Return the handler of a batch's step for one series, which previews or converts it."""
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import item_handler  # noqa: PLC0415 - see the module
 
