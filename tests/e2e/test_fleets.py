@@ -156,6 +156,16 @@ def test_variables_of_the_environment(
     assert list(Path("converted").rglob("*.zarr"))
 
 
+def test_an_output_has_its_own_format(
+    archive: Path, succeed: Run, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STORE_TYPE is for folders of outputs: it forbids no other format of a single one, as --to does."""
+    monkeypatch.setenv("STORE_TYPE", "sqlite")
+    succeed("convert", "p1/ct-a", "ct.nii", "--root", archive)
+    assert Path("ct.nii").exists()
+    assert command("convert", "p1/ct-a", "ct.npz", "--root", archive, "--to", "npz").status == 1
+
+
 def test_layouts_of_a_data_set(
     tmp_path: Path, succeed: Run, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +227,7 @@ def test_patients_are_named_on_request_only(archive: Path, succeed: Run) -> None
 
 def test_a_manifest_that_names_patients_hands_none_on(archive: Path, command: Run) -> None:
     """Of a manifest's columns only those that place a series go into what stands beside its outputs."""
-    Path("m.csv").write_text("series_dir,patient_id\np1/ct-a,PID-4711-0815\n", "utf-8")
+    Path("m.csv").write_text("series_dir,patient_id\np1/ct-a/,PID-4711-0815\n", "utf-8")
     assert convert(command, archive, Path("m.csv")).status == 0
     for path in Path("out").rglob("*.*"):
         assert b"4711" not in path.read_bytes(), path
@@ -277,6 +287,13 @@ def test_from_bucket_to_bucket(
     outcome = command("verify", "s3://fleet-out/volumes/ct.zarr")
     assert outcome.status == 1
     assert "volume/zarr.json is not what its receipt says" in outcome.stderr
+
+
+def test_a_public_archive_is_not_listed_whole(command: Run) -> None:
+    """A manifest of a public bucket needs a prefix: the whole of it would be listed for hours."""
+    outcome = command("manifest", "--root", "s3://idc-open-data", "-o", "m")
+    assert outcome.status == 1
+    assert "too much to list it whole" in outcome.stderr
 
 
 def test_a_folder_of_outputs_in_a_bucket(archive: Path, succeed: Run, signed: servers.Moto) -> None:

@@ -118,12 +118,14 @@ def _of_row(row: Mapping[str, str], root: str | None) -> Task:
     if row.get("file_count", "").isdecimal():
         known["file_count"] = int(row["file_count"])
     if not (name.startswith("/") or "://" in name):
-        return Task(name, known, name, root, name)
+        # A slash at the end would make it a path here instead of a name below the root.
+        below = name.rstrip("/")
+        return Task(name, known, below, root, below)
     its_own = os.environ.get(_ROOTS.get(dataset, ""), "")
     for place in filter(None, (root, its_own)):
         start = place.rstrip("/") + "/"
         if name.startswith(start):
-            below = name.removeprefix(start)
+            below = name.removeprefix(start).strip("/")
             output = f"{dataset}/{below}" if dataset in _ROOTS else below
             return Task(name, known, below, place, output)
     return Task(name, known, name, None, (name.partition("://")[2] or name).strip("/"))
@@ -182,7 +184,7 @@ def run_manifest(options: Mapping[str, Any]) -> None:
     found: list[Found] = []
     for one in _places(options):
         root = open_storage(one.url, settings, os.environ)
-        if root.immutable:
+        if root.immutable and root.url.count("/") == 2:
             raise RequestError("root", f"{root.url} holds too much to list it whole; give a prefix of it")
         known = _known(root, place, settings, identity=identity)
         found.append(found_in(root.list_objects(""), one, options["depth"], known))

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dicom_series_preview.base.errors import RequestError
 from dicom_series_preview.doors.cli.console import log
@@ -173,7 +174,8 @@ def convert(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - 
             raise RequestError(
                 "series", "one series and its output, or several series and `output` with a folder"
             )
-        if options["to"]:
+        # STORE_TYPE may be set for other commands of a pipeline.
+        if click.get_current_context().get_parameter_source("to") is ParameterSource.COMMANDLINE:
             raise RequestError("to", "is for `output` with a folder; OUTPUT's extension says the format")
     log(verbose=options["verbose"])
     if not run_convert(series, options):

@@ -29,7 +29,7 @@ from dicom_series_preview.sources.storage.open import open_storage
 from dicom_series_preview.sources.storage.roots import parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from dicom_series_preview.base.settings import Settings
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
@@ -85,6 +85,7 @@ class RemoteTarget:
     # What the receipt says, once it was looked for: a second request would only ask the same.
     _receipt: dict[str, Any] | None = field(default=None, init=False)
     _is_known: bool = field(default=False, init=False)
+    _written: list[str] = field(default_factory=list, init=False)
 
     @property
     def name(self) -> str:
@@ -146,12 +147,12 @@ class RemoteTarget:
             self._remove()
             for name, data in beside.items():
                 self.storage.put(name, data)
-            objects = self._upload(folder)
-            document = json.dumps({**receipt, "objects": objects}, indent=2, ensure_ascii=False).encode()
             try:
-                self.storage.put(self.receipt_path, document, if_version="")
+                objects = self._upload(folder)
+                document = json.dumps({**receipt, "objects": objects}, indent=2, ensure_ascii=False)
+                self.storage.put(self.receipt_path, document.encode(), if_version="")
             except ObjectChangedError as error:
-                self._give_way(objects)
+                self._give_way()
                 raise TakenError from error
         return Size(sum(one["bytes"] for one in objects), len(objects))
 
@@ -218,11 +219,12 @@ class RemoteTarget:
         receipt of it, so that one which is there now must not lose its objects.
         """
         path = self._above + name
+        self._written.append(name)
         try:
             return self.storage.put_file(path, file, is_new=True)
-        except ObjectChangedError as error:
+        except ObjectChangedError:
             if self.receipt() is not None:
-                raise TakenError from error
+                raise
         return self.storage.put_file(path, file)
 
     def _remove(self) -> None:
@@ -237,12 +239,21 @@ class RemoteTarget:
             self.storage.delete(self._above + one["path"])
         self._receipt = None
 
-    def _give_way(self, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Remove a receipt that came meanwhile, if it does not describe the objects that are there now."""
+    def _give_way(self) -> None:
+        """Remove a receipt that came meanwhile if an object is not as it says: this run wrote over it."""
         with suppress(UnreadableError):
             self.receipt()
-        if self._receipt is not None and self._receipt["objects"] != list(objects):
+        objects = self._receipt["objects"] if self._receipt else []
+        if any(one["path"] in self._written and not self._is_there(one) for one in objects):
             self.storage.delete(self.receipt_path)
+
+    def _is_there(self, one: Mapping[str, Any]) -> bool:
+        """Return True where an object is what a receipt says."""
+        try:
+            data = self.storage.get(self._above + one["path"]).data
+        except ObjectNotFoundError:
+            return False
+        return bool(hashlib.sha256(data).hexdigest() == one["sha256"])
 
 
 def open_outputs(place: str, settings: Settings, environment: Mapping[str, str]) -> Outputs:

@@ -48,6 +48,7 @@ _SLICES = (
     *("TriggerTime", "TemporalPositionIdentifier", "FrameReferenceTime", "ActualFrameDuration"),
     *("DiffusionBValue", "ExposureTime", "XRayTubeCurrent"),
 )
+_BLOCK = 2048
 _ZARR = ("zarr", "zip", "sqlite")
 _ALWAYS = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
 
@@ -118,8 +119,13 @@ class _Described:
         volume = self.finished.volume
         rows = [item.row for item in volume.slices]
         names = (*_ALWAYS, *(IDENTITY if self.options.identity else ()), *_SERIES, *_SLICES)
-        cells = volume.frames.cells
-        return {name: [_plain(one) for one in cells.values(rows, name, tag_of(name))] for name in names}
+        cells, found = volume.frames.cells, {name: list[Any]() for name in names}
+        # A block's functional groups are parsed once for all elements.
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            for name, values in found.items():
+                values.extend(map(_plain, cells.values(block, name, tag_of(name))))
+        return found
 
     @property
     def _varying(self) -> list[str]:
