@@ -21,7 +21,7 @@ from tests.aws.test_deployed import called, outcomes_of, path, run_batch, tell
 
 import make_dicom
 import stack as stacks
-import synthetic
+from planted import PATIENT
 from stack import Stack
 
 pytestmark = pytest.mark.aws
@@ -58,7 +58,7 @@ def slices(
     found = {}
     for i in numbers:
         own = {"SeriesInstanceUID": uid, "SOPInstanceUID": f"{uid[:50]}.{i}"}
-        image = make_dicom.image(i, **{**own, **synthetic.PATIENT, **elements})
+        image = make_dicom.image(i, **{**own, **PATIENT, **elements})
         found[f"{name}/{i}.dcm"] = make_dicom.encode(image, syntax)
     return found
 
@@ -122,7 +122,6 @@ def test_a_batch_of_twenty_series(stack: Stack) -> None:
             assert sorted(volume["data"][0].ravel()) == sorted(pixels.ravel())
         receipt = json.loads(body_of(stack, f"{rows[name]['output']}.receipt.json"))
         assert receipt["volume"]["sha256"] == rows[name]["sha256"]
-    # Of a series that is too large nothing but headers was read.
     assert stacks.beyond_role(stack, "BatchConvertFunction") == []
 
     before, calls = volumes_of(stack), called(stack, "BatchConvertFunction")
@@ -137,7 +136,7 @@ def test_a_batch_of_twenty_series(stack: Stack) -> None:
 
 
 def test_a_plan_over_http(stack: Stack) -> None:
-    """The plan says which volumes a series gives and why it gives others not, by the function of the catalogue."""
+    """The plan says which volumes a series gives and why it gives others not."""
     name = f"plan-{uuid.uuid4().hex[:8]}"
     put(stack, slices(name, [1, 2, 4]))
     answer = stack.get(path(name, "volumes"))

@@ -54,7 +54,7 @@ def wrong(document: Any) -> list[str]:
         ({"series": ["a"], "kind": "convert", "mosaic": {"tile_width": 2}}, ["mosaic"]),
         ({"series": ["a"], "kind": "convert", "catalogue": True}, ["catalogue"]),
         ({"series": ["a"], "kind": "convert", "to": "png", "clevel": 10, "x": 1}, ["clevel", "to", "x"]),
-        ({"series": ["a"], "kind": "convert", "chunks": [32, 64, 64]}, ["chunks"]),
+        ({"series": ["a"], "kind": "convert", "chunks": "32,64"}, ["chunks"]),
         ({"series": ["a"], "no_preview": True}, ["no_preview"]),
         ({"series": ["a"], "root": "nowhere"}, ["root"]),
         ({"series": ["a"], "root": "s3://archive"}, ["root"]),
