@@ -1361,7 +1361,7 @@ class TestMachine:
         assert filled["LambdaInvoke"] == f"arn:{partition}:states:::lambda:invoke"
         assert filled["S3GetObject"] == f"arn:{partition}:states:::s3:getObject"
         assert filled["S3PutObject"] == f"arn:{partition}:states:::s3:putObject"
-        for name in ("Prepare", "Item", "Summary"):
+        for name in ("Prepare", "Item", "Convert", "Summary"):
             assert filled[f"{name}Function"] == f"{by_folder(stack, f'batch_{name.lower()}')}.Arn"
         assert filled["DataBucket"] == "DataBucket"
         assert filled["MaxConcurrency"] == stack.given["BatchConcurrency"]

@@ -124,6 +124,11 @@ def test_a_batch_of_twenty_series(stack: Stack) -> None:
         assert receipt["volume"]["sha256"] == rows[name]["sha256"]
     assert stacks.beyond_role(stack, "BatchConvertFunction") == []
 
+    links = first["links"]
+    assert set(links) == {"outcomes", "too_large_here"}
+    assert stacks.fetch(links["outcomes"], "GET", {}, None).body == body_of(stack, summary["outcomes"])
+    assert stacks.fetch(links["too_large_here"], "GET", {}, None).body.decode() == manifest
+
     before, calls = volumes_of(stack), called(stack, "BatchConvertFunction")
     assert calls == 20
     rerun = run_batch(stack, {"rerun": first["batch"]})

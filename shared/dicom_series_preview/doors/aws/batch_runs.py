@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # A place is taken before its execution starts, and Step Functions shows a new execution after a moment.
 STARTING_S = 60
 _RETRY_AFTER_S = 60
+_LINK_EXPIRES_S = 900
 _CANCELLED = "BatchCancelled"
 _NOT_THERE = ("ExecutionDoesNotExist", "InvalidArn")
 
@@ -115,6 +116,7 @@ class BatchRuns:
             "outcomes": None if so_far is None else asdict(so_far),
             "error": _error(execution, summary),
             "summary": summary,
+            "links": None if summary is None else self._links(summary),
         }
         return HttpResponse.of_json(document, Cache_Control="no-store")
 
@@ -133,6 +135,11 @@ class BatchRuns:
             executionArn=execution["executionArn"], error=_CANCELLED, cause="DELETE /batches/{id}"
         )
         return _started(batch, "ABORTED", 202)
+
+    def _links(self, summary: Mapping[str, Any]) -> dict[str, str | None]:
+        """Return links to the files that a summary names, for whoever may not read the data bucket."""
+        names = [name for name in ("outcomes", "too_large_here") if summary.get(name)]
+        return {name: self.host.data.link(summary[name], _LINK_EXPIRES_S) for name in names}
 
     def _execute(self, batch: str, document: Any) -> None:  # noqa: ANN401 - a JSON document
         given = json.dumps({"batch": batch, "request": digest_of(document)})

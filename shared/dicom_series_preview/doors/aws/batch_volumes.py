@@ -20,7 +20,7 @@ from dicom_series_preview.products.volumes.convert import Converter
 from dicom_series_preview.products.volumes.fleet.meta import MetaOptions, meta_files
 from dicom_series_preview.products.volumes.formats.base import WriteOptions
 from dicom_series_preview.products.volumes.formats.table import format_named
-from dicom_series_preview.products.volumes.room import Room, too_large_here
+from dicom_series_preview.products.volumes.room import Output, Room, too_large_here
 from dicom_series_preview.products.volumes.series import convert_series
 from dicom_series_preview.products.volumes.upload import RemoteOutputs
 from dicom_series_preview.sources.storage.deadline import Deadline
@@ -93,7 +93,9 @@ def converted(item: VolumeItem, deployed: Deployment, seconds: float) -> Convert
         service.limits,
         check=watch.check,
         beside=beside,
-        fits=partial(_fits, item, asked.to, _room(deployed.environment, seconds)),
+        fits=partial(
+            _fits, item, Output(asked.to, asked.options.orient), _room(deployed.environment, seconds)
+        ),
     )
     outcome = convert_series(opening, converter, place)
     cost = watch.cost()
@@ -125,8 +127,8 @@ def _nothing(outcome: SeriesOutcome) -> tuple[VolumeMade, ...]:
     return (VolumeMade("refused", "", code="no_image", problem=f"it holds {left_out}"),)
 
 
-def _fits(item: VolumeItem, to: str, room: Room, volume: PlannedVolume) -> Refusal | None:
-    return too_large_here(volume, to, room, _command(item, to))
+def _fits(item: VolumeItem, output: Output, room: Room, volume: PlannedVolume) -> Refusal | None:
+    return too_large_here(volume, output, room, _command(item, output.to))
 
 
 def _command(item: VolumeItem, to: str) -> str:

@@ -25,8 +25,9 @@ _PROGRAM_BYTES = 350 * 2**20
 _SLABS = 4
 # A frame as it arrives, as it is decoded, and as values, in each of the threads.
 _FRAMES = 12
-# Bytes of the array that one processor reads, writes and proves in a second.
-_NATIVE_RATE, _DECODED_RATE, _NPZ_RATE = 12e6, 6e6, 5e6
+# Bytes of the array that one processor reads, writes and proves in a second; decodes; and deflates for NPZ.
+# Each is less than what we measured (docs/scale.md).
+_RATE, _DECODED_RATE, _NPZ_RATE = 20e6, 10e6, 15e6
 # What a storage takes for a wave of requests, and how many it takes at once.
 _WAVE_S, _AT_ONCE = 0.1, 32
 _SOURCE_RATE = 30e6
@@ -50,25 +51,38 @@ class Room:
     processors: float
 
 
-def too_large_here(volume: PlannedVolume, to: str, room: Room, command: str) -> Refusal | None:
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a volume is written as.
+
+    Attributes:
+        to: The name of the format.
+        orient: `native` or `ras`.
+    """
+
+    to: str
+    orient: str = "native"
+
+
+def too_large_here(volume: PlannedVolume, output: Output, room: Room, command: str) -> Refusal | None:
     """Refuse a volume that the room is too small for.
 
     Args:
         volume: The volume.
-        to: The name of the format.
+        output: What it is written as.
         room: What there is.
         command: What converts it on a larger machine.
     """
     needs = (
         (memory_of(volume), room.memory, "memory"),
-        (disk_of(volume, to), room.disk, "room for temporary files"),
+        (disk_of(volume, output), room.disk, "room for temporary files"),
     )
     told = [
         f"{need / 1e9:.1f} GB of {what}, and there are {there / 1e9:.1f}"
         for need, there, what in needs
         if need > there
     ]
-    seconds = seconds_of(volume, to, room.processors)
+    seconds = seconds_of(volume, output, room.processors)
     if seconds > room.seconds:
         told.append(f"{seconds / 60:.0f} minutes, and there are {room.seconds / 60:.0f}")
     if not told:
@@ -84,21 +98,22 @@ def memory_of(volume: PlannedVolume) -> int:
     return _PROGRAM_BYTES + _SLABS * slab + _FRAMES * frame
 
 
-def disk_of(volume: PlannedVolume, to: str) -> int:
+def disk_of(volume: PlannedVolume, output: Output) -> int:
     """Estimate what a conversion writes to the disk, in bytes.
 
-    That is the output as if nothing of it shrank, twice where it is packed, and the array in another order,
-    of which the digest is taken.
+    That is the output as if nothing of it shrank, twice where it is packed; the array in the order of which
+    the digest is taken; and in the order of the output, where that is not the source's.
     """
-    output = int(np.prod(volume.shape)) * 4 if to == "npz" else volume.bytes
-    packed = 2 if to in ("zip", "sqlite") else 1
-    # Its order may be another one as well.
-    return output * packed + 2 * volume.bytes
+    is_npz = output.to == "npz"
+    size = int(np.prod(volume.shape)) * 4 if is_npz else volume.bytes
+    packed = 2 if output.to in ("zip", "sqlite") else 1
+    orders = 2 if is_npz or output.orient != "native" else 1
+    return size * packed + orders * volume.bytes
 
 
-def seconds_of(volume: PlannedVolume, to: str, processors: float) -> float:
+def seconds_of(volume: PlannedVolume, output: Output, processors: float) -> float:
     """Estimate how long a conversion takes."""
-    native = all(one.pixels.transfer_syntax_uid in _NATIVE for one in volume.sources)
-    rate = _NPZ_RATE if to == "npz" else _NATIVE_RATE if native else _DECODED_RATE
+    is_native = all(one.pixels.transfer_syntax_uid in _NATIVE for one in volume.sources)
+    work = 1 / _RATE + (0 if is_native else 1 / _DECODED_RATE) + (1 / _NPZ_RATE if output.to == "npz" else 0)
     waves = -(-volume.requests // _AT_ONCE) * _WAVE_S
-    return _START_S + waves + volume.source_bytes / _SOURCE_RATE + volume.bytes / (rate * processors)
+    return _START_S + waves + volume.source_bytes / _SOURCE_RATE + volume.bytes * work / processors

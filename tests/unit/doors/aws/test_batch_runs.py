@@ -278,6 +278,7 @@ def test_progress(setting: Setting) -> None:
         },
         "error": None,
         "summary": None,
+        "links": None,
     }
     setting.states.counts = {
         "total": 10,
