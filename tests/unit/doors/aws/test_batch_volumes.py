@@ -14,8 +14,10 @@ import pytest
 import zarr
 from tests.unit.doors.aws.test_batch_states import DEFINITION, FILLED, Context
 
+import doubles
 import make_dicom
 from dicom_series_preview.archive.names import series_digest
+from dicom_series_preview.base.errors import StorageUnavailableError
 from dicom_series_preview.doors.aws.batch_door import item_handler, prepare_handler, summary_handler
 from dicom_series_preview.doors.aws.batch_volumes import _own_folder
 from dicom_series_preview.doors.aws.environment import Deployment
@@ -216,6 +218,21 @@ def test_a_function_that_died_is_not_tried_again() -> None:
     (child,) = setting.run(convert("good-1")).children
     assert child.tries == {"Convert": 1, "GiveUpVolumes": 1}
     assert setting.outcomes()["good-1"]["status"] == "failed"
+
+
+def test_throttling_is_tried_again() -> None:
+    """A storage that does not answer is no fault of the series: it is tried, and left to a rerun."""
+    setting = Setting()
+    busy = StorageUnavailableError("s3://archive", "status 503 SlowDown")
+    down = doubles.Before(setting.root, list_objects=doubles.refusing(busy))
+    setting.deployment._opened["s3://archive"] = down
+    (child,) = setting.run(convert("good-1")).children
+    assert child.tries == {"Convert": 7, "GiveUpVolumes": 1}
+    outcome = setting.outcomes()["good-1"]
+    assert (outcome["status"], outcome["error"]) == ("failed", "StorageUnavailableError")
+    setting.deployment._opened["s3://archive"] = setting.root
+    setting.run({"rerun": FIRST}, SECOND)
+    assert setting.outcomes(SECOND)["good-1"]["status"] == "made"
 
 
 def test_what_is_too_large_here_is_told_with_what_does_it_elsewhere() -> None:
