@@ -1089,6 +1089,7 @@ def batches_asked_for(stack: Stack) -> set[Right]:
     return (
         read_manifests(stack)
         | keep("batches")
+        | {("s3:GetObject", "DataBucket.Arn/volumes/*", "")}
         | {("states:StartExecution", "BatchMachine", "")}
         | states(stack, "execution", ["DescribeExecution", "ListMapRuns", "StopExecution"], ":*")
         | states(stack, "mapRun", ["DescribeMapRun"], "/*:*")

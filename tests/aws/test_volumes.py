@@ -129,6 +129,15 @@ def test_a_batch_of_twenty_series(stack: Stack) -> None:
     assert stacks.fetch(links["outcomes"], "GET", {}, None).body == body_of(stack, summary["outcomes"])
     assert stacks.fetch(links["too_large_here"], "GET", {}, None).body.decode() == manifest
 
+    name = f"{prefix}good-00"
+    outcome = stack.get(f"/batches/{first['batch']}", {"series": name}).json()["outcome"]
+    (volume,) = outcome["volumes"]
+    assert list(volume["links"]) == [volume["output"], f"{volume['output']}.receipt.json"]
+    for key, link in volume["links"].items():
+        assert stacks.fetch(link, "GET", {}, None).body == body_of(stack, key)
+    assert stack.get(f"/batches/{first['batch']}", {"series": "none"}).json()["outcome"] is None
+    assert stacks.beyond_role(stack, "BatchApiFunction") == []
+
     before, calls = volumes_of(stack), called(stack, "BatchConvertFunction")
     assert calls == 20
     rerun = run_batch(stack, {"rerun": first["batch"]})

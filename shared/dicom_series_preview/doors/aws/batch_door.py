@@ -75,7 +75,7 @@ def api_handler() -> Handler:
 
     @app.get("/batches/<batch>")
     def status(batch: str) -> Response[Any]:
-        return answer(lambda: runs.status(batch))
+        return answer(lambda: runs.status(batch, app.current_event.query_string_parameters.get("series")))
 
     @app.delete("/batches/<batch>")
     def cancel(batch: str) -> Response[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dicom_series_preview.archive.names import SeriesName, refuse_root
 from dicom_series_preview.base.errors import AccessDeniedError, LimitError, NoImageError, ObjectChangedError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.doors.aws.environment import Deployment
     from dicom_series_preview.products.batches.host import Converted, Item, VolumeItem
+    from dicom_series_preview.sources.storage.objectstore import ObjectStoreStorage
 
 _MOSAIC_NAME = "mosaic.webp"
 _NO_ACCESS = (
@@ -59,6 +60,13 @@ class _Volumes:
     def check(self, options: Mapping[str, Sequence[str]]) -> None:
         """Check options; see `Volumes.check`."""
         read_conversion(options)
+
+    def files(self, output: str) -> list[str]:
+        """List an output's files; see `Volumes.files`."""
+        from dicom_series_preview.products.volumes.upload import files_of  # noqa: PLC0415 - few requests need it
+
+        data = cast("ObjectStoreStorage", self.deployed.storage(self.deployed.data))
+        return files_of(data, output) if output else []
 
     def make(self, item: VolumeItem, seconds: float) -> Converted:
         """Convert a series; see `Volumes.make`."""

@@ -156,6 +156,13 @@ class Volumes(Protocol):
             RequestError: An option is wrong.
         """
 
+    def files(self, output: str) -> list[str]:
+        """Return the paths of an output's files below the data storage; none where it is not there.
+
+        Args:
+            output: Its path below the data storage, or empty.
+        """
+
     def make(self, item: VolumeItem, seconds: float) -> Converted:
         """Index a series if it has no index, and convert its volumes.
 

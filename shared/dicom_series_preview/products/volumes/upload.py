@@ -256,6 +256,22 @@ class RemoteTarget:
         return bool(hashlib.sha256(data).hexdigest() == one["sha256"])
 
 
+def files_of(storage: ObjectStoreStorage, path: str) -> list[str]:
+    """Return the paths of an output's objects, its receipt last; none without a receipt.
+
+    Args:
+        storage: The folder of all outputs.
+        path: The output's path below it.
+    """
+    target = RemoteTarget(storage, path)
+    with suppress(UnreadableError):
+        receipt = target.receipt()
+        if receipt is not None:
+            above = path.removesuffix(target.name)
+            return [*(above + one["path"] for one in receipt["objects"]), target.receipt_path]
+    return []
+
+
 def open_outputs(place: str, settings: Settings, environment: Mapping[str, str]) -> Outputs:
     """Open a folder of outputs.
 

@@ -352,6 +352,12 @@ def _batch_paths(security: list[dict[str, list[str]]]) -> dict[str, Any]:
         "schema": {**text, "minLength": 1, "maxLength": KEY_LIMIT},
     }
     batch = {"name": "id", "in": "path", "required": True, "schema": {**text, "format": "uuid"}}
+    one = {
+        "name": "series",
+        "in": "query",
+        "description": "A series of the batch: the answer has its `outcome` too, with links to its files.",
+        "schema": text,
+    }
     start = _plain("start_batch", "Index and preview many series, or convert them into volumes.", 202, 200)
     status = _plain("batch", "How a batch stands and how far it has come, and its summary once there is one.")
     cancel = _plain("cancel_batch", "Stop a batch; what has come of its series stays.", 202, 200)
@@ -374,7 +380,7 @@ def _batch_paths(security: list[dict[str, list[str]]]) -> dict[str, Any]:
             "get": {
                 **status,
                 **asked,
-                "parameters": [batch],
+                "parameters": [batch, one],
                 "responses": {**status["responses"], **_problems(of_one)},
             },
             "delete": {

@@ -19,6 +19,7 @@ import make_dicom
 from dicom_series_preview.archive.names import series_digest
 from dicom_series_preview.base.errors import StorageUnavailableError
 from dicom_series_preview.doors.aws.batch_door import item_handler, prepare_handler, summary_handler
+from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.batch_volumes import _own_folder
 from dicom_series_preview.doors.aws.environment import Deployment
 from dicom_series_preview.products.batches.documents import keep_request, read_summary
@@ -218,6 +219,19 @@ def test_a_function_that_died_is_not_tried_again() -> None:
     (child,) = setting.run(convert("good-1")).children
     assert child.tries == {"Convert": 1, "GiveUpVolumes": 1}
     assert setting.outcomes()["good-1"]["status"] == "failed"
+
+
+def test_an_output_is_its_files() -> None:
+    """An output is the objects that its receipt names, and none without a receipt."""
+    setting = Setting()
+    setting.run(convert("good-1"))
+    (volume,) = setting.outcomes()["good-1"]["volumes"]
+    volumes = batch_host(setting.deployment).volumes
+    files = volumes.files(volume["output"])
+    assert sorted(files) == [path for path in setting.kept() if "/meta/" not in path]
+    assert files[-1] == f"{volume['output']}/receipt.json"
+    setting.data.delete(files[-1])
+    assert volumes.files(volume["output"]) == volumes.files("") == []
 
 
 def test_throttling_is_tried_again() -> None:
