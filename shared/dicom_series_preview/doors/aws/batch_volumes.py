@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
 import shutil
@@ -172,6 +173,7 @@ def _own_folder() -> Path:
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.gettempdir(), f"{_PREFIX}{os.getpid()}")
     folder.mkdir()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
