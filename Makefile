@@ -106,8 +106,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # The Lambda runtime is Python 3.13, and so is what tests it.
 # What it brings itself stays out of the layer.
 IN_RUNTIME := botocore python-dateutil six
-# What the dependencies layer has stays out of the catalogue's.
-IN_DEPENDENCIES := wrapt
+# What the dependencies layer has stays out of the catalogue's and the volumes'.
+IN_DEPENDENCIES := numpy typing-extensions wrapt
 LOCK_313 = $(subst --python-version 3.11,--python-version 3.13,$(LOCK))
 lock: $(BIN)/python ## resolve requirements/*.txt anew
 	$(BIN)/python -m pip install --quiet uv
@@ -121,6 +121,8 @@ lock: $(BIN)/python ## resolve requirements/*.txt anew
 		layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 	$(LOCK_313) --constraint layers/dependencies/requirements.txt $(foreach name,$(IN_DEPENDENCIES),--no-emit-package $(name)) \
 		layers/catalogue/requirements.in -o layers/catalogue/requirements.txt
+	$(LOCK_313) --constraint requirements/volumes.txt $(foreach name,$(IN_DEPENDENCIES),--no-emit-package $(name)) \
+		layers/volumes/requirements.in -o layers/volumes/requirements.txt
 	$(LOCK_313) requirements/aws.in -o requirements/aws.txt
 
 clean: ## remove everything that make has made
@@ -133,6 +135,7 @@ AWS_BIN := $(AWS_VENV)/bin
 ARCHITECTURE ?= x86_64
 LAYERS := .aws-sam/build/DependenciesLayer .aws-sam/build/PackageLayer
 CATALOGUE_LAYER := .aws-sam/build/CatalogueLayer
+VOLUMES_LAYER := .aws-sam/build/VolumesLayer
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(AWS_BIN):$$PATH" $(AWS_BIN)/sam
 include layers/common.mk
 .PHONY: build-aws check-layers test-aws mutate-template smoke clean-aws
@@ -151,8 +154,10 @@ check-layers: $(AWS_VENV)/.installed ## list what the built layers hold; fails w
 	@test -d .aws-sam/build/DependenciesLayer || { echo "make: nothing is built; make build-aws" >&2; exit 1; }
 	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) --functions functions
 	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) $(CATALOGUE_LAYER) --functions functions --limit 250
+	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) $(VOLUMES_LAYER) --functions functions --limit 250
 	$(AWS_BIN)/python layers/check.py licences .aws-sam/build/DependenciesLayer/python
 	$(AWS_BIN)/python layers/check.py licences $(CATALOGUE_LAYER)/python
+	$(AWS_BIN)/python layers/check.py licences $(VOLUMES_LAYER)/python
 
 test-aws: build-aws check-layers ## build for AWS Lambda, and test the template and the built layers
 	$(AWS_BIN)/python -m pytest tests/aws

@@ -108,6 +108,7 @@ class Converter:
         workers: Threads that decode.
         thresholds: Returns a modality's thresholds of quality; None to judge none.
         beside: Makes what stands beside an output: files by path below the folder of all outputs.
+        fits: Refuses a volume that there is no room for here.
     """
 
     format: VolumeFormat
@@ -121,6 +122,7 @@ class Converter:
     workers: int | None = None
     thresholds: Callable[[str], Thresholds] | None = None
     beside: Callable[[Finished], Mapping[str, bytes]] = lambda _finished: {}
+    fits: Callable[[PlannedVolume], Refusal | None] = lambda _volume: None
 
     def convert(self, plan: VolumesPlan, volume: PlannedVolume, place: Path | Target) -> Converted:
         """Write a volume, prove it, and put it in its place.
@@ -137,6 +139,9 @@ class Converter:
         there = None if self.overwrite else self._there(target, volume, identity)
         if there is not None:
             return there
+        refusal = self.fits(volume)
+        if refusal is not None:
+            raise RefusedVolumeError(refusal)
         seconds: dict[str, float] = {}
         return_unused()
         try:

@@ -30,7 +30,7 @@ Status = Literal["made", "exists", "refused", "failed"]
 # A series that changes while it is read is planned anew so often.
 _TRIES = 3
 # Formats that hold images without a place in the patient.
-_SINGLE_IMAGES = frozenset(("nifti", "nii", "npz"))
+SINGLE_IMAGES = frozenset(("nifti", "nii", "npz"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def convert_series(
         opened = opening(attempt > 0)
         try:
             plan = plan_volumes(
-                opened, converter.options, single_images=converter.format.name in _SINGLE_IMAGES
+                opened, converter.options, single_images=converter.format.name in SINGLE_IMAGES
             )
         except NoImageError as error:
             refused = VolumeOutcome("refused", "", refusal=Refusal("no_image", error.problem))

@@ -48,9 +48,11 @@ class RemoteOutputs:
 
     Attributes:
         storage: It.
+        temporary: The folder of this machine in which outputs are made; None for the system's.
     """
 
     storage: ObjectStoreStorage
+    temporary: Path | None = None
 
     @property
     def shown(self) -> str:
@@ -59,7 +61,7 @@ class RemoteOutputs:
 
     def target(self, name: str) -> RemoteTarget:
         """Return the place of an output below it."""
-        return RemoteTarget(self.storage, name)
+        return RemoteTarget(self.storage, name, self.temporary)
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object below it; see `Outputs.write`."""
@@ -74,10 +76,12 @@ class RemoteTarget:
     Attributes:
         storage: The folder of all outputs.
         path: Its path below that.
+        temporary: The folder of this machine in which it is made; None for the system's.
     """
 
     storage: ObjectStoreStorage
     path: str
+    temporary: Path | None = None
     # What the receipt says, once it was looked for: a second request would only ask the same.
     _receipt: dict[str, Any] | None = field(default=None, init=False)
     _is_known: bool = field(default=False, init=False)
@@ -131,7 +135,7 @@ class RemoteTarget:
     @contextmanager
     def partial(self) -> Iterator[Path]:
         """Make a temporary folder; see `Target.partial`."""
-        with tempfile.TemporaryDirectory(prefix="dicom-series-preview-") as folder:
+        with tempfile.TemporaryDirectory(prefix="dicom-series-preview-", dir=self.temporary) as folder:
             yield Path(folder)
 
     def put(self, folder: Path, receipt: Mapping[str, Any], beside: Mapping[str, bytes]) -> Size:
@@ -250,6 +254,22 @@ class RemoteTarget:
         except ObjectNotFoundError:
             return False
         return bool(hashlib.sha256(data).hexdigest() == one["sha256"])
+
+
+def files_of(storage: ObjectStoreStorage, path: str) -> list[str]:
+    """Return the paths of an output's objects, its receipt last; none without a receipt.
+
+    Args:
+        storage: The folder of all outputs.
+        path: The output's path below it.
+    """
+    target = RemoteTarget(storage, path)
+    with suppress(UnreadableError):
+        receipt = target.receipt()
+        if receipt is not None:
+            above = path.removesuffix(target.name)
+            return [*(above + one["path"] for one in receipt["objects"]), target.receipt_path]
+    return []
 
 
 def open_outputs(place: str, settings: Settings, environment: Mapping[str, str]) -> Outputs:

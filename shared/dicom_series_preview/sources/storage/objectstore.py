@@ -102,22 +102,20 @@ class ObjectStoreStorage(PooledStorage):
             StorageError: The object cannot be written, or is not what was sent.
         """
         key, url = self._key(path), self._object_url(path)
-        with (
-            file.open("rb") as stream,
-            mmap(stream.fileno(), 0, access=ACCESS_READ) as mapped,
-            memoryview(mapped) as data,
-        ):
-            sha256 = hashlib.sha256(data).hexdigest()
-            md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-            try:
-                etag = self._retried(url, lambda: self._put_data_once(key, data, is_new=is_new))
-            except AlreadyExistsError as error:
-                # That of an earlier try whose answer was lost, or of a run that was killed, is as good.
-                if hashlib.sha256(self.get(path).data).hexdigest() != sha256:
-                    raise ObjectChangedError(url, "exists already") from error
-                return sha256
-            except OBSTORE_ERRORS as error:
-                raise storage_error(url, error) from error
+        with file.open("rb") as stream:
+            # Nobody closes it: the store may hold the bytes for longer than its answer takes, or for good.
+            data = memoryview(mmap(stream.fileno(), 0, access=ACCESS_READ))
+        sha256 = hashlib.sha256(data).hexdigest()
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        try:
+            etag = self._retried(url, lambda: self._put_data_once(key, data, is_new=is_new))
+        except AlreadyExistsError as error:
+            # That of an earlier try whose answer was lost, or of a run that was killed, is as good.
+            if hashlib.sha256(self.get(path).data).hexdigest() != sha256:
+                raise ObjectChangedError(url, "exists already") from error
+            return sha256
+        except OBSTORE_ERRORS as error:
+            raise storage_error(url, error) from error
         etag = etag.strip('"')
         # Of an encrypted object the ETag looks like an MD5 and is none.
         if _MD5.fullmatch(etag) and etag != md5:
