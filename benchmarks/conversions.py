@@ -32,6 +32,7 @@ TARGETS = (
     (LOCAL, "nii.gz", "cpu_s", 1.8),
     (LOCAL, "npz", "cpu_s", 6.0),
     (LOCAL, "zarr", "peak_mb", 250.0),
+    (REMOTE, "zarr", "peak_mb", 250.0),
     (LOCAL, PROOF, "cpu_ratio", 1.5),
     (REMOTE, "zarr", "wall_ratio", 1.5),
     (DECODED, "zarr", "cpu_ratio", 1.2),
