@@ -17,8 +17,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Stamps are written last, so an interrupted installation starts again.
-$(VENV)/.installed: requirements/build.txt requirements/runtime.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+$(VENV)/.installed: requirements/build.txt requirements/volumes.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.txt -r requirements/volumes.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -38,7 +38,9 @@ demo: $(VENV)/.installed ## preview a built-in sample series; says where the pic
 		--contrast lung --contrast abdomen --contrast bone
 	$(TOOL) update $(HERE)
 	$(TOOL) list $(HERE) --columns SeriesInstanceUID,Modality,SeriesDescription,Slices,SliceSpacing,Plane,Series
-	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp"
+	$(TOOL) convert '5a3b*' -o demo/volumes --to nifti $(HERE)
+	$(TOOL) volume-report demo/volumes demo/volumes.html $(HERE)
+	@echo "The pictures lie in $(CURDIR)/demo: mosaic.webp, image.webp, contrasts.webp; volumes.html shows the volume"
 
 pictures: demo ## render the README's pictures anew
 	$(TOOL) mosaic '5a3b*' docs/pictures/mosaic.webp $(HERE) --contrast abdomen -q 60
@@ -104,20 +106,23 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # The Lambda runtime is Python 3.13, and so is what tests it.
 # What it brings itself stays out of the layer.
 IN_RUNTIME := botocore python-dateutil six
-# What the dependencies layer has stays out of the catalogue's.
-IN_DEPENDENCIES := wrapt
+# What the dependencies layer has stays out of the catalogue's and the volumes'.
+IN_DEPENDENCIES := numpy typing-extensions wrapt
 LOCK_313 = $(subst --python-version 3.11,--python-version 3.13,$(LOCK))
 lock: $(BIN)/python ## resolve requirements/*.txt anew
 	$(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --constraint requirements/runtime.txt --extra volumes pyproject.toml -o requirements/volumes.txt
 	$(LOCK) --resolution lowest-direct --all-extras pyproject.toml -o requirements/minimum.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
-	$(LOCK) --constraint requirements/runtime.txt --group test --group lint -o requirements/dev.txt
+	$(LOCK) --constraint requirements/volumes.txt --group test --group lint -o requirements/dev.txt
 	$(LOCK) --constraint requirements/minimum.txt --group test -o requirements/minimum-dev.txt
 	$(LOCK_313) --constraint requirements/runtime.txt $(foreach name,$(IN_RUNTIME),--no-emit-package $(name)) \
 		layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 	$(LOCK_313) --constraint layers/dependencies/requirements.txt $(foreach name,$(IN_DEPENDENCIES),--no-emit-package $(name)) \
 		layers/catalogue/requirements.in -o layers/catalogue/requirements.txt
+	$(LOCK_313) --constraint requirements/volumes.txt $(foreach name,$(IN_DEPENDENCIES),--no-emit-package $(name)) \
+		layers/volumes/requirements.in -o layers/volumes/requirements.txt
 	$(LOCK_313) requirements/aws.in -o requirements/aws.txt
 
 clean: ## remove everything that make has made
@@ -130,6 +135,7 @@ AWS_BIN := $(AWS_VENV)/bin
 ARCHITECTURE ?= x86_64
 LAYERS := .aws-sam/build/DependenciesLayer .aws-sam/build/PackageLayer
 CATALOGUE_LAYER := .aws-sam/build/CatalogueLayer
+VOLUMES_LAYER := .aws-sam/build/VolumesLayer
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(AWS_BIN):$$PATH" $(AWS_BIN)/sam
 include layers/common.mk
 .PHONY: build-aws check-layers test-aws mutate-template smoke clean-aws
@@ -148,8 +154,10 @@ check-layers: $(AWS_VENV)/.installed ## list what the built layers hold; fails w
 	@test -d .aws-sam/build/DependenciesLayer || { echo "make: nothing is built; make build-aws" >&2; exit 1; }
 	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) --functions functions
 	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) $(CATALOGUE_LAYER) --functions functions --limit 250
+	$(AWS_BIN)/python layers/check.py sizes $(LAYERS) $(VOLUMES_LAYER) --functions functions --limit 250
 	$(AWS_BIN)/python layers/check.py licences .aws-sam/build/DependenciesLayer/python
 	$(AWS_BIN)/python layers/check.py licences $(CATALOGUE_LAYER)/python
+	$(AWS_BIN)/python layers/check.py licences $(VOLUMES_LAYER)/python
 
 test-aws: build-aws check-layers ## build for AWS Lambda, and test the template and the built layers
 	$(AWS_BIN)/python -m pytest tests/aws

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BODIES = 6
+# More slices than any codec sees at once.
+_DIFFERENT = 24
 _JOINED_BYTES = 4096
 _UNDEFINED = b"\xff\xff\xff\xff"
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -106,7 +108,7 @@ class Series:
 def generate(kind: Kind) -> Series:
     """Make a series."""
     template = _template(kind)
-    bodies = [_body(samples, kind) for samples in _samples(kind.side)]
+    bodies = [_body(samples, kind) for samples in _pictures(kind)]
     objects, frames, longest = {}, [], 0
     for number in range(kind.objects):
         header = _filled(template, number, kind)
@@ -136,6 +138,14 @@ def _samples(side: int) -> list[NDArray[np.uint16]]:
     return images
 
 
+def _pictures(kind: Kind) -> list[NDArray[np.uint16]]:
+    """Return the pictures of a series; in a volume they are shifted, and take turns."""
+    samples = _samples(kind.side)
+    if not kind.is_volume:
+        return samples
+    return [np.roll(samples[n % len(samples)], (37 * n, 53 * n), (0, 1)) for n in range(_DIFFERENT)]
+
+
 def _body(samples: NDArray[np.uint16], kind: Kind) -> bytes:
     if kind.transfer_syntax_uid == NATIVE:
         return samples.tobytes()
@@ -149,7 +159,8 @@ def _pixel_element(bodies: list[bytes], number: int, kind: Kind) -> tuple[list[b
     """Return the element in pieces, and the places of its frames, counted from the end of the first piece."""
     first = number * kind.frames
     total = kind.objects * kind.frames
-    chosen = [bodies[(first + i) * len(bodies) // total] for i in range(kind.frames)]
+    numbers = range(first, first + kind.frames)
+    chosen = [bodies[n % len(bodies) if kind.is_volume else n * len(bodies) // total] for n in numbers]
     if kind.transfer_syntax_uid == NATIVE:
         length = sum(map(len, chosen))
         ends = list(accumulate(map(len, chosen)))

@@ -19,6 +19,8 @@ class Kind:
         frames: Frames per object; more than one makes enhanced multi-frame objects.
         side: Rows and columns.
         transfer_syntax_uid: NATIVE or JPEG2000.
+        is_volume: Neighbours differ, as what compresses a volume would gain from equal ones; else 6 pictures
+            make all slices.
         private_bytes: Length of the private elements, like a vendor's protocol dump; 0 for none.
     """
 
@@ -27,6 +29,7 @@ class Kind:
     side: int = 512
     transfer_syntax_uid: str = NATIVE
     private_bytes: int = 0
+    is_volume: bool = False
 
     @property
     def name(self) -> str:

@@ -25,6 +25,9 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parent
 sys.path.insert(0, str(HERE))
 
+from conversions import START_S, conversions
+from conversions import TARGETS as VOLUME_TARGETS
+from conversions import measure as measure_volumes
 from jobs import COLD, WARM, WINDOWED, WINDOWED_SCENARIO, Job, Scenario, floor_plan, scenarios
 from process import Spent, median, run
 from s3_server import S3, s3_server
@@ -32,7 +35,7 @@ from s3_server import S3, s3_server
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kinds import Facts
+    from kinds import Facts, Kind, Line
 
 DOWNLOAD = "cold / download"
 TARGETS = (
@@ -44,6 +47,7 @@ TARGETS = (
     ("5000 native, 30 ms", "mosaic, cold", "peak_mb", 400.0),
     ("start-up", "--help", "wall_ms", 150.0),
     *((WINDOWED_SCENARIO, job.name, "wall_ratio", 1.1) for job in WINDOWED),
+    *VOLUME_TARGETS,
 )
 
 
@@ -86,7 +90,15 @@ class Row:
 
     def document(self) -> dict[str, Any]:
         """Return the row for a file, and for targets."""
-        return {**asdict(self), "peak_mb": self.product.peak_mb, "wall_ms": self.product.wall_s * 1000}
+        one, two = self.product, self.floor
+        return {
+            **asdict(self),
+            "peak_mb": one.peak_mb,
+            "peak_ratio": one.peak_mb / two.peak_mb,
+            "wall_ms": one.wall_s * 1000,
+            "cpu_s": one.cpu_s,
+            "cpu_ratio_beside_start": (one.cpu_s - START_S) / two.cpu_s,
+        }
 
 
 @dataclass(slots=True)
@@ -111,15 +123,12 @@ class Bench:
         nothing = [sys.executable, "-c", "pass"]
         for word in ("--help", "--version"):
             command = [sys.executable, "-m", "dicom_series_preview", word]
-            turns = self._turns(lambda c=command: self._run(c), lambda: self._run(nothing), 9)
+            turns = self._turns(lambda c=command: self.run(c), lambda: self.run(nothing), 9)
             self._tell(Row.of("start-up", word, 0, turns))
 
     def measure(self, scenario: Scenario) -> None:
         """Measure a scenario's jobs, and print each result."""
-        facts = self.s3.load(scenario.kind)
-        self.s3.set_line(scenario.line)
-        megabytes = facts.total_bytes / 1e6
-        print(f"\n{scenario.name}: {len(facts.frames)} slices, {megabytes:.0f} MB\n{HEADING}", flush=True)
+        facts = self.loaded(scenario.name, scenario.kind, scenario.line)
         for job in scenario.jobs:
             plan = floor_plan(job, scenario.kind, facts, self.s3.url, str(self.folder / "floor.webp"))
             (self.folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
@@ -132,22 +141,51 @@ class Bench:
             for job in WINDOWED:
                 self._compare(scenario, job, facts, self._product(WARM, facts))
 
+    def loaded(self, name: str, kind: Kind, line: Line) -> Facts:
+        """Serve a scenario's series, and print its heading."""
+        facts = self.s3.load(kind)
+        self.s3.set_line(line)
+        megabytes = facts.total_bytes / 1e6
+        print(f"\n{name}: {len(facts.frames)} slices, {megabytes:.0f} MB\n{HEADING}", flush=True)
+        return facts
+
     def _compare(
         self, scenario: Scenario, job: Job, facts: Facts, other: list[str], name: str | None = None
     ) -> None:
         """Let the product and another command take turns."""
-        cache = self._cache
+        cache = self.cache
         shutil.rmtree(cache, ignore_errors=True)
         command = self._product(job, facts)
 
         def product() -> Spent:
             if job.starts_cold:
                 shutil.rmtree(cache, ignore_errors=True)
-            return self._run(command)
+            return self.run(command)
 
-        turns = self._turns(product, lambda: self._run(other), self.rounds or scenario.rounds)
-        row = Row.of(scenario.name, name or job.name, len(facts.frames), turns)
-        kept = sum(path.stat().st_size for path in cache.rglob("*.parquet"))
+        what = scenario.name, name or job.name, len(facts.frames)
+        self.compare(what, product, lambda: self.run(other), scenario.rounds)
+
+    def compare(
+        self,
+        what: tuple[str, str, int],
+        product: Callable[[], Spent],
+        other: Callable[[], Spent],
+        rounds: int,
+    ) -> None:
+        """Let the product and something else take turns, and tell the result.
+
+        Args:
+            what: The scenario, the job, the slices.
+            product: Runs the product.
+            other: Runs the other.
+            rounds: How often, unless the user has said so.
+        """
+        self.tell(what, self._turns(product, other, self.rounds or rounds))
+
+    def tell(self, what: tuple[str, str, int], turns: list[tuple[Spent, Spent]]) -> None:
+        """Keep and print a result."""
+        row = Row.of(*what, turns)
+        kept = sum(path.stat().st_size for path in self.cache.rglob("*.parquet"))
         self._tell(Row(**{n: getattr(row, n) for n in Row.__slots__ if n != "index_bytes"}, index_bytes=kept))
 
     def _turns(
@@ -162,16 +200,17 @@ class Bench:
         print(table_line(row), flush=True)
 
     @property
-    def _cache(self) -> Path:
+    def cache(self) -> Path:
+        """The folder of indexes."""
         return self.folder / "cache"
 
     def _product(self, job: Job, facts: Facts) -> list[str]:
         given = {"SERIES": facts.folder, "OUTPUT": str(self.folder / "picture.webp")}
         arguments = [given.get(word, word) for word in job.arguments]
-        shared = ["--root", f"s3://{job.bucket}", "--cache-dir", str(self._cache)]
+        shared = ["--root", f"s3://{job.bucket}", "--cache-dir", str(self.cache)]
         return [sys.executable, "-m", "dicom_series_preview", *arguments, *shared]
 
-    def _run(self, command: list[str]) -> Spent:
+    def run(self, command: list[str]) -> Spent:
         """Run a process without anyone's credentials, home or proxy."""
         environment = {
             "PATH": os.environ["PATH"],
@@ -286,6 +325,9 @@ def main() -> None:
         for scenario in scenarios(chosen):
             if options.only in scenario.name:
                 bench.measure(scenario)
+        for one in conversions(chosen):
+            if options.only in one.name:
+                measure_volumes(bench, one)
     print_growth(bench.rows)
     print_targets(bench.rows)
     if old:

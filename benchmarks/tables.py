@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from conversions import START_S, of_volumes
 from jobs import JOBS, WINDOWED
 from speed import DOWNLOAD, TARGETS
 
@@ -25,14 +26,16 @@ BEGIN, END = "<!-- figures: written by benchmarks/tables.py -->", "<!-- end of f
 _WINDOWED = {job.name for job in WINDOWED}
 _GROWING = ("50 native, 30 ms", "300 native, 30 ms", "1000 native, 30 ms", "5000 native, 30 ms")
 
+VOLUMES_BEGIN, VOLUMES_END = "<!-- volumes: written by benchmarks/tables.py -->", "<!-- end of volumes -->"
+
 Row = dict[str, Any]
 
 
 def figures(document: dict[str, Any]) -> str:
-    """Return all tables of a run, as Markdown."""
+    """Return all tables of a run, but those of volumes, as Markdown."""
     rows = document["rows"]
     parts = [
-        "Measured on {processors} processors ({processor}), Python {python}.".format(**document["machine"]),
+        _measured_on(document),
         "### Against the floor",
         "Time / processor's time, each over the floor's.",
         table(ratios(rows)),
@@ -53,6 +56,16 @@ def figures(document: dict[str, Any]) -> str:
         table(targets(rows)),
     ]
     return "\n\n".join(parts)
+
+
+def volume_figures(document: dict[str, Any]) -> str:
+    """Return the tables of volumes, as Markdown."""
+    rows = document["rows"]
+    return "\n\n".join((_measured_on(document), table(volumes(rows)), table(targets(rows))))
+
+
+def _measured_on(document: dict[str, Any]) -> str:
+    return "Measured on {processors} processors ({processor}), Python {python}.".format(**document["machine"])
 
 
 def table(lines: Iterator[Sequence[str]]) -> str:
@@ -134,6 +147,24 @@ def many_frames(rows: list[Row]) -> Iterator[Sequence[str]]:
             )
 
 
+def volumes(rows: list[Row]) -> Iterator[Sequence[str]]:
+    """Yield conversions beside what they are compared with."""
+    yield "", "slices", "time", "processor", "its s", "beside", "peak MB", "beside", "LIST", "GET", "MB"
+    for row in rows:
+        one, two = row["product"], row["floor"]
+        yield (
+            f"{row['scenario']}: {row['job']}",
+            f"{row['slices']:,}",
+            f"{row['wall_ratio']:.1f}",
+            f"{row['cpu_ratio']:.1f}",
+            *(f"{spent['cpu_s']:.2f}" for spent in (one, two)),
+            *(f"{spent['peak_mb']:,.0f}" for spent in (one, two)),
+            f"{one['lists']:,.0f}",
+            f"{one['gets']:,.0f}",
+            f"{one['bytes'] / 1e6:.1f}",
+        )
+
+
 def start_up(rows: list[Row]) -> Iterator[Sequence[str]]:
     """Yield the jobs without a series."""
     yield "", "ms", "processor's ms", "over `python -c pass`"
@@ -146,7 +177,15 @@ def start_up(rows: list[Row]) -> Iterator[Sequence[str]]:
 
 def targets(rows: list[Row]) -> Iterator[Sequence[str]]:
     """Yield the targets and the results."""
-    words = {"wall_ratio": "time over the floor's", "peak_mb": "peak MB", "wall_ms": "ms"}
+    words = {
+        "wall_ratio": "time over the floor's",
+        "cpu_ratio": "processor's time over the other's",
+        "cpu_ratio_beside_start": f"processor's time but {START_S:g} s, over the floor's",
+        "cpu_s": "processor's s",
+        "peak_mb": "peak MB",
+        "peak_ratio": "peak memory over the other's",
+        "wall_ms": "ms",
+    }
     found = {(row["scenario"], row["job"]): row for row in rows}
     yield "", "at most", "is", ""
     for scenario, job, quantity, most in TARGETS:
@@ -159,13 +198,24 @@ def targets(rows: list[Row]) -> Iterator[Sequence[str]]:
 
 
 def main(run: Path, page: Path = PAGE) -> None:
-    """Replace the page's figures."""
+    """Replace the page's figures, of what the run has measured."""
     document = json.loads(run.read_text(encoding="utf-8"))
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    text = page.read_text(encoding="utf-8")
+    ours = of_volumes(document["rows"])
+    others = [row for row in document["rows"] if row not in ours]
+    if any(row["slices"] for row in others):
+        text = _replaced(text, (BEGIN, END), figures({**document, "rows": others}))
+    if ours:
+        text = _replaced(text, (VOLUMES_BEGIN, VOLUMES_END), volume_figures({**document, "rows": ours}))
+    page.write_text(text, encoding="utf-8")
+
+
+def _replaced(text: str, marks: tuple[str, str], figures: str) -> str:
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
-        raise SystemExit(f"{page} has no marks to put figures between")
-    page.write_text(f"{before}{BEGIN}\n\n{figures(document)}\n\n{END}{after}", encoding="utf-8")
+        raise SystemExit(f"the page has no marks {' '.join(marks)} to put figures between")
+    return f"{before}{begin}\n\n{figures}\n\n{end}{after}"
 
 
 if __name__ == "__main__":

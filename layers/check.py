@@ -27,6 +27,7 @@ LIBRARIES = {
     "libarrow": "Apache-2.0",
     "libbrotli": "MIT",
     "libcharls": "BSD-3-Clause",
+    "libcrc32c": "BSD-3-Clause",
     # It has two licences; this one is not the GPL.
     "libfreetype": "FTL",
     "libharfbuzz": "MIT-Modern-Variant",

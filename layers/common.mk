@@ -1,4 +1,4 @@
-# Shared by both layers' Makefiles: Python 3.13, whose .pyc files the Lambda runtime python3.13 reads.
+# Shared by the layers' Makefiles: Python 3.13, whose .pyc files the Lambda runtime python3.13 reads.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 

@@ -1,4 +1,4 @@
-"""Handle GET /series, /series/{series} and /studies/{study}."""
+"""Handle GET /series, /series/{series}, /series/{series}/volumes and /studies/{study}."""
 
 from dicom_series_preview.doors.aws.handlers import http_handler
 

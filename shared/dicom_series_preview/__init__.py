@@ -13,8 +13,9 @@ from dicom_series_preview.base.errors import PreviewError
 if TYPE_CHECKING:
     from dicom_series_preview.doors.python.archive import Archive
     from dicom_series_preview.doors.python.series import Preview, Series
+    from dicom_series_preview.doors.python.volume import Volume
 
-__all__ = ["Archive", "Preview", "PreviewError", "Series", "__version__"]
+__all__ = ["Archive", "Preview", "PreviewError", "Series", "Volume", "__version__"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
         from dicom_series_preview.doors.python.archive import Archive  # noqa: PLC0415 - loads deltalake, too
 
         return Archive
+    if name == "Volume":
+        from dicom_series_preview.doors.python.volume import Volume  # noqa: PLC0415 - what volumes need
+
+        return Volume
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

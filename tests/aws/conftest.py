@@ -56,3 +56,9 @@ def layers() -> list[Path]:
 def catalogue_layer(layers: list[Path]) -> Path:
     """The built layer of the functions that write the catalogue's table."""
     return layers[0].with_name("CatalogueLayer")
+
+
+@pytest.fixture(scope="session")
+def volumes_layer(layers: list[Path]) -> Path:
+    """The built layer of the function that converts series into volumes."""
+    return layers[0].with_name("VolumesLayer")

@@ -221,6 +221,23 @@ def kinds(template: dict[str, Any]) -> dict[str, list[Mutant]]:
         "anybody starts work": _put("NONE", ("Mappings", "Authorization", "NONE", "Work"))
         + _drop(*routes("AuthorizationScopes"))
         + _put([], *routes("AuthorizationScopes")),
+        "a conversion without room": _drop(
+            ("Resources", "BatchConvertFunction", "Properties", "EphemeralStorage"),
+            ("Resources", "BatchConvertFunction", "Properties", "Layers"),
+            ("Resources", "BatchConvertFunction", "Properties", "ReservedConcurrentExecutions"),
+        )
+        + _put(
+            {"Size": 512},
+            ("Resources", "BatchConvertFunction", "Properties", "EphemeralStorage"),
+        )
+        + _put(
+            {"Ref": "BatchItemRole"},
+            ("Resources", "BatchConvertFunction", "Properties", "Role"),
+        )
+        + _put(
+            {"Fn::GetAtt": ["BatchItemFunction", "Arn"]},
+            ("Resources", "BatchMachine", "Properties", "DefinitionSubstitutions", "ConvertFunction"),
+        ),
         "batches without bounds": _put(
             1_000_000,
             *(

@@ -22,8 +22,10 @@ MACHINE: dict[str, Any] = json.loads(TEXT)
 STATES = MACHINE["States"]
 ITEMS = STATES["Items"]
 TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
+VOLUMES = STATES["Volumes"]
 CHILD: dict[str, Any] = ITEMS["ItemProcessor"]["States"]
-TASKS |= CHILD
+CONVERTING: dict[str, Any] = VOLUMES["ItemProcessor"]["States"]
+TASKS |= CHILD | CONVERTING
 ACCOUNT = "123456789012"
 FILLED = {
     "LambdaInvoke": "arn:aws:states:::lambda:invoke",
@@ -31,6 +33,7 @@ FILLED = {
     "S3PutObject": "arn:aws:states:::s3:putObject",
     "PrepareFunction": f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:prepare",
     "ItemFunction": f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:item",
+    "ConvertFunction": f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:convert",
     "SummaryFunction": f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:summary",
     "DataBucket": "data",
     "MaxConcurrency": "2",
@@ -55,6 +58,9 @@ def test_every_state_is_reached_and_ends() -> None:
             reached.add(name)
             waiting += next_states(STATES[name])
     assert reached == set(STATES)
+    # Names are unique in the whole machine.
+    assert not set(STATES) & (set(CHILD) | set(CONVERTING))
+    assert not set(CHILD) & set(CONVERTING)
     for name, state in STATES.items():
         assert bool(next_states(state)) is (state["Type"] not in ("Succeed", "Fail")), name
 
@@ -68,6 +74,25 @@ def test_what_is_substituted_is_what_the_template_fills_in() -> None:
         == set(re.findall(r"^ {8}(\w+):", block, re.MULTILINE))
         == set(FILLED)
     )
+
+
+def test_a_batch_that_converts_differs_in_its_function_alone() -> None:
+    """Its map is that of previews, with another function, which is not tried again after it has died."""
+    own = {"Comment", "Label", "ItemProcessor"}
+    assert {name: value for name, value in VOLUMES.items() if name not in own} == {
+        name: value for name, value in ITEMS.items() if name not in own
+    }
+    assert VOLUMES["ItemProcessor"]["ProcessorConfig"] == ITEMS["ItemProcessor"]["ProcessorConfig"]
+    assert VOLUMES["ItemProcessor"]["StartAt"] == "Convert"
+    convert, item = CONVERTING["Convert"], CHILD["Item"]
+    assert convert["Parameters"] == {"FunctionName": "${ConvertFunction}", "Payload.$": "$"}
+    assert convert["Retry"] == item["Retry"][:1]
+    own = {"Comment", "Parameters", "Retry", "Catch"}
+    assert {name: value for name, value in convert.items() if name not in own} == {
+        name: value for name, value in item.items() if name not in own
+    }
+    assert convert["Catch"] == [{**item["Catch"][0], "Next": "GiveUpVolumes"}]
+    assert CONVERTING["GiveUpVolumes"] == CHILD["GiveUp"]
 
 
 def test_the_map_is_distributed_and_bounded() -> None:
@@ -184,7 +209,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
             Bucket="data", Key="batches/b1/items.json", Body=b'[{"s": "x"}, {"s": "y"}, {"s": "z"}]'
         )
         made.functions = {
-            "prepare": lambda _: {"key": "batches/b1/items.json", "count": 3},
+            "prepare": lambda _: {"key": "batches/b1/items.json", "count": 3, "kind": "preview"},
             "item": lambda payload: {"done": payload["item"]["s"]},
             "summary": lambda _: {"ok": 3, "error": None},
         }
@@ -214,16 +239,24 @@ def test_a_batch_goes_through(machine: Machine) -> None:
     assert "error" not in summed
 
 
+def test_a_batch_that_converts_has_a_function_of_its_own(machine: Machine) -> None:
+    """What the first step says decides which function gets the series."""
+    machine.functions["prepare"] = lambda _: {"key": "batches/b1/items.json", "count": 3, "kind": "convert"}
+    machine.functions["convert"] = machine.functions["item"]
+    assert machine.run()["status"] == "SUCCEEDED"
+    assert sorted(names(machine)) == ["convert"] * 3 + ["prepare", "summary"]
+
+
 def test_a_batch_without_series_is_summed_up(machine: Machine) -> None:
     """No series: no map, a summary, success."""
-    machine.functions["prepare"] = lambda _: {"key": "batches/b1/items.json", "count": 0}
+    machine.functions["prepare"] = lambda _: {"key": "batches/b1/items.json", "count": 0, "kind": "preview"}
     assert machine.run()["status"] == "SUCCEEDED"
     assert names(machine) == ["prepare", "summary"]
 
 
 def test_a_failed_batch_is_summed_up_and_fails(machine: Machine) -> None:
     """A list that cannot be read: the summary hears why, and the execution fails with what it says."""
-    machine.functions["prepare"] = lambda _: {"key": "batches/b1/missing.json", "count": 3}
+    machine.functions["prepare"] = lambda _: {"key": "batches/b1/missing.json", "count": 3, "kind": "preview"}
     machine.functions["summary"] = lambda given: {"error": given["error"]["Error"]}
     answer = machine.run()
     assert names(machine) == ["prepare", "summary"]

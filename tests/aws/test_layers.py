@@ -19,6 +19,8 @@ LEFT_OUT = ("__main__", "doors.cli", "doors.server")
 
 # The functions that write the catalogue's table.
 TABLE_WRITERS = ("catalogue_fold", "catalogue_maintenance")
+# The function that converts series into volumes.
+CONVERTER = "batch_convert"
 FUNCTIONS = sorted(path.parent.name for path in (PROJECT / "functions").glob("*/app.py"))
 ENVIRONMENT = {
     "AWS_REGION": "eu-central-1",
@@ -137,6 +139,37 @@ read = SnapshotReader(data).read(["Series"])["Series"].to_pylist()
 print(json.dumps({"added": change.added, "rows": sorted(read)}))
 """
 
+VOLUMES = """
+import json, sys
+from pathlib import Path
+import jinja2
+from dicom_series_preview.archive.names import SeriesName
+from dicom_series_preview.base.settings import Limits, Settings
+from dicom_series_preview.products.pictures.requests import IndexRequest
+from dicom_series_preview.products.pictures.service import PreviewService
+from dicom_series_preview.products.volumes.convert import Converter
+from dicom_series_preview.products.volumes.formats.base import WriteOptions
+from dicom_series_preview.products.volumes.formats.table import FORMATS
+from dicom_series_preview.products.volumes.options import VolumeOptions
+from dicom_series_preview.products.volumes.series import convert_series
+from dicom_series_preview.sources.storage.open import open_storage
+
+root, name, output = sys.argv[1:]
+service = PreviewService(open_storage(root, Settings(Path(output)), {}), None, Limits())
+made = {}
+for one in FORMATS:
+    for version in (2, 3) if one.name == "zarr" else (3,):
+        converter = Converter(one, VolumeOptions(), WriteOptions(zarr_format=version), Limits())
+        outcome = convert_series(
+            lambda again: service.index(IndexRequest(SeriesName(name)), refresh=again),
+            converter,
+            lambda plan, volume: Path(output, f"v{version}{one.extensions[0]}"),
+        )
+        (volume,) = outcome.volumes
+        made[f"{one.name} {version}"] = [volume.status, volume.receipt["volume"]["sha256"]]
+print(json.dumps(made))
+"""
+
 SAMPLE = """
 import sys
 from pathlib import Path
@@ -201,7 +234,13 @@ def runtime(python313: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(
-    python313: str, layers: list[Path], catalogue_layer: Path, runtime: Path, tmp_path: Path
+    *,
+    python313: str,
+    layers: list[Path],
+    catalogue_layer: Path,
+    volumes_layer: Path,
+    runtime: Path,
+    tmp_path: Path,
 ) -> Callable[..., str]:
     """Run a script in an interpreter that has the layers, the runtime, and nothing else of this machine."""
 
@@ -212,7 +251,7 @@ def run(
         environment: dict[str, str] | None = None,
     ) -> str:
         # As in Lambda: layers before what the runtime brings.
-        folders = path or [layer / "python" for layer in (*layers, catalogue_layer)]
+        folders = path or [layer / "python" for layer in (*layers, catalogue_layer, volumes_layer)]
         result = subprocess.run(
             [python313, "-S", "-s", "-c", script, *arguments],
             cwd=tmp_path,
@@ -264,10 +303,17 @@ class TestBuiltLayers:
 
     @pytest.mark.parametrize("function", FUNCTIONS)
     def test_every_function_starts(
-        self, run: Callable[..., str], layers: list[Path], catalogue_layer: Path, function: str
+        self,
+        *,
+        run: Callable[..., str],
+        layers: list[Path],
+        catalogue_layer: Path,
+        volumes_layer: Path,
+        function: str,
     ) -> None:
         """A function's module loads with its own layers and what the template tells it, tracing included."""
         own = [*layers, catalogue_layer] if function in TABLE_WRITERS else layers
+        own = [*layers, volumes_layer] if function == CONVERTER else own
         app = str(PROJECT / "functions" / function / "app.py")
         run(FUNCTION, app, path=[layer / "python" for layer in own], environment=ENVIRONMENT)
 
@@ -279,10 +325,28 @@ class TestBuiltLayers:
         assert json.loads(told) == {"added": 2, "rows": ["a", "b"]}
         assert list(unpacked.iterdir()) == []
 
-    def test_no_package_is_in_two_layers(self, layers: list[Path], catalogue_layer: Path) -> None:
-        """What the catalogue's layer needs of the dependencies layer is not there again."""
-        names = [{path.name for path in (layer / "python").iterdir()} for layer in (*layers, catalogue_layer)]
-        assert names[0] & names[2] <= {"THIRD_PARTY_NOTICES.txt", "__pycache__"}
+    def test_no_package_is_in_two_layers(
+        self, layers: list[Path], catalogue_layer: Path, volumes_layer: Path
+    ) -> None:
+        """What the others' layers need of the dependencies layer is not there again."""
+        first, *others = (
+            {path.name for path in (layer / "python").iterdir()}
+            for layer in (layers[0], catalogue_layer, volumes_layer)
+        )
+        for names in others:
+            assert first & names <= {"THIRD_PARTY_NOTICES.txt", "__pycache__"}
+
+    def test_the_sample_becomes_volumes(
+        self, run: Callable[..., str], layers: list[Path], volumes_layer: Path, tmp_path: Path
+    ) -> None:
+        """A series becomes a volume in each format, proved by the format's reader; all have one digest."""
+        whole = [layers[0] / "python", PROJECT / "shared"]
+        series = Path(run(SAMPLE, str(tmp_path / "root"), path=whole).strip())
+        own = [layer / "python" for layer in (*layers, volumes_layer)]
+        made = json.loads(run(VOLUMES, str(series.parent), series.name, str(tmp_path / "v"), path=own))
+        assert len(made) == 7
+        assert {status for status, _ in made.values()} == {"made"}
+        assert len({digest for _, digest in made.values()}) == 1
 
     def test_it_says_what_it_was_built_for(self, run: Callable[..., str]) -> None:
         """The layers name their processor, by which a function on another one tells what is wrong."""
@@ -323,9 +387,10 @@ class TestBuiltLayers:
         """Every real series shows itself, whatever its transfer syntax."""
         assert json.loads(run(REAL, str(real_data / "series"))) == {}
 
-    def test_all_is_compiled(self, layers: list[Path], catalogue_layer: Path) -> None:
+    def test_all_is_compiled(self, layers: list[Path], catalogue_layer: Path, volumes_layer: Path) -> None:
         """Each module lies beside its .pyc, which is valid whatever time the file bears."""
-        sources = [path for layer in (*layers, catalogue_layer) for path in layer.rglob("*.py")]
+        all_layers = (*layers, catalogue_layer, volumes_layer)
+        sources = [path for layer in all_layers for path in layer.rglob("*.py")]
         assert len(sources) > 500
         for path in sources:
             compiled = path.parent / "__pycache__" / f"{path.stem}.cpython-313.pyc"
@@ -333,18 +398,19 @@ class TestBuiltLayers:
             assert compiled.read_bytes()[4:8] == b"\1\0\0\0", path
 
     def test_what_is_there_is_small_and_free(
-        self, layers: list[Path], catalogue_layer: Path, check: ModuleType
+        self, layers: list[Path], catalogue_layer: Path, volumes_layer: Path, check: ModuleType
     ) -> None:
         """Layers and the largest function stay below the limit, and no part is under a GPL."""
         assert check.sizes(layers, PROJECT / "functions") == []
-        assert check.sizes([*layers, catalogue_layer], PROJECT / "functions", 250 * 10**6) == []
-        for layer in (layers[0], catalogue_layer):
+        for more in (catalogue_layer, volumes_layer):
+            assert check.sizes([*layers, more], PROJECT / "functions", 250 * 10**6) == []
+        for layer in (layers[0], catalogue_layer, volumes_layer):
             assert check.licences(layer / "python") == []
 
-    def test_notices_are_there(self, layers: list[Path], catalogue_layer: Path) -> None:
+    def test_notices_are_there(self, layers: list[Path], catalogue_layer: Path, volumes_layer: Path) -> None:
         """Each package that a layer brings stands in its notices with its licence's text."""
         texts = []
-        for folder in (layers[0] / "python", catalogue_layer / "python"):
+        for folder in (layer / "python" for layer in (layers[0], catalogue_layer, volumes_layer)):
             text = (folder / "THIRD_PARTY_NOTICES.txt").read_text(encoding="utf-8")
             for path in folder.glob("*.dist-info"):
                 name, version = path.name.removesuffix(".dist-info").rsplit("-", 1)

@@ -81,6 +81,9 @@ STACKS = {
         CatalogueAthena="yes",
         CatalogueSeconds="60",
         CatalogueMemorySize="4096",
+        ConvertMemorySize="5120",
+        ConvertStorageSize="6144",
+        ConvertConcurrency="3",
         Identifiers="hash",
         HashKey="a-secret-of-16-or-more",
     ),
@@ -93,6 +96,7 @@ READ = {
     "/series/{series}/index": "index",
     "/series": "series",
     "/series/{series}": "series",
+    "/series/{series}/volumes": "series",
     "/studies/{study}": "series",
     "/health": "index",
     "/openapi.json": "index",
@@ -113,6 +117,8 @@ ONLY_FOR_ALL = re.compile(
 
 # The functions that write the catalogue's table.
 TABLE_WRITERS = ("catalogue_fold", "catalogue_maintenance")
+# The function that converts series into volumes.
+CONVERTER = "batch_convert"
 
 Stack = cloudformation.Stack
 Right = tuple[str, str, str]
@@ -248,6 +254,11 @@ def test_nothing_has_to_be_set() -> None:
         "30",
         "3008",
     )
+    assert (given["ConvertMemorySize"], given["ConvertStorageSize"], given["ConvertConcurrency"]) == (
+        "3008",
+        "4096",
+        "0",
+    )
     assert (given["Identifiers"], given["HashKey"]) == ("drop", "")
     assert PARAMETERS["HashKey"]["NoEcho"] is True
     assert given["Architecture"] == "x86_64"
@@ -286,6 +297,10 @@ def constants(module: Path) -> dict[str, Any]:
         # SQS's longest batching window; a whole processor; Lambda's most.
         ("CatalogueSeconds", 30, 300),
         ("CatalogueMemorySize", 1769, 10_240),
+        # What Lambda has, of either.
+        ("ConvertMemorySize", 1769, 10_240),
+        ("ConvertStorageSize", 512, 10_240),
+        ("ConvertConcurrency", 0, None),
         ("RenderRetentionDays", 1, None),
         ("BatchRetentionDays", 1, None),
     ],
@@ -821,11 +836,14 @@ class TestFunctions:
             assert (function["Runtime"], function["Handler"]) == ("python3.13", "app.handler")
             assert function["Architectures"] == [stack.given["Architecture"]]
             writes = folder(function) in TABLE_WRITERS
-            more = ["CatalogueLayer"] if writes else []
+            converts = folder(function) == CONVERTER
+            more = ["CatalogueLayer"] if writes else ["VolumesLayer"] if converts else []
             assert function["Layers"] == ["DependenciesLayer", "PackageLayer", *more]
-            # What a commit takes depends on the table.
-            size = stack.given["CatalogueMemorySize" if writes else "MemorySize"]
-            assert function["MemorySize"] == size
+            # What a commit takes depends on the table, and a conversion on the largest series.
+            size = "CatalogueMemorySize" if writes else "ConvertMemorySize" if converts else "MemorySize"
+            assert function["MemorySize"] == stack.given[size]
+            disk = {"Size": stack.given["ConvertStorageSize"]} if converts else None
+            assert function.get("EphemeralStorage") == disk
 
     def test_ends_in_time(self, stack: Stack) -> None:
         """What a caller waits for ends just before API Gateway gives up, after 30 s; others have minutes."""
@@ -840,11 +858,14 @@ class TestFunctions:
                 assert function["Timeout"] == 900
 
     def test_leaves_other_functions_room(self, stack: Stack) -> None:
-        """Functions that render reserve concurrency where it is asked for; the others never."""
-        asked = stack.given["RenderConcurrency"]
+        """Functions that render or convert reserve concurrency where it is asked for; the others never."""
+        rendering = dict.fromkeys(
+            ("mosaic", "image", "contrast_mosaic", "index", "series"), "RenderConcurrency"
+        )
+        reserving = {**rendering, CONVERTER: "ConvertConcurrency"}
         for function in functions(stack).values():
-            renders = folder(function) in {"mosaic", "image", "contrast_mosaic", "index", "series"}
-            wanted = asked if renders and asked != "0" else None
+            asked = stack.given[reserving[folder(function)]] if folder(function) in reserving else "0"
+            wanted = asked if asked != "0" else None
             assert function.get("ReservedConcurrentExecutions") == wanted
 
     def test_has_a_log_that_ends(self, stack: Stack) -> None:
@@ -893,6 +914,7 @@ class TestFunctions:
                     "PREVIEW_BATCH_STATE_MACHINE": "BatchMachine",
                     "PREVIEW_BATCHES_AT_ONCE": given["BatchLimit"],
                 },
+                "batch_convert": {"PREVIEW_CONVERT_DISK_MB": given["ConvertStorageSize"]},
                 "batch_prepare": {"PREVIEW_BATCH_SERIES": given["BatchSeriesLimit"]},
                 "catalogue_fold": {"PREVIEW_CATALOGUE_QUEUE": "CatalogueQueue", **columns},
                 "catalogue_maintenance": columns,
@@ -910,6 +932,7 @@ class TestFunctions:
                 "series",
                 "index_updates",
                 "batch_item",
+                "batch_convert",
             }:
                 assert variables.pop("PREVIEW_UPDATES_QUEUE") == queue_of(stack)
             assert variables == {
@@ -930,7 +953,7 @@ class TestFunctions:
 def test_layers_are_built_for_the_processor_they_run_on(stack: Stack) -> None:
     """Each layer has a Makefile, for the processor and the Python that functions run on."""
     layers = {name: stack.resources[name] for name in stack.of("AWS::Serverless::LayerVersion")}
-    assert sorted(layers) == ["CatalogueLayer", "DependenciesLayer", "PackageLayer"]
+    assert sorted(layers) == ["CatalogueLayer", "DependenciesLayer", "PackageLayer", "VolumesLayer"]
     for name, layer in layers.items():
         place, properties = PROJECT / layer["Metadata"]["ContextPath"], layer["Properties"]
         targets = re.findall(r"^build-(\w+):", "".join(map(Path.read_text, makefiles(place))), re.MULTILINE)
@@ -941,7 +964,7 @@ def test_layers_are_built_for_the_processor_they_run_on(stack: Stack) -> None:
         assert properties["CompatibleRuntimes"] == ["python3.13"]
         assert properties["RetentionPolicy"] == "Delete"
     sources = {name: PROJECT / layer["Properties"]["ContentUri"] for name, layer in layers.items()}
-    for name in ("CatalogueLayer", "DependenciesLayer"):
+    for name in ("CatalogueLayer", "DependenciesLayer", "VolumesLayer"):
         assert layers[name]["Metadata"]["ContextPath"].endswith(f"/{stack.given['Architecture']}")
         assert (sources[name] / "requirements.txt").is_file()
     assert (sources["PackageLayer"] / "dicom_series_preview").is_dir()
@@ -1066,6 +1089,7 @@ def batches_asked_for(stack: Stack) -> set[Right]:
     return (
         read_manifests(stack)
         | keep("batches")
+        | {("s3:GetObject", "DataBucket.Arn/volumes/*", "")}
         | {("states:StartExecution", "BatchMachine", "")}
         | states(stack, "execution", ["DescribeExecution", "ListMapRuns", "StopExecution"], ":*")
         | states(stack, "mapRun", ["DescribeMapRun"], "/*:*")
@@ -1078,7 +1102,7 @@ def changes(stack: Stack) -> set[Right]:
     queue = f"{queue_of(stack)}.Arn"
     return {(f"sqs:{action}", queue, "") for action in actions} | {
         ("s3:DeleteObject", f"DataBucket.Arn/{name}/*", "")
-        for name in ("indices", "renders", "batches/mosaics")
+        for name in ("indices", "renders", "batches/mosaics", "volumes")
     }
 
 
@@ -1112,6 +1136,12 @@ MAY = {
     "batch_api": batches_asked_for,
     "batch_prepare": lists_of_batches,
     "batch_item": lambda stack: read_series(stack) | keep_indices(stack) | keep("batches"),
+    "batch_convert": lambda stack: (
+        read_series(stack)
+        | keep_indices(stack)
+        | keep("batches", "volumes")
+        | {("s3:DeleteObject", "DataBucket.Arn/volumes/*", "")}
+    ),
     "batch_summary": lists_of_batches,
 }
 
@@ -1141,7 +1171,7 @@ class TestRights:
         partition = stack.given["AWS::Partition"]
         wanted = {
             ("lambda:InvokeFunction", f"{by_folder(stack, name)}.Arn", "")
-            for name in ("batch_prepare", "batch_item", "batch_summary")
+            for name in ("batch_prepare", "batch_item", "batch_convert", "batch_summary")
         }
         wanted |= {
             (f"s3:{action}", "DataBucket.Arn/batches/*", "")
@@ -1332,7 +1362,7 @@ class TestMachine:
         assert filled["LambdaInvoke"] == f"arn:{partition}:states:::lambda:invoke"
         assert filled["S3GetObject"] == f"arn:{partition}:states:::s3:getObject"
         assert filled["S3PutObject"] == f"arn:{partition}:states:::s3:putObject"
-        for name in ("Prepare", "Item", "Summary"):
+        for name in ("Prepare", "Item", "Convert", "Summary"):
             assert filled[f"{name}Function"] == f"{by_folder(stack, f'batch_{name.lower()}')}.Arn"
         assert filled["DataBucket"] == "DataBucket"
         assert filled["MaxConcurrency"] == stack.given["BatchConcurrency"]

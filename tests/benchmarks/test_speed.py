@@ -229,4 +229,4 @@ def test_rows_are_written_and_compared(bench: speed.Bench, capsys: pytest.Captur
 def test_failure_is_told(bench: speed.Bench) -> None:
     """A process that fails ends the measurement with its last words."""
     with pytest.raises(RuntimeError, match="no such series"):
-        bench._run([sys.executable, "-m", "dicom_series_preview", "get-index", "none", "--root", "s3://any"])
+        bench.run([sys.executable, "-m", "dicom_series_preview", "get-index", "none", "--root", "s3://any"])

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dicom_series_preview.products.pictures import options
+from dicom_series_preview.web.http import volume_options
 
 DOCS = Path(__file__).parents[2] / "docs"
 OF_HTTP = {
@@ -45,6 +46,16 @@ def http(tables: Mapping[str, Sequence[options.Option]] = OF_HTTP) -> str:
     return _table(("Parameter", "Of", "Values; the default"), rows)
 
 
+def volumes() -> str:
+    """The options of volumes over HTTP."""
+    planned = {option.name for option in volume_options.PLAN}
+    rows = [
+        (f"`{option.name}`", "plans, batches" if option.name in planned else "batches", option.page)
+        for option in volume_options.CONVERT
+    ]
+    return _table(("Option", "Of", "Values; the default"), rows)
+
+
 def _with_places(tables: Mapping[str, Sequence[options.Option]]) -> list[tuple[options.Option, str]]:
     """Each option once, those of every picture first, with the names of what takes it."""
     found: dict[tuple[str, str], tuple[options.Option, list[str]]] = {}
@@ -67,12 +78,16 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-PAGES = {"command-line.md": command_line, "http-api.md": http}
+PAGES = {
+    ("command-line.md", "options"): command_line,
+    ("http-api.md", "options"): http,
+    ("http-api.md", "volumes"): volumes,
+}
 
 
-def written(page: str, table: str) -> str:
+def written(page: str, table: str, mark: str = "options") -> str:
     """A page with a table between its two marks."""
-    begin, end = "<!-- options: written by `make tables` -->", "<!-- end of options -->"
+    begin, end = f"<!-- {mark}: written by `make tables` -->", f"<!-- end of {mark} -->"
     assert begin in page
     assert end in page
     return re.sub(
@@ -86,10 +101,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     status = 0
-    for name, table in PAGES.items():
+    for (name, mark), table in PAGES.items():
         path = DOCS / name
         page = path.read_text(encoding="utf-8")
-        fresh = written(page, table())
+        fresh = written(page, table(), mark)
         if check and fresh != page:
             sys.stderr.write(f"docs/{name}: its options are not those of the product; run `make tables`\n")
             status = 1

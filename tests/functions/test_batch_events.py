@@ -66,7 +66,7 @@ def running(states: Any, batch: str) -> Iterator[None]:
     states.stop_execution(executionArn=execution(batch))
 
 
-@pytest.mark.parametrize("name", ["batch-post-202", "batch-post-202-encoded-body"])
+@pytest.mark.parametrize("name", ["batch-post-202", "batch-post-202-encoded-body", "batch-post-202-convert"])
 def test_start(functions: Functions, provided: archive.Archive, states: Any, name: str) -> None:
     """A batch is answered with where to ask for it; its request is kept, and an execution knows its ID."""
     answer = functions["batch_api"](name).answer
@@ -193,7 +193,7 @@ def test_prepare(functions: Functions, provided: archive.Archive, name: str) -> 
     request, series = REQUESTS[name]
     path = f"{folder_of(name)}/items.json"
     provided.keep(f"{folder_of(name)}/request.json", request)
-    assert functions["batch_prepare"](name).answer == {"key": path, "count": 2}
+    assert functions["batch_prepare"](name).answer == {"key": path, "count": 2, "kind": "preview"}
     assert [item["series"] for item in kept(provided, path)] == series
 
 
@@ -237,6 +237,53 @@ def test_item(functions: Functions, provided: archive.Archive, name: str) -> Non
         assert costs == (written[0]["requests"], written[0]["bytes"]) > (0, 0)
         with Image.open(io.BytesIO(provided.kept(written[0]["picture"]))) as image:
             assert (image.format, image.size) == ("WEBP", (384, 384))
+
+
+CONVERSIONS: dict[str, tuple[str, str, str]] = {
+    "batch-convert-made": ("made", "", "SeriesConverted"),
+    "batch-convert-refused": ("refused", "not_found", "SeriesWithoutVolume"),
+}
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_convert(functions: Functions, provided: archive.Archive, name: str) -> None:
+    """A series' volumes lie in the data bucket with their receipts, and are counted; no name is told."""
+    status, code, metric = CONVERSIONS[name]
+    series = event(name)["item"]["series"]
+    outcome = functions["batch_convert"](name)
+    assert outcome.document == {"answer": {"series": digest_of(series), "status": status}}
+    assert outcome.metrics[metric] == 1
+    assert series not in outcome.said
+    (entry,) = provided.s3.list_objects_v2(Bucket=archive.DATA, Prefix=f"{folder_of(name)}/outcomes/")[
+        "Contents"
+    ]
+    (volume,) = kept(provided, entry["Key"])["volumes"]
+    assert (volume["status"], volume["code"]) == (status, code)
+    if status == "made":
+        receipt = kept(provided, f"{volume['output']}.receipt.json")
+        assert receipt["volume"]["sha256"] == volume["sha256"]
+        assert provided.kept(volume["output"]).startswith(b"\x1f\x8b")
+
+
+def test_summary_of_volumes(functions: Functions, provided: archive.Archive) -> None:
+    """A batch that converted counts series by what became of them, and the refused parts by code."""
+    name = "batch-summary-converted"
+    parts = {
+        "made": [{"status": "made", "code": ""}, {"status": "refused", "code": "single_location"}],
+        "exists": [{"status": "exists", "code": ""}],
+        "refused": [{"status": "refused", "code": "too_large_here"}],
+    }
+    provided.keep(
+        f"{folder_of(name)}/items.json", [{"root": "default", "series": one, "convert": {}} for one in parts]
+    )
+    for one, volumes in parts.items():
+        outcome = {"series": one, "root": "default", "status": one, "volumes": volumes}
+        provided.keep(f"{folder_of(name)}/outcomes/aa/{one}.json", outcome)
+    counts = {"items": 3, "made": 1, "exists": 1, "refused": 1, "failed": 0, "missing": 0}
+    assert functions["batch_summary"](name).answer == {"batch": event(name)["batch"], **counts, "error": None}
+    summary = kept(provided, f"{folder_of(name)}/summary.json")
+    assert (summary["volumes"], summary["refusals"]) == (2, {"single_location": 1, "too_large_here": 1})
+    assert provided.kept(summary["too_large_here"]) == b"series_dir\nrefused\n"
 
 
 SUMMED_UP: dict[str, tuple[str, str | None]] = {

@@ -13,7 +13,9 @@ ROUTES = {
     "/health": "index",
     **{f"/series/{{series}}/{name}": name for name in ("mosaic", "image", "index")},
     "/series/{series}/contrast-mosaic": "contrast_mosaic",
-    **dict.fromkeys(("/series", "/series/{series}", "/studies/{study}"), "series"),
+    **dict.fromkeys(
+        ("/series", "/series/{series}", "/series/{series}/volumes", "/studies/{study}"), "series"
+    ),
 }
 
 

@@ -45,7 +45,7 @@ def function_of(name: str) -> str:
     first, _, rest = name.partition("-")
     if first == "batch":
         step = rest.partition("-")[0]
-        return f"batch_{step}" if step in ("prepare", "item", "summary") else "batch_api"
+        return f"batch_{step}" if step in ("prepare", "item", "convert", "summary") else "batch_api"
     if name == "catalogue-maintenance":
         return "catalogue_maintenance"
     return {
@@ -85,6 +85,7 @@ ODD: dict[str, dict[str, object]] = {
     "batch_api": {"requestContext": {"http": {"Mustermann-Erika": 1}}},
     "batch_prepare": {"Mustermann-Erika": "planted-bucket"},
     "batch_item": {"batch": archive.BATCH + "99", "item": {"series": {"Zwiebelfisch": 1}, "root": []}},
+    "batch_convert": {"batch": archive.BATCH + "99", "item": {"series": "Zwiebelfisch", "convert": 7}},
     "batch_summary": {"batch": archive.BATCH + "99", "error": {"Cause": "planted-bucket"}},
     "series": {"routeKey": "GET /series/{series}", "pathParameters": {"series": ["Mustermann-Erika"]}},
     "index_updates": {"Records": [{"messageId": "m", "Mustermann-Erika": "planted-bucket"}]},

@@ -169,6 +169,8 @@ def test_the_catalogue(functions: Functions) -> None:
     assert document["next"]
     one = json.loads(functions["series"]("series-200-one").answer["body"])
     assert (one["rows"], one["stacks"][0]["facts"]["spacing_mm"]) == ([row], 2.5)
+    plan = json.loads(functions["series"]("series-200-volumes").answer["body"])
+    assert ([one["dtype"] for one in plan["volumes"]], plan["root"]) == (["uint16"], "default")
     assert json.loads(functions["series"]("series-200-study").answer["body"])["total"] == 2
     text = functions["series"]("series-200-csv").answer
     assert text["headers"]["Content-Type"].startswith("text/csv")

@@ -83,7 +83,7 @@ def test_the_page_tells_whose_it_is_and_where_it_runs(metadata: Message) -> None
     pythons = {line.rpartition(" ")[2] for line in classifiers if re.search(r"Python :: 3\.\d+$", line)}
     assert pythons == {"3.11", "3.12", "3.13", "3.14"}
     assert metadata["Requires-Python"] == "<3.15,>=3.11"
-    assert metadata.get_all("Provides-Extra") == ["gdcm"]
+    assert metadata.get_all("Provides-Extra") == ["gdcm", "volumes"]
 
 
 def test_the_citation_is_of_this_version() -> None:

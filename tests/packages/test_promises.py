@@ -28,7 +28,10 @@ def test_the_environment_is_read_at_the_doors() -> None:
         *("doors/python/archive.py", "doors/python/series.py", "doors/aws/environment.py"),
         *(
             f"doors/cli/{name}.py"
-            for name in ("building", "catalogue", "commands", "console", "opening", "serve")
+            for name in (
+                *("catalogue", "commands", "console", "converting", "fleets", "judging"),
+                *("opening", "serve", "several", "volumes"),
+            )
         ),
     }
 
@@ -39,6 +42,7 @@ def test_threads_are_started_in_few_places() -> None:
     assert starts == {
         *("sources/storage/pool.py", "pixels/stream.py", "archive/catalogue/update.py"),
         *("doors/aws/catalogue.py", "doors/aws/updates.py", "doors/server/lanes.py", "doors/cli/building.py"),
+        *("products/volumes/slabs.py", "products/volumes/upload.py"),
     }
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = text.partition("Threads are started")[2].partition("`Storage.fetch`")[0]

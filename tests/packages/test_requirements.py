@@ -33,7 +33,8 @@ def test_the_oldest_versions_are_what_is_tested() -> None:
     """Each direct dependency has a minimum, and `make test-minimum` installs its first release from there."""
     pins = locked("minimum.txt")
     for name, requirement in asked().items():
-        (bound,) = requirement.specifier
+        # A release that is broken may be left out, and a next major one may be waited for.
+        (bound,) = [one for one in requirement.specifier if one.operator not in ("!=", "<")]
         minimum = Version(bound.version)
         assert bound.operator == ">=", name
         assert [pin.release[: len(minimum.release)] for pin in pins[name]] == [minimum.release], name

@@ -45,7 +45,7 @@ def test_the_other_systems_run_the_suite(jobs: dict[str, Any]) -> None:
     lines = runs(job)
     assert lines[-1] == "python -m pytest -n auto"
     named = [name for line in lines for name in re.findall(r"-r (\S+)", line)]
-    assert named == [f"requirements/{name}.txt" for name in ("build", "runtime", "dev")]
+    assert named == [f"requirements/{name}.txt" for name in ("build", "volumes", "dev")]
     assert all((PROJECT / name).exists() for name in named)
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     for line in lines:

@@ -261,7 +261,9 @@ class CatalogueContract:
         assert table["SeriesInstanceUID"].to_pylist() == expected
         assert "PatientID" not in table.column_names
 
-    @pytest.mark.parametrize("target", ["/series", SERIES, f"/studies/{synthetic.UID_ROOT}.1"])
+    @pytest.mark.parametrize(
+        "target", ["/series", SERIES, f"{SERIES}/volumes", f"/studies/{synthetic.UID_ROOT}.1"]
+    )
     def test_catalogue_unchanged(self, door: Door, target: str) -> None:
         """What a client has of the catalogue is not sent again, and HEAD is GET without the body."""
         got = door(target)
@@ -271,6 +273,19 @@ class CatalogueContract:
         head = door(target, "HEAD")
         assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(got.body)))
         assert head.headers["etag"] == got.headers["etag"]
+
+    def test_volumes(self, door: Door) -> None:
+        """A series' plan says which volumes it gives, and which not and why, with 200 for both."""
+        document = door(f"{SERIES}/volumes").json()
+        assert (document["series"], document["root"]) == (synthetic.SERIES, "default")
+        (volume,) = document["volumes"]
+        assert volume["shape_tzyx"][:2] == [1, synthetic.SLICES]
+        assert volume["spacing_mm"][2] == pytest.approx(2.5)
+        refused = door(f"{SERIES}/volumes?min_slices=100")
+        assert refused.status == 200
+        assert (refused.json()["volumes"], refused.json()["refused"][0]["code"]) == ([], "single_location")
+        document = problem(door(f"{SERIES}/volumes?stack=x&values=raw&orient=ras"), 400, "bad-parameter")
+        assert {one["parameter"] for one in document["errors"]} == {"stack", "values", "orient"}
 
     @pytest.mark.parametrize("by", ["folder", "UID"])
     def test_one_series(self, door: Door, by: str) -> None:

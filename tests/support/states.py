@@ -29,7 +29,8 @@ _FIELDS = {
     "Succeed": {"OutputPath"},
 }
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
-    "NumericGreaterThan": lambda value, than: value > than,
+    "NumericEquals": lambda value, wanted: value == wanted,
+    "StringEquals": lambda value, wanted: value == wanted,
     "IsNull": lambda value, wanted: (value is None) is wanted,
 }
 

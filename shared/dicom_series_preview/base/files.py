@@ -52,8 +52,12 @@ def write_atomically(path: Path, data: bytes) -> None:
                 temporary.chmod(mode)
             temporary.replace(target)
     except OSError as error:
-        problem = _PLAIN_WORDS.get(error.errno or 0) or (error.strerror or "cannot be written").lower()
-        raise OutputError(str(path), problem) from error
+        raise OutputError(str(path), told_of(error)) from error
+
+
+def told_of(error: OSError) -> str:
+    """Say in plain words why something cannot be written."""
+    return _PLAIN_WORDS.get(error.errno or 0) or (error.strerror or "cannot be written").lower()
 
 
 @contextmanager

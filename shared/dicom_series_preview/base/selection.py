@@ -21,6 +21,8 @@ import numpy as np
 from dicom_series_preview.base.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     FloatArray = npt.NDArray[np.float64]
@@ -187,6 +189,22 @@ def spread(count: int, tiles: int) -> list[int]:
         return [(count - 1) // 2]
     steps = tiles - 1
     return [(2 * tile * (count - 1) + steps) // (2 * steps) for tile in range(tiles)]
+
+
+def numbers_told(numbers: Sequence[int], most: int) -> str:
+    """Write ascending numbers, those that follow each other as `3 to 6`.
+
+    Args:
+        numbers: The numbers.
+        most: How many runs to write; `...` stands for the rest.
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if not runs or number != runs[-1][1] + 1:
+            runs.append([number, number])
+        runs[-1][1] = number
+    texts = [str(first) if first == last else f"{first} to {last}" for first, last in runs]
+    return ", ".join(texts[:most]) + (" ..." if len(texts) > most else "")
 
 
 def _scale(stack: SortedStack, members: npt.NDArray[np.intp]) -> FloatArray:

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def frame_from_range(fetched: Fetched, item: Slice) -> FrameBytes:
-    """Extract a frame from a range that ends with it, and can begin before it."""
-    before = item.location.offset - fetched.range.start if item.location is not None else 0
-    data = fetched.data[before:] if before else fetched.data
+    """Extract a frame from a range that can begin before it, and end after it."""
+    data = fetched.data
+    if item.location is not None:
+        before = item.location.offset - fetched.range.start
+        end = before + item.location.length
+        data = data[before:end] if before or end < len(data) else data
     if item.pixels.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES:
         return FrameBytes(item, data, item.pixels.native_layout().span(item.frame_number - 1)[2])
     return encapsulated_frame(item, data, one_of_many=is_one_of_many(item))

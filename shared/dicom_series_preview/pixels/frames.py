@@ -17,7 +17,7 @@ from dicom_series_preview.base.settings import Limits
 from dicom_series_preview.pixels.extract import frame_from_range, is_one_of_many
 from dicom_series_preview.pixels.slices import FrameBytes
 from dicom_series_preview.sources.storage.base import ByteRange, path_below
-from dicom_series_preview.sources.storage.in_flight import InFlight
+from dicom_series_preview.sources.storage.in_flight import IN_FLIGHT_BYTES, InFlight
 from dicom_series_preview.sources.storage.prefetched import Prefetched
 
 if TYPE_CHECKING:
@@ -39,17 +39,22 @@ class FetchOptions:
         located: Called with an object's name and its frames' places, if only the whole object showed them;
             each can then be fetched alone.
         limits: The longest frame, and the most bytes of an inflated object.
+        joined_bytes: Frames that follow each other in an object share requests of up to so many bytes; 0:
+            each frame has its own.
+        in_flight_bytes: Bytes requested and not yet taken, at most, unless one range has more.
     """
 
     prefetched: Prefetched = field(default_factory=Prefetched)
     located: Callable[[str, Sequence[FrameLocation]], None] = lambda _name, _locations: None
     limits: Limits = _LIMITS
+    joined_bytes: int = 0
+    in_flight_bytes: int = IN_FLIGHT_BYTES
 
 
 def fetch_frames(
     storage: Storage, series: str, slices: Sequence[Slice], options: FetchOptions | None = None
 ) -> Iterator[FrameBytes]:
-    """Fetch the frames of slices, each with one request; yield them on arrival.
+    """Fetch the frames of slices, each with one request unless they are joined; yield them on arrival.
 
     Frames whose place only the whole object shows share one request for that object. If a slice has overlays
     in its header, the request for its frame begins at the object's first byte; the frames of an object with
@@ -72,16 +77,18 @@ def fetch_frames(
     header_ranges = {wanted: item.header_length for wanted, item in _header_ranges(series, slices)}
     headers = {fetched.range.path: fetched for fetched in _fetch(storage, header_ranges, options.prefetched)}
     waiting: dict[ByteRange, list[Slice]] = {}
+    joined = _joined(series, slices, min(options.joined_bytes, limit))
     for item in slices:
         length = 0 if item.location is None else item.location.length
         if length > limit:
             too_long = f"the frame has {length:,} bytes, more than the limit of {limit:,}"
             yield FrameBytes(item, b"", error=DecodeError(too_long))
             continue
-        waiting.setdefault(_range(series, item), []).append(item)
+        own = _range(series, item)
+        waiting.setdefault(joined.get(own, own), []).append(item)
     again: dict[ByteRange, list[Slice]] = {}
     lengths = {wanted: _length(wanted, items[0]) for wanted, items in waiting.items()}
-    for fetched in _fetch(storage, lengths, options.prefetched):
+    for fetched in _fetch(storage, lengths, options.prefetched, InFlight(options.in_flight_bytes)):
         head = headers.get(fetched.range.path, fetched)
         for frame in _frames(fetched, waiting[fetched.range], head, options):
             if isinstance(frame, FrameBytes):
@@ -92,6 +99,33 @@ def fetch_frames(
     for fetched in _fetch(storage, lengths, Prefetched()):
         frames = _frames(fetched, again[fetched.range], fetched, options)
         yield from (frame for frame in frames if isinstance(frame, FrameBytes))
+
+
+def request_count(slices: Sequence[Slice], joined_bytes: int = 0) -> int:
+    """Return how many requests `fetch_frames` takes for slices where offset tables are right."""
+    joined = _joined("", slices, joined_bytes)
+    own = {_range("", item) for item in slices}
+    return len({joined.get(one, one) for one in own})
+
+
+def _joined(series: str, slices: Sequence[Slice], most: int) -> dict[ByteRange, ByteRange]:
+    """Return the longer range that each frame's is a part of, of frames that follow each other."""
+    alone = [item for item in slices if item.location is not None and is_one_of_many(item)] if most else []
+    runs: list[list[ByteRange]] = []
+    for wanted in sorted({_range(series, item) for item in alone if not item.overlays}, key=_place):
+        if runs and _follows(runs[-1][-1], wanted) and (wanted.end or 0) - runs[-1][0].start <= most:
+            runs[-1].append(wanted)
+        else:
+            runs.append([wanted])
+    return {one: replace(run[0], end=run[-1].end) for run in runs for one in run}
+
+
+def _place(wanted: ByteRange) -> tuple[str, int]:
+    return wanted.path, wanted.start
+
+
+def _follows(before: ByteRange, wanted: ByteRange) -> bool:
+    return (before.path, before.version, before.end) == (wanted.path, wanted.version, wanted.start)
 
 
 def _fetch(

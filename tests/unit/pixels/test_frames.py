@@ -49,10 +49,10 @@ class Held:
         slices = index.slices(rows.tolist(), overlays=overlays)
         self.slices = sorted(slices, key=lambda s: (s.file_name, s.frame_number))
 
-    def fetch(self, slices=None, storage=None):
+    def fetch(self, slices=None, storage=None, options=None):
         """Frames in the order of the slices."""
         wanted = self.slices if slices is None else slices
-        got = {f.slice.row: f for f in fetch_frames(storage or self.storage, SERIES, wanted)}
+        got = {f.slice.row: f for f in fetch_frames(storage or self.storage, SERIES, wanted, options)}
         assert got.keys() == {s.row for s in wanted}
         return [got[s.row] for s in wanted]
 
@@ -246,6 +246,59 @@ def test_some_frames_cost_some_ranges():
     assert [f.data for f in held.fetch(wanted)] == [CODESTREAMS[1], CODESTREAMS[2]]
     assert len(held.storage.ranges) == 2
     assert held.fetch([]) == []
+
+
+# --- joined
+
+JOINED = FetchOptions(joined_bytes=10_000)
+
+
+@pytest.mark.parametrize("syntax", [make.EXPLICIT, make.BIG_ENDIAN])
+def test_frames_that_follow_each_other_share_a_request_where_asked_to(syntax):
+    """Joined, the frames of an object are one request of just their bytes, in whatever order."""
+    held = one(make.image(NumberOfFrames=3, PixelData=bytes(range(144))), syntax)
+    alone = held.data()
+    asked = len(held.storage.ranges)
+    assert [f.data for f in held.fetch(held.slices[::-1], options=JOINED)] == alone[::-1]
+    assert len(held.storage.ranges) == asked + 1
+
+
+def test_codestreams_that_follow_each_other_share_a_request():
+    """Joined, each encapsulated frame is its own codestream and no byte of the next."""
+    held = Held({"a": compressed()})
+    assert [f.data for f in held.fetch(options=JOINED)] == CODESTREAMS
+    assert len(held.storage.ranges) == 1
+
+
+def test_joined_requests_have_a_largest_size():
+    """A request grows no larger than is allowed; frames with others between them are not joined."""
+    held = one(make.image(NumberOfFrames=3, PixelData=bytes(range(144))))
+    held.fetch(options=FetchOptions(joined_bytes=96))
+    assert sorted(r.end - r.start for r in held.storage.ranges) == [48, 96]
+    held.storage.ranges.clear()
+    held.fetch([held.slices[0], held.slices[2]], options=JOINED)
+    assert sorted(r.end - r.start for r in held.storage.ranges) == [48, 48]
+
+
+def test_one_bit_frames_that_share_a_byte_are_not_joined():
+    """A frame that begins in another's last byte keeps a request of its own."""
+    frames = [np.eye(3, 5, dtype=np.uint8)] * 4
+    held = one(one_bit(frames))
+    for fetched in held.fetch(options=JOINED):
+        bits = np.unpackbits(np.frombuffer(fetched.data, np.uint8), bitorder="little")
+        assert (bits[fetched.bit_offset : fetched.bit_offset + 15].reshape(3, 5) == frames[0]).all()
+
+
+def test_joined_frames_of_a_wrong_table_are_found():
+    """Where the table is wrong, joined frames come from the whole object, as those that are alone do."""
+    held = Held({"a": compressed((0, 20, 44))})
+    assert [f.data for f in held.fetch(options=JOINED)] == CODESTREAMS
+
+
+def test_joined_frames_that_are_cut_off_fail_alone():
+    """Of an object that ends too early, frames that are there are right; the last has what there is."""
+    data = make.encode(make.image(NumberOfFrames=2, PixelData=bytes(range(96))))[:-10]
+    assert [len(f.data) for f in Held({"a": data}).fetch(options=JOINED)] == [48, 38]
 
 
 # --- overlays
@@ -524,3 +577,12 @@ def test_large_frames_are_not_all_under_way_at_once():
     watched = WatchedStorage(held.memory)
     assert [frame.error for frame in fetch_frames(watched, SERIES, held.slices)] == [None] * 4
     assert watched.most == 2 * 2 * side**2
+
+
+def test_a_caller_may_have_less_room():
+    """A caller that lacks memory has fewer bytes under way."""
+    held = Held({"a": make.encode(make.image(NumberOfFrames=10, PixelData=bytes(480)))})
+    watched = WatchedStorage(held.memory)
+    frames = fetch_frames(watched, SERIES, held.slices, FetchOptions(in_flight_bytes=100))
+    assert [frame.error for frame in frames] == [None] * 10
+    assert watched.most == 96

@@ -39,7 +39,14 @@ if TYPE_CHECKING:
 _BODY_LIMIT_BYTES = 256 * 1024
 # The part of a function's time reserved for writing the outcome when a series is given up.
 _TO_SPARE_S = 20
-_METRICS = {"ok": "SeriesDone", "no-preview": "SeriesWithoutPreview", "failed": "SeriesFailed"}
+_METRICS = {
+    "ok": "SeriesDone",
+    "no-preview": "SeriesWithoutPreview",
+    "failed": "SeriesFailed",
+    "made": "SeriesConverted",
+    "exists": "SeriesThere",
+    "refused": "SeriesWithoutVolume",
+}
 
 
 def api_handler() -> Handler:
@@ -68,7 +75,7 @@ def api_handler() -> Handler:
 
     @app.get("/batches/<batch>")
     def status(batch: str) -> Response[Any]:
-        return answer(lambda: runs.status(batch))
+        return answer(lambda: runs.status(batch, app.current_event.query_string_parameters.get("series")))
 
     @app.delete("/batches/<batch>")
     def cancel(batch: str) -> Response[Any]:
@@ -111,7 +118,7 @@ def _log_failures(logger: Logger, batch: str) -> Iterator[None]:
 
 
 def prepare_handler(deployed: Deployment | None = None) -> Handler:
-    """Return the handler of the first step: `{"batch": ID}` -> `{"key", "count"}`."""
+    """Return the handler of the first step: `{"batch": ID}` -> `{"key", "count", "kind"}`."""
     logger = function_logger()
     host = batch_host(deployed or deployment())
 
@@ -164,7 +171,7 @@ def summary_handler(deployed: Deployment | None = None) -> Handler:
         tolerated = event["limits"]["tolerated_failure_percentage"]
         with _log_failures(logger, event["batch"]):
             summary = summarise(event["batch"], host.data, error["Error"] if error else None, tolerated)
-        counts = {name: getattr(summary, name) for name in ("items", "ok", "no_preview", "failed", "missing")}
+        counts = summary.counts
         # Reasons stay in the data bucket: the execution's history shows what is returned.
         kind = summary.error["error"] if summary.error else None
         logger.info("batch summed up", batch=summary.batch, counts=counts, error=kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dicom_series_preview.archive.names import SeriesName, refuse_root
 from dicom_series_preview.base.errors import AccessDeniedError, LimitError, NoImageError, ObjectChangedError
@@ -12,12 +12,14 @@ from dicom_series_preview.doors.aws.rechecks import Recheck, send_all
 from dicom_series_preview.products.batches.host import BatchHost, Indexed, Mosaic
 from dicom_series_preview.products.pictures.requests import IndexRequest, MosaicRequest
 from dicom_series_preview.sources.storage.deadline import Deadline
+from dicom_series_preview.web.http.volume_options import CONVERT, read_conversion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dicom_series_preview.doors.aws.environment import Deployment
-    from dicom_series_preview.products.batches.host import Item
+    from dicom_series_preview.products.batches.host import Converted, Item, VolumeItem
+    from dicom_series_preview.sources.storage.objectstore import ObjectStoreStorage
 
 _MOSAIC_NAME = "mosaic.webp"
 _NO_ACCESS = (
@@ -33,10 +35,44 @@ def batch_host(deployed: Deployment) -> BatchHost:
         data_url=deployed.data,
         open=deployed.storage,
         mosaics=_Mosaics(deployed),
+        volumes=_Volumes(deployed),
         series_depth=deployed.series_depth,
         most_series=deployed.batch_series,
         manifest_hint=_NO_ACCESS,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Volumes:
+    """Converts series with the deployment's services.
+
+    Attributes:
+        deployed: The deployment.
+    """
+
+    deployed: Deployment
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The names of options; see `Volumes.options`."""
+        return frozenset(option.name for option in CONVERT)
+
+    def check(self, options: Mapping[str, Sequence[str]]) -> None:
+        """Check options; see `Volumes.check`."""
+        read_conversion(options)
+
+    def files(self, output: str) -> list[str]:
+        """List an output's files; see `Volumes.files`."""
+        from dicom_series_preview.products.volumes.upload import files_of  # noqa: PLC0415 - few requests need it
+
+        data = cast("ObjectStoreStorage", self.deployed.storage(self.deployed.data))
+        return files_of(data, output) if output else []
+
+    def make(self, item: VolumeItem, seconds: float) -> Converted:
+        """Convert a series; see `Volumes.make`."""
+        from dicom_series_preview.doors.aws.batch_volumes import converted  # noqa: PLC0415 - only one function has what it needs
+
+        return converted(item, self.deployed, seconds)
 
 
 @dataclass(frozen=True, slots=True)

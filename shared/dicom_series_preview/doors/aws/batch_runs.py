@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from dicom_series_preview.base.errors import ObjectChangedError, ObjectNotFoundError, RequestError
-from dicom_series_preview.products.batches.documents import keep_request, read_request, read_summary
+from dicom_series_preview.products.batches.documents import (
+    keep_request,
+    read_document,
+    read_request,
+    read_summary,
+)
 from dicom_series_preview.products.batches.outcomes import counts_so_far
-from dicom_series_preview.products.batches.places import BATCH_FOLDER, check_batch_id
+from dicom_series_preview.products.batches.places import BATCH_FOLDER, check_batch_id, outcome_path
 from dicom_series_preview.products.batches.prepare import check_source
 from dicom_series_preview.products.batches.request import BatchRequest
 from dicom_series_preview.web.http.messages import HttpResponse
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 # A place is taken before its execution starts, and Step Functions shows a new execution after a moment.
 STARTING_S = 60
 _RETRY_AFTER_S = 60
+_LINK_EXPIRES_S = 900
 _CANCELLED = "BatchCancelled"
 _NOT_THERE = ("ExecutionDoesNotExist", "InvalidArn")
 
@@ -95,8 +101,12 @@ class BatchRuns:
         self._execute(batch, document)
         return _started(batch, "RUNNING", 202)
 
-    def status(self, batch: str) -> HttpResponse:
+    def status(self, batch: str, series: str | None = None) -> HttpResponse:
         """Answer `GET /batches/{id}`.
+
+        Args:
+            batch: The batch.
+            series: A series of it, of which the outcome is wanted as well.
 
         Raises:
             PreviewError: The text is no identifier, or the batch's documents cannot be read.
@@ -115,6 +125,8 @@ class BatchRuns:
             "outcomes": None if so_far is None else asdict(so_far),
             "error": _error(execution, summary),
             "summary": summary,
+            "links": None if summary is None else self._links(summary),
+            **({} if series is None else {"outcome": self._outcome(batch, series)}),
         }
         return HttpResponse.of_json(document, Cache_Control="no-store")
 
@@ -133,6 +145,25 @@ class BatchRuns:
             executionArn=execution["executionArn"], error=_CANCELLED, cause="DELETE /batches/{id}"
         )
         return _started(batch, "ABORTED", 202)
+
+    def _links(self, summary: Mapping[str, Any]) -> dict[str, str | None]:
+        """Return links to the files that a summary names, for whoever may not read the data bucket."""
+        names = [name for name in ("outcomes", "too_large_here") if summary.get(name)]
+        return {name: self.host.data.link(summary[name], _LINK_EXPIRES_S) for name in names}
+
+    def _outcome(self, batch: str, series: str) -> dict[str, Any] | None:
+        """Return what became of a series, with links to its mosaic or to each file of its volumes."""
+        data = self.host.data
+        found: dict[str, Any] | None = read_document(outcome_path(batch, series), data)
+        if found is None:
+            return None
+        if "picture" in found:
+            found["links"] = {found["picture"]: data.link(found["picture"], _LINK_EXPIRES_S)}
+        for volume in found.get("volumes", ()):
+            volume["links"] = {
+                path: data.link(path, _LINK_EXPIRES_S) for path in self.host.volumes.files(volume["output"])
+            }
+        return found
 
     def _execute(self, batch: str, document: Any) -> None:  # noqa: ANN401 - a JSON document
         given = json.dumps({"batch": batch, "request": digest_of(document)})

@@ -60,7 +60,7 @@ _MOST_BATCHES = 100
 _MOST_ANSWER_S = 900
 # The program, and what one request takes.
 _PROGRAM_BYTES = 400 * 2**20
-_UNKNOWN_MEMORY = 1769 * 2**20
+UNKNOWN_MEMORY = 1769 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class Deployment:
 
         urls = {alias: parse_root(url, self.environment).url for alias, url in self.roots.items()}
         memory = self.environment.get(MEMORY_VARIABLE, "")
-        most = _catalogue_bytes(int(memory) * 2**20 if memory.isdecimal() else _UNKNOWN_MEMORY)
+        most = _catalogue_bytes(int(memory) * 2**20 if memory.isdecimal() else UNKNOWN_MEMORY)
         return CatalogueView(self.storage(self.data), urls, self.settings.identifiers, most_bytes=most)
 
     def _answering(self, alias: str) -> PreviewService:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def http_handler(resource: str) -> Handler:
     """Return the handler of `GET /series/{series}/RESOURCE`; `index` adds `/health` and `/openapi.json`.
 
-    `series` has the routes of the catalogue: `/series`, `/series/{series}` and `/studies/{study}`.
+    `series` has the routes of the catalogue: `/series`, `/series/{series}`, `/series/{series}/volumes` and
+    `/studies/{study}`.
 
     Args:
         resource: The resource, spelled as in the path or, with underscores, as its function's folder.
@@ -55,7 +56,7 @@ def batch_prepare_handler() -> Handler:
 
 
 def batch_item_handler() -> Handler:
-    """Return the handler of a batch's step for one series."""
+    """Return the handler of a batch's step for one series, which previews or converts it."""
     _check_processor()
     from dicom_series_preview.doors.aws.batch_door import item_handler  # noqa: PLC0415 - see the module
 

@@ -23,7 +23,12 @@ from dicom_series_preview.doors.aws.erasure import Erasure
 from dicom_series_preview.doors.aws.message_batches import BatchSummary, joined
 from dicom_series_preview.doors.aws.queue_messages import is_series, touched_by
 from dicom_series_preview.doors.aws.rechecks import Recheck
-from dicom_series_preview.products.batches.places import marked_mosaic, mosaics_folder
+from dicom_series_preview.products.batches.places import (
+    marked_mosaic,
+    marked_volumes,
+    mosaics_folder,
+    volumes_folder,
+)
 from dicom_series_preview.web.http.renders import Renders
 
 if TYPE_CHECKING:
@@ -213,12 +218,19 @@ def _updated(work: Recheck, deployment: Deployment, left_s: Callable[[], float],
 
 
 def _erase_pictures(root: str, series: str, deployment: Deployment) -> list[str]:
-    """Remove every stored picture of a series, and return their paths."""
+    """Remove every stored picture and volume of a series, and return their paths."""
     data = deployment.storage(deployment.data)
-    folders = Renders(data).folder_of(root, series), mosaics_folder(root, series)
+    own_volumes, _ = volumes_folder(root, [series], "")
+    folders = Renders(data).folder_of(root, series), mosaics_folder(root, series), own_volumes
     paths = [info.path for folder in folders for info in data.list_objects(folder)]
-    # A mosaic of several folders goes with each; the mark of it goes last, so that a retry finds it.
+    # What is of several folders goes with each; the mark of it goes last, so that a retry finds it.
     marked = [mosaic for path in paths if (mosaic := marked_mosaic(path)) is not None]
+    marked += [
+        info.path
+        for path in paths
+        if (folder := marked_volumes(path)) is not None
+        for info in data.list_objects(folder)
+    ]
     with ThreadPoolExecutor(_REMOVED_AT_ONCE) as pool:
         list(pool.map(data.delete, marked))
         list(pool.map(data.delete, paths))

@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.archive.here import Named, find
 from dicom_series_preview.archive.local import open_cache, open_output, open_places
-from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.archive.room import Room
-from dicom_series_preview.base.errors import PreviewError, RequestError, SeriesNotFoundError, counted
-from dicom_series_preview.doors.cli.console import Progress, answer, line_of, say
-from dicom_series_preview.doors.cli.opening import damage_of, output_folder, settings_of
+from dicom_series_preview.base.errors import RequestError, counted
+from dicom_series_preview.doors.cli.console import Progress, answer, say
+from dicom_series_preview.doors.cli.opening import damage_of, output_folder
+from dicom_series_preview.doors.cli.several import Job, Roots, checked_names, failure_line
 from dicom_series_preview.products.pictures.requests import IndexRequest
 from dicom_series_preview.products.pictures.service import PreviewService
-from dicom_series_preview.sources.storage.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dicom_series_preview.archive.opened import OpenedSeries
-    from dicom_series_preview.base.settings import Settings
-    from dicom_series_preview.sources.storage.base import Storage
+    from dicom_series_preview.sources.storage.deadline import Deadline
 
 _AT_ONCE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A series to index.
-
-    Attributes:
-        shown: Its name in lines: as typed, or the folder that a prefix matched.
-        named: The name as typed.
-        name: The series.
-    """
-
-    shown: str
-    named: Named
-    name: SeriesName
 
 
 class _Builder:
@@ -54,62 +33,38 @@ class _Builder:
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
-        self._settings: Settings = settings_of(options)
+        self.roots = Roots(options)
         self._output: Path | None = output_folder(options)
-        self._storages: dict[tuple[str, Path | None], Storage] = {}
-        self.running = Deadline()
         self._room = Room(self.running)
 
-    def jobs(self, typed: str) -> list[_Job]:
-        """List the series that a name means: one, or all with a prefix.
+    @property
+    def running(self) -> Deadline:
+        """The deadline that those of all series are parts of."""
+        return self.roots.running
 
-        Raises:
-            PreviewError: No series matches, or the root cannot be listed.
-        """
-        named = find(typed, self._options["root"], os.environ)
-        name = named.name
-        if not name.is_prefix:
-            return [_Job(typed, named, name)]
-        storage = self._storage(named).within(self.running.begin().limited(self._settings.limits.seconds))
-        for prefix in name.candidates():
-            folders = storage.list_folders(prefix)
-            if folders:
-                return [_Job(folder, named, SeriesName(folder)) for folder in folders]
-        uids = open_places(self._settings, storage).matching(name.text)
-        if uids:
-            return [_Job(uid, named, SeriesName(uid)) for uid in uids]
-        raise SeriesNotFoundError(f"{name.text}*", storage.url, "no series begins so")
-
-    def build(self, job: _Job, limit: int | None, progress: Any) -> tuple[OpenedSeries, list[str]]:  # noqa: ANN401 - a part
+    def build(self, job: Job, limit: int | None, progress: Any) -> tuple[OpenedSeries, list[str]]:  # noqa: ANN401 - a part
         """Build the index of a series, and return it with the paths of its folders' indices.
 
         Raises:
             PreviewError: The index cannot be built.
         """
-        storage = self._storage(job.named)
+        storage, settings = self.roots.storage(job.named), self.roots.settings
         if self._output:
-            cache = open_output(self._output, self._settings)
+            cache = open_output(self._output, settings)
         else:
-            cache = open_cache(self._settings, storage, optional=False)
+            cache = open_cache(settings, storage, optional=False)
         service = PreviewService(
             storage,
             cache,
-            self._settings.limits,
+            settings.limits,
             progress,
             gate=self._room.passage,
             damaged=damage_of(job.shown),
-            places=open_places(self._settings, storage),
+            places=open_places(settings, storage),
         ).within(self.running.begin())
         with job.named.hinting():
             built = service.index(IndexRequest(job.name, limit))
         return built, service.index_paths(built)
-
-    def _storage(self, named: Named) -> Storage:
-        place = (named.root, named.file)
-        if place not in self._storages:
-            self._storages[place] = named.open(self._settings, os.environ)
-        return self._storages[place]
 
 
 def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
@@ -125,30 +80,24 @@ def build_indices(typed: Sequence[str], options: Mapping[str, Any]) -> bool:
     Raises:
         PreviewError: An option or a name is wrong; nothing was begun.
     """
-    # Report a mistake in any name before starting work on the others.
-    requests = [IndexRequest.from_strings(_checked(name, options), _limit(options)) for name in typed]
+    texts = checked_names(typed, options)
+    requests = [IndexRequest.from_strings(text, _limit(options)) for text in texts]
     builder = _Builder(options)
     told = _Told(options)
-    jobs: dict[tuple[str, str], _Job] = {}
-    for name in typed:
-        try:
-            for job in builder.jobs(name):
-                jobs.setdefault((job.named.root, job.name.text), job)
-        except Exception as error:  # noqa: BLE001 - one name's error must not stop the others
-            told.failed(name, error)
-    told.order = [job.shown for job in jobs.values()]
+    jobs = builder.roots.jobs(typed, told.failed)
+    told.order = [job.shown for job in jobs]
     if options["output"] and len(jobs) > 1:
         raise RequestError("output", f"is for one series, and {len(jobs)} are meant; use `cache_dir`")
     with Progress(quiet=options["quiet"]) as progress:
-        _build_all(builder, list(jobs.values()), requests[0].limit, progress, told)
+        _build_all(builder, jobs, requests[0].limit, progress, told)
     told.finish()
     return not told.failures
 
 
 def _build_all(
-    builder: _Builder, jobs: Sequence[_Job], limit: int | None, progress: Progress, told: _Told
+    builder: _Builder, jobs: Sequence[Job], limit: int | None, progress: Progress, told: _Told
 ) -> None:
-    def build(number: int, job: _Job) -> tuple[OpenedSeries, list[str]]:
+    def build(number: int, job: Job) -> tuple[OpenedSeries, list[str]]:
         many = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
         with progress.part(job.shown, many) as part:
             return builder.build(job, limit, part)
@@ -219,12 +168,7 @@ class _Told:
     def failed(self, name: str, error: Exception) -> None:
         """Report a failed index; a bug of ours only by its type."""
         self.failures += 1
-        if self._options["verbose"]:
-            say(*"".join(traceback.format_exception(error)).splitlines())
-        if isinstance(error, PreviewError):
-            line = line_of(error)
-        else:
-            line = f"failed unexpectedly: {type(error).__name__}; --verbose shows where"
+        line = failure_line(error, verbose=self._options["verbose"])
         self._found.append((name, {"series": name, "status": "failed", "error": line}))
         say(f"failed   {name}: {line}")
 
@@ -239,10 +183,6 @@ class _Told:
     def _say(self, line: str) -> None:
         if not self._options["quiet"] and not self._options["as_json"]:
             say(line)
-
-
-def _checked(name: str, options: Mapping[str, Any]) -> str:
-    return find(name, options["root"], os.environ).text
 
 
 def _limit(options: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -16,16 +16,21 @@ from dicom_series_preview.base.errors import PreviewError
 from dicom_series_preview.doors.cli.cache import cache_group
 from dicom_series_preview.doors.cli.catalogue import list_series, query, update
 from dicom_series_preview.doors.cli.console import PROGRAM, line_of, output_error, say
-from dicom_series_preview.doors.cli.indices import build_index, explain, get_index
+from dicom_series_preview.doors.cli.indices import build_index, explain, get_index, qc
 from dicom_series_preview.doors.cli.offline import codecs, sample
 from dicom_series_preview.doors.cli.pictures import contrast_mosaic, get_image, mosaic
 from dicom_series_preview.doors.cli.serve import serve
 from dicom_series_preview.doors.cli.stopping import end_when_told, end_with, status_of
+from dicom_series_preview.doors.cli.volumes import convert, manifest, verify, volume_report, volumes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dicom_series_preview.doors.cli.serve import RunServer
+
+
+# What the extra [volumes] brings.
+_OF_VOLUMES = frozenset(("isal", "jinja2", "nibabel", "numcodecs", "zarr"))
 
 
 class _InterruptedError(Exception):
@@ -63,6 +68,12 @@ for _command in (
     list_series,
     query,
     explain,
+    qc,
+    convert,
+    manifest,
+    volumes,
+    verify,
+    volume_report,
     serve,
     codecs,
     cache_group,
@@ -99,6 +110,11 @@ def main(arguments: Sequence[str], run_server: RunServer) -> int:
         if verbose:
             traceback.print_exc()
         say(f"error: {line_of(told)}")
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_VOLUMES:
+            raise
+        say(f"error: {error.name} is not installed; pip install '{PROGRAM}[volumes]' installs it")
         return 1
     except (_InterruptedError, click.Abort) as error:
         say("error: interrupted")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dicom_series_preview.archive.here import find
 from dicom_series_preview.archive.local import open_cache, open_places
-from dicom_series_preview.base.errors import RequestError
+from dicom_series_preview.base.errors import ObjectChangedError, ObjectNotFoundError, RequestError
 from dicom_series_preview.base.files import write_atomically
 from dicom_series_preview.base.settings import Settings, absolute
 from dicom_series_preview.doors.python.signatures import takes
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dicom_series_preview.archive.index.index import Index
+    from dicom_series_preview.archive.opened import OpenedSeries
+    from dicom_series_preview.doors.python.volume import Volume, VolumeChoices
     from dicom_series_preview.products.pictures.report import Report
 
 
@@ -237,6 +239,46 @@ class Series:
         with self._named.hinting():
             return self._service.values(asked)
 
+    def volumes(self, **choices: Unpack[VolumeChoices]) -> dict[str, Any]:
+        """Plan the volumes of the series: which there are, which not and why, and what they cost.
+
+        No pixel is read. It is what `dicom-series-preview volumes --json` prints of a series.
+
+        Args:
+            **choices: What to make of it; docs/python.md says what each means.
+
+        Raises:
+            PreviewError: The series cannot be read, or a choice is wrong.
+        """
+        from dicom_series_preview.doors.python.volume import options_of  # noqa: PLC0415 - pictures need none
+        from dicom_series_preview.products.volumes.plan import plan_document, plan_volumes  # noqa: PLC0415 - likewise
+
+        return plan_document(plan_volumes(self._opened(), options_of(choices)))
+
+    def volume(self, n: int = 0, **choices: Unpack[VolumeChoices]) -> Volume:
+        """Read a volume of the series into memory: whole, every voxel where the headers say, or not at all.
+
+        Args:
+            n: Which of those that `volumes` lists.
+            **choices: What to make of the series; docs/python.md says what each means.
+
+        Raises:
+            RefusedError: It is no volume; the text says why, and what to do.
+            PreviewError: The series cannot be read, or a choice is wrong.
+        """
+        from dicom_series_preview.doors.python.volume import read_volume  # noqa: PLC0415 - pictures need none
+        from dicom_series_preview.products.volumes.refusal import RefusedError  # noqa: PLC0415 - likewise
+
+        limits = self._service.limits
+        try:
+            return read_volume(self._opened(), n, choices, limits)
+        except (ObjectChangedError, ObjectNotFoundError):
+            return read_volume(self._opened(refresh=True), n, choices, limits)
+        except RefusedError as error:
+            if error.code not in ("changed", "not_found"):
+                raise
+            return read_volume(self._opened(refresh=True), n, choices, limits)
+
     @property
     def table(self) -> pa.Table:
         """The index: a row per slice, in display order, stack after stack; docs/index.md has the columns."""
@@ -268,8 +310,11 @@ class Series:
         return index.header(row)
 
     def _index(self) -> Index:
+        return self._opened().index
+
+    def _opened(self, *, refresh: bool = False) -> OpenedSeries:
         with self._named.hinting():
-            return self._service.index(IndexRequest(self._named.name)).index
+            return self._service.index(IndexRequest(self._named.name), refresh=refresh)
 
     def _preview(self, kind: str, options: Mapping[str, Any]) -> Preview:
         recipe = _Recipe(self, kind, dict(options))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from dicom_series_preview.base.discreet import digest_of
-from dicom_series_preview.web.http.routes import CATALOGUE, RESOURCES
+from dicom_series_preview.web.http.routes import CATALOGUE, RESOURCES, VOLUMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ def _resource_of(scope: Message) -> str:
         return "a study"
     if parts[0] == CATALOGUE and len(parts) == 2:
         return f"series {digest_of(unquote(parts[1]))}"
-    if len(parts) == 3 and parts[0] == "series" and parts[2] in RESOURCES:
+    if len(parts) == 3 and parts[0] == "series" and parts[2] in (*RESOURCES, VOLUMES):
         return f"{parts[2]} of series {digest_of(unquote(parts[1]))}"
     return _PAGES.get(parts[0], "no resource") if len(parts) == 1 else "no resource"
 

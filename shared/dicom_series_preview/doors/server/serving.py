@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from dicom_series_preview.base.allocator import return_large_blocks
 from dicom_series_preview.base.errors import OutputError, RequestError
 from dicom_series_preview.doors.server.access_log import AccessLog
 from dicom_series_preview.doors.server.application import application
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 # The time to finish pictures in progress when the server stops.
 _STOP_S = 0.7
-# mallopt(3): blocks from this size on are mapped one by one, and returned when freed.
-_M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 2**20
 # Connections waiting to be accepted; each round of them can add to the open ones.
 _BACKLOG = 128
 
@@ -62,7 +59,7 @@ def serve(
     host, port = address
     called = (host, *map(_plain_host, hosts))
     listener = _listener(host, port)
-    _give_memory_back()
+    return_large_blocks()
     running = Deadline()
     config = uvicorn.Config(
         Targets(AccessLog(Guard(application(api, running), called, token))),
@@ -127,13 +124,3 @@ class _Server(uvicorn.Server):
     def _leave_threads(self) -> None:
         for task in self.server_state.tasks:
             task.cancel()
-
-
-def _give_memory_back() -> None:
-    """Make glibc return a picture's memory as soon as it is freed.
-
-    Otherwise each thread that has painted a picture keeps hundreds of megabytes for its next, and six of them
-    take 2 GB.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # another C library has no such call
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)

@@ -99,6 +99,16 @@ def codecs() -> list[CodecInfo]:
     ]
 
 
+def decoder_of(uid: str) -> CodecInfo:
+    """Return what decodes a transfer syntax, with its version.
+
+    Raises:
+        UnsupportedTransferSyntaxError: Nothing does.
+    """
+    codec = find_codec(uid)
+    return CodecInfo(codec.uid, codec.name, codec.decoder, ", ".join(map(_version, codec.modules)))
+
+
 def _version(module: str) -> str:
     """Return a module's version, or an empty text if it cannot be imported."""
     package = module.partition(".")[0]

@@ -94,17 +94,29 @@ def default_window(contrast: Contrast, pooled: AutoWindow) -> tuple[str, Window]
     Returns:
         None where the automatic window is best.
     """
+    return window_of_rule(rule_of(contrast), pooled, contrast.content.full_fraction)
+
+
+def window_of_rule(
+    rule: str, pooled: AutoWindow, full_fraction: int | None = None
+) -> tuple[str, Window] | None:
+    """Return the window, and its name, that a rule gives; see `default_window`.
+
+    Args:
+        rule: See `rule_of`.
+        pooled: The statistics of all shown slices.
+        full_fraction: MaximumFractionalValue (0062,000E) of a fractional segmentation, or None.
+    """
     extremes = pooled.percentiles(0.0, 100.0)
     if extremes is None:
         return None
-    rule, (minimum, maximum) = rule_of(contrast), extremes
+    minimum, maximum = extremes
     if rule in PRESETS:
         return _hounsfield(rule, pooled)
     if rule == "uptake":
         return _uptake(pooled)
     if rule == "from-zero":
-        full = contrast.content.full_fraction
-        return _between(rule, min(minimum, 0.0), maximum if full is None else float(full))
+        return _between(rule, min(minimum, 0.0), maximum if full_fraction is None else float(full_fraction))
     # Values below half the range are counts or labels, not shades.
     is_shown = rule == "as-stored" and maximum > _DISPLAY_RANGE[1] / 2
     return _between(rule, *_DISPLAY_RANGE) if is_shown else None

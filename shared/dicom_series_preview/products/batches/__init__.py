@@ -1,1 +1,1 @@
-"""Batches: a list of series comes in; each series gets its index and mosaic, and a summary goes out."""
+"""Batches: a list of series comes in; each gets its index and mosaic, or volumes, and a summary goes out."""

@@ -96,6 +96,101 @@ class Mosaics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeMade:
+    """What became of one volume of a series, or of a part that is none.
+
+    Attributes:
+        status: `made`, `exists` (the same was there), `refused` or `failed`.
+        part: Which part of the series it is.
+        output: Its path below the data storage; empty without one.
+        code: The kind of reason for which there is none; empty where there is one.
+        problem: That reason in one line.
+        output_bytes: What it holds.
+        sha256: The digest of its canonical array; empty without one.
+    """
+
+    status: str
+    part: str
+    output: str = ""
+    code: str = ""
+    problem: str = ""
+    output_bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The volumes of one series, and their cost.
+
+    Attributes:
+        volumes: Its volumes and the parts that are none.
+        slices: The number of the series' slices.
+        skipped: The number of objects that could not be read.
+        index_source: The source of its index.
+        requests: Requests made to read it.
+        bytes: Bytes of objects received.
+    """
+
+    volumes: tuple[VolumeMade, ...]
+    slices: int
+    skipped: int
+    index_source: str
+    requests: int
+    bytes: int
+
+
+class Volumes(Protocol):
+    """Converts the series of a batch into volumes."""
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The names of its options, which are fields of a batch."""
+
+    def check(self, options: Mapping[str, Sequence[str]]) -> None:
+        """Check the options of volumes.
+
+        Args:
+            options: By name, as in the HTTP API.
+
+        Raises:
+            RequestError: An option is wrong.
+        """
+
+    def files(self, output: str) -> list[str]:
+        """Return the paths of an output's files below the data storage; none where it is not there.
+
+        Args:
+            output: Its path below the data storage, or empty.
+        """
+
+    def make(self, item: VolumeItem, seconds: float) -> Converted:
+        """Index a series if it has no index, and convert its volumes.
+
+        Args:
+            item: The series.
+            seconds: The time limit.
+
+        Raises:
+            PreviewError: The series cannot be read, for now or at all.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeItem:
+    """One series of a batch that converts.
+
+    Attributes:
+        root: The alias of its root.
+        series: Its name below the root.
+        options: Options of its volumes, as in the HTTP API.
+    """
+
+    root: str
+    series: str
+    options: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One series of a batch.
 
@@ -119,6 +214,7 @@ class BatchHost:
         data_url: The URL below which batches and mosaics are stored.
         open: Opens a storage by its URL, once.
         mosaics: Makes the mosaics.
+        volumes: Makes the volumes.
         series_depth: The depth of series below a root, in folders.
         most_series: The most series of one batch.
         manifest_hint: Advice for the error where a manifest must not be read.
@@ -128,6 +224,7 @@ class BatchHost:
     data_url: str
     open: Callable[[str], Storage]
     mosaics: Mosaics
+    volumes: Volumes
     series_depth: int
     most_series: int
     manifest_hint: str

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dicom_series_preview.base.errors import LimitError, PreviewError, StorageError
+from dicom_series_preview.base.errors import (
+    LimitError,
+    NoImageError,
+    PreviewError,
+    SeriesNameError,
+    SeriesNotFoundError,
+    StorageError,
+    detail_of,
+)
 from dicom_series_preview.products.batches.documents import read_document, whole_characters
-from dicom_series_preview.products.batches.host import Item
+from dicom_series_preview.products.batches.host import Item, VolumeItem, VolumeMade
 from dicom_series_preview.products.batches.outcomes import RETRIED, failure_of, keep_outcome
 from dicom_series_preview.products.batches.places import check_batch_id, mosaic_paths, outcome_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from dicom_series_preview.products.batches.host import BatchHost
+
+
+# What is no volume at all, whoever asks again.
+_REFUSALS: tuple[tuple[type[PreviewError], str], ...] = (
+    (NoImageError, "no_image"),
+    (SeriesNotFoundError, "not_found"),
+    (SeriesNameError, "not_found"),
+    (LimitError, "too_large"),
+)
 
 
 def run_item(
     batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float = math.inf
 ) -> dict[str, Any]:
-    """Index one series and render its mosaic; for the catalogue, only index it.
+    """Index one series and render its mosaic, or convert its volumes; for the catalogue, only index it.
 
     Args:
         batch: The batch.
-        item: The series, its root and the mosaic's options.
+        item: The series, its root and the options of its mosaic or volumes.
         host: The batch's host.
         seconds: The time limit.
 
@@ -41,11 +59,12 @@ def run_item(
     outcome: dict[str, Any] = {"series": item["series"], "root": item["root"], "status": "ok"}
     start = time.perf_counter()
     try:
-        outcome |= (_index if item.get("catalogue") else _preview)(batch, item, host, seconds)
+        outcome |= _work_of(item)(batch, item, host, seconds)
     except PreviewError as error:
         passes = _may_pass(error, host)
         slow = isinstance(error, LimitError) and time.perf_counter() - start >= seconds
-        outcome |= {"status": "failed" if passes or slow else "no-preview", **failure_of(error)}
+        settled = _refused(error) if "convert" in item else {"status": "no-preview"}
+        outcome |= failure_of(error) | ({"status": "failed"} if passes or slow else settled)
         keep_outcome(batch, outcome, host.data)
         if passes:
             raise
@@ -53,6 +72,46 @@ def run_item(
     outcome["milliseconds"] = round((time.perf_counter() - start) * 1000)
     keep_outcome(batch, outcome, host.data)
     return outcome
+
+
+def _work_of(
+    item: Mapping[str, Any],
+) -> Callable[[str, Mapping[str, Any], BatchHost, float], dict[str, Any]]:
+    if "convert" in item:
+        return _convert
+    return _index if item.get("catalogue") else _preview
+
+
+def _convert(_batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float) -> dict[str, Any]:
+    """Convert a series' volumes, and return what became of each and the cost."""
+    found = host.volumes.make(VolumeItem(item["root"], item["series"], item["convert"]), seconds)
+    outcome = {
+        "status": _status_of([one.status for one in found.volumes]),
+        "volumes": [asdict(one) for one in found.volumes],
+        "slices": found.slices,
+        "skipped": found.skipped,
+        "index_source": found.index_source,
+        "requests": found.requests,
+        "bytes": found.bytes,
+    }
+    if outcome["status"] == "failed":
+        (first, *_) = (one for one in found.volumes if one.status == "failed")
+        outcome |= {"error": "OutputError", "reason": first.problem}
+    return outcome
+
+
+def _status_of(statuses: Sequence[str]) -> str:
+    """Return the status of a series: failed if a volume is, else what is best of its volumes."""
+    return next((one for one in ("failed", "made", "exists") if one in statuses), "refused")
+
+
+def _refused(error: PreviewError) -> dict[str, Any]:
+    """Return the outcome of a series that cannot be opened: refused where a retry would end so again."""
+    for kind, code in _REFUSALS:
+        if isinstance(error, kind):
+            part = VolumeMade("refused", "", code=code, problem=detail_of(error))
+            return {"status": "refused", "volumes": [asdict(part)]}
+    return {"status": "failed"}
 
 
 def _preview(batch: str, item: Mapping[str, Any], host: BatchHost, seconds: float) -> dict[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MANIFEST_LIMIT_BYTES = 128 * 2**20
 _HEAD_BYTES = 64 * 1024
+_COLUMNS = ("series", "series_dir")
 
 
 def check_manifest(url: str, host: BatchHost) -> None:
@@ -42,12 +43,12 @@ def check_manifest(url: str, host: BatchHost) -> None:
         if _is_json(url):
             if not text.lstrip().startswith("["):
                 raise TypeError("is no array")
-        elif "series" not in (csv.DictReader(io.StringIO(text, newline="")).fieldnames or ()):
-            raise KeyError("series")
+        else:
+            _column_of(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def read_manifest(url: str, host: BatchHost) -> list[str]:
-    """Return the series that a manifest in S3 names: a CSV with a column `series`, or a JSON array.
+    """Return the series that a manifest in S3 names: a CSV with a column of them, or a JSON array.
 
     Raises:
         RequestError: The manifest cannot be read, or is not a manifest.
@@ -113,4 +114,18 @@ def _json_names(text: str) -> list[str]:
 
 
 def _csv_names(text: str) -> list[str]:
-    return [row["series"] for row in csv.DictReader(io.StringIO(text, newline=""))]
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    column = _column_of(rows)
+    return [row[column] for row in rows]
+
+
+def _column_of(rows: csv.DictReader[str]) -> str:
+    """Return the column with the series: ours, or that of the command `manifest`.
+
+    Raises:
+        KeyError: There is none.
+    """
+    for name in _COLUMNS:
+        if name in (rows.fieldnames or ()):
+            return name
+    raise KeyError(_COLUMNS[0])

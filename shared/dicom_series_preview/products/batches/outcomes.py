@@ -8,6 +8,9 @@ no-preview  the fault lies in the series (no image, not found, too large, access
             the same result, so nothing is raised, and a rerun skips the series unless asked to include it
 failed      something else failed (storage unavailable, the function died): the map has retried it several
             times, and a rerun tries it again
+made        at least one volume was made; parts of the series may have been refused
+exists      all its volumes were there already, of the same source and options
+refused     nothing of it is a volume, for reasons of its own: a rerun skips it as well, unless asked
 missing     there is no outcome: the batch was cancelled or stopped before, or none could be written
 """
 
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview.base.errors import (
@@ -72,23 +75,47 @@ class Counts:
         no_preview: Series that cannot have a preview.
         failed: Series that failed, and might succeed another time.
         reasons: The number of series without a preview or failed, by error.
+        made: Series of which volumes were made.
+        exists: Series whose volumes were there already.
+        refused: Series of which nothing is a volume.
+        refusals: The number of parts of series that are no volume, by code.
+        volumes: The number of volumes that were made or there.
     """
 
     ok: int
     no_preview: int
     failed: int
     reasons: dict[str, int]
+    made: int = 0
+    exists: int = 0
+    refused: int = 0
+    refusals: dict[str, int] = field(default_factory=dict)
+    volumes: int = 0
 
     @classmethod
     def of(cls, outcomes: Iterable[Mapping[str, Any]]) -> Counts:
         """Count outcomes."""
         statuses: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
+        parts: Counter[str] = Counter()
         for outcome in outcomes:
             statuses[outcome["status"]] += 1
-            if outcome["status"] != "ok":
+            if outcome["status"] in ("no-preview", "refused", "failed") and "error" in outcome:
                 reasons[outcome["error"]] += 1
-        return cls(statuses["ok"], statuses["no-preview"], statuses["failed"], dict(sorted(reasons.items())))
+            for volume in outcome.get("volumes", ()):
+                parts[volume["code"] or "there"] += 1
+        volumes = parts.pop("there", 0)
+        return cls(
+            statuses["ok"],
+            statuses["no-preview"],
+            statuses["failed"],
+            dict(sorted(reasons.items())),
+            statuses["made"],
+            statuses["exists"],
+            statuses["refused"],
+            dict(sorted(parts.items())),
+            volumes,
+        )
 
 
 def counts_so_far(batch: str, data: Storage) -> Counts | None:

@@ -8,6 +8,9 @@ batches/ID/summary.json           its result, beside outcomes.parquet
 batches/mosaics/DIGEST/ID.webp    the mosaics of one series, of all batches
 batches/mosaics/DIGEST/ID-UID.webp  of one SeriesInstanceUID of the folder, by a digest of it
 batches/mosaics/DIGEST/ID-UID.OTHER  a mark: a mosaic below OTHER shows objects of this folder, too
+batches/ID/too_large_here.csv     a manifest for `convert`: series too large for the functions, if any
+volumes/DIGEST/...                the volumes of one series, of all batches
+volumes/DIGEST/OTHER.mark         volumes below OTHER have objects of this folder, too
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BATCH_FOLDER = "batches"
+VOLUME_FOLDER = "volumes"
+_VOLUME_MARK = re.compile(r".+/([0-9a-f]{32})\.mark")
 _MARK = re.compile(r"(.+)/[0-9a-f]{32}/([^/.]+)\.([0-9a-f]{32})")
 _BATCH_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -92,3 +97,25 @@ def marked_mosaic(path: str) -> str | None:
     """Return the mosaic that a mark stands for; None for any other path."""
     found = _MARK.fullmatch(path)
     return f"{found[1]}/{found[3]}/{found[2]}.webp" if found is not None else None
+
+
+def volumes_folder(root: str, folders: Sequence[str], series_uid: str) -> tuple[str, list[str]]:
+    """Return the folder of a series' volumes from all batches, and its marks, as of a mosaic.
+
+    Args:
+        root: The URL of the series' root.
+        folders: The folders that the series lies in.
+        series_uid: The one SeriesInstanceUID that it is of what they hold; empty where it is all.
+    """
+    digest = series_digest(root, series_uid or folders[0])
+    others = folders if series_uid else folders[1:]
+    marks = [f"{VOLUME_FOLDER}/{series_digest(root, other)}/{digest}.mark" for other in others]
+    return f"{VOLUME_FOLDER}/{digest}", marks
+
+
+def marked_volumes(path: str) -> str | None:
+    """Return the folder of volumes that a mark stands for; None for any other path."""
+    found = _VOLUME_MARK.fullmatch(path)
+    return (
+        f"{VOLUME_FOLDER}/{found[1]}" if found is not None and path.startswith(f"{VOLUME_FOLDER}/") else None
+    )

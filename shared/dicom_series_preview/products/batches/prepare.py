@@ -14,7 +14,7 @@ from dicom_series_preview.products.batches.request import BatchRequest
 from dicom_series_preview.sources.storage.roots import parse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dicom_series_preview.products.batches.host import BatchHost
     from dicom_series_preview.sources.storage.base import Storage
@@ -49,7 +49,7 @@ def prepare(batch: str, host: BatchHost) -> dict[str, Any]:
     """Write the items of a batch.
 
     Returns:
-        `key`, the path of the items in the data bucket, and `count`.
+        `key`, the path of the items in the data bucket, `count`, and `kind`: what is made of them.
 
     Raises:
         PreviewError: The manifest or prefix cannot be read, or names nothing. `failure.json` says why.
@@ -71,13 +71,20 @@ def prepare(batch: str, host: BatchHost) -> dict[str, Any]:
     data.put(f"{folder}/items.json", json.dumps(items).encode())
     below = parse_root(host.data.url, {}).prefix
     path = f"{folder}/items.json"
-    return {"key": f"{below}/{path}" if below else path, "count": len(items)}
+    kind = "convert" if is_conversion(items) else "preview"
+    return {"key": f"{below}/{path}" if below else path, "count": len(items), "kind": kind}
 
 
 def _items(request: BatchRequest, host: BatchHost) -> list[dict[str, Any]]:
     """Return the items of a batch: each series once, with its root and options."""
     if request.rerun is not None:
         return _not_done(request, request.rerun, host)
+    if request.kind == "convert":
+        volumes = {name: list(values) for name, values in request.volumes.items()}
+        return [
+            {"root": request.root, "series": name, "convert": volumes}
+            for name in dict.fromkeys(_names(request, host))
+        ]
     mosaic = {name: list(values) for name, values in request.mosaic.items()}
     names = dict.fromkeys(_names(request, host))
     work: dict[str, Any] = {"catalogue": True} if request.catalogue else {"mosaic": mosaic}
@@ -90,10 +97,17 @@ def _not_done(request: BatchRequest, batch: str, host: BatchHost) -> list[dict[s
     if items is None:
         # The batch ended before it wrote its items.
         items = _items(_request_of(batch, host), host)
-    settled = {"ok"} if request.no_preview else {"ok", "no-preview"}
+    settled = {"ok", "made", "exists"}
+    settled |= set() if request.no_preview else {"no-preview"}
+    settled |= set() if request.refused else {"refused"}
     outcomes = read_outcomes(batch, host.data)
     done = {outcome["series"] for outcome in outcomes if outcome["status"] in settled}
     return [item for item in items if item["series"] not in done]
+
+
+def is_conversion(items: Iterable[Mapping[str, Any]]) -> bool:
+    """Return True where a batch converts its series; all items of a batch are of one kind."""
+    return any("convert" in item for item in items)
 
 
 def _names(request: BatchRequest, host: BatchHost) -> Iterable[str]:

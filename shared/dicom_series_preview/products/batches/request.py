@@ -1,4 +1,4 @@
-"""The request for a batch: which series, below which root, and the options of their mosaics."""
+"""The request for a batch: which series, below which root, and the options of their mosaics or volumes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from dicom_series_preview.base.errors import CombinedRequestError, RequestError,
 from dicom_series_preview.products.batches.places import is_batch_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from dicom_series_preview.products.batches.host import BatchHost, Mosaics
+    from dicom_series_preview.products.batches.host import BatchHost, Mosaics, Volumes
 
 INLINE_LIMIT = 1000
 _MANIFEST = re.compile(r"s3://[^/]+/.+")
 _SOURCES = ("series", "manifest", "prefix", "rerun")
-FIELDS = {*_SOURCES, "no_preview", "root", "mosaic", "catalogue"}
+KINDS = ("preview", "convert")
+FIELDS = {*_SOURCES, "no_preview", "refused", "root", "kind", "mosaic", "catalogue"}
+"""The fields of a batch beside the options of volumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,11 @@ class BatchRequest:
         prefix: The prefix of the series below the root; empty for all.
         rerun: A batch whose failed or missing series run again, with its own root and options.
         no_preview: The rerun includes series without a preview.
+        refused: The rerun includes series of which nothing was made a volume.
         mosaic: Options of the mosaics, as in the HTTP API.
         catalogue: Only the indices are made, for the catalogue, and no mosaics.
+        kind: `preview`, or `convert` into volumes.
+        volumes: Options of the volumes, as in the HTTP API.
     """
 
     root: str = DEFAULT_ROOT_ALIAS
@@ -42,8 +47,11 @@ class BatchRequest:
     prefix: str | None = None
     rerun: str | None = None
     no_preview: bool = False
+    refused: bool = False
     mosaic: Mapping[str, Sequence[str]] = field(default_factory=dict)
     catalogue: bool = False
+    kind: str = KINDS[0]
+    volumes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def from_document(cls, document: Any, host: BatchHost) -> BatchRequest:  # noqa: ANN401 - JSON
@@ -59,7 +67,14 @@ class BatchRequest:
         if not isinstance(document, dict):
             raise RequestError("body", f"is a JSON object with one of {', '.join(_SOURCES)}")
         mosaic, wrong = _mosaic_options(document.get("mosaic"), host.mosaics)
-        problems = [*_wrong_fields(document), *_wrong_values(document, host), *_wrong_rerun(document), *wrong]
+        volumes, wrong_volumes = _volume_options(document, host.volumes)
+        wrong += wrong_volumes
+        problems = [
+            *_wrong_fields(document, host.volumes),
+            *_wrong_values(document, host),
+            *_wrong_rerun(document),
+            *wrong,
+        ]
         if len(problems) == 1:
             raise problems[0]
         if problems:
@@ -71,15 +86,19 @@ class BatchRequest:
             prefix=document.get("prefix"),
             rerun=document.get("rerun"),
             no_preview=document.get("no_preview", False),
+            refused=document.get("refused", False),
             mosaic=mosaic,
             catalogue=document.get("catalogue", False),
+            kind=document.get("kind", KINDS[0]),
+            volumes=volumes,
         )
 
 
-def _wrong_fields(document: Mapping[str, Any]) -> list[RequestError]:
+def _wrong_fields(document: Mapping[str, Any], volumes: Volumes) -> list[RequestError]:
     """Return the errors about unknown fields, or not exactly one source of series."""
+    known = FIELDS | volumes.options
     problems = [
-        RequestError(str(name), "is not a field of a batch") for name in document if name not in FIELDS
+        RequestError(str(name), "is not a field of a batch") for name in document if name not in known
     ]
     given = [name for name in _SOURCES if document.get(name) is not None]
     if len(given) != 1:
@@ -108,9 +127,20 @@ def _wrong_values(document: Mapping[str, Any], host: BatchHost) -> list[RequestE
 def _wrong_rerun(document: Mapping[str, Any]) -> list[RequestError]:
     """Return the errors about fields that do not go together: with a rerun, or with the catalogue."""
     problems = []
-    rerun, no_preview = document.get("rerun"), document.get("no_preview", False)
-    if not isinstance(no_preview, bool) or (no_preview and rerun is None):
-        problems.append(RequestError("no_preview", "is true or false, and goes with rerun"))
+    rerun = document.get("rerun")
+    for name in ("no_preview", "refused"):
+        wanted = document.get(name, False)
+        if not isinstance(wanted, bool) or (wanted and rerun is None):
+            problems.append(RequestError(name, "is true or false, and goes with rerun"))
+    kind = document.get("kind", KINDS[0])
+    if kind not in KINDS:
+        problems.append(RequestError("kind", f"is one of {', '.join(KINDS)}"))
+    elif kind == "convert":
+        problems += [
+            RequestError(name, "is of batches that preview; leave it out")
+            for name in ("mosaic", "catalogue")
+            if document.get(name)
+        ]
     catalogue = document.get("catalogue", False)
     if not isinstance(catalogue, bool):
         problems.append(RequestError("catalogue", "is true or false"))
@@ -119,7 +149,7 @@ def _wrong_rerun(document: Mapping[str, Any]) -> list[RequestError]:
     if rerun is not None:
         problems += [
             RequestError(name, "is that of the batch that is done again; leave it out")
-            for name in ("root", "mosaic", "catalogue")
+            for name in ("root", "kind", "mosaic", "catalogue")
             if name in document
         ]
     return problems
@@ -150,6 +180,16 @@ def _wrong_series(series: Any) -> list[RequestError]:  # noqa: ANN401 - JSON
     return list(problems)
 
 
+def _volume_options(
+    document: Mapping[str, Any], volumes: Volumes
+) -> tuple[dict[str, list[str]], list[RequestError]]:
+    """Return the volumes' options in a request's form, and the errors in them."""
+    given = {name: document[name] for name in sorted(volumes.options) if name in document}
+    if document.get("kind") != "convert":
+        return {}, [RequestError(name, "goes with kind convert") for name in given]
+    return _checked(given, volumes.check)
+
+
 def _mosaic_options(
     given: Any,  # noqa: ANN401 - JSON
     mosaics: Mosaics,
@@ -159,12 +199,19 @@ def _mosaic_options(
         return {}, []
     if not isinstance(given, dict):
         return {}, [RequestError("mosaic", "is an object of options")]
+    return _checked(given, mosaics.check)
+
+
+def _checked(
+    given: Mapping[str, Any], check: Callable[[Mapping[str, Sequence[str]]], None]
+) -> tuple[dict[str, list[str]], list[RequestError]]:
+    """Return options in a request's form, and the errors in them."""
     options = {
         str(name): [str(value) for value in values] if isinstance(values, list) else [str(values)]
         for name, values in given.items()
     }
     try:
-        mosaics.check(options)
+        check(options)
     except CombinedRequestError as error:
         return {}, list(error.errors)
     except RequestError as error:

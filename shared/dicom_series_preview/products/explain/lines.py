@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dicom_series_preview.archive.catalogue.choose import label, values_told
 from dicom_series_preview.archive.index.stacks import told
 from dicom_series_preview.base.errors import counted
+from dicom_series_preview.base.selection import numbers_told
 from dicom_series_preview.pixels.contrast.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -202,20 +203,9 @@ def _lacking(facts: StackFacts) -> Iterator[str]:
     ]
     for name, locations in found[:_MOST_GAPS]:
         where = "location" if len(locations) == 1 else f"{len(locations)} of {facts.locations} locations:"
-        yield f"Not everywhere: {name} is missing at {where} {_runs(locations)}"
+        yield f"Not everywhere: {name} is missing at {where} {numbers_told(locations, _MOST_GAPS)}"
     if len(found) > _MOST_GAPS:
         yield f"Not everywhere: {len(found) - _MOST_GAPS} more values; --json lists them"
-
-
-def _runs(numbers: Sequence[int]) -> str:
-    """Write ascending numbers, those that follow each other as `3 to 6`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if not runs or number != runs[-1][1] + 1:
-            runs.append([number, number])
-        runs[-1][1] = number
-    texts = [str(first) if first == last else f"{first} to {last}" for first, last in runs]
-    return ", ".join(texts[:_MOST_GAPS]) + (" ..." if len(texts) > _MOST_GAPS else "")
 
 
 def _geometry(explained: ExplainedStack) -> Iterator[str]:

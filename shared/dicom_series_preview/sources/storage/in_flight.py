@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-_MOST_BYTES = 64 * 2**20
+IN_FLIGHT_BYTES = 64 * 2**20
+"""Bytes in flight at most, unless one range has more."""
 
 
 class InFlight:
@@ -12,7 +13,7 @@ class InFlight:
         most: Bytes; a single longer range is allowed.
     """
 
-    def __init__(self, most: int = _MOST_BYTES) -> None:
+    def __init__(self, most: int = IN_FLIGHT_BYTES) -> None:
         self._most = most
         self._under_way = 0
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from functools import partial
 from itertools import count
+from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 
-from dicom_series_preview.base.errors import ObjectChangedError
+from dicom_series_preview.base.errors import ObjectChangedError, StorageError
 from dicom_series_preview.sources.storage.base import ByteRange, Fetched, check_path
 from dicom_series_preview.sources.storage.failures import OBSTORE_ERRORS, Failure, storage_error
 from dicom_series_preview.sources.storage.pooled import PooledStorage
@@ -17,8 +20,9 @@ from dicom_series_preview.sources.storage.transient import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions, ObjectMeta, PutMode
     from obstore.store import ObjectStore
 
     from dicom_series_preview.sources.storage.deadline import Deadline
@@ -27,6 +31,11 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+
+# S3 takes so much in one request.
+_ONE_PUT_BYTES = 5 * 10**9
+_PART_BYTES = 64 * 2**20
+_MD5 = re.compile("[0-9a-f]{32}")
 
 
 class ObjectStoreStorage(PooledStorage):
@@ -76,6 +85,56 @@ class ObjectStoreStorage(PooledStorage):
             raise storage_error(url, error) from error
         except OBSTORE_ERRORS as error:
             raise storage_error(url, error) from error
+
+    def put_file(self, path: str, file: Path, *, is_new: bool = False) -> str:
+        """Write one object from a file: one request below 5 GB, none of the file's bytes copied.
+
+        Args:
+            path: The object's path.
+            file: The file, which is not empty and does not change meanwhile.
+            is_new: Write over no other object (up to 5 GB: S3 checks no condition of larger ones).
+
+        Returns:
+            The SHA-256 of what was written, in hex. What the store says of it was compared with it.
+
+        Raises:
+            ObjectChangedError: Another object is there.
+            StorageError: The object cannot be written, or is not what was sent.
+        """
+        key, url = self._key(path), self._object_url(path)
+        with file.open("rb") as stream:
+            # Nobody closes it: the store may hold the bytes for longer than its answer takes, or for good.
+            data = memoryview(mmap(stream.fileno(), 0, access=ACCESS_READ))
+        sha256 = hashlib.sha256(data).hexdigest()
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        try:
+            etag = self._retried(url, lambda: self._put_data_once(key, data, is_new=is_new))
+        except AlreadyExistsError as error:
+            # That of an earlier try whose answer was lost, or of a run that was killed, is as good.
+            if hashlib.sha256(self.get(path).data).hexdigest() != sha256:
+                raise ObjectChangedError(url, "exists already") from error
+            return sha256
+        except OBSTORE_ERRORS as error:
+            raise storage_error(url, error) from error
+        etag = etag.strip('"')
+        # Of an encrypted object the ETag looks like an MD5 and is none.
+        if _MD5.fullmatch(etag) and etag != md5:
+            there = hashlib.sha256(self.get(path).data).hexdigest()
+            if there != sha256:
+                raise StorageError(url, "what the store has is not what was sent")
+        return sha256
+
+    def _put_data_once(self, key: str, data: memoryview, *, is_new: bool) -> str:
+        self._meter.count(puts=1)
+        try:
+            if len(data) > _ONE_PUT_BYTES:
+                result = obstore.put(self._store, key, data, use_multipart=True, chunk_size=_PART_BYTES)
+            else:
+                mode: PutMode = "create" if is_new else "overwrite"
+                result = obstore.put(self._store, key, data, mode=mode, use_multipart=False)
+        except GenericError as error:
+            raise Failure.of(error).passing() or error from error
+        return result["e_tag"] or ""
 
     def delete(self, path: str) -> None:
         """See `Storage.delete`."""

@@ -152,6 +152,8 @@ def _store(url: str, access: S3Access, settings: Settings) -> S3Store:
         "skip_signature": access.anonymous,
         "endpoint": access.address,
         "virtual_hosted_style_request": False,
+        # A write carries its digest: S3 refuses bytes that were damaged on the way.
+        "checksum_algorithm": "SHA256",
         **(access.credentials or {}),
     }
     try:

@@ -92,6 +92,10 @@ class PreviewApi:
         """Answer `GET /series/{series}`."""
         return _answer(lambda: self._one_series(request))
 
+    def volumes(self, request: HttpRequest) -> HttpResponse:
+        """Answer `GET /series/{series}/volumes`."""
+        return _answer(lambda: self._volumes(request))
+
     def health(self) -> HttpResponse:
         """Answer `GET /health`."""
         document = {"status": "ok", "version": __version__, "roots": sorted(self.services)}
@@ -234,6 +238,21 @@ class PreviewApi:
         view = None if self.catalogue is None else self.catalogue()
         within = service.within(request.deadline)
         return one_series_answer(view, within, asked, request, self.answer_limit_bytes)
+
+    def _volumes(self, request: HttpRequest) -> HttpResponse:
+        from dicom_series_preview.web.http.volume_options import read_plan  # noqa: PLC0415 - pictures do without it
+        from dicom_series_preview.web.http.volumes import volumes_answer  # noqa: PLC0415 - likewise
+
+        query = own_copy(request.query)
+        aliases = query.pop("root", ())
+        wanted, service, asked = all_of(
+            lambda: read_plan(query),
+            lambda: self._service(aliases),
+            lambda: IndexRequest.from_strings(request.series, {}),
+        )
+        refuse_root(asked.series)
+        within = service.within(request.deadline)
+        return volumes_answer(within, asked, wanted, request, self.answer_limit_bytes)
 
     def _service(self, aliases: Sequence[str]) -> PreviewService:
         """Return the service of a root."""

@@ -16,6 +16,7 @@ FRONT_PAGE = f"""<!doctype html>
 <li><a href="series"><code>GET /series</code></a>: which series there are;
 <code>?modality=CT&amp;q=thorax</code> searches them</li>
 <li><code>GET /series/{{series}}</code>: one of them, with its stacks and their geometry</li>
+<li><code>GET /series/{{series}}/volumes</code>: which volumes it gives, and why it gives others not</li>
 <li><code>GET /studies/{{study}}</code>: the series of a study</li>
 <li><code>GET /series/{{series}}/mosaic</code>: a grid of its slices</li>
 <li><code>GET /series/{{series}}/image?position=0.5</code>: one slice</li>

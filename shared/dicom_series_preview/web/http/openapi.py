@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dicom_series_preview._version import __version__
+from dicom_series_preview.products.batches.request import KINDS
 from dicom_series_preview.products.catalogue.search import OF_A_STUDY, PARAMETERS, Parameter
 from dicom_series_preview.products.pictures.formats import ImageFormat
 from dicom_series_preview.products.pictures.options import (
@@ -17,6 +18,7 @@ from dicom_series_preview.products.pictures.options import (
 )
 from dicom_series_preview.web.http.catalogue import MEDIA_TYPES
 from dicom_series_preview.web.http.problems import OF_BATCHES, PROBLEM_TYPE, PROBLEMS
+from dicom_series_preview.web.http.volume_options import CONVERT, PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +102,7 @@ def openapi_document(*, batches: bool = False, auth_mode: str = "") -> dict[str,
         "/series": {"get": _search_operation("series", "Which series there are.", PARAMETERS)},
         "/series/{series}": {"get": _one_series()},
         **{f"/series/{{series}}/{name}": {"get": _operation(name)} for name in _RESOURCES},
+        "/series/{series}/volumes": {"get": _volumes()},
         "/studies/{study}": {"get": _search_operation("study", "The series of a study.", OF_A_STUDY)},
     }
     return {
@@ -271,6 +274,35 @@ def _one_series() -> dict[str, Any]:
     }
 
 
+def _volumes() -> dict[str, Any]:
+    one = _one_series()
+    summary = "The volumes that a series gives, those that it does not and why, and what they cost."
+    entries: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
+    texts: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+    properties = {
+        "series": {"type": "string"},
+        "root": {"type": "string"},
+        "volumes": entries,
+        "refused": {**entries, "description": "The parts that give none: each with `code` and `problem`."},
+        "localizers_skipped": {"type": "integer"},
+        "derived_skipped": {"type": "integer"},
+        "skipped_objects": {"type": "integer"},
+        "warnings": texts,
+    }
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    found = {**one["responses"]["200"], "description": summary}
+    series = next(entry for entry in one["parameters"] if entry["name"] == "series")
+    return {
+        "operationId": "volumes",
+        "summary": summary,
+        "parameters": [series, _ROOT, *parameters_of(PLAN)],
+        "responses": {
+            **one["responses"],
+            "200": {**found, "content": {"application/json": {"schema": schema}}},
+        },
+    }
+
+
 def _headers(*, of_picture: bool) -> dict[str, Any]:
     return _described(_PICTURE_HEADERS | _HEADERS if of_picture else _HEADERS)
 
@@ -285,6 +317,7 @@ def _batch_paths(security: list[dict[str, list[str]]]) -> dict[str, Any]:
         "series": {"type": "array", "items": text, "description": "Series, one by one."},
         "manifest": {**text, "description": "s3:// URL of a CSV with a column series, or of a JSON array."},
         "prefix": {**text, "description": "All series whose names begin so; empty for all."},
+        "kind": {"enum": list(KINDS), "default": KINDS[0], "description": "What is made of each series."},
         "rerun": {
             **text,
             "description": "A batch of which what failed or is missing is done again, as it was.",
@@ -294,12 +327,21 @@ def _batch_paths(security: list[dict[str, list[str]]]) -> dict[str, Any]:
             "default": False,
             "description": "With rerun: what had no preview is done again too.",
         },
+        "refused": {
+            "type": "boolean",
+            "default": False,
+            "description": "With rerun: what was refused is done again too.",
+        },
         "root": {**text, "default": "default", "description": "Alias of a storage root of this deployment."},
         "mosaic": {**options, "description": "Options of the mosaics, as those of the resource mosaic."},
         "catalogue": {
             "type": "boolean",
             "default": False,
             "description": "Only make the indices, for the catalogue, and no mosaics.",
+        },
+        **{
+            option.name: {**_schema(option), "description": f"With kind convert: {option.summary}"}
+            for option in CONVERT
         },
     }
     body = {"type": "object", "properties": fields, "additionalProperties": False}
@@ -310,7 +352,13 @@ def _batch_paths(security: list[dict[str, list[str]]]) -> dict[str, Any]:
         "schema": {**text, "minLength": 1, "maxLength": KEY_LIMIT},
     }
     batch = {"name": "id", "in": "path", "required": True, "schema": {**text, "format": "uuid"}}
-    start = _plain("start_batch", "Index and preview many series.", 202, 200)
+    one = {
+        "name": "series",
+        "in": "query",
+        "description": "A series of the batch: the answer has its `outcome` too, with links to its files.",
+        "schema": text,
+    }
+    start = _plain("start_batch", "Index and preview many series, or convert them into volumes.", 202, 200)
     status = _plain("batch", "How a batch stands and how far it has come, and its summary once there is one.")
     cancel = _plain("cancel_batch", "Stop a batch; what has come of its series stays.", 202, 200)
     of_one = [400, 403, 404, 500, 502, 503]
@@ -332,7 +380,7 @@ def _batch_paths(security: list[dict[str, list[str]]]) -> dict[str, Any]:
             "get": {
                 **status,
                 **asked,
-                "parameters": [batch],
+                "parameters": [batch, one],
                 "responses": {**status["responses"], **_problems(of_one)},
             },
             "delete": {

@@ -33,10 +33,12 @@ RESOURCES = ("mosaic", "image", "contrast-mosaic", "index")
 FRONT = "front"
 """A page for people, not a resource of a series."""
 CATALOGUE = "series"
-"""The series that there are, each of them, and those of a study."""
+"""The series that there are, each of them and its volumes, and those of a study."""
+VOLUMES = "volumes"
+"""A resource of a series that comes with the catalogue's routes."""
 # The routes beside `index`, as regular expressions.
 _OF_THE_API = ("/health", r"/openapi\.json")
-_OF_THE_CATALOGUE = ("/series", "/series/[^/]+", "/studies/[^/]+")
+_OF_THE_CATALOGUE = ("/series", "/series/[^/]+", f"/series/[^/]+/{VOLUMES}", "/studies/[^/]+")
 
 Prepare: TypeAlias = "Callable[[str], tuple[HttpRequest, Callable[[], HttpResponse]]]"
 Run: TypeAlias = "Callable[[HttpRequest, Callable[[], HttpResponse]], Awaitable[HttpResponse]]"
@@ -89,8 +91,13 @@ def _add_catalogue(
         request = read(unquote(name))
         return request, partial(api.one_series, request)
 
+    def volumes(name: str) -> tuple[HttpRequest, Callable[[], HttpResponse]]:
+        request = read(unquote(name))
+        return request, partial(api.volumes, request)
+
     _add_route(app, "/series", several, run)
     _add_route(app, "/series/<name>", one, run)
+    _add_route(app, f"/series/<name>/{VOLUMES}", volumes, run)
     _add_route(app, "/studies/<name>", several, run)
 
 

@@ -30,6 +30,7 @@ FILLED = {
     "S3PutObject": "arn:aws:states:::s3:putObject",
     "PrepareFunction": "arn:aws:lambda:us-east-1:123456789012:function:prepare",
     "ItemFunction": "arn:aws:lambda:us-east-1:123456789012:function:item",
+    "ConvertFunction": "arn:aws:lambda:us-east-1:123456789012:function:convert",
     "SummaryFunction": "arn:aws:lambda:us-east-1:123456789012:function:summary",
     "DataBucket": "data",
     "MaxConcurrency": "20",

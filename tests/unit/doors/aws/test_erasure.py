@@ -17,7 +17,7 @@ from dicom_series_preview.doors.aws.batch_host import batch_host
 from dicom_series_preview.doors.aws.rechecks import Recheck
 from dicom_series_preview.doors.aws.updates import SWEEP_S
 from dicom_series_preview.products.batches.item import run_item
-from dicom_series_preview.products.batches.places import mosaics_folder
+from dicom_series_preview.products.batches.places import mosaics_folder, volumes_folder
 from dicom_series_preview.web.http.messages import HttpRequest
 from indexing import of_version
 from updating import SECRET, Closed, Killed, Pictures, Sent, Setting, bridged, notification, place
@@ -50,6 +50,29 @@ def placed(setting: Setting, *folders: str) -> None:
     """Let folders be known to hold the series of the test's objects."""
     for folder in folders:
         SeriesPlaces(setting.data, places_folder("s3://archive")).add(make_dicom.SERIES_UID, folder)
+
+
+@pytest.mark.parametrize("gone", ["s", "t"])
+def test_volumes_go_with_each_folder_that_they_are_of(gone: str) -> None:
+    """A series' volumes go with its objects, also those of a series that lies in several folders."""
+    setting = Setting()
+    setting.put("s/1.dcm", "t/2.dcm", "other/1.dcm")
+    alone, none = volumes_folder("s3://archive", [gone], "")
+    shared, marks = volumes_folder("s3://archive", ["s", "t"], make_dicom.SERIES_UID)
+    other, _ = volumes_folder("s3://archive", ["other"], "")
+    assert (none, len(marks)) == ([], 2)
+    for folder in (alone, shared, other):
+        setting.data.put(f"{folder}/a.zarr/zarr.json", b"{}")
+        setting.data.put(f"{folder}/a.zarr/receipt.json", b"{}")
+    for mark in marks:
+        setting.data.put(mark, b"")
+    setting.update(notification(f"{gone}/1.dcm"), notification(f"{gone}/2.dcm"))
+    assert len([path for path in setting.kept() if path.startswith("volumes/")]) == 8
+    setting.remove("s/1.dcm" if gone == "s" else "t/2.dcm")
+    setting.update(notification("s/1.dcm" if gone == "s" else "t/2.dcm"))
+    left = [path for path in setting.kept() if path.startswith("volumes/")]
+    (mark,) = [one for one in marks if not one.startswith(f"{alone}/")]
+    assert left == sorted([mark, f"{other}/a.zarr/receipt.json", f"{other}/a.zarr/zarr.json"])
 
 
 @pytest.mark.parametrize("gone", ["s", "t", "u"])
@@ -366,7 +389,7 @@ def test_a_first_upload_costs_one_listing_more(depth: int, above: int) -> None:
 
 @pytest.mark.parametrize("change", ["removed", "changed", "old version"])
 def test_what_goes_costs_a_few_listings(setting: Setting, change: str) -> None:
-    """Of what is kept below, pictures and mosaics, and the same by the sweep; no more for an old version."""
+    """Of what is kept below, pictures, mosaics and volumes, and by the sweep; no more for an old version."""
     setting.known("s/1.dcm", "s/2.dcm")
     if change == "removed":
         setting.remove("s/2.dcm")
@@ -381,7 +404,7 @@ def test_what_goes_costs_a_few_listings(setting: Setting, change: str) -> None:
     if change == "old version":
         assert first == Counter(asked) == Counter(put=1, get=2, list=1)
     else:
-        assert (first, Counter(asked)) == (Counter(put=2, get=2, list=3), Counter(put=1, get=2, list=3))
+        assert (first, Counter(asked)) == (Counter(put=2, get=2, list=4), Counter(put=1, get=2, list=4))
     assert setting.queue.sent == []
 
 

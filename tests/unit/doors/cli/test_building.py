@@ -5,8 +5,9 @@ import pytest
 from dicom_series_preview.archive.here import find
 from dicom_series_preview.archive.names import SeriesName
 from dicom_series_preview.base.errors import NoImageError
-from dicom_series_preview.doors.cli.building import _build_all, _Job, _Told
+from dicom_series_preview.doors.cli.building import _build_all, _Told
 from dicom_series_preview.doors.cli.console import Progress
+from dicom_series_preview.doors.cli.several import Job
 from dicom_series_preview.sources.storage.deadline import Deadline
 
 HANG_S = 60
@@ -17,7 +18,7 @@ class Failing:
 
     running = Deadline()
 
-    def build(self, job: _Job, *_: object) -> NoReturn:
+    def build(self, job: Job, *_: object) -> NoReturn:
         """One mistake of ours, one error of the product's."""
         raise IndexError("DOE^JOHN") if job.shown == "a" else NoImageError(job.shown, "root", "no image")
 
@@ -27,7 +28,7 @@ def test_one_series_mistake_is_not_the_others(verbose: bool, capsys: pytest.Capt
     """Whatever ends one series, each has its line; that of a mistake of ours says its type, -v its trace."""
     named = find("a", "root", {})
     told = _Told({"verbose": verbose, "quiet": True, "as_json": False})
-    jobs = [_Job(name, named, SeriesName(name)) for name in "ab"]
+    jobs = [Job(name, named, SeriesName(name)) for name in "ab"]
     _build_all(Failing(), jobs, None, Progress(quiet=True), told)  # type: ignore[arg-type]
     lines = capsys.readouterr().err.splitlines()
     failed = sorted(line for line in lines if line.startswith("failed"))

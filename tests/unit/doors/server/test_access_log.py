@@ -53,6 +53,7 @@ def test_an_answer_is_a_line_without_names(caplog: pytest.LogCaptureFixture) -> 
         ("/series", "GET the catalogue"),
         ("/studies/Mustermann-Erika", "GET a study"),
         ("/series/Mustermann-Erika", f"GET series {digest_of('Mustermann-Erika')}"),
+        ("/series/Mustermann-Erika/volumes", f"GET volumes of series {digest_of('Mustermann-Erika')}"),
         ("/series/x/Mustermann-Erika", "GET no resource"),
         ("/Mustermann-Erika/x/mosaic", "GET no resource"),
         ("/", "GET the front page"),

@@ -13,6 +13,7 @@ from dicom_series_preview.sources.storage.memory import MemoryStorage
 from dicom_series_preview.web.http.messages import HttpRequest
 from dicom_series_preview.web.http.openapi import openapi_document
 from dicom_series_preview.web.http.problems import PROBLEM_TYPE, PROBLEMS
+from dicom_series_preview.web.http.volume_options import CONVERT
 
 DOCUMENT = openapi_document(batches=True)
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
@@ -106,7 +107,8 @@ def test_every_route_is_listed() -> None:
     """Every route stands in the document, batches where the deployment has them."""
     own = {
         *(f"/series/{{series}}/{resource}" for resource in RESOURCES),
-        *("/health", "/openapi.json", "/series", "/series/{series}", "/studies/{study}"),
+        *("/health", "/openapi.json", "/series", "/series/{series}", "/series/{series}/volumes"),
+        "/studies/{study}",
     }
     assert set(openapi_document()["paths"]) == own
     assert set(DOCUMENT["paths"]) == own | {"/batches", "/batches/{id}"}
@@ -235,7 +237,7 @@ def test_answers_are_as_declared(resource: str, made: dict[str, Any], asked: dic
 def test_fields_of_a_batch() -> None:
     """The body of a batch has exactly the fields that a batch takes."""
     body = DOCUMENT["paths"]["/batches"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(body["properties"]) == FIELDS
+    assert set(body["properties"]) == FIELDS | {option.name for option in CONVERT}
     assert body["additionalProperties"] is False
 
 

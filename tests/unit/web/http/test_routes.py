@@ -108,6 +108,7 @@ def test_a_name_is_decoded_once(path: str, series: str) -> None:
             "/studies",
             "/studies/1.2/series",
             "/series/S/mosaics",
+            "/series/S/volume",
             "/series/a/b/index",
         ),
         *("/health/", "/openapi", "/batches", "/series/S/index/", "//series/S/index", "/SERIES/S/index"),
@@ -125,7 +126,7 @@ def test_other_paths_lead_nowhere(path: str) -> None:
     "path",
     [
         *("/health", "/openapi.json", "/series/S/index", "/series/a%2Fb/mosaic"),
-        *("/series", "/series/a%2Fb", "/studies/1.2"),
+        *("/series", "/series/a%2Fb", "/series/a%2Fb/volumes", "/studies/1.2"),
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])

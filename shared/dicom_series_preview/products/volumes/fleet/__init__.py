@@ -1,0 +1,1 @@
+"""Many series: which there are, what stands beside each output, and what came of all."""

@@ -1,0 +1,1 @@
+"""The files that volumes are written to and read back from."""
