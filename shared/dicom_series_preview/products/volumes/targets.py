@@ -193,8 +193,26 @@ class LocalTarget:
         size = _size_of(folder.iterdir())
         for name, data in beside.items():
             _write(self.folder / name, data)
-        _put_in_place(folder, self.path)
+        with _locked(self.path.parent):
+            _put_in_place(folder, self.path)
         return size
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time move files into a folder: a NIfTI and its sidecar stay a pair."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _check_beside(path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_series_preview.products.volumes.formats.base import UnreadableError, layout_of
 from volumes import Bench, only, ramp, refusal, stacked, told_apart
 
 
@@ -104,3 +105,25 @@ def test_files_of_others_beside_a_nifti_stay(tmp_path: Path) -> None:
     made = bench.one(".nii")
     assert [one.refusal.code for one in bench.convert(".nii.gz").volumes if one.refusal] == ["exists_other"]
     assert made.path.exists()
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".npz"])
+def test_a_cut_output_is_not_found_done(extension: str, tmp_path: Path) -> None:
+    """A rerun never says `exists` of an output that was cut off since."""
+    bench = Bench.of(tmp_path / "out", stacked(ramp()))
+    made = bench.one(extension)
+    made.path.write_bytes(made.path.read_bytes()[:-30])
+    (again,) = bench.convert(extension).volumes
+    assert again.status != "exists"
+
+
+def test_a_receipt_of_an_endless_array_is_none() -> None:
+    """A receipt that describes more than anybody writes is refused before anything is read."""
+    receipt = {
+        "volume": {
+            "native_shape_tzyx": [1, 1, 60_000, 60_000],
+            "order": {"axes": [0, 1, 2, 3], "flipped": []},
+        }
+    }
+    with pytest.raises(UnreadableError, match="larger than any"):
+        layout_of(receipt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from dicom_series_preview.products.volumes.extents import Slab
     from dicom_series_preview.products.volumes.plan import PlannedVolume
+
+
+# A receipt that was tampered with could make a reader fill the memory.
+_MOST_VALUES, _MOST_OF_A_SLICE = 2**38, 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,8 @@ def layout_of(receipt: Any) -> tuple[tuple[int, ...], Order]:  # noqa: ANN401 - 
         flipped = frozenset(volume["order"]["flipped"])
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableError("it has no receipt of this program") from error
+    if math.prod(shape) > _MOST_VALUES or math.prod(shape[2:]) > _MOST_OF_A_SLICE:
+        raise UnreadableError("its receipt describes an array larger than any that is written")
     is_sound = sorted(axes) == [0, 1, 2, 3] and flipped <= {1, 2, 3} and min(shape, default=0) > 0
     if not is_sound or (len(shape) != 4 and shape[4:] != (3,)):
         raise UnreadableError("its receipt describes no array")

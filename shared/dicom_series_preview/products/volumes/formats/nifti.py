@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,6 +174,7 @@ class Nifti:
             document = json.loads(sidecar_of(path).read_text("utf-8"))
             receipt = document.pop(RECEIPT)
             shape, order = layout_of(receipt)
+            _check_length(path, image)
             affine = None
             if int(image.header["sform_code"]):
                 affine = native_affine(image.affine[:, [2, 1, 0, 3]], order, shape)
@@ -182,6 +184,24 @@ class Nifti:
             said = {"header": header, "sidecar": canonical_json(document), **_tables_of(path)}
         slabs = read_with("nibabel", _native_slabs(image, shape, order, path))
         return Readback(affine, slabs, receipt, said)
+
+
+def _check_length(path: Path, image: Any) -> None:  # noqa: ANN401 - nibabel's
+    """Refuse a file that is cut off, before anything of it is read.
+
+    Raises:
+        UnreadableError: It is shorter or longer than its header says.
+    """
+    found = image.dataobj
+    whole = int(found.offset) + math.prod(found.shape) * found.dtype.itemsize
+    length = path.stat().st_size
+    if path.suffix == ".gz":
+        # The last four bytes of a gzip member are its length before compression (RFC 1952).
+        with path.open("rb") as stream:
+            stream.seek(max(length - 4, 0))
+            length, whole = int.from_bytes(stream.read(4), "little"), whole % 2**32
+    if length != whole:
+        raise UnreadableError("it is cut off, or has more than its array")
 
 
 def _tables(volume: PlannedVolume, orient: str) -> dict[str, str]:

@@ -141,6 +141,8 @@ class Npz:
                 names = loaded.files
                 receipt = json.loads(str(loaded["info"][()])) if "info" in names else {}
                 affine = loaded["affine"] if "affine" in names else None
+                if "data" not in names:
+                    raise UnreadableError("it has no array `data`")
                 said = {"spacing": loaded["spacing"].tobytes()} if "spacing" in names else {}
             shape, order = layout_of(receipt)
             native = None if affine is None else native_affine(affine, order, shape)
