@@ -224,7 +224,7 @@ class Converter:
                 narrow = error.name
                 _remove(path)
         raise RefusedVolumeError(
-            Refusal("overflow", f"{narrow} has values that no type of whole numbers holds")
+            Refusal("overflow", f"{narrow} has values that no type of a volume holds")
         )
 
     def _write_once(

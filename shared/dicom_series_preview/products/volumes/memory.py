@@ -64,7 +64,7 @@ def held(plan: VolumesPlan, volume: PlannedVolume, options: VolumeOptions, limit
         identity = identity_of(volume, options, WriteOptions(), "array")
         made = Made(reading, NATIVE, _digest(data, volume))
         return HeldVolume(data, receipt_of(plan, volume, made, identity))
-    problem = f"{narrow} has values that no type of whole numbers holds"
+    problem = f"{narrow} has values that no type of a volume holds"
     raise RefusedVolumeError(Refusal("overflow", problem))
 
 
