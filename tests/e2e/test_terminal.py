@@ -28,7 +28,7 @@ HANG_S = 120
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LISTED = ["SeriesInstanceUID", "Modality", "StudyDate", "SeriesDescription", "Slices", "Dimensions"]
 _LISTED.append("Series")
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 
 
 class Terminal:
@@ -286,10 +286,10 @@ def test_a_terminal_gets_no_picture(here: Path) -> None:
 
 
 def test_tab_completes_paths(here: Path) -> None:
-    """After the README's line for bash, TAB completes a series' folder, and what it leaves is taken."""
+    """After the line for bash of the command line's page, TAB completes a series' folder, and what it leaves is taken."""
     synthetic.series("only-one", 3, others=False).write(here)
     (line,) = re.findall(
-        r'^(eval "\$\(_DICOM_SERIES_PREVIEW_COMPLETE=bash_source [^#\n]*?\)")', README, re.MULTILINE
+        r'^(eval "\$\(_DICOM_SERIES_PREVIEW_COMPLETE=bash_source [^#\n]*?\)")', PAGE, re.MULTILINE
     )
     path = f"{Path(SCRIPT).parent}:{os.environ['PATH']}"
     with terminal("bash", "--norc", "--noprofile", "-i", columns=200, PATH=path, PS1="ready> ") as shell:

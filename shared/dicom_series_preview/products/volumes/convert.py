@@ -223,9 +223,7 @@ class Converter:
             except DoesNotFitError as error:
                 narrow = error.name
                 _remove(path)
-        raise RefusedVolumeError(
-            Refusal("overflow", f"{narrow} has values that no type of a volume holds")
-        )
+        raise RefusedVolumeError(Refusal("overflow", f"{narrow} has values that no type of a volume holds"))
 
     def _write_once(
         self,
