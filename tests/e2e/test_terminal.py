@@ -286,7 +286,7 @@ def test_a_terminal_gets_no_picture(here: Path) -> None:
 
 
 def test_tab_completes_paths(here: Path) -> None:
-    """After the line for bash of the command line's page, TAB completes a series' folder, and what it leaves is taken."""
+    """After the page's line for bash, TAB completes a series' folder, and what it leaves is taken."""
     synthetic.series("only-one", 3, others=False).write(here)
     (line,) = re.findall(
         r'^(eval "\$\(_DICOM_SERIES_PREVIEW_COMPLETE=bash_source [^#\n]*?\)")', PAGE, re.MULTILINE
