@@ -163,7 +163,7 @@ for one in FORMATS:
         outcome = convert_series(
             lambda again: service.index(IndexRequest(SeriesName(name)), refresh=again),
             converter,
-            lambda plan, volume: Path(output, f"v{version}{one.extensions[0]}"),
+            lambda plan, volume: Path(output, f"{one.name}{version}{one.extensions[0]}"),
         )
         (volume,) = outcome.volumes
         made[f"{one.name} {version}"] = [volume.status, volume.receipt["volume"]["sha256"]]
