@@ -124,6 +124,7 @@ CACHE_DIR = click.option(
     shell_complete=complete_folder,
     help=f"Where indices are kept. [default: ${CACHE_DIR_VARIABLE}, else the user's cache]",
 )
+NO_CACHE = click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Say what is done; show the trace of an error.")
 QUIET = click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 JSON = click.option(

@@ -12,6 +12,7 @@ from dicom_series_preview.doors.cli.console import Progress, answer, log, say
 from dicom_series_preview.doors.cli.declare import (
     CACHE_DIR,
     JSON,
+    NO_CACHE,
     QUIET,
     ROOT,
     SERIES,
@@ -108,7 +109,7 @@ def get_index(series: str, **options: Any) -> None:  # noqa: ANN401 - click pass
 @SERIES
 @ROOT
 @CACHE_DIR
-@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@NO_CACHE
 @JSON
 @QUIET
 @VERBOSE
@@ -149,7 +150,7 @@ def explain(series: str, **options: Any) -> None:  # noqa: ANN401 - click passes
 @click.argument("series", nargs=-1, required=True, type=SeriesType())
 @ROOT
 @CACHE_DIR
-@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@NO_CACHE
 @JSON
 @QUIET
 @VERBOSE

@@ -9,6 +9,7 @@ import click
 from dicom_series_preview.doors.cli.declare import (
     CACHE_DIR,
     JSON,
+    NO_CACHE,
     QUIET,
     ROOT,
     SERIES,
@@ -37,7 +38,7 @@ _WRITTEN = together(
     ROOT,
     options_of(PICTURE),
     CACHE_DIR,
-    click.option("--no-cache", is_flag=True, help="Keep no index and use none."),
+    NO_CACHE,
     click.option(
         "--report",
         metavar="FILE",

@@ -13,6 +13,7 @@ from dicom_series_preview.doors.cli.console import log
 from dicom_series_preview.doors.cli.declare import (
     CACHE_DIR,
     JSON,
+    NO_CACHE,
     QUIET,
     ROOT,
     VERBOSE,
@@ -84,7 +85,7 @@ _PARTS = together(
 @click.argument("series", nargs=-1, type=SeriesType())
 @ROOT
 @CACHE_DIR
-@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@NO_CACHE
 @click.option(
     "-o",
     "--output",
@@ -196,7 +197,7 @@ def convert(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - 
 @click.argument("series", nargs=-1, required=True, type=SeriesType())
 @ROOT
 @CACHE_DIR
-@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@NO_CACHE
 @_PARTS
 @JSON
 @QUIET
@@ -228,7 +229,7 @@ def volumes(series: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - 
 )
 @ROOT
 @CACHE_DIR
-@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@NO_CACHE
 @JSON
 @QUIET
 @VERBOSE
@@ -313,7 +314,7 @@ def manifest(**options: Any) -> None:  # noqa: ANN401 - click passes what is dec
     help="Where the series lie, to decode sampled slices anew; without it volumes are shown alone.",
 )
 @CACHE_DIR
-@click.option("--no-cache", is_flag=True, help="Keep no index and use none.")
+@NO_CACHE
 @click.option(
     "--outcomes",
     metavar="FILE",

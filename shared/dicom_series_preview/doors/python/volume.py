@@ -13,11 +13,11 @@ import numpy as np
 
 from dicom_series_preview.base.errors import RequestError, quoted
 from dicom_series_preview.products.volumes.convert import Converter
+from dicom_series_preview.products.volumes.digest import file_order
 from dicom_series_preview.products.volumes.display import Shades
 from dicom_series_preview.products.volumes.extents import Extent, Slab
 from dicom_series_preview.products.volumes.formats.base import WriteOptions
 from dicom_series_preview.products.volumes.formats.table import format_of_path
-from dicom_series_preview.products.volumes.formats.zarr import zarr_order
 from dicom_series_preview.products.volumes.memory import held
 from dicom_series_preview.products.volumes.options import VolumeOptions
 from dicom_series_preview.products.volumes.plan import plan_volumes
@@ -211,7 +211,7 @@ def read_volume(opened: OpenedSeries, number: int, choices: VolumeChoices, limit
     place = volume.placement
     if place is None:
         raise AssertionError("only single images have no place")
-    order = zarr_order(place.affine, options.orient)
+    order = file_order(place.affine, options.orient)
     data = order.applied(found.data)
     has_time, is_colour = data.shape[0] > 1, data.ndim > 4
     affine = affine_in(place.affine, order, volume.shape)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.products.volumes.placement import closest_axes
-from dicom_series_preview.products.volumes.reorder import Order, Reordered
+from dicom_series_preview.products.volumes.reorder import NATIVE, Order, Reordered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,20 @@ def canonical_order(affine: NDArray[np.float64] | None) -> Order:
     place_of = {axis: _PLACES[index] for index, axis in enumerate(axes)}
     flipped = {_PLACES[index] for index, sign in enumerate(signs) if sign < 0}
     return Order((place_of[0], place_of[1], place_of[2], 0), frozenset(flipped))
+
+
+def file_order(affine: NDArray[np.float64] | None, orient: str) -> Order:
+    """Return the order of the axes of NIfTI and Zarr, the slowest first.
+
+    Args:
+        affine: See `canonical_order`.
+        orient: `native`, or `ras` for the canonical axes.
+    """
+    if orient != "ras" or affine is None:
+        return NATIVE
+    canonical = canonical_order(affine)
+    x, y, z, t = canonical.axes
+    return Order((t, z, y, x), canonical.flipped)
 
 
 class CanonicalDigest:

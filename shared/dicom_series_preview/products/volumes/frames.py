@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from dicom_series_preview.archive.catalogue.cells import Cells
+from dicom_series_preview.archive.catalogue.dimensions import dimensions_of
 from dicom_series_preview.archive.index.arrow import coordinates, floats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_series_preview.archive.catalogue.dimensions import Dimension
     from dicom_series_preview.archive.index.index import Index
 
     FloatArray = NDArray[np.float64]
@@ -95,6 +97,11 @@ class StackFrames:
         places = np.empty(len(self.rows), np.int64)
         places[np.lexsort((files, frames, times, numbers))] = np.arange(len(self.rows))
         return places
+
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """What tells apart slices that share a location; every element of the stack is read for it."""
+        return dimensions_of(self.index, self.stack)
 
     def values(self, keyword: str, tag: int) -> list[Any]:
         """Return the value of an element of each slice; see `Cells.values`."""

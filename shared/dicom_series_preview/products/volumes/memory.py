@@ -12,7 +12,7 @@ from dicom_series_preview.products.volumes.digest import canonical_order
 from dicom_series_preview.products.volumes.formats.base import WriteOptions
 from dicom_series_preview.products.volumes.receipt import Made, identity_of, receipt_of
 from dicom_series_preview.products.volumes.refusal import Refusal
-from dicom_series_preview.products.volumes.reorder import Order
+from dicom_series_preview.products.volumes.reorder import NATIVE
 from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError, reader_of
 from dicom_series_preview.products.volumes.values import DoesNotFitError
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.extents import Slab
     from dicom_series_preview.products.volumes.options import VolumeOptions
     from dicom_series_preview.products.volumes.plan import PlannedVolume, VolumesPlan
-
-NATIVE = Order((0, 1, 2, 3))
-"""The order of an array (t, z, y, x) as its source has it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

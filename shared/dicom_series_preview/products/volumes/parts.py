@@ -16,7 +16,6 @@ import numpy as np
 
 from dicom_series_preview.archive.catalogue.axes import AXES, Element
 from dicom_series_preview.archive.catalogue.choose import label
-from dicom_series_preview.archive.catalogue.dimensions import told_apart
 from dicom_series_preview.archive.catalogue.elements import Elements
 from dicom_series_preview.archive.index.declared import column_name
 from dicom_series_preview.base.errors import RequestError, counted, quoted
@@ -183,9 +182,7 @@ def grid_of(frames: StackFrames, part: Part, incomplete: str) -> Grid | Refusal:
     grid[ranks, places] = members
     if volumes == 1:
         return Grid(grid, None, duplicates, dropped)
-    dimensions = [
-        one for one in told_apart(frames.index, frames.stack).dimensions if one.axis.name not in _PART_AXES
-    ]
+    dimensions = [one for one in frames.dimensions if one.axis.name not in _PART_AXES]
     ordered = _in_agreement(grid, dimensions, is_incomplete=dropped > 0)
     if ordered is None:
         names = " and ".join(one.axis.name for one in dimensions)
@@ -213,8 +210,7 @@ def _mixes_moments(frames: StackFrames, grid: IntArray) -> bool:
 
 
 def _part_dimensions(frames: StackFrames) -> list[Dimension]:
-    dimensions = told_apart(frames.index, frames.stack).dimensions
-    return [one for name in _PART_AXES for one in dimensions if one.axis.name == name]
+    return [one for name in _PART_AXES for one in frames.dimensions if one.axis.name == name]
 
 
 def _differs_at_a_location(values: Sequence[Any], locations: IntArray) -> bool:

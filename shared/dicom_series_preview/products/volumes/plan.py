@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.archive.siemens import untiled
-from dicom_series_preview.base.errors import LimitError, NoImageError, RequestError, counted
+from dicom_series_preview.base.errors import NoImageError, RequestError, counted
 from dicom_series_preview.pixels.codecs.colour import is_colour
-from dicom_series_preview.pixels.codecs.frame import decoded_bytes
 from dicom_series_preview.pixels.frames import request_count
 from dicom_series_preview.products.volumes.extents import JOINED_BYTES, extents_of
 from dicom_series_preview.products.volumes.frames import StackFrames
@@ -590,17 +589,6 @@ def _images(frames: StackFrames, stack: Stack, options: VolumeOptions) -> Iterat
         part = Part(suffix, f"image {number + 1}", np.array([number], np.int64))
         grid = Grid(np.array([[number]], np.int64), None)
         yield _volume(frames, part, stack, options, (grid, None, _slices(frames, grid.members)))
-
-
-def check_size(volume: PlannedVolume, frame_bytes: int) -> None:
-    """Refuse frames that are too large to decode.
-
-    Raises:
-        LimitError: A frame is.
-    """
-    largest = max(decoded_bytes(one.pixels) for one in volume.slices)
-    if largest > frame_bytes:
-        raise LimitError("series", f"a frame has {largest:,} bytes, more than the limit of {frame_bytes:,}")
 
 
 def plan_document(plan: VolumesPlan) -> dict[str, Any]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.slabs import Reading
 
 # NIfTI keeps its affine in float32: 1e-4 mm at a metre.
-_SAME_MM = 1e-3
+SAME_MM = 1e-3
+"""Affines whose corners, or numbers, are this close are one."""
 
 
 def chosen_slices(count: int, wanted: int | None) -> Collection[int]:
@@ -37,7 +38,7 @@ def proved(found: Readback, volume: PlannedVolume, reading: Reading, wanted: int
         wanted: How many slices to compare, evenly spaced; None for all.
     """
     off = _affine_off(found, volume)
-    if off > _SAME_MM:
+    if off > SAME_MM:
         return Refusal("proof_failed", f"the file's affine is {off:.3g} mm off at a corner")
     compared = chosen_slices(len(volume.slices), wanted)
     slices, seen = volume.shape[1], 0

@@ -46,10 +46,20 @@ class Order:
         """Return the new array's shape."""
         return (*(shape[axis] for axis in self.axes), *shape[4:])
 
+    @property
+    def inverse(self) -> Order:
+        """The order that brings an array of this one back."""
+        t, z, y, x = (self.axes.index(axis) for axis in range(4))
+        return Order((t, z, y, x), frozenset(self.axes.index(axis) for axis in self.flipped))
+
     def applied(self, data: NDArray[Any]) -> NDArray[Any]:
         """Return a view of a whole array in the new order."""
         turned = data[tuple(slice(None, None, -1 if axis in self.flipped else 1) for axis in range(4))]
         return turned.transpose(*self.axes, *range(4, data.ndim))
+
+
+NATIVE = Order((0, 1, 2, 3))
+"""The order of an array (t, z, y, x) as its source has it."""
 
 
 def scratch() -> Path:

@@ -13,12 +13,11 @@ import numpy as np
 from dicom_series_preview.pixels.codecs.frame import decoded_bytes
 from dicom_series_preview.products.volumes.extents import SLAB_BYTES
 from dicom_series_preview.products.volumes.refusal import Refusal
+from dicom_series_preview.sources.headers.transfer_syntaxes import UNCOMPRESSED
 
 if TYPE_CHECKING:
     from dicom_series_preview.products.volumes.plan import PlannedVolume
 
-# Uncompressed transfer syntaxes (PS3.5 A.1, A.2).
-_NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"))
 # The program with all that it loads.
 _PROGRAM_BYTES = 350 * 2**20
 # The slab that is read, the one that is written, the shard that is compressed, and the one that is compared.
@@ -113,7 +112,7 @@ def disk_of(volume: PlannedVolume, output: Output) -> int:
 
 def seconds_of(volume: PlannedVolume, output: Output, processors: float) -> float:
     """Estimate how long a conversion takes."""
-    is_native = all(one.pixels.transfer_syntax_uid in _NATIVE for one in volume.sources)
+    is_native = all(one.pixels.transfer_syntax_uid in UNCOMPRESSED for one in volume.sources)
     work = 1 / _RATE + (0 if is_native else 1 / _DECODED_RATE) + (1 / _NPZ_RATE if output.to == "npz" else 0)
     waves = -(-volume.requests // _AT_ONCE) * _WAVE_S
     return _START_S + waves + volume.source_bytes / _SOURCE_RATE + volume.bytes * work / processors

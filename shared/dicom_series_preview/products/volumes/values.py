@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 # What whole modality values are tried as, one after the other.
 _WHOLE = ("<i2", "<i4")
-# float32 holds every whole number up to here.
-_FLOAT_EXACT = 2**24
 
 
 class DoesNotFitError(Exception):

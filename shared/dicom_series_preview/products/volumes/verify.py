@@ -14,6 +14,7 @@ from dicom_series_preview.products.volumes.digest import CanonicalDigest
 from dicom_series_preview.products.volumes.formats.base import UnreadableError
 from dicom_series_preview.products.volumes.options import VolumeOptions
 from dicom_series_preview.products.volumes.plan import plan_volumes
+from dicom_series_preview.products.volumes.proof import SAME_MM
 from dicom_series_preview.products.volumes.receipt import broken_seal, together
 from dicom_series_preview.products.volumes.slabs import Reading, RefusedVolumeError, reader_of
 from dicom_series_preview.products.volumes.values import DoesNotFitError
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.base.settings import Limits
     from dicom_series_preview.products.volumes.formats.base import VolumeFormat
-
-_SAME_MM = 1e-3
 
 
 def verified(chosen: VolumeFormat, path: Path) -> str:
@@ -48,7 +47,7 @@ def verified(chosen: VolumeFormat, path: Path) -> str:
     affine = None
     if wanted is not None and found.affine is not None:
         affine = np.array(wanted, np.float64)
-        if np.abs(found.affine - affine).max() > _SAME_MM:
+        if np.abs(found.affine - affine).max() > SAME_MM:
             return "its affine is not the receipt's"
     dtype, shape = np.dtype(volume["dtype"]), tuple(volume["native_shape_tzyx"])
     slices: list[str] = []
@@ -98,7 +97,7 @@ def verified_source(opened: OpenedSeries, receipt: Mapping[str, Any], limits: Li
     wanted = told["native_affine_ras_mm"]
     if (affine is None) != (wanted is None) or list(volume.shape) != list(told["native_shape_tzyx"]):
         return "its source has another shape now"
-    if affine is not None and np.abs(affine - np.array(wanted, np.float64)).max() > _SAME_MM:
+    if affine is not None and np.abs(affine - np.array(wanted, np.float64)).max() > SAME_MM:
         return "its source lies elsewhere now"
     reading = Reading(volume, reader_of(plan, limits), np.dtype(told["dtype"]))
     try:

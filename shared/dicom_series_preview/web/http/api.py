@@ -6,7 +6,6 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.archive.names import DEFAULT_ROOT_ALIAS, refuse_root
@@ -16,11 +15,10 @@ from dicom_series_preview.base.settings import text_bytes
 from dicom_series_preview.products.pictures.requests import PICTURES, IndexRequest
 from dicom_series_preview.web.http.front import FRONT_PAGE
 from dicom_series_preview.web.http.headers import (
-    cache_control,
-    contents,
     cost_headers,
     matches,
     picture_headers,
+    series_headers,
 )
 from dicom_series_preview.web.http.index_body import index_body, index_identity
 from dicom_series_preview.web.http.messages import HttpRequest, HttpResponse
@@ -183,14 +181,7 @@ class PreviewApi:
         alias = aliases[0] if aliases else DEFAULT_ROOT_ALIAS
         identity = index_identity(opened, wanted, alias)
         etag = f'"{identity}"'
-        headers = {
-            "ETag": etag,
-            "Cache-Control": cache_control(service.storage),
-            "Preview-Series": quote(opened.title),
-            "Preview-Stacks": contents(opened.index),
-            "Preview-Index": opened.source,
-            **cost_headers(watch.cost()),
-        }
+        headers = {**series_headers(opened, etag), **cost_headers(watch.cost())}
         if matches(request.headers.get("if-none-match", ""), etag):
             return HttpResponse(304, headers)
         gate = service.gate if wanted.startswith("json") else open_gate

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from dicom_series_preview.archive.index.index import Index
+    from dicom_series_preview.archive.opened import OpenedSeries
     from dicom_series_preview.products.pictures.cost import Cost
     from dicom_series_preview.products.pictures.plan import Plan
     from dicom_series_preview.sources.storage.base import Storage
@@ -37,6 +38,17 @@ def picture_headers(plan: Plan) -> dict[str, str]:
         **_places(plan),
         "Preview-Stacks": f"shown={plan.picture.stack}, {contents(plan.index)}",
         "Preview-Index": plan.opened.source,
+    }
+
+
+def series_headers(opened: OpenedSeries, etag: str) -> dict[str, str]:
+    """Return the headers of an answer about a series that is no picture: its tag and the series' facts."""
+    return {
+        "ETag": etag,
+        "Cache-Control": cache_control(opened.storage),
+        "Preview-Series": quote(opened.title),
+        "Preview-Stacks": contents(opened.index),
+        "Preview-Index": opened.source,
     }
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from dicom_series_preview._version import __version__
 from dicom_series_preview.base.errors import LimitError, NoImageError
 from dicom_series_preview.base.settings import text_bytes
 from dicom_series_preview.products.volumes.plan import plan_document, plan_volumes
 from dicom_series_preview.products.volumes.series import SINGLE_IMAGES
-from dicom_series_preview.web.http.headers import cache_control, contents, cost_headers, matches
+from dicom_series_preview.web.http.headers import cost_headers, matches, series_headers
 from dicom_series_preview.web.http.index_body import index_identity
 from dicom_series_preview.web.http.messages import HttpResponse
 
@@ -48,13 +47,7 @@ def volumes_answer(
     alias = (request.query.get("root") or ("default",))[0]
     parts = (__version__, index_identity(opened, "volumes", alias), wanted)
     etag = f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:40]}"'
-    headers = {
-        "ETag": etag,
-        "Cache-Control": cache_control(service.storage),
-        "Preview-Series": quote(opened.title),
-        "Preview-Stacks": contents(opened.index),
-        "Preview-Index": opened.source,
-    }
+    headers = series_headers(opened, etag)
     if matches(request.headers.get("if-none-match", ""), etag):
         return HttpResponse(304, {**headers, **cost_headers(watch.cost())})
     with watch.phase("plan"), service.gate(text_bytes(opened.index.table.num_rows)):

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview._version import __version__
-from dicom_series_preview.products.volumes.digest import canonical_order
+from dicom_series_preview.products.volumes.digest import file_order
 from dicom_series_preview.products.volumes.extents import Slab, extents_of
 from dicom_series_preview.products.volumes.formats.base import (
     Readback,
@@ -23,6 +23,7 @@ from dicom_series_preview.products.volumes.formats.base import (
 from dicom_series_preview.products.volumes.formats.nifti_header import new_header, put_affine, put_zooms
 from dicom_series_preview.products.volumes.receipt import canonical_json
 from dicom_series_preview.products.volumes.reorder import (
+    NATIVE,
     Order,
     Reordered,
     affine_in,
@@ -47,17 +48,6 @@ _MAKER = b"dicom-series-preview "
 RECEIPT = "DicomSeriesPreview"
 """The receipt's key in the sidecar."""
 _TABLES = ("bval", "bvec")
-NATIVE = Order((0, 1, 2, 3))
-"""The order of NIfTI's bytes: columns are the fastest, then rows, slices, volumes."""
-
-
-def nifti_order(affine: NDArray[np.float64] | None, orient: str) -> Order:
-    """Return the order of the file's bytes, the slowest axis first."""
-    if orient != "ras" or affine is None:
-        return NATIVE
-    canonical = canonical_order(affine)
-    x, y, z, t = canonical.axes
-    return Order((t, z, y, x), canonical.flipped)
 
 
 def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native") -> bytes:
@@ -69,7 +59,7 @@ def header_of(volume: PlannedVolume, dtype: np.dtype[Any], orient: str = "native
         orient: `native` or `ras`.
     """
     place = volume.placement
-    order = nifti_order(None if place is None else place.affine, orient)
+    order = file_order(None if place is None else place.affine, orient)
     shape = order.shape(volume.shape)[3::-1]
     dims = shape if shape[3] > 1 else shape[:3]
     header = new_header(dims, dtype, is_rgb=volume.values.is_colour)
@@ -95,7 +85,7 @@ class NiftiWriter:
         self._header = header_of(volume, dtype, orient)
         place = volume.placement
         self._tables = _tables(volume, orient)
-        order = nifti_order(None if place is None else place.affine, orient)
+        order = file_order(None if place is None else place.affine, orient)
         self._sidecar = sidecar_document(volume, order)
         self._array = None if order == NATIVE else Reordered(volume.shape, dtype, order, path.parent)
         self._raw: IO[bytes] = path.open("xb")
@@ -150,7 +140,7 @@ class Nifti:
 
     def order(self, affine: NDArray[np.float64] | None, orient: str) -> Order:
         """Return the order of the file's bytes."""
-        return nifti_order(affine, orient)
+        return file_order(affine, orient)
 
     def writer(
         self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions
@@ -209,7 +199,7 @@ def _tables(volume: PlannedVolume, orient: str) -> dict[str, str]:
     place = volume.placement
     if place is None:
         return {}
-    affine = affine_in(place.affine, nifti_order(place.affine, orient), volume.shape)
+    affine = affine_in(place.affine, file_order(place.affine, orient), volume.shape)
     tables = fsl_tables(volume, affine[:, [2, 1, 0, 3]])
     return {} if tables is None else dict(zip(_TABLES, tables, strict=True))
 
@@ -239,10 +229,8 @@ def _native_slabs(image: Any, shape: tuple[int, ...], order: Order, path: Path) 
         if order == NATIVE:
             yield from _file_slabs(plain, written)
         else:
-            t, z, y, x = (order.axes.index(axis) for axis in range(4))
-            back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
             dtype = np.dtype("u1") if len(shape) > 4 else found.dtype
-            with Reordered(written, dtype, back, scratch()) as array:
+            with Reordered(written, dtype, order.inverse, scratch()) as array:
                 for slab in _file_slabs(plain, written):
                     array.add(slab)
                 yield from slabs_of(array, shape)

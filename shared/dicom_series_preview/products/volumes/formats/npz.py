@@ -158,19 +158,13 @@ def _native_slabs(path: Path, shape: tuple[int, ...], order: Order) -> Iterator[
         written = order.shape(shape)
         if is_fortran or tuple(found) not in (written, (*written[:3], *written[4:])):
             raise UnreadableError("its array has another shape than its receipt says")
-        back = Order(_inverse(order.axes), frozenset(order.axes.index(axis) for axis in order.flipped))
-        with Reordered(written, kind, back, scratch()) as array:
+        with Reordered(written, kind, order.inverse, scratch()) as array:
             places = max(1, _READ_BYTES // max(int(np.prod(written[1:])) * kind.itemsize, 1))
             for first in range(0, written[0], places):
                 last = min(first + places, written[0])
                 data = _read(stream, (last - first, *written[1:]), kind)
                 array.add(Slab(Extent((first, last), (0, written[1])), data))
             yield from slabs_of(array, shape)
-
-
-def _inverse(axes: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    t, z, y, x = (axes.index(axis) for axis in range(4))
-    return t, z, y, x
 
 
 def _read(stream: IO[bytes], shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:

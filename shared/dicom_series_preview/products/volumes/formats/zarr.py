@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_series_preview.pixels.stream import WORKERS
-from dicom_series_preview.products.volumes.digest import canonical_order
+from dicom_series_preview.products.volumes.digest import file_order
 from dicom_series_preview.products.volumes.extents import Extent, Slab, extents_of, slab_depth
 from dicom_series_preview.products.volumes.formats.attributes import attributes_of
 from dicom_series_preview.products.volumes.formats.base import (
@@ -27,7 +27,14 @@ from dicom_series_preview.products.volumes.formats.base import (
 )
 from dicom_series_preview.products.volumes.formats.nifti import header_of
 from dicom_series_preview.products.volumes.receipt import canonical_json
-from dicom_series_preview.products.volumes.reorder import Order, Reordered, native_affine, scratch, slabs_of
+from dicom_series_preview.products.volumes.reorder import (
+    NATIVE,
+    Order,
+    Reordered,
+    native_affine,
+    scratch,
+    slabs_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,18 +47,8 @@ if TYPE_CHECKING:
 ARRAY = "volume"
 _CHUNKS = (32, 128, 128)
 _SIDE_V2 = 256
-_NATIVE = Order((0, 1, 2, 3))
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SUFFIX = ".folder"
-
-
-def zarr_order(affine: NDArray[np.float64] | None, orient: str) -> Order:
-    """Return the order of the array's axes, the slowest first."""
-    if orient != "ras" or affine is None:
-        return _NATIVE
-    canonical = canonical_order(affine)
-    x, y, z, t = canonical.axes
-    return Order((t, z, y, x), canonical.flipped)
 
 
 class ZarrWriter:
@@ -68,9 +65,9 @@ class ZarrWriter:
         self._folder = path if self._pack is None else path.with_name(path.name + _SUFFIX)
         self._folder.mkdir()
         place = volume.placement
-        order = zarr_order(None if place is None else place.affine, options.orient)
+        order = file_order(None if place is None else place.affine, options.orient)
         shape = order.shape(volume.shape)
-        self._reordered = None if order == _NATIVE else Reordered(volume.shape, dtype, order, path.parent)
+        self._reordered = None if order == NATIVE else Reordered(volume.shape, dtype, order, path.parent)
         self._written = shape
         self._is_colour = volume.values.is_colour
         # Axes t, c, z, y, x; those of one place are left out.
@@ -266,7 +263,7 @@ class Zarr:
 
     def order(self, affine: NDArray[np.float64] | None, orient: str) -> Order:
         """Return the order of the array's axes."""
-        return zarr_order(affine, orient)
+        return file_order(affine, orient)
 
     def writer(
         self, path: Path, volume: PlannedVolume, dtype: np.dtype[Any], options: WriteOptions
@@ -342,13 +339,11 @@ def _native_slabs(array: Any, shape: tuple[int, ...], order: Order) -> Iterator[
         return np.ascontiguousarray(np.moveaxis(data, 1, -1) if is_colour else data)
 
     extents = extents_of(written, array.dtype.itemsize, most=array.chunks[-3])
-    if order == _NATIVE:
+    if order == NATIVE:
         # Nothing here keeps a slab while the next is read.
         yield from (Slab(extent, part(extent)) for extent in extents)
         return
-    t, z, y, x = (order.axes.index(axis) for axis in range(4))
-    back = Order((t, z, y, x), frozenset(order.axes.index(axis) for axis in order.flipped))
-    with Reordered(written, array.dtype, back, scratch()) as reordered:
+    with Reordered(written, array.dtype, order.inverse, scratch()) as reordered:
         for extent in extents:
             reordered.add(Slab(extent, part(extent)))
         yield from slabs_of(reordered, shape)
